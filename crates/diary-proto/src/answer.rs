@@ -1,0 +1,67 @@
+//! What the server says in line mode. Answers start with a word and entries with a digit, so a script
+//! can tell them apart. Each of these is one whole line.
+
+use crate::block::Gap;
+use crate::entry::push_number;
+use crate::refusal::Refusal;
+
+/// Texts that the programs before this one took for commands. They are stored like any other; their
+/// ack ends in a hint.
+pub const OLD_COMMANDS: &[&str] = &["h", "help", "?", "p", "past", "-r", "-c", "e", "exit", "quit"];
+
+/// What the ack of such a text ends in.
+pub const HINT: &str = " (stored as a text; /help lists the commands)";
+
+/// The greeting, which is every connection's first line, in both modes.
+pub fn greeting(journal: &str, id: u64, head: u64) -> String {
+    format!(
+        "diary/1 ready head={head} journal={journal} id={id:016x}; a line is an entry, /help lists commands\n"
+    )
+}
+
+/// `ok SEQ TIME`, with the hint where it is due.
+pub fn push_ack(out: &mut Vec<u8>, seq: u64, time: &[u8], hint: bool) {
+    out.extend_from_slice(b"ok ");
+    push_number(out, seq);
+    out.push(b' ');
+    out.extend_from_slice(time);
+    if hint {
+        out.extend_from_slice(HINT.as_bytes());
+    }
+    out.push(b'\n');
+}
+
+/// `error CODE: what, and the limit or the way out`.
+pub fn push_error(out: &mut Vec<u8>, refusal: &Refusal) {
+    out.extend_from_slice(format!("error {refusal}\n").as_bytes());
+}
+
+/// `gap A..B: …`, where entries are missing.
+pub fn push_gap(out: &mut Vec<u8>, gap: Gap) {
+    let Gap { first, last } = gap;
+    out.extend_from_slice(format!("gap {first}..{last}: these entries are damaged or missing\n").as_bytes());
+}
+
+/// `/help`, every line with the word `help` before it.
+pub const HELP: &str = "\
+help a line is an entry: it is stored, and the answer is `ok SEQ TIME` once it is on disk
+help /history [N | all | DATE | DATE..DATE | #SEQ..]  entries (20), DATE is 2026-11-21, today or yesterday
+help /follow [#SEQ | off]  entries as they come, from SEQ on or from now on
+help /search TEXT  entries that hold TEXT; capitals count only if TEXT has one
+help /name NAME  who writes from here on
+help /quiet  no more acks
+help /quit  goodbye
+help //text  stores a text that starts with /
+end 8
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_counts_its_lines() {
+        let (lines, end): (Vec<_>, Vec<_>) = HELP.lines().partition(|l| l.starts_with("help "));
+        assert_eq!(end, [format!("end {}", lines.len())]);
+    }
+}

@@ -1,0 +1,120 @@
+//! A block: whole stored lines, byte for byte as on disk. Walking over it checks every line and tells
+//! where entries are missing.
+
+use crate::entry::{StoredLine, is_note};
+
+/// What a walk meets next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A sound entry, the next in order.
+    Entry(StoredLine<'a>),
+    /// Entries that are missing or damaged.
+    Gap(Gap),
+}
+
+/// The seqs of entries that cannot be had, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The first missing seq.
+    pub first: u64,
+    /// The last missing seq.
+    pub last: u64,
+}
+
+/// Follows the seqs of a range through its blocks. An unsound line is never given out: it shows up as
+/// a gap as soon as a later sound one, or [`finish`](Self::finish), tells how wide it is.
+#[derive(Debug, Clone)]
+pub struct Walker {
+    next: u64,
+}
+
+impl Walker {
+    /// A walk whose first entry should be `first`.
+    pub fn new(first: u64) -> Self {
+        Self { next: first }
+    }
+
+    /// The seq that should come next.
+    pub fn next_seq(&self) -> u64 {
+        self.next
+    }
+
+    /// Walks over the lines of one block, giving each step to `visit`.
+    pub fn walk<'a>(&mut self, block: &'a [u8], mut visit: impl FnMut(Step<'a>)) {
+        let mut from = 0;
+        for end in memchr::memchr_iter(b'\n', block) {
+            let line = &block[from..end];
+            from = end + 1;
+            if is_note(line) {
+                continue;
+            }
+            // A sound line with a seq that has passed is a stray copy; what it says was said already.
+            let Some(stored) = StoredLine::parse(line).ok().filter(|l| l.seq >= self.next) else {
+                continue;
+            };
+            if stored.seq > self.next {
+                visit(Step::Gap(Gap { first: self.next, last: stored.seq - 1 }));
+            }
+            self.next = stored.seq + 1;
+            visit(Step::Entry(stored));
+        }
+    }
+
+    /// Ends the walk of a range whose last entry is `last`: the gap at its end, if there is one.
+    pub fn finish(&mut self, last: u64) -> Option<Gap> {
+        let gap = (self.next <= last).then(|| Gap { first: self.next, last });
+        self.next = self.next.max(last.saturating_add(1));
+        gap
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Author, NewLine};
+
+    fn block(seqs: impl IntoIterator<Item = u64>) -> Vec<u8> {
+        let author = Author::new("a").unwrap();
+        let mut out = Vec::new();
+        for seq in seqs {
+            let time = b"2026-11-21T08:15:02.123456+08:00";
+            NewLine { seq, time, at: None, author: &author, text: "t", index: 0, key: None }.write(&mut out);
+        }
+        out
+    }
+
+    fn check(block: &[u8], first: u64, last: u64, expected: &str) {
+        let mut walker = Walker::new(first);
+        let mut seen = Vec::new();
+        walker.walk(block, |step| {
+            seen.push(match step {
+                Step::Entry(line) => line.seq.to_string(),
+                Step::Gap(gap) => format!("gap {}..{}", gap.first, gap.last),
+            });
+        });
+        seen.extend(walker.finish(last).map(|gap| format!("gap {}..{}", gap.first, gap.last)));
+        assert_eq!(seen.join(" "), expected);
+    }
+
+    #[test]
+    fn gaps_are_found_and_nothing_comes_twice() {
+        check(&block(1..=3), 1, 3, "1 2 3");
+        check(&block([1, 3]), 1, 5, "1 gap 2..2 3 gap 4..5");
+        check(&block([2, 3]), 1, 3, "gap 1..1 2 3");
+        check(&block([1, 1, 2, 1]), 1, 2, "1 2");
+        check(b"", 4, 6, "gap 4..6");
+        check(b"", 4, 3, "");
+    }
+
+    #[test]
+    fn an_unsound_line_is_a_gap_and_a_note_is_nothing() {
+        let mut bytes = block(1..=3);
+        let second = memchr::memchr(b'\n', &bytes).unwrap() + 3;
+        bytes[second] ^= 1;
+        check(&bytes, 1, 3, "1 gap 2..2 3");
+        let mut noted = b"# a note ".to_vec();
+        crate::seal::seal(&mut noted, 0);
+        noted.extend(block(1..=1));
+        check(&noted, 1, 1, "1");
+    }
+}

@@ -1,0 +1,262 @@
+//! Line mode's commands: lines that start with one `/`.
+
+use std::fmt;
+
+use jiff::civil::Date;
+
+use crate::entry::{Author, parse_number};
+use crate::escape::escape;
+use crate::refusal::{Code, Refusal};
+
+/// How many entries `/history` shows when nobody says.
+pub const HISTORY_DEFAULT: u64 = 20;
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// `/history [N | all | DATE | DATE..DATE | #SEQ..]`
+    History(Which),
+    /// `/follow [#SEQ]`: from that seq, or from now on.
+    Follow(Option<u64>),
+    /// `/follow off`
+    FollowOff,
+    /// `/search TEXT`, smart case: a text without capitals finds any case.
+    Search(String),
+    /// `/name NAME`
+    Name(Author),
+    /// `/quiet`: no more acks.
+    Quiet,
+    /// `/help`
+    Help,
+    /// `/quit`
+    Quit,
+}
+
+/// Which entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The newest so many.
+    Last(u64),
+    /// All there are.
+    All,
+    /// From this seq to the head.
+    From(u64),
+    /// Those committed on these days, both included.
+    Days(Day, Day),
+}
+
+/// A day, as people name it. `today` is the server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Day {
+    /// A calendar date.
+    Date(Date),
+    /// The server's current day.
+    Today,
+    /// The one before.
+    Yesterday,
+}
+
+impl Day {
+    /// The date, seen from `today`.
+    pub fn date(self, today: Date) -> Date {
+        match self {
+            Day::Date(date) => date,
+            Day::Today => today,
+            Day::Yesterday => today.yesterday().unwrap_or(today),
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Which::Last(count) => write!(f, "{count}"),
+            Which::All => f.write_str("all"),
+            Which::From(seq) => write!(f, "#{seq}.."),
+            Which::Days(from, to) if from == to => write!(f, "{from}"),
+            Which::Days(from, to) => write!(f, "{from}..{to}"),
+        }
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Day::Date(date) => write!(f, "{date}"),
+            Day::Today => f.write_str("today"),
+            Day::Yesterday => f.write_str("yesterday"),
+        }
+    }
+}
+
+impl Command {
+    /// Reads a line that starts with one `/`.
+    ///
+    /// # Errors
+    /// A refusal that names the way out.
+    pub fn parse(line: &str) -> Result<Self, Refusal> {
+        let line = line.strip_prefix('/').unwrap_or(line);
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let argument = rest.trim();
+        match word {
+            "history" => Which::parse(argument).map(Command::History),
+            "follow" => parse_follow(argument),
+            "search" if argument.is_empty() => Err(bad("/search needs a text: /search TEXT")),
+            "search" => Ok(Command::Search(argument.to_owned())),
+            "name" => Author::new(argument).map(Command::Name),
+            "quiet" => alone(argument, Command::Quiet, "/quiet"),
+            "help" => Ok(Command::Help),
+            "quit" => alone(argument, Command::Quit, "/quit"),
+            _ => {
+                let shown: String = word.chars().take(40).collect();
+                let message = format!(
+                    "/{} is no command; /help lists them, and a text that starts with / is written //",
+                    escape(&shown)
+                );
+                Err(Refusal::new(Code::UnknownCommand, message))
+            }
+        }
+    }
+}
+
+fn bad(message: &'static str) -> Refusal {
+    Refusal::new(Code::BadArgument, message)
+}
+
+fn alone(argument: &str, command: Command, name: &str) -> Result<Command, Refusal> {
+    if argument.is_empty() {
+        return Ok(command);
+    }
+    Err(Refusal::new(Code::BadArgument, format!("{name} takes nothing after it")))
+}
+
+fn parse_follow(argument: &str) -> Result<Command, Refusal> {
+    match argument {
+        "" => Ok(Command::Follow(None)),
+        "off" => Ok(Command::FollowOff),
+        seq => {
+            let seq = seq.strip_prefix('#').and_then(|n| parse_number(n.as_bytes())).filter(|&n| n > 0);
+            seq.map(|seq| Command::Follow(Some(seq)))
+                .ok_or(bad("/follow takes #SEQ (from 1), off, or nothing"))
+        }
+    }
+}
+
+impl Which {
+    /// Reads `N`, `all`, `DATE`, `DATE..DATE` or `#SEQ..`; nothing means the newest 20.
+    ///
+    /// # Errors
+    /// A refusal that lists the forms.
+    pub fn parse(argument: &str) -> Result<Self, Refusal> {
+        const FORMS: &str =
+            "which entries? N, all, DATE, DATE..DATE (2026-11-21, today, yesterday) or #SEQ..";
+        let read = |argument: &str| match argument {
+            "" => Some(Which::Last(HISTORY_DEFAULT)),
+            "all" => Some(Which::All),
+            _ => {
+                if let Some(seq) = argument.strip_prefix('#') {
+                    let seq = parse_number(seq.strip_suffix("..")?.as_bytes()).filter(|&n| n > 0)?;
+                    return Some(Which::From(seq));
+                }
+                if let Some(count) = parse_number(argument.as_bytes()) {
+                    return Some(Which::Last(count));
+                }
+                let (from, to) = argument.split_once("..").unwrap_or((argument, argument));
+                Some(Which::Days(Day::parse(from)?, Day::parse(to)?))
+            }
+        };
+        match read(argument).ok_or(bad(FORMS))? {
+            Which::Days(Day::Date(from), Day::Date(to)) if from > to => {
+                Err(bad("the first day of a range comes first: DATE..DATE"))
+            }
+            which => Ok(which),
+        }
+    }
+}
+
+impl Day {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "today" => Some(Day::Today),
+            "yesterday" => Some(Day::Yesterday),
+            date => parse_date(date).map(Day::Date),
+        }
+    }
+}
+
+/// `2026-11-21`, exactly.
+pub fn parse_date(text: &str) -> Option<Date> {
+    let bytes = text.as_bytes();
+    let shape = bytes.len() == 10
+        && bytes
+            .iter()
+            .enumerate()
+            .all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() });
+    if !shape {
+        return None;
+    }
+    Date::new(text[..4].parse().ok()?, text[5..7].parse().ok()?, text[8..].parse().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form() {
+        let date = |d| Day::Date(Date::constant(2026, 11, d));
+        for (line, command) in [
+            ("/history", Command::History(Which::Last(20))),
+            ("/history 5", Command::History(Which::Last(5))),
+            ("/history 0", Command::History(Which::Last(0))),
+            ("/history all", Command::History(Which::All)),
+            ("/history  today ", Command::History(Which::Days(Day::Today, Day::Today))),
+            ("/history 2026-11-21", Command::History(Which::Days(date(21), date(21)))),
+            ("/history 2026-11-20..2026-11-21", Command::History(Which::Days(date(20), date(21)))),
+            ("/history yesterday..today", Command::History(Which::Days(Day::Yesterday, Day::Today))),
+            ("/history #7..", Command::History(Which::From(7))),
+            ("/follow", Command::Follow(None)),
+            ("/follow #1", Command::Follow(Some(1))),
+            ("/follow off", Command::FollowOff),
+            ("/search 天气 好", Command::Search("天气 好".into())),
+            ("/name anna", Command::Name(Author::new("anna").unwrap())),
+            ("/quiet", Command::Quiet),
+            ("/help", Command::Help),
+            ("/help me", Command::Help),
+            ("/quit", Command::Quit),
+        ] {
+            assert_eq!(Command::parse(line), Ok(command), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_so() {
+        for (line, code) in [
+            ("/", Code::UnknownCommand),
+            ("/History", Code::UnknownCommand),
+            ("/nope now", Code::UnknownCommand),
+            ("/history -1", Code::BadArgument),
+            ("/history 2026-02-30", Code::BadArgument),
+            ("/history 2026-2-3", Code::BadArgument),
+            ("/history 2026-11-21..2026-11-20", Code::BadArgument),
+            ("/history #7", Code::BadArgument),
+            ("/history #0..", Code::BadArgument),
+            ("/history 99999999999999999999", Code::BadArgument),
+            ("/follow 7", Code::BadArgument),
+            ("/follow #0", Code::BadArgument),
+            ("/search ", Code::BadArgument),
+            ("/name", Code::BadArgument),
+            ("/name a b", Code::BadArgument),
+            ("/quit now", Code::BadArgument),
+        ] {
+            let refusal = Command::parse(line).unwrap_err();
+            assert_eq!(refusal.code, code, "{line}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_command_is_quoted_safely() {
+        let refusal = Command::parse("/\u{1b}[31m").unwrap_err();
+        assert!(refusal.message.contains("\\x1b"), "{refusal}");
+    }
+}

@@ -1,0 +1,444 @@
+//! The entry, and the line that stores it (format 1).
+//!
+//! `seq SP time SP author SP text TAB index SP key [SP name=value …] SP crc LF`
+//!
+//! Left of the TAB is for people; `index` is the place in the batch, so `seq - index` names the batch;
+//! `key` is the writer's own name for the append, or `-`. Names and values that a reader does not know
+//! are kept and ignored; `at=TIME` is the entry's own time where it differs from its commit.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::escape::{escape_into, is_escaped, unescape};
+use crate::limits::{AUTHOR_MAX_BYTES, TEXT_MAX_BYTES};
+use crate::refusal::{Code, Refusal};
+use crate::seal;
+use crate::time::{TIME_BYTES, Time};
+
+/// One thing written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number: 1, 2, 3, … with no gap.
+    pub seq: u64,
+    /// When it was committed.
+    pub time: Time,
+    /// Its own time, where it differs from when it was committed.
+    pub at: Option<Time>,
+    /// Who wrote it.
+    pub author: Author,
+    /// What was written, unescaped.
+    pub text: String,
+}
+
+/// A writer's name: 1 to 64 bytes of UTF-8 without white space or anything that a text escapes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Author(Box<str>);
+
+impl Author {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// A refusal that names the limit or the character.
+    pub fn new(name: &str) -> Result<Self, Refusal> {
+        if name.is_empty() {
+            return Err(Refusal::new(Code::BadArgument, "a name needs at least one character"));
+        }
+        if name.len() > AUTHOR_MAX_BYTES {
+            let message = format!("a name may have {AUTHOR_MAX_BYTES} bytes, this one has {}", name.len());
+            return Err(Refusal::new(Code::TooLong, message));
+        }
+        if name.chars().any(|c| c.is_whitespace() || is_escaped(c)) {
+            let message = "a name has no spaces, control characters or backslashes";
+            return Err(Refusal::new(Code::BadArgument, message));
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Author {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Checks a text before it becomes an entry.
+///
+/// # Errors
+/// A refusal that names the limit.
+pub fn check_text(text: &str) -> Result<(), Refusal> {
+    if text.len() > TEXT_MAX_BYTES {
+        let message = format!("a text may have {TEXT_MAX_BYTES} bytes; split it or send a shorter one");
+        return Err(Refusal::new(Code::TooLong, message));
+    }
+    if text.is_empty() {
+        return Err(Refusal::new(Code::Empty, "an entry needs a text"));
+    }
+    if memchr::memchr(0, text.as_bytes()).is_some() {
+        return Err(Refusal::new(Code::Nul, "a text may not contain a NUL byte"));
+    }
+    Ok(())
+}
+
+/// The public name of a writer that retries: the first eight bytes of the SHA-256 of the secret that it
+/// sends in Hello, so that nobody who reads a key can use it. Written as 16 hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Producer(pub u64);
+
+impl Producer {
+    /// The producer that knows `secret`.
+    pub fn of_secret(secret: &[u8]) -> Self {
+        use sha2::Digest;
+        let hash = sha2::Sha256::digest(secret);
+        let first: [u8; 8] = hash[..8].try_into().expect("a SHA-256 has 32 bytes");
+        Self(u64::from_be_bytes(first))
+    }
+}
+
+impl fmt::Display for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A writer's own name for one append, so that a retry is not a second entry: `producer.counter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Whose.
+    pub producer: Producer,
+    /// Which of theirs; a producer counts up.
+    pub counter: u64,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.producer, self.counter)
+    }
+}
+
+impl FromStr for Key {
+    type Err = BadLine;
+
+    fn from_str(key: &str) -> Result<Self, BadLine> {
+        let (producer, counter) = key.split_once('.').ok_or(BadLine::Field("key"))?;
+        let number = u64::from_str_radix(producer, 16).map_err(|_| BadLine::Field("key"))?;
+        let counter = parse_number(counter.as_bytes()).ok_or(BadLine::Field("key"))?;
+        let read = Key { producer: Producer(number), counter };
+        if producer.len() == 16 && !producer.bytes().any(|b| b.is_ascii_uppercase() || b == b'+') {
+            Ok(read)
+        } else {
+            Err(BadLine::Field("key"))
+        }
+    }
+}
+
+/// What a new stored line is made of. The caller has checked the text and keeps time and seq in order.
+#[derive(Debug, Clone, Copy)]
+pub struct NewLine<'a> {
+    /// Its number.
+    pub seq: u64,
+    /// The batch's time, already written out: one per batch.
+    pub time: &'a [u8; TIME_BYTES],
+    /// The entry's own time, where it differs.
+    pub at: Option<Time>,
+    /// Who wrote it.
+    pub author: &'a Author,
+    /// The text, not yet escaped.
+    pub text: &'a str,
+    /// Place in the batch, from 0.
+    pub index: u32,
+    /// The writer's name for it.
+    pub key: Option<Key>,
+}
+
+impl NewLine<'_> {
+    /// Appends the whole line, line feed included, and returns its checksum.
+    pub fn write(&self, out: &mut Vec<u8>) -> u32 {
+        let start = out.len();
+        out.reserve(self.text.len() + 160);
+        push_number(out, self.seq);
+        out.push(b' ');
+        out.extend_from_slice(self.time);
+        out.push(b' ');
+        out.extend_from_slice(self.author.as_str().as_bytes());
+        out.push(b' ');
+        if let Some(at) = self.at {
+            out.extend_from_slice(own_time_prefix(at).as_bytes());
+        }
+        escape_into(self.text, out);
+        out.push(b'\t');
+        push_number(out, self.index.into());
+        out.push(b' ');
+        match self.key {
+            Some(key) => out.extend_from_slice(key.to_string().as_bytes()),
+            None => out.push(b'-'),
+        }
+        if let Some(at) = self.at {
+            out.extend_from_slice(b" at=");
+            out.extend_from_slice(&at.to_bytes());
+        }
+        out.push(b' ');
+        seal::seal(out, start)
+    }
+}
+
+/// What the left part of an entry with its own time has before the text.
+fn own_time_prefix(at: Time) -> String {
+    format!("({}) ", at.minute())
+}
+
+/// Appends `number` in decimal.
+pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).expect("below ten");
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// A decimal number as it is written here: digits only, no sign, no leading zero, below 2^64.
+pub fn parse_number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || (digits[0] == b'0' && digits.len() > 1) {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |sum, &b| {
+        if !b.is_ascii_digit() {
+            return None;
+        }
+        sum.checked_mul(10)?.checked_add(u64::from(b - b'0'))
+    })
+}
+
+/// Why bytes are not a sound line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadLine {
+    /// The checksum does not fit the bytes.
+    #[error("the checksum does not match")]
+    Crc,
+    /// The checksum fits, but a field cannot be read.
+    #[error("the field `{0}` cannot be read")]
+    Field(&'static str),
+}
+
+/// A sound stored line, borrowed from the bytes that hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredLine<'a> {
+    /// Its number.
+    pub seq: u64,
+    /// When it was committed, as written.
+    pub time: &'a str,
+    /// Who wrote it.
+    pub author: &'a str,
+    /// The text, escaped, without the own time that may stand before it.
+    pub text: &'a str,
+    /// Place in its batch.
+    pub index: u32,
+    /// The writer's name for it.
+    pub key: Option<Key>,
+    /// The entry's own time, as written.
+    pub at: Option<&'a str>,
+    /// The line's checksum.
+    pub crc: u32,
+    /// All that stands left of the TAB.
+    pub left: &'a str,
+}
+
+impl<'a> StoredLine<'a> {
+    /// Reads a line (without its line feed). A note, which starts with `#`, is no entry: see
+    /// [`is_note`].
+    ///
+    /// # Errors
+    /// [`BadLine`]: nothing of an unsound line may be used.
+    pub fn parse(line: &'a [u8]) -> Result<Self, BadLine> {
+        let (body, crc) = seal::check(line).ok_or(BadLine::Crc)?;
+        let tab = memchr::memchr(b'\t', body).ok_or(BadLine::Field("tab"))?;
+        let left = std::str::from_utf8(&body[..tab]).map_err(|_| BadLine::Field("text"))?;
+        let right = std::str::from_utf8(&body[tab + 1..]).map_err(|_| BadLine::Field("index"))?;
+
+        let mut fields = left.splitn(4, ' ');
+        let seq = fields.next().and_then(|f| parse_number(f.as_bytes())).filter(|&n| n > 0);
+        let seq = seq.ok_or(BadLine::Field("seq"))?;
+        let time = fields.next().filter(|f| f.len() == TIME_BYTES).ok_or(BadLine::Field("time"))?;
+        let author = fields.next().filter(|f| !f.is_empty()).ok_or(BadLine::Field("author"))?;
+        let mut text = fields.next().ok_or(BadLine::Field("text"))?;
+
+        // Every field on the right is followed by a space, the last one by the space before the crc.
+        let mut fields = right.strip_suffix(' ').ok_or(BadLine::Field("crc"))?.split(' ');
+        let index = fields.next().and_then(|f| parse_number(f.as_bytes()));
+        let index = index.and_then(|n| u32::try_from(n).ok()).filter(|&n| u64::from(n) < seq);
+        let index = index.ok_or(BadLine::Field("index"))?;
+        let key = match fields.next().ok_or(BadLine::Field("key"))? {
+            "-" => None,
+            key => Some(key.parse()?),
+        };
+        let mut at = None;
+        for field in fields {
+            let (name, value) = field.split_once('=').ok_or(BadLine::Field("name=value"))?;
+            if name == "at" {
+                let own = Time::parse(value.as_bytes()).ok_or(BadLine::Field("at"))?;
+                text = text.strip_prefix(&own_time_prefix(own)).ok_or(BadLine::Field("at"))?;
+                at = Some(value);
+            }
+        }
+        unescape(text).map_err(|_| BadLine::Field("text"))?;
+        Ok(Self { seq, time, author, text, index, key, at, crc, left })
+    }
+
+    /// The seq of the first entry of its batch.
+    pub fn batch(&self) -> u64 {
+        self.seq - u64::from(self.index)
+    }
+
+    /// The text as it was written.
+    pub fn unescaped(&self) -> Cow<'a, str> {
+        unescape(self.text).unwrap_or(Cow::Borrowed(self.text))
+    }
+
+    /// The entry, owned.
+    ///
+    /// # Errors
+    /// A time or author that cannot be read.
+    pub fn to_entry(&self) -> Result<Entry, BadLine> {
+        Ok(Entry {
+            seq: self.seq,
+            time: Time::parse(self.time.as_bytes()).ok_or(BadLine::Field("time"))?,
+            at: self.at.and_then(|at| Time::parse(at.as_bytes())),
+            author: Author::new(self.author).map_err(|_| BadLine::Field("author"))?,
+            text: self.unescaped().into_owned(),
+        })
+    }
+}
+
+/// Whether a line (without its line feed) is a note: it starts with `#` and its checksum is sound.
+/// Readers skip it.
+pub fn is_note(line: &[u8]) -> bool {
+    line.first() == Some(&b'#') && seal::check(line).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn anna() -> Author {
+        Author::new("anna").unwrap()
+    }
+
+    fn line(text: &str, at: Option<Time>, key: Option<Key>) -> Vec<u8> {
+        let time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 }.to_bytes();
+        let mut out = Vec::new();
+        NewLine { seq: 413, time: &time, at, author: &anna(), text, index: 2, key }.write(&mut out);
+        out
+    }
+
+    #[test]
+    fn the_example_of_the_design() {
+        let key = Some(Key { producer: Producer(0x6b1f_09c2_d4e8_a735), counter: 17 });
+        let time = Time::parse(b"2026-11-21T08:15:02.123456+08:00").unwrap().to_bytes();
+        let mut out = Vec::new();
+        let author = anna();
+        NewLine {
+            seq: 413, time: &time, at: None, author: &author, text: "今天天气很好", index: 0, key
+        }
+        .write(&mut out);
+        let local = Author::new("local").unwrap();
+        NewLine {
+            seq: 414,
+            time: &time,
+            at: None,
+            author: &local,
+            text: "hello from telnet",
+            index: 1,
+            key: None,
+        }
+        .write(&mut out);
+        assert_eq!(
+            std::str::from_utf8(&out).unwrap(),
+            "413 2026-11-21T08:15:02.123456+08:00 anna 今天天气很好\t0 6b1f09c2d4e8a735.17 e2b02083\n\
+             414 2026-11-21T08:15:02.123456+08:00 local hello from telnet\t1 - b63f2181\n"
+        );
+    }
+
+    #[test]
+    fn an_own_time_stands_before_the_text_and_is_taken_off() {
+        let at = Time { micros: 1_425_284_100_000_000, offset_minutes: 480 };
+        let bytes = line("(1) first", Some(at), None);
+        let stored = StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap();
+        assert!(stored.left.ends_with(" anna (2015-03-02 16:15) (1) first"), "{}", stored.left);
+        let entry = stored.to_entry().unwrap();
+        assert_eq!((entry.text.as_str(), entry.at), ("(1) first", Some(at)));
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored() {
+        let mut bytes = line("x", None, None);
+        bytes.truncate(bytes.len() - seal::SEAL_BYTES - 1);
+        bytes.extend_from_slice(b"mood=good ");
+        seal::seal(&mut bytes, 0);
+        assert_eq!(StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap().text, "x");
+    }
+
+    #[test]
+    fn a_sound_checksum_does_not_excuse_bad_fields() {
+        for (body, field) in [
+            ("x 2026-11-21T08:15:02.123456+08:00 a t\t0 - ", "seq"),
+            ("0 2026-11-21T08:15:02.123456+08:00 a t\t0 - ", "seq"),
+            ("01 2026-11-21T08:15:02.123456+08:00 a t\t0 - ", "seq"),
+            ("5 2026-11-21 a t\t0 - ", "time"),
+            ("5 2026-11-21T08:15:02.123456+08:00  t\t0 - ", "author"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a \\q\t0 - ", "text"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a t\t5 - ", "index"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 abc.1 ", "key"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 -", "crc"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 - at=now ", "at"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a t 0 - ", "tab"),
+        ] {
+            let mut bytes = body.as_bytes().to_vec();
+            seal::seal(&mut bytes, 0);
+            assert_eq!(StoredLine::parse(&bytes[..bytes.len() - 1]), Err(BadLine::Field(field)), "{body}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert!(Author::new("2001:db8::1").is_ok() && Author::new("小明").is_ok());
+        for bad in ["", "a b", "a\u{3000}b", "a\\b", "a\nb", "\u{202e}a", &"x".repeat(65)] {
+            assert!(Author::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(text in "[^\0]{1,80}", counter in any::<u64>(), producer in any::<u64>(), own in proptest::option::of(0i64..4_000_000_000_000_000)) {
+            let key = Key { producer: Producer(producer), counter };
+            let at = own.map(|micros| Time { micros, offset_minutes: -90 });
+            let bytes = line(&text, at, Some(key));
+            prop_assert_eq!(memchr::memchr(b'\n', &bytes), Some(bytes.len() - 1));
+            let stored = StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap();
+            prop_assert_eq!(stored.batch(), 411);
+            prop_assert_eq!(stored.key, Some(key));
+            let entry = stored.to_entry().unwrap();
+            prop_assert_eq!(entry.text, text);
+            prop_assert_eq!(entry.at, at);
+        }
+
+        #[test]
+        fn any_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut sealed = bytes.clone();
+            let _ = StoredLine::parse(&bytes);
+            seal::seal(&mut sealed, 0);
+            let _ = StoredLine::parse(&sealed[..sealed.len() - 1]);
+        }
+    }
+}

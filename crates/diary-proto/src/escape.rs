@@ -1,0 +1,196 @@
+//! Escaping, so that one entry is one line and any terminal is safe.
+//!
+//! | in the text | stored |
+//! |---|---|
+//! | backslash, LF, CR, TAB | `\\` `\n` `\r` `\t` |
+//! | other C0 controls and DEL | `\xNN`, two lower-case hex digits |
+//! | C1 controls, U+2028, U+2029, bidi overrides and isolates | `\u{N…}`, lower-case hex, no leading zero |
+//!
+//! Everything else stands for itself. Unescaping gives back exactly what was written; a string that
+//! escaping cannot have made is an error.
+
+use std::borrow::Cow;
+
+/// Whether `c` cannot stand for itself in a stored text.
+pub fn is_escaped(c: char) -> bool {
+    matches!(c, '\\' | '\0'..='\x1f' | '\x7f'..='\u{9f}'
+        | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Appends `text`, escaped, to `out`.
+pub fn escape_into(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    let mut plain_from = 0;
+    let mut at = 0;
+    while let Some(skip) = bytes[at..].iter().position(|&b| STOP[b as usize]) {
+        at += skip;
+        let c = text[at..].chars().next().expect("a stop byte starts a character");
+        let next = at + c.len_utf8();
+        if is_escaped(c) {
+            out.extend_from_slice(&bytes[plain_from..at]);
+            push_escape(c, out);
+            plain_from = next;
+        }
+        at = next;
+    }
+    out.extend_from_slice(&bytes[plain_from..]);
+}
+
+/// `text`, escaped; for messages and logs.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len() + 16);
+    escape_into(text, &mut out);
+    Cow::Owned(String::from_utf8(out).expect("escaping keeps UTF-8"))
+}
+
+/// Bytes at which escaping must look closer: ASCII that is escaped, and the first bytes of the
+/// characters beyond ASCII that are (0xC2 for C1, 0xE2 for the general punctuation block).
+const STOP: [bool; 256] = {
+    let mut stop = [false; 256];
+    let mut i = 0;
+    while i < 0x20 {
+        stop[i] = true;
+        i += 1;
+    }
+    stop[b'\\' as usize] = true;
+    stop[0x7f] = true;
+    stop[0xc2] = true;
+    stop[0xe2] = true;
+    stop
+};
+
+fn push_escape(c: char, out: &mut Vec<u8>) {
+    match c {
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        c if c.is_ascii() => out.extend_from_slice(format!("\\x{:02x}", u32::from(c)).as_bytes()),
+        c => out.extend_from_slice(format!("\\u{{{:x}}}", u32::from(c)).as_bytes()),
+    }
+}
+
+/// A string that [`escape`] cannot have made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("bad escape at byte {at}")]
+pub struct BadEscape {
+    /// Where, in bytes from the start.
+    pub at: usize,
+}
+
+/// The text that was escaped to `escaped`.
+///
+/// # Errors
+/// [`BadEscape`] names the first place that escaping cannot have made.
+pub fn unescape(escaped: &str) -> Result<Cow<'_, str>, BadEscape> {
+    if let Some(at) = escaped.char_indices().find_map(|(at, c)| (c != '\\' && is_escaped(c)).then_some(at)) {
+        return Err(BadEscape { at });
+    }
+    let Some(first) = memchr::memchr(b'\\', escaped.as_bytes()) else {
+        return Ok(Cow::Borrowed(escaped));
+    };
+    let mut text = String::with_capacity(escaped.len());
+    text.push_str(&escaped[..first]);
+    let mut at = first;
+    loop {
+        let (c, taken) = read_escape(&escaped[at..]).ok_or(BadEscape { at })?;
+        text.push(c);
+        at += taken;
+        match memchr::memchr(b'\\', &escaped.as_bytes()[at..]) {
+            Some(skip) => {
+                text.push_str(&escaped[at..at + skip]);
+                at += skip;
+            }
+            None => {
+                text.push_str(&escaped[at..]);
+                return Ok(Cow::Owned(text));
+            }
+        }
+    }
+}
+
+/// The character of the escape at the start of `rest`, and the escape's length.
+fn read_escape(rest: &str) -> Option<(char, usize)> {
+    let bytes = rest.as_bytes();
+    let (c, taken) = match *bytes.get(1)? {
+        b'\\' => ('\\', 2),
+        b'n' => ('\n', 2),
+        b'r' => ('\r', 2),
+        b't' => ('\t', 2),
+        b'x' => (char::from(u8::from_str_radix(rest.get(2..4)?, 16).ok()?), 4),
+        b'u' => {
+            let close = memchr::memchr(b'}', &bytes[..bytes.len().min(10)])?;
+            let digits = rest.get(2..close)?.strip_prefix('{')?;
+            (char::from_u32(u32::from_str_radix(digits, 16).ok()?)?, close + 1)
+        }
+        _ => return None,
+    };
+    // One spelling each: whatever escaping would write differently is not its work.
+    let mut canonical = Vec::with_capacity(10);
+    push_escape(c, &mut canonical);
+    (is_escaped(c) && canonical == bytes[..taken]).then_some((c, taken))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_kind() {
+        for (text, stored) in [
+            ("plain 今天", "plain 今天"),
+            ("a\\b", "a\\\\b"),
+            ("a\nb\rc\td", "a\\nb\\rc\\td"),
+            ("\u{1b}[31m\u{7f}", "\\x1b[31m\\x7f"),
+            ("\u{9b}x\u{a0}", "\\u{9b}x\u{a0}"),
+            ("\u{2028}\u{202e}\u{2066}\u{2026}", "\\u{2028}\\u{202e}\\u{2066}\u{2026}"),
+        ] {
+            assert_eq!(escape(text), stored);
+            assert_eq!(unescape(stored).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn what_escaping_cannot_have_made() {
+        for bad in [
+            "\\",
+            "\\q",
+            "\\x4",
+            "\\x41",
+            "\\x1B",
+            "\\u{41}",
+            "\\u{0080}",
+            "\\u{9B}",
+            "\\u{80",
+            "\\u{+80}",
+            "\t",
+            "\u{85}",
+            "\\x0a",
+            "\\x+1",
+        ] {
+            assert!(unescape(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(text in any::<String>()) {
+            let escaped = escape(&text);
+            prop_assert!(!escaped.chars().any(|c| c != '\\' && is_escaped(c)));
+            let back = unescape(&escaped).unwrap();
+            prop_assert_eq!(back, text.as_str());
+        }
+
+        #[test]
+        fn one_spelling(escaped in "(\\\\[\\\\nrtxu]|\\{|\\}|[0-9a-fA-F]|.){0,12}") {
+            if let Ok(text) = unescape(&escaped) {
+                let again = escape(&text).into_owned();
+                prop_assert_eq!(again, escaped.as_str());
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What travels between the diary and its clients, and what a stored line looks like.
+//!
+//! This crate knows no socket and no file; it turns bytes into messages and back. Read it in this
+//! order:
+//!
+//! - [`entry`]: the entry and the line that stores it ([`escape`] for its text, [`seal`] for its
+//!   checksum, [`time`] for its clock reading); [`block`] walks over many such lines and finds gaps;
+//! - [`line`](mod@line): line mode, from bytes to lines ([`telnet`] is filtered out on the way), then
+//!   [`command`] for lines that start with `/`, and [`answer`] for what the server says;
+//! - [`frame`] and [`message`]: frame mode, length-prefixed;
+//! - [`refusal`]: why something was not taken, in both modes;
+//! - [`limits`]: every bound of the protocol.
+//!
+//! The protocol itself, byte by byte, is this crate's README.
+
+pub mod answer;
+pub mod block;
+pub mod command;
+pub mod entry;
+pub mod escape;
+pub mod frame;
+pub mod limits;
+pub mod line;
+pub mod message;
+pub mod refusal;
+pub mod seal;
+pub mod telnet;
+pub mod time;
+
+pub use command::{Command, Day, Which};
+pub use entry::{Author, Entry, Key, Producer, StoredLine};
+pub use jiff::civil::Date;
+pub use refusal::{Code, Refusal};
+pub use time::Time;

@@ -1,0 +1,377 @@
+//! Line mode, from bytes to lines. Any way of cutting the bytes into reads gives the same lines.
+//!
+//! A line ends with LF, CR LF or CR NUL. A CR before anything else belongs to the text.
+
+use crate::entry::check_text;
+use crate::limits::TEXT_MAX_BYTES;
+use crate::refusal::{Code, Refusal};
+use crate::telnet::{Meaning, Telnet};
+
+/// Longest line: a text at its limit with the `/` that lets it start with one.
+const LINE_MAX_BYTES: usize = TEXT_MAX_BYTES + 1;
+
+/// What is kept between lines at the most, so that an idle connection holds no large buffer.
+const IDLE_CAPACITY_BYTES: usize = 1024;
+
+/// Ctrl-D, which a telnet client in character mode sends as it is.
+const END_OF_TRANSMISSION: u8 = 4;
+
+/// How a connection talks, as its first bytes tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Text lines.
+    Line,
+    /// Length-prefixed frames: a frame's length is below 2^24, so its first byte is always 0.
+    Frame,
+    /// A TLS hello, which the diary does not speak.
+    Tls,
+}
+
+impl Mode {
+    /// The mode of a connection that starts with `bytes`, once they are enough to tell.
+    pub fn detect(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            // A TLS record of the type handshake, then its version 3.x (RFC 8446, 5.1).
+            [] | [0x16] => None,
+            [0, ..] => Some(Mode::Frame),
+            [0x16, 3, ..] => Some(Mode::Tls),
+            _ => Some(Mode::Line),
+        }
+    }
+}
+
+/// A line. Empty ones are nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A text to store, sound and within its limit.
+    Text(&'a str),
+    /// A line that starts with one `/`.
+    Command(&'a str),
+    /// A line that cannot be taken. The stream is still in step.
+    Refused(Refusal),
+    /// The user's end of input (Ctrl-D in telnet), at the start of a line.
+    Quit,
+    /// The first line is an HTTP request: no web page may write into a diary.
+    Http,
+}
+
+/// Cuts a byte stream into lines.
+#[derive(Debug, Clone, Default)]
+pub struct LineDecoder {
+    /// What came of a line that has not ended yet.
+    carry: Vec<u8>,
+    telnet: Telnet,
+    /// Neither commands nor telnet: every line is a text.
+    plain: bool,
+    /// The last byte was a CR, which may end the line.
+    after_cr: bool,
+    /// The line is over its limit: its bytes are counted no more, its end is waited for.
+    overlong: bool,
+    /// `carry` was given out as a line and is to be cleared.
+    given: bool,
+    /// A line has been seen, so that a later one is no HTTP request.
+    begun: bool,
+}
+
+/// Where a raw line stands.
+enum Raw<'i> {
+    Input(&'i [u8]),
+    Carry,
+    Quit,
+}
+
+impl LineDecoder {
+    /// A decoder for line mode, with commands and telnet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A decoder for programs that never read (quiet listeners): no commands, no telnet.
+    pub fn plain() -> Self {
+        Self { plain: true, ..Self::default() }
+    }
+
+    /// Bytes held of a line that has not ended.
+    pub fn partial_bytes(&self) -> usize {
+        if self.given { 0 } else { self.carry.len() }
+    }
+
+    /// The next line of `input`, which is moved past it; `None` once `input` is used up. Telnet's
+    /// answers are appended to `replies`.
+    pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], replies: &mut Vec<u8>) -> Option<Line<'s>> {
+        let raw = loop {
+            self.clear_given();
+            match self.next_raw(input, replies)? {
+                Raw::Input([]) => {}
+                Raw::Carry if self.carry.is_empty() && !self.overlong => self.given = true,
+                raw => break raw,
+            }
+        };
+        match raw {
+            Raw::Quit => Some(Line::Quit),
+            Raw::Input(line) => {
+                let first = !std::mem::replace(&mut self.begun, true);
+                Some(classify(line, false, first, self.plain))
+            }
+            Raw::Carry => Some(self.take_carry()),
+        }
+    }
+
+    /// The last line, where the input ended without a line feed.
+    pub fn finish(&mut self) -> Option<Line<'_>> {
+        self.clear_given();
+        (!self.carry.is_empty() || self.overlong).then(|| self.take_carry())
+    }
+
+    fn take_carry(&mut self) -> Line<'_> {
+        let first = !std::mem::replace(&mut self.begun, true);
+        self.given = true;
+        classify(&self.carry, self.overlong, first, self.plain)
+    }
+
+    fn clear_given(&mut self) {
+        if std::mem::take(&mut self.given) {
+            self.overlong = false;
+            self.after_cr = false;
+            self.carry.clear();
+            if self.carry.capacity() > IDLE_CAPACITY_BYTES {
+                self.carry = Vec::new();
+            }
+        }
+    }
+
+    fn next_raw<'i>(&mut self, input: &mut &'i [u8], replies: &mut Vec<u8>) -> Option<Raw<'i>> {
+        if let Some(line) = self.whole_line(input) {
+            return Some(Raw::Input(line));
+        }
+        while let Some((&byte, rest)) = input.split_first() {
+            *input = rest;
+            let meaning = if self.plain { Meaning::Data(byte) } else { self.telnet.push(byte, replies) };
+            let byte = match meaning {
+                Meaning::Nothing => continue,
+                Meaning::EndOfFile if self.at_line_start() => return Some(Raw::Quit),
+                Meaning::EndOfFile => continue,
+                Meaning::Data(END_OF_TRANSMISSION) if !self.plain && self.at_line_start() => {
+                    return Some(Raw::Quit);
+                }
+                Meaning::Data(byte) => byte,
+                Meaning::Stray(byte) => {
+                    self.push_pending_cr();
+                    self.push(0xff);
+                    byte
+                }
+            };
+            match (self.after_cr, byte) {
+                (_, b'\n') | (true, 0) => return Some(Raw::Carry),
+                (_, b'\r') => {
+                    self.push_pending_cr();
+                    self.after_cr = true;
+                }
+                _ => {
+                    self.push_pending_cr();
+                    self.push(byte);
+                }
+            }
+        }
+        None
+    }
+
+    /// A line that stands whole in `input` and has nothing in it to look at byte by byte: the usual
+    /// case, without a copy.
+    fn whole_line<'i>(&self, input: &mut &'i [u8]) -> Option<&'i [u8]> {
+        let fresh = self.at_line_start() && (self.plain || self.telnet.is_idle());
+        if !fresh || (!self.plain && input.first() == Some(&END_OF_TRANSMISSION)) {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', input)?;
+        let line = &input[..end];
+        if memchr::memchr2(0, 0xff, line).is_some() {
+            return None;
+        }
+        *input = &input[end + 1..];
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+
+    fn at_line_start(&self) -> bool {
+        self.carry.is_empty() && !self.after_cr && !self.overlong
+    }
+
+    fn push_pending_cr(&mut self) {
+        if std::mem::take(&mut self.after_cr) {
+            self.push(b'\r');
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        if self.carry.len() == LINE_MAX_BYTES {
+            self.overlong = true;
+            self.carry = Vec::new();
+        }
+        if !self.overlong {
+            self.carry.push(byte);
+        }
+    }
+}
+
+fn classify(line: &[u8], overlong: bool, first: bool, plain: bool) -> Line<'_> {
+    if overlong || line.len() > LINE_MAX_BYTES {
+        let message = format!("a line may have {TEXT_MAX_BYTES} bytes; this one is not stored");
+        return Line::Refused(Refusal::new(Code::TooLong, message));
+    }
+    if first && is_http_request(line) {
+        return Line::Http;
+    }
+    let Ok(line) = std::str::from_utf8(line) else {
+        return Line::Refused(Refusal::new(Code::Utf8, "this line is not valid UTF-8 and is not stored"));
+    };
+    let text = match line.strip_prefix('/') {
+        Some(rest) if !plain && rest.starts_with('/') => rest,
+        Some(_) if !plain => return Line::Command(line),
+        _ => line,
+    };
+    match check_text(text) {
+        Ok(()) => Line::Text(text),
+        Err(refusal) => Line::Refused(refusal),
+    }
+}
+
+/// Whether a line ends in ` HTTP/` and a version (RFC 9112, 3).
+fn is_http_request(line: &[u8]) -> bool {
+    let tail = &line[line.len().saturating_sub(b" HTTP/1.1".len())..];
+    let Some(at) = memchr::memmem::find(tail, b" HTTP/") else {
+        return false;
+    };
+    matches!(&tail[at + 6..], [a] | [a, b'.', _] if a.is_ascii_digit())
+        && tail.last().is_some_and(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Decodes `chunks`, and writes down every line and every telnet answer.
+    fn decode<'a>(
+        mut decoder: LineDecoder,
+        chunks: impl IntoIterator<Item = &'a [u8]>,
+    ) -> (Vec<String>, Vec<u8>) {
+        let (mut lines, mut replies) = (Vec::new(), Vec::new());
+        for chunk in chunks {
+            let mut input = chunk;
+            while let Some(line) = decoder.next(&mut input, &mut replies) {
+                lines.push(show(&line));
+            }
+            assert!(input.is_empty());
+            assert!(decoder.partial_bytes() <= LINE_MAX_BYTES);
+        }
+        lines.extend(decoder.finish().map(|line| show(&line)));
+        assert!(decoder.finish().is_none(), "an end comes once");
+        (lines, replies)
+    }
+
+    fn show(line: &Line<'_>) -> String {
+        match line {
+            Line::Text(text) if text.len() > 100 => format!("text of {}", text.len()),
+            Line::Text(text) => format!("text {text}"),
+            Line::Command(command) => format!("command {command}"),
+            Line::Refused(refusal) => format!("refused {}", refusal.code),
+            Line::Quit => "quit".into(),
+            Line::Http => "http".into(),
+        }
+    }
+
+    fn check(input: &[u8], expected: &[&str]) {
+        assert_eq!(decode(LineDecoder::new(), [input]).0, expected, "whole");
+        assert_eq!(decode(LineDecoder::new(), input.chunks(1)).0, expected, "byte by byte");
+    }
+
+    #[test]
+    fn line_ends() {
+        check(b"a\nb\r\nc\r\0d\re\n\n\r\nf", &["text a", "text b", "text c", "text d\re", "text f"]);
+        check(b"a\r\r\nb\r", &["text a\r", "text b"]);
+        check(b"", &[]);
+        check(b"\n\r\n", &[]);
+    }
+
+    #[test]
+    fn commands_and_texts() {
+        check(
+            b"/help\n//usr/bin\n// x\n /x\n/\n",
+            &["command /help", "text /usr/bin", "text / x", "text  /x", "command /"],
+        );
+        check("今天\n".as_bytes(), &["text 今天"]);
+        check(b"a\x04\n\x04", &["text a\x04", "quit"]);
+    }
+
+    #[test]
+    fn what_is_refused_does_not_break_the_next_line() {
+        check(b"a\0b\nok\n", &["refused nul", "text ok"]);
+        check(b"\xc3\x28\nok\n", &["refused utf8", "text ok"]);
+        check(b"\xc0\xaf\nok\n", &["refused utf8", "text ok"]);
+        check(b"\xed\xa0\x80\nok\n", &["refused utf8", "text ok"]);
+        check(b"caf\xff\nok\n", &["refused utf8", "text ok"]);
+        check(b"\xff\xff\nok\n", &["refused utf8", "text ok"]);
+    }
+
+    #[test]
+    fn the_limit_and_one_over_it() {
+        let at_limit = [&b"x".repeat(TEXT_MAX_BYTES)[..], b"\nok\n"].concat();
+        check(&at_limit, &["text of 65536", "text ok"]);
+        let over = [&b"x".repeat(TEXT_MAX_BYTES + 1)[..], b"\nok\n"].concat();
+        check(&over, &["refused too-long", "text ok"]);
+        let far_over = [&b"x/".repeat(TEXT_MAX_BYTES)[..], b"\nok\n"].concat();
+        check(&far_over, &["refused too-long", "text ok"]);
+        let slashed = [&b"/"[..], &b"/".repeat(TEXT_MAX_BYTES), b"\nok\n"].concat();
+        check(&slashed, &["text of 65536", "text ok"]);
+        check(&b"x".repeat(TEXT_MAX_BYTES + 9), &["refused too-long"]);
+    }
+
+    #[test]
+    fn an_http_request_as_the_first_line() {
+        check(b"GET / HTTP/1.1\r\nHost: x\r\n", &["http", "text Host: x"]);
+        check(b"\r\nPOST /a HTTP/2\n", &["http"]);
+        check(b"hello\nGET / HTTP/1.1\n", &["text hello", "text GET / HTTP/1.1"]);
+        check(b"about HTTP/x\n", &["text about HTTP/x"]);
+        check(b" HTTP/1.12\n", &["text  HTTP/1.12"]);
+    }
+
+    #[test]
+    fn telnet_is_taken_out_and_answered() {
+        let (lines, replies) = decode(LineDecoder::new(), [&b"a\xff\xfd\x06b\r\xff\xfb\x01\nc\n"[..]]);
+        assert_eq!(lines, ["text ab", "text c"]);
+        assert_eq!(replies, b"\xff\xfc\x06\xff\xfe\x01");
+    }
+
+    #[test]
+    fn a_plain_decoder_takes_everything_as_text() {
+        let (lines, replies) = decode(LineDecoder::plain(), [&b"/help\n\x04\n\xff\xfd\x06\n<13>x\n"[..]]);
+        assert_eq!(lines, ["text /help", "text \x04", "refused utf8", "text <13>x"]);
+        assert!(replies.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_lines(
+            pieces in proptest::collection::vec(prop_oneof![
+                Just(&b"\n"[..]), Just(&b"\r"[..]), Just(&b"\0"[..]), Just(&b"\xff"[..]), Just(&b"\xfd\x06"[..]),
+                Just(&b"\xfb\x01"[..]), Just(&b"\xfa"[..]), Just(&b"\xff\xf0"[..]), Just(&b"\xec"[..]), Just(&b"\x04"[..]),
+                Just(&b"/"[..]), Just("今天".as_bytes()), Just(&b"word"[..]), Just(&b" HTTP/1.1"[..]), Just(&b"\xe4"[..]),
+            ], 0..40),
+            cuts in proptest::collection::vec(1usize..7, 1..40),
+            plain in any::<bool>(),
+        ) {
+            let input = pieces.concat();
+            let new = || if plain { LineDecoder::plain() } else { LineDecoder::new() };
+            let whole = decode(new(), [&input[..]]);
+            let mut chunks = Vec::new();
+            let mut rest = &input[..];
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (chunk, tail) = rest.split_at((*cut).min(rest.len()));
+                chunks.push(chunk);
+                rest = tail;
+            }
+            prop_assert_eq!(decode(new(), chunks), whole);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Telnet, as far as a plain line service needs it (RFC 854, RFC 855, RFC 860).
+//!
+//! Every option is refused once. `DO TIMING-MARK` is answered `WONT` each time, because a telnet client
+//! that was interrupted (Ctrl-C) throws all output away until that answer comes. Other commands are
+//! ignored. A 0xFF that starts no telnet command stays in the data, where it is invalid UTF-8 and is
+//! refused with its line: nothing is silently left out.
+
+const IAC: u8 = 255;
+const DONT: u8 = 254;
+const DO: u8 = 253;
+const WONT: u8 = 252;
+const WILL: u8 = 251;
+const SUBNEGOTIATION: u8 = 250;
+const SUBNEGOTIATION_END: u8 = 240;
+/// The lowest byte that is a command after IAC: end of file, from the Linemode option (RFC 1184).
+const END_OF_FILE: u8 = 236;
+const TIMING_MARK: u8 = 6;
+
+/// Longest subnegotiation that is skipped. Every option is refused, so none should come at all.
+const SUBNEGOTIATION_MAX_BYTES: u16 = 1024;
+
+/// What one byte of the stream means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// Nothing for the line.
+    Nothing,
+    /// This byte of data.
+    Data(u8),
+    /// A stray 0xFF, then this byte of data.
+    Stray(u8),
+    /// The client's user ended the input (Ctrl-D).
+    EndOfFile,
+}
+
+/// Takes telnet out of a byte stream.
+#[derive(Debug, Clone, Default)]
+pub struct Telnet {
+    state: State,
+    refused_will: Options,
+    refused_do: Options,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Data,
+    Iac,
+    Option(u8),
+    Subnegotiation(u16),
+    SubnegotiationIac(u16),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Options([u64; 4]);
+
+impl Options {
+    /// Whether `option` is new here; it is not from now on.
+    fn insert(&mut self, option: u8) -> bool {
+        let word = &mut self.0[usize::from(option / 64)];
+        let bit = 1 << (option % 64);
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+}
+
+impl Telnet {
+    /// Whether the next byte is data unless it is 0xFF.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Data
+    }
+
+    /// Takes the next byte. What must be answered at once is appended to `replies`.
+    pub fn push(&mut self, byte: u8, replies: &mut Vec<u8>) -> Meaning {
+        match (self.state, byte) {
+            (State::Data, IAC) => self.state = State::Iac,
+            (State::Data, byte) => return Meaning::Data(byte),
+            (State::Iac, DONT | DO | WONT | WILL) => self.state = State::Option(byte),
+            (State::Iac, SUBNEGOTIATION) => self.state = State::Subnegotiation(0),
+            (State::Iac, byte) => {
+                self.state = State::Data;
+                return match byte {
+                    IAC => Meaning::Data(IAC),
+                    END_OF_FILE => Meaning::EndOfFile,
+                    END_OF_FILE.. => Meaning::Nothing,
+                    _ => Meaning::Stray(byte),
+                };
+            }
+            (State::Option(verb), option) => {
+                self.state = State::Data;
+                self.refuse(verb, option, replies);
+            }
+            (State::Subnegotiation(SUBNEGOTIATION_MAX_BYTES..), byte) => {
+                self.state = State::Data;
+                return Meaning::Stray(byte);
+            }
+            (State::Subnegotiation(seen), IAC) => self.state = State::SubnegotiationIac(seen + 1),
+            (State::Subnegotiation(seen), _) => self.state = State::Subnegotiation(seen + 1),
+            (State::SubnegotiationIac(_), SUBNEGOTIATION_END) => self.state = State::Data,
+            (State::SubnegotiationIac(seen), _) => self.state = State::Subnegotiation(seen + 1),
+        }
+        Meaning::Nothing
+    }
+
+    fn refuse(&mut self, verb: u8, option: u8, replies: &mut Vec<u8>) {
+        let answer = match verb {
+            DO if option == TIMING_MARK || self.refused_do.insert(option) => WONT,
+            WILL if self.refused_will.insert(option) => DONT,
+            // WONT and DONT say how things are; so does a second offer of what was refused.
+            _ => return,
+        };
+        replies.extend_from_slice(&[IAC, answer, option]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (mut telnet, mut data, mut replies) = (Telnet::default(), Vec::new(), Vec::new());
+        for &byte in bytes {
+            match telnet.push(byte, &mut replies) {
+                Meaning::Nothing => {}
+                Meaning::Data(byte) => data.push(byte),
+                Meaning::Stray(byte) => data.extend([IAC, byte]),
+                Meaning::EndOfFile => data.push(4),
+            }
+        }
+        (data, replies)
+    }
+
+    #[test]
+    fn an_option_is_refused_once_and_a_timing_mark_always() {
+        let (data, replies) = run(&[b'a', IAC, DO, 1, IAC, WILL, 3, IAC, DO, 1, b'b', IAC, WONT, 9]);
+        assert_eq!((data.as_slice(), replies.as_slice()), (&b"ab"[..], &[IAC, WONT, 1, IAC, DONT, 3][..]));
+        let mark = [IAC, DO, TIMING_MARK];
+        assert_eq!(run(&mark.repeat(3)).1, [IAC, WONT, TIMING_MARK].repeat(3));
+    }
+
+    #[test]
+    fn commands_and_subnegotiations_vanish_but_stray_bytes_stay() {
+        assert_eq!(
+            run(&[b'a', IAC, 244, IAC, SUBNEGOTIATION, 24, 1, IAC, IAC, 2, IAC, SUBNEGOTIATION_END, b'b']).0,
+            b"ab"
+        );
+        assert_eq!(run(&[IAC, b'x', IAC, IAC, IAC, END_OF_FILE]).0, [IAC, b'x', IAC, 4]);
+        let mut endless = vec![IAC, SUBNEGOTIATION];
+        endless.extend([b'z'; 2000]);
+        assert_eq!(run(&endless).0[..2], [IAC, b'z']);
+    }
+}

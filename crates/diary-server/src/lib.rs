@@ -1,0 +1,1 @@
+//! The diary service: sockets, sessions, the writer.

@@ -1,0 +1,1 @@
+//! The journal on disk: day files, batches, recovery, reading.
