@@ -1,1 +1,36 @@
-//! The journal on disk: day files, batches, recovery, reading.
+//! The journal on disk: day files in a folder, format 1.
+//!
+//! Blocking code over a small [`Disk`](disk::Disk), so that a simulated disk can stand in; it knows no
+//! client and no socket. The way of an entry: [`Appender::stage`] puts its line into the batch,
+//! [`Appender::commit`] writes and syncs the batch and moves the [`Head`]; a [`Reader`] gives back
+//! whole lines up to the head.
+//!
+//! - [`disk`]: the seam to the file system;
+//! - [`day_file`]: a day file's name and header, and finding a seq in it by bisection;
+//! - [`head`]: the small file that a clean stop leaves as evidence;
+//! - [`recover`]: from a folder in any state to a journal that can go on;
+//! - [`append`]: the one place that writes entries;
+//! - [`read`]: ranges by seq, by day and from the end, as pages of whole lines;
+//! - [`scan`]: every line of every file, with what is wrong in them;
+//! - [`keys`]: which appends are in the journal already.
+
+pub mod append;
+pub mod day_file;
+pub mod disk;
+pub mod head;
+pub mod keys;
+pub mod read;
+pub mod recover;
+pub mod scan;
+
+pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
+pub use head::Head;
+pub use read::{Range, Reader};
+pub use recover::{OpenError, Opened, open};
+
+/// Longest batch: what one write and one fdatasync commit together. It bounds what can be torn, and so
+/// what start-up must look at.
+pub const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// The format of the day files that this crate writes, and the newest that it reads.
+pub const FORMAT: u64 = 1;

@@ -1,0 +1,325 @@
+//! The one place that writes entries: a batch is one write and one fdatasync.
+
+use std::io;
+use std::mem;
+use std::sync::Arc;
+
+use diary_proto::entry::{NewLine, StoredLine};
+use diary_proto::time::TIME_BYTES;
+use diary_proto::{Author, Key, Producer, Time};
+
+use crate::BATCH_MAX_BYTES;
+use crate::day_file::{After, Header, name};
+use crate::disk::{DiskFile, How};
+use crate::head::{self, Head};
+use crate::keys::{Judgement, KeyTable};
+use crate::read::{Reader, Shared};
+
+/// A clock that jumped back by more than this is told: the entry gets its own time beside the batch's.
+const CLAMP_TOLD_MICROS: i64 = 1_000_000;
+
+/// Memory that the batch's buffer keeps between batches.
+const IDLE_CAPACITY_BYTES: usize = 256 * 1024;
+
+/// An entry on its way into the journal.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEntry<'a> {
+    /// Who writes it.
+    pub author: &'a Author,
+    /// What, already checked: within its limit, without NUL.
+    pub text: &'a str,
+    /// The writer's name for it, and whether it may have been sent before.
+    pub key: Option<(Key, bool)>,
+}
+
+/// What became of an entry that was to join the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staged {
+    /// It is in the batch and gets this seq.
+    New(u64),
+    /// The journal, or the batch, has it already.
+    Known {
+        /// The first one's seq.
+        seq: u64,
+        /// When it was written.
+        time: Time,
+    },
+    /// Its key stands for another text.
+    Conflict(u64),
+    /// Whether its key was written can no longer be told.
+    Stale,
+    /// The batch is full: commit it, then stage this one again.
+    Full,
+}
+
+/// What a commit made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The first seq of the batch.
+    pub first_seq: u64,
+    /// How many entries; 0 if nothing new was staged.
+    pub count: u64,
+    /// The batch's time.
+    pub time: Time,
+}
+
+/// Why a batch was not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// There is no room. Nothing of the batch is stored, and later ones may be.
+    #[error("the disk is full: {0}")]
+    Full(#[source] io::Error),
+    /// The disk failed. Whether the batch is stored cannot be known before a restart; this appender
+    /// writes nothing more.
+    #[error("the disk failed: {0}")]
+    Failed(#[source] io::Error),
+}
+
+/// Writes the journal. There is one per journal, and it holds the folder's lock.
+pub struct Appender {
+    shared: Arc<Shared>,
+    reader: Reader,
+    file: Option<Box<dyn DiskFile>>,
+    head: Head,
+    /// The newest file does not end in a line feed: damage stands before what is appended.
+    line_feed_first: bool,
+    keys: KeyTable,
+    batch: Batch,
+    failed: bool,
+    _lock: Box<dyn Send + Sync>,
+}
+
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    count: u32,
+    /// Producers that have an entry in it, most of the time one after the other.
+    producers: Vec<Producer>,
+    clock: Option<Clock>,
+    last_crc: u32,
+}
+
+/// The batch's time, and what its entries carry if the clock was behind the journal.
+#[derive(Clone, Copy)]
+struct Clock {
+    time: Time,
+    written: [u8; TIME_BYTES],
+    own: Option<Time>,
+}
+
+impl Appender {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        file: Option<Box<dyn DiskFile>>,
+        line_feed_first: bool,
+        keys: KeyTable,
+        lock: Box<dyn Send + Sync>,
+    ) -> Self {
+        let reader = Reader::new(Arc::clone(&shared));
+        let head = reader.head();
+        let batch = Batch::default();
+        Self { shared, reader, file, head, line_feed_first, keys, batch, failed: false, _lock: lock }
+    }
+
+    /// A reader of what this appender commits.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Puts an entry into the batch. `now` counts for the first of a batch.
+    pub fn stage(&mut self, now: Time, entry: NewEntry<'_>) -> Staged {
+        let clock = *self.batch.clock.get_or_insert_with(|| clamp(now, self.head.time));
+        if let Some((key, retry)) = entry.key {
+            match self.keys.judge(key, retry) {
+                Judgement::New => {}
+                Judgement::Known(seq) => return self.known(seq, entry.text, clock),
+                Judgement::Stale => return Staged::Stale,
+            }
+        }
+        let seq = self.head.seq + 1 + u64::from(self.batch.count);
+        let before = self.batch.bytes.len();
+        if before == 0 {
+            self.begin_file(clock);
+        }
+        let line = NewLine {
+            seq,
+            time: &clock.written,
+            at: clock.own,
+            author: entry.author,
+            text: entry.text,
+            index: self.batch.count,
+            key: entry.key.map(|(key, _)| key),
+        };
+        let crc = line.write(&mut self.batch.bytes);
+        if self.batch.bytes.len() > BATCH_MAX_BYTES && self.batch.count > 0 {
+            self.batch.bytes.truncate(before);
+            return Staged::Full;
+        }
+        self.batch.count += 1;
+        self.batch.last_crc = crc;
+        if let Some((key, _)) = entry.key {
+            self.keys.insert(key, seq);
+            if self.batch.producers.last() != Some(&key.producer) {
+                self.batch.producers.push(key.producer);
+            }
+        }
+        Staged::New(seq)
+    }
+
+    /// Writes and syncs the batch; only then is any of it in the journal. An empty batch costs nothing.
+    ///
+    /// # Errors
+    /// [`CommitError`]. The batch is given up in any case.
+    pub fn commit(&mut self, now: Time) -> Result<Committed, CommitError> {
+        let batch = mem::take(&mut self.batch);
+        let clock = batch.clock.unwrap_or_else(|| clamp(now, self.head.time));
+        let committed =
+            Committed { first_seq: self.head.seq + 1, count: u64::from(batch.count), time: clock.time };
+        let result = match (batch.count, self.failed) {
+            (_, true) => Err(CommitError::Failed(io::Error::other("it failed before"))),
+            (0, _) => Ok(()),
+            _ => self.write(&batch, clock.time),
+        };
+        if let Err(error) = &result {
+            self.failed |= matches!(error, CommitError::Failed(_));
+            for producer in &batch.producers {
+                self.keys.take_back(*producer, committed.first_seq);
+            }
+        }
+        self.reuse(batch);
+        result.map(|()| committed)
+    }
+
+    /// Writes the head down, as evidence for the next start. A clean stop ends with this.
+    ///
+    /// # Errors
+    /// Those of writing a file. The journal is none the worse for it.
+    pub fn stop(self) -> io::Result<()> {
+        if self.failed {
+            return Ok(());
+        }
+        head::write(&*self.shared.disk, &self.shared.dir, &self.head)
+    }
+
+    fn known(&self, seq: u64, text: &str, clock: Clock) -> Staged {
+        let stored = if seq > self.head.seq {
+            lines_of(&self.batch.bytes).find(|line| line.seq == seq).map(|line| {
+                let same = line.unescaped() == text;
+                (same, clock.time)
+            })
+        } else {
+            // What cannot be read cannot be compared; the key alone then says that it is the same.
+            let read = self.reader.entry(seq).ok().flatten();
+            read.map(|entry| (entry.text == text, entry.time))
+        };
+        match stored {
+            Some((false, _)) => Staged::Conflict(seq),
+            Some((true, time)) => Staged::Known { seq, time },
+            None => Staged::Known { seq, time: clock.time },
+        }
+    }
+
+    /// What stands in a batch before its first line: the header of a new day's file, or a line feed
+    /// that keeps damage apart.
+    fn begin_file(&mut self, clock: Clock) {
+        let date = self.date_for(clock.time);
+        if self.head.file == Some(date) {
+            if self.line_feed_first {
+                self.batch.bytes.push(b'\n');
+            }
+            return;
+        }
+        let after = self.head.file.map(|date| After { date, seq: self.head.seq, crc: self.head.crc });
+        let header = Header { date, id: self.shared.id, first: self.head.seq + 1, after };
+        header.write(&mut self.batch.bytes);
+    }
+
+    /// The day of a batch; it never goes back, whatever the clock or the zone do.
+    fn date_for(&self, time: Time) -> diary_proto::Date {
+        let date = time.date();
+        self.head.file.map_or(date, |newest| newest.max(date))
+    }
+
+    fn write(&mut self, batch: &Batch, time: Time) -> Result<(), CommitError> {
+        let date = self.date_for(time);
+        let end = if self.head.file == Some(date) {
+            let end = self.head.end;
+            let file = self.file.as_deref().ok_or_else(|| failed("the day file is not open"))?;
+            if let Err(error) = file.write_all_at(&batch.bytes, end) {
+                return Err(give_up(error, || cut_back(file, end)));
+            }
+            file.sync_data().map_err(CommitError::Failed)?;
+            end
+        } else {
+            self.file = Some(self.write_new_file(date, &batch.bytes)?);
+            0
+        };
+        self.line_feed_first = false;
+        self.head = Head {
+            seq: self.head.seq + u64::from(batch.count),
+            time: Some(time),
+            crc: batch.last_crc,
+            file: Some(date),
+            end: end + batch.bytes.len() as u64,
+        };
+        // Required before anybody hears of the batch: the sync above has returned.
+        self.shared.publish(self.head);
+        Ok(())
+    }
+
+    fn write_new_file(
+        &self,
+        date: diary_proto::Date,
+        bytes: &[u8],
+    ) -> Result<Box<dyn DiskFile>, CommitError> {
+        let disk = &*self.shared.disk;
+        let path = self.shared.dir.join(name(date));
+        let remove = || disk.remove(&path).and_then(|()| disk.sync_dir(&self.shared.dir));
+        let file = disk.open(&path, How::CreateNew).map_err(|error| give_up(error, || Ok(())))?;
+        if let Err(error) = file.write_all_at(bytes, 0) {
+            return Err(give_up(error, remove));
+        }
+        file.sync_data().map_err(CommitError::Failed)?;
+        disk.sync_dir(&self.shared.dir).map_err(CommitError::Failed)?;
+        Ok(file)
+    }
+
+    fn reuse(&mut self, mut batch: Batch) {
+        batch.bytes.clear();
+        batch.bytes.shrink_to(IDLE_CAPACITY_BYTES);
+        batch.producers.clear();
+        self.batch = Batch { bytes: batch.bytes, producers: batch.producers, ..Batch::default() };
+    }
+}
+
+/// The time of a batch: never before the entry above it.
+fn clamp(now: Time, newest: Option<Time>) -> Clock {
+    let behind = newest.map_or(0, |newest| newest.micros - now.micros);
+    let time = Time { micros: now.micros + behind.max(0), ..now };
+    Clock { time, written: time.to_bytes(), own: (behind > CLAMP_TOLD_MICROS).then_some(now) }
+}
+
+fn lines_of(bytes: &[u8]) -> impl Iterator<Item = StoredLine<'_>> {
+    bytes.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok())
+}
+
+/// A full disk is not a failed one, as long as the file can be brought back to what it was; that must
+/// be durable before anybody is told that nothing was stored.
+fn give_up(error: io::Error, undo: impl FnOnce() -> io::Result<()>) -> CommitError {
+    if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return CommitError::Failed(error);
+    }
+    match undo() {
+        Ok(()) => CommitError::Full(error),
+        Err(error) => CommitError::Failed(error),
+    }
+}
+
+fn cut_back(file: &dyn DiskFile, end: u64) -> io::Result<()> {
+    file.set_len(end)?;
+    file.sync_data()
+}
+
+fn failed(what: &'static str) -> CommitError {
+    CommitError::Failed(io::Error::other(what))
+}

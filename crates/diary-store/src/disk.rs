@@ -1,0 +1,212 @@
+//! The seam to the file system: every call by which the store touches a disk.
+//!
+//! The store keeps its promises with these calls alone, so whatever implements them, a simulated disk
+//! too, can be recovered, crashed and failed at any one of them.
+
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// To read what is there.
+    Read,
+    /// To read and write what is there.
+    Write,
+    /// To write a file that is not there yet (mode 0600).
+    CreateNew,
+    /// To write a file from its start, there or not (mode 0600).
+    Replace,
+}
+
+/// A file system, or something that behaves like one.
+pub trait Disk: Debug + Send + Sync {
+    /// Makes a folder (mode 0700).
+    ///
+    /// # Errors
+    /// Those of mkdir; `AlreadyExists` if something is there.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a folder, in no order.
+    ///
+    /// # Errors
+    /// Those of opening and reading it.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// Those of open.
+    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Gives a file another name, replacing what has it.
+    ///
+    /// # Errors
+    /// Those of rename.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// Those of unlink.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder durable.
+    ///
+    /// # Errors
+    /// Those of open and fsync.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes an exclusive lock that lasts as long as what is returned, and no longer than the process;
+    /// `None` if somebody has it.
+    ///
+    /// # Errors
+    /// Those of open and flock.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+}
+
+/// An open file. Offsets and lengths are bytes.
+pub trait DiskFile: Send + Sync {
+    /// Reads some bytes at `offset`; 0 at the end.
+    ///
+    /// # Errors
+    /// Those of pread.
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes some bytes at `offset`.
+    ///
+    /// # Errors
+    /// Those of pwrite.
+    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// The file's length.
+    ///
+    /// # Errors
+    /// Those of fstat.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Cuts the file.
+    ///
+    /// # Errors
+    /// Those of ftruncate.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes the file's bytes, and its length, durable (fdatasync).
+    ///
+    /// # Errors
+    /// Those of fdatasync. After one, nothing may be concluded from a later success.
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+impl dyn DiskFile + '_ {
+    /// Writes all of `from` at `offset`.
+    ///
+    /// # Errors
+    /// The first that is not an interruption; some bytes may have been written.
+    pub fn write_all_at(&self, mut from: &[u8], mut offset: u64) -> io::Result<()> {
+        while !from.is_empty() {
+            match self.write_at(from, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    from = &from[written..];
+                    offset += written as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until `into` is full or the file ends, and returns how many bytes that were.
+    ///
+    /// # Errors
+    /// The first that is not an interruption.
+    pub fn read_full_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut read = 0;
+        while read < into.len() {
+            match self.read_at(&mut into[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// The machine's file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().mode(0o700).create(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).mode(0o600);
+        match how {
+            How::Read => {}
+            How::Write => _ = options.write(true),
+            How::CreateNew => _ = options.write(true).create_new(true),
+            How::Replace => _ = options.write(true).create(true).truncate(true),
+        }
+        Ok(Box::new(RealFile(options.open(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(&self.0, into, offset)
+    }
+
+    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
+        FileExt::write_at(&self.0, from, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}

@@ -1,0 +1,194 @@
+//! Which appends are in the journal already: for each producer, exact runs of counters and seqs.
+//!
+//! The table is derived from the day files. Its memory is bounded: a producer keeps its newest runs,
+//! and of all producers the longest-silent are forgotten first. What is forgotten is never guessed at.
+
+use std::collections::{HashMap, VecDeque};
+
+use diary_proto::{Key, Producer};
+
+/// Most runs kept for one producer: far more than a client has in flight.
+const PRODUCER_MAX_RUNS: usize = 16 * 1024;
+
+/// Most memory of the table, counted as [`RUN_BYTES`] a run and [`PRODUCER_BYTES`] a producer.
+const TABLE_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+const RUN_BYTES: usize = size_of::<Run>();
+
+/// A producer's part in the map, with the room that a hash map leaves free.
+const PRODUCER_BYTES: usize = 2 * size_of::<(Producer, Known)>();
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is not in the journal.
+    New,
+    /// It is, with this seq.
+    Known(u64),
+    /// It may be: what would tell has been forgotten.
+    Stale,
+}
+
+/// Consecutive counters with consecutive seqs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    first_counter: u64,
+    first_seq: u64,
+    count: u64,
+}
+
+impl Run {
+    fn seq_of(&self, counter: u64) -> Option<u64> {
+        let place = counter.checked_sub(self.first_counter)?;
+        (place < self.count).then(|| self.first_seq + place)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// In the order of their counters.
+    runs: VecDeque<Run>,
+    /// Counters below this one have been forgotten.
+    floor: u64,
+    /// The seq of its newest entry, which tells how long it has been silent.
+    newest_seq: u64,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct KeyTable {
+    producers: HashMap<Producer, Known>,
+    runs: usize,
+    /// A whole producer has been forgotten, so one that is not in the table may be an old one.
+    forgotten: bool,
+}
+
+impl KeyTable {
+    /// What is known of `key`. `retry` says that it may have been sent before.
+    pub fn judge(&self, key: Key, retry: bool) -> Judgement {
+        let Some(known) = self.producers.get(&key.producer) else {
+            return if retry && self.forgotten { Judgement::Stale } else { Judgement::New };
+        };
+        if key.counter < known.floor {
+            return Judgement::Stale;
+        }
+        let after = known.runs.partition_point(|run| run.first_counter <= key.counter);
+        let run = after.checked_sub(1).and_then(|at| known.runs.get(at));
+        match run.and_then(|run| run.seq_of(key.counter)) {
+            Some(seq) => Judgement::Known(seq),
+            None => Judgement::New,
+        }
+    }
+
+    /// Notes that `key` is the entry `seq`.
+    pub fn insert(&mut self, key: Key, seq: u64) {
+        let known = self.producers.entry(key.producer).or_default();
+        known.newest_seq = known.newest_seq.max(seq);
+        let new = Run { first_counter: key.counter, first_seq: seq, count: 1 };
+        let runs_before = known.runs.len();
+        match known.runs.back_mut() {
+            Some(last)
+                if last.first_counter + last.count == key.counter && last.first_seq + last.count == seq =>
+            {
+                last.count += 1;
+            }
+            Some(last) if last.first_counter > key.counter => {
+                let at = known.runs.partition_point(|run| run.first_counter < key.counter);
+                known.runs.insert(at, new);
+            }
+            _ => known.runs.push_back(new),
+        }
+        if known.runs.len() > PRODUCER_MAX_RUNS
+            && let Some(oldest) = known.runs.pop_front()
+        {
+            known.floor = oldest.first_counter + oldest.count;
+        }
+        self.runs = self.runs + known.runs.len() - runs_before;
+        if self.bytes() > TABLE_MAX_BYTES {
+            self.forget_silent();
+        }
+    }
+
+    /// Takes back what [`insert`](Self::insert) noted of `producer` from `seq` on: it was not committed.
+    pub fn take_back(&mut self, producer: Producer, from_seq: u64) {
+        let Some(known) = self.producers.get_mut(&producer) else {
+            return;
+        };
+        let runs_before = known.runs.len();
+        known.runs.retain_mut(|run| {
+            run.count = run.count.min(from_seq.saturating_sub(run.first_seq));
+            run.count > 0
+        });
+        self.runs -= runs_before - known.runs.len();
+    }
+
+    fn bytes(&self) -> usize {
+        self.runs * RUN_BYTES + self.producers.len() * PRODUCER_BYTES
+    }
+
+    /// Forgets the quarter of the producers that has been silent the longest.
+    fn forget_silent(&mut self) {
+        let mut newest: Vec<u64> = self.producers.values().map(|known| known.newest_seq).collect();
+        let quarter = newest.len() / 4;
+        let (_, &mut limit, _) = newest.select_nth_unstable(quarter);
+        self.producers.retain(|_, known| known.newest_seq > limit);
+        self.runs = self.producers.values().map(|known| known.runs.len()).sum();
+        self.forgotten = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(producer: u64, counter: u64) -> Key {
+        Key { producer: Producer(producer), counter }
+    }
+
+    #[test]
+    fn runs_are_exact() {
+        let mut table = KeyTable::default();
+        for (counter, seq) in [(1, 1), (2, 2), (3, 5), (7, 6), (5, 9)] {
+            table.insert(key(1, counter), seq);
+        }
+        let judged: Vec<_> = (0..=8).map(|counter| table.judge(key(1, counter), true)).collect();
+        use Judgement::{Known, New};
+        assert_eq!(judged, [New, Known(1), Known(2), Known(5), New, Known(9), New, Known(6), New]);
+        assert_eq!(table.judge(key(2, 1), true), New);
+    }
+
+    #[test]
+    fn what_was_not_committed_is_taken_back() {
+        let mut table = KeyTable::default();
+        for counter in 1..=9 {
+            table.insert(key(1, counter), counter + 10);
+        }
+        table.take_back(Producer(1), 15);
+        assert_eq!(table.judge(key(1, 4), true), Judgement::Known(14));
+        assert_eq!(table.judge(key(1, 5), true), Judgement::New);
+        table.insert(key(1, 5), 15);
+        assert_eq!(table.judge(key(1, 5), true), Judgement::Known(15));
+        assert_eq!(table.runs, 1);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_guessed_at() {
+        let mut table = KeyTable::default();
+        let spread = PRODUCER_MAX_RUNS as u64 + 5;
+        for counter in 0..spread {
+            table.insert(key(1, counter), 1 + counter * 2);
+        }
+        assert_eq!(table.judge(key(1, 4), false), Judgement::Stale);
+        assert_eq!(table.judge(key(1, 5), false), Judgement::Known(11));
+
+        let many = (TABLE_MAX_BYTES / (PRODUCER_BYTES + RUN_BYTES)) as u64 + 10;
+        for producer in 0..many {
+            table.insert(key(100 + producer, 1), spread * 2 + producer);
+        }
+        assert!(table.bytes() <= TABLE_MAX_BYTES);
+        assert_eq!(table.judge(key(1, spread - 1), true), Judgement::Stale);
+        assert_eq!(table.judge(key(100, 1), true), Judgement::Stale);
+        assert_eq!(table.judge(key(100, 1), false), Judgement::New);
+        assert!(matches!(table.judge(key(99 + many, 1), true), Judgement::Known(_)));
+    }
+}

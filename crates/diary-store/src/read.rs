@@ -1,0 +1,331 @@
+//! Reading: ranges of entries as pages of whole lines, byte for byte as on disk.
+//!
+//! A reader never looks past the head, so what it gives out is committed. It checks nothing on the way:
+//! whoever uses a page checks its lines ([`diary_proto::block::Walker`]).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use diary_proto::entry::StoredLine;
+use diary_proto::limits::STORED_LINE_MAX_BYTES;
+use diary_proto::{Date, Entry, Which};
+
+use crate::day_file::{self, Header, name};
+use crate::disk::{Disk, DiskFile, How};
+use crate::head::Head;
+
+/// Bytes that suffice to read one entry of usual length.
+const ENTRY_BYTES: usize = 4 * 1024;
+
+/// What the appender and the readers of one journal know together.
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    /// The journal's id.
+    pub(crate) id: u64,
+    days: RwLock<BTreeMap<Date, FirstSeq>>,
+    head: RwLock<Head>,
+}
+
+/// The seq of a day file's first entry, read when it is first needed.
+#[derive(Debug, Clone, Copy)]
+enum FirstSeq {
+    Unread,
+    Known(u64),
+    /// Neither the header nor any line is sound.
+    Unknown,
+}
+
+impl Shared {
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, days: &[Date], head: Head) -> Self {
+        let days = days.iter().map(|&date| (date, FirstSeq::Unread)).collect();
+        Self { disk, dir, id, days: RwLock::new(days), head: RwLock::new(head) }
+    }
+
+    /// Moves the head: from here on, readers see what lies before it.
+    pub(crate) fn publish(&self, head: Head) {
+        if let Some(date) = head.file {
+            let mut days = self.days.write().unwrap_or_else(PoisonError::into_inner);
+            days.entry(date).or_insert(FirstSeq::Unread);
+        }
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+}
+
+/// Reads a journal. Cheap to clone; every clone sees the same head.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("dir", &self.shared.dir).finish_non_exhaustive()
+    }
+}
+
+/// Entries with consecutive seqs, and how far they have been read.
+#[derive(Debug, Clone)]
+pub struct Range {
+    /// The seq of the first entry.
+    pub first: u64,
+    /// The seq of the last one; below `first` for a range without entries.
+    pub last: u64,
+    /// Where reading goes on; no file yet in a journal that had none.
+    date: Option<Date>,
+    offset: u64,
+    /// Where it ends: the file's length if this is `None`.
+    end_date: Option<Date>,
+    end_offset: Option<u64>,
+}
+
+impl Range {
+    fn empty() -> Self {
+        Self { first: 1, last: 0, date: None, offset: 0, end_date: None, end_offset: None }
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The end of what is committed.
+    pub fn head(&self) -> Head {
+        *self.shared.head.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journal's random id.
+    pub fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The days that have a file, in order.
+    pub(crate) fn dates(&self) -> Vec<Date> {
+        self.shared.days.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    pub(crate) fn open(&self, date: Date) -> io::Result<Box<dyn DiskFile>> {
+        self.shared.disk.open(&self.shared.dir.join(name(date)), How::Read)
+    }
+
+    /// The range that `which` stands for now; `today` is the server's.
+    ///
+    /// # Errors
+    /// Those of reading day files.
+    pub fn range(&self, which: Which, today: Date) -> io::Result<Range> {
+        match which {
+            Which::Last(count) => {
+                let first = (self.head().seq + 1).saturating_sub(count).max(1);
+                self.from(first)
+            }
+            Which::All => self.from(1),
+            Which::From(seq) => self.from(seq),
+            Which::Days(from, to) => self.days(from.date(today), to.date(today)),
+        }
+    }
+
+    /// The range from `seq` to the head. Past the head it is empty, and [`extend`](Self::extend) lets it
+    /// begin there.
+    ///
+    /// # Errors
+    /// Those of reading day files.
+    pub fn from(&self, seq: u64) -> io::Result<Range> {
+        let head = self.head();
+        let mut range = Range {
+            first: seq.max(self.floor()?),
+            last: head.seq,
+            date: head.file,
+            offset: head.end,
+            end_date: head.file,
+            end_offset: Some(head.end),
+        };
+        if range.first > head.seq {
+            return Ok(range);
+        }
+        let dates = self.dates();
+        let Some(date) = self.file_of(&dates, range.first)? else {
+            return Ok(range);
+        };
+        let end = if head.file == Some(date) { head.end } else { self.open(date)?.size()? };
+        let found = day_file::find_seq(&*self.open(date)?, end, range.first)?;
+        range.date = Some(date);
+        // Nothing sound from there on in this file: the next one, if there is one, goes on.
+        range.offset = found.map_or(end, |found| found.offset);
+        Ok(range)
+    }
+
+    /// Lets a range that was read to its end go on to the present head.
+    pub fn extend(&self, range: &mut Range) {
+        let head = self.head();
+        range.last = head.seq;
+        range.end_date = head.file;
+        range.end_offset = Some(head.end);
+    }
+
+    /// The next lines of a range, `max_bytes` or one longer line at the most; `None` at its end.
+    ///
+    /// # Errors
+    /// Those of reading day files. The range stays where it was.
+    pub fn next_page(&self, range: &mut Range, max_bytes: usize) -> io::Result<Option<Vec<u8>>> {
+        let Some(end_date) = range.end_date else {
+            return Ok(None);
+        };
+        loop {
+            let date = match range.date {
+                Some(date) => date,
+                None => match self.dates().first() {
+                    Some(&date) => date,
+                    None => return Ok(None),
+                },
+            };
+            range.date = Some(date);
+            let limit = range.end_offset.filter(|_| date == end_date);
+            if date <= end_date
+                && let Some(page) = self.page_of_file(date, &mut range.offset, limit, max_bytes)?
+            {
+                return Ok(Some(page));
+            }
+            if date >= end_date {
+                return Ok(None);
+            }
+            let next = self.dates().into_iter().find(|&next| next > date);
+            range.date = Some(next.unwrap_or(end_date));
+            range.offset = 0;
+        }
+    }
+
+    /// The entry with this seq, if it is there and sound.
+    ///
+    /// # Errors
+    /// Those of reading day files.
+    pub fn entry(&self, seq: u64) -> io::Result<Option<Entry>> {
+        let mut range = self.from(seq)?;
+        if range.first != seq || range.last < seq {
+            return Ok(None);
+        }
+        let page = self.next_page(&mut range, ENTRY_BYTES)?.unwrap_or_default();
+        let line = page.split(|&b| b == b'\n').next().unwrap_or_default();
+        Ok(StoredLine::parse(line).ok().filter(|line| line.seq == seq).and_then(|line| line.to_entry().ok()))
+    }
+
+    /// The next whole lines of one file; `None` if there are none before `limit`, or its end.
+    fn page_of_file(
+        &self,
+        date: Date,
+        offset: &mut u64,
+        limit: Option<u64>,
+        max_bytes: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.open(date) {
+            Ok(file) => file,
+            // A file that went missing shows up as a gap.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let limit = match limit {
+            Some(limit) => limit,
+            None => file.size()?,
+        };
+        let mut size = max_bytes;
+        while *offset < limit {
+            let here = usize::try_from(limit - *offset).unwrap_or(usize::MAX).min(size);
+            let mut page = vec![0; here];
+            let read = file.read_full_at(&mut page, *offset)?;
+            page.truncate(read);
+            if let Some(last) = memchr::memrchr(b'\n', &page) {
+                page.truncate(last + 1);
+                *offset += page.len() as u64;
+                return Ok(Some(page));
+            }
+            if read < here || *offset + read as u64 >= limit {
+                // A rest without a line feed is damage, or the file was cut below us.
+                *offset = limit;
+                return Ok(None);
+            }
+            if size < STORED_LINE_MAX_BYTES {
+                size = STORED_LINE_MAX_BYTES;
+            } else {
+                *offset += read as u64;
+            }
+        }
+        Ok(None)
+    }
+
+    fn days(&self, from: Date, to: Date) -> io::Result<Range> {
+        let dates = self.dates();
+        let head = self.head();
+        let begin = dates.partition_point(|&date| date < from);
+        let end = dates.partition_point(|&date| date <= to);
+        let (Some(&first_date), true) = (dates.get(begin), begin < end) else {
+            return Ok(Range::empty());
+        };
+        let last_date = dates[end - 1];
+        let last = match dates[end..].iter().find_map(|&date| self.first_seq(date).transpose()) {
+            Some(next) => next? - 1,
+            None => head.seq,
+        };
+        let known = dates[begin..end].iter().find_map(|&date| self.first_seq(date).transpose());
+        Ok(Range {
+            first: known.transpose()?.unwrap_or(last + 1),
+            last,
+            date: Some(first_date),
+            offset: 0,
+            end_date: Some(last_date),
+            end_offset: (head.file == Some(last_date)).then_some(head.end),
+        })
+    }
+
+    /// The first seq of the whole journal. Where files before the first one are missing, it is 1.
+    fn floor(&self) -> io::Result<u64> {
+        let Some(&date) = self.dates().first() else {
+            return Ok(1);
+        };
+        match Header::read(&*self.open(date)?)? {
+            Ok(Header { first, after: None, .. }) => Ok(first),
+            _ => Ok(1),
+        }
+    }
+
+    /// The file that holds `seq`, or the one after which it is missing.
+    fn file_of(&self, dates: &[Date], seq: u64) -> io::Result<Option<Date>> {
+        let (mut low, mut high) = (0, dates.len());
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            // A file in which nothing is sound says nothing; the next one that does speaks for it.
+            let mut told = middle;
+            let mut first = None;
+            while told < high && first.is_none() {
+                first = self.first_seq(dates[told])?;
+                told += 1;
+            }
+            match first {
+                Some(first) if first <= seq => low = told - 1,
+                _ => high = middle,
+            }
+        }
+        Ok(dates.get(low).copied())
+    }
+
+    fn first_seq(&self, date: Date) -> io::Result<Option<u64>> {
+        let known = self.shared.days.read().unwrap_or_else(PoisonError::into_inner).get(&date).copied();
+        match known {
+            Some(FirstSeq::Known(seq)) => return Ok(Some(seq)),
+            Some(FirstSeq::Unknown) | None => return Ok(None),
+            Some(FirstSeq::Unread) => {}
+        }
+        let file = self.open(date)?;
+        let head = self.head();
+        let end = if head.file == Some(date) { head.end } else { file.size()? };
+        let first = match Header::read(&*file)? {
+            Ok(header) => Some(header.first),
+            Err(_) => day_file::first_entry_of(&*file, end)?.map(|found| found.seq),
+        };
+        let known = first.map_or(FirstSeq::Unknown, FirstSeq::Known);
+        self.shared.days.write().unwrap_or_else(PoisonError::into_inner).insert(date, known);
+        Ok(first)
+    }
+}

@@ -1,0 +1,517 @@
+//! Recovery: from a folder in any state to a journal that can go on.
+//!
+//! Only the newest day file can be torn, and only in its last batch, because a batch is not written
+//! before the sync of the one before it returned. So start-up looks at the last batch's worth of bytes,
+//! whatever the size of the journal. *Known committed* is every batch but the last on disk, and
+//! everything up to the head that a clean stop wrote down. Damage behind that is a torn tail: it goes to
+//! `quarantine/`, and the file is cut. Damage anywhere else is corruption: no existing byte is changed,
+//! and the journal goes on behind it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use diary_proto::entry::{StoredLine, is_note};
+use diary_proto::limits::STORED_LINE_MAX_BYTES;
+use diary_proto::{Date, Time};
+
+use crate::BATCH_MAX_BYTES;
+use crate::append::Appender;
+use crate::day_file::{BadHeader, HEADER_MAX_BYTES, Header, date_of_name, name};
+use crate::disk::{Disk, DiskFile, How};
+use crate::head::{self, Evidence, Head};
+use crate::keys::KeyTable;
+use crate::read::{Reader, Shared};
+use crate::scan::scan;
+
+/// The folder for torn tails, beside the day files.
+const QUARANTINE: &str = "quarantine";
+
+/// The file whose lock says that a server has this journal.
+const LOCK: &str = "lock";
+
+/// No batch, its file's header and the line feed before it included, is longer.
+const TAIL_MAX_BYTES: u64 = (BATCH_MAX_BYTES + STORED_LINE_MAX_BYTES + HEADER_MAX_BYTES) as u64;
+
+/// No stored line is shorter: seq, time, author, text, index, key and checksum at their shortest. Where
+/// lines cannot be counted, it tells how many there may have been.
+const LINE_MIN_BYTES: u64 = 52;
+
+/// A journal, ready.
+pub struct Opened {
+    /// Writes it.
+    pub appender: Appender,
+    /// Reads it.
+    pub reader: Reader,
+}
+
+/// Why a journal cannot be opened. Each displays as one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder, or something in it, cannot be used.
+    #[error("cannot {doing} {path}: {source}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another process has the journal.
+    #[error("another diary-server has {0}; stop it first, or choose another --data or --journal")]
+    Held(PathBuf),
+    /// A later version wrote it.
+    #[error("{0} has format {1}, and this version knows formats up to 1; use a newer diary-server")]
+    Newer(PathBuf, u64),
+}
+
+trait Doing<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError> {
+        self.map_err(|source| OpenError::Io { doing, path: path.to_owned(), source })
+    }
+}
+
+/// Opens the journal in `dir`, making the folder if it is not there, and recovers what an unclean stop
+/// left.
+///
+/// # Errors
+/// [`OpenError`]; nothing that was there has been changed then, unless it is the disk that failed.
+pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
+    make_dir(&*disk, dir)?;
+    let lock_path = dir.join(LOCK);
+    let lock = disk.lock(&lock_path).doing("lock", &lock_path)?;
+    let lock = lock.ok_or_else(|| OpenError::Held(dir.to_owned()))?;
+
+    let recovery = Recovery { disk: &*disk, dir, evidence: head::read(&*disk, dir) };
+    let recovered = recovery.run()?;
+    let id = match recovered.id {
+        Some(id) => id,
+        None => getrandom::u64().map_err(io::Error::other).doing("make an id for", dir)?,
+    };
+    let shared = Arc::new(Shared::new(disk, dir.to_owned(), id, &recovered.days, recovered.head));
+    let reader = Reader::new(Arc::clone(&shared));
+    let keys = read_keys(&reader).doing("read", dir)?;
+    let appender = Appender::new(shared, recovered.file, recovered.line_feed_first, keys, lock);
+    Ok(Opened { appender, reader })
+}
+
+/// Makes a folder and whatever is missing above it, each name durable before it is used.
+fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    match disk.list(dir) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).doing("use the folder", dir),
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_dir(disk, parent)?;
+    match disk.create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(error).doing("make the folder", dir);
+        }
+        _ => {}
+    }
+    disk.sync_dir(parent).doing("sync the folder", parent)
+}
+
+/// Reads every day file for the keys in it; says in the log what is wrong on the way.
+fn read_keys(reader: &Reader) -> io::Result<KeyTable> {
+    let mut keys = KeyTable::default();
+    scan(
+        reader,
+        |line| {
+            if let Some(key) = line.key {
+                keys.insert(key, line.seq);
+            }
+        },
+        |finding| tracing::error!("the diary is damaged: {finding}"),
+    )?;
+    Ok(keys)
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    evidence: Option<Evidence>,
+}
+
+struct Recovered {
+    days: Vec<Date>,
+    head: Head,
+    id: Option<u64>,
+    file: Option<Box<dyn DiskFile>>,
+    line_feed_first: bool,
+}
+
+impl Recovery<'_> {
+    fn run(&self) -> Result<Recovered, OpenError> {
+        let mut days = self.list_days()?;
+        // Once a file behind it was begun, a file is committed as a whole.
+        let mut whole = false;
+        while let Some(&date) = days.last() {
+            if let Some(recovered) = self.newest(date, &days, whole)? {
+                return Ok(recovered);
+            }
+            days.pop();
+            whole = true;
+        }
+        let mut head = Head::EMPTY;
+        if let Some(evidence) = self.evidence {
+            tracing::error!(
+                "the diary is damaged: no day file is left, but a clean stop saw entries up to {}",
+                evidence.seq
+            );
+            head.seq = evidence.seq;
+        }
+        Ok(Recovered { days, head, id: None, file: None, line_feed_first: false })
+    }
+
+    fn list_days(&self) -> Result<Vec<Date>, OpenError> {
+        let names = self.disk.list(self.dir).doing("list", self.dir)?;
+        let mut days: Vec<Date> =
+            names.iter().filter_map(|name| name.to_str()).filter_map(date_of_name).collect();
+        days.sort_unstable();
+        Ok(days)
+    }
+
+    /// Recovers the newest file; `None` if it went to quarantine whole.
+    fn newest(&self, date: Date, days: &[Date], whole: bool) -> Result<Option<Recovered>, OpenError> {
+        let path = self.dir.join(name(date));
+        let file = self.disk.open(&path, How::Write).doing("open", &path)?;
+        let len = file.size().doing("look at", &path)?;
+        let header = match Header::read(&*file).doing("read", &path)? {
+            Err(BadHeader::Newer(format)) => return Err(OpenError::Newer(path, format)),
+            Err(BadHeader::Unsound) => None,
+            Ok(header) => Some(header),
+        };
+        let evidence = self.evidence.filter(|evidence| evidence.file == date);
+        let evident = evidence.map_or(0, |evidence| evidence.end);
+        let committed = if whole { len } else { evident };
+        let tail = Tail::read(&*file, len, Known { committed, evident }, header).doing("read", &path)?;
+
+        if header.is_none() && committed == 0 && tail.batches < 2 && len <= TAIL_MAX_BYTES {
+            self.quarantine_whole(date, &path, &*file, len)?;
+            return Ok(None);
+        }
+        if header.is_none() {
+            tracing::error!("the diary is damaged: {} has no sound header", name(date));
+        }
+        let end = match tail.torn {
+            Some(at) => {
+                self.quarantine(&*file, date, at, len)?;
+                file.set_len(at).doing("cut", &path)?;
+                at
+            }
+            None => len,
+        };
+        let head = self.head_of(date, end, &tail, header);
+        let clean = evidence.is_some_and(|e| e.end == len && e.seq == head.seq) && tail.torn.is_none();
+        if !clean {
+            self.make_durable(&*file, &tail, end).doing("write and sync", &path)?;
+        }
+        let id = header.map(|header| header.id).or_else(|| self.id_of_earlier(days));
+        let line_feed_first = end > 0 && tail.torn.is_none() && !tail.ends_in_line_feed;
+        Ok(Some(Recovered { days: days.to_vec(), head, id, file: Some(file), line_feed_first }))
+    }
+
+    /// Where the journal ends, and which seqs may never be given out again.
+    fn head_of(&self, date: Date, end: u64, tail: &Tail, header: Option<Header>) -> Head {
+        let before = header.map_or(0, |header| header.first - 1);
+        let mut seq = tail.last.map_or(before, |last| last.seq).max(tail.max_seq) + tail.lost_at_end;
+        if let Some(evidence) = self.evidence.filter(|evidence| evidence.seq > seq) {
+            tracing::error!(
+                "the diary is damaged: a clean stop saw entries up to {}, and {} ends with {seq}",
+                evidence.seq,
+                name(date)
+            );
+            seq = evidence.seq;
+        }
+        let time = tail.last.and_then(|last| last.time);
+        let crc = match (tail.last, header.and_then(|header| header.after)) {
+            (Some(last), _) => last.crc,
+            (None, Some(after)) => after.crc,
+            (None, None) => 0,
+        };
+        Head { seq, time, crc, file: Some(date), end }
+    }
+
+    fn id_of_earlier(&self, days: &[Date]) -> Option<u64> {
+        days.iter().rev().skip(1).find_map(|&date| {
+            let file = self.disk.open(&self.dir.join(name(date)), How::Read).ok()?;
+            Some(Header::read(&*file).ok()?.ok()?.id)
+        })
+    }
+
+    /// The page cache and the folder may hold what the disk does not, and a page that failed to sync
+    /// counts as clean: so the last batch is written again, and file and folder are synced.
+    fn make_durable(&self, file: &dyn DiskFile, tail: &Tail, end: u64) -> io::Result<()> {
+        if tail.last_batch_at < end {
+            let mut bytes = vec![0; usize::try_from(end - tail.last_batch_at).unwrap_or(usize::MAX)];
+            let read = file.read_full_at(&mut bytes, tail.last_batch_at)?;
+            file.write_all_at(&bytes[..read], tail.last_batch_at)?;
+        }
+        file.sync_data()?;
+        self.disk.sync_dir(self.dir)
+    }
+
+    fn quarantine_whole(
+        &self,
+        date: Date,
+        path: &Path,
+        file: &dyn DiskFile,
+        len: u64,
+    ) -> Result<(), OpenError> {
+        if len > 0 {
+            self.quarantine(file, date, 0, len)?;
+        }
+        self.disk.remove(path).doing("remove", path)?;
+        self.disk.sync_dir(self.dir).doing("sync", self.dir)
+    }
+
+    /// Copies what lies from `at` on, and makes the copy durable.
+    fn quarantine(&self, file: &dyn DiskFile, date: Date, at: u64, len: u64) -> Result<(), OpenError> {
+        let dir = self.dir.join(QUARANTINE);
+        make_dir(self.disk, &dir)?;
+        let mut bytes = vec![0; usize::try_from(len - at).unwrap_or(usize::MAX)];
+        let read = file.read_full_at(&mut bytes, at).doing("read", &self.dir.join(name(date)))?;
+        bytes.truncate(read);
+        let path = self.write_quarantine(&dir, &format!("{}.{at}", name(date)), &bytes)?;
+        self.disk.sync_dir(&dir).doing("sync", &dir)?;
+        tracing::warn!(
+            "the last batch was not finished when the server stopped: {read} bytes from byte {at} of {} \
+             are now in {}; none of it had been acknowledged{}",
+            name(date),
+            path.display(),
+            describe_seqs(&bytes)
+        );
+        Ok(())
+    }
+
+    /// Writes under `base`, or with `.2`, `.3`, … behind it where something else has that name. What an
+    /// interrupted recovery left there is written again.
+    fn write_quarantine(&self, dir: &Path, base: &str, bytes: &[u8]) -> Result<PathBuf, OpenError> {
+        let mut number = 1;
+        loop {
+            let path = dir.join(if number == 1 { base.to_owned() } else { format!("{base}.{number}") });
+            let file = match self.disk.open(&path, How::CreateNew) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let file = self.disk.open(&path, How::Write).doing("open", &path)?;
+                    let mut old = vec![0; bytes.len() + 1];
+                    let read = file.read_full_at(&mut old, 0).doing("read", &path)?;
+                    if !bytes.starts_with(&old[..read]) {
+                        number += 1;
+                        continue;
+                    }
+                    file
+                }
+                Err(error) => return Err(error).doing("make", &path),
+            };
+            file.write_all_at(bytes, 0).doing("write", &path)?;
+            file.sync_data().doing("sync", &path)?;
+            return Ok(path);
+        }
+    }
+}
+
+fn describe_seqs(bytes: &[u8]) -> String {
+    let mut seqs = bytes.split(|&b| b == b'\n').filter_map(|line| Some(StoredLine::parse(line).ok()?.seq));
+    match seqs.next() {
+        Some(first) => format!(" (sound lines in it: seqs {first} to {})", seqs.next_back().unwrap_or(first)),
+        None => String::new(),
+    }
+}
+
+/// What the end of the newest file tells.
+struct Tail {
+    /// Where a torn tail begins.
+    torn: Option<u64>,
+    /// The last entry that is kept.
+    last: Option<Last>,
+    /// The highest seq of any sound line, kept or not in the case of corruption.
+    max_seq: u64,
+    /// Entries that may have been in damage at the very end that is no torn tail.
+    lost_at_end: u64,
+    /// How many batches have a sound line: 0, 1, or 2 for more.
+    batches: u8,
+    /// Where the last batch that is kept begins.
+    last_batch_at: u64,
+    ends_in_line_feed: bool,
+}
+
+/// What is known of a file's bytes from elsewhere.
+#[derive(Clone, Copy)]
+struct Known {
+    /// So many bytes are committed.
+    committed: u64,
+    /// Of so many it is known how many entries they hold.
+    evident: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Last {
+    seq: u64,
+    crc: u32,
+    time: Option<Time>,
+}
+
+/// A sound line and where it starts.
+struct Sound {
+    offset: u64,
+    seq: u64,
+    batch: u64,
+    last: Last,
+}
+
+/// A stretch of the tail.
+enum Piece {
+    Sound(Sound),
+    /// From here to the next sound line or note.
+    Damage(u64),
+}
+
+impl Tail {
+    /// Looks at the last bytes of a file of `len` bytes.
+    fn read(file: &dyn DiskFile, len: u64, known: Known, header: Option<Header>) -> io::Result<Self> {
+        let from = len.saturating_sub(TAIL_MAX_BYTES);
+        let mut bytes = vec![0; usize::try_from(len - from).unwrap_or(usize::MAX)];
+        let read = file.read_full_at(&mut bytes, from)?;
+        bytes.truncate(read);
+        let pieces = pieces(&bytes, from, known.committed);
+        // Where the file begins before the window, no batch is so long that its damage fills the window.
+        let seq_before = (from == 0).then(|| header.map_or(0, |header| header.first - 1));
+        let torn = torn_at(&pieces, seq_before, known.committed);
+        let mut tail = Self::of_pieces(&pieces, torn, from);
+        tail.ends_in_line_feed = bytes.last() == Some(&b'\n');
+        if let (Some(Piece::Damage(at)), None) = (pieces.last(), torn) {
+            tail.lost_at_end = len.saturating_sub(known.evident.max(*at)).div_ceil(LINE_MIN_BYTES);
+        }
+        Ok(tail)
+    }
+
+    fn of_pieces(pieces: &[Piece], torn: Option<u64>, from: u64) -> Self {
+        let sound = || {
+            pieces.iter().filter_map(|piece| match piece {
+                Piece::Sound(sound) => Some(sound),
+                Piece::Damage(_) => None,
+            })
+        };
+        let kept = || sound().filter(|sound| torn.is_none_or(|at| sound.offset < at));
+        let last = kept().next_back();
+        let first_batch = sound().next().map(|sound| sound.batch);
+        let batches = match first_batch {
+            None => 0,
+            Some(first) if sound().all(|sound| sound.batch == first) => 1,
+            Some(_) => 2,
+        };
+        // The header belongs to the file's first batch, and was written with it.
+        let last_batch_at = match last {
+            Some(last) if batches == 2 => {
+                kept().find(|sound| sound.batch == last.batch).map_or(from, |sound| sound.offset)
+            }
+            _ => from,
+        };
+        let max_seq = if torn.is_some() { 0 } else { sound().map(|sound| sound.seq).max().unwrap_or(0) };
+        let last = last.map(|sound| sound.last);
+        Self { torn, last, max_seq, lost_at_end: 0, batches, last_batch_at, ends_in_line_feed: true }
+    }
+}
+
+/// Where the torn tail begins: the first damage behind what is committed and behind which no later
+/// batch has a sound line. A batch that lies behind the damage proves that what was damaged had been
+/// committed. `before` is the seq before the first piece, if the file begins there.
+fn torn_at(pieces: &[Piece], before: Option<u64>, committed: u64) -> Option<u64> {
+    let mut torn = None;
+    // From the end, so that the newest batch behind each damage is known.
+    let mut newest_batch = 0;
+    for (place, piece) in pieces.iter().enumerate().rev() {
+        match piece {
+            Piece::Sound(sound) => newest_batch = newest_batch.max(sound.batch),
+            Piece::Damage(offset) => {
+                let sound_before = pieces[..place].iter().rev().find_map(|piece| match piece {
+                    Piece::Sound(sound) => Some(sound.seq),
+                    Piece::Damage(_) => None,
+                });
+                let seq_before = sound_before.or(before);
+                if *offset < committed || seq_before.is_none_or(|seq| newest_batch > seq + 1) {
+                    break;
+                }
+                torn = Some(*offset);
+            }
+        }
+    }
+    torn
+}
+
+/// Cuts bytes that start at `from` of a file into sound lines and damage. `committed` is a line's end
+/// that is known from elsewhere.
+fn pieces(bytes: &[u8], from: u64, committed: u64) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    if from > 0 {
+        // The window begins in the middle of a line, which is older than the last batch.
+        at = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    }
+    let known = usize::try_from(committed.saturating_sub(from)).unwrap_or(usize::MAX).min(bytes.len());
+    let mut newest = 0;
+    while at < bytes.len() {
+        let line_end = memchr::memchr(b'\n', &bytes[at..]).map(|end| at + end);
+        let mut end = line_end.unwrap_or(bytes.len());
+        if at < known && end > known {
+            end = known;
+        }
+        let line = &bytes[at..end];
+        let whole = line_end == Some(end);
+        let offset = from + at as u64;
+        let before = pieces.len();
+        match StoredLine::parse(line) {
+            Ok(stored) if whole && stored.seq > newest => pieces.push(Piece::Sound(sound(offset, &stored))),
+            Err(_) if whole && is_note(line) => {}
+            _ => {
+                push_damage(&mut pieces, offset, committed);
+                if whole && let Some(hidden) = hidden_line(line, offset, newest) {
+                    pieces.push(Piece::Sound(hidden));
+                }
+            }
+        }
+        for piece in &pieces[before..] {
+            if let Piece::Sound(sound) = piece {
+                newest = newest.max(sound.seq);
+            }
+        }
+        at = if whole { end + 1 } else { end };
+    }
+    pieces
+}
+
+/// Damage that goes on is one piece, except where what is known committed ends in it.
+fn push_damage(pieces: &mut Vec<Piece>, offset: u64, committed: u64) {
+    match pieces.last() {
+        Some(Piece::Damage(at)) if (*at < committed) == (offset < committed) => {}
+        _ => pieces.push(Piece::Damage(offset)),
+    }
+}
+
+/// A sound line that is hidden behind damage which swallowed the line feed before it.
+fn hidden_line(line: &[u8], offset: u64, newest: u64) -> Option<Sound> {
+    (1..line.len())
+        .filter(|&at| line[at].is_ascii_digit() && !line[at - 1].is_ascii_digit())
+        // Every line has ` YYYY-` right behind its seq; only where that stands is a checksum worth while.
+        .filter(|&at| {
+            let digits = line[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+            line.get(at + digits) == Some(&b' ') && line.get(at + digits + 5) == Some(&b'-')
+        })
+        .find_map(|at| {
+            let stored = StoredLine::parse(&line[at..]).ok().filter(|stored| stored.seq > newest)?;
+            Some(sound(offset + at as u64, &stored))
+        })
+}
+
+fn sound(offset: u64, stored: &StoredLine<'_>) -> Sound {
+    let last = Last { seq: stored.seq, crc: stored.crc, time: Time::parse(stored.time.as_bytes()) };
+    Sound { offset, seq: stored.seq, batch: stored.batch(), last }
+}

@@ -1,0 +1,360 @@
+//! The journal on a real disk: what is appended is read back, whatever happened in between.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use diary_proto::block::{Step, Walker};
+use diary_proto::{Author, Date, Day, Key, Producer, Time, Which};
+use diary_store::disk::RealDisk;
+use diary_store::{Appender, NewEntry, OpenError, Opened, Range, Reader, Staged, open};
+
+/// 2026-11-20T10:00:00Z.
+const NOON: i64 = 1_795_168_800_000_000;
+const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+
+struct Diary {
+    _folder: tempfile::TempDir,
+    dir: PathBuf,
+}
+
+impl Diary {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { dir: folder.path().join("data/diary"), _folder: folder }
+    }
+
+    fn open(&self) -> Opened {
+        open(Arc::new(RealDisk), &self.dir).unwrap()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Names of day files and quarantined tails.
+    fn files(&self) -> Vec<String> {
+        let mut names: Vec<String> = walk(&self.dir).into_iter().filter(|n| n.contains(".log")).collect();
+        names.sort();
+        names
+    }
+}
+
+fn walk(dir: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            names.extend(walk(&entry.path()).into_iter().map(|inner| format!("{name}/{inner}")));
+        } else {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn at(micros: i64) -> Time {
+    Time { micros, offset_minutes: 0 }
+}
+
+/// Appends one batch.
+fn append(appender: &mut Appender, micros: i64, texts: &[&str]) {
+    let author = Author::new("anna").unwrap();
+    for text in texts {
+        let staged = appender.stage(at(micros), NewEntry { author: &author, text, key: None });
+        assert!(matches!(staged, Staged::New(_)), "{staged:?}");
+    }
+    assert_eq!(appender.commit(at(micros)).unwrap().count, texts.len() as u64);
+}
+
+/// Everything in a range: `SEQ text`, or `gap A..B`.
+fn texts(reader: &Reader, mut range: Range) -> Vec<String> {
+    let mut walker = Walker::new(range.first);
+    let mut seen = Vec::new();
+    while let Some(page) = reader.next_page(&mut range, 256).unwrap() {
+        assert_eq!(page.last(), Some(&b'\n'));
+        walker.walk(&page, |step| seen.push(show(step)));
+    }
+    seen.extend(walker.finish(range.last).map(|gap| show(Step::Gap(gap))));
+    seen
+}
+
+fn show(step: Step<'_>) -> String {
+    match step {
+        Step::Entry(line) => format!("{} {}", line.seq, line.text),
+        Step::Gap(gap) => format!("gap {}..{}", gap.first, gap.last),
+    }
+}
+
+fn all(reader: &Reader) -> Vec<String> {
+    texts(reader, reader.range(Which::All, Date::constant(2026, 11, 22)).unwrap())
+}
+
+fn three_days(diary: &Diary) -> Opened {
+    let mut opened = diary.open();
+    append(&mut opened.appender, NOON, &["one", "two"]);
+    append(&mut opened.appender, NOON + 5, &["三"]);
+    append(&mut opened.appender, NOON + DAY, &["four\nlines", "five"]);
+    append(&mut opened.appender, NOON + DAY + 9, &["six"]);
+    append(&mut opened.appender, NOON + 2 * DAY, &["seven"]);
+    append(&mut opened.appender, NOON + 2 * DAY + 1, &["eight", "nine"]);
+    opened
+}
+
+const EVERYTHING: [&str; 9] =
+    ["1 one", "2 two", "3 三", "4 four\\nlines", "5 five", "6 six", "7 seven", "8 eight", "9 nine"];
+
+#[test]
+fn a_range_by_every_way_of_asking() {
+    let diary = Diary::new();
+    let reader = three_days(&diary).reader;
+    let today = Date::constant(2026, 11, 22);
+    let date = |d| Day::Date(Date::constant(2026, 11, d));
+    let check = |which, expected: &[&str]| {
+        assert_eq!(texts(&reader, reader.range(which, today).unwrap()), expected, "{which}");
+    };
+    check(Which::All, &EVERYTHING);
+    for last in 0..=10 {
+        check(Which::Last(last), &EVERYTHING[9 - (last as usize).min(9)..]);
+    }
+    for from in 1..=10 {
+        check(Which::From(from), &EVERYTHING[from as usize - 1..]);
+    }
+    check(Which::From(u64::MAX), &[]);
+    check(Which::Last(u64::MAX), &EVERYTHING);
+    check(Which::Days(date(20), date(20)), &EVERYTHING[..3]);
+    check(Which::Days(Day::Yesterday, Day::Today), &EVERYTHING[3..]);
+    check(Which::Days(date(1), date(30)), &EVERYTHING);
+    check(Which::Days(date(23), date(30)), &[]);
+    check(Which::Days(date(1), date(19)), &[]);
+    for seq in 1..=9 {
+        assert_eq!(reader.entry(seq).unwrap().unwrap().seq, seq);
+    }
+    assert!(reader.entry(10).unwrap().is_none());
+}
+
+#[test]
+fn a_range_goes_on_where_it_ended() {
+    let diary = Diary::new();
+    let Opened { mut appender, reader } = diary.open();
+    let mut range = reader.from(1).unwrap();
+    assert!(reader.next_page(&mut range, 1024).unwrap().is_none());
+    let mut walker = Walker::new(range.first);
+    let mut seen = Vec::new();
+    for (day, text) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        append(&mut appender, NOON + DAY * (day as i64 / 2), &[text]);
+        reader.extend(&mut range);
+        while let Some(page) = reader.next_page(&mut range, 1024).unwrap() {
+            walker.walk(&page, |step| seen.push(show(step)));
+        }
+        assert_eq!(seen.len(), day + 1);
+    }
+    assert_eq!(seen, ["1 a", "2 b", "3 c", "4 d"]);
+}
+
+#[test]
+fn bisection_finds_every_seq_in_a_large_file() {
+    let diary = Diary::new();
+    let Opened { mut appender, reader } = diary.open();
+    let long = "x".repeat(60_000);
+    for batch in 0..60 {
+        let lines: Vec<String> = (0..40).map(|i| format!("{batch}.{i} {}", "y".repeat(i * 20))).collect();
+        let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        if batch % 7 == 0 {
+            lines.push(&long);
+        }
+        append(&mut appender, NOON + batch, &lines);
+    }
+    let head = reader.head().seq;
+    for seq in (1..=head).step_by(13).chain([head]) {
+        assert_eq!(reader.entry(seq).unwrap().unwrap().seq, seq);
+    }
+}
+
+#[test]
+fn a_clean_stop_and_a_kill_lose_nothing() {
+    for clean in [true, false] {
+        let diary = Diary::new();
+        let opened = three_days(&diary);
+        let id = opened.reader.id();
+        match clean {
+            true => opened.appender.stop().unwrap(),
+            false => drop(opened.appender),
+        }
+        let mut opened = diary.open();
+        assert_eq!(opened.reader.id(), id);
+        assert_eq!(all(&opened.reader), EVERYTHING);
+        append(&mut opened.appender, NOON + 3 * DAY, &["ten"]);
+        assert_eq!(all(&opened.reader).len(), 10);
+        assert_eq!(diary.files().len(), 4, "nothing went to quarantine");
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_back_is_clamped_and_told() {
+    let diary = Diary::new();
+    let Opened { mut appender, reader } = diary.open();
+    append(&mut appender, NOON + DAY, &["late"]);
+    append(&mut appender, NOON, &["early"]);
+    append(&mut appender, NOON + DAY - 500_000, &["a little early"]);
+    let entries: Vec<_> = (1..=3).map(|seq| reader.entry(seq).unwrap().unwrap()).collect();
+    assert!(entries.iter().all(|entry| entry.time == at(NOON + DAY)));
+    assert_eq!(entries.iter().map(|entry| entry.at).collect::<Vec<_>>(), [None, Some(at(NOON)), None]);
+    assert_eq!(diary.files(), ["2026-11-21.log"]);
+}
+
+#[test]
+fn a_retried_key_is_one_entry_across_a_restart() {
+    let diary = Diary::new();
+    let author = Author::new("bot").unwrap();
+    let key = |counter| Some((Key { producer: Producer(7), counter }, true));
+    let Opened { mut appender, reader } = diary.open();
+    let stage = |appender: &mut Appender, counter, text| {
+        appender.stage(at(NOON), NewEntry { author: &author, text, key: key(counter) })
+    };
+    assert_eq!(stage(&mut appender, 1, "a"), Staged::New(1));
+    assert_eq!(stage(&mut appender, 1, "a"), Staged::Known { seq: 1, time: at(NOON) });
+    assert_eq!(stage(&mut appender, 1, "b"), Staged::Conflict(1));
+    assert_eq!(appender.commit(at(NOON)).unwrap().count, 1);
+    drop((appender, reader));
+
+    let Opened { mut appender, reader } = diary.open();
+    assert_eq!(stage(&mut appender, 1, "a"), Staged::Known { seq: 1, time: at(NOON) });
+    assert_eq!(stage(&mut appender, 1, "b"), Staged::Conflict(1));
+    assert_eq!(stage(&mut appender, 2, "b"), Staged::New(2));
+    appender.commit(at(NOON)).unwrap();
+    assert_eq!(all(&reader), ["1 a", "2 b"]);
+}
+
+#[test]
+fn a_full_batch_says_so_and_keeps_its_limit() {
+    let diary = Diary::new();
+    let Opened { mut appender, reader } = diary.open();
+    let author = Author::new("a").unwrap();
+    let text = "\u{1}".repeat(64 * 1024);
+    let entry = NewEntry { author: &author, text: &text, key: None };
+    let staged = (0..100).take_while(|_| appender.stage(at(NOON), entry) != Staged::Full).count();
+    assert_eq!(staged, 15, "15 times 256 KiB fit into 4 MiB with their fields");
+    appender.commit(at(NOON)).unwrap();
+    assert!(reader.head().end <= 4 * 1024 * 1024);
+    assert_eq!(appender.stage(at(NOON), entry), Staged::New(16));
+}
+
+#[test]
+fn folders_that_cannot_be_used_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "x").unwrap();
+    let error = open(Arc::new(RealDisk), &folder.path().join("file/diary")).err().unwrap();
+    assert!(matches!(error, OpenError::Io { .. }), "{error}");
+
+    let diary = Diary::new();
+    let _opened = diary.open();
+    let error = open(Arc::new(RealDisk), &diary.dir).err().unwrap();
+    assert!(matches!(error, OpenError::Held(_)), "{error}");
+
+    let diary = Diary::new();
+    drop(diary.open());
+    let mut line = b"# diary 2 x\t".to_vec();
+    diary_proto::seal::seal(&mut line, 0);
+    fs::write(diary.file("2026-11-20.log"), &line).unwrap();
+    let error = open(Arc::new(RealDisk), &diary.dir).err().unwrap();
+    assert!(matches!(error, OpenError::Newer(_, 2)), "{error}");
+    assert_eq!(fs::read(diary.file("2026-11-20.log")).unwrap(), line);
+}
+
+/// Cuts the newest file at every byte: what is left of the last batch is kept, the rest goes to
+/// quarantine, and everything before it is there.
+#[test]
+fn a_cut_at_every_byte_of_the_last_batch() {
+    let diary = Diary::new();
+    drop(three_days(&diary));
+    let newest = diary.file("2026-11-22.log");
+    let bytes = fs::read(&newest).unwrap();
+    let lines: Vec<usize> = memchr_all(&bytes);
+    for cut in lines[1] + 1..bytes.len() {
+        fs::write(&newest, &bytes[..cut]).unwrap();
+        let _ = fs::remove_dir_all(diary.file("quarantine"));
+        let Opened { mut appender, reader } = diary.open();
+        let kept = 7 + lines[2..].iter().filter(|&&end| end < cut).count();
+        assert_eq!(all(&reader), EVERYTHING[..kept], "cut at {cut}");
+        let torn = lines.iter().all(|&end| end + 1 != cut);
+        assert_eq!(diary.file("quarantine").exists(), torn, "cut at {cut}");
+        append(&mut appender, NOON + 2 * DAY + 5, &["again"]);
+        assert_eq!(all(&reader).last().unwrap(), &format!("{} again", kept + 1));
+        drop((appender, reader));
+        assert_eq!(all(&diary.open().reader).len(), kept + 1, "cut at {cut}");
+    }
+}
+
+/// Flips every bit of every file. Nothing wrong is ever served, and nothing is lost beside the damage.
+#[test]
+fn a_flip_of_every_bit() {
+    let diary = Diary::new();
+    drop(three_days(&diary));
+    for (file, first) in [("2026-11-20.log", 1), ("2026-11-21.log", 4), ("2026-11-22.log", 7)] {
+        let path = diary.file(file);
+        let sound = fs::read(&path).unwrap();
+        let ends = memchr_all(&sound);
+        // The last batch of the newest file may be taken for torn; everything else is known committed.
+        let committed = if first == 7 { ends[1] + 1 } else { sound.len() };
+        for bit in 0..sound.len() * 8 {
+            let mut bytes = sound.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bytes).unwrap();
+            let Opened { reader, appender } = diary.open();
+            let seen = all(&reader);
+            let entries: Vec<&String> = seen.iter().filter(|s| !s.starts_with("gap")).collect();
+            assert!(entries.iter().all(|e| EVERYTHING.contains(&e.as_str())), "{file} bit {bit}: {seen:?}");
+            // A damaged line feed takes the line behind it along.
+            let lost = 9 - entries.len();
+            assert!(lost <= 2, "{file} bit {bit}: {seen:?}");
+            if bit / 8 < committed {
+                assert_eq!(fs::read(&path).unwrap(), bytes, "{file} bit {bit}: corruption changes no byte");
+                assert!(reader.head().seq >= 9, "{file} bit {bit}: no seq is given out again");
+                assert_eq!(lost > 0, seen.iter().any(|s| s.starts_with("gap")), "{file} bit {bit}: {seen:?}");
+            }
+            drop((appender, reader));
+            let _ = fs::remove_dir_all(diary.file("quarantine"));
+        }
+        fs::write(&path, &sound).unwrap();
+    }
+}
+
+#[test]
+fn a_clean_stop_is_evidence_against_a_torn_tail() {
+    let diary = Diary::new();
+    three_days(&diary).appender.stop().unwrap();
+    let newest = diary.file("2026-11-22.log");
+    let bytes = fs::read(&newest).unwrap();
+    for cut in [bytes.len() - 1, bytes.len() - 40, 3, 0] {
+        fs::write(&newest, &bytes[..cut]).unwrap();
+        let Opened { mut appender, reader } = diary.open();
+        assert_eq!(reader.head().seq, 9, "cut at {cut}");
+        assert!(fs::read(&newest).unwrap_or_default().starts_with(&bytes[..cut]));
+        append(&mut appender, NOON + 2 * DAY + 5, &["ten"]);
+        assert_eq!(all(&reader).last().unwrap(), "10 ten", "cut at {cut}");
+        assert!(
+            all(&reader).iter().any(|s| s.starts_with("gap") && s.ends_with("..9")),
+            "{:?}",
+            all(&reader)
+        );
+        drop((appender, reader));
+        assert_eq!(all(&diary.open().reader).last().unwrap(), "10 ten", "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_missing_day_is_a_gap() {
+    let diary = Diary::new();
+    drop(three_days(&diary));
+    fs::rename(diary.file("2026-11-21.log"), diary.file("elsewhere")).unwrap();
+    let expected = ["1 one", "2 two", "3 三", "gap 4..6", "7 seven", "8 eight", "9 nine"];
+    assert_eq!(all(&diary.open().reader), expected);
+    fs::rename(diary.file("2026-11-20.log"), diary.file("elsewhere")).unwrap();
+    assert_eq!(all(&diary.open().reader), ["gap 1..6", "7 seven", "8 eight", "9 nine"]);
+}
+
+fn memchr_all(bytes: &[u8]) -> Vec<usize> {
+    bytes.iter().enumerate().filter_map(|(at, &b)| (b == b'\n').then_some(at)).collect()
+}
