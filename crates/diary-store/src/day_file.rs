@@ -5,7 +5,7 @@ use std::io;
 
 use diary_proto::Date;
 use diary_proto::command::parse_date;
-use diary_proto::entry::{StoredLine, is_note, parse_number};
+use diary_proto::entry::{StoredLine, parse_number};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::seal;
 
@@ -209,11 +209,6 @@ fn first_entry_from(
         size = (size * 2).min(STORED_LINE_MAX_BYTES);
     }
     Ok(None)
-}
-
-/// Whether a line is neither an entry nor a note, and so is damage.
-pub(crate) fn is_damage(line: &[u8]) -> bool {
-    StoredLine::parse(line).is_err() && !is_note(line)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The journal on a real disk: what is appended is read back, whatever happened in between.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -334,11 +336,9 @@ fn a_clean_stop_is_evidence_against_a_torn_tail() {
         assert!(fs::read(&newest).unwrap_or_default().starts_with(&bytes[..cut]));
         append(&mut appender, NOON + 2 * DAY + 5, &["ten"]);
         assert_eq!(all(&reader).last().unwrap(), "10 ten", "cut at {cut}");
-        assert!(
-            all(&reader).iter().any(|s| s.starts_with("gap") && s.ends_with("..9")),
-            "{:?}",
-            all(&reader)
-        );
+        // Where only the line feed was cut, the one that is written before the next batch mends the line.
+        let gap = all(&reader).iter().any(|s| s.starts_with("gap") && s.ends_with("..9"));
+        assert_eq!(gap, cut < bytes.len() - 1, "cut at {cut}: {:?}", all(&reader));
         drop((appender, reader));
         assert_eq!(all(&diary.open().reader).last().unwrap(), "10 ten", "cut at {cut}");
     }
