@@ -461,7 +461,9 @@ fn pieces(bytes: &[u8], from: u64, committed: u64) -> Vec<Piece> {
     while at < bytes.len() {
         let line_end = memchr::memchr(b'\n', &bytes[at..]).map(|end| at + end);
         let mut end = line_end.unwrap_or(bytes.len());
-        if at < known && end > known {
+        // Damage may hide the line feed at the known end. A sound line across it was appended after the
+        // file had become shorter than that.
+        if at < known && end > known && StoredLine::parse(&bytes[at..end]).is_err() {
             end = known;
         }
         let line = &bytes[at..end];
