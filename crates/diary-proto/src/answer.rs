@@ -9,6 +9,11 @@ use crate::refusal::Refusal;
 /// ack ends in a hint.
 pub const OLD_COMMANDS: &[&str] = &["h", "help", "?", "p", "past", "-r", "-c", "e", "exit", "quit"];
 
+/// Whether a text is one of [`OLD_COMMANDS`].
+pub fn is_old_command(text: &str) -> bool {
+    text.len() <= 4 && OLD_COMMANDS.contains(&text)
+}
+
 /// What the ack of such a text ends in.
 pub const HINT: &str = " (stored as a text; /help lists the commands)";
 

@@ -62,7 +62,7 @@ impl Walker {
 
     /// Ends the walk of a range whose last entry is `last`: the gap at its end, if there is one.
     pub fn finish(&mut self, last: u64) -> Option<Gap> {
-        let gap = (self.next <= last).then(|| Gap { first: self.next, last });
+        let gap = (self.next <= last).then_some(Gap { first: self.next, last });
         self.next = self.next.max(last.saturating_add(1));
         gap
     }
@@ -112,6 +112,7 @@ mod tests {
         let second = memchr::memchr(b'\n', &bytes).unwrap() + 3;
         bytes[second] ^= 1;
         check(&bytes, 1, 3, "1 gap 2..2 3");
+        check(&block([1, u64::MAX]), 1, 1, "1");
         let mut noted = b"# a note ".to_vec();
         crate::seal::seal(&mut noted, 0);
         noted.extend(block(1..=1));

@@ -48,7 +48,7 @@ impl Author {
             let message = format!("a name may have {AUTHOR_MAX_BYTES} bytes, this one has {}", name.len());
             return Err(Refusal::new(Code::TooLong, message));
         }
-        if name.chars().any(|c| c.is_whitespace() || is_escaped(c)) {
+        if name.chars().any(is_never_in_names) {
             let message = "a name has no spaces, control characters or backslashes";
             return Err(Refusal::new(Code::BadArgument, message));
         }
@@ -59,6 +59,10 @@ impl Author {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn is_never_in_names(c: char) -> bool {
+    c.is_whitespace() || is_escaped(c)
 }
 
 impl fmt::Display for Author {
@@ -267,10 +271,13 @@ impl<'a> StoredLine<'a> {
         let right = std::str::from_utf8(&body[tab + 1..]).map_err(|_| BadLine::Field("index"))?;
 
         let mut fields = left.splitn(4, ' ');
-        let seq = fields.next().and_then(|f| parse_number(f.as_bytes())).filter(|&n| n > 0);
+        // Below the largest number, so that there always is a next one.
+        let seq =
+            fields.next().and_then(|f| parse_number(f.as_bytes())).filter(|n| (1..u64::MAX).contains(n));
         let seq = seq.ok_or(BadLine::Field("seq"))?;
-        let time = fields.next().filter(|f| f.len() == TIME_BYTES).ok_or(BadLine::Field("time"))?;
-        let author = fields.next().filter(|f| !f.is_empty()).ok_or(BadLine::Field("author"))?;
+        let time = fields.next().filter(|f| has_shape_of_time(f)).ok_or(BadLine::Field("time"))?;
+        let author = fields.next().filter(|f| !f.is_empty() && !f.chars().any(is_never_in_names));
+        let author = author.ok_or(BadLine::Field("author"))?;
         let mut text = fields.next().ok_or(BadLine::Field("text"))?;
 
         // Every field on the right is followed by a space, the last one by the space before the crc.
@@ -318,6 +325,11 @@ impl<'a> StoredLine<'a> {
             text: self.unescaped().into_owned(),
         })
     }
+}
+
+/// Whether a field can be shown as a time. Whether it is one is left to who needs the number.
+fn has_shape_of_time(field: &str) -> bool {
+    field.len() == TIME_BYTES && field.bytes().all(|b| b.is_ascii_digit() || b"-T:.+".contains(&b))
 }
 
 /// Whether a line (without its line feed) is a note: it starts with `#` and its checksum is sound.
@@ -394,9 +406,12 @@ mod tests {
         for (body, field) in [
             ("x 2026-11-21T08:15:02.123456+08:00 a t\t0 - ", "seq"),
             ("0 2026-11-21T08:15:02.123456+08:00 a t\t0 - ", "seq"),
+            ("18446744073709551615 2026-11-21T08:15:02.123456+08:00 a t\t0 - ", "seq"),
             ("01 2026-11-21T08:15:02.123456+08:00 a t\t0 - ", "seq"),
             ("5 2026-11-21 a t\t0 - ", "time"),
+            ("5 2026-11-21T08:15:02.123456\u{1b}[31;m a t\t0 - ", "time"),
             ("5 2026-11-21T08:15:02.123456+08:00  t\t0 - ", "author"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a\u{1b}c t\t0 - ", "author"),
             ("5 2026-11-21T08:15:02.123456+08:00 a \\q\t0 - ", "text"),
             ("5 2026-11-21T08:15:02.123456+08:00 a t\t5 - ", "index"),
             ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 abc.1 ", "key"),

@@ -10,6 +10,9 @@ use crate::telnet::{Meaning, Telnet};
 /// Longest line: a text at its limit with the `/` that lets it start with one.
 const LINE_MAX_BYTES: usize = TEXT_MAX_BYTES + 1;
 
+/// The longest of what ends an HTTP request line.
+const HTTP_VERSION_MAX_BYTES: usize = b" HTTP/1.1".len();
+
 /// What is kept between lines at the most, so that an idle connection holds no large buffer.
 const IDLE_CAPACITY_BYTES: usize = 1024;
 
@@ -65,7 +68,7 @@ pub struct LineDecoder {
     plain: bool,
     /// The last byte was a CR, which may end the line.
     after_cr: bool,
-    /// The line is over its limit: its bytes are counted no more, its end is waited for.
+    /// The line is over its limit: only its tail is kept, and its end is waited for.
     overlong: bool,
     /// `carry` was given out as a line and is to be cleared.
     given: bool,
@@ -203,23 +206,25 @@ impl LineDecoder {
     }
 
     fn push(&mut self, byte: u8) {
-        if self.carry.len() == LINE_MAX_BYTES {
+        if self.overlong {
+            // The tail still tells an HTTP request whose address is longer than any line.
+            self.carry.copy_within(1.., 0);
+            self.carry.pop();
+        } else if self.carry.len() == LINE_MAX_BYTES {
             self.overlong = true;
-            self.carry = Vec::new();
+            self.carry = self.carry[LINE_MAX_BYTES - HTTP_VERSION_MAX_BYTES + 1..].to_vec();
         }
-        if !self.overlong {
-            self.carry.push(byte);
-        }
+        self.carry.push(byte);
     }
 }
 
 fn classify(line: &[u8], overlong: bool, first: bool, plain: bool) -> Line<'_> {
+    if first && is_http_request(line) {
+        return Line::Http;
+    }
     if overlong || line.len() > LINE_MAX_BYTES {
         let message = format!("a line may have {TEXT_MAX_BYTES} bytes; this one is not stored");
         return Line::Refused(Refusal::new(Code::TooLong, message));
-    }
-    if first && is_http_request(line) {
-        return Line::Http;
     }
     let Ok(line) = std::str::from_utf8(line) else {
         return Line::Refused(Refusal::new(Code::Utf8, "this line is not valid UTF-8 and is not stored"));
@@ -237,7 +242,7 @@ fn classify(line: &[u8], overlong: bool, first: bool, plain: bool) -> Line<'_> {
 
 /// Whether a line ends in ` HTTP/` and a version (RFC 9112, 3).
 fn is_http_request(line: &[u8]) -> bool {
-    let tail = &line[line.len().saturating_sub(b" HTTP/1.1".len())..];
+    let tail = &line[line.len().saturating_sub(HTTP_VERSION_MAX_BYTES)..];
     let Some(at) = memchr::memmem::find(tail, b" HTTP/") else {
         return false;
     };
@@ -333,6 +338,11 @@ mod tests {
         check(b"hello\nGET / HTTP/1.1\n", &["text hello", "text GET / HTTP/1.1"]);
         check(b"about HTTP/x\n", &["text about HTTP/x"]);
         check(b" HTTP/1.12\n", &["text  HTTP/1.12"]);
+        for excess in [0, 1, 2, 8, 9, 10, 5000] {
+            let address = b"x".repeat(TEXT_MAX_BYTES - b"POST /".len() - b" HTTP/1.1\r".len() + excess);
+            let long = [b"POST /", &address[..], b" HTTP/1.1\r\nHost: x\n"].concat();
+            check(&long, &["http", "text Host: x"]);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use crate::command::{Day, Which};
 use crate::frame::{self, Frame, IGNORABLE_FROM};
-use crate::limits::{FRAME_MAX_BYTES, SECRET_MAX_BYTES, SECRET_MIN_BYTES, TEXT_MAX_BYTES};
+use crate::limits::{FRAME_MAX_BYTES, SECRET_MAX_BYTES, SECRET_MIN_BYTES};
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
 
@@ -15,6 +15,15 @@ pub const APPEND_MAX_ENTRIES: usize = 64 * 1024;
 
 /// Bytes of lines that one block may carry, so that its frame stays within the limit.
 pub const BLOCK_MAX_BYTES: usize = FRAME_MAX_BYTES - 16;
+
+/// Most runs in one frame of acks, so that it stays within the limit.
+pub const ACKS_MAX_RUNS: usize = (FRAME_MAX_BYTES - 1) / RUN_BYTES;
+
+/// Counter, count, seq, microseconds, offset.
+const RUN_BYTES: usize = 8 + 4 + 8 + 8 + 2;
+
+/// Longest text of a search: what the length of a string can say.
+pub const SEARCH_MAX_BYTES: usize = u16::MAX as usize;
 
 mod kind {
     pub(super) const HELLO: u8 = 0x01;
@@ -64,7 +73,7 @@ pub enum ClientMessage {
     Search {
         /// Repeated by the answer.
         id: u32,
-        /// What to look for.
+        /// What to look for, at most [`SEARCH_MAX_BYTES`].
         text: String,
     },
     /// Goodbye: answered with [`ServerMessage::Bye`] after all acks.
@@ -308,10 +317,10 @@ pub struct Run {
 }
 
 impl ServerMessage {
-    /// Appends the message's frame to `out`.
+    /// Appends the message's frame to `out`; acks of more than [`ACKS_MAX_RUNS`] runs become several.
     ///
     /// # Panics
-    /// If its lines or runs are more than a frame holds.
+    /// If its lines are more than a frame holds, or a string in it is longer than 64 KiB.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Welcome(welcome) => frame::write(out, kind::WELCOME, |out| {
@@ -322,15 +331,10 @@ impl ServerMessage {
                 put_str(out, &welcome.journal);
                 put_str(out, &welcome.zone);
             }),
-            Self::Acks(runs) => frame::write(out, kind::ACKS, |out| {
-                for run in runs {
-                    out.extend_from_slice(&run.first_counter.to_be_bytes());
-                    out.extend_from_slice(&run.count.to_be_bytes());
-                    out.extend_from_slice(&run.first_seq.to_be_bytes());
-                    out.extend_from_slice(&run.time.micros.to_be_bytes());
-                    out.extend_from_slice(&run.time.offset_minutes.to_be_bytes());
-                }
-            }),
+            Self::Acks(runs) if runs.len() > ACKS_MAX_RUNS => {
+                runs.chunks(ACKS_MAX_RUNS).for_each(|runs| write_acks(out, runs));
+            }
+            Self::Acks(runs) => write_acks(out, runs),
             Self::Refused { first_counter, count, refusal } => frame::write(out, kind::REFUSED, |out| {
                 out.extend_from_slice(&first_counter.to_be_bytes());
                 out.extend_from_slice(&count.to_be_bytes());
@@ -387,6 +391,18 @@ impl ServerMessage {
         };
         message.map(Some).ok_or_else(|| bad_body(kind))
     }
+}
+
+fn write_acks(out: &mut Vec<u8>, runs: &[Run]) {
+    frame::write(out, kind::ACKS, |out| {
+        for run in runs {
+            out.extend_from_slice(&run.first_counter.to_be_bytes());
+            out.extend_from_slice(&run.count.to_be_bytes());
+            out.extend_from_slice(&run.first_seq.to_be_bytes());
+            out.extend_from_slice(&run.time.micros.to_be_bytes());
+            out.extend_from_slice(&run.time.offset_minutes.to_be_bytes());
+        }
+    });
 }
 
 fn unknown_kind(kind: u8) -> Refusal {
@@ -526,7 +542,7 @@ impl Body {
         let which = match self.u8()? {
             WHICH_LAST => Which::Last(self.u64()?),
             WHICH_ALL => Which::All,
-            WHICH_FROM => Which::From(self.u64()?),
+            WHICH_FROM => Which::From(self.u64().filter(|&seq| seq > 0)?),
             WHICH_DAYS => Which::Days(day_of_number(self.u32()?)?, day_of_number(self.u32()?)?),
             _ => return None,
         };
@@ -541,7 +557,7 @@ impl Body {
 
     fn search(&mut self) -> Option<ClientMessage> {
         let id = self.u32()?;
-        let text = self.string().filter(|text| !text.is_empty() && text.len() <= TEXT_MAX_BYTES)?;
+        let text = self.string().filter(|text| !text.is_empty())?;
         Some(ClientMessage::Search { id, text })
     }
 
@@ -559,12 +575,16 @@ impl Body {
     fn runs(&mut self) -> Option<Vec<Run>> {
         let mut runs = Vec::new();
         while !self.0.is_empty() {
-            runs.push(Run {
+            let run = Run {
                 first_counter: self.u64()?,
                 count: self.u32()?,
                 first_seq: self.u64()?,
                 time: Time { micros: self.0.try_get_i64().ok()?, offset_minutes: self.0.try_get_i16().ok()? },
-            });
+            };
+            // Whoever gets a run may count through it and write its time.
+            run.first_counter.checked_add(run.count.into())?;
+            run.first_seq.checked_add(run.count.into())?;
+            runs.push(Time::parse(&run.time.to_bytes()).is_some_and(|time| time == run.time).then_some(run)?);
         }
         Some(runs)
     }
@@ -582,6 +602,7 @@ impl Body {
     fn refused(&mut self) -> Option<ServerMessage> {
         let first_counter = self.u64()?;
         let count = self.u32()?;
+        first_counter.checked_add(count.into())?;
         Some(ServerMessage::Refused { first_counter, count, refusal: self.refusal()? })
     }
 

@@ -82,8 +82,8 @@ impl Telnet {
                 return match byte {
                     IAC => Meaning::Data(IAC),
                     END_OF_FILE => Meaning::EndOfFile,
-                    END_OF_FILE.. => Meaning::Nothing,
-                    _ => Meaning::Stray(byte),
+                    ..END_OF_FILE => Meaning::Stray(byte),
+                    _ => Meaning::Nothing,
                 };
             }
             (State::Option(verb), option) => {

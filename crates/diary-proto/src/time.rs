@@ -95,6 +95,9 @@ impl Time {
         )
         .ok()?;
         let size = i16::try_from(get(27, 2)? * 60 + get(30, 2)?).ok()?;
+        if size >= 24 * 60 {
+            return None;
+        }
         let offset_minutes = if bytes[26] == b'-' { -size } else { size };
         let offset = Offset::from_seconds(i32::from(offset_minutes) * 60).ok()?;
         let time = Self { micros: offset.to_timestamp(civil).ok()?.as_microsecond(), offset_minutes };
@@ -149,6 +152,8 @@ mod tests {
             "2026-11-21T08:15:02.123456-00:00",
             "2026-11-21T08:15:02.123456+08:60",
             "+026-11-21T08:15:02.123456+08:00",
+            "2026-11-21T08:15:02.123456+24:00",
+            "2026-11-21T08:15:02.123456_08:00",
         ] {
             assert_eq!(Time::parse(bad.as_bytes()), None, "{bad}");
         }

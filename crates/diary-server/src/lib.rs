@@ -1,1 +1,27 @@
-//! The diary service: sockets, sessions, the writer.
+//! The diary service: sockets in front, one writer behind, and a session for each connection.
+//!
+//! Read it along the way of an entry:
+//!
+//! - [`config`]: flags, `DIARY_*` variables and defaults; [`limits`]: every bound, with its reason;
+//! - [`server`]: bind, accept, drain;
+//! - `front`: bytes to requests and answers to bytes, for line mode, frame mode and UDP;
+//! - `session`: one connection's conversation, whichever mode;
+//! - [`journal`]: the seam to the engine (commit, read, watch the head);
+//! - `writer`: the actor that alone writes day files.
+
+pub mod config;
+mod front;
+pub mod journal;
+pub mod limits;
+mod partial;
+mod program;
+pub mod server;
+mod session;
+mod socket;
+mod stream;
+mod writer;
+
+pub use config::{Config, Listen};
+pub use limits::Limits;
+pub use program::main;
+pub use server::{Server, StartError, Stopped};

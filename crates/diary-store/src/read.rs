@@ -17,8 +17,8 @@ use crate::day_file::{self, Header, name};
 use crate::disk::{Disk, DiskFile, How};
 use crate::head::Head;
 
-/// Bytes that suffice to read one entry of usual length.
-const ENTRY_BYTES: usize = 4 * 1024;
+/// Bytes that suffice to read one line of usual length.
+const LINE_BYTES: usize = 4 * 1024;
 
 /// What the appender and the readers of one journal know together.
 pub(crate) struct Shared {
@@ -203,13 +203,21 @@ impl Reader {
     /// # Errors
     /// Those of reading day files.
     pub fn entry(&self, seq: u64) -> io::Result<Option<Entry>> {
+        Ok(self.line(seq, |line| line.to_entry().ok())?.flatten())
+    }
+
+    /// What `look` makes of the line with this seq, if it is there and sound.
+    ///
+    /// # Errors
+    /// Those of reading day files.
+    pub fn line<T>(&self, seq: u64, look: impl FnOnce(&StoredLine<'_>) -> T) -> io::Result<Option<T>> {
         let mut range = self.from(seq)?;
         if range.first != seq || range.last < seq {
             return Ok(None);
         }
-        let page = self.next_page(&mut range, ENTRY_BYTES)?.unwrap_or_default();
+        let page = self.next_page(&mut range, LINE_BYTES)?.unwrap_or_default();
         let line = page.split(|&b| b == b'\n').next().unwrap_or_default();
-        Ok(StoredLine::parse(line).ok().filter(|line| line.seq == seq).and_then(|line| line.to_entry().ok()))
+        Ok(StoredLine::parse(line).ok().filter(|line| line.seq == seq).as_ref().map(look))
     }
 
     /// The next whole lines of one file; `None` if there are none before `limit`, or its end.

@@ -1,0 +1,217 @@
+//! What a server is told: flags, then `DIARY_*` variables, then defaults.
+
+use std::env;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Parser;
+
+use crate::limits::Limits;
+
+/// The port, if nobody says otherwise.
+pub const PORT: u16 = 8888;
+
+/// A durable diary that anything with a socket can write to.
+///
+/// Without arguments it listens on 127.0.0.1:8888 and [::1]:8888, and keeps the diary in
+/// ~/.local/share/diary.
+#[derive(Debug, Parser)]
+#[command(name = "diary-server", version, max_term_width = 100)]
+pub(crate) struct Args {
+    /// Where to listen: HOST:PORT, :PORT for every address, or unix:PATH; quiet: before it for programs
+    /// that never read. May be given more than once.
+    #[arg(long, value_name = "[quiet:]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
+    listen: Vec<Listen>,
+
+    /// Where to answer datagrams (off by default).
+    #[arg(long, value_name = "HOST:PORT", env = "DIARY_UDP", value_parser = check_host_port)]
+    udp: Option<String>,
+
+    /// The folder for the diary.
+    #[arg(long, value_name = "DIR", env = "DIARY_DATA")]
+    data: Option<PathBuf>,
+
+    /// The journal's name, which is a folder in there.
+    #[arg(long, value_name = "NAME", env = "DIARY_JOURNAL", default_value = "diary", value_parser = check_journal)]
+    journal: String,
+
+    /// The time zone of the diary's days, as Asia/Shanghai; the system's, if not said.
+    #[arg(long, value_name = "TZ", env = "DIARY_TIMEZONE")]
+    timezone: Option<String>,
+
+    /// What to log: error, warn, info, debug, or a filter as diary_server=debug.
+    #[arg(long, value_name = "FILTER", env = "DIARY_LOG", default_value = "info")]
+    pub(crate) log: String,
+}
+
+/// A server's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Vec<Listen>,
+    /// Where to answer datagrams.
+    pub udp: Option<String>,
+    /// The folder that holds journals.
+    pub data: PathBuf,
+    /// The journal's name.
+    pub journal: String,
+    /// The time zone's name; the system's, if not said.
+    pub timezone: Option<String>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// A server for the diary in `data` that listens on a free port of 127.0.0.1, for programs and tests.
+    pub fn local(data: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: vec![Listen::tcp("127.0.0.1:0")],
+            udp: None,
+            data: data.into(),
+            journal: "diary".to_owned(),
+            timezone: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// The settings that the arguments stand for; `None` if no folder is given and there is no home.
+    pub(crate) fn of_args(args: Args) -> Option<Self> {
+        let listen = if args.listen.is_empty() {
+            let ipv6 = Listen { optional: true, ..Listen::tcp(&format!("[::1]:{PORT}")) };
+            vec![Listen::tcp(&format!("127.0.0.1:{PORT}")), ipv6]
+        } else {
+            args.listen
+        };
+        let data = args.data.or_else(default_data)?;
+        let (udp, journal, timezone) = (args.udp, args.journal, args.timezone);
+        Some(Self { listen, udp, data, journal, timezone, limits: Limits::default() })
+    }
+}
+
+/// `$XDG_DATA_HOME/diary`, else `~/.local/share/diary`.
+fn default_data() -> Option<PathBuf> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))?;
+    Some(data.join("diary"))
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The address.
+    pub at: At,
+    /// Line mode for programs that never read: no greeting, no answers, no commands.
+    pub quiet: bool,
+    /// A machine without this kind of address starts without it.
+    optional: bool,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
+    /// `HOST:PORT`.
+    Tcp(String),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl Listen {
+    /// A TCP listener at `HOST:PORT`.
+    pub fn tcp(host_port: &str) -> Self {
+        Self { at: At::Tcp(host_port.to_owned()), quiet: false, optional: false }
+    }
+
+    /// A listener on a Unix socket.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self { at: At::Unix(path.into()), quiet: false, optional: false }
+    }
+
+    /// The same, quiet.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
+    }
+
+    pub(crate) fn is_optional(&self) -> bool {
+        self.optional
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(rest) = text.strip_prefix("quiet:").filter(|rest| rest.contains(':')) {
+            return Ok(Self::from_str(rest)?.quiet());
+        }
+        match text.strip_prefix("unix:") {
+            Some("") => Err("unix: needs a path".to_owned()),
+            Some(path) => Ok(Self::unix(path)),
+            None => check_host_port(text).map(|host_port| Self::tcp(&host_port)),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quiet = if self.quiet { "quiet:" } else { "" };
+        match &self.at {
+            At::Tcp(host_port) => write!(f, "{quiet}{host_port}"),
+            At::Unix(path) => write!(f, "{quiet}unix:{}", path.display()),
+        }
+    }
+}
+
+fn check_host_port(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("{text} needs a port: {text}:{PORT}"))?;
+    if port.parse::<u16>().is_err() {
+        return Err(format!("{port} is no port (0 to 65535)"));
+    }
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return Err(format!("an IPv6 address stands in brackets: [{host}]:{port}"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A journal's name is the name of a folder, and stands in the greeting.
+fn check_journal(name: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(fits) {
+        return Err("a journal's name has 1 to 64 bytes of letters, digits, '-', '_' and '.'".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, listen) in [
+            ("127.0.0.1:0", Listen::tcp("127.0.0.1:0")),
+            (":8888", Listen::tcp(":8888")),
+            ("[::1]:8888", Listen::tcp("[::1]:8888")),
+            ("quiet:localhost:514", Listen::tcp("localhost:514").quiet()),
+            ("quiet:80", Listen::tcp("quiet:80")),
+            ("unix:/run/diary", Listen::unix("/run/diary")),
+            ("quiet:unix:x", Listen::unix("x").quiet()),
+        ] {
+            assert_eq!(text.parse(), Ok(listen.clone()), "{text}");
+            assert_eq!(listen.to_string(), text);
+        }
+        for bad in ["localhost", "localhost:", "localhost:99999", "::1:8888", "unix:", ""] {
+            assert!(bad.parse::<Listen>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+        for bad in ["", ".", "..", "a/b", "a b"] {
+            assert!(check_journal(bad).is_err(), "{bad:?}");
+        }
+    }
+}

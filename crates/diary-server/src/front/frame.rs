@@ -1,0 +1,123 @@
+//! Frame mode: frames to requests, answers to frames.
+
+use bytes::BytesMut;
+use diary_proto::frame::{FrameCodec, FrameError};
+use diary_proto::message::{BLOCK_MAX_BYTES, ClientMessage, Run, ServerMessage};
+use diary_proto::{Code, Refusal};
+use tokio_util::codec::Decoder;
+
+use super::{Answer, Command, Kind, Request};
+
+/// What the buffer keeps between frames, so that an idle connection holds none that is large.
+const IDLE_CAPACITY_BYTES: usize = 1024;
+
+/// Frame mode of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct FrameFront {
+    buffer: BytesMut,
+    hello: bool,
+}
+
+impl FrameFront {
+    pub(crate) fn awaits_hello(&self) -> bool {
+        !self.hello
+    }
+
+    pub(crate) fn partial_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Request<'static>> {
+        self.buffer.extend_from_slice(input);
+        *input = &[];
+        loop {
+            let request = match FrameCodec.decode(&mut self.buffer) {
+                Ok(Some(frame)) => match ClientMessage::read(frame) {
+                    Ok(Some(message)) => self.request(message),
+                    Ok(None) => continue,
+                    Err(refusal) => Request::Other(Command::Refused(refusal)),
+                },
+                Ok(None) => {
+                    if self.buffer.is_empty() && self.buffer.capacity() > IDLE_CAPACITY_BYTES {
+                        self.buffer = BytesMut::new();
+                    }
+                    return None;
+                }
+                Err(error) => out_of_step(&error),
+            };
+            return Some(request);
+        }
+    }
+
+    /// The input ended; in the middle of a frame, that frame is lost, and its sender is told.
+    pub(crate) fn finish(&mut self) -> Option<Request<'static>> {
+        match FrameCodec.decode_eof(&mut self.buffer) {
+            Err(error) => {
+                self.buffer = BytesMut::new();
+                Some(out_of_step(&error))
+            }
+            Ok(_) => None,
+        }
+    }
+
+    fn request(&mut self, message: ClientMessage) -> Request<'static> {
+        let first = !self.hello;
+        Request::Other(match message {
+            ClientMessage::Hello(hello) if first => {
+                self.hello = true;
+                Command::Hello(hello)
+            }
+            ClientMessage::Hello(_) => {
+                Command::Refused(Refusal::new(Code::Hello, "there was a Hello on this connection already"))
+            }
+            _ if first => Command::Refused(Refusal::new(Code::Hello, "the first frame is a Hello")),
+            ClientMessage::Append(append) => return Request::Append(append),
+            ClientMessage::History { id, which } => Command::History { id, which },
+            ClientMessage::Follow { id, from } => Command::Follow { id, from },
+            ClientMessage::FollowOff { id } => Command::FollowOff { id },
+            ClientMessage::Search { id, text } => Command::Search { id, text },
+            ClientMessage::Quit => Command::Quit,
+        })
+    }
+
+    pub(crate) fn encode(&mut self, answer: Answer<'_>, out: &mut Vec<u8>) {
+        let message = match answer {
+            Answer::Welcome(welcome) => ServerMessage::Welcome(welcome.clone()),
+            Answer::Acked { first_counter, count, first_seq, time, .. } => {
+                ServerMessage::Acks(vec![Run { first_counter, count, first_seq, time }])
+            }
+            Answer::NotStored { first_counter, count, refusal } => {
+                ServerMessage::Refused { first_counter, count, refusal: refusal.clone() }
+            }
+            Answer::Begin { id, first, last, kind } => {
+                let last = if kind == Kind::Follow { u64::MAX } else { last };
+                ServerMessage::Answer { id, first, last, dense: kind != Kind::Search }
+            }
+            Answer::Lines { id, lines, .. } => return push_blocks(out, id, lines),
+            Answer::End { id, .. } | Answer::FollowOff { id } => ServerMessage::End { id },
+            Answer::Error { id, fatal, refusal } => {
+                ServerMessage::Error { id, fatal, refusal: refusal.clone() }
+            }
+            Answer::Bye(reason) => ServerMessage::Bye { reason: reason.trim_start_matches(": ").to_owned() },
+            // The client checks the lines and finds the gaps. The others answer line mode's commands.
+            Answer::CaughtUp { .. } | Answer::Name(_) | Answer::Quiet | Answer::Help => return,
+        };
+        message.write(out);
+    }
+}
+
+fn out_of_step(error: &FrameError) -> Request<'static> {
+    Request::Other(Command::Fatal(Refusal::new(Code::BadFrame, error.to_string())))
+}
+
+/// Lines as blocks, each whole lines. A page is far below the limit, but a search's may not be.
+fn push_blocks(out: &mut Vec<u8>, id: u32, mut lines: &[u8]) {
+    while lines.len() > BLOCK_MAX_BYTES {
+        let end = memchr::memrchr(b'\n', &lines[..BLOCK_MAX_BYTES]).map_or(BLOCK_MAX_BYTES, |end| end + 1);
+        ServerMessage::write_block(out, id, &lines[..end]);
+        lines = &lines[end..];
+    }
+    if !lines.is_empty() {
+        ServerMessage::write_block(out, id, lines);
+    }
+}

@@ -1,0 +1,153 @@
+//! Line mode: lines to requests, answers to lines.
+
+use diary_proto::answer::{HELP, push_ack, push_error, push_gap};
+use diary_proto::block::Step;
+use diary_proto::entry::StoredLine;
+use diary_proto::line::{Line, LineDecoder};
+use diary_proto::{Code, Command as LineCommand, Refusal};
+
+use super::{Answer, Command, Kind, Request, Walk};
+
+/// Line mode of one connection.
+#[derive(Debug)]
+pub(crate) struct LineFront {
+    decoder: LineDecoder,
+    voice: Voice,
+}
+
+/// How much it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    Full,
+    /// No acks.
+    Quiet,
+    /// Nothing at all: a quiet listener's.
+    Mute,
+}
+
+impl LineFront {
+    /// `held` is a first byte that was kept until it could be told what it begins.
+    pub(crate) fn new(held: Option<u8>) -> Self {
+        let mut decoder = LineDecoder::new();
+        if let Some(byte) = held {
+            let ends_line = decoder.next(&mut &[byte][..], &mut Vec::new()).is_some();
+            debug_assert!(!ends_line, "only 0x16 is held, which ends no line");
+        }
+        Self { decoder, voice: Voice::Full }
+    }
+
+    /// Line mode for programs that never read: every line is a text, nothing is answered.
+    pub(crate) fn mute() -> Self {
+        Self { decoder: LineDecoder::plain(), voice: Voice::Mute }
+    }
+
+    pub(crate) fn partial_bytes(&self) -> usize {
+        self.decoder.partial_bytes()
+    }
+
+    pub(crate) fn decode<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Request<'s>> {
+        self.decoder.next(input, out).map(request)
+    }
+
+    pub(crate) fn finish(&mut self) -> Option<Request<'_>> {
+        self.decoder.finish().map(request)
+    }
+
+    pub(crate) fn encode(&mut self, answer: Answer<'_>, out: &mut Vec<u8>) {
+        if self.voice == Voice::Mute {
+            return log_refusal(&answer);
+        }
+        match answer {
+            Answer::Acked { .. } if self.voice == Voice::Quiet => {}
+            Answer::Acked { count, first_seq, time, hint, .. } => {
+                let time = time.to_bytes();
+                for seq in first_seq..first_seq + u64::from(count) {
+                    push_ack(out, seq, &time, hint);
+                }
+            }
+            Answer::NotStored { count, refusal, .. } => (0..count).for_each(|_| push_error(out, refusal)),
+            Answer::Begin { kind: Kind::Follow, first, .. } => {
+                out.extend_from_slice(format!("ok follow from {first}\n").as_bytes());
+            }
+            Answer::Begin { kind: Kind::History, .. } => out.extend_from_slice(b"ok history\n"),
+            Answer::Begin { kind: Kind::Search, .. } => out.extend_from_slice(b"ok search\n"),
+            Answer::Lines { lines, walk, .. } => push_lines(out, lines, walk),
+            Answer::CaughtUp { last, walk } => {
+                if let Some(gap) = walk.walker.as_mut().and_then(|walker| walker.finish(last)) {
+                    push_gap(out, gap);
+                }
+            }
+            Answer::End { walk, .. } => out.extend_from_slice(format!("end {}\n", walk.count).as_bytes()),
+            Answer::Name(name) => out.extend_from_slice(format!("ok name {name}\n").as_bytes()),
+            Answer::FollowOff { .. } => out.extend_from_slice(b"ok follow off\n"),
+            Answer::Quiet => {
+                self.voice = Voice::Quiet;
+                out.extend_from_slice(b"ok quiet\n");
+            }
+            Answer::Help => out.extend_from_slice(HELP.as_bytes()),
+            Answer::Error { refusal, .. } => push_error(out, refusal),
+            Answer::Bye(reason) => out.extend_from_slice(format!("bye{reason}\n").as_bytes()),
+            // Hello and Welcome belong to frame mode.
+            Answer::Welcome(_) => {}
+        }
+    }
+}
+
+fn request(line: Line<'_>) -> Request<'_> {
+    Request::Other(match line {
+        Line::Text(text) => return Request::Text(text),
+        Line::Refused(refusal) => Command::Refused(refusal),
+        Line::Quit => Command::Quit,
+        Line::Http => Command::Fatal(Refusal::new(Code::Http, "this is a diary, not a web server")),
+        Line::Command(line) => match LineCommand::parse(line) {
+            Err(refusal) => Command::Refused(refusal),
+            Ok(LineCommand::History(which)) => Command::History { id: 0, which },
+            Ok(LineCommand::Follow(from)) => Command::Follow { id: 0, from },
+            Ok(LineCommand::FollowOff) => Command::FollowOff { id: 0 },
+            Ok(LineCommand::Search(text)) => Command::Search { id: 0, text },
+            Ok(LineCommand::Name(name)) => Command::Name(name),
+            Ok(LineCommand::Quiet) => Command::Quiet,
+            Ok(LineCommand::Help) => Command::Help,
+            Ok(LineCommand::Quit) => Command::Quit,
+        },
+    })
+}
+
+/// The left parts of stored lines, each checked; a gap where some are missing or damaged.
+fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
+    let Walk { walker, count } = walk;
+    let mut push = |step: Step<'_>| match step {
+        Step::Gap(gap) => {
+            tracing::error!("the entries {} to {} are damaged or missing", gap.first, gap.last);
+            push_gap(out, gap);
+        }
+        Step::Entry(stored) => {
+            out.extend_from_slice(stored.left.as_bytes());
+            out.push(b'\n');
+            *count += 1;
+        }
+    };
+    match walker {
+        Some(walker) => walker.walk(lines, push),
+        None => {
+            let sound = lines.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok());
+            sound.for_each(|stored| push(Step::Entry(stored)));
+        }
+    }
+}
+
+fn log_refusal(answer: &Answer<'_>) {
+    match answer {
+        Answer::NotStored { count, refusal, .. } => {
+            tracing::warn!(%refusal, count, "lines of a quiet listener were not stored");
+        }
+        Answer::Error { refusal, .. } => {
+            tracing::warn!(%refusal, "a line of a quiet listener was not stored");
+        }
+        _ => {}
+    }
+}

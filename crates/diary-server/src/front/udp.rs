@@ -1,0 +1,287 @@
+//! UDP: the datagram clients that this diary grew out of. One datagram is one request, and every
+//! datagram gets an answer.
+//!
+//! A source address can be forged, so an address beyond private networks never gets more bytes than it
+//! sent: no amplification.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use diary_proto::answer::{push_ack, push_error, push_gap};
+use diary_proto::block::{Step, Walker};
+use diary_proto::entry::check_text;
+use diary_proto::{Author, Code, Refusal, Which};
+use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::journal::{Appends, Part};
+use crate::limits::{APPEND_MIN_BYTES, DATAGRAM_REPLY_MAX_BYTES, DATAGRAMS_MAX};
+use crate::session::Context;
+
+/// Longest datagram of IPv4 and IPv6 without jumbograms.
+const DATAGRAM_MAX_BYTES: usize = 64 * 1024;
+
+/// No entry's line is shorter than its time, so no more entries can fit into a reply.
+const HISTORY_ENTRIES: u64 = (DATAGRAM_REPLY_MAX_BYTES / diary_proto::time::TIME_BYTES) as u64;
+
+const HELP_LINE: &str = "a datagram with a text writes it; p shows past entries, h helps, e says goodbye\n";
+
+const HELP: &str = "\
+a datagram is an entry: its text is stored, and the answer is what was stored
+p, past, -r   the newest entries that fit into one datagram
+h             this help
+e             goodbye; nothing ends
+-c            refused: nothing wipes a diary from the network
+TCP on the diary's port has everything else: all of history, search, following
+";
+
+/// What a datagram asks for. The words count in any case.
+#[derive(Debug, PartialEq, Eq)]
+enum Request<'a> {
+    Nothing,
+    History,
+    Help,
+    Goodbye,
+    Wipe,
+    Entry(&'a str),
+    Refused(Refusal),
+}
+
+impl<'a> Request<'a> {
+    fn read(datagram: &'a [u8]) -> Self {
+        let body = datagram.strip_suffix(b"\n").unwrap_or(datagram);
+        let body = body.strip_suffix(b"\r").unwrap_or(body);
+        let Ok(text) = std::str::from_utf8(body) else {
+            return Self::Refused(Refusal::new(Code::Utf8, "this is not valid UTF-8 and is not stored"));
+        };
+        match text.to_ascii_lowercase().as_str() {
+            "" => Self::Nothing,
+            "p" | "past" | "-r" => Self::History,
+            "h" => Self::Help,
+            "e" => Self::Goodbye,
+            "-c" => Self::Wipe,
+            _ => check_text(text).map_or_else(Self::Refused, |()| Self::Entry(text)),
+        }
+    }
+}
+
+/// Answers datagrams until the server stops.
+pub(crate) async fn serve(socket: UdpSocket, context: Arc<Context>, tasks: TaskTracker) {
+    let socket = Arc::new(socket);
+    let places = Arc::new(Semaphore::new(DATAGRAMS_MAX));
+    let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
+    loop {
+        // While all places are taken, datagrams wait in the socket.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let received = tokio::select! {
+            received = socket.recv_from(&mut buffer) => received,
+            () = context.stop.cancelled() => return,
+        };
+        let (length, peer) = match received {
+            Ok(received) => received,
+            Err(error) => {
+                // An earlier reply could not be delivered; nothing is wrong with the socket.
+                tracing::debug!(%error, "receiving a datagram");
+                continue;
+            }
+        };
+        tracing::debug!(%peer, length, "datagram");
+        let datagram = buffer[..length].to_vec();
+        let (socket, context) = (Arc::clone(&socket), Arc::clone(&context));
+        tasks.spawn(async move {
+            let reply = answer(&context, peer, &datagram).await;
+            if let Err(error) = socket.send_to(&reply, peer).await {
+                tracing::debug!(%peer, %error, "answering a datagram");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// The reply to one datagram.
+async fn answer(context: &Context, peer: SocketAddr, datagram: &[u8]) -> Vec<u8> {
+    let ip = peer.ip().to_canonical();
+    let trusted = is_private(ip);
+    let limit = if trusted { DATAGRAM_REPLY_MAX_BYTES } else { datagram.len().min(DATAGRAM_REPLY_MAX_BYTES) };
+    let error = |refusal: Refusal| {
+        let mut reply = Vec::new();
+        push_error(&mut reply, &refusal);
+        vec![reply, format!("error {}\n", refusal.code).into_bytes(), b"error\n".to_vec()]
+    };
+    let forms = match Request::read(datagram) {
+        Request::Refused(refusal) => error(refusal),
+        Request::Wipe => error(Refusal::new(Code::Denied, "nothing wipes a diary from the network")),
+        Request::Entry(text) => match append(context, ip, text).await {
+            Ok(stored) => stored.forms(trusted),
+            Err(refusal) => error(refusal),
+        },
+        _ if !trusted => error(Refusal::new(Code::Denied, "only private networks may read over UDP")),
+        Request::Nothing => vec![HELP_LINE.into()],
+        Request::Help => vec![HELP.into()],
+        Request::Goodbye => vec![b"bye; the diary goes on\n".to_vec()],
+        Request::History => vec![history(context).await.unwrap_or_else(|failure| {
+            tracing::error!(error = %failure, "entries cannot be read");
+            b"error unreadable: the disk could not be read\n".to_vec()
+        })],
+    };
+    // An empty datagram still tells a waiting client that it was heard.
+    forms.into_iter().find(|form| form.len() <= limit).unwrap_or_default()
+}
+
+/// An entry that was stored.
+struct Stored {
+    /// Its left part, if it could be read back.
+    left: Option<Vec<u8>>,
+    seq: u64,
+    time: diary_proto::Time,
+}
+
+impl Stored {
+    /// What may be said of it, the longest first.
+    fn forms(self, trusted: bool) -> Vec<Vec<u8>> {
+        let mut ack = Vec::new();
+        push_ack(&mut ack, self.seq, &self.time.to_bytes(), false);
+        let short = format!("ok {}\n", self.seq).into_bytes();
+        let left = self.left.filter(|_| trusted);
+        left.into_iter().chain([ack, short, b"ok\n".to_vec()]).collect()
+    }
+}
+
+async fn append(context: &Context, ip: IpAddr, text: &str) -> Result<Stored, Refusal> {
+    let journal = &context.journal;
+    let gone = || Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
+    let bytes = u32::try_from(text.len().max(APPEND_MIN_BYTES)).expect("a datagram is below 64 KiB");
+    let room = Arc::clone(journal.room()).acquire_many_owned(bytes).await.map_err(|_| gone())?;
+    let mut appends = Appends::new(Arc::new(author_of(ip)), None);
+    appends.push(text);
+    let outcome = journal.append(appends, room).await.map_err(|_| gone())?;
+    match outcome.into_iter().next().ok_or_else(gone)? {
+        Part::Refused { refusal, .. } => Err(refusal),
+        Part::Acked { first_seq: seq, time, .. } => {
+            let left = journal.left(seq).await.ok().and_then(Result::ok).flatten();
+            Ok(Stored { left, seq, time })
+        }
+    }
+}
+
+/// The newest entries that fit, whole, and how many are left out.
+async fn history(context: &Context) -> io::Result<Vec<u8>> {
+    let journal = &context.journal;
+    let mut range = journal.range(Which::Last(HISTORY_ENTRIES)).await??;
+    if range.last < range.first {
+        return Ok(b"the diary is empty\n".to_vec());
+    }
+    let before = range.first - 1;
+    let last = range.last;
+    let mut walker = Walker::new(range.first);
+    let mut newest = Newest { lines: VecDeque::new(), bytes: 0, left_out: before };
+    loop {
+        let page = journal.page(range, false).await??;
+        walker.walk(&page.lines, |step| newest.push(step));
+        range = page.range;
+        if page.ended {
+            break;
+        }
+    }
+    if let Some(gap) = walker.finish(last) {
+        newest.push(Step::Gap(gap));
+    }
+    Ok(newest.reply())
+}
+
+/// The newest lines that fit into a reply.
+struct Newest {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    left_out: u64,
+}
+
+impl Newest {
+    /// Bytes for the line that says how many entries are left out.
+    const NOTE_BYTES: usize = 64;
+
+    fn push(&mut self, step: Step<'_>) {
+        let line = match step {
+            Step::Entry(stored) => [stored.left.as_bytes(), b"\n"].concat(),
+            Step::Gap(gap) => {
+                let mut line = Vec::new();
+                push_gap(&mut line, gap);
+                line
+            }
+        };
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        while self.bytes > DATAGRAM_REPLY_MAX_BYTES - Self::NOTE_BYTES
+            && let Some(oldest) = self.lines.pop_front()
+        {
+            self.bytes -= oldest.len();
+            self.left_out += 1;
+        }
+    }
+
+    fn reply(self) -> Vec<u8> {
+        let mut reply = Vec::new();
+        if self.left_out > 0 {
+            reply = format!("left out: {} earlier entries\n", self.left_out).into_bytes();
+        }
+        reply.extend(self.lines.into_iter().flatten());
+        reply
+    }
+}
+
+/// What an unnamed writer is called.
+pub(crate) fn author_of(ip: IpAddr) -> Author {
+    let ip = ip.to_canonical();
+    let name = if ip.is_loopback() { "local".to_owned() } else { ip.to_string() };
+    Author::new(&name).expect("an address is a name")
+}
+
+/// Loopback and private addresses: RFC 1918 and fc00::/7.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words() {
+        for (datagram, request) in [
+            (&b"p"[..], Request::History),
+            (b"PAST\n", Request::History),
+            (b"-R\r\n", Request::History),
+            (b"h", Request::Help),
+            (b"e\n", Request::Goodbye),
+            (b"-c", Request::Wipe),
+            (b"", Request::Nothing),
+            (b"\n", Request::Nothing),
+            (b"p\n\n", Request::Entry("p\n")),
+            (b" p", Request::Entry(" p")),
+            (b"/history", Request::Entry("/history")),
+            ("今天\n".as_bytes(), Request::Entry("今天")),
+        ] {
+            assert_eq!(Request::read(datagram), request, "{datagram:?}");
+        }
+        assert!(matches!(Request::read(b"\xff"), Request::Refused(_)));
+        assert!(matches!(Request::read(b"a\0b"), Request::Refused(_)));
+    }
+
+    #[test]
+    fn private_addresses() {
+        for ip in
+            ["127.0.0.1", "127.9.9.9", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1", "fc00::1"]
+        {
+            assert!(is_private(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["8.8.8.8", "172.32.0.1", "169.254.1.1", "2001:db8::1", "fe80::1", "100.64.0.1"] {
+            assert!(!is_private(ip.parse().unwrap()), "{ip}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The seam between sessions and the engine: commit, read from a seq, watch the head.
+//!
+//! Sessions know nothing of day files. An engine behind this seam may be another one day: a replicated
+//! log, where entries of other servers fall between those of one append and an outcome can be unknown;
+//! [`Part`] has room for that.
+
+use std::io;
+use std::sync::Arc;
+
+use diary_proto::entry::StoredLine;
+use diary_proto::{Author, Key, Producer, Refusal, Time, Which};
+use diary_store::{Range, Reader};
+use jiff::tz::TimeZone;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::limits::{PAGE_BYTES, SEARCH_STEP_BYTES, UNACKED_MAX_BYTES};
+
+/// Entries that one session appends together: what one read of its socket brought. No allocation per
+/// entry, and one message answers them all.
+#[derive(Debug)]
+pub struct Appends {
+    /// Who writes them.
+    pub author: Arc<Author>,
+    /// Their keys, if they have any.
+    pub keys: Option<Keys>,
+    /// All texts, one behind the other.
+    texts: String,
+    /// Where each text ends.
+    ends: Vec<u32>,
+    /// Places of entries that cannot be stored, and why; their texts are empty.
+    refused: Vec<(usize, Refusal)>,
+}
+
+/// The keys of consecutive appends of one producer.
+#[derive(Debug, Clone, Copy)]
+pub struct Keys {
+    /// Whose.
+    pub producer: Producer,
+    /// The first one's counter.
+    pub first_counter: u64,
+    /// They may have been sent before.
+    pub retry: bool,
+}
+
+impl Appends {
+    /// No entries yet.
+    pub fn new(author: Arc<Author>, keys: Option<Keys>) -> Self {
+        Self { author, keys, texts: String::new(), ends: Vec::new(), refused: Vec::new() }
+    }
+
+    /// Adds a text that was checked. All texts together stay below 4 GiB: they came in one read.
+    pub fn push(&mut self, text: &str) {
+        self.texts.push_str(text);
+        self.ends.push(u32::try_from(self.texts.len()).expect("what one read brings is far below 4 GiB"));
+    }
+
+    /// Adds a place for an entry that cannot be stored, so that it is answered in its order.
+    pub fn push_refused(&mut self, refusal: Refusal) {
+        self.refused.push((self.count(), refusal));
+        self.push("");
+    }
+
+    /// How many entries.
+    pub fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Bytes of all texts, and of what stands for those that cannot be stored.
+    pub fn bytes(&self) -> usize {
+        self.texts.len() + self.refused.len() * size_of::<(usize, Refusal)>()
+    }
+
+    /// Why the entry at `place` cannot be stored, if it cannot.
+    pub(crate) fn refused(&self, place: usize) -> Option<&Refusal> {
+        let found = self.refused.binary_search_by_key(&place, |(place, _)| *place).ok()?;
+        Some(&self.refused[found].1)
+    }
+
+    /// The text at `place`, from 0.
+    pub(crate) fn text(&self, place: usize) -> &str {
+        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.texts[start as usize..self.ends[place] as usize]
+    }
+
+    /// The key at `place`.
+    pub(crate) fn key(&self, place: usize) -> Option<(Key, bool)> {
+        self.keys.map(|keys| {
+            let key = Key { producer: keys.producer, counter: keys.first_counter + place as u64 };
+            (key, keys.retry)
+        })
+    }
+}
+
+/// What became of [`Appends`], in their order; the counts add up to all of them.
+pub type Outcome = Vec<Part>;
+
+/// What became of some consecutive entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// They are committed, with consecutive seqs.
+    Acked {
+        /// How many.
+        count: u32,
+        /// The first one's seq.
+        first_seq: u64,
+        /// When.
+        time: Time,
+    },
+    /// They are not stored, or it is unknown whether they are, as the code says.
+    Refused {
+        /// How many.
+        count: u32,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// How far the journal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The newest committed seq.
+    pub head: u64,
+    /// The disk failed: the head stays where it is.
+    pub failed: bool,
+}
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Append(Appends, OwnedSemaphorePermit, oneshot::Sender<Outcome>),
+    /// Commit what came before, write the head down, end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// A handle to the journal. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    queue: mpsc::Sender<Command>,
+    progress: watch::Receiver<Progress>,
+    reader: Reader,
+    room: Arc<Semaphore>,
+    about: Arc<About>,
+}
+
+/// What does not change.
+#[derive(Debug)]
+pub struct About {
+    /// The journal's name.
+    pub name: String,
+    /// Its random id.
+    pub id: u64,
+    /// The server's time zone.
+    pub zone: TimeZone,
+    /// Its name, for people.
+    pub zone_name: String,
+}
+
+impl Journal {
+    pub(crate) fn new(
+        queue: mpsc::Sender<Command>,
+        progress: watch::Receiver<Progress>,
+        reader: Reader,
+        about: About,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new(UNACKED_MAX_BYTES));
+        Self { queue, progress, reader, room, about: Arc::new(about) }
+    }
+
+    /// What does not change.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The newest committed seq.
+    pub fn head(&self) -> u64 {
+        self.progress.borrow().head
+    }
+
+    /// To be woken when the head moves.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Room for appends, in bytes, of all sessions together.
+    pub(crate) fn room(&self) -> &Arc<Semaphore> {
+        &self.room
+    }
+
+    /// Hands appends to the writer, which owns them from here on: they are committed even if nobody
+    /// waits for the outcome. The answer fails only if the writer has ended; they are not stored then.
+    pub(crate) fn append(&self, appends: Appends, room: OwnedSemaphorePermit) -> oneshot::Receiver<Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        // The queue has a place for everything that has room, so this fails only once the writer is gone,
+        // which the dropped `reply` tells.
+        let _ = self.queue.try_send(Command::Append(appends, room, reply));
+        outcome
+    }
+
+    /// Ends the writer after everything that was handed to it. Not cancellation safe: the answer is lost.
+    pub(crate) async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.queue.send(Command::Stop(done)).await.is_ok() {
+            let _ = stopped.await;
+        }
+    }
+
+    /// Finds a range, on a thread for blocking work.
+    pub(crate) fn range(&self, which: Which) -> JoinHandle<io::Result<Range>> {
+        let (reader, about) = (self.reader.clone(), Arc::clone(&self.about));
+        tokio::task::spawn_blocking(move || reader.range(which, Time::now(&about.zone).date()))
+    }
+
+    /// Reads a range's next lines, on a thread for blocking work. With `extend`, to the present head.
+    pub(crate) fn page(&self, mut range: Range, extend: bool) -> JoinHandle<io::Result<Page>> {
+        let reader = self.reader.clone();
+        tokio::task::spawn_blocking(move || {
+            if extend {
+                reader.extend(&mut range);
+            }
+            let lines = reader.next_page(&mut range, PAGE_BYTES)?;
+            Ok(Page { ended: lines.is_none(), lines: lines.unwrap_or_default(), range })
+        })
+    }
+
+    /// Looks for a text in a range's next lines, on a thread for blocking work.
+    pub(crate) fn search(&self, mut range: Range, needle: Needle) -> JoinHandle<io::Result<Page>> {
+        let reader = self.reader.clone();
+        tokio::task::spawn_blocking(move || {
+            let (mut lines, mut seen) = (Vec::new(), 0);
+            while lines.len() < PAGE_BYTES && seen < SEARCH_STEP_BYTES {
+                let Some(page) = reader.next_page(&mut range, PAGE_BYTES)? else {
+                    return Ok(Page { lines, range, ended: true });
+                };
+                seen += page.len();
+                for line in page.split_inclusive(|&b| b == b'\n') {
+                    let stored = StoredLine::parse(line.strip_suffix(b"\n").unwrap_or(line));
+                    if stored.is_ok_and(|stored| needle.is_in(&stored.unescaped())) {
+                        lines.extend_from_slice(line);
+                    }
+                }
+            }
+            Ok(Page { lines, range, ended: false })
+        })
+    }
+
+    /// Whether this journal has, at `seq`, the line with this checksum.
+    pub(crate) fn has(&self, seq: u64, crc: u32) -> JoinHandle<io::Result<bool>> {
+        let reader = self.reader.clone();
+        tokio::task::spawn_blocking(move || Ok(reader.line(seq, |line| line.crc == crc)?.unwrap_or(false)))
+    }
+
+    /// The left part of an entry, with a line feed, as it is stored.
+    pub(crate) fn left(&self, seq: u64) -> JoinHandle<io::Result<Option<Vec<u8>>>> {
+        let reader = self.reader.clone();
+        tokio::task::spawn_blocking(move || reader.line(seq, |line| [line.left.as_bytes(), b"\n"].concat()))
+    }
+}
+
+/// Some lines of a range, and the range behind them.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) lines: Vec<u8>,
+    pub(crate) range: Range,
+    pub(crate) ended: bool,
+}
+
+/// What a search looks for, with smart case: a text without capitals finds any case.
+#[derive(Debug, Clone)]
+pub(crate) struct Needle {
+    text: Arc<str>,
+    any_case: bool,
+}
+
+impl Needle {
+    pub(crate) fn new(text: &str) -> Self {
+        Self { text: text.into(), any_case: !text.chars().any(char::is_uppercase) }
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        if self.any_case { text.to_lowercase().contains(&*self.text) } else { text.contains(&*self.text) }
+    }
+}

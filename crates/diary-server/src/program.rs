@@ -1,0 +1,101 @@
+//! The program: arguments, log, runtime, signals, exit codes.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use clap::error::ErrorKind;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Args, Config};
+use crate::limits::READER_THREADS;
+use crate::server::{Server, StartError, Stopped};
+
+const USAGE: u8 = 2;
+const CANNOT_LISTEN: u8 = 3;
+const DATA_FOLDER: u8 = 4;
+const DISK_FAILED: u8 = 5;
+
+/// Runs `diary-server` with the process's arguments. Returns 0 after a clean stop, 2 for wrong usage, 3
+/// if it cannot listen, 4 if the data folder cannot be used, 5 if the disk failed.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // Nobody is left to tell if this fails.
+            let _ = error.print();
+            return ExitCode::from(if asked { 0 } else { USAGE });
+        }
+    };
+    match start_log(&args.log).and_then(|()| run(args)) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "diary-server: {error:#}");
+            ExitCode::from(match error.downcast_ref() {
+                Some(StartError::Listen { .. }) => CANNOT_LISTEN,
+                Some(StartError::Data(_)) => DATA_FOLDER,
+                Some(StartError::Zone(_)) | None => USAGE,
+            })
+        }
+    }
+}
+
+fn start_log(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
+    let colour = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(colour);
+    log.with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config =
+        Config::of_args(args).context("there is no home folder; say where the diary is with --data")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(READER_THREADS)
+        .build()
+        .context("cannot start the runtime")?;
+    let stopped = runtime.block_on(serve(config))?;
+    // A thread that hangs in a read of the disk must not keep the process.
+    runtime.shutdown_background();
+    Ok(match stopped {
+        Stopped::Clean => ExitCode::SUCCESS,
+        Stopped::DiskFailed => ExitCode::from(DISK_FAILED),
+    })
+}
+
+async fn serve(config: Config) -> anyhow::Result<Stopped> {
+    let stop = stop_on_signal()?;
+    let server = Server::start(config).await?;
+    for address in server.addresses() {
+        // Whoever started us may not read it.
+        let _ = writeln!(std::io::stdout(), "listening on {address}");
+    }
+    Ok(server.run(stop).await)
+}
+
+/// A token that SIGTERM or SIGINT cancels; a second one ends the process at once.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if token.is_cancelled() {
+                std::process::exit(1);
+            }
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,400 @@
+//! The server: bind, accept, drain.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use diary_proto::{Author, Code, Refusal, answer};
+use diary_store::disk::RealDisk;
+use diary_store::{OpenError, Opened};
+use jiff::tz::TimeZone;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, SockAddr, Type};
+use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{At, Config, Listen};
+use crate::front::Front;
+use crate::front::line::LineFront;
+use crate::front::udp::{self, author_of};
+use crate::journal::{About, Journal, Progress};
+use crate::limits::{DESCRIPTORS_RESERVED, Limits, WRITER_QUEUE, WRITER_STOP_MAX};
+use crate::partial::Partials;
+use crate::session::{Context, Session};
+use crate::socket::Socket;
+use crate::writer::Writer;
+
+/// Connections that the kernel holds for us while we are busy.
+const BACKLOG: i32 = 1024;
+
+/// When no descriptor is left in the whole system, nothing tells when there is one again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a server cannot start. Each displays as one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {at}: {why}")]
+    Listen {
+        /// Where.
+        at: String,
+        /// Why not, and the way out.
+        why: String,
+    },
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Data(#[from] OpenError),
+    /// There is no such time zone.
+    #[error("{0} is no time zone; use a name as Asia/Shanghai or UTC")]
+    Zone(String),
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was asked to, and everything that it had read is answered.
+    Clean,
+    /// The disk failed.
+    DiskFailed,
+}
+
+/// A server that listens; [`run`](Self::run) serves.
+pub struct Server {
+    context: Arc<Context>,
+    listeners: Vec<(Listener, bool)>,
+    udp: Option<UdpSocket>,
+    addresses: Vec<String>,
+    connections: usize,
+    writer: thread::JoinHandle<()>,
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Server {
+    /// Opens the journal and binds every address. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let (zone, zone_name) = zone(config.timezone.as_deref())?;
+        let dir = config.data.join(&config.journal);
+        let Opened { appender, reader } = diary_store::open(Arc::new(RealDisk), &dir)?;
+        let head = reader.head().seq;
+        tracing::info!(folder = %dir.display(), zone = zone_name, head, "the diary is open");
+
+        let (queue, commands) = mpsc::channel(WRITER_QUEUE);
+        let (progress, watched) = watch::channel(Progress { head, failed: false });
+        let about = About { name: config.journal, id: reader.id(), zone: zone.clone(), zone_name };
+        let context = Arc::new(Context {
+            journal: Journal::new(queue, watched, reader, about),
+            partials: Arc::new(Partials::new(config.limits.partials_bytes)),
+            stop: CancellationToken::new(),
+            limits: config.limits,
+        });
+        let connections = connections_max(&context.limits);
+        let writer = Writer::new(appender, commands, progress, zone);
+        let writer = thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run());
+        let writer =
+            writer.map_err(|error| StartError::Listen { at: "all".to_owned(), why: error.to_string() })?;
+
+        let mut server =
+            Self { context, listeners: Vec::new(), udp: None, addresses: Vec::new(), connections, writer };
+        for listen in &config.listen {
+            server.bind(listen).await?;
+        }
+        if let Some(at) = &config.udp {
+            server.bind_udp(at).await?;
+        }
+        Ok(server)
+    }
+
+    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `udp:…`.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// Serves until `stop` is cancelled or the disk fails; then commits and answers what was read, and
+    /// ends within 10 s. Not cancellation safe: a server that is dropped drops its sessions.
+    pub async fn run(self, stop: CancellationToken) -> Stopped {
+        let (tasks, kill) = (TaskTracker::new(), CancellationToken::new());
+        let places = Arc::new(Semaphore::new(self.connections));
+        let mut paths = Vec::new();
+        for (listener, quiet) in self.listeners {
+            if let Listener::Unix(_, path) = &listener {
+                paths.push(path.clone());
+            }
+            let accept = Accept {
+                context: Arc::clone(&self.context),
+                places: Arc::clone(&places),
+                tasks: tasks.clone(),
+                kill: kill.clone(),
+                quiet,
+            };
+            tasks.spawn(accept.run(listener));
+        }
+        if let Some(socket) = self.udp {
+            tasks.spawn(udp::serve(socket, Arc::clone(&self.context), tasks.clone()));
+        }
+
+        let mut progress = self.context.journal.watch();
+        let stopped = tokio::select! {
+            () = stop.cancelled() => Stopped::Clean,
+            _ = progress.wait_for(|progress| progress.failed) => Stopped::DiskFailed,
+        };
+        tracing::info!("stopping");
+        self.context.stop.cancel();
+        tasks.close();
+        for path in paths {
+            // Somebody may have removed it already.
+            let _ = std::fs::remove_file(path);
+        }
+        if tokio::time::timeout(self.context.limits.drain, tasks.wait()).await.is_err() {
+            tracing::warn!(sessions = tasks.len(), "closing connections whose peers take no answers");
+            kill.cancel();
+            tasks.wait().await;
+        }
+        // The writer owns what was handed to it, so this comes after everything that was read.
+        match tokio::time::timeout(WRITER_STOP_MAX, self.context.journal.stop()).await {
+            Ok(()) => _ = self.writer.join(),
+            Err(_) => {
+                tracing::error!("the disk is too slow to wait for the last batch; it was not acknowledged");
+            }
+        }
+        stopped
+    }
+
+    async fn bind(&mut self, listen: &Listen) -> Result<(), StartError> {
+        let quiet = if listen.quiet { "quiet:" } else { "" };
+        let wrong = |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error) };
+        match &listen.at {
+            At::Unix(path) => {
+                let listener = bind_unix(path).await.map_err(|error| wrong(&error))?;
+                self.addresses.push(format!("{quiet}unix:{}", path.display()));
+                self.listeners.push((Listener::Unix(listener, path.clone()), listen.quiet));
+            }
+            At::Tcp(host_port) => {
+                for address in resolve(host_port).await.map_err(|error| wrong(&error))? {
+                    let listener = match bind_tcp(address) {
+                        Err(error)
+                            if is_no_ipv6(&error) && (listen.is_optional() || host_port.starts_with(':')) =>
+                        {
+                            tracing::info!(%address, "this machine has no IPv6, going on without it");
+                            continue;
+                        }
+                        bound => bound.map_err(|error| wrong(&error))?,
+                    };
+                    let address = listener.local_addr().map_err(|error| wrong(&error))?;
+                    if !address.ip().to_canonical().is_loopback() {
+                        tracing::warn!(%address, "whoever reaches this address reads and writes the whole diary");
+                    }
+                    self.addresses.push(format!("{quiet}{address}"));
+                    self.listeners.push((Listener::Tcp(listener), listen.quiet));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn bind_udp(&mut self, at: &str) -> Result<(), StartError> {
+        let wrong = |error: &io::Error| StartError::Listen { at: format!("udp:{at}"), why: why(error) };
+        let address = resolve(at).await.map_err(|error| wrong(&error))?;
+        let socket = UdpSocket::bind(&address[..]).await.map_err(|error| wrong(&error))?;
+        let address = socket.local_addr().map_err(|error| wrong(&error))?;
+        if !address.ip().to_canonical().is_loopback() {
+            tracing::warn!(%address, "whoever reaches this address writes into the diary");
+        }
+        self.addresses.push(format!("udp:{address}"));
+        self.udp = Some(socket);
+        Ok(())
+    }
+}
+
+/// What it takes to accept connections.
+struct Accept {
+    context: Arc<Context>,
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    /// Ends sessions that do not end by themselves.
+    kill: CancellationToken,
+    quiet: bool,
+}
+
+impl Accept {
+    async fn run(self, listener: Listener) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&listener) => accepted,
+                () = self.context.stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((socket, author, peer)) => self.begin(socket, author, peer),
+                // The peer was gone before we came to it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin(&self, socket: Socket, author: Author, peer: String) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return self.turn_away(&socket, &peer);
+        };
+        tracing::info!(peer, "connected");
+        if let Err(error) = socket.prepare() {
+            // It is gone already; its session will notice.
+            tracing::debug!(peer, %error, "preparing a socket");
+        }
+        let about = self.context.journal.about();
+        let (front, greeting) = if self.quiet {
+            (Front::Line(LineFront::mute()), String::new())
+        } else {
+            (Front::NEW, answer::greeting(&about.name, about.id, self.context.journal.head()))
+        };
+        let session = Session::new(Arc::clone(&self.context), socket, front, author);
+        self.tasks.spawn(talk(session, greeting, peer, place, self.kill.clone()));
+    }
+
+    /// One over the limit is told so and closed.
+    fn turn_away(&self, socket: &Socket, peer: &str) {
+        tracing::warn!(peer, "too many connections, turned away");
+        if !self.quiet {
+            let mut line = Vec::new();
+            let message = "there are too many connections to this diary; try again later";
+            answer::push_error(&mut line, &Refusal::new(Code::Busy, message));
+            // A new socket has room for one line; if not, there is nobody to tell.
+            let _ = socket.try_write(&line);
+        }
+    }
+}
+
+async fn talk(
+    session: Session,
+    greeting: String,
+    peer: String,
+    place: OwnedSemaphorePermit,
+    kill: CancellationToken,
+) {
+    match kill.run_until_cancelled(session.run(&greeting)).await {
+        Some(Err(error)) => tracing::debug!(peer, %error, "the connection broke"),
+        Some(Ok(())) | None => tracing::debug!(peer, "disconnected"),
+    }
+    drop(place);
+}
+
+async fn accept(listener: &Listener) -> io::Result<(Socket, Author, String)> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, peer) = listener.accept().await?;
+            let author = author_of(peer.ip());
+            Ok((Socket::Tcp(stream), author, peer.to_string()))
+        }
+        Listener::Unix(listener, path) => {
+            let (stream, _) = listener.accept().await?;
+            let uid = format!("uid:{}", stream.peer_cred()?.uid());
+            let author = Author::new(&uid).expect("a number is a name");
+            Ok((Socket::Unix(stream), author, format!("unix:{} {uid}", path.display())))
+        }
+    }
+}
+
+/// The addresses of `HOST:PORT`; no host means every address.
+async fn resolve(host_port: &str) -> io::Result<Vec<SocketAddr>> {
+    if let Some(port) = host_port.strip_prefix(':') {
+        let port = port.parse().map_err(io::Error::other)?;
+        return Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]);
+    }
+    let mut addresses: Vec<SocketAddr> = lookup_host(host_port).await?.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 has a listener of its own.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Binds a Unix socket. One that a killed server left behind is replaced, one that is in use is not.
+async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
+            let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+            if !is_socket || !UnixStream::connect(path).await.is_err_and(|error| refused(&error)) {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+}
+
+fn is_no_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// Why an address cannot be had, and the way out.
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "something listens there already; stop it, or choose another address with --listen".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "not permitted (ports below 1024 are the administrator's); choose another with --listen"
+                .to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The zone with this name, or the system's, or UTC; and what it is called.
+fn zone(name: Option<&str>) -> Result<(TimeZone, String), StartError> {
+    if let Some(name) = name {
+        let zone = TimeZone::get(name).map_err(|_| StartError::Zone(name.to_owned()))?;
+        return Ok((zone, name.to_owned()));
+    }
+    Ok(match TimeZone::try_system() {
+        Ok(zone) => {
+            let name = zone.iana_name().unwrap_or("the system's").to_owned();
+            (zone, name)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the system's time zone is not known, going on with UTC");
+            (TimeZone::UTC, "UTC".to_owned())
+        }
+    })
+}
+
+/// Raises the limit on open files to its hard one, and keeps connections below it.
+fn connections_max(limits: &Limits) -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
+        tracing::debug!("the limit on open files could not be raised");
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let by_files = usize::try_from(files.saturating_sub(DESCRIPTORS_RESERVED)).unwrap_or(usize::MAX);
+    limits.connections.min(by_files.max(1))
+}

@@ -1,0 +1,62 @@
+//! A connected stream socket, TCP or Unix, used by readiness: an idle session holds no buffer.
+
+use std::io;
+use std::net::Shutdown;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{Interest, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
+
+/// The socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Sets what every connection has: no delay, and keepalive, so that a dead peer is noticed.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        let Socket::Tcp(stream) = self else {
+            return Ok(());
+        };
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES);
+        SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    }
+
+    /// Waits until the socket is ready in one of these ways. Cancellation safe.
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Socket::Tcp(stream) => stream.ready(interest).await,
+            Socket::Unix(stream) => stream.ready(interest).await,
+        }
+    }
+
+    pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.try_read(into),
+            Socket::Unix(stream) => stream.try_read(into),
+        }
+    }
+
+    pub(crate) fn try_write(&self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.try_write(from),
+            Socket::Unix(stream) => stream.try_write(from),
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Socket::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Entries on their way to one client: the answer to a history or a search, or a follow.
+//!
+//! A stream pulls: it reads the next page when its session has room for it. So a slow client costs
+//! nothing and loses nothing.
+
+use std::io;
+
+use diary_proto::Which;
+use diary_proto::block::Walker;
+use diary_store::Range;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::front::{Kind, Walk};
+use crate::journal::{Journal, Needle, Page, Progress};
+
+/// A stream of entries.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: u32,
+    pub(crate) kind: Kind,
+    pub(crate) walk: Walk,
+    needle: Option<Needle>,
+    progress: Option<watch::Receiver<Progress>>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Finding(JoinHandle<io::Result<Range>>),
+    Reading(JoinHandle<io::Result<Page>>),
+    /// There is more to read.
+    More(Range),
+    /// A page has been given out, and it was the last for now.
+    Ending(Range),
+    /// All has been given out; a follow waits for more.
+    CaughtUp(Range),
+    /// It failed, or is complete.
+    Over,
+}
+
+/// What a stream gives out.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// The range is found.
+    Begin { first: u64, last: u64 },
+    /// Whole stored lines.
+    Lines(Vec<u8>),
+    /// Everything up to this seq has been given out. The end, except of a follow.
+    CaughtUp { last: u64 },
+}
+
+impl Stream {
+    pub(crate) fn history(journal: &Journal, id: u32, which: Which) -> Self {
+        Self::new(id, Kind::History, None, State::Finding(journal.range(which)))
+    }
+
+    pub(crate) fn search(journal: &Journal, id: u32, text: &str) -> Self {
+        Self::new(id, Kind::Search, Some(Needle::new(text)), State::Finding(journal.range(Which::All)))
+    }
+
+    pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {
+        let progress = Some(journal.watch());
+        let state = State::Finding(journal.range(Which::From(from)));
+        let mut stream = Self { progress, ..Self::new(id, Kind::Follow, None, state) };
+        stream.walk.walker = Some(Walker::new(from));
+        stream
+    }
+
+    fn new(id: u32, kind: Kind, needle: Option<Needle>, state: State) -> Self {
+        Self { id, kind, walk: Walk { walker: None, count: 0 }, needle, progress: None, state }
+    }
+
+    /// What comes next. Cancellation safe: nothing is lost if it is dropped before it completes.
+    ///
+    /// # Errors
+    /// Those of reading the disk; the stream is over then.
+    pub(crate) async fn next(&mut self, journal: &Journal) -> io::Result<Piece> {
+        loop {
+            match &mut self.state {
+                State::Finding(finding) => {
+                    let found = joined(finding.await);
+                    self.state = State::Over;
+                    let range = found?;
+                    let (first, last) = (range.first, range.last);
+                    self.state = State::More(range);
+                    if self.kind == Kind::History {
+                        self.walk.walker = Some(Walker::new(first));
+                    }
+                    if self.kind != Kind::Follow {
+                        return Ok(Piece::Begin { first, last });
+                    }
+                }
+                State::Reading(reading) => {
+                    let read = joined(reading.await);
+                    self.state = State::Over;
+                    let page = read?;
+                    self.state = if page.ended { State::Ending(page.range) } else { State::More(page.range) };
+                    if !page.lines.is_empty() {
+                        return Ok(Piece::Lines(page.lines));
+                    }
+                }
+                State::CaughtUp(range) => {
+                    let last = range.last;
+                    let Some(progress) = &mut self.progress else { return std::future::pending().await };
+                    if progress.wait_for(|progress| progress.head > last).await.is_err() {
+                        // The writer is gone: nothing more will come.
+                        return std::future::pending().await;
+                    }
+                    self.state = State::More(range.clone());
+                }
+                State::More(range) => {
+                    let range = range.clone();
+                    self.state = State::Reading(match &self.needle {
+                        Some(needle) => journal.search(range, needle.clone()),
+                        None => journal.page(range, self.kind == Kind::Follow),
+                    });
+                }
+                State::Ending(range) => {
+                    let last = range.last;
+                    self.state = State::CaughtUp(range.clone());
+                    return Ok(Piece::CaughtUp { last });
+                }
+                State::Over => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// A task for blocking work neither panics nor is it aborted, except when the runtime ends.
+fn joined<T>(result: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result<T> {
+    result.unwrap_or_else(|error| Err(io::Error::other(error)))
+}

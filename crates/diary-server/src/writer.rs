@@ -1,0 +1,231 @@
+//! The writer: the one actor that writes day files. It takes all that waits, commits it with one write
+//! and one sync, and only then answers. It never waits for a batch to grow.
+//!
+//! It runs on a thread of its own, so that a slow disk holds up no thread of the runtime.
+
+use diary_proto::{Code, Refusal, Time};
+use diary_store::{Appender, CommitError, NewEntry, Staged};
+use jiff::tz::TimeZone;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use crate::journal::{Appends, Command, Outcome, Part, Progress};
+
+/// The writer's state.
+pub(crate) struct Writer {
+    appender: Appender,
+    queue: mpsc::Receiver<Command>,
+    progress: watch::Sender<Progress>,
+    zone: TimeZone,
+    /// A stop that was met while a batch was gathered; nothing behind it is taken.
+    stop: Option<oneshot::Sender<()>>,
+}
+
+/// Appends that are being worked on.
+struct Work {
+    appends: Appends,
+    /// Gives the room back when the work is done.
+    _room: OwnedSemaphorePermit,
+    reply: oneshot::Sender<Outcome>,
+    /// How many of them are staged or refused.
+    done: usize,
+    outcome: Outcome,
+}
+
+/// The disk failed: whatever is still queued is not stored.
+struct Failed;
+
+impl Writer {
+    pub(crate) fn new(
+        appender: Appender,
+        queue: mpsc::Receiver<Command>,
+        progress: watch::Sender<Progress>,
+        zone: TimeZone,
+    ) -> Self {
+        Self { appender, queue, progress, zone, stop: None }
+    }
+
+    /// Serves the queue until it is asked to stop, or everybody who could ask is gone.
+    pub(crate) fn run(mut self) {
+        if let Err(Failed) = self.serve() {
+            return self.refuse_queued();
+        }
+        if let Err(error) = self.appender.stop() {
+            tracing::warn!(%error, "the head could not be written down; the next start checks the last batch");
+        }
+        if let Some(done) = self.stop {
+            let _ = done.send(());
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), Failed> {
+        let mut rest: Option<Work> = None;
+        loop {
+            let work = match rest.take() {
+                Some(work) => work,
+                None if self.stop.is_some() => return Ok(()),
+                None => match self.queue.blocking_recv() {
+                    Some(Command::Append(appends, room, reply)) => Work::new(appends, room, reply),
+                    Some(Command::Stop(done)) => {
+                        self.stop = Some(done);
+                        return Ok(());
+                    }
+                    None => return Ok(()),
+                },
+            };
+            let mut batch = Vec::new();
+            rest = self.gather(work, &mut batch);
+            self.commit(batch, rest.as_mut())?;
+        }
+    }
+
+    /// Stages `work` and all that waits behind it, until the batch is full or the queue is empty. Returns
+    /// the work that did not fit whole.
+    fn gather(&mut self, mut work: Work, batch: &mut Vec<Work>) -> Option<Work> {
+        loop {
+            if !self.stage(&mut work) {
+                return Some(work);
+            }
+            batch.push(work);
+            match self.queue.try_recv() {
+                Ok(Command::Append(appends, room, reply)) => work = Work::new(appends, room, reply),
+                Ok(Command::Stop(done)) => {
+                    self.stop = Some(done);
+                    return None;
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Stages what is left of `work`; false if the batch is full before its end.
+    fn stage(&mut self, work: &mut Work) -> bool {
+        let now = Time::now(&self.zone);
+        while work.done < work.appends.count() {
+            if let Some(refusal) = work.appends.refused(work.done) {
+                let refusal = refusal.clone();
+                work.push_refused(1, &refusal);
+                work.done += 1;
+                continue;
+            }
+            let entry = NewEntry {
+                author: &work.appends.author,
+                text: work.appends.text(work.done),
+                key: work.appends.key(work.done),
+            };
+            match self.appender.stage(now, entry) {
+                // The batch's time is filled in when it is committed.
+                Staged::New(seq) => work.push_acked(seq, now),
+                Staged::Known { seq, time } => work.push_acked(seq, time),
+                Staged::Conflict(seq) => {
+                    let message = format!("this key was used for another text, which is entry {seq}");
+                    work.push_refused(1, &Refusal::new(Code::Conflict, message));
+                }
+                Staged::Stale => {
+                    let message = "it can no longer be told whether this append was stored before";
+                    work.push_refused(1, &Refusal::new(Code::StaleKey, message));
+                }
+                Staged::Full => return false,
+            }
+            work.done += 1;
+        }
+        true
+    }
+
+    /// Commits what is staged, and answers. Of `rest`, only a part is staged.
+    fn commit(&mut self, mut batch: Vec<Work>, mut rest: Option<&mut Work>) -> Result<(), Failed> {
+        let before = self.progress.borrow().head;
+        let result = self.appender.commit(Time::now(&self.zone));
+        for work in batch.iter_mut().chain(rest) {
+            work.settle(before, &result);
+        }
+        let end = match result {
+            Ok(committed) => {
+                // Readers see what is committed, then its writers hear of it.
+                if committed.count > 0 {
+                    self.progress.send_modify(|progress| progress.head += committed.count);
+                }
+                Ok(())
+            }
+            Err(CommitError::Full(error)) => {
+                tracing::error!(%error, "the disk is full; appends are refused until there is room");
+                Ok(())
+            }
+            Err(CommitError::Failed(error)) => {
+                tracing::error!(%error, "the disk failed; the server stops");
+                self.progress.send_modify(|progress| progress.failed = true);
+                Err(Failed)
+            }
+        };
+        for work in batch {
+            let _ = work.reply.send(work.outcome);
+        }
+        end
+    }
+
+    /// After the disk failed: refuses what is queued, until nobody is left or the server stops.
+    fn refuse_queued(mut self) {
+        let refusal =
+            Refusal::new(Code::DiskFailed, "the disk failed before this was written; it is not stored");
+        while let Some(command) = self.queue.blocking_recv() {
+            match command {
+                Command::Append(appends, room, reply) => {
+                    let mut work = Work::new(appends, room, reply);
+                    work.push_refused(u32::try_from(work.appends.count()).unwrap_or(u32::MAX), &refusal);
+                    let _ = work.reply.send(work.outcome);
+                }
+                Command::Stop(done) => {
+                    let _ = done.send(());
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Work {
+    fn new(appends: Appends, room: OwnedSemaphorePermit, reply: oneshot::Sender<Outcome>) -> Self {
+        Self { appends, _room: room, reply, done: 0, outcome: Outcome::new() }
+    }
+
+    fn push_acked(&mut self, seq: u64, at: Time) {
+        match self.outcome.last_mut() {
+            Some(Part::Acked { count, first_seq, time })
+                if *first_seq + u64::from(*count) == seq && *time == at =>
+            {
+                *count += 1;
+            }
+            _ => self.outcome.push(Part::Acked { count: 1, first_seq: seq, time: at }),
+        }
+    }
+
+    fn push_refused(&mut self, more: u32, refusal: &Refusal) {
+        match self.outcome.last_mut() {
+            Some(Part::Refused { count, refusal: last }) if last == refusal => *count += more,
+            _ => self.outcome.push(Part::Refused { count: more, refusal: refusal.clone() }),
+        }
+    }
+
+    /// Turns what was staged behind the seq `before` into what became of it.
+    fn settle(&mut self, before: u64, result: &Result<diary_store::Committed, CommitError>) {
+        for part in &mut self.outcome {
+            let Part::Acked { count, first_seq, time } = part else { continue };
+            if *first_seq <= before {
+                continue;
+            }
+            let refusal = match result {
+                Ok(committed) => {
+                    *time = committed.time;
+                    continue;
+                }
+                Err(CommitError::Full(_)) => {
+                    Refusal::new(Code::DiskFull, "the disk is full; this is not stored, try again later")
+                }
+                Err(CommitError::Failed(_)) => Refusal::new(
+                    Code::UnknownOutcome,
+                    "the disk failed while this was written; it may or may not be stored",
+                ),
+            };
+            *part = Part::Refused { count: *count, refusal };
+        }
+    }
+}

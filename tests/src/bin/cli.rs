@@ -1,0 +1,5 @@
+//! `diary-cli`, for the tests.
+
+fn main() -> std::process::ExitCode {
+    diary_cli::main()
+}
