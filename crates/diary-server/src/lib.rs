@@ -10,6 +10,7 @@
 //! - `writer`: the actor that alone writes day files.
 
 pub mod config;
+mod context;
 mod front;
 pub mod journal;
 pub mod limits;

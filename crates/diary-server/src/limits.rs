@@ -58,7 +58,10 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 pub const KEEPALIVE_PROBES: u32 = 5;
 
 /// For sessions to end after a stop was asked for; the rest of the 10 s is the writer's.
-pub const DRAIN_MAX: Duration = Duration::from_secs(7);
+pub const DRAIN_MAX: Duration = Duration::from_secs(6);
+
+/// For sessions that were told to end at once to be gone.
+pub const KILL_MAX: Duration = Duration::from_secs(1);
 
 /// For the writer to commit what is queued, after the sessions have ended.
 pub const WRITER_STOP_MAX: Duration = Duration::from_secs(2);

@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "diary-server: {error:#}");
             ExitCode::from(match error.downcast_ref() {
-                Some(StartError::Listen { .. }) => CANNOT_LISTEN,
+                Some(StartError::Listen { .. } | StartError::Thread(_)) => CANNOT_LISTEN,
                 Some(StartError::Data(_)) => DATA_FOLDER,
                 Some(StartError::Zone(_)) | None => USAGE,
             })

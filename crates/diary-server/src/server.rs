@@ -20,13 +20,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{At, Config, Listen};
+use crate::context::Context;
 use crate::front::Front;
 use crate::front::line::LineFront;
 use crate::front::udp::{self, author_of};
 use crate::journal::{About, Journal, Progress};
-use crate::limits::{DESCRIPTORS_RESERVED, Limits, WRITER_QUEUE, WRITER_STOP_MAX};
+use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_QUEUE, WRITER_STOP_MAX};
 use crate::partial::Partials;
-use crate::session::{Context, Session};
+use crate::session::Session;
 use crate::socket::Socket;
 use crate::writer::Writer;
 
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Data(#[from] OpenError),
+    /// There is no thread for the writer.
+    #[error("cannot start the writer's thread: {0}")]
+    Thread(#[source] io::Error),
     /// There is no such time zone.
     #[error("{0} is no time zone; use a name as Asia/Shanghai or UTC")]
     Zone(String),
@@ -160,7 +164,8 @@ impl Server {
         if tokio::time::timeout(self.context.limits.drain, tasks.wait()).await.is_err() {
             tracing::warn!(sessions = tasks.len(), "closing connections whose peers take no answers");
             kill.cancel();
-            tasks.wait().await;
+            // What still runs then waits for the disk; the writer has it.
+            let _ = tokio::time::timeout(KILL_MAX, tasks.wait()).await;
         }
         // The writer owns what was handed to it, so this comes after everything that was read.
         match tokio::time::timeout(WRITER_STOP_MAX, self.context.journal.stop()).await {

@@ -132,7 +132,7 @@ impl Writer {
     }
 
     /// Commits what is staged, and answers. Of `rest`, only a part is staged.
-    fn commit(&mut self, mut batch: Vec<Work>, mut rest: Option<&mut Work>) -> Result<(), Failed> {
+    fn commit(&mut self, mut batch: Vec<Work>, rest: Option<&mut Work>) -> Result<(), Failed> {
         let before = self.progress.borrow().head;
         let result = self.appender.commit(Time::now(&self.zone));
         for work in batch.iter_mut().chain(rest) {

@@ -17,9 +17,9 @@ use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use crate::context::Context;
 use crate::journal::{Appends, Part};
 use crate::limits::{APPEND_MIN_BYTES, DATAGRAM_REPLY_MAX_BYTES, DATAGRAMS_MAX};
-use crate::session::Context;
 
 /// Longest datagram of IPv4 and IPv6 without jumbograms.
 const DATAGRAM_MAX_BYTES: usize = 64 * 1024;
