@@ -137,6 +137,10 @@ impl Session {
             if self.is_over() {
                 return self.close().await;
             }
+            // What was sent has made room, and nothing else would wake us for it.
+            if self.can_advance() {
+                continue;
+            }
             let event = self.next_event().await;
             self.handle(event)?;
         }
@@ -190,7 +194,7 @@ impl Session {
                 let message = "the server has too much unfinished input, and yours has waited the longest";
                 self.fail(&Refusal::new(Code::Busy, message));
             }
-            Event::Late if self.front.awaits_hello() => {
+            Event::Late if self.hello_until.is_some() => {
                 self.fail(&Refusal::new(Code::Hello, "no Hello came in time"));
             }
             Event::Late => return Err(io::ErrorKind::TimedOut.into()),
@@ -230,6 +234,9 @@ impl Session {
         self.follow = None;
         self.admission = None;
         self.hello_until = None;
+        self.undecoded = false;
+        self.stash = Vec::new();
+        self.partial.set(0, false);
     }
 
     fn is_over(&self) -> bool {

@@ -12,7 +12,8 @@
 //! - [`append`]: the one place that writes entries;
 //! - [`read`]: ranges by seq, by day and from the end, as pages of whole lines;
 //! - [`scan`]: every line of every file, with what is wrong in them;
-//! - [`keys`]: which appends are in the journal already.
+//! - [`keys`]: which appends are in the journal already;
+//! - `sim` (feature `sim`, for tests): a simulated disk that is killed, cut off and failed at any call.
 
 pub mod append;
 pub mod day_file;
@@ -22,6 +23,8 @@ pub mod keys;
 pub mod read;
 pub mod recover;
 pub mod scan;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
 pub use head::Head;

@@ -36,6 +36,13 @@ impl Session {
         }
     }
 
+    /// Whether [`advance`](Self::advance) would do something now.
+    pub(super) fn can_advance(&self) -> bool {
+        let answerable = matches!(self.pending.front(), Some(Pending::Settled { .. } | Pending::Command(_)));
+        let answers = answerable && self.out.len() < UNSENT_FILL_BYTES && self.task.is_none();
+        self.phase != Phase::Closing && (answers || (self.undecoded && self.takes_input()))
+    }
+
     /// Makes the answers whose turn it is, as long as there is room for them.
     fn answer_pending(&mut self) {
         while self.out.len() < UNSENT_FILL_BYTES && self.task.is_none() && self.phase != Phase::Closing {

@@ -1,0 +1,256 @@
+//! A server in memory for the tests, and what a program prints to.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use diary_client::{Author, Client, Code, Options, Refusal, Time, Which};
+use diary_proto::answer::greeting;
+use diary_proto::entry::{Key, NewLine, Producer};
+use diary_proto::frame::FrameCodec;
+use diary_proto::message::{Append, ClientMessage, Run, ServerMessage, Welcome};
+use futures::StreamExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::codec::Framed;
+
+pub(crate) const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
+
+/// A text with this in it is refused.
+pub(crate) const REFUSED: &str = "refuse";
+
+/// A text with this in it breaks the connection, once, after it was stored.
+pub(crate) const BREAK: &str = "break";
+
+/// A text with this in it, and all behind it, is never answered.
+pub(crate) const SILENCE: &str = "silence";
+
+#[derive(Default)]
+struct Journal {
+    entries: Vec<(Author, String, Key)>,
+    keys: HashMap<Key, u64>,
+}
+
+impl Journal {
+    fn entry(&self, seq: u64) -> &(Author, String, Key) {
+        &self.entries[usize::try_from(seq).unwrap() - 1]
+    }
+}
+
+/// A server that ends when it is dropped.
+pub(crate) struct Fake {
+    address: String,
+    journal: Arc<Mutex<Journal>>,
+    _sessions: JoinSet<()>,
+}
+
+impl Fake {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let journal = Arc::new(Mutex::new(Journal::default()));
+        let head = watch::Sender::new(0);
+        let mut sessions = JoinSet::new();
+        let shared = Arc::clone(&journal);
+        sessions.spawn(async move {
+            let mut sessions = JoinSet::new();
+            loop {
+                let stream = listener.accept().await.unwrap().0;
+                sessions.spawn(Session::run(stream, Arc::clone(&shared), head.clone()));
+            }
+        });
+        Self { address, journal, _sessions: sessions }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) async fn client(&self, name: &str) -> Client {
+        let options = Options { author: Some(Author::new(name).unwrap()), ..Options::default() };
+        Client::connect(self.address.parse().unwrap(), options).await.unwrap()
+    }
+
+    /// What is stored.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let journal = self.journal.lock().unwrap();
+        journal.entries.iter().map(|(author, text, _)| format!("{author}: {text}")).collect()
+    }
+}
+
+struct Session {
+    framed: Framed<TcpStream, FrameCodec>,
+    journal: Arc<Mutex<Journal>>,
+    head: watch::Sender<u64>,
+    author: Author,
+    producer: Producer,
+}
+
+impl Session {
+    async fn run(mut stream: TcpStream, journal: Arc<Mutex<Journal>>, head: watch::Sender<u64>) {
+        stream.write_all(greeting("diary", 7, 0).as_bytes()).await.unwrap();
+        let mut framed = Framed::new(stream, FrameCodec);
+        let Some(ClientMessage::Hello(hello)) = read(&mut framed).await else { return };
+        let author = Author::new(&hello.author).unwrap();
+        let producer = Producer::of_secret(&hello.secret);
+        let mut session = Self { framed, journal, head, author, producer };
+        let welcome = Welcome {
+            version: 1,
+            journal_id: 7,
+            head: 0,
+            author: hello.author,
+            journal: "diary".into(),
+            zone: "UTC".into(),
+        };
+        session.say(&ServerMessage::Welcome(welcome)).await;
+        let _ = session.serve().await;
+    }
+
+    /// `None` ends the connection.
+    async fn serve(&mut self) -> Option<()> {
+        loop {
+            match read(&mut self.framed).await? {
+                ClientMessage::Append(append) => self.append(append).await?,
+                ClientMessage::History { id, which } => {
+                    let (first, last) = self.range(which);
+                    self.say(&ServerMessage::Answer { id, first, last, dense: true }).await;
+                    self.lines(id, first, last).await;
+                    self.say(&ServerMessage::End { id }).await;
+                }
+                ClientMessage::Search { id, text } => {
+                    let last = self.journal().entries.len() as u64;
+                    self.say(&ServerMessage::Answer { id, first: 1, last, dense: false }).await;
+                    let holds = |seq: &u64| self.journal().entry(*seq).1.contains(&text);
+                    let hits: Vec<u64> = (1..=last).filter(holds).collect();
+                    for seq in hits {
+                        self.lines(id, seq, seq).await;
+                    }
+                    self.say(&ServerMessage::End { id }).await;
+                }
+                ClientMessage::Follow { id, from } => self.follow(id, from).await,
+                ClientMessage::Quit => {
+                    self.say(&ServerMessage::Bye { reason: "bye".into() }).await;
+                    return None;
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    async fn append(&mut self, append: Append) -> Option<()> {
+        for (counter, text) in (append.first_counter..).zip(append.texts.iter()) {
+            let text = String::from_utf8(text.to_vec()).unwrap();
+            let key = Key { producer: self.producer, counter };
+            if text.contains(SILENCE) {
+                return std::future::pending().await;
+            }
+            if text.contains(REFUSED) {
+                let refusal = Refusal::new(Code::DiskFull, "no room");
+                self.say(&ServerMessage::Refused { first_counter: counter, count: 1, refusal }).await;
+                continue;
+            }
+            let breaks = text.contains(BREAK);
+            let (fresh, seq) = self.store(key, text);
+            if breaks && fresh {
+                return None;
+            }
+            self.head.send_replace(seq);
+            let run = Run { first_counter: counter, count: 1, first_seq: seq, time: TIME };
+            self.say(&ServerMessage::Acks(vec![run])).await;
+        }
+        Some(())
+    }
+
+    /// The entry's seq, and whether it is new.
+    fn store(&self, key: Key, text: String) -> (bool, u64) {
+        let mut journal = self.journal();
+        if let Some(seq) = journal.keys.get(&key) {
+            return (false, *seq);
+        }
+        journal.entries.push((self.author.clone(), text, key));
+        let seq = journal.entries.len() as u64;
+        journal.keys.insert(key, seq);
+        (true, seq)
+    }
+
+    async fn follow(&mut self, id: u32, from: Option<u64>) {
+        let mut head = self.head.subscribe();
+        let mut next = from.unwrap_or(*head.borrow() + 1);
+        self.say(&ServerMessage::Answer { id, first: next, last: u64::MAX, dense: true }).await;
+        loop {
+            let last = *head.borrow_and_update();
+            self.lines(id, next, last).await;
+            next = next.max(last + 1);
+            tokio::select! {
+                changed = head.changed() => changed.unwrap(),
+                _ = self.framed.next() => return,
+            }
+        }
+    }
+
+    fn range(&self, which: Which) -> (u64, u64) {
+        let head = self.journal().entries.len() as u64;
+        match which {
+            Which::Last(count) => (head.saturating_sub(count) + 1, head),
+            Which::From(seq) => (seq, head),
+            _ => (1, head),
+        }
+    }
+
+    async fn lines(&mut self, id: u32, first: u64, last: u64) {
+        for seq in first..=last {
+            let mut lines = Vec::new();
+            let (author, text, key) = self.journal().entry(seq).clone();
+            let time = &TIME.to_bytes();
+            NewLine { seq, time, at: None, author: &author, text: &text, index: 0, key: Some(key) }
+                .write(&mut lines);
+            self.say(&ServerMessage::Block { id, lines: lines.into() }).await;
+        }
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap()
+    }
+
+    async fn say(&mut self, message: &ServerMessage) {
+        let mut bytes = Vec::new();
+        message.write(&mut bytes);
+        // A client that left is no failure of the test.
+        let _ = self.framed.get_mut().write_all(&bytes).await;
+    }
+}
+
+async fn read(framed: &mut Framed<TcpStream, FrameCodec>) -> Option<ClientMessage> {
+    ClientMessage::read(framed.next().await?.ok()?).unwrap()
+}
+
+/// What was printed, and when more is.
+#[derive(Clone, Default)]
+pub(crate) struct Paper(watch::Sender<String>);
+
+impl Paper {
+    pub(crate) fn text(&self) -> String {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until `part` was printed.
+    pub(crate) async fn shows(&self, part: &str) {
+        let mut seen = self.0.subscribe();
+        let shown = seen.wait_for(|text| text.contains(part));
+        let in_time = tokio::time::timeout(std::time::Duration::from_secs(20), shown).await;
+        assert!(in_time.is_ok(), "{part:?} is not in {:?}", self.text());
+    }
+}
+
+impl io::Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send_modify(|text| text.push_str(std::str::from_utf8(bytes).unwrap()));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! `diary-cli`: see the library of this crate.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    diary_cli::main()
+}

@@ -1,0 +1,63 @@
+//! What is printed: answers on stdout, all else on stderr.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+
+/// Says one sentence on stderr.
+pub(crate) fn say(sentence: fmt::Arguments<'_>) {
+    // Without a stderr there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{sentence}");
+}
+
+/// Stdout, buffered. When whoever reads it is gone, that is no error: entries are still to be stored,
+/// only their acks have no reader.
+///
+/// It blocks while its reader is slow, and the connection with it: nothing is held for a slow reader.
+pub(crate) struct Output {
+    writer: BufWriter<Box<dyn Write>>,
+    gone: bool,
+}
+
+impl Output {
+    pub(crate) fn new(writer: impl Write + 'static) -> Self {
+        Self { writer: BufWriter::new(Box::new(writer)), gone: false }
+    }
+
+    /// Nobody reads any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Prints bytes, soon.
+    pub(crate) fn print(&mut self, bytes: &[u8]) {
+        if !self.gone {
+            let written = self.writer.write_all(bytes);
+            self.check(written);
+        }
+    }
+
+    /// Prints what waits, now.
+    pub(crate) fn flush(&mut self) {
+        if !self.gone {
+            let flushed = self.writer.flush();
+            self.check(flushed);
+        }
+    }
+
+    /// Never ready; flushes when it is asked. As the last branch of a biased `select!` it is asked when
+    /// nothing else is ready, so that output is written in large pieces but never waits.
+    ///
+    /// Cancellation safe.
+    pub(crate) async fn flush_when_idle(&mut self) {
+        self.flush();
+        std::future::pending::<()>().await;
+    }
+
+    fn check(&mut self, result: io::Result<()>) {
+        let Err(error) = result else { return };
+        self.gone = true;
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            say(format_args!("the output cannot be written: {error}"));
+        }
+    }
+}

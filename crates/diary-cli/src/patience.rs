@@ -1,0 +1,84 @@
+//! How long a server that is away is waited for, and what is said meanwhile.
+
+use std::time::Duration;
+
+use diary_client::{Client, Error, State};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::output::say;
+
+/// How long attempts to reconnect may fail when nothing is left to do but wait for acks: a server that is
+/// restarted is back by then.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
+
+/// The same while input waits that has no room: more of it may come, so it is worth more patience.
+const GIVE_UP_FULL_AFTER: Duration = Duration::from_secs(30);
+
+/// How often to look while a connection is lost.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What a lost connection holds up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum HeldUp {
+    /// Nothing that could not wait: more input is to come, and there is room for it.
+    Nothing,
+    /// Input, which has no room.
+    Input,
+    /// The end: all input was taken at this moment, and only answers are missing.
+    End(Instant),
+}
+
+/// Watches the client's connections.
+pub(crate) struct Patience {
+    state: watch::Receiver<State>,
+    /// It was said that a connection is lost, and not yet that it is back.
+    said_lost: bool,
+    /// Since when connections are lost without an ack in between, however often they came back.
+    trouble: Option<Instant>,
+}
+
+impl Patience {
+    pub(crate) fn new(client: &Client) -> Self {
+        Self { state: client.state(), said_lost: false, trouble: None }
+    }
+
+    /// An ack or an entry came.
+    pub(crate) fn progress(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Waits until [`look`](Self::look) may find something new.
+    ///
+    /// Cancellation safe.
+    pub(crate) async fn wait(&mut self) {
+        let changed = match self.said_lost {
+            true => timeout(LOOK_EVERY, self.state.changed()).await.unwrap_or(Ok(())),
+            false => self.state.changed().await,
+        };
+        if changed.is_err() {
+            // The client has ended; whoever waits for its answers learns why.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Says what changed. If reconnecting has failed for too long, gives the reason.
+    pub(crate) fn look(&mut self, held_up: HeldUp) -> Option<Error> {
+        let error = self.state.borrow_and_update().error().cloned();
+        if self.said_lost != error.is_some() {
+            self.said_lost = error.is_some();
+            match &error {
+                Some(error) => say(format_args!("{error}; trying to connect again")),
+                None => say(format_args!("connected again")),
+            }
+        }
+        let error = error?;
+        let trouble = *self.trouble.get_or_insert_with(Instant::now);
+        let hopeless = match held_up {
+            HeldUp::Nothing => false,
+            HeldUp::Input => trouble.elapsed() >= GIVE_UP_FULL_AFTER,
+            HeldUp::End(since) => trouble.max(since).elapsed() >= GIVE_UP_AFTER,
+        };
+        hopeless.then_some(error)
+    }
+}

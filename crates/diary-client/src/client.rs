@@ -1,0 +1,303 @@
+//! The handle of a client, which any number of tasks may share.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use diary_proto::entry::{Author, Producer, check_text};
+use diary_proto::limits::{SECRET_MAX_BYTES, SECRET_MIN_BYTES, TEXT_MAX_BYTES};
+use diary_proto::message::{SEARCH_MAX_BYTES, Welcome};
+use diary_proto::{Code, Refusal, Time, Which};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::address::Address;
+use crate::connection::{Connector, Seen};
+use crate::cursor::Ask;
+use crate::error::Error;
+use crate::history::History;
+use crate::redial::Redial;
+use crate::state::{Link, State};
+use crate::window::{Open, Window};
+use crate::writer::{self, Writer};
+
+/// Texts that may wait for their acks, so that a writer that is faster than the disk waits. As much as a
+/// server lets one session have.
+const WINDOW_BYTES: usize = 1024 * 1024;
+
+/// What each entry takes of the window besides its text, so that entries of one byte are bounded too: 8192.
+const WINDOW_ENTRY_BYTES: usize = 128;
+
+/// Commands that may wait for the task: one for each entry that the window has room for.
+const COMMANDS_MAX: usize = WINDOW_BYTES / WINDOW_ENTRY_BYTES;
+
+/// Bytes of a secret that the client makes for itself.
+const SECRET_BYTES: usize = 32;
+
+/// Who a client is.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The author of all that it appends; the server's own name for it, if not given.
+    pub author: Option<Author>,
+    /// The secret that its keys come from, 16 to 64 bytes; random, if not given. Whoever uses one again
+    /// must go on with its counters ([`first_counter`](Self::first_counter)).
+    pub secret: Option<Bytes>,
+    /// The counter of the first entry, 1 unless the secret was used before.
+    pub first_counter: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { author: None, secret: None, first_counter: 1 }
+    }
+}
+
+/// An entry is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    /// Its number.
+    pub seq: u64,
+    /// When it was committed.
+    pub time: Time,
+}
+
+/// An entry that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAcked {
+    /// What was to be written.
+    pub text: String,
+    /// It was sent, so it may be in the diary all the same.
+    pub sent: bool,
+}
+
+/// What the handles tell the task.
+pub(crate) enum Command {
+    /// Write this.
+    Append(Open),
+    /// End once all is acked.
+    Close(oneshot::Sender<Result<(), Error>>),
+    /// End now.
+    GiveUp(oneshot::Sender<Vec<NotAcked>>),
+}
+
+/// What the handles and the task both know.
+pub(crate) struct Shared {
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) welcome: Mutex<Welcome>,
+    /// Why the task ended before it was told to.
+    pub(crate) fate: OnceLock<Error>,
+}
+
+impl Shared {
+    fn fate(&self) -> Error {
+        self.fate.get().cloned().unwrap_or(Error::Closed)
+    }
+}
+
+/// A client of one server. Clones are handles of the same client: they share its connection, its keys
+/// and its window.
+///
+/// When the last handle is dropped, the client ends at once, acked or not: use [`close`](Self::close).
+/// Readings live on until they are dropped themselves.
+#[derive(Clone)]
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    state: watch::Sender<State>,
+    producer: Producer,
+    /// Connects readings. They write nothing, so they need not know the secret of the keys.
+    reader: Connector,
+}
+
+impl Client {
+    /// Connects, and from then on keeps connected until it is closed or dropped. It needs a Tokio
+    /// runtime around it.
+    ///
+    /// # Errors
+    /// If the first connection fails or takes more than five seconds; or if the secret is too short or
+    /// too long.
+    pub async fn connect(address: Address, options: Options) -> Result<Self, Error> {
+        let secret = options.secret.map_or_else(random_secret, check_secret)?;
+        let seen = Seen::default();
+        let producer = Producer::of_secret(&secret);
+        let reader = Connector {
+            address: address.clone(),
+            author: options.author.clone(),
+            secret: random_secret()?,
+            seen: seen.clone(),
+        };
+        let connector = Connector { address, author: options.author, secret, seen };
+        let first = connector.connect().await?;
+
+        let (commands, queue) = mpsc::channel(COMMANDS_MAX);
+        let state = watch::Sender::new(State::default());
+        let shared = Arc::new(Shared {
+            room: Arc::new(Semaphore::new(WINDOW_BYTES)),
+            welcome: Mutex::new(first.welcome.clone()),
+            fate: OnceLock::new(),
+        });
+        let redial = Redial::new(connector, Link::new(state.clone()));
+        let writer = Writer::new(queue, Window::new(options.first_counter), redial, Arc::clone(&shared));
+        tokio::spawn(writer::run(writer, first));
+        Ok(Self { commands, shared, state, producer, reader })
+    }
+
+    /// What the server said of itself when it last welcomed this client.
+    pub fn welcome(&self) -> Welcome {
+        self.shared.welcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The public name in the keys of this client's entries.
+    pub fn producer(&self) -> Producer {
+        self.producer
+    }
+
+    /// Whether it is connected, now and from now on.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Appends an entry and waits for its ack, through lost connections and restarts of the server.
+    ///
+    /// Not cancellation safe: an entry whose ack is no longer waited for is written all the same.
+    ///
+    /// # Errors
+    /// If it is refused, or the client ends before its ack.
+    pub async fn append(&self, text: impl Into<String>) -> Result<Ack, Error> {
+        self.send(text).await?.await
+    }
+
+    /// Appends an entry without waiting for its ack, only for room in the window: 1 MiB of texts, 8192
+    /// of the shortest. Entries that are sent one after the other are committed in that order.
+    ///
+    /// Cancellation safe in that a text is sent whole or not at all; but it is gone with the future, so a
+    /// `select!` rather waits for [`room`](Self::room).
+    ///
+    /// # Errors
+    /// If the text breaks a limit, or the client has ended.
+    pub async fn send(&self, text: impl Into<String>) -> Result<Pending, Error> {
+        self.room().await?.send(text)
+    }
+
+    /// Waits until the window has room for an entry of any size.
+    ///
+    /// Cancellation safe: only the place in the queue is lost.
+    ///
+    /// # Errors
+    /// If the client has ended.
+    pub async fn room(&self) -> Result<Room<'_>, Error> {
+        let bytes = u32::try_from(WINDOW_ENTRY_BYTES + TEXT_MAX_BYTES).expect("a few KiB");
+        let room = Arc::clone(&self.shared.room).acquire_many_owned(bytes).await;
+        let room = room.map_err(|_| self.shared.fate())?;
+        let command = self.commands.reserve().await.map_err(|_| self.shared.fate())?;
+        Ok(Room { room, command, shared: &self.shared })
+    }
+
+    /// Reads entries once, up to those that are committed when the answer begins.
+    pub fn history(&self, which: Which) -> History {
+        self.read(Ask::History(which))
+    }
+
+    /// Reads entries from one on, those that are there and those to come; from now on, if none is
+    /// named.
+    pub fn follow(&self, from: Option<u64>) -> History {
+        self.read(Ask::Follow(from))
+    }
+
+    /// Reads the entries that hold a text (smart case: capitals count only if it has one).
+    /// A text that is empty or longer than 65,535 bytes is refused.
+    pub fn search(&self, text: impl Into<String>) -> History {
+        let text = text.into();
+        if (1..=SEARCH_MAX_BYTES).contains(&text.len()) {
+            return self.read(Ask::Search(text));
+        }
+        let message = format!("a search needs a text of 1 to {SEARCH_MAX_BYTES} bytes");
+        History::refused(Refusal::new(Code::BadArgument, message))
+    }
+
+    fn read(&self, ask: Ask) -> History {
+        History::start(ask, self.reader.clone(), Link::new(self.state.clone()))
+    }
+
+    /// Waits until all is acked or refused, and says goodbye. No handle can send from now on. It
+    /// waits as long as the server is away.
+    ///
+    /// Cancellation safe: the client closes all the same, or can be [given up](Self::give_up) by another
+    /// handle.
+    ///
+    /// # Errors
+    /// If the client ended before: [`Error::OtherJournal`], or [`Error::Closed`] if it was given up.
+    pub async fn close(self) -> Result<(), Error> {
+        self.shared.room.close();
+        let (reply, answer) = oneshot::channel();
+        let told = self.commands.send(Command::Close(reply)).await;
+        told.map_err(|_| self.shared.fate())?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.fate()))
+    }
+
+    /// Ends at once and tells what is not acked, in order. Whoever waits for one of these acks gets
+    /// [`Error::Closed`].
+    pub async fn give_up(self) -> Vec<NotAcked> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::GiveUp(reply)).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+}
+
+/// Room for one entry in the window.
+pub struct Room<'a> {
+    room: OwnedSemaphorePermit,
+    command: mpsc::Permit<'a, Command>,
+    shared: &'a Arc<Shared>,
+}
+
+impl Room<'_> {
+    /// Appends an entry.
+    ///
+    /// # Errors
+    /// If the text breaks a limit: nothing is sent.
+    pub fn send(mut self, text: impl Into<String>) -> Result<Pending, Error> {
+        let text = text.into();
+        check_text(&text).map_err(Error::Refused)?;
+        // What this text does not need is free for others.
+        drop(self.room.split(TEXT_MAX_BYTES - text.len()));
+        let (reply, answer) = oneshot::channel();
+        self.command.send(Command::Append(Open { text, reply, room: self.room }));
+        Ok(Pending { answer, shared: Arc::clone(self.shared) })
+    }
+}
+
+/// An entry that was sent. Awaiting it gives its ack; dropping it does not take the entry back.
+///
+/// Cancellation safe when awaited by reference.
+#[must_use = "an entry is in the diary only once it is acked"]
+pub struct Pending {
+    answer: oneshot::Receiver<Result<Ack, Error>>,
+    shared: Arc<Shared>,
+}
+
+impl Future for Pending {
+    type Output = Result<Ack, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        Poll::Ready(answer.unwrap_or_else(|_| Err(self.shared.fate())))
+    }
+}
+
+fn random_secret() -> Result<Bytes, Error> {
+    let mut secret = vec![0; SECRET_BYTES];
+    getrandom::fill(&mut secret).map_err(|error| Error::NoSecret(error.to_string()))?;
+    Ok(secret.into())
+}
+
+fn check_secret(secret: Bytes) -> Result<Bytes, Error> {
+    if (SECRET_MIN_BYTES..=SECRET_MAX_BYTES).contains(&secret.len()) {
+        return Ok(secret);
+    }
+    let message =
+        format!("a secret has {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} bytes, not {}", secret.len());
+    Err(Error::Refused(Refusal::new(Code::BadArgument, message)))
+}

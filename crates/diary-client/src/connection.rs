@@ -1,0 +1,453 @@
+//! One connection: made, greeted and welcomed, then messages both ways.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use diary_proto::entry::Author;
+use diary_proto::frame::{Frame, FrameCodec, FrameError};
+use diary_proto::limits::VERSION;
+use diary_proto::message::{ClientMessage, Hello, Resume, ServerMessage, Welcome};
+use diary_proto::{Code, Refusal, escape};
+use futures::StreamExt;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, timeout};
+use tokio_util::codec::{Decoder, FramedRead};
+
+use crate::address::Address;
+use crate::error::Error;
+
+/// How long a server has for connection, greeting and welcome together. A server on the other side of
+/// the earth needs a second; a person does not wait longer than this.
+pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a server has to say goodbye in return, once all is acked.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Silence after which the system asks whether the server's machine is still there…
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+/// … how often it then asks …
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// … and how often in vain, before the connection counts as lost: after a minute in all.
+const KEEPALIVE_TRIES: u32 = 3;
+
+/// How long bytes that we sent may stay unacknowledged by the server's machine: keepalive does not ask
+/// while some are on the way. As long as a server waits for a silent client.
+const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(120);
+
+/// Longest greeting line: the one that servers send has 200 bytes.
+const GREETING_MAX_BYTES: usize = 4096;
+
+/// What is read at once: several blocks of a short history.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Makes connections as one client, and remembers the journal that it met.
+#[derive(Debug, Clone)]
+pub(crate) struct Connector {
+    pub(crate) address: Address,
+    pub(crate) author: Option<Author>,
+    pub(crate) secret: Bytes,
+    pub(crate) seen: Seen,
+}
+
+/// The journal that a client met and the newest entry that it saw there, shared by its connections.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen(Arc<Mutex<Option<Resume>>>);
+
+impl Seen {
+    /// What the next Hello says.
+    fn get(&self) -> Option<Resume> {
+        *self.lock()
+    }
+
+    /// A welcome names the journal.
+    fn meet(&self, welcome: &Welcome) -> Result<(), Error> {
+        let mut seen = self.lock();
+        match *seen {
+            Some(known) if known.id != welcome.journal_id => Err(Error::OtherJournal(format!(
+                "its id is {:016x}, not {:016x}",
+                welcome.journal_id, known.id
+            ))),
+            Some(_) => Ok(()),
+            None => {
+                *seen = Some(Resume { id: welcome.journal_id, seq: 0, crc: 0 });
+                Ok(())
+            }
+        }
+    }
+
+    /// A sound line was read.
+    pub(crate) fn saw(&self, seq: u64, crc: u32) {
+        if let Some(seen) = self.lock().as_mut().filter(|seen| seen.seq < seq) {
+            (seen.seq, seen.crc) = (seq, crc);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Resume>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Reader = Box<dyn AsyncRead + Send + Unpin>;
+type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// A connection that was welcomed. Its halves are used at the same time: a server that waits for its
+/// acks to be read reads no appends.
+pub(crate) struct Connection {
+    pub(crate) incoming: Incoming,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) welcome: Welcome,
+}
+
+impl Connector {
+    /// Connects and is welcomed, within [`CONNECT_LIMIT`].
+    pub(crate) async fn connect(&self) -> Result<Connection, Error> {
+        let silent = |_| Error::Silent { address: self.address.clone(), limit: CONNECT_LIMIT };
+        timeout(CONNECT_LIMIT, self.connect_unhurried()).await.map_err(silent)?
+    }
+
+    async fn connect_unhurried(&self) -> Result<Connection, Error> {
+        let (reader, writer) = self.open().await?;
+        let mut connection = Opening {
+            incoming: Incoming(FramedRead::with_capacity(reader, ServerCodec::default(), READ_BUFFER_BYTES)),
+            outgoing: Outgoing { writer, bytes: Vec::new(), written: 0 },
+        };
+        // Hello would save a round trip if it did not wait for the greeting. But a server that turns us
+        // away closes; bytes of ours that it never read would make that a reset, and lose its reason.
+        connection.greeting(&self.address).await?;
+        let hello = ClientMessage::Hello(Hello {
+            version: VERSION,
+            author: self.author.as_ref().map_or_else(String::new, |author| author.as_str().to_owned()),
+            secret: self.secret.clone(),
+            resume: self.seen.get(),
+        });
+        connection.outgoing.push(&hello);
+        connection.outgoing.flush().await.map_err(Error::broken)?;
+        let welcome = connection.welcome().await?;
+        self.seen.meet(&welcome)?;
+        let Opening { incoming, outgoing } = connection;
+        Ok(Connection { incoming, outgoing, welcome })
+    }
+
+    async fn open(&self) -> Result<(Reader, Writer), Error> {
+        match &self.address {
+            Address::Tcp(name) => {
+                let stream = self.open_tcp(name).await?;
+                set_up(&stream).map_err(Error::broken)?;
+                let (reader, writer) = stream.into_split();
+                Ok((Box::new(reader), Box::new(writer)))
+            }
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|source| self.unreachable(source))?;
+                let (reader, writer) = stream.into_split();
+                Ok((Box::new(reader), Box::new(writer)))
+            }
+        }
+    }
+
+    /// Tries every address of the host, one after the other; each gets its share of what time is left,
+    /// so that one that swallows packets does not hide the next.
+    async fn open_tcp(&self, name: &str) -> Result<TcpStream, Error> {
+        let deadline = Instant::now() + CONNECT_LIMIT;
+        let unknown = |source| Error::UnknownHost { address: self.address.clone(), source };
+        let addresses: Vec<SocketAddr> =
+            lookup_host(name).await.map_err(|source| unknown(Arc::new(source)))?.collect();
+        let mut failure = unknown(Arc::new(io::Error::from(io::ErrorKind::NotFound)));
+        for (tried, address) in addresses.iter().enumerate() {
+            let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(Instant::now()) / untried;
+            failure = match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(source)) => self.unreachable(source),
+                Err(_) => Error::Silent { address: self.address.clone(), limit: CONNECT_LIMIT },
+            };
+        }
+        Err(failure)
+    }
+
+    fn unreachable(&self, source: io::Error) -> Error {
+        let address = self.address.clone();
+        match source.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Error::NothingListens(address),
+            _ => Error::Unreachable { address, source: Arc::new(source) },
+        }
+    }
+}
+
+/// Options of a TCP socket: small messages go out at once, and a dead server is noticed.
+fn set_up(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_EVERY)
+            .with_retries(KEEPALIVE_TRIES),
+    )?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_LIMIT))?;
+    Ok(())
+}
+
+/// A connection that was not yet welcomed.
+struct Opening {
+    incoming: Incoming,
+    outgoing: Outgoing,
+}
+
+impl Opening {
+    async fn greeting(&mut self, address: &Address) -> Result<(), Error> {
+        let not_a_diary = || Error::NotADiary(address.clone());
+        let line = match self.incoming.0.next().await {
+            Some(Ok(Received::Greeting(line))) => line,
+            Some(Ok(Received::Frame(_)) | Err(FrameError::Length(_))) => return Err(not_a_diary()),
+            Some(Err(error)) => return Err(frame_error(error)),
+            None => return Err(closed()),
+        };
+        let line = String::from_utf8_lossy(&line);
+        if let Some(refusal) = line.strip_prefix("error ") {
+            return Err(Error::TurnedAway(read_refusal(refusal)));
+        }
+        if line.starts_with(&format!("diary/{VERSION} ")) { Ok(()) } else { Err(not_a_diary()) }
+    }
+
+    async fn welcome(&mut self) -> Result<Welcome, Error> {
+        match self.incoming.next().await? {
+            ServerMessage::Welcome(welcome) => Ok(welcome),
+            ServerMessage::Error { refusal, .. } => Err(lost_by(refusal)),
+            ServerMessage::Bye { reason } => Err(Error::Bye(reason)),
+            _ => Err(Error::protocol("it sent something else than a welcome")),
+        }
+    }
+}
+
+/// The error of a connection that the server ends with `refusal`.
+pub(crate) fn lost_by(refusal: Refusal) -> Error {
+    match refusal.code {
+        Code::OtherJournal => Error::OtherJournal(refusal.message.into_owned()),
+        _ => Error::TurnedAway(refusal),
+    }
+}
+
+/// `CODE: message`, as a greeting says it.
+fn read_refusal(line: &str) -> Refusal {
+    let line = clean(line);
+    let (code, message) = line.split_once(": ").unwrap_or(("", &line));
+    match Code::from_word(code) {
+        Some(code) => Refusal::new(code, message.to_owned()),
+        None => Refusal::new(Code::Denied, line),
+    }
+}
+
+/// What a server says to people, safe for any terminal whoever the server is. A backslash may be the
+/// server's own escaping and stays.
+fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\\' && escape::is_escaped(c) {
+            out.push_str(&escape::escape(c.encode_utf8(&mut [0; 4])));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// A message whose words for people are clean.
+fn cleaned(message: ServerMessage) -> ServerMessage {
+    let clean_refusal = |refusal: Refusal| Refusal::new(refusal.code, clean(&refusal.message));
+    match message {
+        ServerMessage::Refused { first_counter, count, refusal } => {
+            ServerMessage::Refused { first_counter, count, refusal: clean_refusal(refusal) }
+        }
+        ServerMessage::Error { id, fatal, refusal } => {
+            ServerMessage::Error { id, fatal, refusal: clean_refusal(refusal) }
+        }
+        ServerMessage::Bye { reason } => ServerMessage::Bye { reason: clean(&reason) },
+        other => other,
+    }
+}
+
+fn closed() -> Error {
+    Error::broken(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it"))
+}
+
+fn frame_error(error: FrameError) -> Error {
+    match error {
+        FrameError::Io(source) => Error::broken(source),
+        FrameError::Cut => closed(),
+        FrameError::Length(_) => Error::protocol(error.to_string()),
+    }
+}
+
+impl Connection {
+    /// Says goodbye and waits for the answer, for [`GOODBYE_LIMIT`] at the most. All is acked: no answer
+    /// is no loss.
+    pub(crate) async fn goodbye(mut self) {
+        let farewell = async {
+            self.outgoing.push(&ClientMessage::Quit);
+            self.outgoing.flush().await.ok()?;
+            while !matches!(self.incoming.next().await.ok()?, ServerMessage::Bye { .. }) {}
+            Some(())
+        };
+        if !matches!(timeout(GOODBYE_LIMIT, farewell).await, Ok(Some(()))) {
+            tracing::debug!("the server did not say goodbye");
+        }
+    }
+}
+
+/// What the server says.
+pub(crate) struct Incoming(FramedRead<Reader, ServerCodec>);
+
+impl Incoming {
+    /// The next message; those of unknown types are left out. A server that closes is an error.
+    ///
+    /// Cancellation safe: nothing that was read is lost.
+    pub(crate) async fn next(&mut self) -> Result<ServerMessage, Error> {
+        loop {
+            let frame = match self.0.next().await {
+                Some(Ok(Received::Frame(frame))) => frame,
+                Some(Ok(Received::Greeting(_))) => return Err(Error::protocol("it greeted twice")),
+                Some(Err(error)) => return Err(frame_error(error)),
+                None => return Err(closed()),
+            };
+            match ServerMessage::read(frame) {
+                Ok(Some(message)) => return Ok(cleaned(message)),
+                Ok(None) => {}
+                Err(refusal) => return Err(Error::protocol(refusal.message)),
+            }
+        }
+    }
+}
+
+/// What goes to the server.
+pub(crate) struct Outgoing {
+    writer: Writer,
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Outgoing {
+    /// Puts a message behind what waits to be written.
+    pub(crate) fn push(&mut self, message: &ClientMessage) {
+        message.write(&mut self.bytes);
+    }
+
+    /// All is written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Writes what the socket takes at once.
+    ///
+    /// Cancellation safe: what was written is known.
+    pub(crate) async fn write_some(&mut self) -> io::Result<()> {
+        let count = self.writer.write(&self.bytes[self.written..]).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.written += count;
+        if self.written == self.bytes.len() {
+            self.bytes.clear();
+            self.written = 0;
+        }
+        Ok(())
+    }
+
+    /// Writes all. Cancellation safe, as [`write_some`](Self::write_some) is.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        while !self.is_empty() {
+            self.write_some().await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a frame client reads: one line, then frames.
+enum Received {
+    Greeting(BytesMut),
+    Frame(Frame),
+}
+
+#[derive(Default)]
+struct ServerCodec {
+    greeted: bool,
+}
+
+impl Decoder for ServerCodec {
+    type Item = Received;
+    type Error = FrameError;
+
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Received>, FrameError> {
+        if self.greeted {
+            return Ok(FrameCodec.decode(input)?.map(Received::Frame));
+        }
+        let Some(end) = input.iter().position(|&b| b == b'\n') else {
+            let length = input.len();
+            // A line without an end is no greeting; the stream is out of step like one of bad frames.
+            return if length > GREETING_MAX_BYTES {
+                Err(FrameError::Length(u32::try_from(length).unwrap_or(u32::MAX)))
+            } else {
+                Ok(None)
+            };
+        };
+        self.greeted = true;
+        let mut line = input.split_to(end + 1);
+        line.truncate(end);
+        Ok(Some(Received::Greeting(line)))
+    }
+
+    fn decode_eof(&mut self, input: &mut BytesMut) -> Result<Option<Received>, FrameError> {
+        match self.decode(input)? {
+            Some(received) => Ok(Some(received)),
+            None if input.is_empty() => Ok(None),
+            None => Err(FrameError::Cut),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A greeting and a frame, in chunks of `cut` bytes.
+    fn decode(cut: usize) -> Vec<String> {
+        let bytes = b"diary/1 ready head=0\n\0\0\0\x02\x18x\0\0\0\x01\x80";
+        let (mut codec, mut input, mut seen) = (ServerCodec::default(), BytesMut::new(), Vec::new());
+        for chunk in bytes.chunks(cut) {
+            input.extend_from_slice(chunk);
+            while let Some(received) = codec.decode(&mut input).unwrap() {
+                seen.push(match received {
+                    Received::Greeting(line) => String::from_utf8(line.to_vec()).unwrap(),
+                    Received::Frame(frame) => format!("{:02x} {:?}", frame.kind, frame.body),
+                });
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn any_cut_gives_the_same() {
+        let whole = decode(usize::MAX);
+        assert_eq!(whole, ["diary/1 ready head=0", "18 b\"x\"", "80 b\"\""]);
+        for cut in 1..30 {
+            assert_eq!(decode(cut), whole, "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_greeting_without_end_is_refused() {
+        let mut input = BytesMut::from(&[b'x'; GREETING_MAX_BYTES + 1][..]);
+        assert!(ServerCodec::default().decode(&mut input).is_err());
+    }
+
+    #[test]
+    fn a_refusal_in_a_greeting() {
+        assert_eq!(read_refusal("busy: too many").to_string(), "busy: too many");
+        assert_eq!(read_refusal("new-code: why \u{1b}").to_string(), "denied: new-code: why \\x1b");
+    }
+}

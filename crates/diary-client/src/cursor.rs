@@ -1,0 +1,319 @@
+//! Where a reading stands: what was delivered, and what is to be asked for next. It knows no socket.
+
+use diary_proto::block::{Gap, Step, Walker};
+use diary_proto::entry::{StoredLine, is_note};
+use diary_proto::message::{ClientMessage, ServerMessage};
+use diary_proto::{Code, Which};
+
+use crate::connection::{Seen, lost_by};
+use crate::error::Error;
+use crate::history::{Event, Stored};
+
+/// The id of a reading's request: it is the only one on its connection.
+const REQUEST: u32 = 1;
+
+/// What a reading asks for.
+#[derive(Debug, Clone)]
+pub(crate) enum Ask {
+    History(Which),
+    Follow(Option<u64>),
+    Search(String),
+}
+
+/// Where a reading stands.
+pub(crate) struct Cursor {
+    ask: Ask,
+    /// Known once an answer has begun.
+    range: Option<Range>,
+    seen: Seen,
+}
+
+/// The entries that are still to come. It stays the same range however often the answer begins anew.
+struct Range {
+    walker: Walker,
+    last: u64,
+}
+
+/// What a message means for the reading.
+pub(crate) enum Taken {
+    /// More may come.
+    More,
+    /// It is complete.
+    Done,
+    /// It can never be served.
+    Failed(Error),
+}
+
+impl Cursor {
+    pub(crate) fn new(ask: Ask, seen: Seen) -> Self {
+        Self { ask, range: None, seen }
+    }
+
+    /// What to ask for on a new connection; `None` if nothing is missing any more.
+    pub(crate) fn request(&self) -> Option<ClientMessage> {
+        let id = REQUEST;
+        let next = self.range.as_ref().map(|range| range.walker.next_seq());
+        if self.is_complete() {
+            return None;
+        }
+        Some(match &self.ask {
+            // The range that the answer named at first is fixed; only the rest of it is asked for.
+            Ask::History(which) => ClientMessage::History { id, which: next.map_or(*which, Which::From) },
+            Ask::Follow(from) => ClientMessage::Follow { id, from: next.or(*from) },
+            // Hits cannot be asked for from a seq on: those that were delivered are left out.
+            Ask::Search(text) => ClientMessage::Search { id, text: text.clone() },
+        })
+    }
+
+    /// What the server says; its entries go to `events`. An error ends the connection, not the reading.
+    pub(crate) fn take_in(
+        &mut self,
+        message: ServerMessage,
+        events: &mut Vec<Event>,
+    ) -> Result<Taken, Error> {
+        match message {
+            ServerMessage::Answer { id: REQUEST, first, last, dense } => self.begin(first, last, dense)?,
+            ServerMessage::Block { id: REQUEST, lines } => {
+                let range =
+                    self.range.as_mut().ok_or_else(|| Error::protocol("a block before its answer"))?;
+                match self.ask {
+                    Ask::Search(_) => range.take_hits(&lines, &self.seen, events),
+                    Ask::History(_) | Ask::Follow(_) => range.take_block(&lines, &self.seen, events),
+                }
+                if self.is_complete() {
+                    return Ok(Taken::Done);
+                }
+            }
+            ServerMessage::End { id: REQUEST } => return self.end(events),
+            ServerMessage::Error { id: REQUEST, fatal, refusal } => {
+                let passing = matches!(refusal.code, Code::Stopping | Code::Busy | Code::DiskFailed);
+                if fatal || passing {
+                    return Err(lost_by(refusal));
+                }
+                return Ok(Taken::Failed(Error::Refused(refusal)));
+            }
+            ServerMessage::Error { refusal, .. } => return Err(lost_by(refusal)),
+            ServerMessage::Bye { reason } => return Err(Error::Bye(reason)),
+            _ => return Err(Error::protocol("it answered what was not asked")),
+        }
+        Ok(Taken::More)
+    }
+
+    fn begin(&mut self, first: u64, last: u64, dense: bool) -> Result<(), Error> {
+        if dense == matches!(self.ask, Ask::Search(_)) {
+            return Err(Error::protocol("a search is not dense, and all else is"));
+        }
+        self.range.get_or_insert_with(|| Range { walker: Walker::new(first), last });
+        Ok(())
+    }
+
+    fn end(&mut self, events: &mut Vec<Event>) -> Result<Taken, Error> {
+        let range = self.range.as_mut().ok_or_else(|| Error::protocol("an end before its answer"))?;
+        match self.ask {
+            Ask::History(_) => events.extend(range.walker.finish(range.last).map(Event::Gap)),
+            Ask::Search(_) => {}
+            // A follow has no end of its own; the next connection goes on with it.
+            Ask::Follow(_) => return Err(Error::protocol("it ended a follow")),
+        }
+        Ok(Taken::Done)
+    }
+
+    /// Every entry of the range was met. Only where entries are dense does that need no end message.
+    fn is_complete(&self) -> bool {
+        match (&self.ask, &self.range) {
+            (Ask::Search(_), _) | (_, None) => false,
+            (_, Some(range)) => range.walker.next_seq() > range.last,
+        }
+    }
+}
+
+impl Range {
+    /// Lines without a gap between them: what is not there is told.
+    fn take_block(&mut self, lines: &[u8], seen: &Seen, events: &mut Vec<Event>) {
+        let last = self.last;
+        self.walker.walk(lines, |step| match step {
+            Step::Entry(line) if line.seq <= last => {
+                seen.saw(line.seq, line.crc);
+                let lost = Event::Gap(Gap { first: line.seq, last: line.seq });
+                events.push(Stored::read(&line).map_or(lost, Event::Entry));
+            }
+            Step::Gap(gap) if gap.first <= last => {
+                events.push(Event::Gap(Gap { first: gap.first, last: gap.last.min(last) }));
+            }
+            // Entries that came after the answer had begun for the first time are not part of it.
+            Step::Entry(_) | Step::Gap(_) => {}
+        });
+    }
+
+    /// Hits, in ascending order: an unsound line says nothing of what is missing.
+    fn take_hits(&mut self, lines: &[u8], seen: &Seen, events: &mut Vec<Event>) {
+        let mut damaged = 0;
+        for line in lines.split_inclusive(|&b| b == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
+            if is_note(line) {
+                continue;
+            }
+            let Ok(line) = StoredLine::parse(line) else {
+                damaged += 1;
+                continue;
+            };
+            if line.seq < self.walker.next_seq() || line.seq > self.last {
+                continue;
+            }
+            self.walker = Walker::new(line.seq + 1);
+            seen.saw(line.seq, line.crc);
+            match Stored::read(&line) {
+                Some(stored) => events.push(Event::Entry(stored)),
+                None => damaged += 1,
+            }
+        }
+        if damaged > 0 {
+            events.push(Event::Damaged { lines: damaged });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use diary_proto::entry::{Author, NewLine};
+
+    fn block(seqs: impl IntoIterator<Item = u64>) -> ServerMessage {
+        let author = Author::new("anna").unwrap();
+        let mut lines = Vec::new();
+        for seq in seqs {
+            let time = b"2026-11-21T08:15:02.123456+08:00";
+            NewLine { seq, time, at: None, author: &author, text: "t", index: 0, key: None }
+                .write(&mut lines);
+        }
+        ServerMessage::Block { id: 1, lines: lines.into() }
+    }
+
+    fn answer(first: u64, last: u64, dense: bool) -> ServerMessage {
+        ServerMessage::Answer { id: 1, first, last, dense }
+    }
+
+    const END: ServerMessage = ServerMessage::End { id: 1 };
+
+    struct Test(Cursor);
+
+    impl Test {
+        fn new(ask: Ask) -> Self {
+            Self(Cursor::new(ask, Seen::default()))
+        }
+
+        /// What comes of some messages.
+        fn check(&mut self, messages: impl IntoIterator<Item = ServerMessage>, expected: &str) {
+            let (mut events, mut end) = (Vec::new(), String::new());
+            for message in messages {
+                end = match self.0.take_in(message, &mut events) {
+                    Ok(Taken::More) => " …".into(),
+                    Ok(Taken::Done) => " done".into(),
+                    Ok(Taken::Failed(error)) => format!(" failed {error}"),
+                    Err(error) => format!(" lost: {error}"),
+                };
+            }
+            let shown = events.iter().map(|event| match event {
+                Event::Entry(stored) => stored.entry.seq.to_string(),
+                Event::Gap(gap) => format!("gap {}..{}", gap.first, gap.last),
+                Event::Damaged { lines } => format!("damaged {lines}"),
+            });
+            assert_eq!(shown.collect::<Vec<_>>().join(" ") + &end, expected);
+        }
+
+        fn asks(&self, expected: &str) {
+            let request = self.0.request().map(|request| match request {
+                ClientMessage::History { which, .. } => format!("history {which}"),
+                ClientMessage::Follow { from, .. } => format!("follow {from:?}"),
+                ClientMessage::Search { text, .. } => format!("search {text}"),
+                other => format!("{other:?}"),
+            });
+            assert_eq!(request.as_deref().unwrap_or("nothing"), expected);
+        }
+    }
+
+    #[test]
+    fn a_history_that_breaks_goes_on_where_it_was_and_keeps_its_end() {
+        let mut test = Test::new(Ask::History(Which::Last(5)));
+        test.asks("history 5");
+        test.check([answer(10, 14, true), block(10..=11)], "10 11 …");
+        test.asks("history #12..");
+        test.check([answer(12, 20, true), block(12..=13)], "12 13 …");
+        test.check([block(14..=17)], "14 done");
+        test.asks("nothing");
+    }
+
+    #[test]
+    fn gaps_at_the_end_are_told_once() {
+        let mut test = Test::new(Ask::History(Which::All));
+        test.check([answer(1, 5, true), block([2, 3]), END], "gap 1..1 2 3 gap 4..5 done");
+        let mut test = Test::new(Ask::History(Which::All));
+        test.check([answer(1, 5, true), block([2, 3])], "gap 1..1 2 3 …");
+        test.check([answer(4, 9, true), block([8])], "gap 4..5 done");
+        let mut test = Test::new(Ask::History(Which::From(9)));
+        test.check([answer(9, 3, true), END], " done");
+    }
+
+    #[test]
+    fn a_follow_resumes_from_what_was_not_delivered() {
+        let mut test = Test::new(Ask::Follow(None));
+        test.asks("follow None");
+        test.check([answer(7, u64::MAX, true)], " …");
+        test.asks("follow Some(7)");
+        test.check([block(7..=8)], "7 8 …");
+        test.asks("follow Some(9)");
+        test.check([answer(9, u64::MAX, true), block([10])], "gap 9..9 10 …");
+        test.check([END], " lost: the server broke the protocol: it ended a follow");
+    }
+
+    #[test]
+    fn a_search_leaves_out_what_was_delivered() {
+        let mut test = Test::new(Ask::Search("t".into()));
+        test.check([answer(1, 30, false), block([3, 7])], "3 7 …");
+        test.asks("search t");
+        test.check([answer(1, 40, false), block([3, 7, 9, 31]), END], "9 done");
+    }
+
+    #[test]
+    fn a_damaged_hit_is_counted() {
+        let ServerMessage::Block { lines, .. } = block([3, 4]) else { unreachable!() };
+        let mut lines = lines.to_vec();
+        lines[5] ^= 1;
+        let mut test = Test::new(Ask::Search("t".into()));
+        test.check(
+            [answer(1, 30, false), ServerMessage::Block { id: 1, lines: lines.into() }],
+            "4 damaged 1 …",
+        );
+    }
+
+    #[test]
+    fn what_a_server_must_not_say() {
+        let refused = |code, fatal| ServerMessage::Error {
+            id: 1,
+            fatal,
+            refusal: diary_proto::Refusal::new(code, "why"),
+        };
+        for (messages, expected) in [
+            (vec![block([1])], " lost: the server broke the protocol: a block before its answer"),
+            (vec![END], " lost: the server broke the protocol: an end before its answer"),
+            (
+                vec![answer(1, 2, false)],
+                " lost: the server broke the protocol: a search is not dense, and all else is",
+            ),
+            (
+                vec![ServerMessage::End { id: 2 }],
+                " lost: the server broke the protocol: it answered what was not asked",
+            ),
+            (
+                vec![ServerMessage::Acks(Vec::new())],
+                " lost: the server broke the protocol: it answered what was not asked",
+            ),
+            (vec![refused(Code::Unreadable, false)], " failed unreadable: why"),
+            (
+                vec![refused(Code::Stopping, false)],
+                " lost: the server turned the connection away: stopping: why",
+            ),
+        ] {
+            Test::new(Ask::History(Which::All)).check(messages, expected);
+        }
+    }
+}

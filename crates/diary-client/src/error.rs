@@ -1,0 +1,114 @@
+//! What can go wrong, for a program ([`ErrorKind`]) and for people (one sentence).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diary_proto::Refusal;
+
+use crate::address::{Address, BadAddress};
+
+/// What went wrong. Cheap to clone: one lost connection is told to many.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A word that is no address.
+    #[error(transparent)]
+    BadAddress(#[from] BadAddress),
+    /// The connection was refused, or there is no such Unix socket.
+    #[error("nothing listens on {0}")]
+    NothingListens(Address),
+    /// The host has no address.
+    #[error("the host of {address} has no address: {source}")]
+    UnknownHost {
+        /// What was asked for.
+        address: Address,
+        /// What the resolver said.
+        source: Arc<io::Error>,
+    },
+    /// The connection could not be made for another reason.
+    #[error("{address} cannot be reached: {source}")]
+    Unreachable {
+        /// What was asked for.
+        address: Address,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// No connection, greeting and welcome in time.
+    #[error("{address} gave no answer within {} s", limit.as_secs_f32())]
+    Silent {
+        /// What was asked for.
+        address: Address,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// What answers there does not speak this protocol.
+    #[error("what listens on {0} is not a diary of this version")]
+    NotADiary(Address),
+    /// The server does not take this connection, or no longer.
+    #[error("the server turned the connection away: {0}")]
+    TurnedAway(Refusal),
+    /// The server took leave.
+    #[error("the server said goodbye: {0}")]
+    Bye(String),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(Arc<io::Error>),
+    /// The server said something that the protocol does not allow here.
+    #[error("the server broke the protocol: {0}")]
+    Protocol(String),
+    /// The server now serves another journal than the one that this client wrote to or read.
+    #[error("the server serves another journal than before: {0}")]
+    OtherJournal(String),
+    /// An entry or a request was refused.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The client was closed, given up or dropped.
+    #[error("the client is closed")]
+    Closed,
+    /// The system gave no random bytes for the secret.
+    #[error("no random bytes for a secret: {0}")]
+    NoSecret(String),
+}
+
+/// What a program can do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No connection could be made: try later, or elsewhere.
+    Unreachable,
+    /// A connection was lost: the client reconnects by itself.
+    Lost,
+    /// This entry or request will not be taken, however often it is tried.
+    Refused,
+    /// It is not the same journal any more: nothing more can be done with this client.
+    OtherJournal,
+    /// It was used wrongly or is closed.
+    Usage,
+}
+
+impl Error {
+    /// What a program can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NothingListens(_)
+            | Self::UnknownHost { .. }
+            | Self::Unreachable { .. }
+            | Self::Silent { .. }
+            | Self::NotADiary(_)
+            | Self::TurnedAway(_) => ErrorKind::Unreachable,
+            Self::Bye(_) | Self::Broken(_) | Self::Protocol(_) => ErrorKind::Lost,
+            Self::Refused(_) => ErrorKind::Refused,
+            Self::OtherJournal(_) => ErrorKind::OtherJournal,
+            Self::BadAddress(_) | Self::Closed | Self::NoSecret(_) => ErrorKind::Usage,
+        }
+    }
+
+    pub(crate) fn broken(source: io::Error) -> Self {
+        Self::Broken(Arc::new(source))
+    }
+
+    pub(crate) fn protocol(what: impl Into<String>) -> Self {
+        Self::Protocol(what.into())
+    }
+}

@@ -1,0 +1,201 @@
+//! Readings: history, follow and search, each on a connection of its own.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use diary_proto::Refusal;
+use diary_proto::block::Gap;
+use diary_proto::entry::{Entry, Key, StoredLine};
+use futures::Stream;
+use tokio::sync::mpsc;
+
+use crate::connection::{Connection, Connector};
+use crate::cursor::{Ask, Cursor, Taken};
+use crate::error::Error;
+use crate::redial::Redial;
+use crate::state::Link;
+
+/// Blocks that may wait for the consumer, each up to a frame of lines. Behind them the socket is not
+/// read: the server waits, and holds nothing for it.
+const BLOCKS_WAITING_MAX: usize = 2;
+
+/// What a reading brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A sound entry.
+    Entry(Stored),
+    /// Entries of the range that are damaged or missing.
+    Gap(Gap),
+    /// So many hits of a search were damaged and are left out. In history and follow damage is a gap.
+    Damaged {
+        /// How many lines.
+        lines: u64,
+    },
+}
+
+/// An entry as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The entry, decoded.
+    pub entry: Entry,
+    /// The writer's name for it.
+    pub key: Option<Key>,
+    /// What stands left of the TAB, for people: seq, time, author, escaped text.
+    pub left: String,
+}
+
+impl Stored {
+    /// A line's entry; `None` if its fields cannot be read.
+    pub(crate) fn read(line: &StoredLine<'_>) -> Option<Self> {
+        let entry = line.to_entry().ok()?;
+        Some(Self { entry, key: line.key, left: line.left.to_owned() })
+    }
+}
+
+/// What a reading's task hands over: the events of a block, or the error that ends it.
+type Delivery = Result<Vec<Event>, Error>;
+
+/// Entries as they are read. Made by [`Client::history`](crate::Client::history),
+/// [`Client::follow`](crate::Client::follow) and [`Client::search`](crate::Client::search); also a
+/// [`Stream`].
+///
+/// A lost connection does not end it: it goes on where it was, without a gap and without a double. It
+/// has a connection of its own, so whoever stops reading for a while holds up nothing else. Dropping it
+/// ends it.
+pub struct History {
+    deliveries: mpsc::Receiver<Delivery>,
+    ready: VecDeque<Event>,
+}
+
+impl History {
+    pub(crate) fn start(ask: Ask, connector: Connector, link: Link) -> Self {
+        let (sender, deliveries) = mpsc::channel(BLOCKS_WAITING_MAX);
+        let cursor = Cursor::new(ask, connector.seen.clone());
+        let reader = Reader { cursor, redial: Redial::new(connector, link), sender };
+        tokio::spawn(reader.run());
+        Self { deliveries, ready: VecDeque::new() }
+    }
+
+    /// A reading that cannot even be asked for.
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        let (sender, deliveries) = mpsc::channel(1);
+        // The channel is empty, and this is all that goes in.
+        let _ = sender.try_send(Err(Error::Refused(refusal)));
+        Self { deliveries, ready: VecDeque::new() }
+    }
+
+    /// The next event; `None` at the end, which a follow does not have. An error is the last one.
+    ///
+    /// Cancellation safe.
+    pub async fn next(&mut self) -> Option<Result<Event, Error>> {
+        std::future::poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Error>>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            match ready!(self.deliveries.poll_recv(cx)) {
+                Some(Ok(events)) => self.ready = events.into(),
+                Some(Err(error)) => {
+                    self.deliveries.close();
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Stream for History {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_event(cx)
+    }
+}
+
+/// The task behind a reading.
+struct Reader {
+    cursor: Cursor,
+    redial: Redial,
+    sender: mpsc::Sender<Delivery>,
+}
+
+/// How a connection of a reading ended.
+enum End {
+    /// It is to be made anew.
+    Lost(Error),
+    /// All was delivered.
+    Done(Box<Connection>),
+    /// Nothing more can be done.
+    Failed(Error),
+    /// Nobody reads any more.
+    Dropped,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        let sender = self.sender.clone();
+        let end = tokio::select! {
+            end = self.read() => end,
+            () = sender.closed() => End::Dropped,
+        };
+        // What ends now no longer counts as lost, and the consumer learns it before the farewell.
+        drop(self);
+        match end {
+            End::Done(connection) => {
+                drop(sender);
+                connection.goodbye().await;
+            }
+            End::Failed(error) => drop(sender.send(Err(error)).await),
+            End::Lost(_) | End::Dropped => {}
+        }
+    }
+
+    /// Reads on until the end, over as many connections as it takes.
+    async fn read(&mut self) -> End {
+        loop {
+            let connection = match self.redial.connect().await {
+                Ok(connection) => connection,
+                Err(error) => return End::Failed(error),
+            };
+            match self.read_connection(connection).await {
+                End::Lost(error @ Error::OtherJournal(_)) => return End::Failed(error),
+                End::Lost(error) => self.redial.lost(&error),
+                end => return end,
+            }
+        }
+    }
+
+    async fn read_connection(&mut self, mut connection: Connection) -> End {
+        let Some(request) = self.cursor.request() else {
+            return End::Done(Box::new(connection));
+        };
+        connection.outgoing.push(&request);
+        if let Err(error) = connection.outgoing.flush().await {
+            return End::Lost(Error::broken(error));
+        }
+        loop {
+            let mut events = Vec::new();
+            let taken = match connection.incoming.next().await {
+                Ok(message) => self.cursor.take_in(message, &mut events),
+                Err(error) => Err(error),
+            };
+            if !events.is_empty() {
+                self.redial.useful();
+                if self.sender.send(Ok(events)).await.is_err() {
+                    return End::Dropped;
+                }
+            }
+            match taken {
+                Ok(Taken::More) => {}
+                Ok(Taken::Done) => return End::Done(Box::new(connection)),
+                Ok(Taken::Failed(error)) => return End::Failed(error),
+                Err(error) => return End::Lost(error),
+            }
+        }
+    }
+}

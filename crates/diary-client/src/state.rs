@@ -1,0 +1,60 @@
+//! Whether a client has its connections.
+
+use tokio::sync::watch;
+
+use crate::error::Error;
+
+/// Whether a client has its connections: that of its appends, and those of its readings.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// How many connections are being made anew.
+    down: usize,
+    error: Option<Error>,
+}
+
+impl State {
+    /// Every connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.down == 0
+    }
+
+    /// Why one is being made anew, as the newest attempt says.
+    pub fn error(&self) -> Option<&Error> {
+        self.error.as_ref().filter(|_| self.down > 0)
+    }
+}
+
+/// One connection's part in the [`State`].
+#[derive(Debug)]
+pub(crate) struct Link {
+    state: watch::Sender<State>,
+    down: bool,
+}
+
+impl Link {
+    pub(crate) fn new(state: watch::Sender<State>) -> Self {
+        Self { state, down: false }
+    }
+
+    /// The connection is lost, or an attempt at a new one failed.
+    pub(crate) fn lost(&mut self, error: &Error) {
+        let fresh = !std::mem::replace(&mut self.down, true);
+        self.state.send_modify(|state| {
+            state.down += usize::from(fresh);
+            state.error = Some(error.clone());
+        });
+    }
+
+    /// The connection stands, or is no longer wanted.
+    pub(crate) fn restored(&mut self) {
+        if std::mem::take(&mut self.down) {
+            self.state.send_modify(|state| state.down -= 1);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.restored();
+    }
+}

@@ -1,0 +1,234 @@
+//! The task behind a [`Client`](crate::Client): it owns the connection that entries go out on, and
+//! those that are not acked.
+
+use std::sync::{Arc, PoisonError};
+
+use diary_proto::message::{ClientMessage, ServerMessage};
+use diary_proto::{Code, Refusal};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::client::{Command, NotAcked, Shared};
+use crate::connection::{Connection, lost_by};
+use crate::error::Error;
+use crate::redial::Redial;
+use crate::window::Window;
+
+/// Commands that are taken at once, before the socket is looked at again.
+const COMMANDS_AT_ONCE: usize = 1024;
+
+pub(crate) struct Writer {
+    queue: Queue,
+    redial: Redial,
+    shared: Arc<Shared>,
+}
+
+/// What the handles asked for and has not happened yet. Apart from the rest of the task, so that it
+/// can be served while a connection is made.
+struct Queue {
+    commands: mpsc::Receiver<Command>,
+    taken: Vec<Command>,
+    window: Window,
+    /// Who waits until all is acked.
+    closers: Vec<oneshot::Sender<Result<(), Error>>>,
+    /// Who waits for what is not acked.
+    giver_up: Option<oneshot::Sender<Vec<NotAcked>>>,
+}
+
+/// How a connection ended.
+enum End {
+    /// It is to be made anew.
+    Lost(Error),
+    /// The client ends.
+    Closed,
+    /// Nothing more can be done.
+    Failed(Error),
+}
+
+impl Writer {
+    pub(crate) fn new(
+        commands: mpsc::Receiver<Command>,
+        window: Window,
+        redial: Redial,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let queue = Queue { commands, taken: Vec::new(), window, closers: Vec::new(), giver_up: None };
+        Self { queue, redial, shared }
+    }
+}
+
+/// Serves the handles until the client ends.
+pub(crate) async fn run(mut writer: Writer, first: Connection) {
+    let mut end = writer.serve(first).await;
+    while let End::Lost(error) = end {
+        writer.redial.lost(&error);
+        end = match writer.reconnect().await {
+            Ok(connection) => writer.serve(connection).await,
+            Err(end) => end,
+        };
+    }
+    writer.finish(end);
+}
+
+impl Writer {
+    /// Serves one connection until it ends.
+    async fn serve(&mut self, mut connection: Connection) -> End {
+        *self.shared.welcome.lock().unwrap_or_else(PoisonError::into_inner) = connection.welcome.clone();
+        self.queue.window.restart();
+        // The server refused an entry in a way that a later connection may take back. Nothing new is
+        // sent here; when all that was sent is answered, it is time for that connection.
+        let mut postponed = None;
+        loop {
+            if self.queue.is_done() {
+                connection.goodbye().await;
+                return End::Closed;
+            }
+            match &postponed {
+                Some(refusal) if self.queue.window.waiting() == 0 => {
+                    return End::Lost(Error::TurnedAway(Refusal::clone(refusal)));
+                }
+                Some(_) => {}
+                None => self.queue.fill(&mut connection),
+            }
+            let Connection { incoming, outgoing, .. } = &mut connection;
+            tokio::select! {
+                message = incoming.next() => {
+                    match message.and_then(|message| self.take_in(message, &mut postponed)) {
+                        Ok(()) => {}
+                        Err(error @ Error::OtherJournal(_)) => return End::Failed(error),
+                        Err(error) => return End::Lost(error),
+                    }
+                }
+                written = outgoing.write_some(), if !outgoing.is_empty() => {
+                    if let Err(error) = written {
+                        return End::Lost(Error::broken(error));
+                    }
+                }
+                alive = self.queue.next() => {
+                    if !alive || !self.queue.obey() {
+                        return End::Closed;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the server says. An error ends the connection.
+    fn take_in(&mut self, message: ServerMessage, postponed: &mut Option<Refusal>) -> Result<(), Error> {
+        let window = &mut self.queue.window;
+        match message {
+            ServerMessage::Acks(runs) => {
+                for run in runs {
+                    window.ack(run)?;
+                }
+                self.redial.useful();
+            }
+            ServerMessage::Refused { first_counter, count, refusal } if is_passing(refusal.code) => {
+                window.postpone(first_counter, count)?;
+                *postponed = Some(refusal);
+            }
+            ServerMessage::Refused { first_counter, count, refusal } => {
+                window.refuse(first_counter, count, &refusal)?;
+                self.redial.useful();
+            }
+            // Whatever it is about, no ack may follow: the next connection settles it.
+            ServerMessage::Error { refusal, .. } => return Err(lost_by(refusal)),
+            ServerMessage::Bye { reason } => return Err(Error::Bye(reason)),
+            ServerMessage::Welcome(_)
+            | ServerMessage::Answer { .. }
+            | ServerMessage::Block { .. }
+            | ServerMessage::End { .. } => {
+                return Err(Error::protocol("it answered what was not asked"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a new connection; the handles are served all the while.
+    async fn reconnect(&mut self) -> Result<Connection, End> {
+        let Self { queue, redial, .. } = self;
+        let connecting = redial.connect();
+        tokio::pin!(connecting);
+        loop {
+            // With nothing left to send, no server is needed to end well.
+            if queue.is_done() {
+                return Err(End::Closed);
+            }
+            tokio::select! {
+                connection = &mut connecting => return connection.map_err(End::Failed),
+                alive = queue.next() => {
+                    if !alive || !queue.obey() {
+                        return Err(End::Closed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells everyone who waits.
+    fn finish(self, end: End) {
+        let Self { mut queue, shared, .. } = self;
+        shared.room.close();
+        queue.commands.close();
+        while let Ok(command) = queue.commands.try_recv() {
+            queue.taken.push(command);
+        }
+        queue.obey();
+        if let Some(reply) = queue.giver_up.take() {
+            let _ = reply.send(queue.window.give_up());
+        }
+        let outcome = match end {
+            End::Failed(error) | End::Lost(error) => {
+                let _ = shared.fate.set(error.clone());
+                Err(error)
+            }
+            End::Closed if queue.window.is_empty() => Ok(()),
+            End::Closed => Err(Error::Closed),
+        };
+        queue.window.fail(outcome.as_ref().err().unwrap_or(&Error::Closed));
+        for closer in queue.closers {
+            let _ = closer.send(outcome.clone());
+        }
+    }
+}
+
+impl Queue {
+    /// Waits for commands; false when every handle is gone. They wait in `taken` for
+    /// [`obey`](Self::obey).
+    ///
+    /// Cancellation safe, as `recv_many` is.
+    async fn next(&mut self) -> bool {
+        self.commands.recv_many(&mut self.taken, COMMANDS_AT_ONCE).await > 0
+    }
+
+    /// Does what was asked; false if that is to end.
+    fn obey(&mut self) -> bool {
+        for command in self.taken.drain(..) {
+            match command {
+                Command::Append(entry) => self.window.push(entry),
+                Command::Close(reply) => self.closers.push(reply),
+                Command::GiveUp(reply) => self.giver_up = Some(reply),
+            }
+        }
+        self.giver_up.is_none()
+    }
+
+    /// All is acked, and someone waits for that.
+    fn is_done(&self) -> bool {
+        !self.closers.is_empty() && self.window.is_empty()
+    }
+
+    /// Keeps the connection busy with what there is to send.
+    fn fill(&mut self, connection: &mut Connection) {
+        if connection.outgoing.is_empty()
+            && let Some(append) = self.window.next_append()
+        {
+            connection.outgoing.push(&ClientMessage::Append(append));
+        }
+    }
+}
+
+/// Whether a refusal passes: the same entry, with the same key, may be taken by a later connection.
+/// `unknown-outcome` is one of these, since the key tells the next server whether it was stored.
+fn is_passing(code: Code) -> bool {
+    matches!(code, Code::UnknownOutcome | Code::Stopping | Code::DiskFailed | Code::Busy)
+}

@@ -1,0 +1,107 @@
+//! The first connection, and what may go wrong with it.
+
+use diary_client::{Client, Error, ErrorKind, Options};
+use diary_proto::message::ServerMessage;
+use diary_proto::{Code, Refusal};
+use tokio::io::AsyncWriteExt;
+
+use crate::fake::{Fake, JOURNAL, soon};
+
+async fn connect(address: &str) -> Result<Client, Error> {
+    Client::connect(address.parse().unwrap(), Options::default()).await
+}
+
+/// What a client says of a server that answers with `bytes`.
+async fn greeted_with(bytes: &[u8]) -> Error {
+    let fake = Fake::start().await;
+    let address = fake.address();
+    let server = async {
+        let mut stream = fake.accept_silent().await;
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        stream
+    };
+    let (client, _stream) = tokio::join!(soon(connect(&address)), server);
+    client.err().expect("no diary")
+}
+
+#[tokio::test]
+async fn a_client_names_its_author_and_learns_of_the_server() {
+    let fake = Fake::start().await;
+    let (client, peer) = fake.client().await;
+    assert_eq!((peer.hello.author.as_str(), peer.hello.secret.len(), peer.hello.resume), ("anna", 32, None));
+    assert_eq!((client.welcome().journal_id, client.welcome().zone.as_str()), (JOURNAL, "UTC"));
+    assert!(client.state().borrow().is_connected());
+}
+
+#[tokio::test]
+async fn nothing_listens() {
+    let fake = Fake::start().await;
+    let address = fake.address();
+    drop(fake);
+    let error = soon(connect(&address)).await.err().unwrap();
+    assert_eq!(error.to_string(), format!("nothing listens on {address}"));
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+
+    let error = soon(connect("unix:/nonexistent/diary.sock")).await.err().unwrap();
+    assert_eq!(error.to_string(), "nothing listens on unix:/nonexistent/diary.sock");
+}
+
+#[tokio::test]
+async fn a_host_without_address() {
+    let error = soon(connect("diary.invalid:8888")).await.err().unwrap();
+    assert!(matches!(error, Error::UnknownHost { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+}
+
+#[tokio::test]
+async fn what_a_greeting_may_say() {
+    let busy = greeted_with(b"error busy: 10000 connections are open; try later\n").await;
+    let expected = "the server turned the connection away: busy: 10000 connections are open; try later";
+    assert_eq!(busy.to_string(), expected);
+    for other in [&b"SSH-2.0-OpenSSH_9.6\r\n"[..], b"diary/2 ready head=1\n", &[b'x'; 10_000], b"\xff\xff\n"]
+    {
+        assert!(matches!(greeted_with(other).await, Error::NotADiary(_)));
+    }
+    assert!(matches!(greeted_with(b"diary/1 rea").await, Error::Broken(_)));
+    assert!(matches!(greeted_with(b"diary/1 ready\n").await, Error::Broken(_)));
+    assert!(matches!(greeted_with(b"diary/1 ready\n\xff\0\0\0").await, Error::Protocol(_)));
+}
+
+/// The clock runs ahead to the next timer whenever all wait: no real five seconds.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_greets() {
+    let fake = Fake::start().await;
+    let error = connect(&fake.address()).await.err().unwrap();
+    assert_eq!(error.to_string(), format!("{} gave no answer within 5 s", fake.address()));
+}
+
+#[tokio::test]
+async fn a_refused_hello() {
+    let fake = Fake::start().await;
+    let address = fake.address();
+    let server = async {
+        let mut peer = fake.accept_hello(JOURNAL, 0).await;
+        let refusal = Refusal::new(Code::Version, "this server speaks version 1\u{1b}");
+        peer.say(ServerMessage::Error { id: 0, fatal: true, refusal }).await;
+        peer
+    };
+    let (client, _peer) = tokio::join!(soon(connect(&address)), server);
+    let expected = "the server turned the connection away: version: this server speaks version 1\\x1b";
+    assert_eq!(client.err().unwrap().to_string(), expected);
+}
+
+#[tokio::test]
+async fn a_unix_socket() {
+    let folder = std::env::temp_dir().join(format!("diary-client-{}", std::process::id()));
+    let _ = std::fs::remove_file(&folder);
+    let listener = tokio::net::UnixListener::bind(&folder).unwrap();
+    let address = format!("unix:{}", folder.display());
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"error stopping: come back later\n").await.unwrap();
+    };
+    let (client, ()) = tokio::join!(soon(connect(&address)), server);
+    std::fs::remove_file(&folder).unwrap();
+    assert!(matches!(client.err().unwrap(), Error::TurnedAway(refusal) if refusal.code == Code::Stopping));
+}

@@ -1,0 +1,588 @@
+//! A simulated disk: what is durable, what is only in the page cache, and what a power cut leaves.
+//!
+//! It keeps to what POSIX and real disks promise, and to no more:
+//!
+//! - a write is durable after a sync of its file that succeeded; a name after a sync of its folder;
+//! - a power cut leaves of what was not synced: none, all, a prefix, or any subset of 512-byte sectors, in
+//!   any order; a file may have its new length and zeros where its bytes did not arrive; an unsynced name
+//!   or rename may be missing;
+//! - after a sync that failed, the pages read back and count as clean, and are not durable: a later sync
+//!   that succeeds says nothing about them (as seen on Linux; see "Can Applications Recover from fsync
+//!   Failures?", Rebello et al., USENIX ATC 2020);
+//! - a kill ends the process and leaves the page cache.
+//!
+//! Everything is decided by a seed or by the caller, so that a failure can be replayed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::{Disk, DiskFile, How};
+
+/// What a disk writes whole or not at all.
+pub const SECTOR_BYTES: usize = 512;
+
+/// A call of the disk, for choosing where it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// Making a folder.
+    CreateDir,
+    /// Opening a file that is there.
+    Open,
+    /// Making a file.
+    Create,
+    /// Listing a folder.
+    List,
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Cutting a file.
+    SetLen,
+    /// Syncing a file.
+    SyncData,
+    /// Syncing a folder.
+    SyncDir,
+    /// Renaming a file.
+    Rename,
+    /// Removing a file.
+    Remove,
+    /// Locking.
+    Lock,
+    /// Asking for a file's length.
+    Size,
+}
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// EIO. A failed sync leaves its pages clean and not durable.
+    Io,
+    /// ENOSPC; a write has written a part before it.
+    Full,
+    /// A write writes a part and says so.
+    Short,
+    /// EINTR.
+    Interrupted,
+}
+
+/// A simulated disk. Clones are handles to the same disk; [`fork`](Self::fork) makes another.
+#[derive(Debug, Clone, Default)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    files: Vec<Inode>,
+    dirs: BTreeMap<PathBuf, Dir>,
+    /// Calls that may change something, or that fault injection may choose.
+    calls: u64,
+    log: Vec<Call>,
+    /// From this call on the process is dead: nothing has an effect.
+    dies_at: Option<u64>,
+    faults: BTreeMap<u64, Fault>,
+    /// Every write meets a full disk.
+    full: bool,
+    locked: BTreeSet<PathBuf>,
+    /// A new process: handles of the old one are of no use.
+    epoch: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Dir {
+    durable: BTreeMap<OsString, Node>,
+    cached: BTreeMap<OsString, Node>,
+    /// What happened since the last sync.
+    pending: Vec<Change>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    File(usize),
+    Dir,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Link(OsString, Node),
+    Unlink(OsString),
+    Rename(OsString, OsString),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inode {
+    /// What a power cut cannot take.
+    durable: Vec<u8>,
+    /// What reads see.
+    cached: Vec<u8>,
+    /// What each sector has been since it was last durable. Those in `clean` are not written by a sync.
+    versions: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// Sectors of a sync that failed and that have not been written since.
+    clean: BTreeSet<usize>,
+    /// The lengths that the file has had since it was last durable.
+    lengths: Vec<usize>,
+}
+
+impl Inode {
+    fn write(&mut self, from: &[u8], offset: usize) {
+        let end = offset + from.len();
+        if self.cached.len() < end {
+            self.cached.resize(end, 0);
+            self.lengths.push(end);
+        }
+        self.cached[offset..end].copy_from_slice(from);
+        for sector in offset / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
+            let start = sector * SECTOR_BYTES;
+            let bytes = self.cached[start..self.cached.len().min(start + SECTOR_BYTES)].to_vec();
+            self.versions.entry(sector).or_default().push(bytes);
+            self.clean.remove(&sector);
+        }
+    }
+
+    fn set_len(&mut self, len: usize) {
+        self.cached.resize(len, 0);
+        self.lengths.push(len);
+    }
+
+    fn sync(&mut self) {
+        let cached = &self.cached;
+        self.durable.resize(cached.len(), 0);
+        let clean = &self.clean;
+        for sector in self.versions.keys().filter(|sector| !clean.contains(sector)) {
+            let start = sector * SECTOR_BYTES;
+            let end = cached.len().min(start + SECTOR_BYTES);
+            if start < end {
+                self.durable[start..end].copy_from_slice(&cached[start..end]);
+            }
+        }
+        self.versions.retain(|sector, _| clean.contains(sector));
+        self.lengths.clear();
+    }
+
+    fn fail_sync(&mut self) {
+        self.clean.extend(self.versions.keys());
+    }
+
+    /// What a power cut leaves, as `choose` decides: it is given how many choices there are.
+    fn cut_power(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
+        let chosen = choose(self.lengths.len() + 1);
+        let len = chosen.checked_sub(1).map_or(self.durable.len(), |at| self.lengths[at]);
+        let mut bytes = self.durable.clone();
+        bytes.resize(len, 0);
+        for (sector, versions) in &self.versions {
+            let chosen = choose(versions.len() + 1);
+            let Some(version) = chosen.checked_sub(1).map(|at| &versions[at]) else { continue };
+            let start = sector * SECTOR_BYTES;
+            let end = len.min(start + version.len());
+            if start < end {
+                bytes[start..end].copy_from_slice(&version[..end - start]);
+            }
+        }
+        *self = Self { durable: bytes.clone(), cached: bytes, ..Self::default() };
+    }
+}
+
+impl Dir {
+    fn change(&mut self, change: Change) {
+        apply(&mut self.cached, &change);
+        self.pending.push(change);
+    }
+
+    fn sync(&mut self) {
+        self.durable = self.cached.clone();
+        self.pending.clear();
+    }
+
+    fn cut_power(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
+        for change in std::mem::take(&mut self.pending) {
+            if choose(2) == 1 {
+                apply(&mut self.durable, &change);
+            }
+        }
+        self.cached = self.durable.clone();
+    }
+}
+
+fn apply(names: &mut BTreeMap<OsString, Node>, change: &Change) {
+    match change {
+        Change::Link(name, node) => _ = names.insert(name.clone(), *node),
+        Change::Unlink(name) => _ = names.remove(name),
+        // A file whose own name did not survive has nothing to rename.
+        Change::Rename(from, to) => {
+            if let Some(node) = names.remove(from) {
+                names.insert(to.clone(), node);
+            }
+        }
+    }
+}
+
+/// What a power cut leaves of what was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survives {
+    /// Nothing.
+    Nothing,
+    /// Everything, as it was last.
+    Everything,
+    /// New lengths and names, and zeros for bytes.
+    Zeros,
+    /// Whatever this seed chooses, sector by sector and name by name.
+    Chosen(u64),
+}
+
+/// A small generator (SplitMix64, Steele et al., OOPSLA 2014): good enough to choose, and the same
+/// everywhere.
+#[derive(Debug, Clone)]
+pub struct Seeded(pub u64);
+
+impl Seeded {
+    /// The next number.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        let bound = bound as u64;
+        usize::try_from(self.next_u64() % bound).expect("below a usize")
+    }
+}
+
+impl SimDisk {
+    /// An empty disk with a root folder.
+    pub fn new() -> Self {
+        let disk = Self::default();
+        disk.state().dirs.insert(PathBuf::from("/"), Dir::default());
+        disk
+    }
+
+    /// Another disk in the same state.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { state: Arc::new(Mutex::new(self.state().clone())) }
+    }
+
+    /// How many calls there have been.
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// Which calls there have been.
+    pub fn call_log(&self) -> Vec<Call> {
+        self.state().log.clone()
+    }
+
+    /// Lets the process die at its call number `call` (from 0): that call and all later ones fail without
+    /// effect.
+    pub fn die_at(&self, call: u64) {
+        self.state().dies_at = Some(call);
+    }
+
+    /// Lets one call fail.
+    pub fn fail_at(&self, call: u64, fault: Fault) {
+        self.state().faults.insert(call, fault);
+    }
+
+    /// Lets the disk be full, or have room again.
+    pub fn set_full(&self, full: bool) {
+        self.state().full = full;
+    }
+
+    /// Ends the process and begins another; the page cache stays.
+    pub fn kill(&self) {
+        let mut state = self.state();
+        state.epoch += 1;
+        state.calls = 0;
+        state.log.clear();
+        state.dies_at = None;
+        state.faults.clear();
+        state.locked.clear();
+    }
+
+    /// Ends the process and the machine with it.
+    pub fn cut_power(&self, survives: Survives) {
+        self.kill();
+        let mut state = self.state();
+        let mut seeded = Seeded(0);
+        let mut choose: Box<dyn FnMut(usize) -> usize> = match survives {
+            Survives::Nothing => Box::new(|_| 0),
+            Survives::Everything | Survives::Zeros => Box::new(|choices| choices - 1),
+            Survives::Chosen(seed) => {
+                seeded.0 = seed;
+                Box::new(move |choices| seeded.below(choices))
+            }
+        };
+        for dir in state.dirs.values_mut() {
+            dir.cut_power(&mut choose);
+        }
+        for file in &mut state.files {
+            if survives == Survives::Zeros {
+                file.versions.clear();
+            }
+            file.cut_power(&mut choose);
+        }
+        state.drop_lost_dirs();
+    }
+
+    /// Every file's bytes as they are read.
+    pub fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let state = self.state();
+        let mut contents = BTreeMap::new();
+        for (path, dir) in &state.dirs {
+            for (name, node) in &dir.cached {
+                if let Node::File(inode) = node {
+                    contents.insert(path.join(name), state.files[*inode].cached.clone());
+                }
+            }
+        }
+        contents
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self, call: Call) -> io::Result<(MutexGuard<'_, State>, Option<Fault>)> {
+        let mut state = self.state();
+        let fault = state.count(call)?.or_else(|| {
+            let full = state.full && matches!(call, Call::Write | Call::Create | Call::CreateDir);
+            full.then_some(Fault::Full)
+        });
+        match fault {
+            // These two are told to the call that they are about.
+            Some(Fault::Short | Fault::Full) if call == Call::Write => Ok((state, fault)),
+            Some(Fault::Io) if call == Call::SyncData => Ok((state, fault)),
+            Some(fault) => fault.error().map_or(Ok((state, None)), Err),
+            None => Ok((state, None)),
+        }
+    }
+}
+
+impl Fault {
+    fn error(self) -> Option<io::Error> {
+        let kind = match self {
+            Fault::Io => return Some(io::Error::other("simulated EIO")),
+            Fault::Full => io::ErrorKind::StorageFull,
+            Fault::Interrupted => io::ErrorKind::Interrupted,
+            Fault::Short => return None,
+        };
+        Some(kind.into())
+    }
+}
+
+impl State {
+    fn count(&mut self, call: Call) -> io::Result<Option<Fault>> {
+        let number = self.calls;
+        self.calls += 1;
+        if self.dies_at.is_some_and(|dies| number >= dies) {
+            return Err(io::Error::other("the process is dead"));
+        }
+        self.log.push(call);
+        Ok(self.faults.get(&number).copied())
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Node> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        self.dirs
+            .get(parent)
+            .and_then(|dir| dir.cached.get(name))
+            .copied()
+            .ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn parent_of(&mut self, path: &Path) -> io::Result<(&mut Dir, OsString)> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let dir = self.dirs.get_mut(parent).ok_or(io::ErrorKind::NotFound)?;
+        Ok((dir, name))
+    }
+
+    /// A folder whose name did not survive is gone, with all that is in it.
+    fn drop_lost_dirs(&mut self) {
+        let known: Vec<PathBuf> = self.dirs.keys().cloned().collect();
+        for path in known {
+            if path != Path::new("/") && !matches!(self.find(&path), Ok(Node::Dir)) {
+                self.dirs.retain(|dir, _| !dir.starts_with(&path));
+            }
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let (mut state, _) = self.call(Call::CreateDir)?;
+        if state.find(path).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let (parent, name) = state.parent_of(path)?;
+        parent.change(Change::Link(name, Node::Dir));
+        state.dirs.insert(path.to_owned(), Dir::default());
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let (state, _) = self.call(Call::List)?;
+        let dir = state.dirs.get(dir).ok_or(io::ErrorKind::NotFound)?;
+        Ok(dir.cached.keys().cloned().collect())
+    }
+
+    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
+        let creates = matches!(how, How::CreateNew | How::Replace);
+        let (mut state, _) = self.call(if creates { Call::Create } else { Call::Open })?;
+        let inode = match (state.find(path), how) {
+            (Ok(_), How::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Ok(Node::Dir), _) => return Err(io::ErrorKind::IsADirectory.into()),
+            (Ok(Node::File(inode)), How::Replace) => {
+                state.files[inode].set_len(0);
+                inode
+            }
+            (Ok(Node::File(inode)), _) => inode,
+            (Err(_), How::CreateNew | How::Replace) => {
+                let inode = state.files.len();
+                let (parent, name) = state.parent_of(path)?;
+                parent.change(Change::Link(name, Node::File(inode)));
+                state.files.push(Inode::default());
+                inode
+            }
+            (Err(error), _) => return Err(error),
+        };
+        let epoch = state.epoch;
+        drop(state);
+        Ok(Box::new(SimFile { disk: self.clone(), inode, epoch }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (mut state, _) = self.call(Call::Rename)?;
+        let node = state.find(from)?;
+        if from.parent() == to.parent() {
+            let to = to.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+            let (dir, from) = state.parent_of(from)?;
+            dir.change(Change::Rename(from, to));
+            return Ok(());
+        }
+        // Between folders the two changes may survive one without the other.
+        let (dir, name) = state.parent_of(to)?;
+        dir.change(Change::Link(name, node));
+        let (dir, name) = state.parent_of(from)?;
+        dir.change(Change::Unlink(name));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let (mut state, _) = self.call(Call::Remove)?;
+        state.find(path)?;
+        let (dir, name) = state.parent_of(path)?;
+        dir.change(Change::Unlink(name));
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let (mut state, _) = self.call(Call::SyncDir)?;
+        state.dirs.get_mut(dir).ok_or(io::ErrorKind::NotFound)?.sync();
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let (mut state, _) = self.call(Call::Lock)?;
+        if !state.locked.insert(path.to_owned()) {
+            return Ok(None);
+        }
+        let epoch = state.epoch;
+        drop(state);
+        Ok(Some(Box::new(SimLock { disk: self.clone(), path: path.to_owned(), epoch })))
+    }
+}
+
+struct SimLock {
+    disk: SimDisk,
+    path: PathBuf,
+    epoch: u64,
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        if state.epoch == self.epoch {
+            state.locked.remove(&self.path);
+        }
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    inode: usize,
+    epoch: u64,
+}
+
+impl SimFile {
+    fn call(&self, call: Call) -> io::Result<(MutexGuard<'_, State>, Option<Fault>)> {
+        let (state, fault) = self.disk.call(call)?;
+        if state.epoch != self.epoch {
+            return Err(io::Error::other("a handle of a process that has ended"));
+        }
+        Ok((state, fault))
+    }
+}
+
+fn place(offset: u64) -> usize {
+    usize::try_from(offset).expect("simulated files are small")
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let (state, _) = self.call(Call::Read)?;
+        let bytes = state.files[self.inode].cached.get(place(offset)..).unwrap_or_default();
+        let read = bytes.len().min(into.len());
+        into[..read].copy_from_slice(&bytes[..read]);
+        Ok(read)
+    }
+
+    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
+        let (mut state, fault) = self.call(Call::Write)?;
+        let file = &mut state.files[self.inode];
+        let part = from.len().div_ceil(2);
+        match fault {
+            Some(Fault::Full) => {
+                file.write(&from[..part], place(offset));
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            Some(_) => {
+                file.write(&from[..part], place(offset));
+                Ok(part)
+            }
+            None => {
+                file.write(from, place(offset));
+                Ok(from.len())
+            }
+        }
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        let (state, _) = self.call(Call::Size)?;
+        Ok(state.files[self.inode].cached.len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let (mut state, _) = self.call(Call::SetLen)?;
+        state.files[self.inode].set_len(place(len));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let (mut state, fault) = self.call(Call::SyncData)?;
+        let file = &mut state.files[self.inode];
+        if fault.is_some() {
+            file.fail_sync();
+            return Err(io::Error::other("simulated EIO"));
+        }
+        file.sync();
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! A scripted life of a journal, ended after every disk call and recovered from whatever the disk may
+//! hold then; and recovery itself, ended in the middle.
+//!
+//! Every failure prints what replays it: the call, what survived, and where recovery was ended.
+//! `DIARY_TEST_BUDGET` (1) multiplies how many states are tried.
+
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use diary_proto::block::{Step as Walked, Walker};
+use diary_proto::{Author, Key, Producer, Time};
+use diary_store::disk::Disk;
+use diary_store::sim::{Fault, Seeded, SimDisk, Survives};
+use diary_store::{Appender, CommitError, NewEntry, Opened, Reader, Staged, open};
+
+const DIR: &str = "/data/diary";
+const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+const START: i64 = 1_795_168_800_000_000;
+
+/// Random power cuts tried at each place, beside those that keep nothing, everything and zeros.
+const CHOSEN: u64 = 24;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// One batch of so many entries, on this day. Every second entry has a key.
+    Batch {
+        entries: usize,
+        day: i64,
+    },
+    /// One batch that meets a full disk.
+    Full {
+        day: i64,
+    },
+    CleanStop,
+    Kill,
+}
+
+const LIFE: &[Step] = &[
+    Step::Batch { entries: 1, day: 0 },
+    Step::Batch { entries: 12, day: 0 },
+    Step::Full { day: 0 },
+    Step::Batch { entries: 3, day: 0 },
+    Step::CleanStop,
+    Step::Batch { entries: 9, day: 0 },
+    Step::Full { day: 1 },
+    Step::Batch { entries: 5, day: 1 },
+    Step::Kill,
+    Step::Batch { entries: 2, day: 1 },
+    Step::Batch { entries: 20, day: 2 },
+    Step::Kill,
+    Step::CleanStop,
+    Step::Batch { entries: 1, day: 3 },
+    Step::Batch { entries: 7, day: 3 },
+];
+
+/// What the writers know.
+#[derive(Debug, Clone, Default)]
+struct Record {
+    sent: BTreeSet<String>,
+    acked: BTreeMap<u64, String>,
+    refused: BTreeSet<String>,
+}
+
+/// Lives until the process dies, or to the end.
+fn live(disk: &SimDisk, record: &mut Record) {
+    let mut process = start(disk);
+    let mut number = 0;
+    for step in LIFE {
+        let Some(opened) = &mut process else { return };
+        match *step {
+            Step::Batch { entries, day } => {
+                if !batch(&mut opened.appender, record, &mut number, entries, day) {
+                    return;
+                }
+            }
+            Step::Full { day } => {
+                disk.set_full(true);
+                let goes_on = batch(&mut opened.appender, record, &mut number, 4, day);
+                disk.set_full(false);
+                if !goes_on {
+                    return;
+                }
+            }
+            Step::CleanStop => {
+                let Some(opened) = process.take() else { return };
+                if opened.appender.stop().is_err() {
+                    return;
+                }
+                process = start(disk);
+            }
+            Step::Kill => {
+                // The caller ends it by a call's number; a kill in between keeps counting.
+                drop(process.take());
+                process = start(disk);
+            }
+        }
+    }
+}
+
+fn start(disk: &SimDisk) -> Option<Opened> {
+    open(Arc::new(disk.clone()), Path::new(DIR)).ok()
+}
+
+/// Appends one batch; false if the process has died or must end.
+fn batch(appender: &mut Appender, record: &mut Record, number: &mut u64, entries: usize, day: i64) -> bool {
+    let author = Author::new("anna").unwrap();
+    let now = Time { micros: START + day * DAY + *number as i64, offset_minutes: 0 };
+    let mut staged = Vec::new();
+    for _ in 0..entries {
+        *number += 1;
+        // Texts of many lengths, so that lines and sectors end everywhere.
+        let text = format!("{number}:{}", "今x".repeat((*number as usize * 37) % 90));
+        let key = Key { producer: Producer(7), counter: *number };
+        let entry =
+            NewEntry { author: &author, text: &text, key: number.is_multiple_of(2).then_some((key, false)) };
+        let Staged::New(seq) = appender.stage(now, entry) else { panic!("nothing was sent twice") };
+        record.sent.insert(text.clone());
+        staged.push((seq, text));
+    }
+    match appender.commit(now) {
+        Ok(_) => {
+            for (seq, text) in staged {
+                assert_eq!(record.acked.insert(seq, text), None, "the seq {seq} was given out twice");
+            }
+            true
+        }
+        Err(CommitError::Full(_)) => {
+            record.refused.extend(staged.into_iter().map(|(_, text)| text));
+            true
+        }
+        Err(CommitError::Failed(_)) => false,
+    }
+}
+
+fn everything(reader: &Reader) -> Vec<(u64, String)> {
+    let mut range = reader.from(1).unwrap();
+    let mut walker = Walker::new(range.first);
+    let mut seen = Vec::new();
+    while let Some(page) = reader.next_page(&mut range, 4096).unwrap() {
+        walker.walk(&page, |step| match step {
+            Walked::Entry(line) => seen.push((line.seq, line.unescaped().into_owned())),
+            Walked::Gap(gap) => panic!("entries are missing: {gap:?}"),
+        });
+    }
+    assert_eq!(walker.finish(range.last), None, "entries are missing at the end");
+    seen
+}
+
+/// Recovers, and holds what is there against what the writers know.
+fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
+    let opened = open(Arc::new(disk.clone()), Path::new(DIR))
+        .unwrap_or_else(|error| panic!("does not start: {error}; {}", replay()));
+    let seen = everything(&opened.reader);
+    for (place, (seq, text)) in seen.iter().enumerate() {
+        assert_eq!(*seq, place as u64 + 1, "seqs are dense; {}", replay());
+        assert!(record.sent.contains(text), "entry {seq} was never sent; {}", replay());
+        assert!(!record.refused.contains(text), "entry {seq} was refused as not stored; {}", replay());
+    }
+    let texts: BTreeSet<&String> = seen.iter().map(|(_, text)| text).collect();
+    assert_eq!(texts.len(), seen.len(), "an entry is there twice; {}", replay());
+    for (seq, text) in &record.acked {
+        let there = seen.get(*seq as usize - 1).map(|(_, text)| text);
+        assert_eq!(there, Some(text), "the acked entry {seq} is lost or changed; {}", replay());
+    }
+    drop(opened);
+
+    let before = disk.contents();
+    let again = open(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+    assert_eq!(everything(&again.reader), seen, "a second start sees something else; {}", replay());
+    assert_eq!(disk.contents(), before, "a second start changes something; {}", replay());
+    drop(again);
+
+    // What was shown to a reader is in the diary for good.
+    disk.cut_power(Survives::Nothing);
+    let again = open(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+    assert_eq!(everything(&again.reader), seen, "what was served is lost; {}", replay());
+}
+
+/// The ways in which a machine may come back.
+fn endings(seeded: &mut Seeded, chosen: u64) -> Vec<Option<Survives>> {
+    let fixed = [None, Some(Survives::Nothing), Some(Survives::Everything), Some(Survives::Zeros)];
+    let chosen = (0..chosen).map(|_| Some(Survives::Chosen(seeded.next_u64())));
+    fixed.into_iter().chain(chosen).collect()
+}
+
+fn end(disk: &SimDisk, ending: Option<Survives>) {
+    match ending {
+        None => disk.kill(),
+        Some(survives) => disk.cut_power(survives),
+    }
+}
+
+fn budget() -> u64 {
+    std::env::var("DIARY_TEST_BUDGET")
+        .map_or(1, |budget| budget.parse().expect("DIARY_TEST_BUDGET is a number"))
+}
+
+#[test]
+fn ended_after_every_call() {
+    let states = at_every_call(|call| {
+        let disk = new_disk();
+        disk.die_at(call);
+        let mut record = Record::default();
+        live(&disk, &mut record);
+        recovered_from(&disk, &record, call, "ends", CHOSEN * budget())
+    });
+    assert!(states >= 100_000 * budget(), "only {states} states");
+}
+
+#[test]
+fn each_call_failed_once() {
+    let states = at_every_call(|call| {
+        let mut states = 0;
+        for fault in [Fault::Io, Fault::Full, Fault::Short, Fault::Interrupted] {
+            let disk = new_disk();
+            disk.fail_at(call, fault);
+            let mut record = Record::default();
+            live(&disk, &mut record);
+            states += recovered_from(&disk, &record, call, &format!("fails with {fault:?}"), budget());
+        }
+        states
+    });
+    assert!(states >= 10_000 * budget(), "only {states} states");
+}
+
+/// Runs `test` for every call of a whole life, on two threads; it tells how many states it tried.
+fn at_every_call(test: impl Fn(u64) -> u64 + Sync) -> u64 {
+    let whole = new_disk();
+    live(&whole, &mut Record::default());
+    let calls = whole.calls();
+    let states = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (states, test) = (&states, &test);
+            scope.spawn(move || {
+                for call in (thread..=calls).step_by(2) {
+                    states.fetch_add(test(call), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let states = states.into_inner();
+    println!("{calls} calls, {states} states");
+    states
+}
+
+fn new_disk() -> SimDisk {
+    let disk = SimDisk::new();
+    disk.create_dir(Path::new("/data")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk.kill();
+    disk
+}
+
+/// Every way in which a life may go on that ended like this. Returns how many were tried.
+fn recovered_from(disk: &SimDisk, record: &Record, call: u64, how: &str, chosen: u64) -> u64 {
+    let mut states = 0;
+    let mut seeded = Seeded(call);
+    for first in endings(&mut seeded, chosen) {
+        let ended = disk.fork();
+        end(&ended, first);
+        check(&ended.fork(), record, &|| format!("call {call} {how}, then {first:?}"));
+        states += 1;
+
+        // Recovery, ended at each of its calls; a power cut may follow a kill.
+        let whole = ended.fork();
+        drop(start(&whole));
+        for recovery_call in 0..whole.calls() {
+            let dying = ended.fork();
+            dying.die_at(recovery_call);
+            drop(start(&dying));
+            for second in endings(&mut seeded, 1) {
+                let twice = dying.fork();
+                end(&twice, second);
+                check(&twice, record, &|| {
+                    format!(
+                        "call {call} {how}, then {first:?}, recovery call {recovery_call}, then {second:?}"
+                    )
+                });
+                states += 1;
+            }
+        }
+    }
+    states
+}
