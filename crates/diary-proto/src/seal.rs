@@ -7,6 +7,11 @@
 /// Hex digits of a seal.
 pub const SEAL_BYTES: usize = 8;
 
+/// The checksum of `bytes`.
+pub fn crc(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
 /// Ends the line that starts at `start` of `out` with its checksum and a line feed. Returns the
 /// checksum.
 pub fn seal(out: &mut Vec<u8>, start: usize) -> u32 {

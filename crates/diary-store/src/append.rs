@@ -9,6 +9,7 @@ use diary_proto::time::TIME_BYTES;
 use diary_proto::{Author, Key, Producer, Time};
 
 use crate::BATCH_MAX_BYTES;
+use crate::cache::{self, Snapshot};
 use crate::day_file::{After, Header, name};
 use crate::disk::{DiskFile, How};
 use crate::head::{self, Head};
@@ -46,7 +47,7 @@ pub enum Staged {
     },
     /// Its key stands for another text.
     Conflict(u64),
-    /// Whether its key was written can no longer be told.
+    /// Whether its key was written can no longer be told, or not yet: the keys are not loaded.
     Stale,
     /// The batch is full: commit it, then stage this one again.
     Full,
@@ -83,7 +84,10 @@ pub struct Appender {
     head: Head,
     /// The newest file does not end in a line feed: damage stands before what is appended.
     line_feed_first: bool,
-    keys: KeyTable,
+    /// Not loaded yet.
+    keys: Option<KeyTable>,
+    /// Bytes of entries since the cache was last written.
+    uncached_bytes: u64,
     batch: Batch,
     failed: bool,
     _lock: Box<dyn Send + Sync>,
@@ -112,13 +116,23 @@ impl Appender {
         shared: Arc<Shared>,
         file: Option<Box<dyn DiskFile>>,
         line_feed_first: bool,
-        keys: KeyTable,
         lock: Box<dyn Send + Sync>,
     ) -> Self {
         let reader = Reader::new(Arc::clone(&shared));
         let head = reader.head();
         let batch = Batch::default();
-        Self { shared, reader, file, head, line_feed_first, keys, batch, failed: false, _lock: lock }
+        Self {
+            shared,
+            reader,
+            file,
+            head,
+            line_feed_first,
+            keys: None,
+            uncached_bytes: 0,
+            batch,
+            failed: false,
+            _lock: lock,
+        }
     }
 
     /// A reader of what this appender commits.
@@ -130,7 +144,8 @@ impl Appender {
     pub fn stage(&mut self, now: Time, entry: NewEntry<'_>) -> Staged {
         let clock = *self.batch.clock.get_or_insert_with(|| clamp(now, self.head.time));
         if let Some((key, retry)) = entry.key {
-            match self.keys.judge(key, retry) {
+            let Some(keys) = &self.keys else { return Staged::Stale };
+            match keys.judge(key, retry) {
                 Judgement::New => {}
                 Judgement::Known(seq) => return self.known(seq, entry.text, clock),
                 Judgement::Stale => return Staged::Stale,
@@ -157,8 +172,8 @@ impl Appender {
         }
         self.batch.count += 1;
         self.batch.last_crc = crc;
-        if let Some((key, _)) = entry.key {
-            self.keys.insert(key, seq);
+        if let (Some((key, _)), Some(keys)) = (entry.key, &mut self.keys) {
+            keys.insert(key, seq);
             if self.batch.producers.last() != Some(&key.producer) {
                 self.batch.producers.push(key.producer);
             }
@@ -182,21 +197,44 @@ impl Appender {
         };
         if let Err(error) = &result {
             self.failed |= matches!(error, CommitError::Failed(_));
-            for producer in &batch.producers {
-                self.keys.take_back(*producer, committed.first_seq);
+            if let Some(keys) = &mut self.keys {
+                batch.producers.iter().for_each(|&producer| keys.take_back(producer, committed.first_seq));
             }
         }
         self.reuse(batch);
         result.map(|()| committed)
     }
 
-    /// Writes the head down, as evidence for the next start. A clean stop ends with this.
+    /// Knows these keys from here on. No append with a key has been taken before.
+    pub fn set_keys(&mut self, keys: KeyTable) {
+        self.keys = Some(keys);
+    }
+
+    /// What to write as the cache, when it is time to. The next one comes after as many bytes again.
+    pub fn snapshot(&mut self) -> Option<Snapshot> {
+        if self.uncached_bytes < cache::EVERY_BYTES {
+            return None;
+        }
+        self.snapshot_now()
+    }
+
+    fn snapshot_now(&mut self) -> Option<Snapshot> {
+        let keys = self.keys.clone()?;
+        self.uncached_bytes = 0;
+        let Shared { disk, dir, id, .. } = &*self.shared;
+        Some(Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, keys))
+    }
+
+    /// Writes the cache, and then the head, as evidence for the next start. A clean stop ends with this.
     ///
     /// # Errors
     /// Those of writing a file. The journal is none the worse for it.
-    pub fn stop(self) -> io::Result<()> {
+    pub fn stop(mut self) -> io::Result<()> {
         if self.failed {
             return Ok(());
+        }
+        if let Some(snapshot) = self.snapshot_now() {
+            snapshot.write()?;
         }
         head::write(&*self.shared.disk, &self.shared.dir, &self.head)
     }
@@ -255,6 +293,7 @@ impl Appender {
             0
         };
         self.line_feed_first = false;
+        self.uncached_bytes += batch.bytes.len() as u64;
         self.head = Head {
             seq: self.head.seq + u64::from(batch.count),
             time: Some(time),

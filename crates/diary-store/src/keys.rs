@@ -44,7 +44,7 @@ impl Run {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Known {
     /// In the order of their counters.
     runs: VecDeque<Run>,
@@ -55,7 +55,7 @@ struct Known {
 }
 
 /// The table.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KeyTable {
     producers: HashMap<Producer, Known>,
     runs: usize,
@@ -120,6 +120,45 @@ impl KeyTable {
             run.count > 0
         });
         self.runs -= runs_before - known.runs.len();
+    }
+
+    /// Appends the table's bytes, from which [`read`](Self::read) makes it again.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.forgotten));
+        for (producer, known) in &self.producers {
+            let runs = u64::try_from(known.runs.len()).expect("runs are bounded");
+            for number in [producer.0, known.floor, known.newest_seq, runs] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            for run in &known.runs {
+                for number in [run.first_counter, run.first_seq, run.count] {
+                    out.extend_from_slice(&number.to_le_bytes());
+                }
+            }
+        }
+    }
+
+    /// The table that [`write`](Self::write) wrote; `None` for other bytes.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let (&forgotten, mut rest) = bytes.split_first()?;
+        let mut table = Self { forgotten: forgotten != 0, ..Self::default() };
+        let number = |rest: &mut &[u8]| -> Option<u64> {
+            let (number, tail) = rest.split_first_chunk()?;
+            *rest = tail;
+            Some(u64::from_le_bytes(*number))
+        };
+        while !rest.is_empty() {
+            let producer = Producer(number(&mut rest)?);
+            let (floor, newest_seq, count) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);
+            let mut runs = VecDeque::new();
+            for _ in 0..count {
+                let (first_counter, first_seq) = (number(&mut rest)?, number(&mut rest)?);
+                runs.push_back(Run { first_counter, first_seq, count: number(&mut rest)? });
+            }
+            table.runs += runs.len();
+            table.producers.insert(producer, Known { runs, floor, newest_seq });
+        }
+        Some(table)
     }
 
     fn bytes(&self) -> usize {

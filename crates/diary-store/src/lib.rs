@@ -12,10 +12,11 @@
 //! - [`append`]: the one place that writes entries;
 //! - [`read`]: ranges by seq, by day and from the end, as pages of whole lines;
 //! - [`scan`]: every line of every file, with what is wrong in them;
-//! - [`keys`]: which appends are in the journal already;
+//! - [`keys`]: which appends are in the journal already; [`cache`]: the file that remembers them;
 //! - `sim` (feature `sim`, for tests): a simulated disk that is killed, cut off and failed at any call.
 
 pub mod append;
+pub mod cache;
 pub mod day_file;
 pub mod disk;
 pub mod head;
@@ -27,7 +28,9 @@ pub mod scan;
 pub mod sim;
 
 pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
+pub use cache::{KeyLoader, Snapshot};
 pub use head::Head;
+pub use keys::KeyTable;
 pub use read::{Range, Reader};
 pub use recover::{OpenError, Opened, open};
 

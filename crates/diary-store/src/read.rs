@@ -112,6 +112,18 @@ impl Reader {
         self.shared.disk.open(&self.shared.dir.join(name(date)), How::Read)
     }
 
+    /// Opens another file in the journal's folder.
+    pub(crate) fn open_beside(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.shared.disk.open(&self.shared.dir.join(name), How::Read)
+    }
+
+    /// What lies behind the entry `seq`, which ends at `offset` of the file of `date`.
+    pub(crate) fn behind(&self, date: Date, offset: u64, seq: u64) -> Range {
+        let mut range = Range { first: seq + 1, date: Some(date), offset, ..Range::empty() };
+        self.extend(&mut range);
+        range
+    }
+
     /// The range that `which` stands for now; `today` is the server's.
     ///
     /// # Errors

@@ -17,12 +17,11 @@ use diary_proto::{Date, Time};
 
 use crate::BATCH_MAX_BYTES;
 use crate::append::Appender;
+use crate::cache::KeyLoader;
 use crate::day_file::{BadHeader, HEADER_MAX_BYTES, Header, date_of_name, name};
 use crate::disk::{Disk, DiskFile, How};
 use crate::head::{self, Evidence, Head};
-use crate::keys::KeyTable;
 use crate::read::{Reader, Shared};
-use crate::scan::scan;
 
 /// The folder for torn tails, beside the day files.
 const QUARANTINE: &str = "quarantine";
@@ -43,6 +42,20 @@ pub struct Opened {
     pub appender: Appender,
     /// Reads it.
     pub reader: Reader,
+    /// Loads the keys that the journal knows. Until [`Appender::set_keys`] has them, the appender takes
+    /// no append with a key.
+    pub keys: KeyLoader,
+}
+
+impl Opened {
+    /// Loads the keys at once.
+    ///
+    /// # Errors
+    /// Those of reading day files.
+    pub fn with_keys(mut self) -> io::Result<(Appender, Reader)> {
+        self.appender.set_keys(self.keys.load()?);
+        Ok((self.appender, self.reader))
+    }
 }
 
 /// Why a journal cannot be opened. Each displays as one sentence.
@@ -95,9 +108,8 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
     };
     let shared = Arc::new(Shared::new(disk, dir.to_owned(), id, &recovered.days, recovered.head));
     let reader = Reader::new(Arc::clone(&shared));
-    let keys = read_keys(&reader).doing("read", dir)?;
-    let appender = Appender::new(shared, recovered.file, recovered.line_feed_first, keys, lock);
-    Ok(Opened { appender, reader })
+    let appender = Appender::new(shared, recovered.file, recovered.line_feed_first, lock);
+    Ok(Opened { appender, keys: KeyLoader::new(reader.clone()), reader })
 }
 
 /// Makes a folder and whatever is missing above it, each name durable before it is used.
@@ -116,21 +128,6 @@ fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
         _ => {}
     }
     disk.sync_dir(parent).doing("sync the folder", parent)
-}
-
-/// Reads every day file for the keys in it; says in the log what is wrong on the way.
-fn read_keys(reader: &Reader) -> io::Result<KeyTable> {
-    let mut keys = KeyTable::default();
-    scan(
-        reader,
-        |line| {
-            if let Some(key) = line.key {
-                keys.insert(key, line.seq);
-            }
-        },
-        |finding| tracing::error!("the diary is damaged: {finding}"),
-    )?;
-    Ok(keys)
 }
 
 struct Recovery<'a> {

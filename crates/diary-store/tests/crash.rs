@@ -5,6 +5,7 @@
 //! `DIARY_TEST_BUDGET` (1) multiplies how many states are tried.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the counts are part of what is shown")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,14 +16,14 @@ use diary_proto::block::{Step as Walked, Walker};
 use diary_proto::{Author, Key, Producer, Time};
 use diary_store::disk::Disk;
 use diary_store::sim::{Fault, Seeded, SimDisk, Survives};
-use diary_store::{Appender, CommitError, NewEntry, Opened, Reader, Staged, open};
+use diary_store::{Appender, CommitError, NewEntry, Reader, Staged, open};
 
 const DIR: &str = "/data/diary";
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 const START: i64 = 1_795_168_800_000_000;
 
 /// Random power cuts tried at each place, beside those that keep nothing, everything and zeros.
-const CHOSEN: u64 = 24;
+const CHOSEN: u64 = 6;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -63,6 +64,8 @@ struct Record {
     sent: BTreeSet<String>,
     acked: BTreeMap<u64, String>,
     refused: BTreeSet<String>,
+    /// The texts that were sent with a key, by their counters.
+    keyed: BTreeMap<u64, String>,
 }
 
 /// Lives until the process dies, or to the end.
@@ -101,8 +104,18 @@ fn live(disk: &SimDisk, record: &mut Record) {
     }
 }
 
+struct Opened {
+    appender: Appender,
+    reader: Reader,
+}
+
 fn start(disk: &SimDisk) -> Option<Opened> {
-    open(Arc::new(disk.clone()), Path::new(DIR)).ok()
+    try_start(disk).ok()
+}
+
+fn try_start(disk: &SimDisk) -> Result<Opened, Box<dyn std::error::Error>> {
+    let (appender, reader) = open(Arc::new(disk.clone()), Path::new(DIR))?.with_keys()?;
+    Ok(Opened { appender, reader })
 }
 
 /// Appends one batch; false if the process has died or must end.
@@ -152,8 +165,7 @@ fn everything(reader: &Reader) -> Vec<(u64, String)> {
 
 /// Recovers, and holds what is there against what the writers know.
 fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
-    let opened = open(Arc::new(disk.clone()), Path::new(DIR))
-        .unwrap_or_else(|error| panic!("does not start: {error}; {}", replay()));
+    let opened = try_start(disk).unwrap_or_else(|error| panic!("does not start: {error}; {}", replay()));
     let seen = everything(&opened.reader);
     for (place, (seq, text)) in seen.iter().enumerate() {
         assert_eq!(*seq, place as u64 + 1, "seqs are dense; {}", replay());
@@ -166,18 +178,35 @@ fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
         let there = seen.get(*seq as usize - 1).map(|(_, text)| text);
         assert_eq!(there, Some(text), "the acked entry {seq} is lost or changed; {}", replay());
     }
-    drop(opened);
+    check_keys(opened, record, &seen, replay);
 
     let before = disk.contents();
-    let again = open(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+    let again = start(disk).unwrap();
     assert_eq!(everything(&again.reader), seen, "a second start sees something else; {}", replay());
     assert_eq!(disk.contents(), before, "a second start changes something; {}", replay());
     drop(again);
 
     // What was shown to a reader is in the diary for good.
     disk.cut_power(Survives::Nothing);
-    let again = open(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+    let again = start(disk).unwrap();
     assert_eq!(everything(&again.reader), seen, "what was served is lost; {}", replay());
+}
+
+/// Sends everything with a key again: what is there is known by it, what is not would be stored.
+fn check_keys(mut opened: Opened, record: &Record, seen: &[(u64, String)], replay: &dyn Fn() -> String) {
+    let author = Author::new("anna").unwrap();
+    let now = Time { micros: START + 9 * DAY, offset_minutes: 0 };
+    let seqs: BTreeMap<&String, u64> = seen.iter().map(|(seq, text)| (text, *seq)).collect();
+    for (counter, text) in &record.keyed {
+        let key = Key { producer: Producer(7), counter: *counter };
+        let staged = opened.appender.stage(now, NewEntry { author: &author, text, key: Some((key, true)) });
+        let right = match (seqs.get(text), staged) {
+            (Some(there), Staged::Known { seq, .. }) => *there == seq,
+            (None, Staged::New(_)) => true,
+            _ => false,
+        };
+        assert!(right, "the key {counter} gives {staged:?}; {}", replay());
+    }
 }
 
 /// The ways in which a machine may come back.

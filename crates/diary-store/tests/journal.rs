@@ -9,11 +9,16 @@ use std::sync::Arc;
 use diary_proto::block::{Step, Walker};
 use diary_proto::{Author, Date, Day, Key, Producer, Time, Which};
 use diary_store::disk::RealDisk;
-use diary_store::{Appender, NewEntry, OpenError, Opened, Range, Reader, Staged, open};
+use diary_store::{Appender, NewEntry, OpenError, Range, Reader, Staged, open};
 
 /// 2026-11-20T10:00:00Z.
 const NOON: i64 = 1_795_168_800_000_000;
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+
+struct Opened {
+    appender: Appender,
+    reader: Reader,
+}
 
 struct Diary {
     _folder: tempfile::TempDir,
@@ -27,7 +32,8 @@ impl Diary {
     }
 
     fn open(&self) -> Opened {
-        open(Arc::new(RealDisk), &self.dir).unwrap()
+        let (appender, reader) = open(Arc::new(RealDisk), &self.dir).unwrap().with_keys().unwrap();
+        Opened { appender, reader }
     }
 
     fn file(&self, name: &str) -> PathBuf {

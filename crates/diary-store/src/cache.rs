@@ -1,0 +1,190 @@
+//! The cache: what is derived from the day files, so that a start need not read them all.
+//!
+//! It holds the keys of all appends up to a place in the journal: one sealed line
+//! `cache 1 id=ID seq=SEQ file=NAME end=OFFSET last=CRC length=BYTES table=CRC<TAB>crc`, and then the
+//! table. What was appended behind that place is read from the day files. Without the file, or with one
+//! that does not fit the journal, everything is read: the result is the same.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use diary_proto::entry::{StoredLine, parse_number};
+use diary_proto::{Date, seal};
+
+use crate::day_file::{date_of_name, name};
+use crate::disk::{Disk, How};
+use crate::head::Head;
+use crate::keys::KeyTable;
+use crate::read::{Range, Reader};
+use crate::scan::scan;
+
+const FILE: &str = "cache";
+const FILE_NEW: &str = "cache.new";
+
+/// Longest first line.
+const LINE_MAX_BYTES: usize = 256;
+
+/// Most bytes of a table that is worth reading: what [`KeyTable`] holds at the most, and then some.
+const TABLE_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The cache is written again after so many bytes of entries. A start after a kill reads no more than
+/// twice that, because the next one is begun only when this one is written.
+pub(crate) const EVERY_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How much of the day files is read at once.
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// What is to be written: a copy, so that whoever writes it holds up nobody.
+#[derive(Debug)]
+pub struct Snapshot {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    id: u64,
+    head: Head,
+    keys: KeyTable,
+}
+
+impl Snapshot {
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, head: Head, keys: KeyTable) -> Self {
+        Self { disk, dir, id, head, keys }
+    }
+
+    /// Writes the cache: new file, fsync, rename, folder fsync.
+    ///
+    /// # Errors
+    /// Those of writing a file. The journal is none the worse for it.
+    pub fn write(self) -> io::Result<()> {
+        let Some(file) = self.head.file else {
+            return Ok(());
+        };
+        let mut table = Vec::new();
+        self.keys.write(&mut table);
+        let hex = |crc| String::from_utf8_lossy(&seal::hex(crc)).into_owned();
+        let mut bytes = format!(
+            "cache 1 id={:016x} seq={} file={} end={} last={} length={} table={}\t",
+            self.id,
+            self.head.seq,
+            name(file),
+            self.head.end,
+            hex(self.head.crc),
+            table.len(),
+            hex(seal::crc(&table)),
+        )
+        .into_bytes();
+        seal::seal(&mut bytes, 0);
+        bytes.extend_from_slice(&table);
+        let new = self.disk.open(&self.dir.join(FILE_NEW), How::Replace)?;
+        new.write_all_at(&bytes, 0)?;
+        new.sync_data()?;
+        self.disk.rename(&self.dir.join(FILE_NEW), &self.dir.join(FILE))?;
+        self.disk.sync_dir(&self.dir)
+    }
+}
+
+/// Loads the keys of a journal that has just been opened: the cache, and what is behind it in the day
+/// files. It takes long only where there is no cache.
+#[derive(Debug)]
+pub struct KeyLoader {
+    reader: Reader,
+}
+
+impl KeyLoader {
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self { reader }
+    }
+
+    /// Loads them.
+    ///
+    /// # Errors
+    /// Those of reading day files.
+    pub fn load(self) -> io::Result<KeyTable> {
+        let reader = &self.reader;
+        if let Some((place, mut keys)) = read(reader) {
+            let mut range = reader.behind(place.file, place.end, place.seq);
+            insert_all(reader, &mut range, &mut keys)?;
+            return Ok(keys);
+        }
+        let mut keys = KeyTable::default();
+        scan(
+            reader,
+            |line| {
+                if let Some(key) = line.key {
+                    keys.insert(key, line.seq);
+                }
+            },
+            |finding| tracing::error!("the diary is damaged: {finding}"),
+        )?;
+        Ok(keys)
+    }
+}
+
+fn insert_all(reader: &Reader, range: &mut Range, keys: &mut KeyTable) -> io::Result<()> {
+    let mut newest = range.first - 1;
+    while let Some(page) = reader.next_page(range, PAGE_BYTES)? {
+        for line in page.split(|&b| b == b'\n') {
+            // As everywhere, a sound line counts only in the order of its seq.
+            let Some(line) = StoredLine::parse(line).ok().filter(|line| line.seq > newest) else { continue };
+            newest = line.seq;
+            if let Some(key) = line.key {
+                keys.insert(key, line.seq);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The place in the journal up to which a cache holds the keys.
+struct Place {
+    id: u64,
+    seq: u64,
+    file: Date,
+    end: u64,
+    crc: u32,
+    length: u64,
+    table: u32,
+}
+
+/// The cache, if there is one that fits the journal.
+fn read(reader: &Reader) -> Option<(Place, KeyTable)> {
+    let file = reader.open_beside(FILE).ok()?;
+    let mut line = [0; LINE_MAX_BYTES];
+    let read = file.read_full_at(&mut line, 0).ok()?;
+    let end = memchr::memchr(b'\n', &line[..read])?;
+    let place = Place::parse(&line[..end]).filter(|place| place.fits(reader));
+    let Some(place) = place else {
+        tracing::warn!("the cache does not fit the diary and is made again from the day files");
+        return None;
+    };
+    let mut table = vec![0; usize::try_from(place.length).ok()?];
+    let read = file.read_full_at(&mut table, end as u64 + 1).ok()?;
+    let keys = (read == table.len() && seal::crc(&table) == place.table).then(|| KeyTable::read(&table));
+    if keys.is_none() {
+        tracing::warn!("the cache is damaged and is made again from the day files");
+    }
+    Some((place, keys??))
+}
+
+impl Place {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let (body, _) = seal::check(line)?;
+        let mut fields =
+            std::str::from_utf8(body).ok()?.strip_prefix("cache 1 ")?.strip_suffix('\t')?.split(' ');
+        let mut field = |name: &str| fields.next()?.strip_prefix(name);
+        Some(Self {
+            id: u64::from_str_radix(field("id=")?, 16).ok()?,
+            seq: parse_number(field("seq=")?.as_bytes())?,
+            file: date_of_name(field("file=")?)?,
+            end: parse_number(field("end=")?.as_bytes())?,
+            crc: seal::from_hex(field("last=")?)?,
+            length: parse_number(field("length=")?.as_bytes()).filter(|&length| length <= TABLE_MAX_BYTES)?,
+            table: seal::from_hex(field("table=")?)?,
+        })
+    }
+
+    /// Whether the journal has, at this place, the entry that the cache ends with.
+    fn fits(&self, reader: &Reader) -> bool {
+        let there = reader.line(self.seq, |line| line.crc);
+        self.id == reader.id() && there.is_ok_and(|crc| crc == Some(self.crc))
+    }
+}
