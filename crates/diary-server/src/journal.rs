@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use diary_proto::entry::StoredLine;
 use diary_proto::{Author, Key, Producer, Refusal, Time, Which};
-use diary_store::{Range, Reader};
+use diary_store::{LoadedKeys, Range, Reader};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -121,6 +121,8 @@ pub enum Part {
 pub struct Progress {
     /// The newest committed seq.
     pub head: u64,
+    /// The keys of all appends are known; until then, appends with keys wait.
+    pub keys: bool,
     /// The disk failed: the head stays where it is.
     pub failed: bool,
 }
@@ -129,6 +131,8 @@ pub struct Progress {
 #[derive(Debug)]
 pub(crate) enum Command {
     Append(Appends, OwnedSemaphorePermit, oneshot::Sender<Outcome>),
+    /// The keys that the journal has, once they are loaded.
+    Keys(LoadedKeys),
     /// Commit what came before, write the head down, end.
     Stop(oneshot::Sender<()>),
 }
@@ -185,6 +189,17 @@ impl Journal {
     /// Room for appends, in bytes, of all sessions together.
     pub(crate) fn room(&self) -> &Arc<Semaphore> {
         &self.room
+    }
+
+    /// Whether appends with keys can be judged.
+    pub(crate) fn knows_keys(&self) -> bool {
+        self.progress.borrow().keys
+    }
+
+    /// Completes when appends with keys can be judged, or never will be. Cancellation safe.
+    pub(crate) async fn keys_known(&self) {
+        // An error says that the writer is gone, which whoever appends next is told.
+        let _ = self.watch().wait_for(|progress| progress.keys).await;
     }
 
     /// Hands appends to the writer, which owns them from here on: they are committed even if nobody

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use diary_proto::{Author, Code, Refusal, answer};
 use diary_store::disk::RealDisk;
-use diary_store::{OpenError, Opened};
+use diary_store::{KeyLoader, LoadedKeys, OpenError, Opened};
 use jiff::tz::TimeZone;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Type};
@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::front::Front;
 use crate::front::line::LineFront;
 use crate::front::udp::{self, author_of};
-use crate::journal::{About, Journal, Progress};
+use crate::journal::{About, Command, Journal, Progress};
 use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_QUEUE, WRITER_STOP_MAX};
 use crate::partial::Partials;
 use crate::session::Session;
@@ -51,8 +51,8 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Data(#[from] OpenError),
-    /// There is no thread for the writer.
-    #[error("cannot start the writer's thread: {0}")]
+    /// There is no thread for the writer, or for loading the keys.
+    #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
     /// There is no such time zone.
     #[error("{0} is no time zone; use a name as Asia/Shanghai or UTC")]
@@ -91,12 +91,13 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let (zone, zone_name) = zone(config.timezone.as_deref())?;
         let dir = config.data.join(&config.journal);
-        let Opened { appender, reader } = diary_store::open(Arc::new(RealDisk), &dir)?;
+        let Opened { appender, reader, keys } = diary_store::open(Arc::new(RealDisk), &dir)?;
         let head = reader.head().seq;
         tracing::info!(folder = %dir.display(), zone = zone_name, head, "the diary is open");
 
         let (queue, commands) = mpsc::channel(WRITER_QUEUE);
-        let (progress, watched) = watch::channel(Progress { head, failed: false });
+        spawn("keys", load_keys(keys, queue.clone()))?;
+        let (progress, watched) = watch::channel(Progress { head, keys: false, failed: false });
         let about = About { name: config.journal, id: reader.id(), zone: zone.clone(), zone_name };
         let context = Arc::new(Context {
             journal: Journal::new(queue, watched, reader, about),
@@ -106,9 +107,7 @@ impl Server {
         });
         let connections = connections_max(&context.limits);
         let writer = Writer::new(appender, commands, progress, zone);
-        let writer = thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run());
-        let writer =
-            writer.map_err(|error| StartError::Listen { at: "all".to_owned(), why: error.to_string() })?;
+        let writer = spawn("writer", move || writer.run())?;
 
         let mut server =
             Self { context, listeners: Vec::new(), udp: None, addresses: Vec::new(), connections, writer };
@@ -311,6 +310,22 @@ async fn accept(listener: &Listener) -> io::Result<(Socket, Author, String)> {
             let author = Author::new(&uid).expect("a number is a name");
             Ok((Socket::Unix(stream), author, format!("unix:{} {uid}", path.display())))
         }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, StartError> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StartError::Thread)
+}
+
+/// Loads the keys that the journal has, while the server serves everything that needs none.
+fn load_keys(keys: KeyLoader, queue: mpsc::Sender<Command>) -> impl FnOnce() {
+    move || {
+        let keys = keys.load().unwrap_or_else(|error| {
+            tracing::error!(%error, "not every key could be read; retries that cannot be judged are refused");
+            LoadedKeys::unknown()
+        });
+        // It fails only if the server has stopped already.
+        let _ = queue.blocking_send(Command::Keys(keys));
     }
 }
 

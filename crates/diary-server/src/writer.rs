@@ -3,8 +3,10 @@
 //!
 //! It runs on a thread of its own, so that a slow disk holds up no thread of the runtime.
 
+use std::thread;
+
 use diary_proto::{Code, Refusal, Time};
-use diary_store::{Appender, CommitError, NewEntry, Staged};
+use diary_store::{Appender, CommitError, LoadedKeys, NewEntry, Staged};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
@@ -18,6 +20,8 @@ pub(crate) struct Writer {
     zone: TimeZone,
     /// A stop that was met while a batch was gathered; nothing behind it is taken.
     stop: Option<oneshot::Sender<()>>,
+    /// The cache is being written, on a thread of its own: it holds up nobody.
+    caching: Option<thread::JoinHandle<()>>,
 }
 
 /// Appends that are being worked on.
@@ -41,13 +45,16 @@ impl Writer {
         progress: watch::Sender<Progress>,
         zone: TimeZone,
     ) -> Self {
-        Self { appender, queue, progress, zone, stop: None }
+        Self { appender, queue, progress, zone, stop: None, caching: None }
     }
 
     /// Serves the queue until it is asked to stop, or everybody who could ask is gone.
     pub(crate) fn run(mut self) {
         if let Err(Failed) = self.serve() {
             return self.refuse_queued();
+        }
+        if let Some(caching) = self.caching {
+            let _ = caching.join();
         }
         if let Err(error) = self.appender.stop() {
             tracing::warn!(%error, "the head could not be written down; the next start checks the last batch");
@@ -65,6 +72,10 @@ impl Writer {
                 None if self.stop.is_some() => return Ok(()),
                 None => match self.queue.blocking_recv() {
                     Some(Command::Append(appends, room, reply)) => Work::new(appends, room, reply),
+                    Some(Command::Keys(keys)) => {
+                        self.know_keys(keys);
+                        continue;
+                    }
                     Some(Command::Stop(done)) => {
                         self.stop = Some(done);
                         return Ok(());
@@ -75,6 +86,29 @@ impl Writer {
             let mut batch = Vec::new();
             rest = self.gather(work, &mut batch);
             self.commit(batch, rest.as_mut())?;
+            self.write_cache();
+        }
+    }
+
+    fn know_keys(&mut self, keys: LoadedKeys) {
+        self.appender.set_keys(keys);
+        self.progress.send_modify(|progress| progress.keys = true);
+    }
+
+    /// Writes the cache when it is due, and the one before it is written.
+    fn write_cache(&mut self) {
+        if self.caching.as_ref().is_some_and(|caching| !caching.is_finished()) {
+            return;
+        }
+        let Some(snapshot) = self.appender.snapshot() else { return };
+        let write = || {
+            if let Err(error) = snapshot.write() {
+                tracing::warn!(%error, "the cache could not be written; the next start reads more day files");
+            }
+        };
+        match thread::Builder::new().name("cache".to_owned()).spawn(write) {
+            Ok(caching) => self.caching = Some(caching),
+            Err(error) => tracing::warn!(%error, "the cache could not be written; there is no thread for it"),
         }
     }
 
@@ -88,6 +122,11 @@ impl Writer {
             batch.push(work);
             match self.queue.try_recv() {
                 Ok(Command::Append(appends, room, reply)) => work = Work::new(appends, room, reply),
+                Ok(Command::Keys(keys)) => {
+                    // Nothing with a key has been staged before.
+                    self.know_keys(keys);
+                    return None;
+                }
                 Ok(Command::Stop(done)) => {
                     self.stop = Some(done);
                     return None;
@@ -173,6 +212,7 @@ impl Writer {
                     work.push_refused(u32::try_from(work.appends.count()).unwrap_or(u32::MAX), &refusal);
                     let _ = work.reply.send(work.outcome);
                 }
+                Command::Keys(_) => {}
                 Command::Stop(done) => {
                     let _ = done.send(());
                     return;

@@ -9,7 +9,7 @@ use diary_proto::time::TIME_BYTES;
 use diary_proto::{Author, Key, Producer, Time};
 
 use crate::BATCH_MAX_BYTES;
-use crate::cache::{self, Snapshot};
+use crate::cache::{self, LoadedKeys, Snapshot};
 use crate::day_file::{After, Header, name};
 use crate::disk::{DiskFile, How};
 use crate::head::{self, Head};
@@ -206,8 +206,9 @@ impl Appender {
     }
 
     /// Knows these keys from here on. No append with a key has been taken before.
-    pub fn set_keys(&mut self, keys: KeyTable) {
-        self.keys = Some(keys);
+    pub fn set_keys(&mut self, keys: LoadedKeys) {
+        self.keys = Some(keys.table);
+        self.uncached_bytes += keys.uncached_bytes;
     }
 
     /// What to write as the cache, when it is time to. The next one comes after as many bytes again.

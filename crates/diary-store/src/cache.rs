@@ -89,6 +89,20 @@ pub struct KeyLoader {
     reader: Reader,
 }
 
+/// The keys of a journal, and how far they are from what the cache holds.
+#[derive(Debug)]
+pub struct LoadedKeys {
+    pub(crate) table: KeyTable,
+    pub(crate) uncached_bytes: u64,
+}
+
+impl LoadedKeys {
+    /// Where they cannot be loaded: no retry can be judged.
+    pub fn unknown() -> Self {
+        Self { table: KeyTable::unknown(), uncached_bytes: 0 }
+    }
+}
+
 impl KeyLoader {
     pub(crate) fn new(reader: Reader) -> Self {
         Self { reader }
@@ -98,12 +112,12 @@ impl KeyLoader {
     ///
     /// # Errors
     /// Those of reading day files.
-    pub fn load(self) -> io::Result<KeyTable> {
+    pub fn load(self) -> io::Result<LoadedKeys> {
         let reader = &self.reader;
-        if let Some((place, mut keys)) = read(reader) {
+        if let Some((place, mut table)) = read(reader) {
             let mut range = reader.behind(place.file, place.end, place.seq);
-            insert_all(reader, &mut range, &mut keys)?;
-            return Ok(keys);
+            let uncached_bytes = insert_all(reader, &mut range, &mut table)?;
+            return Ok(LoadedKeys { table, uncached_bytes });
         }
         let mut keys = KeyTable::default();
         scan(
@@ -115,13 +129,17 @@ impl KeyLoader {
             },
             |finding| tracing::error!("the diary is damaged: {finding}"),
         )?;
-        Ok(keys)
+        // The next commit is reason enough to write a cache.
+        Ok(LoadedKeys { table: keys, uncached_bytes: EVERY_BYTES })
     }
 }
 
-fn insert_all(reader: &Reader, range: &mut Range, keys: &mut KeyTable) -> io::Result<()> {
+/// Adds the keys of a range; returns how many bytes it has.
+fn insert_all(reader: &Reader, range: &mut Range, keys: &mut KeyTable) -> io::Result<u64> {
+    let mut bytes = 0;
     let mut newest = range.first - 1;
     while let Some(page) = reader.next_page(range, PAGE_BYTES)? {
+        bytes += page.len() as u64;
         for line in page.split(|&b| b == b'\n') {
             // As everywhere, a sound line counts only in the order of its seq.
             let Some(line) = StoredLine::parse(line).ok().filter(|line| line.seq > newest) else { continue };
@@ -131,7 +149,7 @@ fn insert_all(reader: &Reader, range: &mut Range, keys: &mut KeyTable) -> io::Re
             }
         }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// The place in the journal up to which a cache holds the keys.

@@ -64,6 +64,11 @@ pub struct KeyTable {
 }
 
 impl KeyTable {
+    /// A table of a journal whose keys cannot be known: no retry can be judged.
+    pub fn unknown() -> Self {
+        Self { forgotten: true, ..Self::default() }
+    }
+
     /// What is known of `key`. `retry` says that it may have been sent before.
     pub fn judge(&self, key: Key, retry: bool) -> Judgement {
         let Some(known) = self.producers.get(&key.producer) else {

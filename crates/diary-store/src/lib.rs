@@ -28,9 +28,8 @@ pub mod scan;
 pub mod sim;
 
 pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
-pub use cache::{KeyLoader, Snapshot};
+pub use cache::{KeyLoader, LoadedKeys, Snapshot};
 pub use head::Head;
-pub use keys::KeyTable;
 pub use read::{Range, Reader};
 pub use recover::{OpenError, Opened, open};
 

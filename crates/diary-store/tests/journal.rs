@@ -364,3 +364,78 @@ fn a_missing_day_is_a_gap() {
 fn memchr_all(bytes: &[u8]) -> Vec<usize> {
     bytes.iter().enumerate().filter_map(|(at, &b)| (b == b'\n').then_some(at)).collect()
 }
+
+#[test]
+fn a_cache_gives_the_same_keys_and_is_not_needed() {
+    let author = Author::new("bot").unwrap();
+    let key = |counter| Some((Key { producer: Producer(7), counter }, true));
+    let stage = |appender: &mut Appender, counter: u64| {
+        let text = format!("text {counter}");
+        appender.stage(at(NOON), NewEntry { author: &author, text: &text, key: key(counter) })
+    };
+    let diary = Diary::new();
+    let Opened { mut appender, reader: _ } = diary.open();
+    for counter in 1..=5 {
+        stage(&mut appender, counter);
+        appender.commit(at(NOON)).unwrap();
+    }
+    appender.stop().unwrap();
+    let Opened { mut appender, reader: _ } = diary.open();
+    for counter in 6..=9 {
+        stage(&mut appender, counter);
+    }
+    appender.commit(at(NOON)).unwrap();
+    drop(appender);
+
+    // With it, without it, damaged in every byte, and made for another journal.
+    let cache = fs::read(diary.file("cache")).unwrap();
+    let check = |what: &str| {
+        let Opened { mut appender, reader: _ } = diary.open();
+        for counter in 1..=9 {
+            assert_eq!(
+                stage(&mut appender, counter),
+                Staged::Known { seq: counter, time: at(NOON) },
+                "{what}"
+            );
+        }
+        assert_eq!(stage(&mut appender, 10), Staged::New(10), "{what}");
+    };
+    check("with the cache");
+    for byte in 0..cache.len() {
+        let mut damaged = cache.clone();
+        damaged[byte] ^= 1;
+        fs::write(diary.file("cache"), &damaged).unwrap();
+        check("with a damaged cache");
+        fs::write(diary.file("cache"), &cache[..byte]).unwrap();
+        check("with a cut cache");
+    }
+    fs::remove_file(diary.file("cache")).unwrap();
+    check("without a cache");
+    let other = Diary::new();
+    drop(three_days(&other));
+    fs::write(other.file("cache"), &cache).unwrap();
+    let Opened { mut appender, reader: _ } = other.open();
+    assert_eq!(stage(&mut appender, 1), Staged::New(10), "with another journal's cache");
+}
+
+#[test]
+fn a_cache_is_written_as_the_journal_grows() {
+    let diary = Diary::new();
+    let Opened { mut appender, reader } = diary.open();
+    let author = Author::new("a").unwrap();
+    let text = "x".repeat(60_000);
+    let mut written = Vec::new();
+    for batch in 0..20u64 {
+        for place in 0..50 {
+            let key = Key { producer: Producer(1), counter: batch * 50 + place };
+            appender.stage(at(NOON), NewEntry { author: &author, text: &text, key: Some((key, false)) });
+        }
+        appender.commit(at(NOON)).unwrap();
+        if let Some(snapshot) = appender.snapshot() {
+            snapshot.write().unwrap();
+            written.push(reader.head().end / (1024 * 1024));
+        }
+    }
+    // A journal without a cache gets one with its first batch.
+    assert_eq!(written, [2, 20, 37, 54]);
+}

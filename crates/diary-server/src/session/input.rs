@@ -160,7 +160,17 @@ impl Session {
     ) {
         entries.bytes = appends.bytes().max(APPEND_MIN_BYTES);
         entries.count = u32::try_from(appends.count()).unwrap_or(u32::MAX);
-        let all = self.context.journal.room();
+        let journal = &self.context.journal;
+        let all = journal.room();
+        if appends.keys.is_some() && !journal.knows_keys() {
+            let (journal, room) = (journal.clone(), acquire(Arc::clone(all), entries.bytes));
+            let room = Box::pin(async move {
+                journal.keys_known().await;
+                room.await
+            });
+            self.admission = Some(Admission { room, appends: Some((appends, entries)) });
+            return;
+        }
         let from_read = room.as_mut().and_then(|room| room.split(entries.bytes));
         let permit =
             from_read.or_else(|| Arc::clone(all).try_acquire_many_owned(permits(entries.bytes)).ok());
