@@ -100,8 +100,7 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
     let lock = disk.lock(&lock_path).doing("lock", &lock_path)?;
     let lock = lock.ok_or_else(|| OpenError::Held(dir.to_owned()))?;
 
-    let recovery = Recovery { disk: &*disk, dir, evidence: head::read(&*disk, dir) };
-    let recovered = recovery.run()?;
+    let recovered = Recovery::new(&*disk, dir).run()?;
     let id = match recovered.id {
         Some(id) => id,
         None => getrandom::u64().map_err(io::Error::other).doing("make an id for", dir)?,
@@ -113,24 +112,44 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
 }
 
 /// Makes a folder and whatever is missing above it, each name durable before it is used.
-fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     match disk.list(dir) {
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).doing("use the folder", dir),
     }
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_dir(disk, parent)?;
+    make_dir(disk, parent_of(dir))?;
     match disk.create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(error).doing("make the folder", dir);
         }
         _ => {}
     }
-    disk.sync_dir(parent).doing("sync the folder", parent)
+    sync_names(disk, dir)
 }
 
-struct Recovery<'a> {
+/// Makes a folder's name durable, and the name of the folder above it: whoever made them may have been
+/// killed before it could.
+fn sync_names(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    let parent = parent_of(dir);
+    disk.sync_dir(parent).doing("sync the folder", parent)?;
+    match disk.sync_dir(parent_of(parent)) {
+        // Then it was not us who made what is in there.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.doing("sync the folder", parent_of(parent)),
+    }
+}
+
+fn parent_of(dir: &Path) -> &Path {
+    match dir.parent() {
+        None => dir,
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    }
+}
+
+/// Looks at a journal, and brings it in order.
+pub(crate) struct Recovery<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
     evidence: Option<Evidence>,
@@ -144,30 +163,108 @@ struct Recovered {
     line_feed_first: bool,
 }
 
-impl Recovery<'_> {
-    fn run(&self) -> Result<Recovered, OpenError> {
-        let mut days = self.list_days()?;
-        // Once a file behind it was begun, a file is committed as a whole.
-        let mut whole = false;
-        while let Some(&date) = days.last() {
-            if let Some(recovered) = self.newest(date, &days, whole)? {
-                return Ok(recovered);
-            }
-            days.pop();
-            whole = true;
-        }
-        let mut head = Head::EMPTY;
-        if let Some(evidence) = self.evidence {
-            tracing::error!(
-                "the diary is damaged: no day file is left, but a clean stop saw entries up to {}",
-                evidence.seq
-            );
-            head.seq = evidence.seq;
-        }
-        Ok(Recovered { days, head, id: None, file: None, line_feed_first: false })
+/// What a journal's end looks like; nothing has been changed.
+pub(crate) struct Examined {
+    /// The days that have a file, without those whose file is an unfinished first batch.
+    pub(crate) days: Vec<Date>,
+    /// Files that hold nothing but an unfinished first batch, and their lengths.
+    pub(crate) unfinished: Vec<(Date, u64)>,
+    /// The newest of the days.
+    newest: Option<Newest>,
+    /// Where the journal ends once what is unfinished is set aside.
+    pub(crate) head: Head,
+    pub(crate) id: Option<u64>,
+    /// What an earlier clean stop wrote down.
+    pub(crate) evidence: Option<Evidence>,
+}
+
+struct Newest {
+    date: Date,
+    path: PathBuf,
+    len: u64,
+    header: Option<Header>,
+    tail: Tail,
+}
+
+impl Examined {
+    /// The unfinished last batch: its file, where it begins, and the file's length.
+    pub(crate) fn torn(&self) -> Option<(Date, u64, u64)> {
+        let newest = self.newest.as_ref()?;
+        newest.tail.torn.map(|at| (newest.date, at, newest.len))
     }
 
-    fn list_days(&self) -> Result<Vec<Date>, OpenError> {
+    /// Whether a clean stop left the journal like this.
+    fn is_clean(&self, newest: &Newest) -> bool {
+        let evidence = self.evidence.filter(|evidence| evidence.file == newest.date);
+        self.unfinished.is_empty()
+            && newest.tail.torn.is_none()
+            && evidence.is_some_and(|e| e.end == newest.len && e.seq == self.head.seq)
+    }
+}
+
+impl<'a> Recovery<'a> {
+    pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Self {
+        Self { disk, dir, evidence: head::read(disk, dir) }
+    }
+
+    /// Looks, and changes nothing.
+    pub(crate) fn examine(&self) -> Result<Examined, OpenError> {
+        let mut days = self.list_days()?;
+        let mut unfinished = Vec::new();
+        let mut newest = None;
+        while let Some(&date) = days.last() {
+            // Once a file behind it was begun, a file is committed as a whole.
+            let candidate = self.look_at(date, !unfinished.is_empty())?;
+            if !candidate.is_unfinished_whole(self.evidence) {
+                newest = Some(candidate);
+                break;
+            }
+            unfinished.push((date, candidate.len));
+            days.pop();
+        }
+        let head = match &newest {
+            Some(newest) => self.head_of(newest),
+            None => Head { seq: self.evidence.map_or(0, |evidence| evidence.seq), ..Head::EMPTY },
+        };
+        let id = newest.as_ref().and_then(|newest| newest.header).map(|header| header.id);
+        let id = id.or_else(|| self.id_of_earlier(&days));
+        Ok(Examined { days, unfinished, newest, head, id, evidence: self.evidence })
+    }
+
+    /// Looks, and brings the journal's end in order.
+    fn run(&self) -> Result<Recovered, OpenError> {
+        let examined = self.examine()?;
+        for &(date, len) in &examined.unfinished {
+            self.quarantine_whole(date, len)?;
+        }
+        let Some(newest) = &examined.newest else {
+            if examined.head.seq > 0 {
+                tracing::error!(
+                    "the diary is damaged: no day file is left, but a clean stop saw entries up to {}",
+                    examined.head.seq
+                );
+            }
+            sync_names(self.disk, self.dir)?;
+            let Examined { days, head, id, .. } = examined;
+            return Ok(Recovered { days, head, id, file: None, line_feed_first: false });
+        };
+        self.tell_damage(newest, &examined.head);
+        let file = self.disk.open(&newest.path, How::Write).doing("open", &newest.path)?;
+        if let Some(at) = newest.tail.torn {
+            self.quarantine(&*file, newest.date, at, newest.len)?;
+            file.set_len(at).doing("cut", &newest.path)?;
+        }
+        let end = examined.head.end;
+        if !examined.is_clean(newest) {
+            self.make_durable(&*file, &newest.tail, end).doing("write and sync", &newest.path)?;
+            sync_names(self.disk, self.dir)?;
+        }
+        let line_feed_first = end > 0 && newest.tail.torn.is_none() && !newest.tail.ends_in_line_feed;
+        let Examined { days, head, id, .. } = examined;
+        Ok(Recovered { days, head, id, file: Some(file), line_feed_first })
+    }
+
+    pub(crate) fn list_days(&self) -> Result<Vec<Date>, OpenError> {
         let names = self.disk.list(self.dir).doing("list", self.dir)?;
         let mut days: Vec<Date> =
             names.iter().filter_map(|name| name.to_str()).filter_map(date_of_name).collect();
@@ -175,65 +272,50 @@ impl Recovery<'_> {
         Ok(days)
     }
 
-    /// Recovers the newest file; `None` if it went to quarantine whole.
-    fn newest(&self, date: Date, days: &[Date], whole: bool) -> Result<Option<Recovered>, OpenError> {
+    /// The end of one day's file; `whole`: all of it is known to be committed.
+    fn look_at(&self, date: Date, whole: bool) -> Result<Newest, OpenError> {
         let path = self.dir.join(name(date));
-        let file = self.disk.open(&path, How::Write).doing("open", &path)?;
+        let file = self.disk.open(&path, How::Read).doing("open", &path)?;
         let len = file.size().doing("look at", &path)?;
         let header = match Header::read(&*file).doing("read", &path)? {
             Err(BadHeader::Newer(format)) => return Err(OpenError::Newer(path, format)),
             Err(BadHeader::Unsound) => None,
             Ok(header) => Some(header),
         };
-        let evidence = self.evidence.filter(|evidence| evidence.file == date);
-        let evident = evidence.map_or(0, |evidence| evidence.end);
-        let committed = if whole { len } else { evident };
-        let tail = Tail::read(&*file, len, Known { committed, evident }, header).doing("read", &path)?;
+        let evident =
+            self.evidence.filter(|evidence| evidence.file == date).map_or(0, |evidence| evidence.end);
+        let known = Known { committed: if whole { len } else { evident }, evident };
+        let tail = Tail::read(&*file, len, known, header).doing("read", &path)?;
+        Ok(Newest { date, path, len, header, tail })
+    }
 
-        if header.is_none() && committed == 0 && tail.batches < 2 && len <= TAIL_MAX_BYTES {
-            self.quarantine_whole(date, &path, &*file, len)?;
-            return Ok(None);
+    fn tell_damage(&self, newest: &Newest, head: &Head) {
+        let name = name(newest.date);
+        if newest.header.is_none() {
+            tracing::error!("the diary is damaged: {name} has no sound header");
         }
-        if header.is_none() {
-            tracing::error!("the diary is damaged: {} has no sound header", name(date));
+        if let Some(evidence) = self.evidence.filter(|evidence| evidence.seq > newest.last_seq()) {
+            tracing::error!(
+                "the diary is damaged: a clean stop saw entries up to {}, and {name} ends with {}; \
+                 the next entry is {}",
+                evidence.seq,
+                newest.last_seq(),
+                head.seq + 1
+            );
         }
-        let end = match tail.torn {
-            Some(at) => {
-                self.quarantine(&*file, date, at, len)?;
-                file.set_len(at).doing("cut", &path)?;
-                at
-            }
-            None => len,
-        };
-        let head = self.head_of(date, end, &tail, header);
-        let clean = evidence.is_some_and(|e| e.end == len && e.seq == head.seq) && tail.torn.is_none();
-        if !clean {
-            self.make_durable(&*file, &tail, end).doing("write and sync", &path)?;
-        }
-        let id = header.map(|header| header.id).or_else(|| self.id_of_earlier(days));
-        let line_feed_first = end > 0 && tail.torn.is_none() && !tail.ends_in_line_feed;
-        Ok(Some(Recovered { days: days.to_vec(), head, id, file: Some(file), line_feed_first }))
     }
 
     /// Where the journal ends, and which seqs may never be given out again.
-    fn head_of(&self, date: Date, end: u64, tail: &Tail, header: Option<Header>) -> Head {
-        let before = header.map_or(0, |header| header.first - 1);
-        let mut seq = tail.last.map_or(before, |last| last.seq).max(tail.max_seq) + tail.lost_at_end;
-        if let Some(evidence) = self.evidence.filter(|evidence| evidence.seq > seq) {
-            tracing::error!(
-                "the diary is damaged: a clean stop saw entries up to {}, and {} ends with {seq}",
-                evidence.seq,
-                name(date)
-            );
-            seq = evidence.seq;
-        }
+    fn head_of(&self, newest: &Newest) -> Head {
+        let Newest { date, len, header, tail, .. } = newest;
+        let seq = newest.last_seq().max(self.evidence.map_or(0, |evidence| evidence.seq));
         let time = tail.last.and_then(|last| last.time);
         let crc = match (tail.last, header.and_then(|header| header.after)) {
             (Some(last), _) => last.crc,
             (None, Some(after)) => after.crc,
             (None, None) => 0,
         };
-        Head { seq, time, crc, file: Some(date), end }
+        Head { seq, time, crc, file: Some(*date), end: tail.torn.unwrap_or(*len) }
     }
 
     fn id_of_earlier(&self, days: &[Date]) -> Option<u64> {
@@ -255,17 +337,13 @@ impl Recovery<'_> {
         self.disk.sync_dir(self.dir)
     }
 
-    fn quarantine_whole(
-        &self,
-        date: Date,
-        path: &Path,
-        file: &dyn DiskFile,
-        len: u64,
-    ) -> Result<(), OpenError> {
+    fn quarantine_whole(&self, date: Date, len: u64) -> Result<(), OpenError> {
+        let path = self.dir.join(name(date));
         if len > 0 {
-            self.quarantine(file, date, 0, len)?;
+            let file = self.disk.open(&path, How::Read).doing("open", &path)?;
+            self.quarantine(&*file, date, 0, len)?;
         }
-        self.disk.remove(path).doing("remove", path)?;
+        self.disk.remove(&path).doing("remove", &path)?;
         self.disk.sync_dir(self.dir).doing("sync", self.dir)
     }
 
@@ -323,8 +401,28 @@ fn describe_seqs(bytes: &[u8]) -> String {
     }
 }
 
+impl Newest {
+    /// Whether it holds nothing but a first batch that was not finished.
+    fn is_unfinished_whole(&self, evidence: Option<Evidence>) -> bool {
+        let committed = evidence.is_some_and(|evidence| evidence.file == self.date && evidence.end > 0);
+        self.header.is_none()
+            && !committed
+            && !self.tail.whole
+            && self.tail.batches < 2
+            && self.len <= TAIL_MAX_BYTES
+    }
+
+    /// The highest seq that it may have held.
+    fn last_seq(&self) -> u64 {
+        let before = self.header.map_or(0, |header| header.first - 1);
+        self.tail.last.map_or(before, |last| last.seq).max(self.tail.max_seq) + self.tail.lost_at_end
+    }
+}
+
 /// What the end of the newest file tells.
 struct Tail {
+    /// All of the file is known to be committed.
+    whole: bool,
     /// Where a torn tail begins.
     torn: Option<u64>,
     /// The last entry that is kept.
@@ -384,6 +482,7 @@ impl Tail {
         let torn = torn_at(&pieces, seq_before, known.committed);
         let mut tail = Self::of_pieces(&pieces, torn, from);
         tail.ends_in_line_feed = bytes.last() == Some(&b'\n');
+        tail.whole = len > 0 && known.committed >= len;
         if let (Some(Piece::Damage(at)), None) = (pieces.last(), torn) {
             tail.lost_at_end = len.saturating_sub(known.evident.max(*at)).div_ceil(LINE_MIN_BYTES);
         }
@@ -414,7 +513,16 @@ impl Tail {
         };
         let max_seq = if torn.is_some() { 0 } else { sound().map(|sound| sound.seq).max().unwrap_or(0) };
         let last = last.map(|sound| sound.last);
-        Self { torn, last, max_seq, lost_at_end: 0, batches, last_batch_at, ends_in_line_feed: true }
+        Self {
+            whole: false,
+            torn,
+            last,
+            max_seq,
+            lost_at_end: 0,
+            batches,
+            last_batch_at,
+            ends_in_line_feed: true,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 const START: i64 = 1_795_168_800_000_000;
 
 /// Random power cuts tried at each place, beside those that keep nothing, everything and zeros.
-const CHOSEN: u64 = 6;
+const CHOSEN: u64 = 3;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -190,6 +190,18 @@ fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
     disk.cut_power(Survives::Nothing);
     let again = start(disk).unwrap();
     assert_eq!(everything(&again.reader), seen, "what was served is lost; {}", replay());
+    drop(again);
+    check_life_goes_on(disk, seen.len(), replay);
+}
+
+/// Appends another batch, which a power cut does not take.
+fn check_life_goes_on(disk: &SimDisk, seen: usize, replay: &dyn Fn() -> String) {
+    let mut opened = start(disk).unwrap();
+    assert!(batch(&mut opened.appender, &mut Record::default(), &mut 1_000_000, 2, 9), "{}", replay());
+    drop(opened);
+    disk.cut_power(Survives::Nothing);
+    let opened = start(disk).unwrap();
+    assert_eq!(everything(&opened.reader).len(), seen + 2, "a later batch is lost; {}", replay());
 }
 
 /// Sends everything with a key again: what is there is known by it, what is not would be stored.
@@ -235,7 +247,7 @@ fn ended_after_every_call() {
         disk.die_at(call);
         let mut record = Record::default();
         live(&disk, &mut record);
-        recovered_from(&disk, &record, call, "ends", CHOSEN * budget())
+        recovered_from(&disk, &record, call, "ends", CHOSEN * budget(), 1)
     });
     assert!(states >= 100_000 * budget(), "only {states} states");
 }
@@ -249,7 +261,7 @@ fn each_call_failed_once() {
             disk.fail_at(call, fault);
             let mut record = Record::default();
             live(&disk, &mut record);
-            states += recovered_from(&disk, &record, call, &format!("fails with {fault:?}"), budget());
+            states += recovered_from(&disk, &record, call, &format!("fails with {fault:?}"), budget(), 7);
         }
         states
     });
@@ -285,8 +297,9 @@ fn new_disk() -> SimDisk {
     disk
 }
 
-/// Every way in which a life may go on that ended like this. Returns how many were tried.
-fn recovered_from(disk: &SimDisk, record: &Record, call: u64, how: &str, chosen: u64) -> u64 {
+/// Every way in which a life may go on that ended like this, with every so many of recovery's own calls
+/// ended too. Returns how many were tried.
+fn recovered_from(disk: &SimDisk, record: &Record, call: u64, how: &str, chosen: u64, every: usize) -> u64 {
     let mut states = 0;
     let mut seeded = Seeded(call);
     for first in endings(&mut seeded, chosen) {
@@ -298,7 +311,7 @@ fn recovered_from(disk: &SimDisk, record: &Record, call: u64, how: &str, chosen:
         // Recovery, ended at each of its calls; a power cut may follow a kill.
         let whole = ended.fork();
         drop(start(&whole));
-        for recovery_call in 0..whole.calls() {
+        for recovery_call in (0..whole.calls()).step_by(every) {
             let dying = ended.fork();
             dying.die_at(recovery_call);
             drop(start(&dying));
