@@ -15,6 +15,7 @@ use crate::disk::{DiskFile, How};
 use crate::head::{self, Head};
 use crate::keys::{Judgement, KeyTable};
 use crate::read::{Reader, Shared};
+use crate::recover::OpenError;
 
 /// A clock that jumped back by more than this is told: the entry gets its own time beside the batch's.
 const CLAMP_TOLD_MICROS: i64 = 1_000_000;
@@ -238,6 +239,20 @@ impl Appender {
             snapshot.write()?;
         }
         head::write(&*self.shared.disk, &self.shared.dir, &self.head)
+    }
+
+    /// Stops, and does something else before the folder's lock is given back.
+    ///
+    /// # Errors
+    /// Those of what is done.
+    pub(crate) fn stop_but_hold<T>(
+        mut self,
+        then: impl FnOnce() -> Result<T, OpenError>,
+    ) -> Result<T, OpenError> {
+        if let Some(Err(error)) = self.snapshot_now().map(Snapshot::write) {
+            tracing::warn!(%error, "the cache could not be written; the next start reads more day files");
+        }
+        then()
     }
 
     fn known(&self, seq: u64, text: &str, clock: Clock) -> Staged {

@@ -1,7 +1,7 @@
 //! The cache: what is derived from the day files, so that a start need not read them all.
 //!
 //! It holds the keys of all appends up to a place in the journal: one sealed line
-//! `cache 1 id=ID seq=SEQ file=NAME end=OFFSET last=CRC length=BYTES table=CRC<TAB>crc`, and then the
+//! `cache 1 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then the
 //! table. What was appended behind that place is read from the day files. Without the file, or with one
 //! that does not fit the journal, everything is read: the result is the same.
 
@@ -10,14 +10,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use diary_proto::entry::{StoredLine, parse_number};
-use diary_proto::{Date, seal};
+use diary_proto::seal;
 
-use crate::day_file::{date_of_name, name};
+use crate::archive::ARCHIVE;
+use crate::day_file::{first_entry_of, name};
 use crate::disk::{Disk, How};
 use crate::head::Head;
 use crate::keys::KeyTable;
 use crate::read::{Range, Reader};
-use crate::scan::scan;
+use crate::recover::day_files;
+use crate::scan::{for_each_line, scan};
 
 const FILE: &str = "cache";
 const FILE_NEW: &str = "cache.new";
@@ -55,18 +57,16 @@ impl Snapshot {
     /// # Errors
     /// Those of writing a file. The journal is none the worse for it.
     pub fn write(self) -> io::Result<()> {
-        let Some(file) = self.head.file else {
+        if self.head.seq == 0 {
             return Ok(());
-        };
+        }
         let mut table = Vec::new();
         self.keys.write(&mut table);
         let hex = |crc| String::from_utf8_lossy(&seal::hex(crc)).into_owned();
         let mut bytes = format!(
-            "cache 1 id={:016x} seq={} file={} end={} last={} length={} table={}\t",
+            "cache 1 id={:016x} seq={} last={} length={} table={}\t",
             self.id,
             self.head.seq,
-            name(file),
-            self.head.end,
             hex(self.head.crc),
             table.len(),
             hex(seal::crc(&table)),
@@ -115,14 +115,15 @@ impl KeyLoader {
     pub fn load(self) -> io::Result<LoadedKeys> {
         let reader = &self.reader;
         if let Some((place, mut table)) = read(reader) {
-            let mut range = reader.behind(place.file, place.end, place.seq);
+            let mut range = reader.from(place.seq + 1)?;
             let uncached_bytes = insert_all(reader, &mut range, &mut table)?;
             return Ok(LoadedKeys { table, uncached_bytes });
         }
         let mut keys = KeyTable::default();
+        read_archives(reader, &mut keys)?;
         scan(
             reader,
-            |line| {
+            |_, line, _| {
                 if let Some(key) = line.key {
                     keys.insert(key, line.seq);
                 }
@@ -132,6 +133,39 @@ impl KeyLoader {
         // The next commit is reason enough to write a cache.
         Ok(LoadedKeys { table: keys, uncached_bytes: EVERY_BYTES })
     }
+}
+
+/// Adds the keys of everything that was archived, in the order of its seqs.
+fn read_archives(reader: &Reader, keys: &mut KeyTable) -> io::Result<()> {
+    let (disk, dir) = reader.disk();
+    let archives = dir.join(ARCHIVE);
+    let mut files = Vec::new();
+    let names = match disk.list(&archives) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        names => names?,
+    };
+    for archive in names {
+        let archive = archives.join(archive);
+        // Something else than a folder was not put there by an archive.
+        for date in day_files(disk, &archive).unwrap_or_default() {
+            let file = disk.open(&archive.join(name(date)), How::Read)?;
+            let end = file.size()?;
+            if let Some(first) = first_entry_of(&*file, end)? {
+                files.push((first.seq, end, file));
+            }
+        }
+    }
+    files.sort_by_key(|(first, ..)| *first);
+    for (_, end, file) in files {
+        for_each_line(&*file, end, |line| {
+            if let Ok(line) = StoredLine::parse(line)
+                && let Some(key) = line.key
+            {
+                keys.insert(key, line.seq);
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// Adds the keys of a range; returns how many bytes it has.
@@ -156,8 +190,6 @@ fn insert_all(reader: &Reader, range: &mut Range, keys: &mut KeyTable) -> io::Re
 struct Place {
     id: u64,
     seq: u64,
-    file: Date,
-    end: u64,
     crc: u32,
     length: u64,
     table: u32,
@@ -192,8 +224,6 @@ impl Place {
         Some(Self {
             id: u64::from_str_radix(field("id=")?, 16).ok()?,
             seq: parse_number(field("seq=")?.as_bytes())?,
-            file: date_of_name(field("file=")?)?,
-            end: parse_number(field("end=")?.as_bytes())?,
             crc: seal::from_hex(field("last=")?)?,
             length: parse_number(field("length=")?.as_bytes()).filter(|&length| length <= TABLE_MAX_BYTES)?,
             table: seal::from_hex(field("table=")?)?,
@@ -202,7 +232,10 @@ impl Place {
 
     /// Whether the journal has, at this place, the entry that the cache ends with.
     fn fits(&self, reader: &Reader) -> bool {
-        let there = reader.line(self.seq, |line| line.crc);
-        self.id == reader.id() && there.is_ok_and(|crc| crc == Some(self.crc))
+        let there = match reader.archived() {
+            Ok(Some(archived)) if archived.seq == self.seq => Some(archived.crc),
+            _ => reader.line(self.seq, |line| line.crc).ok().flatten(),
+        };
+        self.id == reader.id() && there == Some(self.crc)
     }
 }

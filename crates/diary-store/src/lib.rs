@@ -12,10 +12,12 @@
 //! - [`append`]: the one place that writes entries;
 //! - [`read`]: ranges by seq, by day and from the end, as pages of whole lines;
 //! - [`scan`]: every line of every file, with what is wrong in them;
+//! - [`verify`]: the same, as a report; [`repair`]: a sound copy; [`archive`]: a fresh beginning;
 //! - [`keys`]: which appends are in the journal already; [`cache`]: the file that remembers them;
 //! - `sim` (feature `sim`, for tests): a simulated disk that is killed, cut off and failed at any call.
 
 pub mod append;
+pub mod archive;
 pub mod cache;
 pub mod day_file;
 pub mod disk;
@@ -23,15 +25,20 @@ pub mod head;
 pub mod keys;
 pub mod read;
 pub mod recover;
+pub mod repair;
 pub mod scan;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod verify;
 
 pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
+pub use archive::archive;
 pub use cache::{KeyLoader, LoadedKeys, Snapshot};
 pub use head::Head;
 pub use read::{Range, Reader};
 pub use recover::{OpenError, Opened, open};
+pub use repair::repair;
+pub use verify::verify;
 
 /// Longest batch: what one write and one fdatasync commit together. It bounds what can be torn, and so
 /// what start-up must look at.

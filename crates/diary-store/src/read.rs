@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use diary_proto::entry::StoredLine;
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::{Date, Entry, Which};
 
-use crate::day_file::{self, Header, name};
+use crate::archive::is_archive_note;
+use crate::day_file::{self, After, HEADER_MAX_BYTES, Header, name};
 use crate::disk::{Disk, DiskFile, How};
 use crate::head::Head;
 
@@ -117,11 +118,9 @@ impl Reader {
         self.shared.disk.open(&self.shared.dir.join(name), How::Read)
     }
 
-    /// What lies behind the entry `seq`, which ends at `offset` of the file of `date`.
-    pub(crate) fn behind(&self, date: Date, offset: u64, seq: u64) -> Range {
-        let mut range = Range { first: seq + 1, date: Some(date), offset, ..Range::empty() };
-        self.extend(&mut range);
-        range
+    /// The disk and the folder, for what lies beside the day files.
+    pub(crate) fn disk(&self) -> (&dyn Disk, &Path) {
+        (&*self.shared.disk, &self.shared.dir)
     }
 
     /// The range that `which` stands for now; `today` is the server's.
@@ -148,7 +147,7 @@ impl Reader {
     pub fn from(&self, seq: u64) -> io::Result<Range> {
         let head = self.head();
         let mut range = Range {
-            first: seq.max(self.floor()?),
+            first: seq.max(self.first()?),
             last: head.seq,
             date: head.file,
             offset: head.end,
@@ -299,14 +298,34 @@ impl Reader {
         })
     }
 
-    /// The first seq of the whole journal. Where files before the first one are missing, it is 1.
-    fn floor(&self) -> io::Result<u64> {
-        let Some(&date) = self.dates().first() else {
-            return Ok(1);
-        };
-        match Header::read(&*self.open(date)?)? {
-            Ok(Header { first, after: None, .. }) => Ok(first),
-            _ => Ok(1),
+    /// The seq with which the journal begins: 1, or behind what is archived. Where files before the first
+    /// one are missing, it is 1 too.
+    ///
+    /// # Errors
+    /// Those of reading day files.
+    pub fn first(&self) -> io::Result<u64> {
+        let Some(header) = self.first_header()? else { return Ok(1) };
+        let begins_here = header.after.is_none() || self.archived()?.is_some();
+        Ok(if begins_here { header.first } else { 1 })
+    }
+
+    /// The end of what is archived, if the journal follows an archive.
+    pub(crate) fn archived(&self) -> io::Result<Option<After>> {
+        let Some(header) = self.first_header()? else { return Ok(None) };
+        let file = self.open(header.date)?;
+        let mut bytes = [0; 2 * HEADER_MAX_BYTES];
+        let read = file.read_full_at(&mut bytes, 0)?;
+        let second = bytes[..read].split(|&b| b == b'\n').nth(1).unwrap_or_default();
+        Ok(header.after.filter(|_| is_archive_note(second)))
+    }
+
+    /// The header of the first file, if it is sound.
+    fn first_header(&self) -> io::Result<Option<Header>> {
+        let Some(&date) = self.dates().first() else { return Ok(None) };
+        match self.open(date) {
+            Ok(file) => Ok(Header::read(&*file)?.ok().filter(|header| header.date == date)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -17,11 +17,13 @@ use diary_proto::{Date, Time};
 
 use crate::BATCH_MAX_BYTES;
 use crate::append::Appender;
+use crate::archive;
 use crate::cache::KeyLoader;
 use crate::day_file::{BadHeader, HEADER_MAX_BYTES, Header, date_of_name, name};
 use crate::disk::{Disk, DiskFile, How};
 use crate::head::{self, Evidence, Head};
 use crate::read::{Reader, Shared};
+use crate::scan::gap_of_note;
 
 /// The folder for torn tails, beside the day files.
 const QUARANTINE: &str = "quarantine";
@@ -79,7 +81,7 @@ pub enum OpenError {
     Newer(PathBuf, u64),
 }
 
-trait Doing<T> {
+pub(crate) trait Doing<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError>;
 }
 
@@ -100,6 +102,7 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
     let lock = disk.lock(&lock_path).doing("lock", &lock_path)?;
     let lock = lock.ok_or_else(|| OpenError::Held(dir.to_owned()))?;
 
+    archive::carry_out(&*disk, dir)?;
     let recovered = Recovery::new(&*disk, dir).run()?;
     let id = match recovered.id {
         Some(id) => id,
@@ -130,7 +133,7 @@ pub(crate) fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
 
 /// Makes a folder's name durable, and the name of the folder above it: whoever made them may have been
 /// killed before it could.
-fn sync_names(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn sync_names(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     let parent = parent_of(dir);
     disk.sync_dir(parent).doing("sync the folder", parent)?;
     match disk.sync_dir(parent_of(parent)) {
@@ -146,6 +149,15 @@ fn parent_of(dir: &Path) -> &Path {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
     }
+}
+
+/// The days that have a file in this folder, in order.
+pub(crate) fn day_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<Date>, OpenError> {
+    let names = disk.list(dir).doing("list", dir)?;
+    let mut days: Vec<Date> =
+        names.iter().filter_map(|name| name.to_str()).filter_map(date_of_name).collect();
+    days.sort_unstable();
+    Ok(days)
 }
 
 /// Looks at a journal, and brings it in order.
@@ -209,7 +221,7 @@ impl<'a> Recovery<'a> {
 
     /// Looks, and changes nothing.
     pub(crate) fn examine(&self) -> Result<Examined, OpenError> {
-        let mut days = self.list_days()?;
+        let mut days = day_files(self.disk, self.dir)?;
         let mut unfinished = Vec::new();
         let mut newest = None;
         while let Some(&date) = days.last() {
@@ -262,14 +274,6 @@ impl<'a> Recovery<'a> {
         let line_feed_first = end > 0 && newest.tail.torn.is_none() && !newest.tail.ends_in_line_feed;
         let Examined { days, head, id, .. } = examined;
         Ok(Recovered { days, head, id, file: Some(file), line_feed_first })
-    }
-
-    pub(crate) fn list_days(&self) -> Result<Vec<Date>, OpenError> {
-        let names = self.disk.list(self.dir).doing("list", self.dir)?;
-        let mut days: Vec<Date> =
-            names.iter().filter_map(|name| name.to_str()).filter_map(date_of_name).collect();
-        days.sort_unstable();
-        Ok(days)
     }
 
     /// The end of one day's file; `whole`: all of it is known to be committed.
@@ -351,6 +355,7 @@ impl<'a> Recovery<'a> {
     fn quarantine(&self, file: &dyn DiskFile, date: Date, at: u64, len: u64) -> Result<(), OpenError> {
         let dir = self.dir.join(QUARANTINE);
         make_dir(self.disk, &dir)?;
+        sync_names(self.disk, &dir)?;
         let mut bytes = vec![0; usize::try_from(len - at).unwrap_or(usize::MAX)];
         let read = file.read_full_at(&mut bytes, at).doing("read", &self.dir.join(name(date)))?;
         bytes.truncate(read);
@@ -467,6 +472,8 @@ enum Piece {
     Sound(Sound),
     /// From here to the next sound line or note.
     Damage(u64),
+    /// A note that entries up to this one are missing.
+    Noted(u64),
 }
 
 impl Tail {
@@ -493,9 +500,13 @@ impl Tail {
         let sound = || {
             pieces.iter().filter_map(|piece| match piece {
                 Piece::Sound(sound) => Some(sound),
-                Piece::Damage(_) => None,
+                Piece::Damage(_) | Piece::Noted(_) => None,
             })
         };
+        let noted = pieces.iter().filter_map(|piece| match piece {
+            Piece::Noted(last) => Some(*last),
+            Piece::Sound(_) | Piece::Damage(_) => None,
+        });
         let kept = || sound().filter(|sound| torn.is_none_or(|at| sound.offset < at));
         let last = kept().next_back();
         let first_batch = sound().next().map(|sound| sound.batch);
@@ -511,7 +522,8 @@ impl Tail {
             }
             _ => from,
         };
-        let max_seq = if torn.is_some() { 0 } else { sound().map(|sound| sound.seq).max().unwrap_or(0) };
+        let found = sound().filter(|_| torn.is_none()).map(|sound| sound.seq);
+        let max_seq = found.chain(noted).max().unwrap_or(0);
         let last = last.map(|sound| sound.last);
         Self {
             whole: false,
@@ -536,9 +548,11 @@ fn torn_at(pieces: &[Piece], before: Option<u64>, committed: u64) -> Option<u64>
     for (place, piece) in pieces.iter().enumerate().rev() {
         match piece {
             Piece::Sound(sound) => newest_batch = newest_batch.max(sound.batch),
+            Piece::Noted(_) => {}
             Piece::Damage(offset) => {
                 let sound_before = pieces[..place].iter().rev().find_map(|piece| match piece {
                     Piece::Sound(sound) => Some(sound.seq),
+                    Piece::Noted(last) => Some(*last),
                     Piece::Damage(_) => None,
                 });
                 let seq_before = sound_before.or(before);
@@ -577,7 +591,13 @@ fn pieces(bytes: &[u8], from: u64, committed: u64) -> Vec<Piece> {
         let before = pieces.len();
         match StoredLine::parse(line) {
             Ok(stored) if whole && stored.seq > newest => pieces.push(Piece::Sound(sound(offset, &stored))),
-            Err(_) if whole && is_note(line) => {}
+            // The seqs that a repair noted as missing were given out.
+            Err(_) if whole && is_note(line) => {
+                if let Some((_, last)) = gap_of_note(line) {
+                    newest = newest.max(last);
+                    pieces.push(Piece::Noted(last));
+                }
+            }
             _ => {
                 push_damage(&mut pieces, offset, committed);
                 if whole && let Some(hidden) = hidden_line(line, offset, newest) {

@@ -4,9 +4,11 @@ use std::fmt;
 use std::io;
 
 use diary_proto::Date;
-use diary_proto::entry::{StoredLine, is_note};
+use diary_proto::entry::{StoredLine, is_note, parse_number};
+use diary_proto::limits::STORED_LINE_MAX_BYTES;
 
 use crate::day_file::{BadHeader, Header, name};
+use crate::disk::DiskFile;
 use crate::read::Reader;
 
 /// How much is read at once.
@@ -32,10 +34,26 @@ pub enum What {
     Missing(u64, u64),
     /// This line's seq should be past already.
     OutOfOrder(u64),
+    /// This entry does not belong to the batch that it says it is in.
+    Batch(u64),
     /// The header does not name the end of the file before.
     Chain,
     /// The file does not end in a line feed.
     Cut,
+}
+
+/// The note of a repair that these entries are missing, without its checksum.
+pub(crate) fn gap_note(first: u64, last: u64) -> String {
+    format!("# gap {first}..{last} damaged or missing when this copy was made\t")
+}
+
+/// The entries that a note says are missing.
+pub(crate) fn gap_of_note(line: &[u8]) -> Option<(u64, u64)> {
+    let rest = line.strip_prefix(b"# gap ")?;
+    let range = rest.split(|&b| b == b' ').next()?;
+    let dots = memchr::memmem::find(range, b"..")?;
+    let (first, last) = (parse_number(&range[..dots])?, parse_number(&range[dots + 2..])?);
+    (first <= last).then_some((first, last))
 }
 
 impl fmt::Display for Finding {
@@ -45,6 +63,7 @@ impl fmt::Display for Finding {
             What::Unsound => f.write_str("the line is damaged"),
             What::Missing(first, last) => write!(f, "the entries {first} to {last} are missing before it"),
             What::OutOfOrder(seq) => write!(f, "the entry {seq} is out of order"),
+            What::Batch(seq) => write!(f, "the entry {seq} is not in the batch that it names"),
             What::Chain => f.write_str("the header does not fit the file before it"),
             What::Cut => f.write_str("the file ends in the middle of it"),
         }
@@ -54,53 +73,81 @@ impl fmt::Display for Finding {
 /// Walks over the journal up to its head. `entry` sees every sound entry in its place, `finding`
 /// everything that is wrong.
 ///
+/// Returns where it ended.
+///
 /// # Errors
 /// Those of reading day files.
-pub fn scan(
+pub(crate) fn scan(
     reader: &Reader,
-    mut entry: impl FnMut(&StoredLine<'_>),
+    mut entry: impl FnMut(Date, &StoredLine<'_>, &[u8]),
     mut finding: impl FnMut(Finding),
-) -> io::Result<()> {
+) -> io::Result<Place> {
     let head = reader.head();
-    let mut at = Place { seq: 0, crc: 0, file: None };
+    let mut at = Place { seq: 0, crc: 0, batch: 0, file: None, line: 0 };
+    if let Some(archived) = reader.archived()? {
+        (at.seq, at.crc, at.file) = (archived.seq, archived.crc, Some(archived.date));
+    }
     for date in reader.dates() {
         if head.file.is_some_and(|newest| date > newest) {
             break;
         }
         let file = reader.open(date)?;
         let end = if head.file == Some(date) { head.end } else { file.size()? };
-        let (mut offset, mut line_number, mut rest) = (0, 0, Vec::new());
-        while offset < end {
-            let here = usize::try_from(end - offset).unwrap_or(usize::MAX).min(READ_BYTES);
-            let kept = rest.len();
-            rest.resize(kept + here, 0);
-            let read = file.read_full_at(&mut rest[kept..], offset)?;
-            rest.truncate(kept + read);
-            offset += read as u64;
-            let mut from = 0;
-            for line_end in memchr::memchr_iter(b'\n', &rest) {
-                line_number += 1;
-                let mut found = |what| finding(Finding { file: date, line: line_number, what });
-                at.take(date, line_number, &rest[from..line_end], &mut entry, &mut found);
-                from = line_end + 1;
-            }
-            rest.drain(..from);
-            if read < here {
-                break;
-            }
-        }
-        if !rest.is_empty() {
+        let mut line_number = 0;
+        let whole = for_each_line(&*file, end, |line| {
+            line_number += 1;
+            at.line = line_number;
+            let mut found = |what| finding(Finding { file: date, line: line_number, what });
+            at.take(date, line_number, line, &mut entry, &mut found);
+        })?;
+        if !whole {
             finding(Finding { file: date, line: line_number + 1, what: What::Cut });
         }
     }
-    Ok(())
+    Ok(at)
 }
 
-/// Where a walk is: the newest entry that it saw.
-struct Place {
-    seq: u64,
+/// Gives every line of a file, up to `end`, to `visit`, without its line feed. Returns whether the last
+/// one had a line feed.
+///
+/// # Errors
+/// Those of reading it.
+pub(crate) fn for_each_line(file: &dyn DiskFile, end: u64, mut visit: impl FnMut(&[u8])) -> io::Result<bool> {
+    let (mut offset, mut rest) = (0, Vec::new());
+    while offset < end {
+        let here = usize::try_from(end - offset).unwrap_or(usize::MAX).min(READ_BYTES);
+        let kept = rest.len();
+        rest.resize(kept + here, 0);
+        let read = file.read_full_at(&mut rest[kept..], offset)?;
+        rest.truncate(kept + read);
+        offset += read as u64;
+        let mut from = 0;
+        for line_end in memchr::memchr_iter(b'\n', &rest) {
+            visit(&rest[from..line_end]);
+            from = line_end + 1;
+        }
+        rest.drain(..from);
+        // What is longer than any line is damage, of which no more than that need be kept.
+        if rest.len() > STORED_LINE_MAX_BYTES {
+            rest.truncate(STORED_LINE_MAX_BYTES);
+        }
+        if read < here {
+            break;
+        }
+    }
+    Ok(rest.is_empty())
+}
+
+/// Where a walk is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// The newest entry that it saw, or that a note says is missing.
+    pub(crate) seq: u64,
     crc: u32,
-    file: Option<Date>,
+    /// That entry's batch.
+    batch: u64,
+    pub(crate) file: Option<Date>,
+    pub(crate) line: u64,
 }
 
 impl Place {
@@ -109,7 +156,7 @@ impl Place {
         date: Date,
         line_number: u64,
         line: &[u8],
-        entry: &mut impl FnMut(&StoredLine<'_>),
+        entry: &mut impl FnMut(Date, &StoredLine<'_>, &[u8]),
         found: &mut impl FnMut(What),
     ) {
         if line_number == 1 {
@@ -125,10 +172,21 @@ impl Place {
             Ok(stored) if stored.seq <= self.seq => found(What::OutOfOrder(stored.seq)),
             Ok(stored) => {
                 self.expect(stored.seq, found);
-                entry(&stored);
-                *self = Self { seq: stored.seq, crc: stored.crc, file: Some(date) };
+                // A batch goes on with its next place or is over; behind a gap, anything may come.
+                if stored.seq == self.seq + 1 && stored.index > 0 && stored.batch() != self.batch {
+                    found(What::Batch(stored.seq));
+                }
+                entry(date, &stored, line);
+                let batch = stored.batch();
+                *self = Self { seq: stored.seq, crc: stored.crc, batch, file: Some(date), line: line_number };
             }
-            Err(_) if is_note(line) => {}
+            Err(_) if is_note(line) => {
+                // What a repair has noted as missing is known.
+                if let Some((first, last)) = gap_of_note(line).filter(|(first, _)| *first == self.seq + 1) {
+                    debug_assert!(first <= last);
+                    self.seq = last;
+                }
+            }
             Err(_) => found(What::Unsound),
         }
     }

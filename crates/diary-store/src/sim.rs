@@ -87,6 +87,8 @@ struct State {
     /// Every write meets a full disk.
     full: bool,
     locked: BTreeSet<PathBuf>,
+    /// How many files were moved from one folder to another.
+    moves: u64,
     /// A new process: handles of the old one are of no use.
     epoch: u64,
 }
@@ -95,8 +97,9 @@ struct State {
 struct Dir {
     durable: BTreeMap<OsString, Node>,
     cached: BTreeMap<OsString, Node>,
-    /// What happened since the last sync.
-    pending: Vec<Change>,
+    /// What happened since the last sync. The two halves of a move between folders bear its number: a
+    /// journalling file system keeps both or neither.
+    pending: Vec<(Change, Option<u64>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,19 +189,36 @@ impl Inode {
 }
 
 impl Dir {
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, change: Change, half_of: Option<u64>) {
         apply(&mut self.cached, &change);
-        self.pending.push(change);
+        self.pending.push((change, half_of));
     }
 
-    fn sync(&mut self) {
+    /// Makes everything durable; returns the moves of which this had one half.
+    fn sync(&mut self) -> BTreeSet<u64> {
         self.durable = self.cached.clone();
-        self.pending.clear();
+        self.pending.drain(..).filter_map(|(_, half_of)| half_of).collect()
     }
 
-    fn cut_power(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
-        for change in std::mem::take(&mut self.pending) {
-            if choose(2) == 1 {
+    /// Makes the other halves of these moves durable.
+    fn sync_moves(&mut self, moves: &BTreeSet<u64>) {
+        let durable = &mut self.durable;
+        self.pending.retain(|(change, half_of)| {
+            let synced = half_of.is_some_and(|half_of| moves.contains(&half_of));
+            if synced {
+                apply(durable, change);
+            }
+            !synced
+        });
+    }
+
+    fn cut_power(&mut self, survived: &mut BTreeMap<u64, bool>, choose: &mut dyn FnMut(usize) -> usize) {
+        for (change, half_of) in std::mem::take(&mut self.pending) {
+            let survives = match half_of {
+                Some(number) => *survived.entry(number).or_insert_with(|| choose(2) == 1),
+                None => choose(2) == 1,
+            };
+            if survives {
                 apply(&mut self.durable, &change);
             }
         }
@@ -318,8 +338,9 @@ impl SimDisk {
                 Box::new(move |choices| seeded.below(choices))
             }
         };
+        let mut survived = BTreeMap::new();
         for dir in state.dirs.values_mut() {
-            dir.cut_power(&mut choose);
+            dir.cut_power(&mut survived, &mut choose);
         }
         for file in &mut state.files {
             if survives == Survives::Zeros {
@@ -422,7 +443,7 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let (parent, name) = state.parent_of(path)?;
-        parent.change(Change::Link(name, Node::Dir));
+        parent.change(Change::Link(name, Node::Dir), None);
         state.dirs.insert(path.to_owned(), Dir::default());
         Ok(())
     }
@@ -447,7 +468,7 @@ impl Disk for SimDisk {
             (Err(_), How::CreateNew | How::Replace) => {
                 let inode = state.files.len();
                 let (parent, name) = state.parent_of(path)?;
-                parent.change(Change::Link(name, Node::File(inode)));
+                parent.change(Change::Link(name, Node::File(inode)), None);
                 state.files.push(Inode::default());
                 inode
             }
@@ -464,14 +485,15 @@ impl Disk for SimDisk {
         if from.parent() == to.parent() {
             let to = to.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
             let (dir, from) = state.parent_of(from)?;
-            dir.change(Change::Rename(from, to));
+            dir.change(Change::Rename(from, to), None);
             return Ok(());
         }
-        // Between folders the two changes may survive one without the other.
+        state.moves += 1;
+        let number = Some(state.moves);
         let (dir, name) = state.parent_of(to)?;
-        dir.change(Change::Link(name, node));
+        dir.change(Change::Link(name, node), number);
         let (dir, name) = state.parent_of(from)?;
-        dir.change(Change::Unlink(name));
+        dir.change(Change::Unlink(name), number);
         Ok(())
     }
 
@@ -479,13 +501,14 @@ impl Disk for SimDisk {
         let (mut state, _) = self.call(Call::Remove)?;
         state.find(path)?;
         let (dir, name) = state.parent_of(path)?;
-        dir.change(Change::Unlink(name));
+        dir.change(Change::Unlink(name), None);
         Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let (mut state, _) = self.call(Call::SyncDir)?;
-        state.dirs.get_mut(dir).ok_or(io::ErrorKind::NotFound)?.sync();
+        let moves = state.dirs.get_mut(dir).ok_or(io::ErrorKind::NotFound)?.sync();
+        state.dirs.values_mut().for_each(|dir| dir.sync_moves(&moves));
         Ok(())
     }
 

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use diary_proto::block::{Step as Walked, Walker};
+use diary_proto::entry::StoredLine;
 use diary_proto::{Author, Key, Producer, Time};
 use diary_store::disk::Disk;
 use diary_store::sim::{Fault, Seeded, SimDisk, Survives};
-use diary_store::{Appender, CommitError, NewEntry, Reader, Staged, open};
+use diary_store::{Appender, CommitError, NewEntry, Reader, Staged, archive, open};
 
 const DIR: &str = "/data/diary";
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
@@ -38,6 +39,9 @@ enum Step {
     },
     CleanStop,
     Kill,
+    Archive {
+        day: i64,
+    },
 }
 
 const LIFE: &[Step] = &[
@@ -55,7 +59,10 @@ const LIFE: &[Step] = &[
     Step::Kill,
     Step::CleanStop,
     Step::Batch { entries: 1, day: 3 },
-    Step::Batch { entries: 7, day: 3 },
+    Step::Archive { day: 3 },
+    Step::Batch { entries: 4, day: 3 },
+    Step::Archive { day: 4 },
+    Step::Batch { entries: 7, day: 5 },
 ];
 
 /// What the writers know.
@@ -95,6 +102,15 @@ fn live(disk: &SimDisk, record: &mut Record) {
                 }
                 process = start(disk);
             }
+            Step::Archive { day } => {
+                drop(process.take());
+                let today = Time { micros: START + day * DAY, offset_minutes: 0 }.date();
+                let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+                if archive(&disk, Path::new(DIR), today).is_err() {
+                    return;
+                }
+                process = start_on(disk).ok();
+            }
             Step::Kill => {
                 // The caller ends it by a call's number; a kill in between keeps counting.
                 drop(process.take());
@@ -114,7 +130,11 @@ fn start(disk: &SimDisk) -> Option<Opened> {
 }
 
 fn try_start(disk: &SimDisk) -> Result<Opened, Box<dyn std::error::Error>> {
-    let (appender, reader) = open(Arc::new(disk.clone()), Path::new(DIR))?.with_keys()?;
+    start_on(Arc::new(disk.clone()))
+}
+
+fn start_on(disk: Arc<dyn Disk>) -> Result<Opened, Box<dyn std::error::Error>> {
+    let (appender, reader) = open(disk, Path::new(DIR))?.with_keys()?;
     Ok(Opened { appender, reader })
 }
 
@@ -149,10 +169,18 @@ fn batch(appender: &mut Appender, record: &mut Record, number: &mut u64, entries
     }
 }
 
-fn everything(reader: &Reader) -> Vec<(u64, String)> {
+/// Every entry: those in archives, and those that the journal gives back.
+fn everything(disk: &SimDisk, reader: &Reader) -> Vec<(u64, String)> {
+    let mut seen = Vec::new();
+    for (path, bytes) in disk.contents() {
+        if path.starts_with("/data/diary/archive") {
+            let lines = bytes.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok());
+            seen.extend(lines.map(|line| (line.seq, line.unescaped().into_owned())));
+        }
+    }
+    seen.sort_unstable();
     let mut range = reader.from(1).unwrap();
     let mut walker = Walker::new(range.first);
-    let mut seen = Vec::new();
     while let Some(page) = reader.next_page(&mut range, 4096).unwrap() {
         walker.walk(&page, |step| match step {
             Walked::Entry(line) => seen.push((line.seq, line.unescaped().into_owned())),
@@ -166,7 +194,7 @@ fn everything(reader: &Reader) -> Vec<(u64, String)> {
 /// Recovers, and holds what is there against what the writers know.
 fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
     let opened = try_start(disk).unwrap_or_else(|error| panic!("does not start: {error}; {}", replay()));
-    let seen = everything(&opened.reader);
+    let seen = everything(disk, &opened.reader);
     for (place, (seq, text)) in seen.iter().enumerate() {
         assert_eq!(*seq, place as u64 + 1, "seqs are dense; {}", replay());
         assert!(record.sent.contains(text), "entry {seq} was never sent; {}", replay());
@@ -182,14 +210,14 @@ fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
 
     let before = disk.contents();
     let again = start(disk).unwrap();
-    assert_eq!(everything(&again.reader), seen, "a second start sees something else; {}", replay());
-    assert_eq!(disk.contents(), before, "a second start changes something; {}", replay());
+    assert!(everything(disk, &again.reader) == seen, "a second start sees something else; {}", replay());
+    assert!(disk.contents() == before, "a second start changes something; {}", replay());
     drop(again);
 
     // What was shown to a reader is in the diary for good.
     disk.cut_power(Survives::Nothing);
     let again = start(disk).unwrap();
-    assert_eq!(everything(&again.reader), seen, "what was served is lost; {}", replay());
+    assert!(everything(disk, &again.reader) == seen, "what was served is lost; {}", replay());
     drop(again);
     check_life_goes_on(disk, seen.len(), replay);
 }
@@ -201,7 +229,7 @@ fn check_life_goes_on(disk: &SimDisk, seen: usize, replay: &dyn Fn() -> String) 
     drop(opened);
     disk.cut_power(Survives::Nothing);
     let opened = start(disk).unwrap();
-    assert_eq!(everything(&opened.reader).len(), seen + 2, "a later batch is lost; {}", replay());
+    assert_eq!(everything(disk, &opened.reader).len(), seen + 2, "a later batch is lost; {}", replay());
 }
 
 /// Sends everything with a key again: what is there is known by it, what is not would be stored.
@@ -247,7 +275,7 @@ fn ended_after_every_call() {
         disk.die_at(call);
         let mut record = Record::default();
         live(&disk, &mut record);
-        recovered_from(&disk, &record, call, "ends", CHOSEN * budget(), 1)
+        recovered_from(&disk, &record, call, "ends", CHOSEN * budget(), 5)
     });
     assert!(states >= 100_000 * budget(), "only {states} states");
 }
@@ -261,7 +289,7 @@ fn each_call_failed_once() {
             disk.fail_at(call, fault);
             let mut record = Record::default();
             live(&disk, &mut record);
-            states += recovered_from(&disk, &record, call, &format!("fails with {fault:?}"), budget(), 7);
+            states += recovered_from(&disk, &record, call, &format!("fails with {fault:?}"), budget(), 61);
         }
         states
     });

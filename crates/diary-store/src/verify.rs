@@ -1,0 +1,80 @@
+//! Verifying: every line, chain and seq of a journal, without changing anything. It may run beside a
+//! server: what that has not finished is not damage.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use diary_proto::Date;
+
+use crate::disk::Disk;
+use crate::read::{Reader, Shared};
+use crate::recover::{Doing, OpenError, Recovery};
+use crate::scan::{Finding, What, scan};
+
+/// What was verified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Day files.
+    pub files: u64,
+    /// Sound entries.
+    pub entries: u64,
+    /// The newest sound entry.
+    pub last: u64,
+    /// How much is wrong.
+    pub findings: u64,
+    /// A batch at the end that is not finished: a server writes it, or the next start sets it aside.
+    pub unfinished: Option<Unfinished>,
+}
+
+/// Where a batch is that is not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The day file.
+    pub file: Date,
+    /// Where it begins, in bytes.
+    pub from: u64,
+    /// How long it is so far.
+    pub bytes: u64,
+}
+
+/// Verifies the journal in `dir`. Everything that is wrong is told to `finding`, in order.
+///
+/// # Errors
+/// [`OpenError`] if the folder cannot be read.
+pub fn verify(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    mut finding: impl FnMut(Finding),
+) -> Result<Verified, OpenError> {
+    let examined = Recovery::new(&*disk, dir).examine()?;
+    let mut verified = Verified {
+        files: examined.days.len() as u64,
+        unfinished: examined.torn().map(|(file, from, len)| Unfinished { file, from, bytes: len - from }),
+        ..Verified::default()
+    };
+    if let Some(&(file, bytes)) = examined.unfinished.first() {
+        verified.unfinished = Some(Unfinished { file, from: 0, bytes });
+    }
+    let id = examined.id.unwrap_or_default();
+    let shared = Shared::new(disk, dir.to_owned(), id, &examined.days, examined.head);
+    let mut findings = 0;
+    let end = scan(
+        &Reader::new(Arc::new(shared)),
+        |_, line, _| {
+            verified.entries += 1;
+            verified.last = line.seq;
+        },
+        |found| {
+            findings += 1;
+            finding(found);
+        },
+    )
+    .doing("read", dir)?;
+    let evidence = examined.evidence.filter(|evidence| evidence.seq > end.seq);
+    if let Some((evidence, file)) = evidence.zip(end.file.or(examined.evidence.map(|e| e.file))) {
+        findings += 1;
+        finding(Finding { file, line: end.line + 1, what: What::Missing(end.seq + 1, evidence.seq) });
+    }
+    verified.findings = findings;
+    Ok(verified)
+}
