@@ -71,16 +71,25 @@ async fn ctrl_c_in_the_middle_of_an_answer() {
 /// Telnet takes some bytes inside of characters for keys (0x9c for Ctrl-\\), and sends what those mean
 /// instead. Such a line is refused whole; it is never stored with less in it.
 #[tokio::test]
-async fn a_character_that_telnet_broke_is_refused() {
+async fn a_character_that_telnet_broke_is_refused_and_comes_through_the_second_time() {
     let server = Server::start().await;
-    for (broken, seq) in [("我的天气", 1), ("我在这里", 2), ("小明", 3)] {
+    let texts = ["我的天气", "我在这里", "小明"];
+    for (text, seq) in texts.into_iter().zip([1, 3, 5]) {
         let mut telnet = telnet(&server).await;
-        telnet.types(&format!("{broken}\r")).await;
+        telnet.types(&format!("{text}\r")).await;
         telnet.sees("\nerror utf8: ").await;
-        telnet.types("早上好\r").await;
+        telnet.types(&format!("{text}\r")).await;
         telnet.sees(&format!("\nok {seq} ")).await;
+        // It still is a terminal's telnet: a line end, an interrupt and an end of input work.
+        telnet.types("half a line").await;
+        telnet.types(CTRL_C).await;
+        telnet.types("来了\r").await;
+        telnet.sees(&format!("\nok {} ", seq + 1)).await;
+        telnet.types(CTRL_D).await;
+        ends_with_bye(telnet).await;
     }
-    assert_eq!(stored(&server.journal()), ["local 早上好"; 3]);
+    let expected = texts.iter().flat_map(|text| [format!("local {text}"), "local 来了".to_owned()]);
+    assert_eq!(stored(&server.journal()), expected.collect::<Vec<_>>());
     server.stop().await;
 }
 
