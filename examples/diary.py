@@ -11,14 +11,15 @@ texts = (text.rstrip(b"\r\n") for text in texts)
 lines = (b"/" * text.startswith(b"/") + text + b"\n" for text in texts if text)
 if words[:1] == ["--history"]:
     lines = [" ".join(["/history", *words[1:]]).encode() + b"\n"]
-diary, unacked = socket.create_connection((host, int(port))), [0]
+diary, sent, acked = socket.create_connection((host, int(port))), [0], 0
 def send():  # beside the reading, because a server waits for clients that do not read its answers
     for line in lines:
-        unacked[0] += 1
+        sent[0] += 1
         diary.sendall(line)
     diary.shutdown(socket.SHUT_WR)  # nothing more to say; all answers still come
-threading.Thread(target=send).start()
+(sender := threading.Thread(target=send)).start()
 for answer in diary.makefile("rb"):
-    unacked[0] -= answer.startswith(b"ok ")
+    acked += answer.startswith(b"ok ")
     print(answer.decode().rstrip("\n"), flush=True)
-sys.exit(f"{unacked[0]} lines got no ok" if unacked[0] else 0)
+sender.join()
+sys.exit(f"{sent[0] - acked} lines got no ok" if sent[0] > acked else 0)

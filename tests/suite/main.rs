@@ -2,5 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test fails by panicking")]
 
+mod bad_input;
+mod chunks;
+mod cli_pipe;
+mod cli_terminal;
+mod damage;
+mod day_files;
+mod durability;
+mod examples;
+mod first_use;
+mod frame_mode;
 mod line_mode;
+mod log;
+mod peers;
+mod quiet;
+mod starting;
+mod stopping;
 mod support;
+mod syslog;
+mod telnet;
+mod udp;
+mod unharmed;
+mod unix;

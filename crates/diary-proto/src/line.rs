@@ -227,7 +227,10 @@ fn classify(line: &[u8], overlong: bool, first: bool, plain: bool) -> Line<'_> {
         return Line::Refused(Refusal::new(Code::TooLong, message));
     }
     let Ok(line) = std::str::from_utf8(line) else {
-        return Line::Refused(Refusal::new(Code::Utf8, "this line is not valid UTF-8 and is not stored"));
+        return Line::Refused(Refusal::new(
+            Code::Utf8,
+            "this line is not valid UTF-8 and is not stored; in telnet, type it again",
+        ));
     };
     let text = match line.strip_prefix('/') {
         Some(rest) if !plain && rest.starts_with('/') => rest,
@@ -349,7 +352,7 @@ mod tests {
     fn telnet_is_taken_out_and_answered() {
         let (lines, replies) = decode(LineDecoder::new(), [&b"a\xff\xfd\x06b\r\xff\xfb\x01\nc\n"[..]]);
         assert_eq!(lines, ["text ab", "text c"]);
-        assert_eq!(replies, b"\xff\xfc\x06\xff\xfe\x01");
+        assert_eq!(replies, b"\xff\xfd\x00\xff\xfc\x06\xff\xfe\x01");
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Telnet, as far as a plain line service needs it (RFC 854, RFC 855, RFC 860).
 //!
-//! Every option is refused once. `DO TIMING-MARK` is answered `WONT` each time, because a telnet client
+//! Every option is refused once, but one is asked for: binary transmission (RFC 856). Debian's telnet
+//! takes some bytes of UTF-8 for keys of its own (0x9c in 在, 0x9a in 的) and sends telnet commands in
+//! their place, unless it is asked for binary. It is asked when its first command shows that it is a
+//! telnet; the line that was broken by then is refused, and typed again it comes through.
+//!
+//!  `DO TIMING-MARK` is answered `WONT` each time, because a telnet client
 //! that was interrupted (Ctrl-C) throws all output away until that answer comes. Other commands are
 //! ignored. A 0xFF that starts no telnet command stays in the data, where it is invalid UTF-8 and is
 //! refused with its line: nothing is silently left out.
@@ -15,6 +20,7 @@ const SUBNEGOTIATION_END: u8 = 240;
 /// The lowest byte that is a command after IAC: end of file, from the Linemode option (RFC 1184).
 const END_OF_FILE: u8 = 236;
 const TIMING_MARK: u8 = 6;
+const BINARY: u8 = 0;
 
 /// Longest subnegotiation that is skipped. Every option is refused, so none should come at all.
 const SUBNEGOTIATION_MAX_BYTES: u16 = 1024;
@@ -38,6 +44,8 @@ pub struct Telnet {
     state: State,
     refused_will: Options,
     refused_do: Options,
+    /// It has been asked for binary transmission.
+    asked: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,6 +96,7 @@ impl Telnet {
             }
             (State::Option(verb), option) => {
                 self.state = State::Data;
+                self.ask(replies);
                 self.refuse(verb, option, replies);
             }
             (State::Subnegotiation(SUBNEGOTIATION_MAX_BYTES..), byte) => {
@@ -102,9 +111,17 @@ impl Telnet {
         Meaning::Nothing
     }
 
+    fn ask(&mut self, replies: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.asked, true) {
+            replies.extend_from_slice(&[IAC, DO, BINARY]);
+        }
+    }
+
     fn refuse(&mut self, verb: u8, option: u8, replies: &mut Vec<u8>) {
         let answer = match verb {
             DO if option == TIMING_MARK || self.refused_do.insert(option) => WONT,
+            // What it was asked for.
+            WILL if option == BINARY => return,
             WILL if self.refused_will.insert(option) => DONT,
             // WONT and DONT say how things are; so does a second offer of what was refused.
             _ => return,
@@ -133,9 +150,18 @@ mod tests {
     #[test]
     fn an_option_is_refused_once_and_a_timing_mark_always() {
         let (data, replies) = run(&[b'a', IAC, DO, 1, IAC, WILL, 3, IAC, DO, 1, b'b', IAC, WONT, 9]);
-        assert_eq!((data.as_slice(), replies.as_slice()), (&b"ab"[..], &[IAC, WONT, 1, IAC, DONT, 3][..]));
+        assert_eq!((data.as_slice(), replies.as_slice()), (&b"ab"[..], &[IAC, DO, BINARY, IAC, WONT, 1, IAC, DONT, 3][..]));
         let mark = [IAC, DO, TIMING_MARK];
-        assert_eq!(run(&mark.repeat(3)).1, [IAC, WONT, TIMING_MARK].repeat(3));
+        let answers = [&[IAC, DO, BINARY][..], &[IAC, WONT, TIMING_MARK].repeat(3)].concat();
+        assert_eq!(run(&mark.repeat(3)).1, answers);
+    }
+
+    #[test]
+    fn binary_is_asked_for_once_and_taken() {
+        // 在, as Debian's telnet sends it: the middle byte has become a break.
+        let (data, replies) = run(&[0xe5, IAC, 243, 0xa8, IAC, WILL, BINARY, 0xe5, 0x9c, 0xa8]);
+        assert_eq!(data, [0xe5, 0xa8, 0xe5, 0x9c, 0xa8]);
+        assert_eq!(replies, [IAC, DO, BINARY]);
     }
 
     #[test]

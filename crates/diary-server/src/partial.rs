@@ -118,7 +118,8 @@ mod tests {
         assert_eq!(partials.iter().map(is_evicted).collect::<Vec<_>>(), [false, true, false]);
         assert_eq!(all.held().bytes, 9_000);
         drop(partials);
-        assert_eq!((all.held().bytes, all.held().slots.len()), (0, 0));
+        let held = all.held();
+        assert_eq!((held.bytes, held.slots.len()), (0, 0));
     }
 
     #[test]

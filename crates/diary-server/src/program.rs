@@ -48,7 +48,8 @@ fn start_log(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
     let colour = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(colour);
-    log.with_writer(std::io::stderr).init();
+    // Whoever read the log may be gone; to complain of it there would end the task that logs.
+    log.log_internal_errors(false).with_writer(std::io::stderr).init();
     Ok(())
 }
 

@@ -2,6 +2,11 @@
 
 #![allow(dead_code, reason = "not every property needs every helper")]
 
+mod frames;
+mod programs;
+mod stored;
+mod terminal;
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,6 +19,11 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use frames::{Frames, fill, hello, pairs, texts_of};
+pub(crate) use programs::{Ran, end_process, peer, run};
+pub(crate) use stored::{day_files, stored};
+pub(crate) use terminal::{CTRL_C, CTRL_D, Terminal};
 
 /// For anything that should happen at once: a test that waits longer has failed. It is no measure of
 /// speed, so it is generous.
@@ -78,6 +88,11 @@ impl Server {
         Lines::connect(self.address()).await
     }
 
+    /// Asks it to stop, and goes on at once.
+    pub(crate) fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Stops cleanly, and gives back the folder.
     pub(crate) async fn stop(self) -> tempfile::TempDir {
         self.stop.cancel();
@@ -121,6 +136,45 @@ impl Lines {
         self.line().await
     }
 
+    /// Connects as soon as the server has a place, and reads the greeting.
+    pub(crate) async fn connect_when_free(address: &str) -> Self {
+        let free = async {
+            loop {
+                let lines = Self::connect(address).await;
+                if lines.greeting.starts_with("diary/1 ") {
+                    return lines;
+                }
+            }
+        };
+        soon("a place becomes free", free).await
+    }
+
+    /// Asks for entries, and returns their lines without what frames them.
+    pub(crate) async fn history(&mut self, which: &str) -> Vec<String> {
+        assert_eq!(self.ask(&format!("/history {which}")).await, "ok history");
+        self.entries().await
+    }
+
+    /// The lines of an answer that has begun, up to its end, which must count them.
+    pub(crate) async fn entries(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line().await;
+            if let Some(count) = line.strip_prefix("end ") {
+                let entries = lines.iter().filter(|line: &&String| !line.starts_with("gap ")).count();
+                assert_eq!(count, entries.to_string());
+                return lines;
+            }
+            assert!(line.starts_with(|c: char| c.is_ascii_digit()) || line.starts_with("gap "), "{line:?}");
+            lines.push(line);
+        }
+    }
+
+    /// The texts of all entries.
+    pub(crate) async fn all_texts(&mut self) -> Vec<String> {
+        self.history("all").await.iter().map(|line| text(line).to_owned()).collect()
+    }
+
     /// Says that nothing more will be sent.
     pub(crate) async fn end_input(&mut self) {
         self.writer.shutdown().await.unwrap();
@@ -132,6 +186,13 @@ impl Lines {
         soon("the server closes", self.reader.read_to_string(&mut rest)).await.unwrap();
         rest
     }
+}
+
+/// A connection whose system takes in very little before its program reads it.
+pub(crate) async fn connect_narrow(address: &str) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(address.parse().unwrap()).await.unwrap()
 }
 
 /// Whether `line` acknowledges `seq`.
@@ -147,6 +208,16 @@ pub(crate) fn acked(line: &str) -> Option<u64> {
     Some(seq)
 }
 
+/// The text of an entry as line mode shows it.
+pub(crate) fn text(line: &str) -> &str {
+    line.splitn(4, ' ').nth(3).unwrap()
+}
+
+/// The seq of an entry as line mode shows it; `None` for any other line.
+pub(crate) fn seq(line: &str) -> Option<u64> {
+    line.split(' ').next()?.parse().ok()
+}
+
 /// A real `diary-server`, killed when it is dropped.
 pub(crate) struct Process {
     pub(crate) child: Child,
@@ -160,10 +231,23 @@ impl Process {
     pub(crate) async fn start(data: &Path, listen: &[&str], arguments: &[&str]) -> Self {
         let mut command = server_command(data);
         command.args(listen.iter().flat_map(|listen| ["--listen", listen])).args(arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        Self::spawn(command, listen.len()).await
+    }
+
+    /// The same on a free port, with its log in a file.
+    pub(crate) async fn start_logging(data: &Path, arguments: &[&str], log: &Path) -> Self {
+        let mut command = server_command(data);
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        command.stderr(std::fs::File::create(log).unwrap());
+        Self::spawn(command, 1).await
+    }
+
+    /// Runs the command of a server, and waits until it has so many listeners.
+    pub(crate) async fn spawn(mut command: Command, listeners: usize) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut addresses = Vec::new();
-        while addresses.len() < listen.len() {
+        while addresses.len() < listeners {
             let mut line = String::new();
             let read = soon("the server listens", stdout.read_line(&mut line)).await.unwrap();
             assert!(read > 0, "the server ended before it listened");
@@ -181,6 +265,19 @@ impl Process {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    /// Bytes of its memory, as the kernel counts them: `VmRSS`, `VmHWM` (the most so far), `VmData`.
+    pub(crate) fn memory(&self, field: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find(|line| line.split(':').next() == Some(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    }
+
+    /// Ends it with SIGTERM, which it must take well.
+    pub(crate) async fn stop(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.wait().await, Some(0));
     }
 
     /// Waits for its end, and returns its exit code.

@@ -98,7 +98,9 @@ impl FrameFront {
             Answer::Error { id, fatal, refusal } => {
                 ServerMessage::Error { id, fatal, refusal: refusal.clone() }
             }
-            Answer::Bye(reason) => ServerMessage::Bye { reason: reason.trim_start_matches(": ").to_owned() },
+            Answer::Bye(reason) => {
+                ServerMessage::Bye { reason: reason.strip_prefix(": ").unwrap_or("bye").to_owned() }
+            }
             // The client checks the lines and finds the gaps. The others answer line mode's commands.
             Answer::CaughtUp { .. } | Answer::Name(_) | Answer::Quiet | Answer::Help => return,
         };

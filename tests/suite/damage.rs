@@ -1,0 +1,140 @@
+//! Damage is found and told, never served as good, and the diary goes on.
+
+use std::path::PathBuf;
+
+use diary_proto::Which;
+use diary_server::Config;
+
+use crate::support::{Frames, Lines, Process, Server, day_files, is_ack, seq, text, texts_of};
+
+/// A diary of two days, entries 1 to 5 and 6 to 8. Honolulu is exactly one day behind Kiritimati.
+async fn two_days() -> (tempfile::TempDir, Vec<PathBuf>) {
+    let mut folder = tempfile::tempdir().unwrap();
+    for (zone, entries) in [("Pacific/Honolulu", 1..=5), ("Pacific/Kiritimati", 6..=8)] {
+        let server = Server::on(folder, |config| config.timezone = Some(zone.to_owned())).await;
+        let mut client = server.lines().await;
+        for n in entries {
+            assert!(is_ack(&client.ask(&format!("entry {n}")).await, n));
+        }
+        drop(client);
+        folder = server.stop().await;
+    }
+    let files = day_files(&folder.path().join("diary"));
+    assert_eq!(files.len(), 2);
+    (folder, files)
+}
+
+fn kiritimati(config: &mut Config) {
+    config.timezone = Some("Pacific/Kiritimati".to_owned());
+}
+
+fn replace(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    assert_eq!(text.matches(from).count(), 1);
+    text.replace(from, to).into_bytes()
+}
+
+#[tokio::test]
+async fn a_bad_line_is_a_gap_and_appends_go_on() {
+    let (folder, files) = two_days().await;
+    let damaged = replace(&std::fs::read(&files[0]).unwrap(), " entry 3\t", " entrY 3\t");
+    std::fs::write(&files[0], &damaged).unwrap();
+    let server = Server::on(folder, kiritimati).await;
+    let mut client = server.lines().await;
+    assert!(is_ack(&client.ask("entry 9").await, 9));
+    let shown: Vec<String> = client
+        .history("all")
+        .await
+        .iter()
+        .map(|line| if seq(line).is_some() { text(line).to_owned() } else { line.clone() })
+        .collect();
+    let gap = "gap 3..3: these entries are damaged or missing";
+    assert_eq!(
+        shown,
+        ["entry 1", "entry 2", gap, "entry 4", "entry 5", "entry 6", "entry 7", "entry 8", "entry 9"]
+    );
+    assert_eq!(client.history("#3..").await[0], gap);
+    assert_eq!(client.ask("/search entr").await, "ok search");
+    let found: Vec<u64> = client.entries().await.iter().filter_map(|line| seq(line)).collect();
+    assert_eq!(found, [1, 2, 4, 5, 6, 7, 8, 9], "what is damaged is not found");
+    assert_eq!(client.ask("/follow #2").await, "ok follow from 2");
+    assert_eq!(text(&client.line().await), "entry 2");
+    assert_eq!(client.line().await, gap);
+    assert_eq!(text(&client.line().await), "entry 4");
+
+    // Frame mode delivers what is on disk; checking is the client's.
+    let mut framed = Frames::hello(server.address(), 1).await;
+    let all = framed.history(1, Which::All).await;
+    assert_eq!((all.first, all.last, all.dense), (1, 9, true));
+    assert!(String::from_utf8(all.lines.clone()).unwrap().contains(" entrY 3\t"));
+    let disk = files.iter().flat_map(|file| std::fs::read(file).unwrap()).collect::<Vec<u8>>();
+    assert!(disk.ends_with(&all.lines));
+    assert_eq!(texts_of(&all.lines).len(), 8);
+    assert_eq!(std::fs::read(&files[0]).unwrap(), damaged, "no existing byte is changed");
+}
+
+#[tokio::test]
+async fn missing_lines_and_a_missing_file_are_gaps() {
+    let (folder, files) = two_days().await;
+    let whole = String::from_utf8(std::fs::read(&files[0]).unwrap()).unwrap();
+    let without: String = whole.split_inclusive('\n').filter(|line| !line.starts_with(['2', '3'])).collect();
+    std::fs::write(&files[0], without).unwrap();
+    let server = Server::on(folder, kiritimati).await;
+    let mut client = server.lines().await;
+    let shown = client.history("all").await;
+    assert!(shown[1].starts_with("gap 2..3: ") && seq(&shown[2]) == Some(4), "{shown:?}");
+    drop(client);
+    let folder = server.stop().await;
+    std::fs::remove_file(&files[0]).unwrap();
+    let server = Server::on(folder, kiritimati).await;
+    let mut client = server.lines().await;
+    let shown = client.history("all").await;
+    assert!(shown[0].starts_with("gap 1..5: "), "{shown:?}");
+    assert_eq!(shown.iter().filter_map(|line| seq(line)).collect::<Vec<_>>(), [6, 7, 8]);
+    assert!(is_ack(&client.ask("entry 9").await, 9));
+}
+
+#[tokio::test]
+async fn damage_that_is_met_while_serving_is_told() {
+    let (folder, files) = two_days().await;
+    let server = Server::on(folder, kiritimati).await;
+    let mut client = server.lines().await;
+    assert_eq!(client.history("all").await.len(), 8);
+    let damaged = replace(&std::fs::read(&files[0]).unwrap(), " entry 5\t", " entry 5 forged\t");
+    std::fs::write(&files[0], damaged).unwrap();
+    let shown = client.history("all").await;
+    assert!(shown[4].starts_with("gap 5..5: "), "{shown:?}");
+    assert!(is_ack(&client.ask("entry 9").await, 9));
+}
+
+#[tokio::test]
+async fn the_log_says_where_the_damage_is() {
+    let (folder, files) = two_days().await;
+    let damaged = replace(&std::fs::read(&files[0]).unwrap(), " entry 3\t", " entrY 3\t");
+    std::fs::write(&files[0], damaged).unwrap();
+    let log = folder.path().join("log");
+    let process = Process::start_logging(folder.path(), &["--timezone", "Pacific/Kiritimati"], &log).await;
+    assert!(is_ack(&Lines::connect(process.address()).await.ask("entry 9").await, 9));
+    process.stop().await;
+    let log = std::fs::read_to_string(log).unwrap();
+    let name = files[0].file_name().unwrap().to_str().unwrap();
+    for words in ["line 4: the line is damaged", "the entries 3 to 3 are missing"] {
+        let told = |line: &str| line.contains(" ERROR ") && line.contains(name) && line.contains(words);
+        assert!(log.lines().any(told), "{words} is not in {log}");
+    }
+    assert!(!log.contains("entrY"), "{log}");
+}
+
+#[tokio::test]
+async fn a_torn_tail_goes_to_quarantine_and_its_seqs_are_given_out_again() {
+    let (folder, files) = two_days().await;
+    std::fs::remove_file(folder.path().join("diary/head")).unwrap();
+    let whole = std::fs::read(&files[1]).unwrap();
+    std::fs::write(&files[1], &whole[..whole.len() - 10]).unwrap();
+    let server = Server::on(folder, kiritimati).await;
+    let mut client = server.lines().await;
+    assert_eq!(client.history("all").await.len(), 7);
+    assert!(is_ack(&client.ask("another 8").await, 8));
+    assert_eq!(std::fs::read_dir(server.journal().join("quarantine")).unwrap().count(), 1);
+    assert_eq!(text(&client.history("1").await[0]), "another 8");
+}

@@ -1,0 +1,80 @@
+//! A person at a terminal: types, and waits for what appears.
+
+use pty_process::{Pty, Size};
+use rustix::io::Errno;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::{PATIENCE, soon};
+
+pub(crate) const CTRL_C: &str = "\x03";
+pub(crate) const CTRL_D: &str = "\x04";
+
+/// A program on a pseudo-terminal of its own, killed when this is dropped.
+pub(crate) struct Terminal {
+    pty: Pty,
+    child: Child,
+    /// What appeared and was not looked at.
+    screen: Vec<u8>,
+}
+
+impl Terminal {
+    pub(crate) fn start(command: Command) -> Self {
+        let (pty, end) = pty_process::open().unwrap();
+        pty.resize(Size::new(24, 80)).unwrap();
+        let child = pty_process::Command::from(command).spawn(end).unwrap();
+        Self { pty, child, screen: Vec::new() }
+    }
+
+    pub(crate) async fn types(&mut self, keys: &str) {
+        soon("the terminal takes keys", self.pty.write_all(keys.as_bytes())).await.unwrap();
+    }
+
+    /// Waits until `part` appears behind what was seen before, and returns all up to its end.
+    pub(crate) async fn sees(&mut self, part: &str) -> String {
+        self.sees_all(&[part]).await
+    }
+
+    /// Waits until all of `parts` appeared, in any order, and returns all up to the end of the last one.
+    pub(crate) async fn sees_all(&mut self, parts: &[&str]) -> String {
+        let waited = timeout(PATIENCE, async {
+            loop {
+                if let Some(end) = parts.iter().map(|part| self.end_of(part)).collect::<Option<Vec<_>>>() {
+                    let seen = self.screen.drain(..end.into_iter().max().unwrap_or(0)).collect();
+                    return Some(String::from_utf8(seen).unwrap());
+                }
+                if self.read().await == 0 {
+                    return None;
+                }
+            }
+        });
+        let Ok(Some(seen)) = waited.await else {
+            panic!("{parts:?} did not appear in `{}`", String::from_utf8_lossy(&self.screen));
+        };
+        seen
+    }
+
+    /// Where `part` ends on the screen.
+    fn end_of(&self, part: &str) -> Option<usize> {
+        let at = self.screen.windows(part.len()).position(|seen| seen == part.as_bytes())?;
+        Some(at + part.len())
+    }
+
+    /// Waits for the program's end; its exit code, and all that it still showed.
+    pub(crate) async fn ends(mut self) -> (Option<i32>, String) {
+        soon("the program ends", async { while self.read().await > 0 {} }).await;
+        let status = soon("the program ends", self.child.wait()).await.unwrap();
+        (status.code(), String::from_utf8(self.screen).unwrap())
+    }
+
+    /// How many bytes appeared; 0 at the end.
+    async fn read(&mut self) -> usize {
+        match self.pty.read_buf(&mut self.screen).await {
+            Ok(count) => count,
+            // How Linux says that nobody has the other end open.
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => 0,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! One client cannot harm another: not by being slow, silent, hostile or gone.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::support::{Frames, Lines, Process, Server, connect_narrow, fill, is_ack, seq, soon};
+use diary_proto::Which;
+use diary_proto::message::ClientMessage;
+
+/// What the server may take for everything in these tests. An empty one takes about 10 MiB.
+const MEMORY_MAX_BYTES: usize = 64 << 20;
+
+/// A folder with a diary of so many MiB, and how many entries it has.
+async fn filled(mebibytes: u64) -> (tempfile::TempDir, u64) {
+    let server = Server::start().await;
+    let count = fill(server.address(), mebibytes).await;
+    (server.stop().await, count)
+}
+
+/// A client that sends whatever it can and reads nothing.
+struct Greedy {
+    stream: TcpStream,
+    sent: usize,
+}
+
+impl Greedy {
+    const LINE: &[u8] = b"a greedy line\n";
+
+    /// Sends until nothing more is taken; says whether anything was.
+    fn push(&mut self) -> bool {
+        let lines = Self::LINE.repeat(1000);
+        let before = self.sent;
+        loop {
+            match self.stream.try_write(&lines[self.sent % Self::LINE.len()..]) {
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.sent > before,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Ends its line, and reads everything: there is an ack for each line.
+    async fn read_at_last(self) {
+        let (reader, mut writer) = self.stream.into_split();
+        let (cut, whole) = (self.sent % Self::LINE.len(), self.sent.div_ceil(Self::LINE.len()));
+        let rest = if cut == 0 { &[][..] } else { &Self::LINE[cut..] };
+        let writing = async {
+            writer.write_all(rest).await.unwrap();
+            writer.shutdown().await.unwrap();
+        };
+        let reading = async {
+            let mut lines = BufReader::new(reader).lines();
+            assert!(lines.next_line().await.unwrap().unwrap().starts_with("diary/1 "));
+            let mut acks = 0;
+            while let Some(line) = lines.next_line().await.unwrap() {
+                assert!(line.starts_with("ok "), "{line}");
+                acks += 1;
+            }
+            assert_eq!(acks, whole);
+        };
+        soon("all acks", async { tokio::join!(writing, reading) }).await;
+    }
+}
+
+#[tokio::test]
+async fn deaf_slow_silent_and_greedy_clients_at_once_harm_nobody() {
+    let (folder, count) = filled(32).await;
+    let mut process = Process::start(folder.path(), &["127.0.0.1:0"], &["--log", "error"]).await;
+    let address = process.address().to_owned();
+    let mut deaf = Vec::new();
+    for _ in 0..10 {
+        let mut stream = connect_narrow(&address).await;
+        stream.write_all(b"/history all\n/search \xe5\xa4\xa9\xe6\xb0\x94\n/follow #1\n").await.unwrap();
+        deaf.push(stream);
+    }
+    let mut deaf_frames = Frames::hello(&address, 1).await;
+    deaf_frames.send(&ClientMessage::History { id: 1, which: Which::All }).await;
+    let silent: Vec<Lines> = {
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(Lines::connect(&address).await);
+        }
+        silent
+    };
+    let mut slow = Lines::connect(&address).await;
+    let mut greedy = Greedy { stream: connect_narrow(&address).await, sent: 0 };
+    let mut healthy = Lines::connect(&address).await;
+    let (mut rounds, mut refused_rounds) = (0, 0);
+    while rounds < 200 || refused_rounds < 50 {
+        rounds += 1;
+        assert!(healthy.ask("an entry").await.starts_with("ok "));
+        slow.send("s").await;
+        refused_rounds = if greedy.push() { 0 } else { refused_rounds + 1 };
+        assert!(greedy.sent < 256 << 20, "a client that reads nothing is read from without end");
+    }
+    let taken = process.memory("VmHWM");
+    assert!(taken < MEMORY_MAX_BYTES, "the server took {taken} bytes");
+
+    // Nobody has lost anything.
+    assert!(slow.ask("").await.starts_with("ok "));
+    greedy.read_at_last().await;
+    let answered = deaf_frames.answer(1).await;
+    assert!(answered.last >= count);
+    let mut deaf = BufReader::new(deaf.pop().unwrap());
+    let mut line = String::new();
+    let mut next = 1;
+    while !line.starts_with("end ") {
+        line.clear();
+        soon("a line comes", deaf.read_line(&mut line)).await.unwrap();
+        if let Some(seq) = seq(&line) {
+            assert_eq!(seq, next);
+            next += 1;
+        }
+    }
+    assert!(next > count);
+    for mut client in silent {
+        assert!(client.ask("I am here").await.starts_with("ok "));
+    }
+    let taken = process.memory("VmHWM");
+    assert!(taken < MEMORY_MAX_BYTES, "the server took {taken} bytes");
+    process.signal(rustix::process::Signal::KILL);
+    process.wait().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_costs_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &["127.0.0.1:0"], &["--log", "error"]).await;
+    let mut clients = vec![Lines::connect(process.address()).await];
+    let large = format!("{}\n", "x".repeat(60_000));
+    clients[0].send(&large).await;
+    clients[0].line().await;
+    let before = process.memory("VmRSS");
+    for _ in 0..300 {
+        let mut client = Lines::connect(process.address()).await;
+        client.send(&large).await;
+        assert!(client.line().await.starts_with("ok "));
+        clients.push(client);
+    }
+    let each = process.memory("VmRSS").saturating_sub(before) / 300;
+    assert!(each < 30_000, "{each} bytes a connection");
+}
+
+#[tokio::test]
+async fn a_follower_that_reads_nothing_loses_nothing() {
+    let server = Server::start().await;
+    let mut follower = connect_narrow(server.address()).await;
+    follower.write_all(b"/follow\n").await.unwrap();
+    // So that it follows before anything is written.
+    let mut follower = BufReader::new(follower);
+    let mut line = String::new();
+    for start in ["diary/1 ", "ok follow from 1"] {
+        line.clear();
+        soon("a line comes", follower.read_line(&mut line)).await.unwrap();
+        assert!(line.starts_with(start), "{line}");
+    }
+    let count = fill(server.address(), 8).await;
+    for n in 1..=count {
+        line.clear();
+        soon("a line comes", follower.read_line(&mut line)).await.unwrap();
+        assert_eq!(seq(&line), Some(n));
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_reader_is_closed_and_an_idle_client_is_not() {
+    let (folder, _) = filled(12).await;
+    let server = Server::on(folder, |config| {
+        config.limits.connections = 3;
+        config.limits.stall = Duration::from_millis(300);
+    })
+    .await;
+    let mut idle = server.lines().await;
+    let mut deaf = [connect_narrow(server.address()).await, connect_narrow(server.address()).await];
+    deaf[0].write_all(b"/history all\n").await.unwrap();
+    deaf[1].write_all(b"/follow #1\n").await.unwrap();
+    for mut deaf in deaf {
+        let mut next = Lines::connect_when_free(server.address()).await;
+        assert!(next.ask("in its place").await.starts_with("ok "));
+        // It was closed, and not only forgotten: what it sends is not taken any more.
+        soon("the connection is gone", async { while deaf.write_all(b"x").await.is_ok() {} }).await;
+    }
+    assert!(idle.ask("still here").await.starts_with("ok "));
+}
+
+#[tokio::test]
+async fn one_connection_over_the_limit_is_told_and_a_free_place_is_used() {
+    let server = Server::with(|config| config.limits.connections = 2).await;
+    let mut first = server.lines().await;
+    let second = server.lines().await;
+    for _ in 0..3 {
+        let mut over = server.lines().await;
+        assert!(over.greeting.starts_with("error busy: there are too many connections"), "{}", over.greeting);
+        assert_eq!(over.rest().await, "");
+    }
+    assert!(is_ack(&first.ask("one").await, 1));
+    drop(second);
+    let mut next = Lines::connect_when_free(server.address()).await;
+    assert!(is_ack(&next.ask("two").await, 2));
+    assert!(server.lines().await.greeting.starts_with("error busy: "));
+}
+
+/// Sends part of a line, and waits until the server has read it: telnet's timing mark is answered where
+/// it stands.
+async fn begin_line(client: &mut Lines, bytes: usize) {
+    client.send([&vec![b'x'; bytes][..], b"\xff\xfd\x06"].concat()).await;
+    let mut answer = [0; 3];
+    soon("telnet's answer", client.reader.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(answer, *b"\xff\xfc\x06");
+}
+
+#[tokio::test]
+async fn of_too_much_unfinished_input_the_longest_waiting_is_closed() {
+    let server = Server::with(|config| config.limits.partials_bytes = 100_000).await;
+    let mut small = server.lines().await;
+    begin_line(&mut small, 500).await;
+    let mut oldest = server.lines().await;
+    begin_line(&mut oldest, 40_000).await;
+    let mut middle = server.lines().await;
+    begin_line(&mut middle, 40_000).await;
+    // Whoever ends a line and begins another has not waited for long.
+    oldest.send("\n").await;
+    assert!(is_ack(&oldest.line().await, 1));
+    begin_line(&mut oldest, 40_000).await;
+    let mut newest = server.lines().await;
+    begin_line(&mut newest, 40_000).await;
+    let told = middle.line().await;
+    assert!(told.starts_with("error busy: "), "{told}");
+    assert_eq!(middle.rest().await, "");
+    for (client, seq) in [(&mut newest, 2), (&mut oldest, 3), (&mut small, 4)] {
+        client.send("\n").await;
+        assert!(is_ack(&client.line().await, seq));
+    }
+    // What is over counts no more.
+    let mut next = server.lines().await;
+    begin_line(&mut next, 60_000).await;
+    assert!(is_ack(&next.ask("").await, 5));
+}
+
+#[tokio::test]
+async fn partial_frames_count_as_well() {
+    let server = Server::with(|config| config.limits.partials_bytes = 1_000_000).await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = Frames::hello(server.address(), 1).await;
+        client.send_bytes([0, 0x0f, 0, 0, 2]).await;
+        client.send_bytes(vec![0; 300_000]).await;
+        clients.push(client);
+    }
+    // At least seven of the ten have to go, whatever the order in which they were read.
+    let mut told = futures::stream::FuturesUnordered::new();
+    for client in &mut clients {
+        told.push(client.fatal());
+    }
+    for _ in 0..7 {
+        let refusal = futures::StreamExt::next(&mut told).await.unwrap();
+        assert!(refusal.starts_with("busy: "), "{refusal}");
+    }
+    assert!(is_ack(&server.lines().await.ask("fine").await, 1));
+}
