@@ -150,7 +150,10 @@ mod tests {
     #[test]
     fn an_option_is_refused_once_and_a_timing_mark_always() {
         let (data, replies) = run(&[b'a', IAC, DO, 1, IAC, WILL, 3, IAC, DO, 1, b'b', IAC, WONT, 9]);
-        assert_eq!((data.as_slice(), replies.as_slice()), (&b"ab"[..], &[IAC, DO, BINARY, IAC, WONT, 1, IAC, DONT, 3][..]));
+        assert_eq!(
+            (data.as_slice(), replies.as_slice()),
+            (&b"ab"[..], &[IAC, DO, BINARY, IAC, WONT, 1, IAC, DONT, 3][..])
+        );
         let mark = [IAC, DO, TIMING_MARK];
         let answers = [&[IAC, DO, BINARY][..], &[IAC, WONT, TIMING_MARK].repeat(3)].concat();
         assert_eq!(run(&mark.repeat(3)).1, answers);

@@ -4,9 +4,11 @@
 //! log, where entries of other servers fall between those of one append and an outcome can be unknown;
 //! [`Part`] has room for that.
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
 use diary_proto::{Author, Key, Producer, Refusal, Time, Which};
 use diary_store::{LoadedKeys, Range, Reader};
@@ -14,7 +16,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::limits::{PAGE_BYTES, SEARCH_STEP_BYTES, UNACKED_MAX_BYTES};
+use crate::limits::{GAPS_TOLD, PAGE_BYTES, SEARCH_STEP_BYTES, UNACKED_MAX_BYTES};
 
 /// Entries that one session appends together: what one read of its socket brought. No allocation per
 /// entry, and one message answers them all.
@@ -145,6 +147,8 @@ pub struct Journal {
     reader: Reader,
     room: Arc<Semaphore>,
     about: Arc<About>,
+    /// First seqs of gaps that have been told.
+    told: Arc<Mutex<HashSet<u64>>>,
 }
 
 /// What does not change.
@@ -168,7 +172,7 @@ impl Journal {
         about: About,
     ) -> Self {
         let room = Arc::new(Semaphore::new(UNACKED_MAX_BYTES));
-        Self { queue, progress, reader, room, about: Arc::new(about) }
+        Self { queue, progress, reader, room, about: Arc::new(about), told: Arc::default() }
     }
 
     /// What does not change.
@@ -262,7 +266,34 @@ impl Journal {
     /// Whether this journal has, at `seq`, the line with this checksum.
     pub(crate) fn has(&self, seq: u64, crc: u32) -> JoinHandle<io::Result<bool>> {
         let reader = self.reader.clone();
-        tokio::task::spawn_blocking(move || Ok(reader.line(seq, |line| line.crc == crc)?.unwrap_or(false)))
+        tokio::task::spawn_blocking(move || {
+            // What is archived cannot be held against it any more; the id has been.
+            Ok(seq < reader.first()? || reader.line(seq, |line| line.crc == crc)?.unwrap_or(false))
+        })
+    }
+
+    /// Says in the log where entries are damaged or missing; once for each place.
+    pub(crate) fn tell_gaps(&self, gaps: &mut Vec<Gap>) {
+        for gap in gaps.drain(..) {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() >= GAPS_TOLD || !told.insert(gap.first) {
+                continue;
+            }
+            let reader = self.reader.clone();
+            tokio::task::spawn_blocking(move || {
+                let Gap { first, last } = gap;
+                match reader.locate(first) {
+                    Ok(Some((file, line))) => {
+                        tracing::error!(
+                            "{file}.log line {line}: the entries {first} to {last} are damaged or missing"
+                        );
+                    }
+                    _ => {
+                        tracing::error!("the entries {first} to {last} are missing, and so is their day file")
+                    }
+                }
+            });
+        }
     }
 
     /// The left part of an entry, with a line feed, as it is stored.

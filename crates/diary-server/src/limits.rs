@@ -37,6 +37,9 @@ pub const PAGE_BYTES: usize = 128 * 1024;
 /// Bytes that one step of a search looks at before others get a turn.
 pub const SEARCH_STEP_BYTES: usize = 4 * 1024 * 1024;
 
+/// Gaps that are told in the log, each once; beyond that, `verify` is the way to see them all.
+pub const GAPS_TOLD: usize = 1024;
+
 /// Messages that have begun to arrive, of all sessions together.
 pub const PARTIALS_MAX_BYTES: usize = 32 * 1024 * 1024;
 

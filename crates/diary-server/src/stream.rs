@@ -68,7 +68,14 @@ impl Stream {
     }
 
     fn new(id: u32, kind: Kind, needle: Option<Needle>, state: State) -> Self {
-        Self { id, kind, walk: Walk { walker: None, count: 0 }, needle, progress: None, state }
+        Self {
+            id,
+            kind,
+            walk: Walk { walker: None, count: 0, gaps: Vec::new() },
+            needle,
+            progress: None,
+            state,
+        }
     }
 
     /// What comes next. Cancellation safe: nothing is lost if it is dropped before it completes.

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use diary_proto::entry::StoredLine;
+use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::{Date, Entry, Which};
 
@@ -17,6 +17,7 @@ use crate::archive::is_archive_note;
 use crate::day_file::{self, After, HEADER_MAX_BYTES, Header, name};
 use crate::disk::{Disk, DiskFile, How};
 use crate::head::Head;
+use crate::scan::for_each_line;
 
 /// Bytes that suffice to read one line of usual length.
 const LINE_BYTES: usize = 4 * 1024;
@@ -229,6 +230,33 @@ impl Reader {
         let page = self.next_page(&mut range, LINE_BYTES)?.unwrap_or_default();
         let line = page.split(|&b| b == b'\n').next().unwrap_or_default();
         Ok(StoredLine::parse(line).ok().filter(|line| line.seq == seq).as_ref().map(look))
+    }
+
+    /// Where the entry `seq`, the first of a gap, should be: a day file and a line of it, from 1.
+    ///
+    /// # Errors
+    /// Those of reading day files.
+    pub fn locate(&self, seq: u64) -> io::Result<Option<(Date, u64)>> {
+        let Some(date) = self.file_of(&self.dates(), seq)? else { return Ok(None) };
+        let file = self.open(date)?;
+        let head = self.head();
+        let end = if head.file == Some(date) { head.end } else { file.size()? };
+        let (mut line_number, mut found) = (0, None);
+        let mut newest = self.first_seq(date)?.map_or(0, |first| first - 1);
+        for_each_line(&*file, end, |line| {
+            line_number += 1;
+            let is_it = match StoredLine::parse(line) {
+                Ok(stored) => {
+                    newest = stored.seq;
+                    stored.seq > seq
+                }
+                Err(_) => newest + 1 == seq && !is_note(line),
+            };
+            if is_it && found.is_none() {
+                found = Some(line_number);
+            }
+        })?;
+        Ok(found.map(|line| (date, line)))
     }
 
     /// The next whole lines of one file; `None` if there are none before `limit`, or its end.

@@ -78,6 +78,7 @@ impl LineFront {
             Answer::Lines { lines, walk, .. } => push_lines(out, lines, walk),
             Answer::CaughtUp { last, walk } => {
                 if let Some(gap) = walk.walker.as_mut().and_then(|walker| walker.finish(last)) {
+                    walk.gaps.push(gap);
                     push_gap(out, gap);
                 }
             }
@@ -119,10 +120,10 @@ fn request(line: Line<'_>) -> Request<'_> {
 
 /// The left parts of stored lines, each checked; a gap where some are missing or damaged.
 fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
-    let Walk { walker, count } = walk;
+    let Walk { walker, count, gaps } = walk;
     let mut push = |step: Step<'_>| match step {
         Step::Gap(gap) => {
-            tracing::error!("the entries {} to {} are damaged or missing", gap.first, gap.last);
+            gaps.push(gap);
             push_gap(out, gap);
         }
         Step::Entry(stored) => {

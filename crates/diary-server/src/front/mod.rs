@@ -4,7 +4,7 @@ pub(crate) mod frame;
 pub(crate) mod line;
 pub(crate) mod udp;
 
-use diary_proto::block::Walker;
+use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
 use diary_proto::{Author, Code, Refusal, Time, Which};
@@ -119,6 +119,8 @@ pub(crate) struct Walk {
     pub(crate) walker: Option<Walker>,
     /// Entries that were given out.
     pub(crate) count: u64,
+    /// Gaps that were met and are to be told in the log.
+    pub(crate) gaps: Vec<Gap>,
 }
 
 /// A connection's front, as its first bytes chose it.

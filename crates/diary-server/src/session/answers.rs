@@ -178,9 +178,11 @@ impl Session {
             }
             Ok(Piece::Lines(lines)) => {
                 self.front.encode(Answer::Lines { id, lines: &lines, walk: &mut stream.walk }, out);
+                self.context.journal.tell_gaps(&mut stream.walk.gaps);
             }
             Ok(Piece::CaughtUp { last }) => {
                 self.front.encode(Answer::CaughtUp { last, walk: &mut stream.walk }, out);
+                self.context.journal.tell_gaps(&mut stream.walk.gaps);
                 self.front.encode(Answer::End { id, walk: &stream.walk }, out);
                 self.task = None;
             }
@@ -200,9 +202,11 @@ impl Session {
             Ok(Piece::Begin { .. }) => {}
             Ok(Piece::Lines(lines)) => {
                 self.front.encode(Answer::Lines { id, lines: &lines, walk: &mut stream.walk }, out);
+                self.context.journal.tell_gaps(&mut stream.walk.gaps);
             }
             Ok(Piece::CaughtUp { last }) => {
                 self.front.encode(Answer::CaughtUp { last, walk: &mut stream.walk }, out);
+                self.context.journal.tell_gaps(&mut stream.walk.gaps);
             }
             Err(error) => {
                 self.front.encode(Answer::Error { id, fatal: false, refusal: &unreadable(&error) }, out);
