@@ -289,7 +289,9 @@ impl Journal {
                         );
                     }
                     _ => {
-                        tracing::error!("the entries {first} to {last} are missing, and so is their day file")
+                        tracing::error!(
+                            "the entries {first} to {last} are missing, and so is their day file"
+                        );
                     }
                 }
             });
