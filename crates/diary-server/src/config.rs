@@ -17,8 +17,11 @@ pub const PORT: u16 = 8888;
 /// Without arguments it listens on 127.0.0.1:8888 and [::1]:8888, and keeps the diary in
 /// ~/.local/share/diary.
 #[derive(Debug, Parser)]
-#[command(name = "diary-server", version, max_term_width = 100)]
+#[command(name = "diary-server", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) upkeep: Option<Upkeep>,
+
     /// Where to listen: HOST:PORT, :PORT for every address, or unix:PATH; quiet: before it for programs
     /// that never read. May be given more than once.
     #[arg(long, value_name = "[quiet:]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
@@ -28,13 +31,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST:PORT", env = "DIARY_UDP", value_parser = check_host_port)]
     udp: Option<String>,
 
-    /// The folder for the diary.
-    #[arg(long, value_name = "DIR", env = "DIARY_DATA")]
-    data: Option<PathBuf>,
-
-    /// The journal's name, which is a folder in there.
-    #[arg(long, value_name = "NAME", env = "DIARY_JOURNAL", default_value = "diary", value_parser = check_journal)]
-    journal: String,
+    #[command(flatten)]
+    place: Place,
 
     /// The time zone of the diary's days, as Asia/Shanghai; the system's, if not said.
     #[arg(long, value_name = "TZ", env = "DIARY_TIMEZONE")]
@@ -43,6 +41,54 @@ pub(crate) struct Args {
     /// What to log: error, warn, info, debug, or a filter as diary_server=debug.
     #[arg(long, value_name = "FILTER", env = "DIARY_LOG", default_value = "info")]
     pub(crate) log: String,
+}
+
+/// Which journal.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Place {
+    /// The folder for the diary.
+    #[arg(long, value_name = "DIR", env = "DIARY_DATA")]
+    data: Option<PathBuf>,
+
+    /// The journal's name, which is a folder in there.
+    #[arg(long, value_name = "NAME", env = "DIARY_JOURNAL", default_value = "diary", value_parser = check_journal)]
+    journal: String,
+}
+
+impl Place {
+    /// The journal's folder; `None` if no folder is given and there is no home.
+    pub(crate) fn dir(self) -> Option<PathBuf> {
+        Some(self.data.or_else(default_data)?.join(self.journal))
+    }
+}
+
+/// What can be done with a journal beside serving it.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Upkeep {
+    /// Checks every line, chain and seq, also while a server runs. Exits 0, or 6 if anything is damaged.
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes a sound copy beside a damaged journal, which is not touched.
+    Repair {
+        #[command(flatten)]
+        place: Place,
+        /// The folder for the copy; the journal's name with .repaired, if not said.
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
+    /// Moves the day files into archive/<date>/ and begins afresh. No server may have the journal.
+    Archive {
+        #[command(flatten)]
+        place: Place,
+        /// The time zone that says what day it is; the system's, if not said.
+        #[arg(long, value_name = "TZ", env = "DIARY_TIMEZONE")]
+        timezone: Option<String>,
+    },
 }
 
 /// A server's settings.
@@ -83,8 +129,8 @@ impl Config {
         } else {
             args.listen
         };
-        let data = args.data.or_else(default_data)?;
-        let (udp, journal, timezone) = (args.udp, args.journal, args.timezone);
+        let data = args.place.data.or_else(default_data)?;
+        let (udp, journal, timezone) = (args.udp, args.place.journal, args.timezone);
         Some(Self { listen, udp, data, journal, timezone, limits: Limits::default() })
     }
 }

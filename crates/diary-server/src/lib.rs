@@ -7,7 +7,8 @@
 //! - `front`: bytes to requests and answers to bytes, for line mode, frame mode and UDP;
 //! - `session`: one connection's conversation, whichever mode;
 //! - [`journal`]: the seam to the engine (commit, read, watch the head);
-//! - `writer`: the actor that alone writes day files.
+//! - `writer`: the actor that alone writes day files;
+//! - `upkeep`: verify, repair and archive, beside serving.
 
 pub mod config;
 mod context;
@@ -20,9 +21,12 @@ pub mod server;
 mod session;
 mod socket;
 mod stream;
+mod upkeep;
 mod writer;
+mod zone;
 
 pub use config::{Config, Listen};
 pub use limits::Limits;
 pub use program::main;
 pub use server::{Server, StartError, Stopped};
+pub use zone::UnknownZone;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 use clap::error::ErrorKind;
+use diary_store::OpenError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -13,14 +14,17 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Args, Config};
 use crate::limits::READER_THREADS;
 use crate::server::{Server, StartError, Stopped};
+use crate::upkeep::{self, Done};
 
 const USAGE: u8 = 2;
 const CANNOT_LISTEN: u8 = 3;
 const DATA_FOLDER: u8 = 4;
 const DISK_FAILED: u8 = 5;
+const DAMAGE: u8 = 6;
 
 /// Runs `diary-server` with the process's arguments. Returns 0 after a clean stop, 2 for wrong usage, 3
-/// if it cannot listen, 4 if the data folder cannot be used, 5 if the disk failed.
+/// if it cannot listen, 4 if the data folder cannot be used, 5 if the disk failed, 6 if `verify` found
+/// damage.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -38,6 +42,7 @@ pub fn main() -> ExitCode {
             ExitCode::from(match error.downcast_ref() {
                 Some(StartError::Listen { .. } | StartError::Thread(_)) => CANNOT_LISTEN,
                 Some(StartError::Data(_)) => DATA_FOLDER,
+                None if error.is::<OpenError>() => DATA_FOLDER,
                 Some(StartError::Zone(_)) | None => USAGE,
             })
         }
@@ -53,7 +58,13 @@ fn start_log(filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(args: Args) -> anyhow::Result<ExitCode> {
+fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(upkeep) = args.upkeep.take() {
+        return Ok(match upkeep::run(upkeep)? {
+            Done::Well => ExitCode::SUCCESS,
+            Done::Damaged => ExitCode::from(DAMAGE),
+        });
+    }
     let config =
         Config::of_args(args).context("there is no home folder; say where the diary is with --data")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -11,7 +11,6 @@ use std::time::Duration;
 use diary_proto::{Author, Code, Refusal, answer};
 use diary_store::disk::RealDisk;
 use diary_store::{KeyLoader, LoadedKeys, OpenError, Opened};
-use jiff::tz::TimeZone;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream, lookup_host};
@@ -30,6 +29,7 @@ use crate::partial::Partials;
 use crate::session::Session;
 use crate::socket::Socket;
 use crate::writer::Writer;
+use crate::zone::{self, UnknownZone};
 
 /// Connections that the kernel holds for us while we are busy.
 const BACKLOG: i32 = 1024;
@@ -55,8 +55,8 @@ pub enum StartError {
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
     /// There is no such time zone.
-    #[error("{0} is no time zone; use a name as Asia/Shanghai or UTC")]
-    Zone(String),
+    #[error(transparent)]
+    Zone(UnknownZone),
 }
 
 /// How a server ended.
@@ -89,7 +89,7 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let (zone, zone_name) = zone(config.timezone.as_deref())?;
+        let (zone, zone_name) = zone::find(config.timezone.as_deref()).map_err(StartError::Zone)?;
         let dir = config.data.join(&config.journal);
         let Opened { appender, reader, keys } = diary_store::open(Arc::new(RealDisk), &dir)?;
         let head = reader.head().seq;
@@ -388,24 +388,6 @@ fn why(error: &io::Error) -> String {
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
         _ => error.to_string(),
     }
-}
-
-/// The zone with this name, or the system's, or UTC; and what it is called.
-fn zone(name: Option<&str>) -> Result<(TimeZone, String), StartError> {
-    if let Some(name) = name {
-        let zone = TimeZone::get(name).map_err(|_| StartError::Zone(name.to_owned()))?;
-        return Ok((zone, name.to_owned()));
-    }
-    Ok(match TimeZone::try_system() {
-        Ok(zone) => {
-            let name = zone.iana_name().unwrap_or("the system's").to_owned();
-            (zone, name)
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the system's time zone is not known, going on with UTC");
-            (TimeZone::UTC, "UTC".to_owned())
-        }
-    })
 }
 
 /// Raises the limit on open files to its hard one, and keeps connections below it.

@@ -21,6 +21,8 @@ pub struct Finding {
     pub file: Date,
     /// The line in it, from 1.
     pub line: u64,
+    /// The newest sound entry before it; 0 for none.
+    pub after: u64,
     /// What.
     pub what: What,
 }
@@ -60,12 +62,12 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} line {}: ", name(self.file), self.line)?;
         match self.what {
-            What::Unsound => f.write_str("the line is damaged"),
+            What::Unsound => write!(f, "the line is damaged, behind entry {}", self.after),
             What::Missing(first, last) => write!(f, "the entries {first} to {last} are missing before it"),
             What::OutOfOrder(seq) => write!(f, "the entry {seq} is out of order"),
             What::Batch(seq) => write!(f, "the entry {seq} is not in the batch that it names"),
             What::Chain => f.write_str("the header does not fit the file before it"),
-            What::Cut => f.write_str("the file ends in the middle of it"),
+            What::Cut => write!(f, "the file ends in the middle of it, behind entry {}", self.after),
         }
     }
 }
@@ -97,11 +99,12 @@ pub(crate) fn scan(
         let whole = for_each_line(&*file, end, |line| {
             line_number += 1;
             at.line = line_number;
-            let mut found = |what| finding(Finding { file: date, line: line_number, what });
+            let after = at.seq;
+            let mut found = |what| finding(Finding { file: date, line: line_number, after, what });
             at.take(date, line_number, line, &mut entry, &mut found);
         })?;
         if !whole {
-            finding(Finding { file: date, line: line_number + 1, what: What::Cut });
+            finding(Finding { file: date, line: line_number + 1, after: at.seq, what: What::Cut });
         }
     }
     Ok(at)

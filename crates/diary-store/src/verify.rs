@@ -73,7 +73,12 @@ pub fn verify(
     let evidence = examined.evidence.filter(|evidence| evidence.seq > end.seq);
     if let Some((evidence, file)) = evidence.zip(end.file.or(examined.evidence.map(|e| e.file))) {
         findings += 1;
-        finding(Finding { file, line: end.line + 1, what: What::Missing(end.seq + 1, evidence.seq) });
+        finding(Finding {
+            file,
+            line: end.line + 1,
+            after: end.seq,
+            what: What::Missing(end.seq + 1, evidence.seq),
+        });
     }
     verified.findings = findings;
     Ok(verified)
