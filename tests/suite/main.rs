@@ -24,3 +24,4 @@ mod telnet;
 mod udp;
 mod unharmed;
 mod unix;
+mod upkeep;

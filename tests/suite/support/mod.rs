@@ -293,6 +293,11 @@ pub(crate) fn server_command(data: &Path) -> Command {
     command
 }
 
+/// A command for the real `diary-server`, without arguments and the environment's settings.
+pub(crate) fn plain_server_command() -> Command {
+    plain_command(env!("CARGO_BIN_EXE_diary-server-under-test"))
+}
+
 /// A command for the real `diary-cli`, without the environment's settings.
 pub(crate) fn cli_command() -> Command {
     plain_command(env!("CARGO_BIN_EXE_diary-cli-under-test"))
