@@ -263,3 +263,25 @@ async fn partial_frames_count_as_well() {
     }
     assert!(is_ack(&server.lines().await.ask("fine").await, 1));
 }
+
+/// Input that gets no answer, as fast as it can be sent: blank lines, and a line that never ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn input_without_answers_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path(), &["127.0.0.1:0"], &[]).await;
+    let mut floods = Vec::new();
+    for bytes in [&b"\n"[..], b"\n", b"x", b"x"] {
+        let mut client = Lines::connect(process.address()).await;
+        let flood = bytes.repeat(1024 * 1024);
+        floods.push(tokio::spawn(async move { while client.writer.write_all(&flood).await.is_ok() {} }));
+    }
+    for seq in 1..=50 {
+        let mut client = Lines::connect(process.address()).await;
+        assert!(is_ack(&client.ask("through").await, seq));
+    }
+    process.signal(rustix::process::Signal::TERM);
+    assert_eq!(process.wait().await, Some(0));
+    for flood in floods {
+        flood.abort();
+    }
+}

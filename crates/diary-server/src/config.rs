@@ -23,7 +23,7 @@ pub(crate) struct Args {
     pub(crate) upkeep: Option<Upkeep>,
 
     /// Where to listen: HOST:PORT, :PORT for every address, or unix:PATH; quiet: before it for programs
-    /// that never read. May be given more than once.
+    /// that never read. May be given more than once, or several with commas between them.
     #[arg(long, value_name = "[quiet:]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
     listen: Vec<Listen>,
 
@@ -210,12 +210,15 @@ impl fmt::Display for Listen {
 }
 
 fn check_host_port(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err(format!("an address is needed, as 127.0.0.1:{PORT}"));
+    }
     let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("{text} needs a port: {text}:{PORT}"))?;
     if port.parse::<u16>().is_err() {
         return Err(format!("{port} is no port (0 to 65535)"));
     }
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        return Err(format!("an IPv6 address stands in brackets: [{host}]:{port}"));
+        return Err(format!("an address is HOST:PORT, with brackets for IPv6, as [::1]:{PORT}"));
     }
     Ok(text.to_owned())
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
-use diary_proto::{Author, Key, Producer, Refusal, Time, Which};
+use diary_proto::{Author, Date, Key, Producer, Refusal, Time, Which};
 use diary_store::{LoadedKeys, Range, Reader};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -68,9 +68,11 @@ impl Appends {
         self.ends.len()
     }
 
-    /// Bytes of all texts, and of what stands for those that cannot be stored.
+    /// Bytes of all texts and their places, and of what stands for those that cannot be stored.
     pub fn bytes(&self) -> usize {
-        self.texts.len() + self.refused.len() * size_of::<(usize, Refusal)>()
+        self.texts.len()
+            + self.ends.len() * size_of::<u32>()
+            + self.refused.len() * size_of::<(usize, Refusal)>()
     }
 
     /// Why the entry at `place` cannot be stored, if it cannot.
@@ -224,10 +226,15 @@ impl Journal {
         }
     }
 
+    /// The server's current day.
+    pub(crate) fn today(&self) -> Date {
+        Time::now(&self.about.zone).date()
+    }
+
     /// Finds a range, on a thread for blocking work.
     pub(crate) fn range(&self, which: Which) -> JoinHandle<io::Result<Range>> {
-        let (reader, about) = (self.reader.clone(), Arc::clone(&self.about));
-        tokio::task::spawn_blocking(move || reader.range(which, Time::now(&about.zone).date()))
+        let (reader, today) = (self.reader.clone(), self.today());
+        tokio::task::spawn_blocking(move || reader.range(which, today))
     }
 
     /// Reads a range's next lines, on a thread for blocking work. With `extend`, to the present head.
@@ -267,8 +274,9 @@ impl Journal {
     pub(crate) fn has(&self, seq: u64, crc: u32) -> JoinHandle<io::Result<bool>> {
         let reader = self.reader.clone();
         tokio::task::spawn_blocking(move || {
-            // What is archived cannot be held against it any more; the id has been.
-            Ok(seq < reader.first()? || reader.line(seq, |line| line.crc == crc)?.unwrap_or(false))
+            // What is archived or damaged cannot be held against it any more; the id has been.
+            Ok(seq < reader.first()?
+                || reader.line(seq, |line| line.crc == crc)?.unwrap_or(seq <= reader.head().seq))
         })
     }
 

@@ -3,13 +3,14 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;
 use clap::error::ErrorKind;
 use diary_store::OpenError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Args, Config};
 use crate::limits::READER_THREADS;
@@ -50,7 +51,13 @@ pub fn main() -> ExitCode {
 }
 
 fn start_log(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
+    // A word alone is taken for a part of the program, and would turn all the rest off.
+    if let Some(word) =
+        filter.split(',').find(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err())
+    {
+        bail!("--log {word}: a level is error, warn, info, debug, trace or off");
+    }
+    let filter = EnvFilter::try_new(filter).map_err(|error| anyhow!("--log {filter}: {error}"))?;
     let colour = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(colour);
     // Whoever read the log may be gone; to complain of it there would end the task that logs.
@@ -91,10 +98,11 @@ async fn serve(config: Config) -> anyhow::Result<Stopped> {
     Ok(server.run(stop).await)
 }
 
-/// A token that SIGTERM or SIGINT cancels; a second one ends the process at once.
+/// A token that SIGTERM, SIGINT or the end of the terminal cancels; a second one ends the process at once.
 fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let stop = CancellationToken::new();
     let token = stop.clone();
     tokio::spawn(async move {
@@ -102,6 +110,7 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
             }
             if token.is_cancelled() {
                 std::process::exit(1);

@@ -53,7 +53,7 @@ pub enum StartError {
     Data(#[from] OpenError),
     /// There is no thread for the writer, or for loading the keys.
     #[error("cannot start a thread: {0}")]
-    Thread(#[source] io::Error),
+    Thread(io::Error),
     /// There is no such time zone.
     #[error(transparent)]
     Zone(UnknownZone),
@@ -178,7 +178,8 @@ impl Server {
 
     async fn bind(&mut self, listen: &Listen) -> Result<(), StartError> {
         let quiet = if listen.quiet { "quiet:" } else { "" };
-        let wrong = |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error) };
+        let wrong =
+            |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error, "--listen") };
         match &listen.at {
             At::Unix(path) => {
                 let listener = bind_unix(path).await.map_err(|error| wrong(&error))?;
@@ -209,7 +210,8 @@ impl Server {
     }
 
     async fn bind_udp(&mut self, at: &str) -> Result<(), StartError> {
-        let wrong = |error: &io::Error| StartError::Listen { at: format!("udp:{at}"), why: why(error) };
+        let wrong =
+            |error: &io::Error| StartError::Listen { at: format!("udp:{at}"), why: why(error, "--udp") };
         let address = resolve(at).await.map_err(|error| wrong(&error))?;
         let socket = UdpSocket::bind(&address[..]).await.map_err(|error| wrong(&error))?;
         let address = socket.local_addr().map_err(|error| wrong(&error))?;
@@ -358,9 +360,11 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
+            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+                return Err(io::Error::other("there is something else than a socket; choose another path"));
+            }
             let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-            if !is_socket || !UnixStream::connect(path).await.is_err_and(|error| refused(&error)) {
+            if !UnixStream::connect(path).await.is_err_and(|error| refused(&error)) {
                 return Err(error);
             }
             std::fs::remove_file(path)?;
@@ -376,15 +380,14 @@ fn is_no_ipv6(error: &io::Error) -> bool {
 }
 
 /// Why an address cannot be had, and the way out.
-fn why(error: &io::Error) -> String {
+fn why(error: &io::Error, flag: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "something listens there already; stop it, or choose another address with --listen".to_owned()
+            format!("something listens there already; stop it, or choose another address with {flag}")
         }
-        io::ErrorKind::PermissionDenied => {
-            "not permitted (ports below 1024 are the administrator's); choose another with --listen"
-                .to_owned()
-        }
+        io::ErrorKind::PermissionDenied => format!(
+            "not permitted (ports below 1024 are the administrator's); choose another address with {flag}"
+        ),
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
         _ => error.to_string(),
     }

@@ -142,7 +142,13 @@ impl Session {
                 continue;
             }
             let event = self.next_event().await;
+            let has_read = matches!(event, Event::Ready(_));
             self.handle(event)?;
+            if has_read {
+                // Input that needs no answer would never let go of the thread: a ready socket costs nothing
+                // of a task's budget.
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -85,7 +85,12 @@ impl Writer {
             };
             let mut batch = Vec::new();
             rest = self.gather(work, &mut batch);
-            self.commit(batch, rest.as_mut())?;
+            if let Err(Failed) = self.commit(batch, rest.as_mut()) {
+                if let Some(work) = rest {
+                    work.refuse_rest();
+                }
+                return Err(Failed);
+            }
             self.write_cache();
         }
     }
@@ -203,14 +208,10 @@ impl Writer {
 
     /// After the disk failed: refuses what is queued, until nobody is left or the server stops.
     fn refuse_queued(mut self) {
-        let refusal =
-            Refusal::new(Code::DiskFailed, "the disk failed before this was written; it is not stored");
         while let Some(command) = self.queue.blocking_recv() {
             match command {
                 Command::Append(appends, room, reply) => {
-                    let mut work = Work::new(appends, room, reply);
-                    work.push_refused(u32::try_from(work.appends.count()).unwrap_or(u32::MAX), &refusal);
-                    let _ = work.reply.send(work.outcome);
+                    Work::new(appends, room, reply).refuse_rest();
                 }
                 Command::Keys(_) => {}
                 Command::Stop(done) => {
@@ -225,6 +226,15 @@ impl Writer {
 impl Work {
     fn new(appends: Appends, room: OwnedSemaphorePermit, reply: oneshot::Sender<Outcome>) -> Self {
         Self { appends, _room: room, reply, done: 0, outcome: Outcome::new() }
+    }
+
+    /// After the disk failed: refuses what has not been staged, and answers.
+    fn refuse_rest(mut self) {
+        let refusal =
+            Refusal::new(Code::DiskFailed, "the disk failed before this was written; it is not stored");
+        let rest = self.appends.count() - self.done;
+        self.push_refused(u32::try_from(rest).unwrap_or(u32::MAX), &refusal);
+        let _ = self.reply.send(self.outcome);
     }
 
     fn push_acked(&mut self, seq: u64, at: Time) {
@@ -267,5 +277,57 @@ impl Work {
             };
             *part = Part::Refused { count: *count, refusal };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use diary_proto::Author;
+    use diary_store::Opened;
+    use diary_store::disk::Disk;
+    use diary_store::sim::{Call, Fault, SimDisk};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Appends that need several batches, on a disk whose second sync fails.
+    #[test]
+    fn a_disk_that_fails_in_the_middle_of_an_append_is_told_part_by_part() {
+        let disk = SimDisk::new();
+        disk.create_dir(Path::new("/data")).unwrap();
+        // Without its keys, the journal writes no cache, whose calls would mingle with the others.
+        let Opened { appender, reader, .. } =
+            diary_store::open(Arc::new(disk.clone()), Path::new("/data/diary")).unwrap();
+        let (commands, queue) = mpsc::channel(4);
+        let (progress, watched) = watch::channel(Progress { head: 0, keys: true, failed: false });
+        let mut appends = Appends::new(Arc::new(Author::new("a").unwrap()), None);
+        (0..60_000).for_each(|_| appends.push(&"x".repeat(80)));
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (reply, mut outcome) = oneshot::channel();
+        commands.try_send(Command::Append(appends, room, reply)).unwrap();
+        // The first batch makes the file: create, write, sync, sync the folder; the second writes and syncs.
+        let syncs_second = disk.calls() + 5;
+        disk.fail_at(syncs_second, Fault::Io);
+        drop(commands);
+        Writer::new(appender, queue, progress, TimeZone::UTC).run();
+
+        assert_eq!(disk.call_log()[usize::try_from(syncs_second).unwrap()], Call::SyncData);
+        assert!(watched.borrow().failed);
+        let head = reader.head().seq;
+        let outcome = outcome.try_recv().unwrap();
+        let [
+            Part::Acked { count: acked, first_seq: 1, .. },
+            Part::Refused { refusal: unknown, .. },
+            Part::Refused { refusal: not_stored, count },
+        ] = &outcome[..]
+        else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(u64::from(*acked), head, "what is committed is acked");
+        assert_eq!((unknown.code, not_stored.code), (Code::UnknownOutcome, Code::DiskFailed));
+        assert!(head > 0 && *count > 0);
     }
 }

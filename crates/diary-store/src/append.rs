@@ -70,11 +70,11 @@ pub struct Committed {
 pub enum CommitError {
     /// There is no room. Nothing of the batch is stored, and later ones may be.
     #[error("the disk is full: {0}")]
-    Full(#[source] io::Error),
+    Full(io::Error),
     /// The disk failed. Whether the batch is stored cannot be known before a restart; this appender
     /// writes nothing more.
     #[error("the disk failed: {0}")]
-    Failed(#[source] io::Error),
+    Failed(io::Error),
 }
 
 /// Writes the journal. There is one per journal, and it holds the folder's lock.
@@ -97,6 +97,8 @@ pub struct Appender {
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
+    /// Where each entry's line starts.
+    starts: Vec<u32>,
     count: u32,
     /// Producers that have an entry in it, most of the time one after the other.
     producers: Vec<Producer>,
@@ -110,6 +112,15 @@ struct Clock {
     time: Time,
     written: [u8; TIME_BYTES],
     own: Option<Time>,
+}
+
+impl Batch {
+    /// The entry at this place.
+    fn line(&self, place: u64) -> Option<StoredLine<'_>> {
+        let start = *self.starts.get(usize::try_from(place).ok()?)?;
+        let line = self.bytes[start as usize..].split(|&b| b == b'\n').next()?;
+        StoredLine::parse(line).ok()
+    }
 }
 
 impl Appender {
@@ -157,6 +168,7 @@ impl Appender {
         if before == 0 {
             self.begin_file(clock);
         }
+        let start = self.batch.bytes.len();
         let line = NewLine {
             seq,
             time: &clock.written,
@@ -172,6 +184,7 @@ impl Appender {
             return Staged::Full;
         }
         self.batch.count += 1;
+        self.batch.starts.push(u32::try_from(start).expect("a batch is far below 4 GiB"));
         self.batch.last_crc = crc;
         if let (Some((key, _)), Some(keys)) = (entry.key, &mut self.keys) {
             keys.insert(key, seq);
@@ -257,10 +270,7 @@ impl Appender {
 
     fn known(&self, seq: u64, text: &str, clock: Clock) -> Staged {
         let stored = if seq > self.head.seq {
-            lines_of(&self.batch.bytes).find(|line| line.seq == seq).map(|line| {
-                let same = line.unescaped() == text;
-                (same, clock.time)
-            })
+            self.batch.line(seq - self.head.seq - 1).map(|line| (line.unescaped() == text, clock.time))
         } else {
             // What cannot be read cannot be compared; the key alone then says that it is the same.
             let read = self.reader.entry(seq).ok().flatten();
@@ -303,6 +313,10 @@ impl Appender {
                 return Err(give_up(error, || cut_back(file, end)));
             }
             file.sync_data().map_err(CommitError::Failed)?;
+            // An ack means the file that people will look into: an editor may have put another in its place.
+            if !file.is_at(&self.shared.dir.join(name(date))).map_err(CommitError::Failed)? {
+                return Err(failed("the day file was moved or replaced while the server had it open"));
+            }
             end
         } else {
             self.file = Some(self.write_new_file(date, &batch.bytes)?);
@@ -342,8 +356,15 @@ impl Appender {
     fn reuse(&mut self, mut batch: Batch) {
         batch.bytes.clear();
         batch.bytes.shrink_to(IDLE_CAPACITY_BYTES);
+        batch.starts.clear();
+        batch.starts.shrink_to(IDLE_CAPACITY_BYTES / size_of::<u32>());
         batch.producers.clear();
-        self.batch = Batch { bytes: batch.bytes, producers: batch.producers, ..Batch::default() };
+        self.batch = Batch {
+            bytes: batch.bytes,
+            starts: batch.starts,
+            producers: batch.producers,
+            ..Batch::default()
+        };
     }
 }
 
@@ -352,10 +373,6 @@ fn clamp(now: Time, newest: Option<Time>) -> Clock {
     let behind = newest.map_or(0, |newest| newest.micros - now.micros);
     let time = Time { micros: now.micros + behind.max(0), ..now };
     Clock { time, written: time.to_bytes(), own: (behind > CLAMP_TOLD_MICROS).then_some(now) }
-}
-
-fn lines_of(bytes: &[u8]) -> impl Iterator<Item = StoredLine<'_>> {
-    bytes.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok())
 }
 
 /// A full disk is not a failed one, as long as the file can be brought back to what it was; that must

@@ -100,7 +100,8 @@ impl Header {
         let mut fields = fields.strip_suffix('\t')?.split(' ');
         let date = parse_date(fields.next()?)?;
         let id = u64::from_str_radix(fields.next()?.strip_prefix("id=")?, 16).ok()?;
-        let first = parse_number(fields.next()?.strip_prefix("first=")?.as_bytes())?;
+        let first =
+            parse_number(fields.next()?.strip_prefix("first=")?.as_bytes()).filter(|&first| first > 0)?;
         let after = match fields.next()?.strip_prefix("after=")? {
             "-" => None,
             after => {

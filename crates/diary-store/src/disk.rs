@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// How to open a file.
@@ -82,6 +82,12 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// Those of pwrite.
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Whether `path` still names this file: somebody may have moved or replaced it.
+    ///
+    /// # Errors
+    /// Those of stat.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
 
     /// The file's length.
     ///
@@ -196,6 +202,15 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
         FileExt::write_at(&self.0, from, offset)
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let here = self.0.metadata()?;
+        match fs::metadata(path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (here.dev(), here.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -34,6 +34,12 @@ const LOCK: &str = "lock";
 /// No batch, its file's header and the line feed before it included, is longer.
 const TAIL_MAX_BYTES: u64 = (BATCH_MAX_BYTES + STORED_LINE_MAX_BYTES + HEADER_MAX_BYTES) as u64;
 
+/// How much is searched at a time for the last sound line before long damage.
+const SEARCH_BYTES: u64 = 1024 * 1024;
+
+/// The longest line, which may lie across two of those.
+const LINE_BYTES: u64 = STORED_LINE_MAX_BYTES as u64;
+
 /// No stored line is shorter: seq, time, author, text, index, key and checksum at their shortest. Where
 /// lines cannot be counted, it tells how many there may have been.
 const LINE_MIN_BYTES: u64 = 52;
@@ -64,14 +70,14 @@ impl Opened {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder, or something in it, cannot be used.
-    #[error("cannot {doing} {path}: {source}")]
+    #[error("cannot {doing} {path}: {cause}")]
     Io {
         /// What was tried.
         doing: &'static str,
         /// With what.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Another process has the journal.
     #[error("another diary-server has {0}; stop it first, or choose another --data or --journal")]
@@ -87,7 +93,7 @@ pub(crate) trait Doing<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError> {
-        self.map_err(|source| OpenError::Io { doing, path: path.to_owned(), source })
+        self.map_err(|cause| OpenError::Io { doing, path: path.to_owned(), cause })
     }
 }
 
@@ -226,7 +232,8 @@ impl<'a> Recovery<'a> {
         let mut newest = None;
         while let Some(&date) = days.last() {
             // Once a file behind it was begun, a file is committed as a whole.
-            let candidate = self.look_at(date, !unfinished.is_empty())?;
+            let whole = !unfinished.is_empty() || self.evidence.is_some_and(|evidence| evidence.file > date);
+            let candidate = self.look_at(date, whole)?;
             if !candidate.is_unfinished_whole(self.evidence) {
                 newest = Some(candidate);
                 break;
@@ -271,7 +278,7 @@ impl<'a> Recovery<'a> {
             self.make_durable(&*file, &newest.tail, end).doing("write and sync", &newest.path)?;
             sync_names(self.disk, self.dir)?;
         }
-        let line_feed_first = end > 0 && newest.tail.torn.is_none() && !newest.tail.ends_in_line_feed;
+        let line_feed_first = !ends_in_line_feed(&*file, end).doing("read", &newest.path)?;
         let Examined { days, head, id, .. } = examined;
         Ok(Recovered { days, head, id, file: Some(file), line_feed_first })
     }
@@ -363,7 +370,8 @@ impl<'a> Recovery<'a> {
         self.disk.sync_dir(&dir).doing("sync", &dir)?;
         tracing::warn!(
             "the last batch was not finished when the server stopped: {read} bytes from byte {at} of {} \
-             are now in {}; none of it had been acknowledged{}",
+             are now in {}; it had not been acknowledged here, but if this is a copy, the original may \
+             have it{}",
             name(date),
             path.display(),
             describe_seqs(&bytes)
@@ -396,6 +404,14 @@ impl<'a> Recovery<'a> {
             return Ok(path);
         }
     }
+}
+
+/// Whether what is before `end` ends in a line feed; so does nothing.
+fn ends_in_line_feed(file: &dyn DiskFile, end: u64) -> io::Result<bool> {
+    let Some(last) = end.checked_sub(1) else { return Ok(true) };
+    let mut byte = [0];
+    file.read_full_at(&mut byte, last)?;
+    Ok(byte == *b"\n")
 }
 
 fn describe_seqs(bytes: &[u8]) -> String {
@@ -440,7 +456,6 @@ struct Tail {
     batches: u8,
     /// Where the last batch that is kept begins.
     last_batch_at: u64,
-    ends_in_line_feed: bool,
 }
 
 /// What is known of a file's bytes from elsewhere.
@@ -488,12 +503,37 @@ impl Tail {
         let seq_before = (from == 0).then(|| header.map_or(0, |header| header.first - 1));
         let torn = torn_at(&pieces, seq_before, known.committed);
         let mut tail = Self::of_pieces(&pieces, torn, from);
-        tail.ends_in_line_feed = bytes.last() == Some(&b'\n');
         tail.whole = len > 0 && known.committed >= len;
         if let (Some(Piece::Damage(at)), None) = (pieces.last(), torn) {
             tail.lost_at_end = len.saturating_sub(known.evident.max(*at)).div_ceil(LINE_MIN_BYTES);
         }
+        if from > 0 && tail.last.is_none() {
+            tail.find_earlier(file, from, len)?;
+        }
         Ok(tail)
+    }
+
+    /// Where damage is longer than any batch: the last sound line before it, and how many entries there
+    /// may have been behind that.
+    fn find_earlier(&mut self, file: &dyn DiskFile, from: u64, len: u64) -> io::Result<()> {
+        let mut end = from;
+        while end > 0 {
+            let start = end.saturating_sub(SEARCH_BYTES);
+            let mut bytes = vec![0; usize::try_from(len.min(end + LINE_BYTES) - start).unwrap_or(usize::MAX)];
+            let read = file.read_full_at(&mut bytes, start)?;
+            let found = pieces(&bytes[..read], start, 0).into_iter().rev().find_map(|piece| match piece {
+                Piece::Sound(sound) => Some(sound),
+                Piece::Damage(_) | Piece::Noted(_) => None,
+            });
+            if let Some(sound) = found {
+                self.last = Some(sound.last);
+                self.lost_at_end = (len - sound.offset).div_ceil(LINE_MIN_BYTES);
+                return Ok(());
+            }
+            end = start;
+        }
+        self.lost_at_end = len.div_ceil(LINE_MIN_BYTES);
+        Ok(())
     }
 
     fn of_pieces(pieces: &[Piece], torn: Option<u64>, from: u64) -> Self {
@@ -525,16 +565,7 @@ impl Tail {
         let found = sound().filter(|_| torn.is_none()).map(|sound| sound.seq);
         let max_seq = found.chain(noted).max().unwrap_or(0);
         let last = last.map(|sound| sound.last);
-        Self {
-            whole: false,
-            torn,
-            last,
-            max_seq,
-            lost_at_end: 0,
-            batches,
-            last_batch_at,
-            ends_in_line_feed: true,
-        }
+        Self { whole: false, torn, last, max_seq, lost_at_end: 0, batches, last_batch_at }
     }
 }
 
@@ -548,7 +579,8 @@ fn torn_at(pieces: &[Piece], before: Option<u64>, committed: u64) -> Option<u64>
     for (place, piece) in pieces.iter().enumerate().rev() {
         match piece {
             Piece::Sound(sound) => newest_batch = newest_batch.max(sound.batch),
-            Piece::Noted(_) => {}
+            // Only a repair writes notes, and it syncs them with all that lies before.
+            Piece::Noted(last) => newest_batch = newest_batch.max(last.saturating_add(1)),
             Piece::Damage(offset) => {
                 let sound_before = pieces[..place].iter().rev().find_map(|piece| match piece {
                     Piece::Sound(sound) => Some(sound.seq),

@@ -51,7 +51,7 @@ pub enum Call {
     Remove,
     /// Locking.
     Lock,
-    /// Asking for a file's length.
+    /// Asking for a file's length or its name.
     Size,
 }
 
@@ -585,6 +585,11 @@ impl DiskFile for SimFile {
                 Ok(from.len())
             }
         }
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let (state, _) = self.call(Call::Size)?;
+        Ok(state.find(path).is_ok_and(|node| node == Node::File(self.inode)))
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -335,3 +335,90 @@ fn a_cache_is_written_as_the_journal_grows() {
     // A journal without a cache gets one with its first batch.
     assert_eq!(written, [2, 20, 37, 54]);
 }
+
+#[test]
+fn a_day_file_that_was_replaced_gets_no_acks() {
+    let diary = Diary::new();
+    let Opened { mut appender, reader } = diary.open();
+    append(&mut appender, NOON, &["one"]);
+    let path = diary.file("2026-11-20.log");
+    let bytes = fs::read(&path).unwrap();
+    // As an editor saves.
+    fs::write(diary.file("edited"), &bytes).unwrap();
+    fs::rename(diary.file("edited"), &path).unwrap();
+    let author = Author::new("anna").unwrap();
+    appender.stage(at(NOON), NewEntry { author: &author, text: "two", key: None });
+    let error = appender.commit(at(NOON)).unwrap_err();
+    assert!(matches!(error, diary_store::CommitError::Failed(_)), "{error}");
+    assert_eq!(reader.head().seq, 1);
+}
+
+#[test]
+fn damage_longer_than_a_batch_gives_no_seq_out_again() {
+    let diary = Diary::new();
+    let Opened { mut appender, reader } = diary.open();
+    let text = "x".repeat(1000);
+    for batch in 0..60 {
+        append(&mut appender, NOON + batch, &vec![text.as_str(); 100]);
+    }
+    drop((appender, reader));
+    let path = diary.file("2026-11-20.log");
+    let sound = fs::read(&path).unwrap();
+    for garbage in [&b"\0"[..], b"garbage\n"] {
+        let mut bytes = sound.clone();
+        let from = bytes.len() - 5 * 1024 * 1024;
+        let rest = garbage.iter().copied().cycle();
+        bytes[from..].iter_mut().zip(rest).for_each(|(byte, garbage)| *byte = garbage);
+        fs::write(&path, &bytes).unwrap();
+        let Opened { mut appender, reader } = diary.open();
+        assert!(reader.head().seq >= 6000, "{}", reader.head().seq);
+        assert_eq!(fs::read(&path).unwrap(), bytes, "corruption changes no byte");
+        append(&mut appender, NOON + 99, &["after"]);
+        let seen = all(&reader);
+        assert!(seen.last().unwrap().ends_with(" after"), "{:?}", seen.last());
+        assert!(seen[seen.len() - 2].starts_with("gap "));
+    }
+}
+
+#[test]
+fn a_torn_tail_behind_a_damaged_line_feed() {
+    let diary = Diary::new();
+    three_days(&diary).appender.stop().unwrap();
+    let path = diary.file("2026-11-22.log");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() = b'J';
+    bytes.extend_from_slice(b"torn torn torn");
+    fs::write(&path, &bytes).unwrap();
+    let Opened { mut appender, reader } = diary.open();
+    append(&mut appender, NOON + 2 * DAY + 9, &["ten"]);
+    assert_eq!(all(&reader).last().unwrap(), "10 ten");
+    drop((appender, reader));
+    assert_eq!(all(&diary.open().reader).last().unwrap(), "10 ten");
+}
+
+#[test]
+fn a_clean_stop_in_a_lost_file_says_that_the_one_before_is_committed() {
+    let diary = Diary::new();
+    three_days(&diary).appender.stop().unwrap();
+    fs::remove_file(diary.file("2026-11-22.log")).unwrap();
+    let path = diary.file("2026-11-21.log");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let Opened { reader, .. } = diary.open();
+    assert_eq!(fs::read(&path).unwrap(), bytes, "nothing is cut");
+    assert_eq!(reader.head().seq, 9);
+}
+
+#[test]
+fn a_sealed_header_with_impossible_seqs_is_damage() {
+    let diary = Diary::new();
+    drop(three_days(&diary));
+    let path = diary.file("2026-11-20.log");
+    let bytes = fs::read(&path).unwrap();
+    let mut header = b"# diary 1 2026-11-20 id=0000000000000001 first=0 after=-\t".to_vec();
+    diary_proto::seal::seal(&mut header, 0);
+    fs::write(&path, [&header[..], &bytes[memchr_all(&bytes)[0] + 1..]].concat()).unwrap();
+    assert_eq!(all(&diary.open().reader), EVERYTHING);
+}

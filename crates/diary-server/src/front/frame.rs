@@ -8,13 +8,12 @@ use tokio_util::codec::Decoder;
 
 use super::{Answer, Command, Kind, Request};
 
-/// What the buffer keeps between frames, so that an idle connection holds none that is large.
-const IDLE_CAPACITY_BYTES: usize = 1024;
-
 /// Frame mode of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct FrameFront {
     buffer: BytesMut,
+    /// A frame was taken out of it.
+    taken: bool,
     hello: bool,
 }
 
@@ -32,20 +31,28 @@ impl FrameFront {
         *input = &[];
         loop {
             let request = match FrameCodec.decode(&mut self.buffer) {
-                Ok(Some(frame)) => match ClientMessage::read(frame) {
-                    Ok(Some(message)) => self.request(message),
-                    Ok(None) => continue,
-                    Err(refusal) => Request::Other(Command::Refused(refusal)),
-                },
-                Ok(None) => {
-                    if self.buffer.is_empty() && self.buffer.capacity() > IDLE_CAPACITY_BYTES {
-                        self.buffer = BytesMut::new();
+                Ok(Some(frame)) => {
+                    self.taken = true;
+                    match ClientMessage::read(frame) {
+                        Ok(Some(message)) => self.request(message),
+                        Ok(None) => continue,
+                        Err(refusal) => Request::Other(Command::Refused(refusal)),
                     }
+                }
+                Ok(None) => {
+                    self.let_go();
                     return None;
                 }
                 Err(error) => out_of_step(&error),
             };
             return Some(request);
+        }
+    }
+
+    /// Frames that were taken out of the buffer keep all of it; what has begun since then needs little.
+    fn let_go(&mut self) {
+        if std::mem::take(&mut self.taken) || self.buffer.is_empty() {
+            self.buffer = BytesMut::from(&self.buffer[..]);
         }
     }
 

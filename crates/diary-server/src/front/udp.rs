@@ -31,14 +31,14 @@ const HELP_LINE: &str = "a datagram with a text writes it; p shows past entries,
 
 const HELP: &str = "\
 a datagram is an entry: its text is stored, and the answer is what was stored
-p, past, -r   the newest entries that fit into one datagram
+p, past, -r   (in any case) the newest entries that fit into one datagram
 h             this help
 e             goodbye; nothing ends
 -c            refused: nothing wipes a diary from the network
 TCP on the diary's port has everything else: all of history, search, following
 ";
 
-/// What a datagram asks for. The words count in any case.
+/// What a datagram asks for. Those words for history count in any case that the old clients sent.
 #[derive(Debug, PartialEq, Eq)]
 enum Request<'a> {
     Nothing,
@@ -57,9 +57,9 @@ impl<'a> Request<'a> {
         let Ok(text) = std::str::from_utf8(body) else {
             return Self::Refused(Refusal::new(Code::Utf8, "this is not valid UTF-8 and is not stored"));
         };
-        match text.to_ascii_lowercase().as_str() {
+        match text {
             "" => Self::Nothing,
-            "p" | "past" | "-r" => Self::History,
+            _ if ["p", "past", "-r"].iter().any(|word| text.eq_ignore_ascii_case(word)) => Self::History,
             "h" => Self::Help,
             "e" => Self::Goodbye,
             "-c" => Self::Wipe,
@@ -258,6 +258,7 @@ mod tests {
             (b"PAST\n", Request::History),
             (b"-R\r\n", Request::History),
             (b"h", Request::Help),
+            (b"E", Request::Entry("E")),
             (b"e\n", Request::Goodbye),
             (b"-c", Request::Wipe),
             (b"", Request::Nothing),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use diary_proto::limits::VERSION;
 use diary_proto::message::{Hello, Welcome};
-use diary_proto::{Author, Code, Producer, Refusal};
+use diary_proto::{Author, Code, Producer, Refusal, Which};
 use tokio::sync::oneshot;
 
 use super::input::REFUSED_BYTES;
@@ -110,6 +110,14 @@ impl Session {
                 return self
                     .front
                     .encode(Answer::Error { id: *id, fatal: false, refusal: &refusal }, &mut self.out.bytes);
+            }
+            Command::History { id, which: Which::Days(from, to) }
+                if from.date(journal.today()) > to.date(journal.today()) =>
+            {
+                let refusal =
+                    Refusal::new(Code::BadArgument, "the first day of a range comes first: DATE..DATE");
+                let answer = Answer::Error { id: *id, fatal: false, refusal: &refusal };
+                return self.front.encode(answer, &mut self.out.bytes);
             }
             Command::History { id, which } => {
                 return self.task = Some(Box::new(Task::Stream(Stream::history(journal, *id, *which))));

@@ -17,7 +17,7 @@ use crate::journal::{Appends, Keys};
 use crate::limits::{APPEND_MIN_BYTES, READ_BYTES, SESSION_UNACKED_MAX_BYTES, UNSENT_MAX_BYTES};
 
 /// What a refused line counts as unacked: its place in the line of answers, and its sentence.
-pub(super) const REFUSED_BYTES: usize = 64;
+pub(super) const REFUSED_BYTES: usize = 256;
 
 thread_local! {
     /// Where sockets are read into: no session holds a buffer while it waits.
@@ -158,7 +158,7 @@ impl Session {
         mut entries: Entries,
         room: &mut Option<OwnedSemaphorePermit>,
     ) {
-        entries.bytes = appends.bytes().max(APPEND_MIN_BYTES);
+        entries.bytes = (appends.bytes() + entries.hint_bytes()).max(APPEND_MIN_BYTES);
         entries.count = u32::try_from(appends.count()).unwrap_or(u32::MAX);
         let journal = &self.context.journal;
         let all = journal.room();

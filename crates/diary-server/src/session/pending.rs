@@ -43,6 +43,11 @@ impl Entries {
         Self { counter: first_counter, answered: 0, bytes: 0, count: 0, hints: VecDeque::new() }
     }
 
+    /// What the hints hold until they are told.
+    pub(super) fn hint_bytes(&self) -> usize {
+        self.hints.len() * size_of::<u32>()
+    }
+
     /// Adds a text of line mode.
     pub(super) fn push(&mut self, appends: &mut Appends, text: &str) {
         if is_old_command(text) {
