@@ -304,7 +304,7 @@ mod tests {
         let (commands, queue) = mpsc::channel(4);
         let (progress, watched) = watch::channel(Progress { head: 0, keys: true, failed: false });
         let mut appends = Appends::new(Arc::new(Author::new("a").unwrap()), None);
-        (0..60_000).for_each(|_| appends.push(&"x".repeat(80)));
+        (0..90_000).for_each(|_| appends.push(&"x".repeat(80)));
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let (reply, mut outcome) = oneshot::channel();
         commands.try_send(Command::Append(appends, room, reply)).unwrap();
