@@ -30,7 +30,8 @@ fn check(lines: &[&str]) {
     }
     let disk = SimDisk::new();
     disk.create_dir(Path::new(DIR)).unwrap();
-    disk.open(&Path::new(DIR).join("2026-11-20.log"), How::CreateNew).unwrap().write_all_at(&file, 0).unwrap();
+    let written = disk.open(Path::new("/diary/2026-11-20.log"), How::CreateNew).unwrap();
+    written.write_all_at(&file, 0).unwrap();
     let head = || open(Arc::new(disk.clone()), Path::new(DIR)).unwrap().reader.head().seq;
     let (first, contents) = (head(), disk.contents());
     assert_eq!(head(), first, "{lines:?}");

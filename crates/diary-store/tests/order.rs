@@ -161,10 +161,6 @@ impl DiskFile for WatchedFile {
         self.file.is_at(path)
     }
 
-    fn is_at(&self, path: &Path) -> io::Result<bool> {
-        self.file.is_at(path)
-    }
-
     fn size(&self) -> io::Result<u64> {
         self.file.size()
     }

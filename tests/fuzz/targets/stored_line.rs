@@ -1,0 +1,45 @@
+//! Stored lines, with the checksum that they have and with the right one. What is sound and known whole
+//! is written again byte for byte.
+#![no_main]
+
+use diary_proto::entry::{NewLine, StoredLine, check_text, is_note};
+use diary_proto::{Author, Time, seal};
+use libfuzzer_sys::fuzz_target;
+
+fn look(line: &[u8]) {
+    let Ok(stored) = StoredLine::parse(line) else { return };
+    assert!(!is_note(line));
+    assert!(stored.batch() >= 1 && stored.batch() <= stored.seq);
+    let (Ok(entry), Some(time)) = (stored.to_entry(), Time::parse(stored.time.as_bytes())) else { return };
+    // What this version writes: a checked text, times as it spells them, no field that it does not know.
+    let author = Author::new(stored.author).expect("to_entry has checked it");
+    let spelled = time.to_bytes() == *stored.time.as_bytes()
+        && stored.at.is_none_or(|at| entry.at.is_some_and(|own| own.to_bytes() == *at.as_bytes()));
+    let tab = line.iter().position(|&b| b == b'\t').expect("every line has one");
+    let fields = line[tab..].split(|&b| b == b' ').count();
+    if !spelled || fields != 3 + usize::from(stored.at.is_some()) || check_text(&entry.text).is_err() {
+        return;
+    }
+    let mut again = Vec::new();
+    let new = NewLine {
+        seq: stored.seq,
+        time: &time.to_bytes(),
+        at: entry.at,
+        author: &author,
+        text: &entry.text,
+        index: stored.index,
+        key: stored.key,
+    };
+    assert_eq!(new.write(&mut again), stored.crc);
+    assert_eq!(again, [line, b"\n"].concat());
+}
+
+fuzz_target!(|data: &[u8]| {
+    if data.contains(&b'\n') {
+        return;
+    }
+    look(data);
+    let mut sealed = data.to_vec();
+    seal::seal(&mut sealed, 0);
+    look(&sealed[..sealed.len() - 1]);
+});
