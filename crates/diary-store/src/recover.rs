@@ -501,7 +501,11 @@ impl Tail {
         let pieces = pieces(&bytes, from, known.committed);
         // Where the file begins before the window, no batch is so long that its damage fills the window.
         let seq_before = (from == 0).then(|| header.map_or(0, |header| header.first - 1));
-        let torn = torn_at(&pieces, seq_before, known.committed);
+        let torn = torn_at(&pieces, seq_before, known.committed)
+            // Without a header, a second batch is all that proves the first one committed: it stays.
+            .filter(|&at| {
+                header.is_some() || count_batches(&pieces, at) > 1 || count_batches(&pieces, len) < 2
+            });
         let mut tail = Self::of_pieces(&pieces, torn, from);
         tail.whole = len > 0 && known.committed >= len;
         if let (Some(Piece::Damage(at)), None) = (pieces.last(), torn) {
@@ -549,12 +553,7 @@ impl Tail {
         });
         let kept = || sound().filter(|sound| torn.is_none_or(|at| sound.offset < at));
         let last = kept().next_back();
-        let first_batch = sound().next().map(|sound| sound.batch);
-        let batches = match first_batch {
-            None => 0,
-            Some(first) if sound().all(|sound| sound.batch == first) => 1,
-            Some(_) => 2,
-        };
+        let batches = count_batches(pieces, u64::MAX);
         // The header belongs to the file's first batch, and was written with it.
         let last_batch_at = match last {
             Some(last) if batches == 2 => {
@@ -566,6 +565,19 @@ impl Tail {
         let max_seq = found.chain(noted).max().unwrap_or(0);
         let last = last.map(|sound| sound.last);
         Self { whole: false, torn, last, max_seq, lost_at_end: 0, batches, last_batch_at }
+    }
+}
+
+/// How many batches have a sound line that starts before `end`: 0, 1, or 2 for more.
+fn count_batches(pieces: &[Piece], end: u64) -> u8 {
+    let mut batches = pieces.iter().filter_map(|piece| match piece {
+        Piece::Sound(sound) if sound.offset < end => Some(sound.batch),
+        _ => None,
+    });
+    match batches.next() {
+        None => 0,
+        Some(first) if batches.all(|batch| batch == first) => 1,
+        Some(_) => 2,
     }
 }
 
