@@ -171,22 +171,22 @@ fn folders_that_cannot_be_used_say_so() {
     assert_eq!(fs::read(diary.file("2026-11-20.log")).unwrap(), line);
 }
 
-/// Cuts the newest file at every byte: what is left of the last batch is kept, the rest goes to
-/// quarantine, and everything before it is there.
+/// Cuts the newest file at every byte: whole lines before the cut are kept, the rest goes to quarantine,
+/// and every earlier day is there. Without a whole header, the file goes there whole.
 #[test]
-fn a_cut_at_every_byte_of_the_last_batch() {
+fn a_cut_at_every_byte_of_the_newest_file() {
     let diary = Diary::new();
     drop(three_days(&diary));
     let newest = diary.file("2026-11-22.log");
     let bytes = fs::read(&newest).unwrap();
     let lines: Vec<usize> = memchr_all(&bytes);
-    for cut in lines[1] + 1..bytes.len() {
+    for cut in 0..bytes.len() {
         fs::write(&newest, &bytes[..cut]).unwrap();
         let _ = fs::remove_dir_all(diary.file("quarantine"));
         let Opened { mut appender, reader } = diary.open();
-        let kept = 7 + lines[2..].iter().filter(|&&end| end < cut).count();
+        let kept = 6 + lines[1..].iter().filter(|&&end| end < cut).count();
         assert_eq!(all(&reader), EVERYTHING[..kept], "cut at {cut}");
-        let torn = lines.iter().all(|&end| end + 1 != cut);
+        let torn = cut > 0 && lines.iter().all(|&end| end + 1 != cut);
         assert_eq!(diary.file("quarantine").exists(), torn, "cut at {cut}");
         append(&mut appender, NOON + 2 * DAY + 5, &["again"]);
         assert_eq!(all(&reader).last().unwrap(), &format!("{} again", kept + 1));
