@@ -12,7 +12,7 @@
 //! - [`append`]: the one place that writes entries;
 //! - [`read`]: ranges by seq, by day and from the end, as pages of whole lines;
 //! - [`scan`]: every line of every file, with what is wrong in them;
-//! - [`verify`]: the same, as a report; [`repair`]: a sound copy; [`archive`]: a fresh beginning;
+//! - [`mod@verify`]: the same, as a report; [`mod@repair`]: a sound copy; [`mod@archive`]: a fresh beginning;
 //! - [`keys`]: which appends are in the journal already; [`cache`]: the file that remembers them;
 //! - `sim` (feature `sim`, for tests): a simulated disk that is killed, cut off and failed at any call.
 
