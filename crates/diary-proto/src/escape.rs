@@ -20,18 +20,15 @@ pub fn is_escaped(c: char) -> bool {
 /// Appends `text`, escaped, to `out`.
 pub fn escape_into(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
-    let mut plain_from = 0;
-    let mut at = 0;
-    while let Some(skip) = bytes[at..].iter().position(|&b| STOP[b as usize]) {
-        at += skip;
-        let c = text[at..].chars().next().expect("a stop byte starts a character");
-        let next = at + c.len_utf8();
+    let (mut plain_from, mut at) = (0, 0);
+    while let Some(stop) = next_stop(bytes, at) {
+        let c = stopping_char(text, stop);
+        at = stop + c.len_utf8();
         if is_escaped(c) {
-            out.extend_from_slice(&bytes[plain_from..at]);
+            out.extend_from_slice(&bytes[plain_from..stop]);
             push_escape(c, out);
-            plain_from = next;
+            plain_from = at;
         }
-        at = next;
     }
     out.extend_from_slice(&bytes[plain_from..]);
 }
@@ -46,21 +43,28 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8(out).expect("escaping keeps UTF-8"))
 }
 
-/// Bytes at which escaping must look closer: ASCII that is escaped, and the first bytes of the
-/// characters beyond ASCII that are (0xC2 for C1, 0xE2 for the general punctuation block).
-const STOP: [bool; 256] = {
-    let mut stop = [false; 256];
-    let mut i = 0;
-    while i < 0x20 {
-        stop[i] = true;
-        i += 1;
+/// Whether escaping must look closer at what begins with this byte: ASCII that is escaped, and the first
+/// bytes of the characters beyond ASCII that are (0xC2 for C1, 0xE2 for the general punctuation block).
+const fn is_stop(byte: u8) -> bool {
+    // Without short cuts, so that the compiler looks at many bytes at once.
+    (byte < 0x20) | (byte == b'\\') | (byte == 0x7f) | (byte == 0xc2) | (byte == 0xe2)
+}
+
+/// Where the next such byte is, from `at` on.
+fn next_stop(bytes: &[u8], mut at: usize) -> Option<usize> {
+    const CHUNK_BYTES: usize = 16;
+    while let Some(chunk) = bytes[at..].first_chunk::<CHUNK_BYTES>() {
+        if chunk.iter().fold(0, |any, &byte| any | u8::from(is_stop(byte))) != 0 {
+            break;
+        }
+        at += CHUNK_BYTES;
     }
-    stop[b'\\' as usize] = true;
-    stop[0x7f] = true;
-    stop[0xc2] = true;
-    stop[0xe2] = true;
-    stop
-};
+    bytes[at..].iter().position(|&byte| is_stop(byte)).map(|skip| at + skip)
+}
+
+fn stopping_char(text: &str, stop: usize) -> char {
+    text[stop..].chars().next().expect("a stop byte starts a character")
+}
 
 fn push_escape(c: char, out: &mut Vec<u8>) {
     match c {
@@ -86,30 +90,26 @@ pub struct BadEscape {
 /// # Errors
 /// [`BadEscape`] names the first place that escaping cannot have made.
 pub fn unescape(escaped: &str) -> Result<Cow<'_, str>, BadEscape> {
-    if let Some(at) = escaped.char_indices().find_map(|(at, c)| (c != '\\' && is_escaped(c)).then_some(at)) {
-        return Err(BadEscape { at });
-    }
-    let Some(first) = memchr::memchr(b'\\', escaped.as_bytes()) else {
-        return Ok(Cow::Borrowed(escaped));
-    };
-    let mut text = String::with_capacity(escaped.len());
-    text.push_str(&escaped[..first]);
-    let mut at = first;
-    loop {
-        let (c, taken) = read_escape(&escaped[at..]).ok_or(BadEscape { at })?;
-        text.push(c);
-        at += taken;
-        match memchr::memchr(b'\\', &escaped.as_bytes()[at..]) {
-            Some(skip) => {
-                text.push_str(&escaped[at..at + skip]);
-                at += skip;
+    let mut text = String::new();
+    let (mut plain_from, mut at) = (0, 0);
+    while let Some(stop) = next_stop(escaped.as_bytes(), at) {
+        match stopping_char(escaped, stop) {
+            '\\' => {
+                let (c, taken) = read_escape(&escaped[stop..]).ok_or(BadEscape { at: stop })?;
+                text.push_str(&escaped[plain_from..stop]);
+                text.push(c);
+                at = stop + taken;
+                plain_from = at;
             }
-            None => {
-                text.push_str(&escaped[at..]);
-                return Ok(Cow::Owned(text));
-            }
+            c if is_escaped(c) => return Err(BadEscape { at: stop }),
+            c => at = stop + c.len_utf8(),
         }
     }
+    if plain_from == 0 {
+        return Ok(Cow::Borrowed(escaped));
+    }
+    text.push_str(&escaped[plain_from..]);
+    Ok(Cow::Owned(text))
 }
 
 /// The character of the escape at the start of `rest`, and the escape's length.

@@ -8,7 +8,7 @@
 //! - [`disk`]: the seam to the file system;
 //! - [`day_file`]: a day file's name and header, and finding a seq in it by bisection;
 //! - [`head`]: the small file that a clean stop leaves as evidence;
-//! - [`recover`]: from a folder in any state to a journal that can go on;
+//! - [`recover`]: from a folder in any state to a journal that can go on; `tail`: what its end tells;
 //! - [`append`]: the one place that writes entries;
 //! - [`read`]: ranges by seq, by day and from the end, as pages of whole lines;
 //! - [`scan`]: every line of every file, with what is wrong in them;
@@ -29,6 +29,7 @@ pub mod repair;
 pub mod scan;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod tail;
 pub mod verify;
 
 pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
