@@ -111,7 +111,7 @@ async fn fails(fault: Fault, batches: u64) {
     assert_eq!(code, Some(5), "{what}: {said}");
     assert!(told.elapsed() < END_MAX, "{what}: {:?}", told.elapsed());
     assert!(
-        said.contains("(INJECTED)") && said.contains("the disk failed; the server stops"),
+        said.contains("(INJECTED)") && said.contains("nothing more can be written, and the server stops"),
         "{what}: {said}"
     );
     assert!(!said.contains("panicked"), "{what}: {said}");

@@ -1,10 +1,12 @@
 //! What the server knows of producers' keys across restarts, and what waits for it.
 
+use diary_proto::Code;
+use diary_proto::message::ServerMessage;
 use tokio::process::Command;
 
-use crate::support::{Frames, Server, is_ack, soon};
+use crate::support::{Frames, Server, day_files, is_ack, soon};
 
-/// Where the cache should be lies a pipe: reading it takes until the test says so.
+/// There is no cache, and in the archive lies a pipe: reading that takes until the test says so.
 #[tokio::test]
 async fn until_the_keys_are_known_only_appends_with_keys_wait() {
     let server = Server::start().await;
@@ -13,9 +15,12 @@ async fn until_the_keys_are_known_only_appends_with_keys_wait() {
     assert_eq!(keyed.acks(2).await, [(0, 1), (1, 2)]);
     drop(keyed);
     let cache = server.journal().join("cache");
+    let archive = server.journal().join("archive/old");
     let folder = server.stop().await;
-    let _ = std::fs::remove_file(&cache);
-    assert!(soon("mkfifo", Command::new("mkfifo").arg(&cache).status()).await.unwrap().success());
+    std::fs::remove_file(cache).unwrap();
+    std::fs::create_dir_all(&archive).unwrap();
+    let pipe = archive.join("2001-01-01.log");
+    assert!(soon("mkfifo", Command::new("mkfifo").arg(&pipe).status()).await.unwrap().success());
 
     let server = Server::on(folder, |_| {}).await;
     let mut keyed = Frames::hello(server.address(), 1).await;
@@ -31,9 +36,38 @@ async fn until_the_keys_are_known_only_appends_with_keys_wait() {
     let mut reader = Frames::hello(server.address(), 2).await;
     assert_eq!(reader.history(1, diary_proto::Which::Last(20)).await.last, 3);
 
-    // What is no cache is as good as none: everything is read.
-    let pipe = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(cache));
-    soon("the cache is read", pipe).await.unwrap().unwrap();
+    let pipe = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe));
+    soon("the archive is read", pipe).await.unwrap().unwrap();
     assert_eq!(keyed.acks(3).await, [(0, 1), (1, 2), (2, 4)]);
     assert!(follower.line().await.ends_with(" local c"));
+}
+
+/// The server does not know whose key a damaged entry had: a retry that may be it is refused, loudly.
+#[tokio::test]
+async fn a_retry_that_cannot_be_judged_is_stale() {
+    let server = Server::start().await;
+    let mut keyed = Frames::hello(server.address(), 1).await;
+    for (counter, text) in (0..).zip(["a", "bbb", "c"]) {
+        keyed.append(counter, false, &[text]).await;
+        keyed.acks(1).await;
+    }
+    drop(keyed);
+    let journal = server.journal();
+    let folder = server.stop().await;
+    std::fs::remove_file(journal.join("cache")).unwrap();
+    let day = &day_files(&journal)[0];
+    let damaged = std::fs::read_to_string(day).unwrap().replace("bbb", "bab");
+    std::fs::write(day, damaged).unwrap();
+
+    let server = Server::on(folder, |_| {}).await;
+    let mut keyed = Frames::hello(server.address(), 1).await;
+    keyed.append(1, true, &["bbb"]).await;
+    match keyed.message().await {
+        ServerMessage::Refused { first_counter: 1, count: 1, refusal } => {
+            assert_eq!(refusal.code, Code::StaleKey);
+        }
+        other => panic!("{other:?}"),
+    }
+    keyed.append(2, true, &["c", "d"]).await;
+    assert_eq!(keyed.acks(2).await, [(2, 3), (3, 4)]);
 }

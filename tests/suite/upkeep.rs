@@ -26,7 +26,10 @@ async fn verify_beside_a_running_server_and_archive_not() {
         if seq % 5 == 0 {
             let verified = upkeep(folder.path(), &["verify"]).await;
             assert_eq!(verified.status.code(), Some(0), "{verified:?}");
-            assert!(text(&verified.stdout).contains(&format!("{seq} entries up to {seq} ")), "{verified:?}");
+            assert!(
+                text(&verified.stdout).contains(&format!(", up to {seq}, in 1 day file")),
+                "{verified:?}"
+            );
         }
     }
     let held = upkeep(folder.path(), &["archive"]).await;
@@ -55,8 +58,11 @@ async fn damage_is_found_repaired_beside_and_archived() {
     let found = upkeep(folder.path(), &["verify"]).await;
     assert_eq!(found.status.code(), Some(6), "{found:?}");
     let name = day.file_name().unwrap().to_str().unwrap();
-    assert!(text(&found.stdout).contains(&format!("{name} line 4: the line is damaged, behind entry 2\n")));
-    assert!(text(&found.stdout).contains("the entries 3 to 3 are missing"), "{found:?}");
+    assert!(
+        text(&found.stdout)
+            .contains(&format!("{name} line 4: the line is damaged (the entry before it is 2)\n"))
+    );
+    assert!(text(&found.stdout).contains("entry 3 is missing before it"), "{found:?}");
     let json = upkeep(folder.path(), &["verify", "--json"]).await;
     assert_eq!(json.status.code(), Some(6));
     assert!(text(&json.stdout).lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{json:?}");

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
-use diary_proto::{Author, Date, Key, Producer, Refusal, Time, Which};
+use diary_proto::{Author, Code, Date, Key, Producer, Refusal, Time, Which};
+use diary_store::scan::Seqs;
 use diary_store::{LoadedKeys, Range, Reader};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -141,6 +142,18 @@ pub(crate) enum Command {
     Stop(oneshot::Sender<()>),
 }
 
+impl Command {
+    /// Answers that the writer has stopped.
+    pub(crate) fn refuse_stopped(self) {
+        if let Command::Append(appends, _, reply) = self {
+            let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
+            let count = u32::try_from(appends.count()).unwrap_or(u32::MAX);
+            // Whoever asked may be gone.
+            let _ = reply.send(vec![Part::Refused { count, refusal }]);
+        }
+    }
+}
+
 /// A handle to the journal. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -209,12 +222,14 @@ impl Journal {
     }
 
     /// Hands appends to the writer, which owns them from here on: they are committed even if nobody
-    /// waits for the outcome. The answer fails only if the writer has ended; they are not stored then.
+    /// waits for the outcome. The answer fails only if the writer broke down; whether they are stored is
+    /// unknown then.
     pub(crate) fn append(&self, appends: Appends, room: OwnedSemaphorePermit) -> oneshot::Receiver<Outcome> {
         let (reply, outcome) = oneshot::channel();
-        // The queue has a place for everything that has room, so this fails only once the writer is gone,
-        // which the dropped `reply` tells.
-        let _ = self.queue.try_send(Command::Append(appends, room, reply));
+        // The queue has a place for everything that has room, so this fails only once the writer is gone.
+        if let Err(refused) = self.queue.try_send(Command::Append(appends, room, reply)) {
+            refused.into_inner().refuse_stopped();
+        }
         outcome
     }
 
@@ -290,17 +305,16 @@ impl Journal {
             let reader = self.reader.clone();
             tokio::task::spawn_blocking(move || {
                 let Gap { first, last } = gap;
+                let what = Seqs(first, last);
                 match reader.locate(first) {
-                    Ok(Some((file, line))) => {
-                        tracing::error!(
-                            "{file}.log line {line}: the entries {first} to {last} are damaged or missing"
-                        );
+                    Ok(Some((file, Some(line)))) => {
+                        tracing::error!("{file}.log line {line}: {what} damaged or missing");
                     }
-                    _ => {
-                        tracing::error!(
-                            "the entries {first} to {last} are missing, and so is their day file"
-                        );
+                    Ok(Some((file, None))) => {
+                        tracing::error!("{file}.log, behind its last line: {what} damaged or missing");
                     }
+                    Ok(None) => tracing::error!("{what} missing, and so are all day files"),
+                    Err(error) => tracing::error!("{what} missing: their day file cannot be read: {error}"),
                 }
             });
         }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use diary_proto::Time;
 use diary_store::OpenError;
 use diary_store::disk::{Disk, RealDisk};
-use diary_store::scan::{Finding, What};
+use diary_store::scan::{Finding, Seqs, What};
 use diary_store::verify::Verified;
 
 use crate::config::Upkeep;
@@ -38,8 +38,10 @@ pub(crate) fn run(upkeep: Upkeep) -> anyhow::Result<Done> {
             archive(&place.dir().context(NO_HOME)?, Time::now(&zone), &mut out)?
         }
     };
-    out.flush()?;
-    Ok(done)
+    match out.flush() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(done),
+    }
 }
 
 fn disk() -> Arc<dyn Disk> {
@@ -47,14 +49,20 @@ fn disk() -> Arc<dyn Disk> {
 }
 
 fn verify(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Done> {
+    if diary_store::archive::is_unfinished(&*disk(), dir) && !json {
+        writeln!(out, "an archive was begun and not finished; `archive`, or the next start, finishes it")?;
+    }
     let mut told = Ok(());
     let verified = diary_store::verify(disk(), dir, |finding| {
         if told.is_ok() {
             told = if json { tell_json(&finding, out) } else { writeln!(out, "{finding}") };
         }
     })?;
-    told?;
-    tell_sum(&verified, json, out)?;
+    // Whoever reads the findings may have seen enough; the exit code still counts.
+    match told.and_then(|()| tell_sum(&verified, json, out)) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        told => told?,
+    }
     Ok(if verified.findings == 0 { Done::Well } else { Done::Damaged })
 }
 
@@ -62,13 +70,19 @@ fn verify(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Done> 
 fn tell_json(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let (what, seqs) = match finding.what {
         What::Unsound => ("unsound", None),
-        What::Missing(first, last) => ("missing", Some((first, last))),
+        What::Missing(first, last) | What::MissingBehind(first, last) => ("missing", Some((first, last))),
+        What::CarriageReturn(seq) => ("carriage-return", Some((seq, seq))),
+        What::Unreadable(_) => ("unreadable", None),
         What::OutOfOrder(seq) => ("out-of-order", Some((seq, seq))),
         What::Batch(seq) => ("batch", Some((seq, seq))),
         What::Chain => ("chain", None),
         What::Cut => ("cut", None),
     };
-    write!(out, r#"{{"file":"{}.log","line":{},"what":"{what}","#, finding.file, finding.line)?;
+    match finding.file {
+        Some(file) => write!(out, r#"{{"file":"{file}.log","#)?,
+        None => write!(out, r#"{{"file":null,"#)?,
+    }
+    write!(out, r#""line":{},"what":"{what}","#, finding.line)?;
     match seqs {
         Some((first, last)) => write!(out, r#""first":{first},"last":{last},"#)?,
         None => write!(out, r#""after":{},"#, finding.after)?,
@@ -96,8 +110,21 @@ fn tell_sum(verified: &Verified, json: bool, out: &mut impl Write) -> io::Result
             u.file, u.from, u.bytes
         )?;
     }
-    let verdict = if *findings == 0 { "no damage".to_owned() } else { format!("{findings} findings") };
-    writeln!(out, "{verdict}: {entries} entries up to {last} in {files} day files")
+    let verdict = if *findings == 0 { "no damage".to_owned() } else { counted(*findings, "finding") };
+    writeln!(
+        out,
+        "{verdict}: {}, up to {last}, in {}",
+        counted(*entries, "entry"),
+        counted(*files, "day file")
+    )
+}
+
+fn counted(count: u64, what: &str) -> String {
+    match (count, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {what}s"),
+    }
 }
 
 fn beside(dir: &Path) -> PathBuf {
@@ -108,17 +135,34 @@ fn beside(dir: &Path) -> PathBuf {
 
 fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
     let repaired = diary_store::repair(&disk(), dir, to)?;
-    writeln!(out, "copied {} entries to {}", repaired.entries, to.display())?;
-    for (first, last) in &repaired.gaps {
-        writeln!(out, "the entries {first} to {last} are damaged or missing; a note stands in their place")?;
+    writeln!(out, "copied {} to {}", counted(repaired.entries, "entry"), to.display())?;
+    for &(first, last) in &repaired.gaps {
+        writeln!(out, "{} damaged or missing; a note stands in the place", Seqs(first, last))?;
     }
+    let (name, data) = (to.file_name().unwrap_or_default(), to.parent().unwrap_or(Path::new(".")));
+    writeln!(
+        out,
+        "to use it: diary-server --data {} --journal {}, or put it in the place of the damaged one",
+        data.display(),
+        name.display()
+    )?;
     Ok(Done::Well)
 }
 
 fn archive(dir: &Path, now: Time, out: &mut impl Write) -> Result<Done, OpenError> {
+    let unfinished = diary_store::archive::is_unfinished(&*disk(), dir);
+    let findings = if unfinished { 0 } else { diary_store::verify(disk(), dir, |_| {})?.findings };
     let archived = diary_store::archive(&disk(), dir, now.date())?;
     // Whoever asked may not read the answer; what was done is done.
+    if findings > 0 {
+        let _ = writeln!(
+            out,
+            "this diary is damaged ({}); its archive has it as it is",
+            counted(findings, "finding")
+        );
+    }
     let _ = match archived {
+        None if unfinished => writeln!(out, "the archive that had been begun is finished"),
         None => writeln!(out, "there are no entries to archive"),
         Some(archived) => {
             let (head, folder) = (archived.head, archived.folder);

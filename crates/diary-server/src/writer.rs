@@ -20,8 +20,10 @@ pub(crate) struct Writer {
     zone: TimeZone,
     /// A stop that was met while a batch was gathered; nothing behind it is taken.
     stop: Option<oneshot::Sender<()>>,
-    /// The cache is being written, on a thread of its own: it holds up nobody.
+    /// The cache is being written, on a thread of its own: it holds up nobody, unless the next one is due.
     caching: Option<thread::JoinHandle<()>>,
+    /// The disk was full at the last commit, and the log says so.
+    full: bool,
 }
 
 /// Appends that are being worked on.
@@ -33,6 +35,8 @@ struct Work {
     /// How many of them are staged or refused.
     done: usize,
     outcome: Outcome,
+    /// How many parts of the outcome are final.
+    settled: usize,
 }
 
 /// The disk failed: whatever is still queued is not stored.
@@ -45,13 +49,18 @@ impl Writer {
         progress: watch::Sender<Progress>,
         zone: TimeZone,
     ) -> Self {
-        Self { appender, queue, progress, zone, stop: None, caching: None }
+        Self { appender, queue, progress, zone, stop: None, caching: None, full: false }
     }
 
     /// Serves the queue until it is asked to stop, or everybody who could ask is gone.
     pub(crate) fn run(mut self) {
         if let Err(Failed) = self.serve() {
             return self.refuse_queued();
+        }
+        // Nothing more comes in, and what came too late is told.
+        self.queue.close();
+        while let Ok(command) = self.queue.try_recv() {
+            command.refuse_stopped();
         }
         if let Some(caching) = self.caching {
             let _ = caching.join();
@@ -100,12 +109,12 @@ impl Writer {
         self.progress.send_modify(|progress| progress.keys = true);
     }
 
-    /// Writes the cache when it is due, and the one before it is written.
+    /// Writes the cache when it is due, once the one before it is written.
     fn write_cache(&mut self) {
-        if self.caching.as_ref().is_some_and(|caching| !caching.is_finished()) {
-            return;
-        }
         let Some(snapshot) = self.appender.snapshot() else { return };
+        if let Some(caching) = self.caching.take() {
+            let _ = caching.join();
+        }
         let write = || {
             if let Err(error) = snapshot.write() {
                 tracing::warn!(%error, "the cache could not be written; the next start reads more day files");
@@ -187,15 +196,20 @@ impl Writer {
                 // Readers see what is committed, then its writers hear of it.
                 if committed.count > 0 {
                     self.progress.send_modify(|progress| progress.head += committed.count);
+                    if std::mem::take(&mut self.full) {
+                        tracing::info!("there is room on the disk again");
+                    }
                 }
                 Ok(())
             }
             Err(CommitError::Full(error)) => {
-                tracing::error!(%error, "the disk is full; appends are refused until there is room");
+                if !std::mem::replace(&mut self.full, true) {
+                    tracing::error!(%error, "the disk is full; appends are refused until there is room");
+                }
                 Ok(())
             }
             Err(CommitError::Failed(error)) => {
-                tracing::error!(%error, "the disk failed; the server stops");
+                tracing::error!(%error, "nothing more can be written, and the server stops");
                 self.progress.send_modify(|progress| progress.failed = true);
                 Err(Failed)
             }
@@ -225,7 +239,7 @@ impl Writer {
 
 impl Work {
     fn new(appends: Appends, room: OwnedSemaphorePermit, reply: oneshot::Sender<Outcome>) -> Self {
-        Self { appends, _room: room, reply, done: 0, outcome: Outcome::new() }
+        Self { appends, _room: room, reply, done: 0, outcome: Outcome::new(), settled: 0 }
     }
 
     /// After the disk failed: refuses what has not been staged, and answers.
@@ -238,7 +252,7 @@ impl Work {
     }
 
     fn push_acked(&mut self, seq: u64, at: Time) {
-        match self.outcome.last_mut() {
+        match self.outcome[self.settled..].last_mut() {
             Some(Part::Acked { count, first_seq, time })
                 if *first_seq + u64::from(*count) == seq && *time == at =>
             {
@@ -257,7 +271,9 @@ impl Work {
 
     /// Turns what was staged behind the seq `before` into what became of it.
     fn settle(&mut self, before: u64, result: &Result<diary_store::Committed, CommitError>) {
-        for part in &mut self.outcome {
+        let staged = self.settled..self.outcome.len();
+        self.settled = staged.end;
+        for part in &mut self.outcome[staged] {
             let Part::Acked { count, first_seq, time } = part else { continue };
             if *first_seq <= before {
                 continue;

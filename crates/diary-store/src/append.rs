@@ -9,6 +9,7 @@ use diary_proto::time::TIME_BYTES;
 use diary_proto::{Author, Key, Producer, Time};
 
 use crate::BATCH_MAX_BYTES;
+use crate::archive;
 use crate::cache::{self, LoadedKeys, Snapshot};
 use crate::day_file::{After, Header, name};
 use crate::disk::{DiskFile, How};
@@ -91,6 +92,8 @@ pub struct Appender {
     uncached_bytes: u64,
     batch: Batch,
     failed: bool,
+    /// The log says that the clock is behind the journal.
+    clock_told: bool,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -143,6 +146,7 @@ impl Appender {
             uncached_bytes: 0,
             batch,
             failed: false,
+            clock_told: false,
             _lock: lock,
         }
     }
@@ -155,6 +159,12 @@ impl Appender {
     /// Puts an entry into the batch. `now` counts for the first of a batch.
     pub fn stage(&mut self, now: Time, entry: NewEntry<'_>) -> Staged {
         let clock = *self.batch.clock.get_or_insert_with(|| clamp(now, self.head.time));
+        if clock.own.is_some() && !mem::replace(&mut self.clock_told, true) {
+            tracing::warn!(
+                "the clock says {now}, and the newest entry is of {}: entries get that time, and their own beside it",
+                clock.time
+            );
+        }
         if let Some((key, retry)) = entry.key {
             let Some(keys) = &self.keys else { return Staged::Stale };
             match keys.judge(key, retry) {
@@ -234,7 +244,8 @@ impl Appender {
     }
 
     fn snapshot_now(&mut self) -> Option<Snapshot> {
-        let keys = self.keys.clone()?;
+        // Where keys could not be read, the next start must try again.
+        let keys = self.keys.as_ref().filter(|keys| !keys.is_unknown())?.clone();
         self.uncached_bytes = 0;
         let Shared { disk, dir, id, .. } = &*self.shared;
         Some(Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, keys))
@@ -248,10 +259,8 @@ impl Appender {
         if self.failed {
             return Ok(());
         }
-        if let Some(snapshot) = self.snapshot_now() {
-            snapshot.write()?;
-        }
-        head::write(&*self.shared.disk, &self.shared.dir, &self.head)
+        let cached = self.snapshot_now().map_or(Ok(()), Snapshot::write);
+        head::write(&*self.shared.disk, &self.shared.dir, &self.head).and(cached)
     }
 
     /// Stops, and does something else before the folder's lock is given back.
@@ -272,9 +281,18 @@ impl Appender {
         let stored = if seq > self.head.seq {
             self.batch.line(seq - self.head.seq - 1).map(|line| (line.unescaped() == text, clock.time))
         } else {
-            // What cannot be read cannot be compared; the key alone then says that it is the same.
-            let read = self.reader.entry(seq).ok().flatten();
-            read.map(|entry| (entry.text == text, entry.time))
+            let read = match self.reader.entry(seq) {
+                Ok(None) => archive::entry(&self.reader, seq),
+                read => read,
+            };
+            match read {
+                // What is gone or damaged cannot be compared; the key alone then says that it is the same.
+                Ok(entry) => entry.map(|entry| (entry.text == text, entry.time)),
+                Err(error) => {
+                    tracing::error!(%error, "entry {seq} cannot be read to compare it with its retry");
+                    return Staged::Stale;
+                }
+            }
         };
         match stored {
             Some((false, _)) => Staged::Conflict(seq),
@@ -309,13 +327,16 @@ impl Appender {
         let end = if self.head.file == Some(date) {
             let end = self.head.end;
             let file = self.file.as_deref().ok_or_else(|| failed("the day file is not open"))?;
+            if file.size().map_err(CommitError::Failed)? != end {
+                return Err(self.changed(date));
+            }
             if let Err(error) = file.write_all_at(&batch.bytes, end) {
                 return Err(give_up(error, || cut_back(file, end)));
             }
             file.sync_data().map_err(CommitError::Failed)?;
             // An ack means the file that people will look into: an editor may have put another in its place.
             if !file.is_at(&self.shared.dir.join(name(date))).map_err(CommitError::Failed)? {
-                return Err(failed("the day file was moved or replaced while the server had it open"));
+                return Err(self.changed(date));
             }
             end
         } else {
@@ -334,6 +355,20 @@ impl Appender {
         // Required before anybody hears of the batch: the sync above has returned.
         self.shared.publish(self.head);
         Ok(())
+    }
+
+    /// Somebody else has been at the day file. What is committed is written down, so that the next start
+    /// takes the loss of it for what it is.
+    fn changed(&self, date: diary_proto::Date) -> CommitError {
+        if let Err(error) = head::write(&*self.shared.disk, &self.shared.dir, &self.head) {
+            tracing::error!(%error, "the head could not be written down");
+        }
+        let name = name(date);
+        CommitError::Failed(io::Error::other(format!(
+            "{name} was changed, moved or replaced while the server had it open; put it back as it was, or \
+             start again: entries up to {} were committed, and what is missing of them will be told",
+            self.head.seq
+        )))
     }
 
     fn write_new_file(

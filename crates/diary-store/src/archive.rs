@@ -8,13 +8,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use diary_proto::entry::{is_note, parse_number};
-use diary_proto::{Date, seal};
+use diary_proto::entry::{Entry, is_note, parse_number};
+use diary_proto::{Date, Time, seal};
 
-use crate::day_file::{After, Header, date_of_name, name};
-use crate::disk::{Disk, How};
+use crate::day_file::{After, HEADER_MAX_BYTES, Header, date_of_name, name};
+use crate::disk::{Disk, DiskFile, How, write_whole};
 use crate::head::{self, Head};
-use crate::recover::{Doing, OpenError, day_files, make_dir, open, sync_names};
+use crate::read::Reader;
+use crate::recover::{Doing, OpenError, Recovery, day_files, make_dir, open, sync_names};
 
 /// The folder of archives, beside the day files.
 pub(crate) const ARCHIVE: &str = "archive";
@@ -41,6 +42,7 @@ pub struct Archived {
 /// # Errors
 /// [`OpenError`], also where a server has the journal.
 pub fn archive(disk: &Arc<dyn Disk>, dir: &Path, today: Date) -> Result<Option<Archived>, OpenError> {
+    Recovery::new(&**disk, dir).examine_something()?;
     let (appender, reader) = open(Arc::clone(disk), dir)?.with_keys().doing("read", dir)?;
     let head = reader.head();
     let first = reader.first().doing("read", dir)?;
@@ -52,6 +54,7 @@ pub fn archive(disk: &Arc<dyn Disk>, dir: &Path, today: Date) -> Result<Option<A
         id: reader.id(),
         first,
         after: After { date: newest, seq: head.seq, crc: head.crc },
+        time: head.time,
     };
     // The cache says which keys the archive has, so that nobody need read it.
     appender.stop_but_hold(|| {
@@ -81,6 +84,8 @@ struct Plan {
     first: u64,
     /// The end of what is archived.
     after: After,
+    /// When that was committed, if it can be told: no later entry may seem older.
+    time: Option<Time>,
 }
 
 impl Plan {
@@ -88,17 +93,19 @@ impl Plan {
         let After { date, seq, crc } = self.after;
         let crc = seal::hex(crc);
         let mut line = format!(
-            "archiving 1 to={} date={} id={:016x} first={} after={}:{seq}:{}\t",
+            "archiving 1 to={} date={} id={:016x} first={} after={}:{seq}:{} time={}\t",
             self.to,
             self.date,
             self.id,
             self.first,
             name(date),
             std::str::from_utf8(&crc).expect("hex digits"),
+            self.time_or_dash(),
         )
         .into_bytes();
         seal::seal(&mut line, 0);
-        write_whole(disk, dir, PLAN_NEW, PLAN, &line)
+        write_whole(disk, dir, PLAN_NEW, PLAN, &line)?;
+        disk.sync_dir(dir)
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
@@ -116,7 +123,12 @@ impl Plan {
             seq: parse_number(after.next()?.as_bytes())?,
             crc: seal::from_hex(after.next()?)?,
         };
-        Some(Self { to, date, id, first, after })
+        let time = Time::parse(field("time=")?.as_bytes());
+        Some(Self { to, date, id, first, after, time })
+    }
+
+    fn time_or_dash(&self) -> String {
+        self.time.map_or_else(|| "-".to_owned(), |time| time.to_string())
     }
 
     fn header(&self) -> Header {
@@ -128,16 +140,62 @@ impl Plan {
         let mut bytes = Vec::new();
         self.header().write(&mut bytes);
         let start = bytes.len();
-        let note = format!("# archived {}..{} in {ARCHIVE}/{}\t", self.first, self.after.seq, self.to);
+        let (first, last, time) = (self.first, self.after.seq, self.time_or_dash());
+        let note = format!("# archived {first}..{last} until {time} in {ARCHIVE}/{}\t", self.to);
         bytes.extend_from_slice(note.as_bytes());
         seal::seal(&mut bytes, start);
         bytes
     }
 }
 
-/// Whether a file's second line says that what the file follows is in the archive.
-pub(crate) fn is_archive_note(line: &[u8]) -> bool {
-    is_note(line) && line.starts_with(b"# archived ")
+/// What a day file's second line says, if it is the note that what the file follows is in an archive.
+#[derive(Debug, Clone)]
+pub(crate) struct Note {
+    /// When the newest archived entry was committed, if it can be told.
+    pub(crate) time: Option<Time>,
+    /// The line.
+    pub(crate) line: Vec<u8>,
+}
+
+/// The note of a day file.
+pub(crate) fn note_of(file: &dyn DiskFile) -> io::Result<Option<Note>> {
+    let mut bytes = [0; 2 * HEADER_MAX_BYTES];
+    let read = file.read_full_at(&mut bytes, 0)?;
+    let line = bytes[..read].split(|&b| b == b'\n').nth(1).unwrap_or_default();
+    if !line.starts_with(b"# archived ") || !is_note(line) {
+        return Ok(None);
+    }
+    let time = line.split(|&b| b == b' ').skip_while(|word| *word != b"until").nth(1).and_then(Time::parse);
+    Ok(Some(Note { time, line: line.to_vec() }))
+}
+
+/// Whether an archive was begun and not finished; the next start, or [`archive`], finishes it.
+pub fn is_unfinished(disk: &dyn Disk, dir: &Path) -> bool {
+    disk.open(&dir.join(PLAN), How::Read).is_ok()
+}
+
+/// Everything in the folder of archives.
+pub(crate) fn folders(reader: &Reader) -> io::Result<Vec<PathBuf>> {
+    let (disk, dir) = reader.disk();
+    let archives = dir.join(ARCHIVE);
+    match disk.list(&archives) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => Ok(names?.into_iter().map(|name| archives.join(name)).collect()),
+    }
+}
+
+/// An entry that was archived, if its archive is still there.
+pub(crate) fn entry(reader: &Reader, seq: u64) -> io::Result<Option<Entry>> {
+    if reader.archived()?.is_none_or(|archived| archived.seq < seq) {
+        return Ok(None);
+    }
+    for folder in folders(reader)? {
+        // Something else than a folder was not put there by an archive.
+        if let Ok(Some(entry)) = reader.of_archive(folder).and_then(|archive| archive.entry(seq)) {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
 }
 
 /// Does what a plan says, if there is one, from wherever it was left.
@@ -157,30 +215,28 @@ pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     make_dir(disk, &to)?;
     // Whoever made it may have been killed before its name was durable.
     sync_names(disk, &to)?;
+    // If the plan outlives what it planned, the fresh file is there already, and may hold entries.
+    let mut begun = false;
     for date in day_files(disk, dir)? {
         let path = dir.join(name(date));
         let file = disk.open(&path, How::Read).doing("open", &path)?;
-        if Header::read(&*file).doing("read", &path)? != Ok(plan.header()) {
+        if Header::read(&*file).doing("read", &path)? == Ok(plan.header()) {
+            begun = true;
+        } else {
             disk.rename(&path, &to.join(name(date))).doing("move", &path)?;
         }
     }
     disk.sync_dir(&to).doing("sync", &to)?;
     disk.sync_dir(dir).doing("sync", dir)?;
 
-    let fresh = plan.fresh();
-    write_whole(disk, dir, FRESH_NEW, &name(plan.date), &fresh).doing("write", &dir.join(name(plan.date)))?;
-    let After { seq, crc, .. } = plan.after;
-    let head = Head { seq, time: None, crc, file: Some(plan.date), end: fresh.len() as u64 };
-    head::write(disk, dir, &head).doing("write the head in", dir)?;
+    if !begun {
+        let (day, fresh) = (name(plan.date), plan.fresh());
+        write_whole(disk, dir, FRESH_NEW, &day, &fresh).doing("write", &dir.join(day))?;
+        disk.sync_dir(dir).doing("sync", dir)?;
+        let After { seq, crc, .. } = plan.after;
+        let head = Head { seq, time: plan.time, crc, file: Some(plan.date), end: fresh.len() as u64 };
+        head::write(disk, dir, &head).doing("write the head in", dir)?;
+    }
     disk.remove(&path).doing("remove", &path)?;
     disk.sync_dir(dir).doing("sync", dir)
-}
-
-/// A file that is there whole or not at all.
-fn write_whole(disk: &dyn Disk, dir: &Path, new: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let file = disk.open(&dir.join(new), How::Replace)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_data()?;
-    disk.rename(&dir.join(new), &dir.join(name))?;
-    disk.sync_dir(dir)
 }

@@ -1,23 +1,24 @@
 //! The cache: what is derived from the day files, so that a start need not read them all.
 //!
 //! It holds the keys of all appends up to a place in the journal: one sealed line
-//! `cache 1 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then the
+//! `cache 2 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then the
 //! table. What was appended behind that place is read from the day files. Without the file, or with one
 //! that does not fit the journal, everything is read: the result is the same.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use diary_proto::block::{Step, Walker};
 use diary_proto::entry::{StoredLine, parse_number};
 use diary_proto::seal;
 
-use crate::archive::ARCHIVE;
+use crate::archive;
 use crate::day_file::{first_entry_of, name};
-use crate::disk::{Disk, How};
+use crate::disk::{Disk, DiskFile, How, write_whole};
 use crate::head::Head;
 use crate::keys::KeyTable;
-use crate::read::{Range, Reader};
+use crate::read::Reader;
 use crate::recover::day_files;
 use crate::scan::{for_each_line, scan};
 
@@ -30,9 +31,10 @@ const LINE_MAX_BYTES: usize = 256;
 /// Most bytes of a table that is worth reading: what [`KeyTable`] holds at the most, and then some.
 const TABLE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The cache is written again after so many bytes of entries. A start after a kill reads no more than
-/// twice that, because the next one is begun only when this one is written.
-pub(crate) const EVERY_BYTES: u64 = 16 * 1024 * 1024;
+/// A cache is begun after so many bytes of entries, and a batch. The next one is begun only when this one
+/// is written, and whoever appends waits for that: so a start after a kill reads less than 32 MiB, unless
+/// the cache could not be written, of which the log tells.
+pub(crate) const EVERY_BYTES: u64 = 12 * 1024 * 1024;
 
 /// How much of the day files is read at once.
 const PAGE_BYTES: usize = 256 * 1024;
@@ -52,7 +54,7 @@ impl Snapshot {
         Self { disk, dir, id, head, keys }
     }
 
-    /// Writes the cache: new file, fsync, rename, folder fsync.
+    /// Writes the cache: new file, fsync, rename.
     ///
     /// # Errors
     /// Those of writing a file. The journal is none the worse for it.
@@ -64,7 +66,7 @@ impl Snapshot {
         self.keys.write(&mut table);
         let hex = |crc| String::from_utf8_lossy(&seal::hex(crc)).into_owned();
         let mut bytes = format!(
-            "cache 1 id={:016x} seq={} last={} length={} table={}\t",
+            "cache 2 id={:016x} seq={} last={} length={} table={}\t",
             self.id,
             self.head.seq,
             hex(self.head.crc),
@@ -74,11 +76,8 @@ impl Snapshot {
         .into_bytes();
         seal::seal(&mut bytes, 0);
         bytes.extend_from_slice(&table);
-        let new = self.disk.open(&self.dir.join(FILE_NEW), How::Replace)?;
-        new.write_all_at(&bytes, 0)?;
-        new.sync_data()?;
-        self.disk.rename(&self.dir.join(FILE_NEW), &self.dir.join(FILE))?;
-        self.disk.sync_dir(&self.dir)
+        // Its name need not be durable: the cache before it is as good, and only takes longer.
+        write_whole(&*self.disk, &self.dir, FILE_NEW, FILE, &bytes)
     }
 }
 
@@ -114,76 +113,110 @@ impl KeyLoader {
     /// Those of reading day files.
     pub fn load(self) -> io::Result<LoadedKeys> {
         let reader = &self.reader;
-        if let Some((place, mut table)) = read(reader) {
-            let mut range = reader.from(place.seq + 1)?;
-            let uncached_bytes = insert_all(reader, &mut range, &mut table)?;
-            return Ok(LoadedKeys { table, uncached_bytes });
+        if let Some((place, table)) = read(reader) {
+            let mut gathered = Gathered { table, next: place.seq + 1 };
+            let uncached_bytes = gathered.take_range(reader, place.seq + 1)?;
+            return Ok(LoadedKeys { table: gathered.finish(reader.head().seq), uncached_bytes });
         }
-        let mut keys = KeyTable::default();
-        read_archives(reader, &mut keys)?;
+        let mut gathered = Gathered { table: KeyTable::default(), next: 1 };
+        take_archives(reader, &mut gathered)?;
+        if let Some(archived) = reader.archived()? {
+            gathered.reach(archived.seq);
+        }
         scan(
             reader,
-            |_, line, _| {
-                if let Some(key) = line.key {
-                    keys.insert(key, line.seq);
-                }
-            },
+            |_, line, _| gathered.take(line),
             |finding| tracing::error!("the diary is damaged: {finding}"),
         )?;
         // The next commit is reason enough to write a cache.
-        Ok(LoadedKeys { table: keys, uncached_bytes: EVERY_BYTES })
+        Ok(LoadedKeys { table: gathered.finish(reader.head().seq), uncached_bytes: EVERY_BYTES })
     }
 }
 
-/// Adds the keys of everything that was archived, in the order of its seqs.
-fn read_archives(reader: &Reader, keys: &mut KeyTable) -> io::Result<()> {
-    let (disk, dir) = reader.disk();
-    let archives = dir.join(ARCHIVE);
+/// Keys as they are read, entry by entry. Where entries are missing, the table knows that it does not know.
+struct Gathered {
+    table: KeyTable,
+    /// The seq that should come next.
+    next: u64,
+}
+
+impl Gathered {
+    fn take(&mut self, line: &StoredLine<'_>) {
+        self.reach(line.seq - 1);
+        self.next = line.seq + 1;
+        if let Some(key) = line.key {
+            self.table.insert(key, line.seq);
+        }
+    }
+
+    /// Everything up to `last` should have been read.
+    fn reach(&mut self, last: u64) {
+        if self.next <= last {
+            self.table.doubt();
+            self.next = last + 1;
+        }
+    }
+
+    fn finish(mut self, head: u64) -> KeyTable {
+        self.reach(head);
+        self.table
+    }
+
+    /// Takes everything from `first` to the head; returns how many bytes it has.
+    fn take_range(&mut self, reader: &Reader, first: u64) -> io::Result<u64> {
+        let mut range = reader.from(first)?;
+        let mut bytes = 0;
+        let mut walker = Walker::new(range.first);
+        while let Some(page) = reader.next_page(&mut range, PAGE_BYTES)? {
+            bytes += page.len() as u64;
+            walker.walk(&page, |step| match step {
+                Step::Entry(line) => self.take(&line),
+                // The next entry, or the end, tells how wide it is.
+                Step::Gap(_) => {}
+            });
+        }
+        Ok(bytes)
+    }
+}
+
+/// Takes everything that was archived, in the order of its seqs. What cannot be read is missing.
+fn take_archives(reader: &Reader, gathered: &mut Gathered) -> io::Result<()> {
+    let (disk, _) = reader.disk();
     let mut files = Vec::new();
-    let names = match disk.list(&archives) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        names => names?,
-    };
-    for archive in names {
-        let archive = archives.join(archive);
-        // Something else than a folder was not put there by an archive.
+    for archive in archive::folders(reader)? {
         for date in day_files(disk, &archive).unwrap_or_default() {
-            let file = disk.open(&archive.join(name(date)), How::Read)?;
-            let end = file.size()?;
-            if let Some(first) = first_entry_of(&*file, end)? {
-                files.push((first.seq, end, file));
+            let path = archive.join(name(date));
+            let first = disk.open(&path, How::Read).and_then(|file| first_entry_of(&*file, file.size()?));
+            match first {
+                Ok(Some(first)) => files.push((first.seq, path)),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "{} cannot be read", path.display()),
             }
         }
     }
-    files.sort_by_key(|(first, ..)| *first);
-    for (_, end, file) in files {
-        for_each_line(&*file, end, |line| {
-            if let Ok(line) = StoredLine::parse(line)
-                && let Some(key) = line.key
-            {
-                keys.insert(key, line.seq);
-            }
-        })?;
+    files.sort_unstable();
+    for (_, path) in files {
+        let read = disk.open(&path, How::Read).and_then(|file| {
+            for_each_line(&*file, file.size()?, |line| {
+                if let Ok(line) = StoredLine::parse(line)
+                    && line.seq >= gathered.next
+                {
+                    gathered.take(&line);
+                }
+            })
+        });
+        if let Err(error) = read {
+            tracing::error!(%error, "{} cannot be read", path.display());
+        }
     }
     Ok(())
 }
 
-/// Adds the keys of a range; returns how many bytes it has.
-fn insert_all(reader: &Reader, range: &mut Range, keys: &mut KeyTable) -> io::Result<u64> {
-    let mut bytes = 0;
-    let mut newest = range.first - 1;
-    while let Some(page) = reader.next_page(range, PAGE_BYTES)? {
-        bytes += page.len() as u64;
-        for line in page.split(|&b| b == b'\n') {
-            // As everywhere, a sound line counts only in the order of its seq.
-            let Some(line) = StoredLine::parse(line).ok().filter(|line| line.seq > newest) else { continue };
-            newest = line.seq;
-            if let Some(key) = line.key {
-                keys.insert(key, line.seq);
-            }
-        }
-    }
-    Ok(bytes)
+/// What a cache says of the journal that it was made for: its id and a committed seq. It is evidence too.
+pub(crate) fn evidence(disk: &dyn Disk, dir: &Path) -> Option<(u64, u64)> {
+    let file = disk.open(&dir.join(FILE), How::Read).ok()?;
+    let (place, _) = Place::read(&*file)?;
+    Some((place.id, place.seq))
 }
 
 /// The place in the journal up to which a cache holds the keys.
@@ -198,16 +231,13 @@ struct Place {
 /// The cache, if there is one that fits the journal.
 fn read(reader: &Reader) -> Option<(Place, KeyTable)> {
     let file = reader.open_beside(FILE).ok()?;
-    let mut line = [0; LINE_MAX_BYTES];
-    let read = file.read_full_at(&mut line, 0).ok()?;
-    let end = memchr::memchr(b'\n', &line[..read])?;
-    let place = Place::parse(&line[..end]).filter(|place| place.fits(reader));
-    let Some(place) = place else {
+    let place = Place::read(&*file).filter(|(place, _)| place.fits(reader));
+    let Some((place, length)) = place else {
         tracing::warn!("the cache does not fit the diary and is made again from the day files");
         return None;
     };
     let mut table = vec![0; usize::try_from(place.length).ok()?];
-    let read = file.read_full_at(&mut table, end as u64 + 1).ok()?;
+    let read = file.read_full_at(&mut table, length).ok()?;
     let keys = (read == table.len() && seal::crc(&table) == place.table).then(|| KeyTable::read(&table));
     if keys.is_none() {
         tracing::warn!("the cache is damaged and is made again from the day files");
@@ -216,10 +246,18 @@ fn read(reader: &Reader) -> Option<(Place, KeyTable)> {
 }
 
 impl Place {
+    /// The first line of a cache, and its length.
+    fn read(file: &dyn DiskFile) -> Option<(Self, u64)> {
+        let mut line = [0; LINE_MAX_BYTES];
+        let read = file.read_full_at(&mut line, 0).ok()?;
+        let end = memchr::memchr(b'\n', &line[..read])?;
+        Some((Self::parse(&line[..end])?, end as u64 + 1))
+    }
+
     fn parse(line: &[u8]) -> Option<Self> {
         let (body, _) = seal::check(line)?;
         let mut fields =
-            std::str::from_utf8(body).ok()?.strip_prefix("cache 1 ")?.strip_suffix('\t')?.split(' ');
+            std::str::from_utf8(body).ok()?.strip_prefix("cache 2 ")?.strip_suffix('\t')?.split(' ');
         let mut field = |name: &str| fields.next()?.strip_prefix(name);
         Some(Self {
             id: u64::from_str_radix(field("id=")?, 16).ok()?,

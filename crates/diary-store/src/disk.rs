@@ -146,6 +146,21 @@ impl dyn DiskFile + '_ {
     }
 }
 
+/// Writes a file that is there whole or not at all: under the name `new` first, synced, then renamed. The
+/// new name is durable once the folder is synced, which is left to the caller.
+pub(crate) fn write_whole(
+    disk: &dyn Disk,
+    dir: &Path,
+    new: &str,
+    name: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let file = disk.open(&dir.join(new), How::Replace)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()?;
+    disk.rename(&dir.join(new), &dir.join(name))
+}
+
 /// The machine's file system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;

@@ -9,7 +9,7 @@ use diary_proto::entry::parse_number;
 use diary_proto::{Date, Time, seal};
 
 use crate::day_file::{date_of_name, name};
-use crate::disk::{Disk, How};
+use crate::disk::{Disk, How, write_whole};
 
 /// The file's name, and the name that it has until it is whole.
 const FILE: &str = "head";
@@ -54,10 +54,7 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, head: &Head) -> io::Result<()> 
     let mut line =
         format!("head 1 seq={} file={} end={} last={crc}\t", head.seq, name(file), head.end).into_bytes();
     seal::seal(&mut line, 0);
-    let new = disk.open(&dir.join(FILE_NEW), How::Replace)?;
-    new.write_all_at(&line, 0)?;
-    new.sync_data()?;
-    disk.rename(&dir.join(FILE_NEW), &dir.join(FILE))?;
+    write_whole(disk, dir, FILE_NEW, FILE, &line)?;
     disk.sync_dir(dir)
 }
 

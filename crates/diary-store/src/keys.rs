@@ -10,7 +10,8 @@ use diary_proto::{Key, Producer};
 /// Most runs kept for one producer: far more than a client has in flight.
 const PRODUCER_MAX_RUNS: usize = 16 * 1024;
 
-/// Most memory of the table, counted as [`RUN_BYTES`] a run and [`PRODUCER_BYTES`] a producer.
+/// Most memory of the table, counted as [`RUN_BYTES`] a run and [`PRODUCER_BYTES`] a producer. What it
+/// really takes is up to twice that, and as much again while a cache is written.
 const TABLE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 const RUN_BYTES: usize = size_of::<Run>();
@@ -48,8 +49,10 @@ impl Run {
 struct Known {
     /// In the order of their counters.
     runs: VecDeque<Run>,
-    /// Counters below this one have been forgotten.
+    /// Counters below this one that are in no run have been forgotten, or were never known.
     floor: u64,
+    /// Behind its newest run there may be more that is not known.
+    doubt: bool,
     /// The seq of its newest entry, which tells how long it has been silent.
     newest_seq: u64,
 }
@@ -61,12 +64,25 @@ pub struct KeyTable {
     runs: usize,
     /// A whole producer has been forgotten, so one that is not in the table may be an old one.
     forgotten: bool,
+    /// It knows nothing of what was there before it.
+    unknown: bool,
 }
 
 impl KeyTable {
     /// A table of a journal whose keys cannot be known: no retry can be judged.
     pub fn unknown() -> Self {
-        Self { forgotten: true, ..Self::default() }
+        Self { forgotten: true, unknown: true, ..Self::default() }
+    }
+
+    /// Whether it was made as one that knows nothing.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.unknown
+    }
+
+    /// Notes that entries may have been here whose keys cannot be read: they may be anybody's.
+    pub(crate) fn doubt(&mut self) {
+        self.forgotten = true;
+        self.producers.values_mut().for_each(|known| known.doubt = true);
     }
 
     /// What is known of `key`. `retry` says that it may have been sent before.
@@ -74,26 +90,33 @@ impl KeyTable {
         let Some(known) = self.producers.get(&key.producer) else {
             return if retry && self.forgotten { Judgement::Stale } else { Judgement::New };
         };
-        if key.counter < known.floor {
-            return Judgement::Stale;
-        }
         let after = known.runs.partition_point(|run| run.first_counter <= key.counter);
         let run = after.checked_sub(1).and_then(|at| known.runs.get(at));
         match run.and_then(|run| run.seq_of(key.counter)) {
             Some(seq) => Judgement::Known(seq),
+            None if key.counter < known.floor || (retry && known.doubt) => Judgement::Stale,
             None => Judgement::New,
         }
     }
 
     /// Notes that `key` is the entry `seq`.
     pub fn insert(&mut self, key: Key, seq: u64) {
-        let known = self.producers.entry(key.producer).or_default();
+        let forgotten = self.forgotten;
+        let known = self.producers.entry(key.producer).or_insert_with(|| Known {
+            // It may be one that was forgotten; what it wrote before this is not known.
+            doubt: forgotten,
+            ..Known::default()
+        });
+        if std::mem::take(&mut known.doubt) {
+            known.floor = known.floor.max(key.counter);
+        }
         known.newest_seq = known.newest_seq.max(seq);
         let new = Run { first_counter: key.counter, first_seq: seq, count: 1 };
         let runs_before = known.runs.len();
         match known.runs.back_mut() {
             Some(last)
-                if last.first_counter + last.count == key.counter && last.first_seq + last.count == seq =>
+                if last.first_counter.checked_add(last.count) == Some(key.counter)
+                    && last.first_seq + last.count == seq =>
             {
                 last.count += 1;
             }
@@ -106,7 +129,7 @@ impl KeyTable {
         if known.runs.len() > PRODUCER_MAX_RUNS
             && let Some(oldest) = known.runs.pop_front()
         {
-            known.floor = oldest.first_counter + oldest.count;
+            known.floor = known.floor.max(oldest.first_counter.saturating_add(oldest.count));
         }
         self.runs = self.runs + known.runs.len() - runs_before;
         if self.bytes() > TABLE_MAX_BYTES {
@@ -132,7 +155,8 @@ impl KeyTable {
         out.push(u8::from(self.forgotten));
         for (producer, known) in &self.producers {
             let runs = u64::try_from(known.runs.len()).expect("runs are bounded");
-            for number in [producer.0, known.floor, known.newest_seq, runs] {
+            let doubt = u64::from(known.doubt);
+            for number in [producer.0, known.floor, doubt, known.newest_seq, runs] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
             for run in &known.runs {
@@ -154,14 +178,15 @@ impl KeyTable {
         };
         while !rest.is_empty() {
             let producer = Producer(number(&mut rest)?);
-            let (floor, newest_seq, count) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);
+            let (floor, doubt) = (number(&mut rest)?, number(&mut rest)? != 0);
+            let (newest_seq, count) = (number(&mut rest)?, number(&mut rest)?);
             let mut runs = VecDeque::new();
             for _ in 0..count {
                 let (first_counter, first_seq) = (number(&mut rest)?, number(&mut rest)?);
                 runs.push_back(Run { first_counter, first_seq, count: number(&mut rest)? });
             }
             table.runs += runs.len();
-            table.producers.insert(producer, Known { runs, floor, newest_seq });
+            table.producers.insert(producer, Known { runs, floor, doubt, newest_seq });
         }
         Some(table)
     }
@@ -234,5 +259,32 @@ mod tests {
         assert_eq!(table.judge(key(100, 1), true), Judgement::Stale);
         assert_eq!(table.judge(key(100, 1), false), Judgement::New);
         assert!(matches!(table.judge(key(99 + many, 1), true), Judgement::Known(_)));
+        // One that was forgotten and comes again with something new is known from there on only.
+        table.insert(key(100, 6), spread * 2 + many);
+        assert_eq!(table.judge(key(100, 5), true), Judgement::Stale);
+        assert!(matches!(table.judge(key(100, 6), true), Judgement::Known(_)));
+        assert_eq!(table.judge(key(100, 7), true), Judgement::New);
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_refused_until_it_is_told() {
+        let mut table = KeyTable::default();
+        table.insert(key(1, 1), 1);
+        table.doubt();
+        for table in [&table, &{
+            let mut bytes = Vec::new();
+            table.write(&mut bytes);
+            KeyTable::read(&bytes).unwrap()
+        }] {
+            assert_eq!(table.judge(key(1, 1), true), Judgement::Known(1));
+            assert_eq!(table.judge(key(1, 2), true), Judgement::Stale);
+            assert_eq!(table.judge(key(1, 2), false), Judgement::New);
+            assert_eq!(table.judge(key(2, 1), true), Judgement::Stale);
+        }
+        table.insert(key(1, 4), 3);
+        assert_eq!(table.judge(key(1, 1), true), Judgement::Known(1));
+        assert_eq!(table.judge(key(1, 3), true), Judgement::Stale);
+        assert_eq!(table.judge(key(1, 4), true), Judgement::Known(3));
+        assert_eq!(table.judge(key(1, 5), true), Judgement::New);
     }
 }

@@ -7,16 +7,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::{Date, Entry, Which};
 
-use crate::archive::is_archive_note;
-use crate::day_file::{self, After, HEADER_MAX_BYTES, Header, name};
+use crate::archive::{Note, note_of};
+use crate::day_file::{self, After, Header, name};
 use crate::disk::{Disk, DiskFile, How};
 use crate::head::Head;
+use crate::recover::day_files;
 use crate::scan::for_each_line;
 
 /// Bytes that suffice to read one line of usual length.
@@ -30,6 +31,17 @@ pub(crate) struct Shared {
     pub(crate) id: u64,
     days: RwLock<BTreeMap<Date, FirstSeq>>,
     head: RwLock<Head>,
+    /// How the journal begins, once it has.
+    beginning: OnceLock<Beginning>,
+}
+
+/// What the first day file says of how the journal begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Beginning {
+    /// The journal's first seq: 1, or behind what is archived. Where files are missing, it is 1 too.
+    pub(crate) first: u64,
+    /// The end of what is archived, if the journal follows an archive, and the note that says so.
+    pub(crate) archived: Option<(After, Note)>,
 }
 
 /// The seq of a day file's first entry, read when it is first needed.
@@ -44,7 +56,7 @@ enum FirstSeq {
 impl Shared {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, days: &[Date], head: Head) -> Self {
         let days = days.iter().map(|&date| (date, FirstSeq::Unread)).collect();
-        Self { disk, dir, id, days: RwLock::new(days), head: RwLock::new(head) }
+        Self { disk, dir, id, days: RwLock::new(days), head: RwLock::new(head), beginning: OnceLock::new() }
     }
 
     /// Moves the head: from here on, readers see what lies before it.
@@ -119,6 +131,20 @@ impl Reader {
         self.shared.disk.open(&self.shared.dir.join(name), How::Read)
     }
 
+    /// A reader of an archive of this journal.
+    pub(crate) fn of_archive(&self, dir: PathBuf) -> io::Result<Self> {
+        let disk = Arc::clone(&self.shared.disk);
+        let days = day_files(&*disk, &dir).map_err(io::Error::other)?;
+        let file = days.last().copied();
+        let end = match file {
+            Some(date) => disk.open(&dir.join(name(date)), How::Read)?.size()?,
+            None => 0,
+        };
+        // Its files tell where it ends.
+        let head = Head { seq: u64::MAX - 1, file, end, ..Head::EMPTY };
+        Ok(Self::new(Arc::new(Shared::new(disk, dir, self.shared.id, &days, head))))
+    }
+
     /// The disk and the folder, for what lies beside the day files.
     pub(crate) fn disk(&self) -> (&dyn Disk, &Path) {
         (&*self.shared.disk, &self.shared.dir)
@@ -159,7 +185,7 @@ impl Reader {
             return Ok(range);
         }
         let dates = self.dates();
-        let Some(date) = self.file_of(&dates, range.first)? else {
+        let Some(date) = self.file_of(&dates, range.first) else {
             return Ok(range);
         };
         let end = if head.file == Some(date) { head.end } else { self.open(date)?.size()? };
@@ -232,17 +258,18 @@ impl Reader {
         Ok(StoredLine::parse(line).ok().filter(|line| line.seq == seq).as_ref().map(look))
     }
 
-    /// Where the entry `seq`, the first of a gap, should be: a day file and a line of it, from 1.
+    /// Where the entry `seq`, the first of a gap, should be: a day file, and a line of it, from 1, or
+    /// behind them all.
     ///
     /// # Errors
     /// Those of reading day files.
-    pub fn locate(&self, seq: u64) -> io::Result<Option<(Date, u64)>> {
-        let Some(date) = self.file_of(&self.dates(), seq)? else { return Ok(None) };
+    pub fn locate(&self, seq: u64) -> io::Result<Option<(Date, Option<u64>)>> {
+        let Some(date) = self.file_of(&self.dates(), seq) else { return Ok(None) };
         let file = self.open(date)?;
         let head = self.head();
         let end = if head.file == Some(date) { head.end } else { file.size()? };
         let (mut line_number, mut found) = (0, None);
-        let mut newest = self.first_seq(date)?.map_or(0, |first| first - 1);
+        let mut newest = self.first_seq(date).map_or(0, |first| first - 1);
         for_each_line(&*file, end, |line| {
             line_number += 1;
             let is_it = match StoredLine::parse(line) {
@@ -256,7 +283,7 @@ impl Reader {
                 found = Some(line_number);
             }
         })?;
-        Ok(found.map(|line| (date, line)))
+        Ok(Some((date, found)))
     }
 
     /// The next whole lines of one file; `None` if there are none before `limit`, or its end.
@@ -311,13 +338,10 @@ impl Reader {
             return Ok(Range::empty());
         };
         let last_date = dates[end - 1];
-        let last = match dates[end..].iter().find_map(|&date| self.first_seq(date).transpose()) {
-            Some(next) => next? - 1,
-            None => head.seq,
-        };
-        let known = dates[begin..end].iter().find_map(|&date| self.first_seq(date).transpose());
+        let first_of = |dates: &[Date]| dates.iter().find_map(|&date| self.first_seq(date));
+        let last = first_of(&dates[end..]).map_or(head.seq, |next| next - 1);
         Ok(Range {
-            first: known.transpose()?.unwrap_or(last + 1),
+            first: first_of(&dates[begin..end]).unwrap_or(last + 1),
             last,
             date: Some(first_date),
             offset: 0,
@@ -332,67 +356,70 @@ impl Reader {
     /// # Errors
     /// Those of reading day files.
     pub fn first(&self) -> io::Result<u64> {
-        let Some(header) = self.first_header()? else { return Ok(1) };
-        let begins_here = header.after.is_none() || self.archived()?.is_some();
-        Ok(if begins_here { header.first } else { 1 })
+        Ok(self.beginning()?.map_or(1, |beginning| beginning.first))
     }
 
     /// The end of what is archived, if the journal follows an archive.
     pub(crate) fn archived(&self) -> io::Result<Option<After>> {
-        let Some(header) = self.first_header()? else { return Ok(None) };
-        let file = self.open(header.date)?;
-        let mut bytes = [0; 2 * HEADER_MAX_BYTES];
-        let read = file.read_full_at(&mut bytes, 0)?;
-        let second = bytes[..read].split(|&b| b == b'\n').nth(1).unwrap_or_default();
-        Ok(header.after.filter(|_| is_archive_note(second)))
+        Ok(self.beginning()?.and_then(|beginning| beginning.archived.as_ref()).map(|(after, _)| *after))
     }
 
-    /// The header of the first file, if it is sound.
-    fn first_header(&self) -> io::Result<Option<Header>> {
-        let Some(&date) = self.dates().first() else { return Ok(None) };
-        match self.open(date) {
-            Ok(file) => Ok(Header::read(&*file)?.ok().filter(|header| header.date == date)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+    /// How the journal begins; `None` where it has not, or its first file says nothing.
+    pub(crate) fn beginning(&self) -> io::Result<Option<&Beginning>> {
+        if let Some(beginning) = self.shared.beginning.get() {
+            return Ok(Some(beginning));
         }
+        let Some(&date) = self.dates().first() else { return Ok(None) };
+        let file = match self.open(date) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let Some(header) = Header::read(&*file)?.ok().filter(|header| header.date == date) else {
+            return Ok(None);
+        };
+        let archived = header.after.zip(note_of(&*file)?);
+        let first = if archived.is_some() { header.first } else { 1 };
+        let beginning = Beginning { first, archived };
+        Ok(Some(self.shared.beginning.get_or_init(|| beginning)))
     }
 
     /// The file that holds `seq`, or the one after which it is missing.
-    fn file_of(&self, dates: &[Date], seq: u64) -> io::Result<Option<Date>> {
+    fn file_of(&self, dates: &[Date], seq: u64) -> Option<Date> {
         let (mut low, mut high) = (0, dates.len());
         while high - low > 1 {
             let middle = low + (high - low) / 2;
             // A file in which nothing is sound says nothing; the next one that does speaks for it.
-            let mut told = middle;
-            let mut first = None;
-            while told < high && first.is_none() {
-                first = self.first_seq(dates[told])?;
-                told += 1;
-            }
-            match first {
-                Some(first) if first <= seq => low = told - 1,
+            let told = (middle..high).find_map(|at| Some((at, self.first_seq(dates[at])?)));
+            match told {
+                Some((at, first)) if first <= seq => low = at,
                 _ => high = middle,
             }
         }
-        Ok(dates.get(low).copied())
+        dates.get(low).copied()
     }
 
-    fn first_seq(&self, date: Date) -> io::Result<Option<u64>> {
+    /// The seq of a day file's first entry. A file that cannot be read says nothing for now: whoever reads
+    /// on to it is told.
+    fn first_seq(&self, date: Date) -> Option<u64> {
         let known = self.shared.days.read().unwrap_or_else(PoisonError::into_inner).get(&date).copied();
-        match known {
-            Some(FirstSeq::Known(seq)) => return Ok(Some(seq)),
-            Some(FirstSeq::Unknown) | None => return Ok(None),
-            Some(FirstSeq::Unread) => {}
+        match known? {
+            FirstSeq::Known(seq) => return Some(seq),
+            FirstSeq::Unknown => return None,
+            FirstSeq::Unread => {}
         }
-        let file = self.open(date)?;
-        let head = self.head();
-        let end = if head.file == Some(date) { head.end } else { file.size()? };
-        let first = match Header::read(&*file)? {
-            Ok(header) => Some(header.first),
-            Err(_) => day_file::first_entry_of(&*file, end)?.map(|found| found.seq),
-        };
+        let first = self.read_first_seq(date).ok()?;
         let known = first.map_or(FirstSeq::Unknown, FirstSeq::Known);
         self.shared.days.write().unwrap_or_else(PoisonError::into_inner).insert(date, known);
-        Ok(first)
+        first
+    }
+
+    fn read_first_seq(&self, date: Date) -> io::Result<Option<u64>> {
+        let file = self.open(date)?;
+        if let Ok(header) = Header::read(&*file)? {
+            return Ok(Some(header.first));
+        }
+        let head = self.head();
+        let end = if head.file == Some(date) { head.end } else { file.size()? };
+        Ok(day_file::first_entry_of(&*file, end)?.map(|found| found.seq))
     }
 }

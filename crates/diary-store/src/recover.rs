@@ -11,12 +11,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use diary_proto::Date;
 use diary_proto::entry::StoredLine;
+use diary_proto::{Date, Time};
 
 use crate::append::Appender;
 use crate::archive;
-use crate::cache::KeyLoader;
+use crate::cache::{self, KeyLoader};
 use crate::day_file::{BadHeader, Header, date_of_name, name};
 use crate::disk::{Disk, DiskFile, How};
 use crate::head::{self, Evidence, Head};
@@ -67,6 +67,9 @@ pub enum OpenError {
     /// Another process has the journal.
     #[error("another diary-server has {0}; stop it first, or choose another --data or --journal")]
     Held(PathBuf),
+    /// There is no journal in this folder.
+    #[error("there is no diary in {0}")]
+    Nothing(PathBuf),
     /// A later version wrote it.
     #[error("{0} has format {1}, and this version knows formats up to 1; use a newer diary-server")]
     Newer(PathBuf, u64),
@@ -156,6 +159,8 @@ pub(crate) struct Recovery<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
     evidence: Option<Evidence>,
+    /// The id and a committed seq of the journal that the cache was made for.
+    cached: Option<(u64, u64)>,
 }
 
 struct Recovered {
@@ -178,7 +183,9 @@ pub(crate) struct Examined {
     pub(crate) head: Head,
     pub(crate) id: Option<u64>,
     /// What an earlier clean stop wrote down.
-    pub(crate) evidence: Option<Evidence>,
+    evidence: Option<Evidence>,
+    /// Entries up to this one are known to have been committed.
+    pub(crate) known_seq: u64,
 }
 
 struct Newest {
@@ -186,6 +193,8 @@ struct Newest {
     path: PathBuf,
     len: u64,
     header: Option<Header>,
+    /// The end of the archive that it follows, if that is all that is known of the time.
+    archived_at: Option<Time>,
     tail: Tail,
 }
 
@@ -201,13 +210,25 @@ impl Examined {
         let evidence = self.evidence.filter(|evidence| evidence.file == newest.date);
         self.unfinished.is_empty()
             && newest.tail.torn.is_none()
-            && evidence.is_some_and(|e| e.end == newest.len && e.seq == self.head.seq)
+            && evidence.is_some_and(|e| (e.end, e.seq, e.crc) == (newest.len, self.head.seq, self.head.crc))
     }
 }
 
 impl<'a> Recovery<'a> {
     pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Self {
-        Self { disk, dir, evidence: head::read(disk, dir) }
+        Self { disk, dir, evidence: head::read(disk, dir), cached: cache::evidence(disk, dir) }
+    }
+
+    /// The same as [`examine`](Self::examine), for a folder that should hold a journal.
+    pub(crate) fn examine_something(&self) -> Result<Examined, OpenError> {
+        let examined = self.examine()?;
+        let something =
+            !examined.days.is_empty() || !examined.unfinished.is_empty() || examined.known_seq > 0;
+        // A server that has been here, if only once, leaves this.
+        if !something && self.disk.open(&self.dir.join(LOCK), How::Read).is_err() {
+            return Err(OpenError::Nothing(self.dir.to_owned()));
+        }
+        Ok(examined)
     }
 
     /// Looks, and changes nothing.
@@ -219,20 +240,40 @@ impl<'a> Recovery<'a> {
             // Once a file behind it was begun, a file is committed as a whole.
             let whole = !unfinished.is_empty() || self.evidence.is_some_and(|evidence| evidence.file > date);
             let candidate = self.look_at(date, whole)?;
-            if !candidate.is_unfinished_whole(self.evidence) {
+            if !candidate.is_unfinished_whole(self.evidence) || self.is_known(date, &days)? {
                 newest = Some(candidate);
                 break;
             }
             unfinished.push((date, candidate.len));
             days.pop();
         }
+        let known_seq = self.known_seq(newest.as_ref().and_then(|newest| newest.header));
         let head = match &newest {
-            Some(newest) => self.head_of(newest),
-            None => Head { seq: self.evidence.map_or(0, |evidence| evidence.seq), ..Head::EMPTY },
+            Some(newest) => Self::head_of(newest, known_seq),
+            None => Head { seq: known_seq, ..Head::EMPTY },
         };
         let id = newest.as_ref().and_then(|newest| newest.header).map(|header| header.id);
-        let id = id.or_else(|| self.id_of_earlier(&days));
-        Ok(Examined { days, unfinished, newest, head, id, evidence: self.evidence })
+        let id = id.or_else(|| self.id_of_earlier(&days)).or(self.cached.map(|(id, _)| id));
+        Ok(Examined { days, unfinished, newest, head, id, evidence: self.evidence, known_seq })
+    }
+
+    /// Entries up to this one are known to have been committed, in the journal with this header.
+    fn known_seq(&self, header: Option<Header>) -> u64 {
+        let cached = self.cached.filter(|(id, _)| header.is_none_or(|header| header.id == *id));
+        self.evidence.map_or(0, |evidence| evidence.seq).max(cached.map_or(0, |(_, seq)| seq))
+    }
+
+    /// Whether a file of which nothing is sound holds entries that are known to have been committed, as no
+    /// earlier file does.
+    fn is_known(&self, date: Date, days: &[Date]) -> Result<bool, OpenError> {
+        let before = match days.iter().rev().find(|&&before| before < date) {
+            Some(&before) => {
+                let before = self.look_at(before, true)?;
+                (before.last_seq(), before.header)
+            }
+            None => (0, None),
+        };
+        Ok(self.known_seq(before.1) > before.0)
     }
 
     /// Looks, and brings the journal's end in order.
@@ -244,7 +285,7 @@ impl<'a> Recovery<'a> {
         let Some(newest) = &examined.newest else {
             if examined.head.seq > 0 {
                 tracing::error!(
-                    "the diary is damaged: no day file is left, but a clean stop saw entries up to {}",
+                    "the diary is damaged: no day file is left, but there were entries up to {}",
                     examined.head.seq
                 );
             }
@@ -280,9 +321,11 @@ impl<'a> Recovery<'a> {
         };
         let evident =
             self.evidence.filter(|evidence| evidence.file == date).map_or(0, |evidence| evidence.end);
-        let known = Known { committed: if whole { len } else { evident }, evident };
+        let committed = if whole { len } else { evident };
+        let known = Known { committed, evident, seq: self.known_seq(header) };
         let tail = Tail::read(&*file, len, known, header).doing("read", &path)?;
-        Ok(Newest { date, path, len, header, tail })
+        let archived_at = archive::note_of(&*file).doing("read", &path)?.and_then(|note| note.time);
+        Ok(Newest { date, path, len, header, archived_at, tail })
     }
 
     fn tell_damage(&self, newest: &Newest, head: &Head) {
@@ -290,11 +333,11 @@ impl<'a> Recovery<'a> {
         if newest.header.is_none() {
             tracing::error!("the diary is damaged: {name} has no sound header");
         }
-        if let Some(evidence) = self.evidence.filter(|evidence| evidence.seq > newest.last_seq()) {
+        let known = self.known_seq(newest.header);
+        if known > newest.last_seq() {
             tracing::error!(
-                "the diary is damaged: a clean stop saw entries up to {}, and {name} ends with {}; \
-                 the next entry is {}",
-                evidence.seq,
+                "the diary is damaged: there were entries up to {known}, and {name} ends with {}; the next \
+                 entry is {}",
                 newest.last_seq(),
                 head.seq + 1
             );
@@ -302,10 +345,10 @@ impl<'a> Recovery<'a> {
     }
 
     /// Where the journal ends, and which seqs may never be given out again.
-    fn head_of(&self, newest: &Newest) -> Head {
+    fn head_of(newest: &Newest, known_seq: u64) -> Head {
         let Newest { date, len, header, tail, .. } = newest;
-        let seq = newest.last_seq().max(self.evidence.map_or(0, |evidence| evidence.seq));
-        let time = tail.last.and_then(|last| last.time);
+        let seq = newest.last_seq().max(known_seq);
+        let time = tail.last.and_then(|last| last.time).or(newest.archived_at);
         let crc = match (tail.last, header.and_then(|header| header.after)) {
             (Some(last), _) => last.crc,
             (None, Some(after)) => after.crc,
@@ -354,9 +397,8 @@ impl<'a> Recovery<'a> {
         let path = self.write_quarantine(&dir, &format!("{}.{at}", name(date)), &bytes)?;
         self.disk.sync_dir(&dir).doing("sync", &dir)?;
         tracing::warn!(
-            "the last batch was not finished when the server stopped: {read} bytes from byte {at} of {} \
-             are now in {}; it had not been acknowledged here, but if this is a copy, the original may \
-             have it{}",
+            "the last batch was not finished when the server stopped, or when this copy was made: {read} \
+             bytes from byte {at} of {} are now in {}{}",
             name(date),
             path.display(),
             describe_seqs(&bytes)

@@ -9,7 +9,7 @@ use diary_proto::Date;
 use diary_proto::entry::{StoredLine, is_note, parse_number};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 
-use crate::day_file::{BadHeader, Header, name};
+use crate::day_file::{Header, name};
 use crate::disk::DiskFile;
 use crate::read::Reader;
 
@@ -19,8 +19,8 @@ const READ_BYTES: usize = 1024 * 1024;
 /// Something wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The day file.
-    pub file: Date,
+    /// The day file; none if there is none left.
+    pub file: Option<Date>,
     /// The line in it, from 1.
     pub line: u64,
     /// The newest sound entry before it; 0 for none.
@@ -36,6 +36,12 @@ pub enum What {
     Unsound,
     /// Entries are missing before this line (both ends included).
     Missing(u64, u64),
+    /// Entries are missing behind this line, the last one.
+    MissingBehind(u64, u64),
+    /// The line is sound but for a CR at its end, as an editor leaves it.
+    CarriageReturn(u64),
+    /// From here on, the file cannot be read.
+    Unreadable(io::ErrorKind),
     /// This line's seq should be past already.
     OutOfOrder(u64),
     /// This entry does not belong to the batch that it says it is in.
@@ -62,32 +68,57 @@ pub(crate) fn gap_of_note(line: &[u8]) -> Option<(u64, u64)> {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} line {}: ", name(self.file), self.line)?;
+        match self.file {
+            Some(file) => write!(f, "{} line {}: ", name(file), self.line)?,
+            None => f.write_str("there is no day file: ")?,
+        }
         match self.what {
-            What::Unsound => write!(f, "the line is damaged, behind entry {}", self.after),
-            What::Missing(first, last) => write!(f, "the entries {first} to {last} are missing before it"),
+            What::Unsound => write!(f, "the line is damaged (the entry before it is {})", self.after),
+            What::Missing(first, last) => write!(f, "{} missing before it", Seqs(first, last)),
+            What::MissingBehind(first, last) => write!(f, "{} missing behind it", Seqs(first, last)),
+            What::CarriageReturn(seq) => {
+                write!(
+                    f,
+                    "entry {seq} has CR LF at its end, as an editor leaves it; without the CR it is sound"
+                )
+            }
+            What::Unreadable(error) => write!(f, "the file cannot be read from here on: {error}"),
             What::OutOfOrder(seq) => write!(f, "the entry {seq} is out of order"),
             What::Batch(seq) => write!(f, "the entry {seq} is not in the batch that it names"),
             What::Chain => f.write_str("the header does not fit the file before it"),
-            What::Cut => write!(f, "the file ends in the middle of it, behind entry {}", self.after),
+            What::Cut => {
+                write!(f, "the file ends in the middle of it (the entry before it is {})", self.after)
+            }
+        }
+    }
+}
+
+/// Entries with these seqs, both ends included, and the verb.
+pub struct Seqs(pub u64, pub u64);
+
+impl fmt::Display for Seqs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Seqs(first, last) if first == last => write!(f, "entry {first} is"),
+            Seqs(first, last) => write!(f, "the entries {first} to {last} are"),
         }
     }
 }
 
 /// Walks over the journal up to its head. `entry` sees every sound entry in its place, `finding`
-/// everything that is wrong.
+/// everything that is wrong; a file that cannot be read is wrong too.
 ///
 /// Returns where it ended.
 ///
 /// # Errors
-/// Those of reading day files.
+/// Those of finding out how the journal begins.
 pub(crate) fn scan(
     reader: &Reader,
     mut entry: impl FnMut(Date, &StoredLine<'_>, &[u8]),
     mut finding: impl FnMut(Finding),
 ) -> io::Result<Place> {
     let head = reader.head();
-    let mut at = Place { seq: 0, crc: 0, batch: 0, file: None, line: 0 };
+    let mut at = Place { seq: 0, crc: 0, batch: None, file: None, line: 0 };
     if let Some(archived) = reader.archived()? {
         (at.seq, at.crc, at.file) = (archived.seq, archived.crc, Some(archived.date));
     }
@@ -95,19 +126,26 @@ pub(crate) fn scan(
         if head.file.is_some_and(|newest| date > newest) {
             break;
         }
-        let file = reader.open(date)?;
-        let end = if head.file == Some(date) { head.end } else { file.size()? };
         let mut line_number = 0;
-        let whole = for_each_line(&*file, end, |line| {
-            line_number += 1;
-            at.line = line_number;
-            let after = at.seq;
-            let mut found = |what| finding(Finding { file: date, line: line_number, after, what });
-            at.take(date, line_number, line, &mut entry, &mut found);
-        })?;
-        if !whole {
-            finding(Finding { file: date, line: line_number + 1, after: at.seq, what: What::Cut });
-        }
+        let read = reader.open(date).and_then(|file| {
+            let end = if head.file == Some(date) { head.end } else { file.size()? };
+            for_each_line(&*file, end, |line| {
+                line_number += 1;
+                at.line = line_number;
+                let after = at.seq;
+                let mut found = |what| finding(Finding { file: Some(date), line: line_number, after, what });
+                at.take(date, line_number, line, &mut entry, &mut found);
+            })
+        });
+        let what = match read {
+            Ok(true) if line_number > 0 => continue,
+            // Not even a header.
+            Ok(true) => What::Unsound,
+            Ok(false) => What::Cut,
+            Err(error) => What::Unreadable(error.kind()),
+        };
+        finding(Finding { file: Some(date), line: line_number + 1, after: at.seq, what });
+        at.file.get_or_insert(date);
     }
     Ok(at)
 }
@@ -172,14 +210,19 @@ fn for_each_piece(file: &dyn DiskFile, end: u64, mut visit: impl FnMut(&[u8])) -
     })
 }
 
+/// A line that would be sound without the CR that an editor put at its end.
+fn without_carriage_return(line: &[u8]) -> Option<StoredLine<'_>> {
+    StoredLine::parse(line.strip_suffix(b"\r")?).ok()
+}
+
 /// Where a walk is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     /// The newest entry that it saw, or that a note says is missing.
     pub(crate) seq: u64,
     crc: u32,
-    /// That entry's batch.
-    batch: u64,
+    /// That entry's batch; none if the entry is missing.
+    batch: Option<u64>,
     pub(crate) file: Option<Date>,
     pub(crate) line: u64,
 }
@@ -194,11 +237,17 @@ impl Place {
         found: &mut impl FnMut(What),
     ) {
         if line_number == 1 {
-            match Header::parse(line) {
-                Ok(header) => self.take_header(date, header, found),
-                Err(BadHeader::Unsound | BadHeader::Newer(_)) => found(What::Unsound),
+            let header = Header::parse(line);
+            if header.is_err() {
+                found(What::Unsound);
             }
-            if !line.is_empty() && StoredLine::parse(line).is_err() {
+            // What an editor did to the line's end makes the chain no worse.
+            if let Ok(header) =
+                header.or_else(|_| Header::parse(line.strip_suffix(b"\r").unwrap_or_default()))
+            {
+                self.take_header(date, header, found);
+            }
+            if StoredLine::parse(line).is_err() {
                 return;
             }
         }
@@ -207,21 +256,28 @@ impl Place {
             Ok(stored) => {
                 self.expect(stored.seq, found);
                 // A batch goes on with its next place or is over; behind a gap, anything may come.
-                if stored.seq == self.seq + 1 && stored.index > 0 && stored.batch() != self.batch {
+                let batch = stored.batch();
+                let follows = stored.seq == self.seq + 1 && stored.index > 0;
+                if follows && self.batch.is_some_and(|before| before != batch) {
                     found(What::Batch(stored.seq));
                 }
                 entry(date, &stored, line);
-                let batch = stored.batch();
-                *self = Self { seq: stored.seq, crc: stored.crc, batch, file: Some(date), line: line_number };
+                let (seq, crc) = (stored.seq, stored.crc);
+                *self = Self { seq, crc, batch: Some(batch), file: Some(date), line: line_number };
             }
             Err(_) if is_note(line) => {
                 // What a repair has noted as missing is known.
-                if let Some((first, last)) = gap_of_note(line).filter(|(first, _)| *first == self.seq + 1) {
-                    debug_assert!(first <= last);
-                    self.seq = last;
+                if let Some((_, last)) = gap_of_note(line).filter(|(first, _)| *first == self.seq + 1) {
+                    (self.seq, self.batch) = (last, None);
                 }
             }
-            Err(_) => found(What::Unsound),
+            Err(_) => match without_carriage_return(line) {
+                Some(stored) if stored.seq > self.seq => {
+                    found(What::CarriageReturn(stored.seq));
+                    self.take(date, line_number, &line[..line.len() - 1], entry, found);
+                }
+                _ => found(What::Unsound),
+            },
         }
     }
 
@@ -233,11 +289,10 @@ impl Place {
         if !fits || header.date != date {
             found(What::Chain);
         }
-        if header.after.is_none() && self.file.is_none() {
-            self.seq = header.first - 1;
-        }
         self.expect(header.first, found);
-        self.seq = self.seq.max(header.first - 1);
+        if header.first - 1 > self.seq {
+            (self.seq, self.batch) = (header.first - 1, None);
+        }
         self.file = Some(date);
     }
 

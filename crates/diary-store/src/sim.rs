@@ -9,6 +9,8 @@
 //! - after a sync that failed, the pages read back and count as clean, and are not durable: a later sync
 //!   that succeeds says nothing about them (as seen on Linux; see "Can Applications Recover from fsync
 //!   Failures?", Rebello et al., USENIX ATC 2020);
+//! - names are the file system's journal's: a sync of a folder that failed is made good by the next one
+//!   that succeeds;
 //! - a kill ends the process and leaves the page cache.
 //!
 //! Everything is decided by a seed or by the caller, so that a failure can be replayed.
@@ -169,6 +171,14 @@ impl Inode {
         self.clean.extend(self.versions.keys());
     }
 
+    /// Of what is not durable, only the sectors before some place are on their way.
+    fn keep_first_sectors(&mut self, seeded: &mut Seeded) {
+        let kept = seeded.below(self.versions.len() + 1);
+        if let Some(&first_lost) = self.versions.keys().nth(kept) {
+            self.versions.split_off(&first_lost);
+        }
+    }
+
     /// What a power cut leaves, as `choose` decides: it is given how many choices there are.
     fn cut_power(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
         let chosen = choose(self.lengths.len() + 1);
@@ -250,6 +260,9 @@ pub enum Survives {
     Zeros,
     /// Whatever this seed chooses, sector by sector and name by name.
     Chosen(u64),
+    /// All names and lengths, and of each file's sectors those up to a place that this seed chooses, as they
+    /// were last; zeros behind it.
+    Prefix(u64),
 }
 
 /// A small generator (SplitMix64, Steele et al., OOPSLA 2014): good enough to choose, and the same
@@ -304,6 +317,12 @@ impl SimDisk {
         self.state().dies_at = Some(call);
     }
 
+    /// Whether the process has died.
+    pub fn is_dead(&self) -> bool {
+        let state = self.state();
+        state.dies_at.is_some_and(|dies| state.calls > dies)
+    }
+
     /// Lets one call fail.
     pub fn fail_at(&self, call: u64, fault: Fault) {
         self.state().faults.insert(call, fault);
@@ -337,14 +356,18 @@ impl SimDisk {
                 seeded.0 = seed;
                 Box::new(move |choices| seeded.below(choices))
             }
+            Survives::Prefix(_) => Box::new(|choices| choices - 1),
         };
+        let mut prefix = Seeded(if let Survives::Prefix(seed) = survives { seed } else { 0 });
         let mut survived = BTreeMap::new();
         for dir in state.dirs.values_mut() {
             dir.cut_power(&mut survived, &mut choose);
         }
         for file in &mut state.files {
-            if survives == Survives::Zeros {
-                file.versions.clear();
+            match survives {
+                Survives::Zeros => file.versions.clear(),
+                Survives::Prefix(_) => file.keep_first_sectors(&mut prefix),
+                _ => {}
             }
             file.cut_power(&mut choose);
         }

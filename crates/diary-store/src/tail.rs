@@ -49,6 +49,8 @@ pub(crate) struct Known {
     pub(crate) committed: u64,
     /// Of so many it is known how many entries they hold.
     pub(crate) evident: u64,
+    /// Entries up to this one are committed.
+    pub(crate) seq: u64,
 }
 
 /// What the next entry goes on from.
@@ -94,7 +96,7 @@ impl Tail {
         let pieces = pieces(&bytes, from, known.committed);
         // Where the file begins before the window, no batch is so long that its damage fills the window.
         let seq_before = (from == 0).then(|| header.map_or(0, |header| header.first - 1));
-        let torn = torn_at(&pieces, seq_before, known.committed)
+        let torn = torn_at(&pieces, seq_before, known)
             // Without a header, a second batch is all that proves the first one committed: it stays.
             .filter(|&at| {
                 header.is_some() || count_batches(&pieces, at) > 1 || count_batches(&pieces, len) < 2
@@ -177,7 +179,7 @@ fn count_batches(pieces: &[Piece], end: u64) -> u8 {
 /// Where the torn tail begins: the first damage behind what is committed and behind which no later
 /// batch has a sound line. A batch that lies behind the damage proves that what was damaged had been
 /// committed. `before` is the seq before the first piece, if the file begins there.
-fn torn_at(pieces: &[Piece], before: Option<u64>, committed: u64) -> Option<u64> {
+fn torn_at(pieces: &[Piece], before: Option<u64>, known: Known) -> Option<u64> {
     let mut torn = None;
     // From the end, so that the newest batch behind each damage is known.
     let mut newest_batch = 0;
@@ -193,7 +195,8 @@ fn torn_at(pieces: &[Piece], before: Option<u64>, committed: u64) -> Option<u64>
                     Piece::Damage(_) => None,
                 });
                 let seq_before = sound_before.or(before);
-                if *offset < committed || seq_before.is_none_or(|seq| newest_batch > seq + 1) {
+                let proven = |seq| seq < known.seq || newest_batch > seq + 1;
+                if *offset < known.committed || seq_before.is_none_or(proven) {
                     break;
                 }
                 torn = Some(*offset);

@@ -46,7 +46,7 @@ pub fn verify(
     dir: &Path,
     mut finding: impl FnMut(Finding),
 ) -> Result<Verified, OpenError> {
-    let examined = Recovery::new(&*disk, dir).examine()?;
+    let examined = Recovery::new(&*disk, dir).examine_something()?;
     let mut verified = Verified {
         files: examined.days.len() as u64,
         unfinished: examined.torn().map(|(file, from, len)| Unfinished { file, from, bytes: len - from }),
@@ -69,16 +69,11 @@ pub fn verify(
             finding(found);
         },
     )
-    .doing("read", dir)?;
-    let evidence = examined.evidence.filter(|evidence| evidence.seq > end.seq);
-    if let Some((evidence, file)) = evidence.zip(end.file.or(examined.evidence.map(|e| e.file))) {
+    .doing("read the beginning of the diary in", dir)?;
+    if examined.known_seq > end.seq {
         findings += 1;
-        finding(Finding {
-            file,
-            line: end.line + 1,
-            after: end.seq,
-            what: What::Missing(end.seq + 1, evidence.seq),
-        });
+        let what = What::MissingBehind(end.seq + 1, examined.known_seq);
+        finding(Finding { file: end.file, line: end.line, after: end.seq, what });
     }
     verified.findings = findings;
     Ok(verified)

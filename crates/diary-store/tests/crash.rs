@@ -1,13 +1,14 @@
 //! A scripted life of a journal, ended after every disk call and recovered from whatever the disk may
 //! hold then; and recovery itself, ended in the middle.
 //!
-//! Every failure prints what replays it: the call, what survived, and where recovery was ended.
-//! `DIARY_TEST_BUDGET` (1) multiplies how many states are tried.
+//! Every failure prints what replays it: the call, what survived, and where recovery was ended;
+//! `DIARY_TEST_CALL` runs one call alone. `DIARY_TEST_BUDGET` (1) multiplies how many states are tried.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the counts are part of what is shown")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use diary_proto::block::{Step as Walked, Walker};
 use diary_proto::entry::StoredLine;
 use diary_proto::{Author, Key, Producer, Time};
-use diary_store::disk::Disk;
+use diary_store::disk::{Disk, How};
 use diary_store::sim::{Fault, Seeded, SimDisk, Survives};
 use diary_store::{Appender, CommitError, NewEntry, Reader, Staged, archive, open};
 
@@ -23,7 +24,11 @@ const DIR: &str = "/data/diary";
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 const START: i64 = 1_795_168_800_000_000;
 
-/// Random power cuts tried at each place, beside those that keep nothing, everything and zeros.
+/// Endings that are tried at each place whatever the seed: a kill, and power cuts that keep nothing,
+/// everything and zeros.
+const FIXED: u64 = 4;
+
+/// Random power cuts tried at each place beside those.
 const CHOSEN: u64 = 3;
 
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +44,8 @@ enum Step {
     },
     CleanStop,
     Kill,
+    /// A kill in the middle of a write: the newest file ends in a part of a line.
+    Torn,
     Archive {
         day: i64,
     },
@@ -56,6 +63,8 @@ const LIFE: &[Step] = &[
     Step::Kill,
     Step::Batch { entries: 2, day: 1 },
     Step::Batch { entries: 20, day: 2 },
+    Step::Torn,
+    Step::Batch { entries: 2, day: 2 },
     Step::Kill,
     Step::CleanStop,
     Step::Batch { entries: 1, day: 3 },
@@ -69,7 +78,8 @@ const LIFE: &[Step] = &[
 #[derive(Debug, Clone, Default)]
 struct Record {
     sent: BTreeSet<String>,
-    acked: BTreeMap<u64, String>,
+    /// Whole lines, by their seqs.
+    acked: BTreeMap<u64, Vec<u8>>,
     refused: BTreeSet<String>,
     /// The texts that were sent with a key, by their counters.
     keyed: BTreeMap<u64, String>,
@@ -83,13 +93,13 @@ fn live(disk: &SimDisk, record: &mut Record) {
         let Some(opened) = &mut process else { return };
         match *step {
             Step::Batch { entries, day } => {
-                if !batch(&mut opened.appender, record, &mut number, entries, day) {
+                if !batch(disk, &mut opened.appender, record, &mut number, entries, day) {
                     return;
                 }
             }
             Step::Full { day } => {
                 disk.set_full(true);
-                let goes_on = batch(&mut opened.appender, record, &mut number, 4, day);
+                let goes_on = batch(disk, &mut opened.appender, record, &mut number, 4, day);
                 disk.set_full(false);
                 if !goes_on {
                     return;
@@ -110,6 +120,13 @@ fn live(disk: &SimDisk, record: &mut Record) {
                     return;
                 }
                 process = start_on(disk).ok();
+            }
+            Step::Torn => {
+                drop(process.take());
+                if tear(disk).is_err() {
+                    return;
+                }
+                process = start(disk);
             }
             Step::Kill => {
                 // The caller ends it by a call's number; a kill in between keeps counting.
@@ -138,8 +155,40 @@ fn start_on(disk: Arc<dyn Disk>) -> Result<Opened, Box<dyn std::error::Error>> {
     Ok(Opened { appender, reader })
 }
 
+/// Leaves of a batch what a kill in its write would.
+fn tear(disk: &SimDisk) -> std::io::Result<()> {
+    let days = disk.contents().into_keys().filter(|path| path.parent() == Some(Path::new(DIR)));
+    let Some(newest) = days.filter(|path| path.extension().is_some_and(|end| end == "log")).max() else {
+        return Ok(());
+    };
+    let file = disk.open(&newest, How::Write)?;
+    let end = file.size()?;
+    file.write_all_at(b"4711 2026-11-22T10:00:00.000000+00:00 anna half a li", end)
+}
+
+/// The stored line of every entry, as the disk's files have it.
+fn stored_lines(disk: &SimDisk) -> BTreeMap<u64, Vec<u8>> {
+    let mut lines = BTreeMap::new();
+    let files = disk.contents().into_iter().filter(|(path, _)| !path.starts_with("/data/diary/quarantine"));
+    for (_, bytes) in files {
+        for line in bytes.split(|&b| b == b'\n') {
+            if let Ok(stored) = StoredLine::parse(line) {
+                lines.insert(stored.seq, line.to_vec());
+            }
+        }
+    }
+    lines
+}
+
 /// Appends one batch; false if the process has died or must end.
-fn batch(appender: &mut Appender, record: &mut Record, number: &mut u64, entries: usize, day: i64) -> bool {
+fn batch(
+    disk: &SimDisk,
+    appender: &mut Appender,
+    record: &mut Record,
+    number: &mut u64,
+    entries: usize,
+    day: i64,
+) -> bool {
     let author = Author::new("anna").unwrap();
     let now = Time { micros: START + day * DAY + *number as i64, offset_minutes: 0 };
     let mut staged = Vec::new();
@@ -156,10 +205,14 @@ fn batch(appender: &mut Appender, record: &mut Record, number: &mut u64, entries
     }
     match appender.commit(now) {
         Ok(_) => {
+            let lines = stored_lines(disk);
             for (seq, text) in staged {
-                assert_eq!(record.acked.insert(seq, text), None, "the seq {seq} was given out twice");
+                let line = lines[&seq].clone();
+                assert_eq!(StoredLine::parse(&line).unwrap().unescaped(), text);
+                assert_eq!(record.acked.insert(seq, line), None, "the seq {seq} was given out twice");
             }
-            true
+            // A cache is due where there is none.
+            appender.snapshot().is_none_or(|snapshot| snapshot.write().is_ok() || !disk.is_dead())
         }
         Err(CommitError::Full(_)) => {
             record.refused.extend(staged.into_iter().map(|(_, text)| text));
@@ -169,23 +222,25 @@ fn batch(appender: &mut Appender, record: &mut Record, number: &mut u64, entries
     }
 }
 
-/// Every entry: those in archives, and those that the journal gives back.
-fn everything(disk: &SimDisk, reader: &Reader) -> Vec<(u64, String)> {
+/// Every entry with its line: those in archives, and those that the journal gives back.
+fn everything(disk: &SimDisk, reader: &Reader) -> Vec<(u64, Vec<u8>)> {
     let mut seen = Vec::new();
     for (path, bytes) in disk.contents() {
         if path.starts_with("/data/diary/archive") {
-            let lines = bytes.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok());
-            seen.extend(lines.map(|line| (line.seq, line.unescaped().into_owned())));
+            let lines = bytes.split(|&b| b == b'\n');
+            seen.extend(lines.filter_map(|line| Some((StoredLine::parse(line).ok()?.seq, line.to_vec()))));
         }
     }
     seen.sort_unstable();
     let mut range = reader.from(1).unwrap();
     let mut walker = Walker::new(range.first);
     while let Some(page) = reader.next_page(&mut range, 4096).unwrap() {
-        walker.walk(&page, |step| match step {
-            Walked::Entry(line) => seen.push((line.seq, line.unescaped().into_owned())),
-            Walked::Gap(gap) => panic!("entries are missing: {gap:?}"),
-        });
+        for line in page.split_inclusive(|&b| b == b'\n') {
+            walker.walk(line, |step| match step {
+                Walked::Entry(entry) => seen.push((entry.seq, line[..line.len() - 1].to_vec())),
+                Walked::Gap(gap) => panic!("entries are missing: {gap:?}"),
+            });
+        }
     }
     assert_eq!(walker.finish(range.last), None, "entries are missing at the end");
     seen
@@ -195,18 +250,19 @@ fn everything(disk: &SimDisk, reader: &Reader) -> Vec<(u64, String)> {
 fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
     let opened = try_start(disk).unwrap_or_else(|error| panic!("does not start: {error}; {}", replay()));
     let seen = everything(disk, &opened.reader);
-    for (place, (seq, text)) in seen.iter().enumerate() {
+    let mut texts = BTreeMap::new();
+    for (place, (seq, line)) in seen.iter().enumerate() {
+        let text = StoredLine::parse(line).unwrap().unescaped().into_owned();
         assert_eq!(*seq, place as u64 + 1, "seqs are dense; {}", replay());
-        assert!(record.sent.contains(text), "entry {seq} was never sent; {}", replay());
-        assert!(!record.refused.contains(text), "entry {seq} was refused as not stored; {}", replay());
+        assert!(record.sent.contains(&text), "entry {seq} was never sent; {}", replay());
+        assert!(!record.refused.contains(&text), "entry {seq} was refused as not stored; {}", replay());
+        assert_eq!(texts.insert(text, *seq), None, "entry {seq} is there twice; {}", replay());
     }
-    let texts: BTreeSet<&String> = seen.iter().map(|(_, text)| text).collect();
-    assert_eq!(texts.len(), seen.len(), "an entry is there twice; {}", replay());
-    for (seq, text) in &record.acked {
-        let there = seen.get(*seq as usize - 1).map(|(_, text)| text);
-        assert_eq!(there, Some(text), "the acked entry {seq} is lost or changed; {}", replay());
+    for (seq, line) in &record.acked {
+        let there = seen.get(*seq as usize - 1).map(|(_, line)| line);
+        assert_eq!(there, Some(line), "the acked entry {seq} is lost or changed; {}", replay());
     }
-    check_keys(opened, record, &seen, replay);
+    check_keys(opened, record, &texts, replay);
 
     let before = disk.contents();
     let again = start(disk).unwrap();
@@ -225,7 +281,8 @@ fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
 /// Appends another batch, which a power cut does not take.
 fn check_life_goes_on(disk: &SimDisk, seen: usize, replay: &dyn Fn() -> String) {
     let mut opened = start(disk).unwrap();
-    assert!(batch(&mut opened.appender, &mut Record::default(), &mut 1_000_000, 2, 9), "{}", replay());
+    let mut record = Record::default();
+    assert!(batch(disk, &mut opened.appender, &mut record, &mut 1_000_000, 2, 9), "{}", replay());
     drop(opened);
     disk.cut_power(Survives::Nothing);
     let opened = start(disk).unwrap();
@@ -233,10 +290,14 @@ fn check_life_goes_on(disk: &SimDisk, seen: usize, replay: &dyn Fn() -> String) 
 }
 
 /// Sends everything with a key again: what is there is known by it, what is not would be stored.
-fn check_keys(mut opened: Opened, record: &Record, seen: &[(u64, String)], replay: &dyn Fn() -> String) {
+fn check_keys(
+    mut opened: Opened,
+    record: &Record,
+    seqs: &BTreeMap<String, u64>,
+    replay: &dyn Fn() -> String,
+) {
     let author = Author::new("anna").unwrap();
     let now = Time { micros: START + 9 * DAY, offset_minutes: 0 };
-    let seqs: BTreeMap<&String, u64> = seen.iter().map(|(seq, text)| (text, *seq)).collect();
     for (counter, text) in &record.keyed {
         let key = Key { producer: Producer(7), counter: *counter };
         let staged = opened.appender.stage(now, NewEntry { author: &author, text, key: Some((key, true)) });
@@ -252,7 +313,10 @@ fn check_keys(mut opened: Opened, record: &Record, seen: &[(u64, String)], repla
 /// The ways in which a machine may come back.
 fn endings(seeded: &mut Seeded, chosen: u64) -> Vec<Option<Survives>> {
     let fixed = [None, Some(Survives::Nothing), Some(Survives::Everything), Some(Survives::Zeros)];
-    let chosen = (0..chosen).map(|_| Some(Survives::Chosen(seeded.next_u64())));
+    let chosen = (0..chosen).map(|place| {
+        let seed = seeded.next_u64();
+        Some(if place % 2 == 0 { Survives::Chosen(seed) } else { Survives::Prefix(seed) })
+    });
     fixed.into_iter().chain(chosen).collect()
 }
 
@@ -275,7 +339,7 @@ fn ended_after_every_call() {
         disk.die_at(call);
         let mut record = Record::default();
         live(&disk, &mut record);
-        recovered_from(&disk, &record, call, "ends", CHOSEN * budget(), 5)
+        recovered_from(&disk, &record, call, "ends", (FIXED + CHOSEN) * budget() - FIXED, 5)
     });
     assert!(states >= 100_000 * budget(), "only {states} states");
 }
@@ -289,7 +353,14 @@ fn each_call_failed_once() {
             disk.fail_at(call, fault);
             let mut record = Record::default();
             live(&disk, &mut record);
-            states += recovered_from(&disk, &record, call, &format!("fails with {fault:?}"), budget(), 61);
+            states += recovered_from(
+                &disk,
+                &record,
+                call,
+                &format!("fails with {fault:?}"),
+                (FIXED + 1) * budget() - FIXED,
+                61,
+            );
         }
         states
     });
@@ -302,19 +373,25 @@ fn at_every_call(test: impl Fn(u64) -> u64 + Sync) -> u64 {
     live(&whole, &mut Record::default());
     let calls = whole.calls();
     let states = AtomicU64::new(0);
+    let only = std::env::var("DIARY_TEST_CALL").ok().map(|call| call.parse::<u64>().expect("a number"));
     std::thread::scope(|scope| {
         for thread in 0..2 {
             let (states, test) = (&states, &test);
             scope.spawn(move || {
-                for call in (thread..=calls).step_by(2) {
-                    states.fetch_add(test(call), Ordering::Relaxed);
+                for call in (thread..=calls).step_by(2).filter(|call| only.is_none_or(|only| only == *call)) {
+                    let told = std::panic::catch_unwind(AssertUnwindSafe(|| test(call)));
+                    let tried = told.unwrap_or_else(|failure| {
+                        println!("this replays it: DIARY_TEST_CALL={call}");
+                        std::panic::resume_unwind(failure)
+                    });
+                    states.fetch_add(tried, Ordering::Relaxed);
                 }
             });
         }
     });
     let states = states.into_inner();
     println!("{calls} calls, {states} states");
-    states
+    if only.is_some() { u64::MAX } else { states }
 }
 
 fn new_disk() -> SimDisk {
@@ -323,6 +400,22 @@ fn new_disk() -> SimDisk {
     disk.sync_dir(Path::new("/")).unwrap();
     disk.kill();
     disk
+}
+
+/// Starts and appends on the newest day, so that nothing but that entry's own sync makes anything durable,
+/// and ends again. Returns how many states were tried.
+fn lives_on(disk: &SimDisk, record: &Record, seeded: &mut Seeded, replay: &dyn Fn() -> String) -> u64 {
+    let mut record = record.clone();
+    let mut opened = start(disk).unwrap();
+    assert!(batch(disk, &mut opened.appender, &mut record, &mut 2_000_000, 2, 0), "{}", replay());
+    drop(opened);
+    let endings = endings(seeded, 1);
+    for second in &endings {
+        let ended = disk.fork();
+        end(&ended, *second);
+        check(&ended, &record, &|| format!("{}, a batch, then {second:?}", replay()));
+    }
+    endings.len() as u64
 }
 
 /// Every way in which a life may go on that ended like this, with every so many of recovery's own calls
@@ -334,12 +427,14 @@ fn recovered_from(disk: &SimDisk, record: &Record, call: u64, how: &str, chosen:
         let ended = disk.fork();
         end(&ended, first);
         check(&ended.fork(), record, &|| format!("call {call} {how}, then {first:?}"));
-        states += 1;
+        states += 1 + lives_on(&ended.fork(), record, &mut seeded, &|| {
+            format!("call {call} {how}, then {first:?}")
+        });
 
         // Recovery, ended at each of its calls; a power cut may follow a kill.
         let whole = ended.fork();
         drop(start(&whole));
-        for recovery_call in (0..whole.calls()).step_by(every) {
+        for recovery_call in (call % every as u64..whole.calls()).step_by(every) {
             let dying = ended.fork();
             dying.die_at(recovery_call);
             drop(start(&dying));

@@ -41,45 +41,6 @@ fn a_sound_diary_verifies_also_while_it_is_written() {
     assert_eq!(verified.unfinished.map(|u| (u.from, u.bytes)), Some((sound.len() as u64, 15)));
 }
 
-/// Every bit of every file: verify tells the damage, or that the last batch is not finished, and names
-/// the line.
-#[test]
-fn every_flipped_bit_is_found() {
-    let diary = Diary::new();
-    drop(three_days(&diary));
-    for file in ["2026-11-20.log", "2026-11-21.log", "2026-11-22.log"] {
-        let path = diary.file(file);
-        let sound = fs::read(&path).unwrap();
-        for bit in 0..sound.len() * 8 {
-            let mut bytes = sound.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            fs::write(&path, &bytes).unwrap();
-            let (verified, found) = findings(&diary.dir);
-            let line = 1 + sound[..bit / 8].iter().filter(|&&b| b == b'\n').count();
-            let named = found.iter().any(|f| f.starts_with(&format!("{file} line {line}: ")));
-            assert!(named || verified.unfinished.is_some(), "{file} bit {bit}: {found:?}");
-        }
-        fs::write(&path, &sound).unwrap();
-    }
-}
-
-/// Cuts every file at every byte. Only the newest may be called unfinished, and only its last batch.
-#[test]
-fn every_cut_is_found() {
-    let diary = Diary::new();
-    drop(three_days(&diary));
-    for file in ["2026-11-20.log", "2026-11-21.log"] {
-        let path = diary.file(file);
-        let sound = fs::read(&path).unwrap();
-        for cut in 0..sound.len() {
-            fs::write(&path, &sound[..cut]).unwrap();
-            let (verified, found) = findings(&diary.dir);
-            assert!(!found.is_empty() && verified.unfinished.is_none(), "{file} cut at {cut}: {found:?}");
-        }
-        fs::write(&path, &sound).unwrap();
-    }
-}
-
 #[test]
 fn a_missing_file_and_a_shorter_one_than_a_clean_stop_saw_are_found() {
     let diary = Diary::new();
@@ -97,7 +58,7 @@ fn a_missing_file_and_a_shorter_one_than_a_clean_stop_saw_are_found() {
     let lines = memchr_all(&bytes);
     fs::write(&newest, &bytes[..=lines[2]]).unwrap();
     let (_, found) = findings(&diary.dir);
-    assert_eq!(found, ["2026-11-22.log line 4: the entries 9 to 9 are missing before it"]);
+    assert_eq!(found, ["2026-11-22.log line 3: entry 9 is missing behind it"]);
 }
 
 #[test]
@@ -146,9 +107,11 @@ fn an_archive_begins_afresh_and_forgets_no_key() {
             appender.stage(at(NOON + round), NewEntry { author: &author, text: &text(counter), key })
         };
         for counter in 1..next {
-            // What is archived cannot be compared any more, but it is known.
             let known = stage(&mut appender, counter);
             assert!(matches!(known, Staged::Known { seq, .. } if seq == counter), "{known:?}");
+            let key = Some((Key { producer: Producer(7), counter }, true));
+            let other = NewEntry { author: &author, text: "another text", key };
+            assert_eq!(appender.stage(at(NOON + round), other), Staged::Conflict(counter));
         }
         for counter in next..next + 3 {
             assert_eq!(stage(&mut appender, counter), Staged::New(counter));
@@ -177,4 +140,67 @@ fn an_archive_begins_afresh_and_forgets_no_key() {
     append(&mut appender, NOON + 2 * DAY, &["next day"]);
     assert_eq!(all(&reader), ["10 next day"]);
     assert_eq!(findings(&diary.dir).1, Vec::<String>::new());
+}
+
+/// An archive that was moved away leaves its keys unknown, and its time in the note that names it.
+#[test]
+fn without_its_archive_a_diary_guesses_at_nothing() {
+    let author = Author::new("bot").unwrap();
+    let stage = |appender: &mut diary_store::Appender, micros, text, retry| {
+        let key = Some((Key { producer: Producer(7), counter: 1 }, retry));
+        appender.stage(at(micros), NewEntry { author: &author, text, key })
+    };
+    let diary = Diary::new();
+    let (mut appender, _) = open(disk(), &diary.dir).unwrap().with_keys().unwrap();
+    assert_eq!(stage(&mut appender, NOON, "old", false), Staged::New(1));
+    appender.commit(at(NOON)).unwrap();
+    drop(appender);
+    archive(&disk(), &diary.dir, Date::constant(2026, 11, 20)).unwrap().unwrap();
+    let copy = diary.dir.with_file_name("copy");
+    assert_eq!(repair(&disk(), &diary.dir, &copy).unwrap().entries, 0);
+    fs::remove_file(diary.file("cache")).unwrap();
+    fs::remove_dir_all(diary.file("archive")).unwrap();
+    for dir in [&diary.dir, &copy] {
+        let (mut appender, reader) = open(disk(), dir).unwrap().with_keys().unwrap();
+        assert_eq!(reader.head().time, Some(at(NOON)));
+        assert_eq!(stage(&mut appender, NOON - 1, "old", true), Staged::Stale);
+        append(&mut appender, NOON - 5, &["new"]);
+        assert_eq!(reader.entry(2).unwrap().unwrap().time, at(NOON), "never before the entry above it");
+        assert_eq!(all(&reader), ["2 new"]);
+    }
+}
+
+#[test]
+fn where_there_is_no_diary_nothing_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let nothing = folder.path().join("empty");
+    fs::create_dir(&nothing).unwrap();
+    let said = [
+        verify(disk(), &nothing, |_| {}).unwrap_err(),
+        repair(&disk(), &nothing, &folder.path().join("copy")).unwrap_err(),
+        archive(&disk(), &nothing, Date::constant(2026, 11, 20)).unwrap_err(),
+    ];
+    assert!(said.iter().all(|error| matches!(error, OpenError::Nothing(_))), "{said:?}");
+    assert_eq!(fs::read_dir(&nothing).unwrap().count(), 0);
+    assert!(!folder.path().join("copy").exists());
+}
+
+/// Batches are written all the while; verify never takes one for damage.
+#[test]
+fn verify_while_batches_are_written() {
+    let diary = Diary::new();
+    let Opened { mut appender, reader: _ } = diary.open();
+    append(&mut appender, NOON, &["first"]);
+    let text = "y".repeat(50_000);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(move || {
+            for batch in 1..200 {
+                let many = vec![text.as_str(); usize::try_from(batch % 37 + 1).unwrap()];
+                append(&mut appender, NOON + (batch / 9) * DAY + batch, &many);
+            }
+        });
+        while !writing.is_finished() {
+            assert_eq!(findings(&diary.dir).1, Vec::<String>::new());
+        }
+    });
 }

@@ -69,12 +69,12 @@ impl Session {
         }
     }
 
-    /// The outcome of the appends at the front has come; `None`: the writer is gone, and stored nothing
-    /// of what it did not answer.
+    /// The outcome of the appends at the front has come; `None`: the writer broke down.
     pub(super) fn settle(&mut self, outcome: Option<Outcome>) {
         let Some(Pending::Appended { entries, .. }) = self.pending.pop_front() else { return };
         let outcome = outcome.unwrap_or_else(|| {
-            let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
+            let message = "the server failed while this was written; it may or may not be stored";
+            let refusal = Refusal::new(Code::UnknownOutcome, message);
             vec![Part::Refused { count: entries.count, refusal }]
         });
         self.pending.push_front(Pending::Settled { outcome: outcome.into(), entries });
