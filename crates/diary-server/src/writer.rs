@@ -324,8 +324,9 @@ mod tests {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let (reply, mut outcome) = oneshot::channel();
         commands.try_send(Command::Append(appends, room, reply)).unwrap();
-        // The first batch makes the file: create, write, sync, sync the folder; the second writes and syncs.
-        let syncs_second = disk.calls() + 5;
+        // The first batch makes the file: create, write, sync, sync the folder; the second looks, writes and
+        // syncs.
+        let syncs_second = disk.calls() + 6;
         disk.fail_at(syncs_second, Fault::Io);
         drop(commands);
         Writer::new(appender, queue, progress, TimeZone::UTC).run();
