@@ -1,5 +1,6 @@
 //! Where a reading stands: what was delivered, and what is to be asked for next. It knows no socket.
 
+use bytes::Bytes;
 use diary_proto::block::{Gap, Step, Walker};
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::message::{ClientMessage, ServerMessage};
@@ -7,7 +8,7 @@ use diary_proto::{Code, Which};
 
 use crate::connection::{Seen, lost_by};
 use crate::error::Error;
-use crate::history::{Event, Stored};
+use crate::history::{Block, Event, Stored};
 
 /// The id of a reading's request: it is the only one on its connection.
 const REQUEST: u32 = 1;
@@ -29,9 +30,24 @@ pub(crate) struct Cursor {
 }
 
 /// The entries that are still to come. It stays the same range however often the answer begins anew.
-struct Range {
+pub(crate) struct Range {
     walker: Walker,
     last: u64,
+}
+
+/// What a reading makes of what comes, until it is delivered.
+pub(crate) trait Gather: Default {
+    /// There is nothing to deliver.
+    fn is_empty(&self) -> bool;
+
+    /// Lines without a gap between them: what is not there is told.
+    fn take_block(&mut self, range: &mut Range, lines: Bytes, seen: &Seen);
+
+    /// Hits, in ascending order: an unsound line says nothing of what is missing.
+    fn take_hits(&mut self, range: &mut Range, lines: &[u8], seen: &Seen);
+
+    /// Entries that did not come.
+    fn take_gap(&mut self, gap: Gap);
 }
 
 /// What a message means for the reading.
@@ -65,11 +81,11 @@ impl Cursor {
         })
     }
 
-    /// What the server says; its entries go to `events`. An error ends the connection, not the reading.
+    /// What the server says; its entries go to `gathered`. An error ends the connection, not the reading.
     pub(crate) fn take_in(
         &mut self,
         message: ServerMessage,
-        events: &mut Vec<Event>,
+        gathered: &mut impl Gather,
     ) -> Result<Taken, Error> {
         match message {
             ServerMessage::Answer { id: REQUEST, first, last, dense } => self.begin(first, last, dense)?,
@@ -77,14 +93,14 @@ impl Cursor {
                 let range =
                     self.range.as_mut().ok_or_else(|| Error::protocol("a block before its answer"))?;
                 match self.ask {
-                    Ask::Search(_) => range.take_hits(&lines, &self.seen, events),
-                    Ask::History(_) | Ask::Follow(_) => range.take_block(&lines, &self.seen, events),
+                    Ask::Search(_) => gathered.take_hits(range, &lines, &self.seen),
+                    Ask::History(_) | Ask::Follow(_) => gathered.take_block(range, lines, &self.seen),
                 }
                 if self.is_complete() {
                     return Ok(Taken::Done);
                 }
             }
-            ServerMessage::End { id: REQUEST } => return self.end(events),
+            ServerMessage::End { id: REQUEST } => return self.end(gathered),
             ServerMessage::Error { id: REQUEST, fatal, refusal } => {
                 let passing = matches!(refusal.code, Code::Stopping | Code::Busy | Code::DiskFailed);
                 if fatal || passing {
@@ -107,10 +123,12 @@ impl Cursor {
         Ok(())
     }
 
-    fn end(&mut self, events: &mut Vec<Event>) -> Result<Taken, Error> {
+    fn end(&mut self, gathered: &mut impl Gather) -> Result<Taken, Error> {
         let range = self.range.as_mut().ok_or_else(|| Error::protocol("an end before its answer"))?;
         match self.ask {
-            Ask::History(_) => events.extend(range.walker.finish(range.last).map(Event::Gap)),
+            Ask::History(_) => {
+                range.walker.finish(range.last).into_iter().for_each(|gap| gathered.take_gap(gap))
+            }
             Ask::Search(_) => {}
             // A follow has no end of its own; the next connection goes on with it.
             Ask::Follow(_) => return Err(Error::protocol("it ended a follow")),
@@ -128,25 +146,36 @@ impl Cursor {
 }
 
 impl Range {
-    /// Lines without a gap between them: what is not there is told.
-    fn take_block(&mut self, lines: &[u8], seen: &Seen, events: &mut Vec<Event>) {
-        let last = self.last;
-        self.walker.walk(lines, |step| match step {
+    /// What of a gap is part of the range.
+    fn clip(last: u64, gap: Gap) -> Option<Gap> {
+        (gap.first <= last).then(|| Gap { first: gap.first, last: gap.last.min(last) })
+    }
+}
+
+impl Gather for Vec<Event> {
+    fn is_empty(&self) -> bool {
+        Vec::is_empty(self)
+    }
+
+    fn take_gap(&mut self, gap: Gap) {
+        self.push(Event::Gap(gap));
+    }
+
+    fn take_block(&mut self, range: &mut Range, lines: Bytes, seen: &Seen) {
+        let last = range.last;
+        range.walker.walk(&lines, |step| match step {
             Step::Entry(line) if line.seq <= last => {
                 seen.saw(line.seq, line.crc);
                 let lost = Event::Gap(Gap { first: line.seq, last: line.seq });
-                events.push(Stored::read(&line).map_or(lost, Event::Entry));
+                self.push(Stored::read(&line).map_or(lost, Event::Entry));
             }
-            Step::Gap(gap) if gap.first <= last => {
-                events.push(Event::Gap(Gap { first: gap.first, last: gap.last.min(last) }));
-            }
+            Step::Gap(gap) => self.extend(Range::clip(last, gap).map(Event::Gap)),
             // Entries that came after the answer had begun for the first time are not part of it.
-            Step::Entry(_) | Step::Gap(_) => {}
+            Step::Entry(_) => {}
         });
     }
 
-    /// Hits, in ascending order: an unsound line says nothing of what is missing.
-    fn take_hits(&mut self, lines: &[u8], seen: &Seen, events: &mut Vec<Event>) {
+    fn take_hits(&mut self, range: &mut Range, lines: &[u8], seen: &Seen) {
         let mut damaged = 0;
         for line in lines.split_inclusive(|&b| b == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
             if is_note(line) {
@@ -156,19 +185,51 @@ impl Range {
                 damaged += 1;
                 continue;
             };
-            if line.seq < self.walker.next_seq() || line.seq > self.last {
+            if line.seq < range.walker.next_seq() || line.seq > range.last {
                 continue;
             }
-            self.walker = Walker::new(line.seq + 1);
+            range.walker = Walker::new(line.seq + 1);
             seen.saw(line.seq, line.crc);
             match Stored::read(&line) {
-                Some(stored) => events.push(Event::Entry(stored)),
+                Some(stored) => self.push(Event::Entry(stored)),
                 None => damaged += 1,
             }
         }
         if damaged > 0 {
-            events.push(Event::Damaged { lines: damaged });
+            self.push(Event::Damaged { lines: damaged });
         }
+    }
+}
+
+impl Gather for Block {
+    fn is_empty(&self) -> bool {
+        self.entries == 0 && self.gaps.is_empty()
+    }
+
+    fn take_gap(&mut self, gap: Gap) {
+        self.gaps.push(gap);
+    }
+
+    fn take_block(&mut self, range: &mut Range, lines: Bytes, seen: &Seen) {
+        let last = range.last;
+        let mut newest = None;
+        *self = Self { first: range.walker.next_seq(), last, ..Self::default() };
+        range.walker.pass(&lines, |step| match step {
+            Step::Entry(line) if line.seq <= last => {
+                self.entries += 1;
+                newest = Some((line.seq, line.crc));
+            }
+            Step::Gap(gap) => self.gaps.extend(Range::clip(last, gap)),
+            Step::Entry(_) => {}
+        });
+        if let Some((seq, crc)) = newest {
+            seen.saw(seq, crc);
+        }
+        self.lines = lines;
+    }
+
+    fn take_hits(&mut self, range: &mut Range, lines: &[u8], seen: &Seen) {
+        self.take_block(range, Bytes::copy_from_slice(lines), seen);
     }
 }
 
@@ -203,7 +264,7 @@ mod tests {
 
         /// What comes of some messages.
         fn check(&mut self, messages: impl IntoIterator<Item = ServerMessage>, expected: &str) {
-            let (mut events, mut end) = (Vec::new(), String::new());
+            let (mut events, mut end) = (Vec::<Event>::new(), String::new());
             for message in messages {
                 end = match self.0.take_in(message, &mut events) {
                     Ok(Taken::More) => " …".into(),

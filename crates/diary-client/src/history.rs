@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use diary_proto::Refusal;
-use diary_proto::block::Gap;
+use diary_proto::block::{Gap, Step, Walker};
 use diary_proto::entry::{Entry, Key, StoredLine};
 use futures::Stream;
 use tokio::sync::mpsc;
 
 use crate::connection::{Connection, Connector};
-use crate::cursor::{Ask, Cursor, Taken};
+use crate::cursor::{Ask, Cursor, Gather, Taken};
 use crate::error::Error;
 use crate::redial::Redial;
 use crate::state::Link;
@@ -53,8 +54,30 @@ impl Stored {
     }
 }
 
-/// What a reading's task hands over: the events of a block, or the error that ends it.
-type Delivery = Result<Vec<Event>, Error>;
+/// Stored lines as they travel, every checksum and seq checked, and no field read yet.
+#[derive(Debug, Clone, Default)]
+pub struct Block {
+    /// How many sound entries of the range it has.
+    pub entries: u64,
+    /// Entries of the range that are damaged or missing before or among them.
+    pub gaps: Vec<Gap>,
+    pub(crate) lines: Bytes,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+impl Block {
+    /// Gives every sound entry to `visit`, in order.
+    pub fn for_each(&self, mut visit: impl FnMut(&StoredLine<'_>)) {
+        Walker::new(self.first).walk(&self.lines, |step| match step {
+            Step::Entry(line) if line.seq <= self.last => visit(&line),
+            Step::Entry(_) | Step::Gap(_) => {}
+        });
+    }
+}
+
+/// What a reading's task hands over: what it made of a block, or the error that ends it.
+type Delivery<G> = Result<G, Error>;
 
 /// Entries as they are read. Made by [`Client::history`](crate::Client::history),
 /// [`Client::follow`](crate::Client::follow) and [`Client::search`](crate::Client::search); also a
@@ -64,17 +87,30 @@ type Delivery = Result<Vec<Event>, Error>;
 /// has a connection of its own, so whoever stops reading for a while holds up nothing else. Dropping it
 /// ends it.
 pub struct History {
-    deliveries: mpsc::Receiver<Delivery>,
+    deliveries: mpsc::Receiver<Delivery<Vec<Event>>>,
     ready: VecDeque<Event>,
+}
+
+/// A history by the block, for programs that read a lot of it: made by
+/// [`Client::blocks`](crate::Client::blocks), and otherwise the same as [`History`].
+pub struct Blocks {
+    deliveries: mpsc::Receiver<Delivery<Block>>,
+}
+
+impl Blocks {
+    pub(crate) fn start(ask: Ask, connector: Connector, link: Link) -> Self {
+        Self { deliveries: Reader::start(ask, connector, link) }
+    }
+
+    /// The next block; `None` at the end. An error is the last one. Cancellation safe.
+    pub async fn next(&mut self) -> Option<Result<Block, Error>> {
+        self.deliveries.recv().await
+    }
 }
 
 impl History {
     pub(crate) fn start(ask: Ask, connector: Connector, link: Link) -> Self {
-        let (sender, deliveries) = mpsc::channel(BLOCKS_WAITING_MAX);
-        let cursor = Cursor::new(ask, connector.seen.clone());
-        let reader = Reader { cursor, redial: Redial::new(connector, link), sender };
-        tokio::spawn(reader.run());
-        Self { deliveries, ready: VecDeque::new() }
+        Self { deliveries: Reader::start(ask, connector, link), ready: VecDeque::new() }
     }
 
     /// A reading that cannot even be asked for.
@@ -118,10 +154,10 @@ impl Stream for History {
 }
 
 /// The task behind a reading.
-struct Reader {
+struct Reader<G> {
     cursor: Cursor,
     redial: Redial,
-    sender: mpsc::Sender<Delivery>,
+    sender: mpsc::Sender<Delivery<G>>,
 }
 
 /// How a connection of a reading ended.
@@ -136,7 +172,15 @@ enum End {
     Dropped,
 }
 
-impl Reader {
+impl<G: Gather + Send + 'static> Reader<G> {
+    fn start(ask: Ask, connector: Connector, link: Link) -> mpsc::Receiver<Delivery<G>> {
+        let (sender, deliveries) = mpsc::channel(BLOCKS_WAITING_MAX);
+        let cursor = Cursor::new(ask, connector.seen.clone());
+        let reader = Self { cursor, redial: Redial::new(connector, link), sender };
+        tokio::spawn(reader.run());
+        deliveries
+    }
+
     async fn run(mut self) {
         let sender = self.sender.clone();
         let end = tokio::select! {
@@ -179,14 +223,14 @@ impl Reader {
             return End::Lost(Error::broken(error));
         }
         loop {
-            let mut events = Vec::new();
+            let mut gathered = G::default();
             let taken = match connection.incoming.next().await {
-                Ok(message) => self.cursor.take_in(message, &mut events),
+                Ok(message) => self.cursor.take_in(message, &mut gathered),
                 Err(error) => Err(error),
             };
-            if !events.is_empty() {
+            if !gathered.is_empty() {
                 self.redial.useful();
-                if self.sender.send(Ok(events)).await.is_err() {
+                if self.sender.send(Ok(gathered)).await.is_err() {
                     return End::Dropped;
                 }
             }

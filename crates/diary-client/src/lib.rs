@@ -50,5 +50,5 @@ pub use diary_proto::entry::{Author, Entry, Key, Producer};
 pub use diary_proto::message::Welcome;
 pub use diary_proto::{Code, Day, Refusal, Time, Which};
 pub use error::{Error, ErrorKind};
-pub use history::{Event, History, Stored};
+pub use history::{Block, Blocks, Event, History, Stored};
 pub use state::State;

@@ -2,7 +2,7 @@
 
 use diary_proto::answer::{HELP, push_ack, push_error, push_gap};
 use diary_proto::block::Step;
-use diary_proto::entry::StoredLine;
+use diary_proto::entry::SealedLine;
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::{Code, Command as LineCommand, Refusal};
 
@@ -121,22 +121,23 @@ fn request(line: Line<'_>) -> Request<'_> {
 /// The left parts of stored lines, each checked; a gap where some are missing or damaged.
 fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
     let Walk { walker, count, gaps } = walk;
-    let mut push = |step: Step<'_>| match step {
+    out.reserve(lines.len());
+    let mut push = |step: Step<SealedLine<'_>>| match step {
         Step::Gap(gap) => {
             gaps.push(gap);
             push_gap(out, gap);
         }
-        Step::Entry(stored) => {
-            out.extend_from_slice(stored.left.as_bytes());
+        Step::Entry(line) => {
+            out.extend_from_slice(line.left);
             out.push(b'\n');
             *count += 1;
         }
     };
     match walker {
-        Some(walker) => walker.walk(lines, push),
+        Some(walker) => walker.pass(lines, push),
         None => {
-            let sound = lines.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok());
-            sound.for_each(|stored| push(Step::Entry(stored)));
+            let sound = lines.split(|&b| b == b'\n').filter_map(SealedLine::check);
+            sound.for_each(|line| push(Step::Entry(line)));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diary_proto::block::{Step, Walker};
+use diary_proto::entry::StoredLine;
 use diary_proto::{Author, Date, Time, Which};
 use diary_store::disk::RealDisk;
 use diary_store::{Appender, NewEntry, Range, Reader, Staged, open};
@@ -88,7 +89,7 @@ pub fn texts(reader: &Reader, mut range: Range) -> Vec<String> {
     seen
 }
 
-pub fn show(step: Step<'_>) -> String {
+pub fn show(step: Step<StoredLine<'_>>) -> String {
     match step {
         Step::Entry(line) => format!("{} {}", line.seq, line.text),
         Step::Gap(gap) => format!("gap {}..{}", gap.first, gap.last),

@@ -1,0 +1,79 @@
+//! Diaries to read: written by the store itself, in batches as large as they may be.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::bail;
+use diary_proto::{Author, Time};
+use diary_store::disk::RealDisk;
+use diary_store::{NewEntry, Staged};
+
+use crate::load::text;
+
+/// The day of the first entry, in microseconds: 2026-01-01.
+const FIRST_DAY_MICROS: i64 = 1_767_225_600_000_000;
+
+const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// So many days have a file.
+const DAYS: u64 = 5;
+
+/// One entry in so many has this word in it.
+pub(crate) const NEEDLE: &str = "Nadel";
+const NEEDLE_EVERY: u64 = 100_000;
+
+/// A diary with many entries, in a folder that goes with it.
+pub(crate) struct Filled {
+    folder: tempfile::TempDir,
+    pub(crate) entries: u64,
+}
+
+impl Filled {
+    pub(crate) fn new(entries: u64) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let opened = diary_store::open(Arc::new(RealDisk), &folder.path().join("diary"))?;
+        let (mut appender, _reader) = opened.with_keys()?;
+        let author = Author::new("local")?;
+        let (plain, found) = (text(), format!("{NEEDLE} {}", &text()[NEEDLE.len() + 1..]));
+        for number in 0..entries {
+            let day = i64::try_from(number * DAYS / entries)?;
+            let now = Time {
+                micros: FIRST_DAY_MICROS + day * DAY_MICROS + i64::try_from(number)?,
+                offset_minutes: 0,
+            };
+            let text = if number % NEEDLE_EVERY == NEEDLE_EVERY / 2 { &found } else { &plain };
+            let entry = NewEntry { author: &author, text, key: None };
+            // A batch has one day.
+            if number * DAYS / entries != number.saturating_sub(1) * DAYS / entries {
+                appender.commit(now)?;
+            }
+            while appender.stage(now, entry) == Staged::Full {
+                appender.commit(now)?;
+            }
+        }
+        appender.commit(Time { micros: FIRST_DAY_MICROS + DAYS as i64 * DAY_MICROS, offset_minutes: 0 })?;
+        appender.stop()?;
+        Ok(Self { folder, entries })
+    }
+
+    /// What a server is told as its data folder.
+    pub(crate) fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The day files, oldest first.
+    pub(crate) fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(self.folder.path().join("diary"))?;
+        let mut files = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
+        files.retain(|file| file.extension().is_some_and(|end| end == "log"));
+        files.sort();
+        if files.is_empty() {
+            bail!("the diary has no day files");
+        }
+        Ok(files)
+    }
+
+    pub(crate) fn bytes(&self) -> anyhow::Result<u64> {
+        self.files()?.iter().map(|file| Ok(file.metadata()?.len())).sum()
+    }
+}

@@ -1,0 +1,52 @@
+//! A load generator, and a comparison of the diary with what the machine allows and what people would
+//! use instead.
+//!
+//! - `talk`: what an append looks like to each server;
+//! - `load`: connections that append and count acks;
+//! - `bare`: the loop that shows what the machine allows;
+//! - `fill`: diaries to read;
+//! - `peers`: servers, started and ended;
+//! - `rows`: what is measured; `table`: how it is shown.
+
+mod bare;
+mod fill;
+mod load;
+mod peers;
+mod rows;
+mod table;
+mod talk;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Measures the diary side by side with others, on this machine, in one run.
+#[derive(Debug, Parser)]
+#[command(name = "diary-bench", version, max_term_width = 100)]
+enum Args {
+    /// Starts the diary, the bare loop, Redis and nginx, drives them in turn, and prints medians and ratios.
+    Compare(rows::Options),
+}
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    match Path::new(&name).file_name().and_then(|name| name.to_str()) {
+        Some(peers::SERVER_NAME) => return diary_server::main(),
+        Some(peers::BARE_NAME) => return ended(bare::main(words)),
+        _ => {}
+    }
+    let Args::Compare(options) = Args::parse();
+    ended(rows::compare(&options))
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("diary-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

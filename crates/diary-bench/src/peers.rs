@@ -1,0 +1,215 @@
+//! The servers that are compared, each started on a port of its own in a folder of its own.
+
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The diary's own name, under which this program is the diary's server.
+pub(crate) const SERVER_NAME: &str = "diary-server";
+
+/// The bare loop's.
+pub(crate) const BARE_NAME: &str = "diary-bare";
+
+/// A server that takes longer to listen has a problem.
+const START_MAX: Duration = Duration::from_secs(120);
+
+/// Between two looks whether it listens.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
+
+/// Added to every fdatasync where an ordinary disk is wanted.
+const SLOW_SYNC_MICROS: u32 = 2000;
+
+/// A server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Diary,
+    Bare,
+    Redis,
+    Nginx,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Diary => "diary",
+            Kind::Bare => "bare loop",
+            Kind::Redis => "redis",
+            Kind::Nginx => "nginx",
+        })
+    }
+}
+
+/// A server that runs; it ends when this is dropped.
+pub(crate) struct Peer {
+    pub(crate) kind: Kind,
+    pub(crate) address: String,
+    /// From its start until it took a connection.
+    pub(crate) started_in: Duration,
+    child: Child,
+    /// The server's own process, if another one stands around it.
+    pid: Pid,
+}
+
+impl Peer {
+    /// Starts a server that keeps its data in `folder`. `slow_disk` makes every fdatasync take 2 ms more.
+    pub(crate) fn start(kind: Kind, folder: &Path, slow_disk: bool) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let address = format!("127.0.0.1:{port}");
+        let server = command(kind, folder, port)?;
+        let mut command = if slow_disk { with_slow_disk(&server) } else { server };
+        let began = Instant::now();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.join("stderr"))?);
+        let child = child.spawn().with_context(|| format!("cannot start {kind}"))?;
+        let pid = Pid::from_child(&child);
+        let mut peer = Self { kind, address, started_in: Duration::ZERO, child, pid };
+        while TcpStream::connect(&peer.address).is_err() {
+            ensure!(began.elapsed() < START_MAX, "{kind} does not listen after {START_MAX:?}");
+            if let Some(status) = peer.child.try_wait()? {
+                let said = fs::read_to_string(folder.join("stderr")).unwrap_or_default();
+                bail!("{kind} ended with {status}: {said}");
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        peer.started_in = began.elapsed();
+        if slow_disk {
+            peer.pid = only_child_of(peer.pid)?;
+        }
+        Ok(peer)
+    }
+
+    /// Memory in bytes: `VmRSS` for now, `VmHWM` for the most that it ever was.
+    pub(crate) fn memory(&self, field: &str) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no such field")?;
+        Ok(kib.trim().parse::<u64>()? * 1024)
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(mut self) {
+        let _ = kill_process(self.pid, Signal::KILL);
+        let _ = self.child.wait();
+    }
+
+    /// Ends it in its own way, and waits for that.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        kill_process(self.pid, Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = kill_process(self.pid, Signal::KILL);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(kind: Kind, folder: &Path, port: u16) -> anyhow::Result<Command> {
+    // Under another name, this program is another one.
+    let own = |name: &str| {
+        let program = folder.join(name);
+        if !program.exists() {
+            std::os::unix::fs::symlink(std::env::current_exe()?, &program)?;
+        }
+        anyhow::Ok(Command::new(program))
+    };
+    let mut command = match kind {
+        Kind::Diary => {
+            let mut command = own(SERVER_NAME)?;
+            command
+                .env("DIARY_LOG", "warn")
+                .arg("--data")
+                .arg(folder)
+                .args(["--listen", &format!("127.0.0.1:{port}")]);
+            command
+        }
+        Kind::Bare => {
+            let mut command = own(BARE_NAME)?;
+            command.arg(format!("127.0.0.1:{port}")).arg(folder.join("lines"));
+            command
+        }
+        Kind::Redis => {
+            let mut command = Command::new("redis-server");
+            command.args([
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "always",
+                "--save",
+                "",
+                "--bind",
+                "127.0.0.1",
+            ]);
+            command.args(["--port", &port.to_string(), "--dir"]).arg(folder);
+            command
+        }
+        Kind::Nginx => {
+            let config = folder.join("nginx.conf");
+            fs::write(&config, nginx_config(folder, port))?;
+            let mut command = Command::new("nginx");
+            command.arg("-p").arg(folder).arg("-c").arg(config).args(["-e", "stderr"]);
+            command
+        }
+    };
+    command.current_dir(folder);
+    Ok(command)
+}
+
+fn nginx_config(folder: &Path, port: u16) -> String {
+    let folder = folder.display();
+    format!(
+        "daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr;
+         events {{}}
+         http {{
+           access_log off; sendfile on; tcp_nopush on;
+           client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+           uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+           server {{ listen 127.0.0.1:{port}; root {folder}; }}
+         }}"
+    )
+}
+
+/// The same command under strace, which delays it at fdatasync and, with seccomp, nowhere else.
+fn with_slow_disk(server: &Command) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "--seccomp-bpf", "-e", "trace=fdatasync", "-o", "/dev/null"]);
+    command.arg("-e").arg(format!("inject=fdatasync:delay_enter={SLOW_SYNC_MICROS}"));
+    command.arg("--").arg(server.get_program()).args(server.get_args());
+    if let Some(folder) = server.get_current_dir() {
+        command.current_dir(folder);
+    }
+    for (name, value) in server.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command
+}
+
+fn only_child_of(parent: Pid) -> anyhow::Result<Pid> {
+    let parent = parent.as_raw_nonzero();
+    let mut children = String::new();
+    fs::File::open(format!("/proc/{parent}/task/{parent}/children"))?.read_to_string(&mut children)?;
+    let pid = children.split_whitespace().next().context("the server has ended")?;
+    Pid::from_raw(pid.parse()?).context("a process has a number")
+}
+
+/// Where a program is, if it is installed.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    // Where Debian puts servers, also for those who have no such folder in their path.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}

@@ -1,0 +1,135 @@
+//! What is measured, row by row, each server in turn, round after round.
+
+mod append;
+mod read;
+mod scale;
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::fill::Filled;
+use crate::peers::{Kind, program};
+use crate::table::Row;
+
+/// How to compare.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Less time for each figure: all of it takes less than two minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Rounds in which every server has its turn.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Leaves a peer out: redis, nginx or rg.
+    #[arg(long, value_name = "PEER", value_delimiter = ',')]
+    without: Vec<String>,
+    /// Only rows whose name has this in it.
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs everything that is asked for and prints it.
+pub(crate) fn compare(options: &Options) -> anyhow::Result<()> {
+    let bench = Bench::new(options)?;
+    let mut rows = Vec::new();
+    for (name, measure) in ROWS {
+        if options.only.as_deref().is_none_or(|part| name.contains(part)) {
+            let measured = measure(&bench)?;
+            if !options.json {
+                measured.iter().for_each(|row| println!("{}", row.text()));
+            }
+            rows.extend(measured);
+        }
+    }
+    let (goals, met) = rows.iter().map(Row::met).fold((0, 0), |all, row| (all.0 + row.0, all.1 + row.1));
+    if options.json {
+        println!("{}", serde_json::json!({ "rows": rows.iter().map(Row::json).collect::<Vec<_>>() }));
+    } else {
+        println!("{met} of {goals} goals are met");
+    }
+    Ok(())
+}
+
+type Measure = fn(&Bench) -> anyhow::Result<Vec<Row>>;
+
+const ROWS: [(&str, Measure); 14] = [
+    ("append", append::appends),
+    ("append-frames", append::frames),
+    ("append-slow-disk", append::appends_on_a_slow_disk),
+    ("read-bytes", read::bytes),
+    ("read-checked", read::checked),
+    ("read-lines", read::lines),
+    ("read-seek", read::seek),
+    ("search", read::search),
+    ("append-while-reading", scale::append_while_reading),
+    ("start", scale::start),
+    ("idle", scale::idle),
+    ("followers", scale::followers),
+    ("memory", scale::memory),
+    ("growth", scale::growth),
+];
+
+struct Bench {
+    rounds: usize,
+    /// One figure's time.
+    each: Duration,
+    without: Vec<String>,
+    quick: bool,
+    /// Diaries that are read, made when they are first needed.
+    small: OnceCell<Filled>,
+    large: OnceCell<Filled>,
+}
+
+impl Bench {
+    fn new(options: &Options) -> anyhow::Result<Self> {
+        let needed = [("redis", "redis-server"), ("nginx", "nginx"), ("rg", "rg")];
+        for (peer, file) in needed {
+            ensure!(
+                options.without.iter().any(|without| without == peer) || program(file).is_some(),
+                "{file} is not here; install it (Debian: redis-server, nginx-light, ripgrep), or leave it out \
+                 with --without {peer}"
+            );
+        }
+        let each = Duration::from_millis(if options.quick { 150 } else { 1000 });
+        Ok(Self {
+            rounds: options.rounds,
+            each,
+            without: options.without.clone(),
+            quick: options.quick,
+            small: OnceCell::new(),
+            large: OnceCell::new(),
+        })
+    }
+
+    /// A diary of about 1 GB, or of a tenth of it.
+    fn small(&self) -> anyhow::Result<&Filled> {
+        filled(&self.small, if self.quick { 600_000 } else { 6_000_000 })
+    }
+
+    /// A diary of 5 GB and more, or of a tenth of it.
+    fn large(&self) -> anyhow::Result<&Filled> {
+        filled(&self.large, if self.quick { 3_100_000 } else { 31_000_000 })
+    }
+
+    fn is_without(&self, peer: &str) -> bool {
+        self.without.iter().any(|without| without == peer)
+    }
+
+    /// Those of these servers that are not left out.
+    fn with(&self, kinds: &[Kind]) -> Vec<Kind> {
+        let left_out = |kind: &Kind| self.without.iter().any(|without| *without == kind.to_string());
+        kinds.iter().copied().filter(|kind| !left_out(kind)).collect()
+    }
+}
+
+fn filled(cell: &OnceCell<Filled>, entries: u64) -> anyhow::Result<&Filled> {
+    if cell.get().is_none() {
+        let _ = cell.set(Filled::new(entries)?);
+    }
+    Ok(cell.get().expect("it was just set"))
+}

@@ -1,0 +1,98 @@
+//! Appends: rates, waits, and what a slow disk, growth or company does to them.
+
+use std::path::Path;
+
+use super::Bench;
+use crate::load::{Load, Shape};
+use crate::peers::{Kind, Peer};
+use crate::table::{Goal, Row};
+use crate::talk::Protocol;
+
+/// The shapes of appends, with what is to be reached of the bare loop and of Redis.
+const SHAPES: [(Shape, f64, f64); 6] = [
+    (Shape { connections: 1, depth: 1 }, 0.65, 0.85),
+    (Shape { connections: 64, depth: 1 }, 0.7, 1.0),
+    (Shape { connections: 500, depth: 1 }, 0.6, 1.4),
+    (Shape { connections: 64, depth: 16 }, 0.6, 3.0),
+    (Shape { connections: 1, depth: 128 }, 0.6, 2.0),
+    (Shape { connections: 64, depth: 128 }, 0.5, 5.0),
+];
+
+pub(super) fn protocol(kind: Kind) -> Protocol {
+    if kind == Kind::Redis { Protocol::Redis } else { Protocol::Line }
+}
+
+pub(super) fn appends(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (shape, of_bare, of_redis) in SHAPES {
+        rows.extend(append(bench, shape, &[Goal::AtLeast(of_bare, 1), Goal::AtLeast(of_redis, 2)], false)?);
+    }
+    Ok(rows)
+}
+
+pub(super) fn appends_on_a_slow_disk(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (shape, ..) in SHAPES {
+        rows.extend(append(bench, shape, &[], true)?);
+    }
+    Ok(rows)
+}
+
+/// Appends of one shape to every server.
+fn append(bench: &Bench, shape: Shape, goals: &[Goal], slow_disk: bool) -> anyhow::Result<Vec<Row>> {
+    let kinds = bench.with(&[Kind::Diary, Kind::Bare, Kind::Redis]);
+    let names: Vec<String> = kinds.iter().map(Kind::to_string).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let goals: Vec<Goal> = goals.iter().copied().filter(|goal| goal.of() < kinds.len()).collect();
+    let Shape { connections, depth } = shape;
+    let disk = if slow_disk { ", every fdatasync 2 ms slower" } else { "" };
+    let mut rates = Row::new(format!("append {connections}×{depth}{disk}"), "entries/s", &names, &goals);
+    let waits_goals: &[Goal] = if (connections, depth, slow_disk, kinds.len()) == (64, 1, false, 3) {
+        &[Goal::AtMost(1.0, 2)]
+    } else {
+        &[]
+    };
+    let mut waits =
+        Row::new(format!("ack latency p99 {connections}×{depth}{disk}"), "µs", &names, waits_goals);
+    let mut own: f64 = 0.0;
+    let folder = tempfile::tempdir()?;
+    let peers = start(&kinds, folder.path(), slow_disk)?;
+    for round in 0..=bench.rounds {
+        for (place, peer) in peers.iter().enumerate() {
+            let mut load = Load::open(&peer.address, protocol(peer.kind), shape)?;
+            // The first round is for warming up.
+            let measured = load.run(if round == 0 { bench.each / 4 } else { bench.each })?;
+            if round > 0 {
+                rates.series[place].figures.push(measured.per_second());
+                waits.series[place].figures.push(measured.wait(0.99) * 1e6);
+                own = own.max(measured.own_share);
+            }
+        }
+    }
+    rates.note = Some(format!("the generator took {:.0} % of a core at the most", own * 100.0));
+    Ok(vec![rates, waits])
+}
+
+pub(super) fn start(kinds: &[Kind], folder: &Path, slow_disk: bool) -> anyhow::Result<Vec<Peer>> {
+    kinds.iter().map(|&kind| Peer::start(kind, &folder.join(kind.to_string()), slow_disk)).collect()
+}
+
+/// Frame mode, with keys, beside line mode of the same server.
+pub(super) fn frames(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let goals = [Goal::AtLeast(1.0, 1)];
+    let mut row = Row::new("append 64×128, frame mode with keys", "entries/s", &["frames", "lines"], &goals);
+    let folder = tempfile::tempdir()?;
+    let peer = Peer::start(Kind::Diary, folder.path(), false)?;
+    let shape = Shape { connections: 64, depth: 128 };
+    for round in 0..=bench.rounds {
+        // Each round has producers of its own, whose counters begin at 0.
+        for (place, protocol) in [Protocol::Frame, Protocol::Line].into_iter().enumerate() {
+            let mut load = Load::open_as(&peer.address, protocol, shape, round)?;
+            let measured = load.run(bench.each)?;
+            if round > 0 {
+                row.series[place].figures.push(measured.per_second());
+            }
+        }
+    }
+    Ok(vec![row])
+}

@@ -1,0 +1,151 @@
+//! How servers are spoken to: what an append looks like, and how its acks are counted.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
+use anyhow::{Context, bail, ensure};
+use bytes::BytesMut;
+use diary_proto::frame::FrameCodec;
+use diary_proto::limits::VERSION;
+use diary_proto::message::{Append, ClientMessage, Hello, ServerMessage, Texts};
+use tokio_util::codec::Decoder;
+
+/// A protocol in which a server takes appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Line mode: the diary's, and the bare loop's.
+    Line,
+    /// Frame mode, with keys.
+    Frame,
+    /// Redis: XADD in RESP2.
+    Redis,
+}
+
+/// One connection's appends.
+pub(crate) struct Talk {
+    protocol: Protocol,
+    /// What every append says.
+    text: String,
+    /// The counter of the next append.
+    counter: u64,
+    answers: Answers,
+}
+
+/// What is counted of a connection's answers.
+enum Answers {
+    /// Lines; `per_entry` of them answer an append.
+    Lines { seen: usize, per_entry: usize, in_line: bool },
+    /// Frames, of which one may have come in part.
+    Frames(BytesMut),
+}
+
+impl Talk {
+    /// Connects, up to the point from which appends may be sent. `number` tells connections apart.
+    pub(crate) fn open(
+        address: &str,
+        protocol: Protocol,
+        number: usize,
+        text: String,
+    ) -> anyhow::Result<(TcpStream, Self)> {
+        let stream = TcpStream::connect(address).with_context(|| format!("cannot reach {address}"))?;
+        stream.set_nodelay(true)?;
+        if protocol != Protocol::Redis {
+            // The server has nothing else to say yet, so nothing behind the greeting is lost.
+            let mut greeting = String::new();
+            BufReader::with_capacity(1, &stream).read_line(&mut greeting)?;
+            ensure!(greeting.starts_with("diary/1 ready"), "{address} greets with {greeting:?}");
+        }
+        let answers = match protocol {
+            Protocol::Line => Answers::Lines { seen: 0, per_entry: 1, in_line: false },
+            // `$15`, and then the entry's id.
+            Protocol::Redis => Answers::Lines { seen: 0, per_entry: 2, in_line: false },
+            Protocol::Frame => {
+                let hello = Hello {
+                    version: VERSION,
+                    author: String::new(),
+                    secret: format!("bench {number:010}").into_bytes().into(),
+                    resume: None,
+                };
+                (&stream).write_all(&frame_of(&ClientMessage::Hello(hello)))?;
+                Answers::Frames(BytesMut::new())
+            }
+        };
+        Ok((stream, Self { protocol, text, counter: 0, answers }))
+    }
+
+    /// Adds `count` appends to `out`.
+    pub(crate) fn append(&mut self, count: usize, out: &mut Vec<u8>) {
+        match self.protocol {
+            Protocol::Line => {
+                for _ in 0..count {
+                    out.extend_from_slice(self.text.as_bytes());
+                    out.push(b'\n');
+                }
+            }
+            Protocol::Redis => {
+                let head =
+                    format!("*5\r\n$4\r\nXADD\r\n$1\r\ns\r\n$1\r\n*\r\n$1\r\nt\r\n${}\r\n", self.text.len());
+                for _ in 0..count {
+                    out.extend_from_slice(head.as_bytes());
+                    out.extend_from_slice(self.text.as_bytes());
+                    out.extend_from_slice(b"\r\n");
+                }
+            }
+            Protocol::Frame => {
+                let texts = Texts::new(std::iter::repeat_n(&*self.text, count));
+                ClientMessage::Append(Append { first_counter: self.counter, retry: false, texts }).write(out);
+            }
+        }
+        self.counter += count as u64;
+    }
+
+    /// How many appends these bytes acknowledge.
+    pub(crate) fn acked(&mut self, bytes: &[u8]) -> anyhow::Result<usize> {
+        match &mut self.answers {
+            Answers::Lines { seen, per_entry, in_line } => {
+                let fits: fn(u8) -> bool = match self.protocol {
+                    Protocol::Line => |first| first == b'o',
+                    _ => |first| first == b'$' || first.is_ascii_digit(),
+                };
+                let check = |start: usize| match bytes.get(start) {
+                    Some(&first) if !fits(first) => {
+                        bail!("an append was answered {:?}", String::from_utf8_lossy(&bytes[start..]))
+                    }
+                    _ => Ok(()),
+                };
+                if !*in_line {
+                    check(0)?;
+                }
+                for end in memchr::memchr_iter(b'\n', bytes) {
+                    *seen += 1;
+                    check(end + 1)?;
+                }
+                *in_line = bytes.last().is_some_and(|&last| last != b'\n');
+                let entries = *seen / *per_entry;
+                *seen %= *per_entry;
+                Ok(entries)
+            }
+            Answers::Frames(unread) => {
+                unread.extend_from_slice(bytes);
+                let mut entries = 0;
+                while let Some(frame) = FrameCodec.decode(unread)? {
+                    match ServerMessage::read(frame)? {
+                        Some(ServerMessage::Acks(runs)) => {
+                            entries += runs.iter().map(|run| run.count as usize).sum::<usize>();
+                        }
+                        Some(ServerMessage::Welcome(_)) => {}
+                        other => bail!("an append was answered {other:?}"),
+                    }
+                }
+                Ok(entries)
+            }
+        }
+    }
+}
+
+/// A message as it travels.
+pub(crate) fn frame_of(message: &ClientMessage) -> Vec<u8> {
+    let mut out = Vec::new();
+    message.write(&mut out);
+    out
+}
