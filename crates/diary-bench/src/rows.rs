@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::fill::Filled;
+use crate::load::Shape;
 use crate::peers::{Kind, program};
 use crate::table::Row;
 
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// Only rows whose name has this in it.
     #[arg(long, value_name = "PART")]
     only: Option<String>,
+    /// Only appends of this shape: connections and depth, as 64x16.
+    #[arg(long, value_name = "CxD")]
+    shape: Option<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -79,6 +83,7 @@ struct Bench {
     /// One figure's time.
     each: Duration,
     without: Vec<String>,
+    shape: Option<String>,
     quick: bool,
     /// Diaries that are read, made when they are first needed.
     small: OnceCell<Filled>,
@@ -100,6 +105,7 @@ impl Bench {
             rounds: options.rounds,
             each,
             without: options.without.clone(),
+            shape: options.shape.clone(),
             quick: options.quick,
             small: OnceCell::new(),
             large: OnceCell::new(),
@@ -114,6 +120,10 @@ impl Bench {
     /// A diary of 5 GB and more, or of a tenth of it.
     fn large(&self) -> anyhow::Result<&Filled> {
         filled(&self.large, if self.quick { 3_100_000 } else { 31_000_000 })
+    }
+
+    fn wants(&self, shape: Shape) -> bool {
+        self.shape.as_ref().is_none_or(|wanted| *wanted == format!("{}x{}", shape.connections, shape.depth))
     }
 
     fn is_without(&self, peer: &str) -> bool {

@@ -4,20 +4,24 @@
 //! log, where entries of other servers fall between those of one append and an outcome can be unknown;
 //! [`Part`] has room for that.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use diary_proto::block::Gap;
-use diary_proto::entry::StoredLine;
 use diary_proto::{Author, Code, Date, Key, Producer, Refusal, Time, Which};
 use diary_store::scan::Seqs;
-use diary_store::{LoadedKeys, Range, Reader};
+use diary_store::{Fresh, LoadedKeys, Range, Reader};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::limits::{GAPS_TOLD, PAGE_BYTES, SEARCH_STEP_BYTES, UNACKED_MAX_BYTES};
+use crate::limits::{
+    GAPS_TOLD, PAGE_BYTES, RECENT_MAX_BATCHES, RECENT_MAX_BYTES, SEARCH_STEP_BYTES, UNACKED_MAX_BYTES,
+};
+use crate::needle::Needle;
 
 /// Entries that one session appends together: what one read of its socket brought. No allocation per
 /// entry, and one message answers them all.
@@ -162,8 +166,53 @@ pub struct Journal {
     reader: Reader,
     room: Arc<Semaphore>,
     about: Arc<About>,
+    recent: Arc<Recent>,
     /// First seqs of gaps that have been told.
     told: Arc<Mutex<HashSet<u64>>>,
+}
+
+/// The newest batches, kept while anybody follows: all who are up to date read the same bytes, and none of
+/// them asks the disk.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    followers: AtomicUsize,
+    batches: Mutex<VecDeque<Fresh>>,
+}
+
+impl Recent {
+    /// Adds the batch that was just committed, if there is anybody to read it.
+    pub(crate) fn push(&self, fresh: impl FnOnce() -> Option<Fresh>) {
+        if self.followers.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let fresh = fresh();
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.extend(fresh);
+        let mut bytes: usize = batches.iter().map(|batch| batch.lines.len()).sum();
+        while bytes > RECENT_MAX_BYTES || batches.len() > RECENT_MAX_BATCHES {
+            bytes -= batches.pop_front().map_or(0, |batch| batch.lines.len());
+        }
+    }
+}
+
+/// One follower's way to the newest batches.
+#[derive(Debug)]
+pub(crate) struct Recently(Arc<Recent>);
+
+impl Recently {
+    /// The batch that begins where `range` goes on, if it is one of them; the range is behind it then.
+    pub(crate) fn next(&self, range: &mut Range) -> Option<Bytes> {
+        let batches = self.0.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.iter().rev().find(|fresh| range.take(fresh)).map(|fresh| fresh.lines.clone())
+    }
+}
+
+impl Drop for Recently {
+    fn drop(&mut self) {
+        if self.0.followers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.batches.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
 }
 
 /// What does not change.
@@ -185,9 +234,10 @@ impl Journal {
         progress: watch::Receiver<Progress>,
         reader: Reader,
         about: About,
+        recent: Arc<Recent>,
     ) -> Self {
         let room = Arc::new(Semaphore::new(UNACKED_MAX_BYTES));
-        Self { queue, progress, reader, room, about: Arc::new(about), told: Arc::default() }
+        Self { queue, progress, reader, room, about: Arc::new(about), recent, told: Arc::default() }
     }
 
     /// What does not change.
@@ -203,6 +253,12 @@ impl Journal {
     /// To be woken when the head moves.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
+    }
+
+    /// The batches that were just committed, for one who follows.
+    pub(crate) fn recent(&self) -> Recently {
+        self.recent.followers.fetch_add(1, Ordering::Relaxed);
+        Recently(Arc::clone(&self.recent))
     }
 
     /// Room for appends, in bytes, of all sessions together.
@@ -260,7 +316,7 @@ impl Journal {
                 reader.extend(&mut range);
             }
             let lines = reader.next_page(&mut range, PAGE_BYTES)?;
-            Ok(Page { ended: lines.is_none(), lines: lines.unwrap_or_default(), range })
+            Ok(Page { ended: lines.is_none(), lines: lines.unwrap_or_default().into(), range })
         })
     }
 
@@ -268,20 +324,15 @@ impl Journal {
     pub(crate) fn search(&self, mut range: Range, needle: Needle) -> JoinHandle<io::Result<Page>> {
         let reader = self.reader.clone();
         tokio::task::spawn_blocking(move || {
-            let (mut lines, mut seen) = (Vec::new(), 0);
+            let (mut page, mut lines, mut seen) = (Vec::new(), Vec::new(), 0);
             while lines.len() < PAGE_BYTES && seen < SEARCH_STEP_BYTES {
-                let Some(page) = reader.next_page(&mut range, PAGE_BYTES)? else {
-                    return Ok(Page { lines, range, ended: true });
-                };
-                seen += page.len();
-                for line in page.split_inclusive(|&b| b == b'\n') {
-                    let stored = StoredLine::parse(line.strip_suffix(b"\n").unwrap_or(line));
-                    if stored.is_ok_and(|stored| needle.is_in(&stored.unescaped())) {
-                        lines.extend_from_slice(line);
-                    }
+                if !reader.next_page_into(&mut range, PAGE_BYTES, &mut page)? {
+                    return Ok(Page { lines: lines.into(), range, ended: true });
                 }
+                seen += page.len();
+                needle.find_lines(&page, &mut lines);
             }
-            Ok(Page { lines, range, ended: false })
+            Ok(Page { lines: lines.into(), range, ended: false })
         })
     }
 
@@ -330,24 +381,7 @@ impl Journal {
 /// Some lines of a range, and the range behind them.
 #[derive(Debug)]
 pub(crate) struct Page {
-    pub(crate) lines: Vec<u8>,
+    pub(crate) lines: Bytes,
     pub(crate) range: Range,
     pub(crate) ended: bool,
-}
-
-/// What a search looks for, with smart case: a text without capitals finds any case.
-#[derive(Debug, Clone)]
-pub(crate) struct Needle {
-    text: Arc<str>,
-    any_case: bool,
-}
-
-impl Needle {
-    pub(crate) fn new(text: &str) -> Self {
-        Self { text: text.into(), any_case: !text.chars().any(char::is_uppercase) }
-    }
-
-    fn is_in(&self, text: &str) -> bool {
-        if self.any_case { text.to_lowercase().contains(&*self.text) } else { text.contains(&*self.text) }
-    }
 }

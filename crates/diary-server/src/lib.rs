@@ -8,6 +8,7 @@
 //! - `session`: one connection's conversation, whichever mode;
 //! - [`journal`]: the seam to the engine (commit, read, watch the head);
 //! - `writer`: the actor that alone writes day files;
+//! - `needle`: what a search looks for;
 //! - `upkeep`: verify, repair and archive, beside serving.
 
 pub mod config;
@@ -15,6 +16,7 @@ mod context;
 mod front;
 pub mod journal;
 pub mod limits;
+mod needle;
 mod partial;
 mod program;
 pub mod server;

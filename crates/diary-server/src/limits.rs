@@ -34,6 +34,11 @@ pub const UNSENT_FILL_BYTES: usize = 64 * 1024;
 /// One read of history.
 pub const PAGE_BYTES: usize = 128 * 1024;
 
+/// Batches that are kept in memory for those who follow: one who is further behind reads the disk.
+pub const RECENT_MAX_BYTES: usize = 1024 * 1024;
+/// See [`RECENT_MAX_BYTES`].
+pub const RECENT_MAX_BATCHES: usize = 64;
+
 /// Bytes that one step of a search looks at before others get a turn.
 pub const SEARCH_STEP_BYTES: usize = 4 * 1024 * 1024;
 

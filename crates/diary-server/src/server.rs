@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::front::Front;
 use crate::front::line::LineFront;
 use crate::front::udp::{self, author_of};
-use crate::journal::{About, Command, Journal, Progress};
+use crate::journal::{About, Command, Journal, Progress, Recent};
 use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_QUEUE, WRITER_STOP_MAX};
 use crate::partial::Partials;
 use crate::session::Session;
@@ -99,14 +99,15 @@ impl Server {
         spawn("keys", load_keys(keys, queue.clone()))?;
         let (progress, watched) = watch::channel(Progress { head, keys: false, failed: false });
         let about = About { name: config.journal, id: reader.id(), zone: zone.clone(), zone_name };
+        let recent = Arc::new(Recent::default());
         let context = Arc::new(Context {
-            journal: Journal::new(queue, watched, reader, about),
+            journal: Journal::new(queue, watched, reader, about, Arc::clone(&recent)),
             partials: Arc::new(Partials::new(config.limits.partials_bytes)),
             stop: CancellationToken::new(),
             limits: config.limits,
         });
         let connections = connections_max(&context.limits);
-        let writer = Writer::new(appender, commands, progress, zone);
+        let writer = Writer::new(appender, commands, progress, recent, zone);
         let writer = spawn("writer", move || writer.run())?;
 
         let mut server =

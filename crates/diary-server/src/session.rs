@@ -59,6 +59,8 @@ pub(crate) struct Session {
     task: Option<Box<Task>>,
     follow: Option<Box<Stream>>,
     hello_until: Option<Instant>,
+    /// The last read brought all that fits.
+    more_to_read: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +124,7 @@ impl Session {
             task: None,
             follow: None,
             hello_until: None,
+            more_to_read: false,
         }
     }
 
@@ -142,9 +145,8 @@ impl Session {
                 continue;
             }
             let event = self.next_event().await;
-            let has_read = matches!(event, Event::Ready(_));
             self.handle(event)?;
-            if has_read {
+            if std::mem::take(&mut self.more_to_read) {
                 // Input that needs no answer would never let go of the thread: a ready socket costs nothing
                 // of a task's budget.
                 tokio::task::yield_now().await;

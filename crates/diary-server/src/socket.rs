@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::net::RecvFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -38,11 +40,24 @@ impl Socket {
         }
     }
 
+    /// Reads what is there. Less than fits means that there is no more for now, which the next wait for
+    /// readiness knows without asking the socket again.
     pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => stream.try_read(into),
-            Socket::Unix(stream) => stream.try_read(into),
-        }
+        let mut short = None;
+        let mut read = |socket: BorrowedFd<'_>| {
+            let (read, _) = rustix::net::recv(socket, &mut *into, RecvFlags::empty())?;
+            if (1..into.len()).contains(&read) {
+                short = Some(read);
+                // This is how the runtime is told that the socket is not ready any more.
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(read)
+        };
+        let read = match self {
+            Socket::Tcp(stream) => stream.try_io(Interest::READABLE, || read(stream.as_fd())),
+            Socket::Unix(stream) => stream.try_io(Interest::READABLE, || read(stream.as_fd())),
+        };
+        short.map_or(read, Ok)
     }
 
     pub(crate) fn try_write(&self, from: &[u8]) -> io::Result<usize> {

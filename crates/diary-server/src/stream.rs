@@ -5,6 +5,7 @@
 
 use std::io;
 
+use bytes::Bytes;
 use diary_proto::Which;
 use diary_proto::block::Walker;
 use diary_store::Range;
@@ -12,7 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::front::{Kind, Walk};
-use crate::journal::{Journal, Needle, Page, Progress};
+use crate::journal::{Journal, Page, Progress, Recently};
+use crate::needle::Needle;
 
 /// A stream of entries.
 #[derive(Debug)]
@@ -21,8 +23,15 @@ pub(crate) struct Stream {
     pub(crate) kind: Kind,
     pub(crate) walk: Walk,
     needle: Option<Needle>,
-    progress: Option<watch::Receiver<Progress>>,
+    live: Option<Live>,
     state: State,
+}
+
+/// What a follow goes on with once it is up to date.
+#[derive(Debug)]
+struct Live {
+    progress: watch::Receiver<Progress>,
+    recent: Recently,
 }
 
 #[derive(Debug)]
@@ -45,7 +54,7 @@ pub(crate) enum Piece {
     /// The range is found.
     Begin { first: u64, last: u64 },
     /// Whole stored lines.
-    Lines(Vec<u8>),
+    Lines(Bytes),
     /// Everything up to this seq has been given out. The end, except of a follow.
     CaughtUp { last: u64 },
 }
@@ -60,22 +69,15 @@ impl Stream {
     }
 
     pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {
-        let progress = Some(journal.watch());
+        let live = Some(Live { progress: journal.watch(), recent: journal.recent() });
         let state = State::Finding(journal.range(Which::From(from)));
-        let mut stream = Self { progress, ..Self::new(id, Kind::Follow, None, state) };
+        let mut stream = Self { live, ..Self::new(id, Kind::Follow, None, state) };
         stream.walk.walker = Some(Walker::new(from));
         stream
     }
 
     fn new(id: u32, kind: Kind, needle: Option<Needle>, state: State) -> Self {
-        Self {
-            id,
-            kind,
-            walk: Walk { walker: None, count: 0, gaps: Vec::new() },
-            needle,
-            progress: None,
-            state,
-        }
+        Self { id, kind, walk: Walk { walker: None, count: 0, gaps: Vec::new() }, needle, live: None, state }
     }
 
     /// What comes next. Cancellation safe: nothing is lost if it is dropped before it completes.
@@ -109,10 +111,13 @@ impl Stream {
                 }
                 State::CaughtUp(range) => {
                     let last = range.last;
-                    let Some(progress) = &mut self.progress else { return std::future::pending().await };
-                    if progress.wait_for(|progress| progress.head > last).await.is_err() {
+                    let Some(live) = &mut self.live else { return std::future::pending().await };
+                    if live.progress.wait_for(|progress| progress.head > last).await.is_err() {
                         // The writer is gone: nothing more will come.
                         return std::future::pending().await;
+                    }
+                    if let Some(lines) = live.recent.next(range) {
+                        return Ok(Piece::Lines(lines));
                     }
                     self.state = State::More(range.clone());
                 }

@@ -3,6 +3,7 @@
 //!
 //! It runs on a thread of its own, so that a slow disk holds up no thread of the runtime.
 
+use std::sync::Arc;
 use std::thread;
 
 use diary_proto::{Code, Refusal, Time};
@@ -10,13 +11,14 @@ use diary_store::{Appender, CommitError, LoadedKeys, NewEntry, Staged};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use crate::journal::{Appends, Command, Outcome, Part, Progress};
+use crate::journal::{Appends, Command, Outcome, Part, Progress, Recent};
 
 /// The writer's state.
 pub(crate) struct Writer {
     appender: Appender,
     queue: mpsc::Receiver<Command>,
     progress: watch::Sender<Progress>,
+    recent: Arc<Recent>,
     zone: TimeZone,
     /// A stop that was met while a batch was gathered; nothing behind it is taken.
     stop: Option<oneshot::Sender<()>>,
@@ -47,9 +49,10 @@ impl Writer {
         appender: Appender,
         queue: mpsc::Receiver<Command>,
         progress: watch::Sender<Progress>,
+        recent: Arc<Recent>,
         zone: TimeZone,
     ) -> Self {
-        Self { appender, queue, progress, zone, stop: None, caching: None, full: false }
+        Self { appender, queue, progress, recent, zone, stop: None, caching: None, full: false }
     }
 
     /// Serves the queue until it is asked to stop, or everybody who could ask is gone.
@@ -195,6 +198,7 @@ impl Writer {
             Ok(committed) => {
                 // Readers see what is committed, then its writers hear of it.
                 if committed.count > 0 {
+                    self.recent.push(|| self.appender.fresh());
                     self.progress.send_modify(|progress| progress.head += committed.count);
                     if std::mem::take(&mut self.full) {
                         tracing::info!("there is room on the disk again");
@@ -299,7 +303,6 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
 
     use diary_proto::Author;
     use diary_store::Opened;
@@ -329,7 +332,7 @@ mod tests {
         let syncs_second = disk.calls() + 6;
         disk.fail_at(syncs_second, Fault::Io);
         drop(commands);
-        Writer::new(appender, queue, progress, TimeZone::UTC).run();
+        Writer::new(appender, queue, progress, Arc::default(), TimeZone::UTC).run();
 
         assert_eq!(disk.call_log()[usize::try_from(syncs_second).unwrap()], Call::SyncData);
         assert!(watched.borrow().failed);

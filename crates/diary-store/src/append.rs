@@ -4,6 +4,7 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use diary_proto::entry::{NewLine, StoredLine};
 use diary_proto::time::TIME_BYTES;
 use diary_proto::{Author, Key, Producer, Time};
@@ -15,7 +16,7 @@ use crate::day_file::{After, Header, name};
 use crate::disk::{DiskFile, How};
 use crate::head::{self, Head};
 use crate::keys::{Judgement, KeyTable};
-use crate::read::{Reader, Shared};
+use crate::read::{Fresh, Reader, Shared};
 use crate::recover::OpenError;
 
 /// A clock that jumped back by more than this is told: the entry gets its own time beside the batch's.
@@ -84,6 +85,8 @@ pub struct Appender {
     reader: Reader,
     file: Option<Box<dyn DiskFile>>,
     head: Head,
+    /// The head before the last batch.
+    before: Head,
     /// The newest file does not end in a line feed: damage stands before what is appended.
     line_feed_first: bool,
     /// Not loaded yet.
@@ -141,6 +144,7 @@ impl Appender {
             reader,
             file,
             head,
+            before: head,
             line_feed_first,
             keys: None,
             uncached_bytes: 0,
@@ -172,6 +176,10 @@ impl Appender {
                 Judgement::Known(seq) => return self.known(seq, entry.text, clock),
                 Judgement::Stale => return Staged::Stale,
             }
+        }
+        if self.batch.count == 0 {
+            // What the last batch left there.
+            self.batch.bytes.clear();
         }
         let seq = self.head.seq + 1 + u64::from(self.batch.count);
         let before = self.batch.bytes.len();
@@ -210,7 +218,7 @@ impl Appender {
     /// # Errors
     /// [`CommitError`]. The batch is given up in any case.
     pub fn commit(&mut self, now: Time) -> Result<Committed, CommitError> {
-        let batch = mem::take(&mut self.batch);
+        let mut batch = mem::take(&mut self.batch);
         let clock = batch.clock.unwrap_or_else(|| clamp(now, self.head.time));
         let committed =
             Committed { first_seq: self.head.seq + 1, count: u64::from(batch.count), time: clock.time };
@@ -221,6 +229,7 @@ impl Appender {
         };
         if let Err(error) = &result {
             self.failed |= matches!(error, CommitError::Failed(_));
+            batch.bytes.clear();
             if let Some(keys) = &mut self.keys {
                 batch.producers.iter().for_each(|&producer| keys.take_back(producer, committed.first_seq));
             }
@@ -233,6 +242,16 @@ impl Appender {
     pub fn set_keys(&mut self, keys: LoadedKeys) {
         self.keys = Some(keys.table);
         self.uncached_bytes += keys.uncached_bytes;
+    }
+
+    /// The batch that was committed last, until another entry is staged; not if it was a large one.
+    pub fn fresh(&self) -> Option<Fresh> {
+        let lines = &self.batch.bytes;
+        (!lines.is_empty() && self.batch.count == 0).then(|| Fresh {
+            before: self.before,
+            after: self.head,
+            lines: Bytes::copy_from_slice(lines),
+        })
     }
 
     /// What to write as the cache, when it is time to. The next one comes after as many bytes again.
@@ -344,6 +363,7 @@ impl Appender {
             0
         };
         self.line_feed_first = false;
+        self.before = self.head;
         self.uncached_bytes += batch.bytes.len() as u64;
         self.head = Head {
             seq: self.head.seq + u64::from(batch.count),
@@ -389,8 +409,10 @@ impl Appender {
     }
 
     fn reuse(&mut self, mut batch: Batch) {
-        batch.bytes.clear();
-        batch.bytes.shrink_to(IDLE_CAPACITY_BYTES);
+        if batch.bytes.capacity() > IDLE_CAPACITY_BYTES {
+            batch.bytes.clear();
+            batch.bytes.shrink_to(IDLE_CAPACITY_BYTES);
+        }
         batch.starts.clear();
         batch.starts.shrink_to(IDLE_CAPACITY_BYTES / size_of::<u32>());
         batch.producers.clear();

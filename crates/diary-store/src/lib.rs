@@ -36,7 +36,7 @@ pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
 pub use archive::archive;
 pub use cache::{KeyLoader, LoadedKeys, Snapshot};
 pub use head::Head;
-pub use read::{Range, Reader};
+pub use read::{Fresh, Range, Reader};
 pub use recover::{OpenError, Opened, open};
 pub use repair::repair;
 pub use verify::verify;

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use bytes::Bytes;
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::{Date, Entry, Which};
@@ -96,7 +97,35 @@ pub struct Range {
     end_offset: Option<u64>,
 }
 
+/// A batch that was just committed, for those who read on where it begins: they need not ask the disk.
+#[derive(Debug, Clone)]
+pub struct Fresh {
+    /// The head before it, and behind it.
+    pub(crate) before: Head,
+    pub(crate) after: Head,
+    /// Its lines, as on disk.
+    pub lines: Bytes,
+}
+
+impl Fresh {
+    /// The seq of its last entry.
+    pub fn last(&self) -> u64 {
+        self.after.seq
+    }
+}
+
 impl Range {
+    /// Takes a batch as read, if the range goes on where it begins.
+    pub fn take(&mut self, fresh: &Fresh) -> bool {
+        let goes_on = (self.date, self.offset) == (fresh.before.file, fresh.before.end);
+        if goes_on {
+            (self.date, self.offset) = (fresh.after.file, fresh.after.end);
+            (self.end_date, self.end_offset) = (fresh.after.file, Some(fresh.after.end));
+            self.last = fresh.after.seq;
+        }
+        goes_on
+    }
+
     fn empty() -> Self {
         Self { first: 1, last: 0, date: None, offset: 0, end_date: None, end_offset: None }
     }
@@ -209,26 +238,38 @@ impl Reader {
     /// # Errors
     /// Those of reading day files. The range stays where it was.
     pub fn next_page(&self, range: &mut Range, max_bytes: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut page = Vec::new();
+        Ok(self.next_page_into(range, max_bytes, &mut page)?.then_some(page))
+    }
+
+    /// The same, into a buffer that can be used again; false at the range's end.
+    ///
+    /// # Errors
+    /// Those of reading day files. The range stays where it was.
+    pub fn next_page_into(
+        &self,
+        range: &mut Range,
+        max_bytes: usize,
+        page: &mut Vec<u8>,
+    ) -> io::Result<bool> {
         let Some(end_date) = range.end_date else {
-            return Ok(None);
+            return Ok(false);
         };
         loop {
             let date = match range.date {
                 Some(date) => date,
                 None => match self.dates().first() {
                     Some(&date) => date,
-                    None => return Ok(None),
+                    None => return Ok(false),
                 },
             };
             range.date = Some(date);
             let limit = range.end_offset.filter(|_| date == end_date);
-            if date <= end_date
-                && let Some(page) = self.page_of_file(date, &mut range.offset, limit, max_bytes)?
-            {
-                return Ok(Some(page));
+            if date <= end_date && self.page_of_file(date, &mut range.offset, limit, max_bytes, page)? {
+                return Ok(true);
             }
             if date >= end_date {
-                return Ok(None);
+                return Ok(false);
             }
             let next = self.dates().into_iter().find(|&next| next > date);
             range.date = Some(next.unwrap_or(end_date));
@@ -286,18 +327,19 @@ impl Reader {
         Ok(Some((date, found)))
     }
 
-    /// The next whole lines of one file; `None` if there are none before `limit`, or its end.
+    /// The next whole lines of one file; false if there are none before `limit`, or its end.
     fn page_of_file(
         &self,
         date: Date,
         offset: &mut u64,
         limit: Option<u64>,
         max_bytes: usize,
-    ) -> io::Result<Option<Vec<u8>>> {
+        page: &mut Vec<u8>,
+    ) -> io::Result<bool> {
         let file = match self.open(date) {
             Ok(file) => file,
             // A file that went missing shows up as a gap.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
         let limit = match limit {
@@ -307,18 +349,18 @@ impl Reader {
         let mut size = max_bytes;
         while *offset < limit {
             let here = usize::try_from(limit - *offset).unwrap_or(usize::MAX).min(size);
-            let mut page = vec![0; here];
-            let read = file.read_full_at(&mut page, *offset)?;
+            page.resize(here, 0);
+            let read = file.read_full_at(page, *offset)?;
             page.truncate(read);
-            if let Some(last) = memchr::memrchr(b'\n', &page) {
+            if let Some(last) = memchr::memrchr(b'\n', page) {
                 page.truncate(last + 1);
                 *offset += page.len() as u64;
-                return Ok(Some(page));
+                return Ok(true);
             }
             if read < here || *offset + read as u64 >= limit {
                 // A rest without a line feed is damage, or the file was cut below us.
                 *offset = limit;
-                return Ok(None);
+                return Ok(false);
             }
             if size < STORED_LINE_MAX_BYTES {
                 size = STORED_LINE_MAX_BYTES;
@@ -326,7 +368,7 @@ impl Reader {
                 *offset += read as u64;
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     fn days(&self, from: Date, to: Date) -> io::Result<Range> {

@@ -24,7 +24,7 @@ pub(super) fn protocol(kind: Kind) -> Protocol {
 
 pub(super) fn appends(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (shape, of_bare, of_redis) in SHAPES {
+    for (shape, of_bare, of_redis) in SHAPES.into_iter().filter(|(shape, ..)| bench.wants(*shape)) {
         rows.extend(append(bench, shape, &[Goal::AtLeast(of_bare, 1), Goal::AtLeast(of_redis, 2)], false)?);
     }
     Ok(rows)

@@ -65,6 +65,7 @@ impl Session {
                 Ok(())
             }
             Ok(read) => {
+                self.more_to_read = read == scratch.len();
                 self.decode(&scratch[..read], Some(room));
                 Ok(())
             }
