@@ -308,6 +308,14 @@ impl Journal {
         tokio::task::spawn_blocking(move || reader.range(which, today))
     }
 
+    /// Reads a range's next lines, if they can be had without waiting for the disk.
+    pub(crate) fn page_now(&self, range: &mut Range, extend: bool) -> Option<Bytes> {
+        if extend {
+            self.reader.extend(range);
+        }
+        self.reader.next_page_now(range, PAGE_BYTES).map(Bytes::from)
+    }
+
     /// Reads a range's next lines, on a thread for blocking work. With `extend`, to the present head.
     pub(crate) fn page(&self, mut range: Range, extend: bool) -> JoinHandle<io::Result<Page>> {
         let reader = self.reader.clone();

@@ -122,6 +122,14 @@ impl Stream {
                     self.state = State::More(range.clone());
                 }
                 State::More(range) => {
+                    // What needs no waiting would never let go of the thread. Nothing may be waited for once
+                    // the range has moved.
+                    tokio::task::yield_now().await;
+                    if self.needle.is_none()
+                        && let Some(lines) = journal.page_now(range, self.kind == Kind::Follow)
+                    {
+                        return Ok(Piece::Lines(lines));
+                    }
                     let range = range.clone();
                     self.state = State::Reading(match &self.needle {
                         Some(needle) => journal.search(range, needle.clone()),

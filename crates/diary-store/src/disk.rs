@@ -77,6 +77,14 @@ pub trait DiskFile: Send + Sync {
     /// Those of pread.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// The same without waiting for the disk: `None` if none of it is in memory, or nobody can tell.
+    ///
+    /// # Errors
+    /// Those of preadv2.
+    fn read_at_now(&self, _into: &mut [u8], _offset: u64) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
+
     /// Writes some bytes at `offset`.
     ///
     /// # Errors
@@ -213,6 +221,16 @@ struct RealFile(File);
 impl DiskFile for RealFile {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         FileExt::read_at(&self.0, into, offset)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_at_now(&self, into: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, preadv2};
+        match preadv2(&self.0, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(Some(read)),
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use diary_proto::entry::{StoredLine, is_note};
@@ -24,6 +25,9 @@ use crate::scan::for_each_line;
 /// Bytes that suffice to read one line of usual length.
 const LINE_BYTES: usize = 4 * 1024;
 
+/// A file that was opened longer ago may have been replaced by a repaired one.
+const OPEN_MAX: Duration = Duration::from_secs(1);
+
 /// What the appender and the readers of one journal know together.
 pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
@@ -32,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) id: u64,
     days: RwLock<BTreeMap<Date, FirstSeq>>,
     head: RwLock<Head>,
+    /// The day file that was opened last to read history, and when: those who read on need not open it.
+    opened: Mutex<Option<(Date, Instant, Arc<dyn DiskFile>)>>,
     /// How the journal begins, once it has.
     beginning: OnceLock<Beginning>,
 }
@@ -57,7 +63,15 @@ enum FirstSeq {
 impl Shared {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, days: &[Date], head: Head) -> Self {
         let days = days.iter().map(|&date| (date, FirstSeq::Unread)).collect();
-        Self { disk, dir, id, days: RwLock::new(days), head: RwLock::new(head), beginning: OnceLock::new() }
+        Self {
+            disk,
+            dir,
+            id,
+            days: RwLock::new(days),
+            head: RwLock::new(head),
+            opened: Mutex::default(),
+            beginning: OnceLock::new(),
+        }
     }
 
     /// Moves the head: from here on, readers see what lies before it.
@@ -277,6 +291,23 @@ impl Reader {
         }
     }
 
+    /// The next lines of a range, if they can be had without waiting for the disk. It leaves the range where
+    /// it was if not, and at its end.
+    pub fn next_page_now(&self, range: &mut Range, max_bytes: usize) -> Option<Vec<u8>> {
+        let date = range.date?;
+        let limit = range.end_offset.filter(|_| range.end_date == Some(date));
+        let opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = opened.as_ref().filter(|(opened, since, _)| *opened == date && since.elapsed() < OPEN_MAX);
+        let file = Arc::clone(&file?.2);
+        drop(opened);
+        let here = limit.map_or(max_bytes as u64, |limit| limit.saturating_sub(range.offset));
+        let mut page = vec![0; usize::try_from(here).unwrap_or(usize::MAX).min(max_bytes)];
+        let read = file.read_at_now(&mut page, range.offset).ok()??;
+        page.truncate(memchr::memrchr(b'\n', &page[..read])? + 1);
+        range.offset += page.len() as u64;
+        Some(page)
+    }
+
     /// The entry with this seq, if it is there and sound.
     ///
     /// # Errors
@@ -336,12 +367,14 @@ impl Reader {
         max_bytes: usize,
         page: &mut Vec<u8>,
     ) -> io::Result<bool> {
-        let file = match self.open(date) {
-            Ok(file) => file,
+        let file: Arc<dyn DiskFile> = match self.open(date) {
+            Ok(file) => file.into(),
             // A file that went missing shows up as a gap.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
+        *self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((date, Instant::now(), Arc::clone(&file)));
         let limit = match limit {
             Some(limit) => limit,
             None => file.size()?,

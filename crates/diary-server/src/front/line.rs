@@ -3,6 +3,7 @@
 use diary_proto::answer::{HELP, push_ack, push_error, push_gap};
 use diary_proto::block::Step;
 use diary_proto::entry::SealedLine;
+use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::{Code, Command as LineCommand, Refusal};
 
@@ -134,12 +135,17 @@ fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
         }
     };
     match walker {
-        Some(walker) => walker.pass(lines, push),
+        Some(walker) => walker.pass(lines, is_showable, push),
         None => {
-            let sound = lines.split(|&b| b == b'\n').filter_map(SealedLine::check);
+            let sound = lines.split(|&b| b == b'\n').filter_map(SealedLine::check).filter(is_showable);
             sound.for_each(|line| push(Step::Entry(line)));
         }
     }
+}
+
+/// What no escape was made for is damage, whatever its checksum says: no terminal may see it.
+pub(super) fn is_showable(line: &SealedLine<'_>) -> bool {
+    is_safe(line.left)
 }
 
 fn log_refusal(answer: &Answer<'_>) {

@@ -181,7 +181,7 @@ async fn history(context: &Context) -> io::Result<Vec<u8>> {
     let mut newest = Newest { lines: VecDeque::new(), bytes: 0, left_out: before };
     loop {
         let page = journal.page(range, false).await??;
-        walker.pass(&page.lines, |step| newest.push(step));
+        walker.pass(&page.lines, super::line::is_showable, |step| newest.push(step));
         range = page.range;
         if page.ended {
             break;
