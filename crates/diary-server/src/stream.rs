@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::front::{Kind, Walk};
 use crate::journal::{Journal, Page, Progress, Recently};
+use crate::limits::PAGES_IN_A_ROW_MAX;
 use crate::needle::Needle;
 
 /// A stream of entries.
@@ -25,6 +26,8 @@ pub(crate) struct Stream {
     needle: Option<Needle>,
     live: Option<Live>,
     state: State,
+    /// Pages that were had without waiting, since others had their turn.
+    pages_in_a_row: u32,
 }
 
 /// What a follow goes on with once it is up to date.
@@ -77,7 +80,15 @@ impl Stream {
     }
 
     fn new(id: u32, kind: Kind, needle: Option<Needle>, state: State) -> Self {
-        Self { id, kind, walk: Walk { walker: None, count: 0, gaps: Vec::new() }, needle, live: None, state }
+        Self {
+            id,
+            kind,
+            walk: Walk { walker: None, count: 0, gaps: Vec::new() },
+            needle,
+            live: None,
+            state,
+            pages_in_a_row: 0,
+        }
     }
 
     /// What comes next. Cancellation safe: nothing is lost if it is dropped before it completes.
@@ -124,7 +135,10 @@ impl Stream {
                 State::More(range) => {
                     // What needs no waiting would never let go of the thread. Nothing may be waited for once
                     // the range has moved.
-                    tokio::task::yield_now().await;
+                    self.pages_in_a_row += 1;
+                    if self.pages_in_a_row.is_multiple_of(PAGES_IN_A_ROW_MAX) {
+                        tokio::task::yield_now().await;
+                    }
                     if self.needle.is_none()
                         && let Some(lines) = journal.page_now(range, self.kind == Kind::Follow)
                     {
