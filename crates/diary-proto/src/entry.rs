@@ -121,6 +121,18 @@ pub struct Key {
     pub counter: u64,
 }
 
+impl Key {
+    /// Appends it as it is stored.
+    fn write(self, out: &mut Vec<u8>) {
+        let [high, low] = [self.producer.0 >> 32, self.producer.0 & 0xffff_ffff];
+        for half in [high, low] {
+            out.extend_from_slice(&seal::hex(u32::try_from(half).expect("half of a u64")));
+        }
+        out.push(b'.');
+        push_number(out, self.counter);
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.producer, self.counter)
@@ -181,7 +193,7 @@ impl NewLine<'_> {
         push_number(out, self.index.into());
         out.push(b' ');
         match self.key {
-            Some(key) => out.extend_from_slice(key.to_string().as_bytes()),
+            Some(key) => key.write(out),
             None => out.push(b'-'),
         }
         if let Some(at) = self.at {
@@ -199,18 +211,8 @@ fn own_time_prefix(at: Time) -> String {
 }
 
 /// Appends `number` in decimal.
-pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(number % 10).expect("below ten");
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+pub fn push_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// A decimal number as it is written here: digits only, no sign, no leading zero, below 2^64.

@@ -39,6 +39,9 @@ pub struct Appends {
     refused: Vec<(usize, Refusal)>,
 }
 
+/// Less than most lines have.
+const USUAL_LINE_BYTES: usize = 64;
+
 /// The keys of consecutive appends of one producer.
 #[derive(Debug, Clone, Copy)]
 pub struct Keys {
@@ -54,6 +57,14 @@ impl Appends {
     /// No entries yet.
     pub fn new(author: Arc<Author>, keys: Option<Keys>) -> Self {
         Self { author, keys, texts: String::new(), ends: Vec::new(), refused: Vec::new() }
+    }
+
+    /// The same, with room for what one read of so many bytes brings.
+    pub(crate) fn with_room(author: Arc<Author>, bytes: usize) -> Self {
+        let mut appends = Self::new(author, None);
+        appends.texts.reserve(bytes);
+        appends.ends.reserve(bytes / USUAL_LINE_BYTES);
+        appends
     }
 
     /// Adds a text that was checked. All texts together stay below 4 GiB: they came in one read.

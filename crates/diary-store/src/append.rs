@@ -22,8 +22,8 @@ use crate::recover::OpenError;
 /// A clock that jumped back by more than this is told: the entry gets its own time beside the batch's.
 const CLAMP_TOLD_MICROS: i64 = 1_000_000;
 
-/// Memory that the batch's buffer keeps between batches.
-const IDLE_CAPACITY_BYTES: usize = 256 * 1024;
+/// The largest batch that is handed on as it was committed: whoever follows reads a larger one from disk.
+const FRESH_MAX_BYTES: usize = 256 * 1024;
 
 /// An entry on its way into the journal.
 #[derive(Debug, Clone, Copy)]
@@ -247,11 +247,8 @@ impl Appender {
     /// The batch that was committed last, until another entry is staged; not if it was a large one.
     pub fn fresh(&self) -> Option<Fresh> {
         let lines = &self.batch.bytes;
-        (!lines.is_empty() && self.batch.count == 0).then(|| Fresh {
-            before: self.before,
-            after: self.head,
-            lines: Bytes::copy_from_slice(lines),
-        })
+        let fits = (1..=FRESH_MAX_BYTES).contains(&lines.len()) && self.batch.count == 0;
+        fits.then(|| Fresh { before: self.before, after: self.head, lines: Bytes::copy_from_slice(lines) })
     }
 
     /// What to write as the cache, when it is time to. The next one comes after as many bytes again.
@@ -409,12 +406,8 @@ impl Appender {
     }
 
     fn reuse(&mut self, mut batch: Batch) {
-        if batch.bytes.capacity() > IDLE_CAPACITY_BYTES {
-            batch.bytes.clear();
-            batch.bytes.shrink_to(IDLE_CAPACITY_BYTES);
-        }
+        // Both keep their room: what one batch needed the next one will, and a batch has its limit.
         batch.starts.clear();
-        batch.starts.shrink_to(IDLE_CAPACITY_BYTES / size_of::<u32>());
         batch.producers.clear();
         self.batch = Batch {
             bytes: batch.bytes,

@@ -9,6 +9,9 @@ use diary_proto::{Code, Command as LineCommand, Refusal};
 
 use super::{Answer, Command, Kind, Request, Walk};
 
+/// `ok SEQ TIME` and its line feed, with a seq of ten digits.
+const ACK_BYTES: usize = 48;
+
 /// Line mode of one connection.
 #[derive(Debug)]
 pub(crate) struct LineFront {
@@ -66,6 +69,7 @@ impl LineFront {
             Answer::Acked { .. } if self.voice == Voice::Quiet => {}
             Answer::Acked { count, first_seq, time, hint, .. } => {
                 let time = time.to_bytes();
+                out.reserve(count as usize * ACK_BYTES);
                 for seq in first_seq..first_seq + u64::from(count) {
                     push_ack(out, seq, &time, hint);
                 }

@@ -88,7 +88,8 @@ impl Session {
             match request {
                 Request::Text(text) => {
                     let (appends, entries) = texts.get_or_insert_with(|| {
-                        (Appends::new(Arc::clone(&self.author), None), Entries::new(0))
+                        let room = text.len() + input.len();
+                        (Appends::with_room(Arc::clone(&self.author), room), Entries::new(0))
                     });
                     entries.push(appends, text);
                 }
