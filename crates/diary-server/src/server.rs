@@ -269,8 +269,8 @@ impl Accept {
         } else {
             (Front::NEW, answer::greeting(&about.name, about.id, self.context.journal.head()))
         };
-        let session = Session::new(Arc::clone(&self.context), socket, front, author);
-        self.tasks.spawn(talk(session, greeting, peer, place, self.kill.clone()));
+        let session = Session::new(Arc::clone(&self.context), socket, front, author, greeting);
+        self.tasks.spawn(talk(session, peer, place, self.kill.clone()));
     }
 
     /// One over the limit is told so and closed.
@@ -286,14 +286,8 @@ impl Accept {
     }
 }
 
-async fn talk(
-    session: Session,
-    greeting: String,
-    peer: String,
-    place: OwnedSemaphorePermit,
-    kill: CancellationToken,
-) {
-    match kill.run_until_cancelled(session.run(&greeting)).await {
+async fn talk(session: Box<Session>, peer: String, place: OwnedSemaphorePermit, kill: CancellationToken) {
+    match kill.run_until_cancelled(session.run()).await {
         Some(Err(error)) => tracing::debug!(peer, %error, "the connection broke"),
         Some(Ok(())) | None => tracing::debug!(peer, "disconnected"),
     }

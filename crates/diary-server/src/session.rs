@@ -105,16 +105,24 @@ enum TaskEvent {
 }
 
 impl Session {
-    pub(crate) fn new(context: Arc<Context>, socket: Socket, front: Front, author: Author) -> Self {
+    /// A session that begins with `greeting`. Boxed, because the tasks that it goes through would each keep
+    /// room for it.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        socket: Socket,
+        front: Front,
+        author: Author,
+        greeting: String,
+    ) -> Box<Self> {
         let partial = Partial::new(Arc::clone(&context.partials));
-        Self {
+        Box::new(Self {
             context,
             socket,
             front,
             author: Arc::new(author),
             producer: None,
             phase: Phase::Open,
-            out: Unsent::default(),
+            out: Unsent::new(greeting),
             pending: VecDeque::new(),
             unacked_bytes: 0,
             stash: Vec::new(),
@@ -125,20 +133,20 @@ impl Session {
             follow: None,
             hello_until: None,
             more_to_read: false,
-        }
+        })
     }
 
-    /// Talks until either side ends it. `greeting` is the first line.
+    /// Talks until either side ends it.
     ///
     /// # Errors
     /// Those of the socket. What was handed to the writer is committed all the same.
-    pub(crate) async fn run(mut self, greeting: &str) -> io::Result<()> {
-        self.out.bytes.extend_from_slice(greeting.as_bytes());
+    pub(crate) async fn run(mut self: Box<Self>) -> io::Result<()> {
         loop {
             self.advance();
             self.out.flush(&self.socket)?;
             if self.is_over() {
-                return self.close().await;
+                // An idle connection has no use for its room.
+                return Box::pin(close(self.socket)).await;
             }
             // What was sent has made room, and nothing else would wake us for it.
             if self.can_advance() {
@@ -175,7 +183,7 @@ impl Session {
             piece = follow_on(follow.as_deref_mut(), &context.journal), if has_room && task.is_none() => Event::Follow(piece),
             () = context.stop.cancelled(), if open => Event::Stop,
             () = partial.evicted() => Event::Evicted,
-            () = sleep_until(late.unwrap_or_else(Instant::now)), if late.is_some() => Event::Late,
+            () = reached(late) => Event::Late,
         }
     }
 
@@ -256,25 +264,34 @@ impl Session {
         let stalled = self.out.stalled_since.map(|since| since + self.context.limits.stall);
         stalled.into_iter().chain(self.hello_until).min()
     }
+}
 
-    /// Closes so that the peer gets the last answer: a connection that is closed with input unread is
-    /// reset, and what was on its way is lost.
-    async fn close(self) -> io::Result<()> {
-        self.socket.shutdown_write()?;
-        let drain = async {
-            let mut left = LINGER_MAX_BYTES;
-            while left > 0 {
-                self.socket.ready(Interest::READABLE).await?;
-                match SCRATCH.with_borrow_mut(|scratch| self.socket.try_read(scratch)) {
-                    Ok(0) => break,
-                    Ok(read) => left = left.saturating_sub(read),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
+/// Closes so that the peer gets the last answer: a connection that is closed with input unread is reset, and
+/// what was on its way is lost.
+async fn close(socket: Socket) -> io::Result<()> {
+    socket.shutdown_write()?;
+    let drain = async {
+        let mut left = LINGER_MAX_BYTES;
+        while left > 0 {
+            socket.ready(Interest::READABLE).await?;
+            match SCRATCH.with_borrow_mut(|scratch| socket.try_read(scratch)) {
+                Ok(0) => break,
+                Ok(read) => left = left.saturating_sub(read),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
             }
-            Ok(())
-        };
-        tokio::time::timeout(LINGER_MAX, drain).await.unwrap_or(Ok(()))
+        }
+        Ok(())
+    };
+    tokio::time::timeout(LINGER_MAX, drain).await.unwrap_or(Ok(()))
+}
+
+// What few sessions wait for is boxed: the others keep no room for it.
+
+async fn reached(late: Option<Instant>) {
+    match late {
+        Some(late) => Box::pin(sleep_until(late)).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -294,7 +311,7 @@ async fn room_of(admission: Option<&mut Admission>) -> Result<OwnedSemaphorePerm
 
 async fn step(task: Option<&mut Task>, journal: &Journal) -> TaskEvent {
     match task {
-        Some(Task::Stream(stream)) => TaskEvent::Piece(stream.next(journal).await),
+        Some(Task::Stream(stream)) => TaskEvent::Piece(Box::pin(stream.next(journal)).await),
         // What cannot be read cannot be told to be another journal.
         Some(Task::Hello(_, has)) => TaskEvent::Resumed(!matches!(has.await, Ok(Ok(false)))),
         None => std::future::pending().await,
@@ -303,7 +320,7 @@ async fn step(task: Option<&mut Task>, journal: &Journal) -> TaskEvent {
 
 async fn follow_on(follow: Option<&mut Stream>, journal: &Journal) -> io::Result<Piece> {
     match follow {
-        Some(stream) => stream.next(journal).await,
+        Some(stream) => Box::pin(stream.next(journal)).await,
         None => std::future::pending().await,
     }
 }

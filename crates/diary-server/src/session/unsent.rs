@@ -20,6 +20,10 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
+    pub(super) fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.sent
     }
