@@ -12,7 +12,7 @@ mod unsent;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use diary_proto::message::Hello;
@@ -21,6 +21,7 @@ use tokio::io::{Interest, Ready};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::context::Context;
 use crate::front::{Answer, Front};
@@ -141,6 +142,8 @@ impl Session {
     /// # Errors
     /// Those of the socket. What was handed to the writer is committed all the same.
     pub(crate) async fn run(mut self: Box<Self>) -> io::Result<()> {
+        // It waits from the first to the last: to begin anew each time would contend for the token's list.
+        let mut stop = pin!(self.context.stop.clone().cancelled_owned());
         loop {
             self.advance();
             self.out.flush(&self.socket)?;
@@ -152,7 +155,7 @@ impl Session {
             if self.can_advance() {
                 continue;
             }
-            let event = self.next_event().await;
+            let event = self.next_event(stop.as_mut()).await;
             self.handle(event)?;
             if std::mem::take(&mut self.more_to_read) {
                 // Input that needs no answer would never let go of the thread: a ready socket costs nothing
@@ -163,7 +166,7 @@ impl Session {
     }
 
     /// Waits for whatever can happen next. Cancellation safe, as each of its branches is.
-    async fn next_event(&mut self) -> Event {
+    async fn next_event(&mut self, stop: Pin<&mut WaitForCancellationFutureOwned>) -> Event {
         let (takes_input, has_room) = (self.takes_input(), self.out.len() < UNSENT_FILL_BYTES);
         let late = self.late_at();
         let Self { context, socket, out, pending, partial, admission, task, follow, phase, .. } = self;
@@ -181,7 +184,7 @@ impl Session {
             ready = socket.ready(interest) => Event::Ready(ready),
             event = step(task.as_deref_mut(), &context.journal), if has_room => Event::Task(event),
             piece = follow_on(follow.as_deref_mut(), &context.journal), if has_room && task.is_none() => Event::Follow(piece),
-            () = context.stop.cancelled(), if open => Event::Stop,
+            () = stop, if open => Event::Stop,
             () = partial.evicted() => Event::Evicted,
             () = reached(late) => Event::Late,
         }
