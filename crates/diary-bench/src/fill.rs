@@ -20,7 +20,7 @@ const DAYS: u64 = 5;
 
 /// One entry in so many has this word in it.
 pub(crate) const NEEDLE: &str = "Nadel";
-const NEEDLE_EVERY: u64 = 100_000;
+const NEEDLE_EVERY: u64 = 10_000;
 
 /// A diary with many entries, in a folder that goes with it.
 pub(crate) struct Filled {

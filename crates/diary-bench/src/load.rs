@@ -43,9 +43,9 @@ impl Measured {
         self.entries as f64 / self.seconds
     }
 
-    /// The wait that this share of all waits does not exceed.
-    pub(crate) fn wait(&self, share: f64) -> f64 {
-        let place = (self.waits.len() as f64 * share).ceil() as usize;
+    /// The wait that so many of a hundred do not exceed.
+    pub(crate) fn wait(&self, percent: usize) -> f64 {
+        let place = (self.waits.len() * percent).div_ceil(100);
         self.waits.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)
     }
 }

@@ -16,6 +16,7 @@ mod rows;
 mod table;
 mod talk;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -45,7 +46,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("diary-bench: {error:#}");
+            let _ = writeln!(std::io::stderr(), "diary-bench: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,7 @@ mod read;
 mod scale;
 
 use std::cell::OnceCell;
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// Only appends of this shape: connections and depth, as 64x16.
     #[arg(long, value_name = "CxD")]
     shape: Option<String>,
+    /// Entries of the diaries that are read, instead of 6 and 31 million.
+    #[arg(long, value_name = "N")]
+    entries: Option<u64>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -40,21 +44,24 @@ pub(crate) struct Options {
 /// Runs everything that is asked for and prints it.
 pub(crate) fn compare(options: &Options) -> anyhow::Result<()> {
     let bench = Bench::new(options)?;
+    let mut out = std::io::stdout();
     let mut rows = Vec::new();
     for (name, measure) in ROWS {
         if options.only.as_deref().is_none_or(|part| name.contains(part)) {
             let measured = measure(&bench)?;
             if !options.json {
-                measured.iter().for_each(|row| println!("{}", row.text()));
+                for row in &measured {
+                    writeln!(out, "{}", row.text())?;
+                }
             }
             rows.extend(measured);
         }
     }
     let (goals, met) = rows.iter().map(Row::met).fold((0, 0), |all, row| (all.0 + row.0, all.1 + row.1));
     if options.json {
-        println!("{}", serde_json::json!({ "rows": rows.iter().map(Row::json).collect::<Vec<_>>() }));
+        writeln!(out, "{}", serde_json::json!({ "rows": rows.iter().map(Row::json).collect::<Vec<_>>() }))?;
     } else {
-        println!("{met} of {goals} goals are met");
+        writeln!(out, "{met} of {goals} goals are met")?;
     }
     Ok(())
 }
@@ -84,6 +91,7 @@ struct Bench {
     each: Duration,
     without: Vec<String>,
     shape: Option<String>,
+    entries: Option<u64>,
     quick: bool,
     /// Diaries that are read, made when they are first needed.
     small: OnceCell<Filled>,
@@ -106,6 +114,7 @@ impl Bench {
             each,
             without: options.without.clone(),
             shape: options.shape.clone(),
+            entries: options.entries,
             quick: options.quick,
             small: OnceCell::new(),
             large: OnceCell::new(),
@@ -114,12 +123,12 @@ impl Bench {
 
     /// A diary of about 1 GB, or of a tenth of it.
     fn small(&self) -> anyhow::Result<&Filled> {
-        filled(&self.small, if self.quick { 600_000 } else { 6_000_000 })
+        filled(&self.small, self.entries.unwrap_or(if self.quick { 600_000 } else { 6_000_000 }))
     }
 
     /// A diary of 5 GB and more, or of a tenth of it.
     fn large(&self) -> anyhow::Result<&Filled> {
-        filled(&self.large, if self.quick { 3_100_000 } else { 31_000_000 })
+        filled(&self.large, self.entries.unwrap_or(if self.quick { 3_100_000 } else { 31_000_000 }))
     }
 
     fn wants(&self, shape: Shape) -> bool {

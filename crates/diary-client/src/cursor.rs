@@ -127,7 +127,7 @@ impl Cursor {
         let range = self.range.as_mut().ok_or_else(|| Error::protocol("an end before its answer"))?;
         match self.ask {
             Ask::History(_) => {
-                range.walker.finish(range.last).into_iter().for_each(|gap| gathered.take_gap(gap))
+                range.walker.finish(range.last).into_iter().for_each(|gap| gathered.take_gap(gap));
             }
             Ask::Search(_) => {}
             // A follow has no end of its own; the next connection goes on with it.

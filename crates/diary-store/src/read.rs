@@ -37,9 +37,16 @@ pub(crate) struct Shared {
     days: RwLock<BTreeMap<Date, FirstSeq>>,
     head: RwLock<Head>,
     /// The day file that was opened last to read history, and when: those who read on need not open it.
-    opened: Mutex<Option<(Date, Instant, Arc<dyn DiskFile>)>>,
+    opened: Mutex<Option<OpenDay>>,
     /// How the journal begins, once it has.
     beginning: OnceLock<Beginning>,
+}
+
+/// A day file that is open.
+struct OpenDay {
+    date: Date,
+    since: Instant,
+    file: Arc<dyn DiskFile>,
 }
 
 /// What the first day file says of how the journal begins.
@@ -297,8 +304,8 @@ impl Reader {
         let date = range.date?;
         let limit = range.end_offset.filter(|_| range.end_date == Some(date));
         let opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = opened.as_ref().filter(|(opened, since, _)| *opened == date && since.elapsed() < OPEN_MAX);
-        let file = Arc::clone(&file?.2);
+        let day = opened.as_ref().filter(|day| day.date == date && day.since.elapsed() < OPEN_MAX);
+        let file = Arc::clone(&day?.file);
         drop(opened);
         let here = limit.map_or(max_bytes as u64, |limit| limit.saturating_sub(range.offset));
         let mut page = vec![0; usize::try_from(here).unwrap_or(usize::MAX).min(max_bytes)];
@@ -374,7 +381,7 @@ impl Reader {
             Err(error) => return Err(error),
         };
         *self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((date, Instant::now(), Arc::clone(&file)));
+            Some(OpenDay { date, since: Instant::now(), file: Arc::clone(&file) });
         let limit = match limit {
             Some(limit) => limit,
             None => file.size()?,

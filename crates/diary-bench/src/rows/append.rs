@@ -32,7 +32,7 @@ pub(super) fn appends(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 
 pub(super) fn appends_on_a_slow_disk(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (shape, ..) in SHAPES {
+    for (shape, ..) in SHAPES.into_iter().filter(|(shape, ..)| bench.wants(*shape)) {
         rows.extend(append(bench, shape, &[], true)?);
     }
     Ok(rows)
@@ -64,7 +64,7 @@ fn append(bench: &Bench, shape: Shape, goals: &[Goal], slow_disk: bool) -> anyho
             let measured = load.run(if round == 0 { bench.each / 4 } else { bench.each })?;
             if round > 0 {
                 rates.series[place].figures.push(measured.per_second());
-                waits.series[place].figures.push(measured.wait(0.99) * 1e6);
+                waits.series[place].figures.push(measured.wait(99) * 1e6);
                 own = own.max(measured.own_share);
             }
         }

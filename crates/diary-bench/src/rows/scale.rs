@@ -41,14 +41,14 @@ pub(super) fn append_while_reading(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let diary = Peer::start(Kind::Diary, filled.data(), false)?;
     let mut load = Load::open(&diary.address, Protocol::Line, Shape { connections: 64, depth: 1 })?;
     for round in 0..=bench.rounds {
-        let alone = load.run(bench.each)?.wait(0.99);
+        let alone = load.run(bench.each)?.wait(99);
         let stop = AtomicBool::new(false);
         let beside = thread::scope(|scope| {
             let reader = scope.spawn(|| read_steadily(&diary.address, &stop));
             let measured = load.run(bench.each);
             stop.store(true, Ordering::Relaxed);
             reader.join().expect("a reader does not panic")?;
-            anyhow::Ok(measured?.wait(0.99))
+            anyhow::Ok(measured?.wait(99))
         })?;
         if round > 0 {
             row.series[0].figures.push(beside * 1e6);

@@ -1,0 +1,33 @@
+//! The comparison runs, against our own server and the bare loop, for seconds. What it measures in a debug
+//! build says nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+
+#[test]
+fn the_comparison_runs_against_our_own_server() {
+    for row in ["append", "read-", "search", "followers"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_diary-bench"));
+        command.args(["compare", "--quick", "--rounds", "1", "--without", "redis,nginx,rg", "--json"]);
+        command.args(["--only", row, "--shape", "64x16", "--entries", "20000"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{row}: {output:?}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let rows = told["rows"].as_array().unwrap();
+        assert!(!rows.is_empty(), "{row}");
+        for series in rows.iter().flat_map(|row| row["series"].as_array().unwrap()) {
+            assert!(series["median"].as_f64().unwrap() > 0.0, "{row}: {series}");
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_is_missing_is_named() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_diary-bench"));
+    let output = command.args(["compare", "--quick"]).env("PATH", "/nowhere").output().unwrap();
+    // Debian's nginx is looked for beside the path, so only the first that is missing is certain.
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(said.contains("redis-server is not here") && said.contains("--without redis"), "{said}");
+}
