@@ -53,17 +53,23 @@ const fn is_stop(byte: u8) -> bool {
 /// Where the next such byte is, from `at` on.
 fn next_stop(bytes: &[u8], mut at: usize) -> Option<usize> {
     const CHUNK_BYTES: usize = 16;
-    let has_stop =
-        |chunk: &[u8; CHUNK_BYTES]| chunk.iter().fold(0, |any, &byte| any | u8::from(is_stop(byte))) != 0;
-    while let Some(chunk) = bytes[at..].first_chunk() {
-        if has_stop(chunk) {
-            break;
-        }
-        at += CHUNK_BYTES;
+    fn has_stop<const BYTES: usize>(chunk: &[u8; BYTES]) -> bool {
+        chunk.iter().fold(0, |any, &byte| any | u8::from(is_stop(byte))) != 0
+    }
+    while let Some(chunk) = bytes[at..].first_chunk::<{ 4 * CHUNK_BYTES }>()
+        && !has_stop(chunk)
+    {
+        at += chunk.len();
+    }
+    while let Some(chunk) = bytes[at..].first_chunk::<CHUNK_BYTES>()
+        && !has_stop(chunk)
+    {
+        at += chunk.len();
     }
     // What is left is less than a chunk, or begins with one that has a stop: the last chunk, which overlaps
     // what has been looked at, tells the first case at once.
-    if bytes.len() - at < CHUNK_BYTES && bytes.last_chunk().is_some_and(|last| !has_stop(last)) {
+    if bytes.len() - at < CHUNK_BYTES && bytes.last_chunk::<CHUNK_BYTES>().is_some_and(|last| !has_stop(last))
+    {
         return None;
     }
     bytes[at..].iter().position(|&byte| is_stop(byte)).map(|skip| at + skip)
