@@ -1,6 +1,7 @@
 //! The load: connections that each send some appends at once, wait for all acks, and send again. One
 //! thread and one epoll for all of them, so that little of the machine is the generator's.
 
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -25,6 +26,40 @@ const HANG: Duration = Duration::from_secs(30);
 pub(crate) struct Shape {
     pub(crate) connections: usize,
     pub(crate) depth: usize,
+}
+
+impl Shape {
+    /// Reads `64x16`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let read = |number: &str| number.parse().ok().filter(|&number: &usize| number > 0);
+        let shape = text.split_once('x').and_then(|(connections, depth)| {
+            Some(Self { connections: read(connections)?, depth: read(depth)? })
+        });
+        shape
+            .ok_or_else(|| "a shape is as 64x16: connections, and appends that each sends at once".to_owned())
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{}", self.connections, self.depth)
+    }
+}
+
+/// Appends to a running server, and prints how it went.
+pub(crate) fn print(address: &str, shape: Shape, duration: Duration) -> anyhow::Result<()> {
+    let measured = Load::open(address, Protocol::Line, shape)?.run(duration)?;
+    let micros = |percent| measured.wait(percent) * 1e6;
+    writeln!(
+        std::io::stdout(),
+        "{shape}: {:.0} entries/s; acks after {:.0} µs (median), {:.0} µs (99 of 100); the generator took {:.0} % \
+         of a core",
+        measured.per_second(),
+        micros(50),
+        micros(99),
+        measured.own_share * 100.0
+    )?;
+    Ok(())
 }
 
 /// What a load has measured.

@@ -19,6 +19,7 @@ mod talk;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -28,6 +29,17 @@ use clap::Parser;
 enum Args {
     /// Starts the diary, the bare loop, Redis and nginx, drives them in turn, and prints medians and ratios.
     Compare(rows::Options),
+    /// Appends to a server that runs already, in line mode, and prints how it went.
+    Load {
+        /// Where it listens.
+        address: String,
+        /// Connections, and how many appends each sends at once.
+        #[arg(long, value_name = "CxD", default_value = "64x16", value_parser = load::Shape::parse)]
+        shape: load::Shape,
+        /// For so long.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -38,8 +50,10 @@ fn main() -> ExitCode {
         Some(peers::BARE_NAME) => return ended(bare::main(words)),
         _ => {}
     }
-    let Args::Compare(options) = Args::parse();
-    ended(rows::compare(&options))
+    ended(match Args::parse() {
+        Args::Compare(options) => rows::compare(&options),
+        Args::Load { address, shape, seconds } => load::print(&address, shape, Duration::from_secs(seconds)),
+    })
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {

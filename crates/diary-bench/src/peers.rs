@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -53,7 +52,6 @@ pub(crate) struct Peer {
     /// From its start until it took a connection.
     pub(crate) started_in: Duration,
     child: Child,
-    /// The server's own process, if another one stands around it.
     pid: Pid,
 }
 
@@ -63,8 +61,10 @@ impl Peer {
         fs::create_dir_all(folder)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
-        let server = command(kind, folder, port)?;
-        let mut command = if slow_disk { with_slow_disk(&server) } else { server };
+        let mut command = command(kind, folder, port)?;
+        if slow_disk {
+            slow_down(&mut command, folder)?;
+        }
         let began = Instant::now();
         let child = command
             .stdin(Stdio::null())
@@ -82,9 +82,6 @@ impl Peer {
             std::thread::sleep(LOOK_EVERY);
         }
         peer.started_in = began.elapsed();
-        if slow_disk {
-            peer.pid = only_child_of(peer.pid)?;
-        }
         Ok(peer)
     }
 
@@ -183,27 +180,23 @@ fn nginx_config(folder: &Path, port: u16) -> String {
     )
 }
 
-/// The same command under strace, which delays it at fdatasync and, with seccomp, nowhere else.
-fn with_slow_disk(server: &Command) -> Command {
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "--seccomp-bpf", "-e", "trace=fdatasync", "-o", "/dev/null"]);
-    command.arg("-e").arg(format!("inject=fdatasync:delay_enter={SLOW_SYNC_MICROS}"));
-    command.arg("--").arg(server.get_program()).args(server.get_args());
-    if let Some(folder) = server.get_current_dir() {
-        command.current_dir(folder);
-    }
-    for (name, value) in server.get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
-    command
-}
-
-fn only_child_of(parent: Pid) -> anyhow::Result<Pid> {
-    let parent = parent.as_raw_nonzero();
-    let mut children = String::new();
-    fs::File::open(format!("/proc/{parent}/task/{parent}/children"))?.read_to_string(&mut children)?;
-    let pid = children.split_whitespace().next().context("the server has ended")?;
-    Pid::from_raw(pid.parse()?).context("a process has a number")
+/// Lets every fdatasync of a server take longer, whatever server it is: a small library that is loaded before
+/// the system's (its path may hold no space). A tracer would hold up servers with several threads more than others.
+fn slow_down(server: &mut Command, folder: &Path) -> anyhow::Result<()> {
+    let (source, library) = (folder.join("slow.c"), folder.join("slow.so"));
+    fs::write(
+        &source,
+        format!(
+            "#define _GNU_SOURCE\n#include <unistd.h>\n#include <sys/syscall.h>\n\
+             int fdatasync(int fd) {{ usleep({SLOW_SYNC_MICROS}); return (int) syscall(SYS_fdatasync, fd); }}\n"
+        ),
+    )?;
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(&source).output();
+    let compiled = compiled.context("a slow disk needs cc (Debian: gcc, libc6-dev)")?;
+    ensure!(compiled.status.success(), "cc says {}", String::from_utf8_lossy(&compiled.stderr));
+    server.env("LD_PRELOAD", library);
+    Ok(())
 }
 
 /// Where a program is, if it is installed.

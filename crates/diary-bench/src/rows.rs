@@ -31,8 +31,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PART")]
     only: Option<String>,
     /// Only appends of this shape: connections and depth, as 64x16.
-    #[arg(long, value_name = "CxD")]
-    shape: Option<String>,
+    #[arg(long, value_name = "CxD", value_parser = Shape::parse)]
+    shape: Option<Shape>,
     /// Entries of the diaries that are read, instead of 6 and 31 million.
     #[arg(long, value_name = "N")]
     entries: Option<u64>,
@@ -90,7 +90,7 @@ struct Bench {
     /// One figure's time.
     each: Duration,
     without: Vec<String>,
-    shape: Option<String>,
+    shape: Option<Shape>,
     entries: Option<u64>,
     quick: bool,
     /// Diaries that are read, made when they are first needed.
@@ -113,7 +113,7 @@ impl Bench {
             rounds: options.rounds,
             each,
             without: options.without.clone(),
-            shape: options.shape.clone(),
+            shape: options.shape,
             entries: options.entries,
             quick: options.quick,
             small: OnceCell::new(),
@@ -132,7 +132,7 @@ impl Bench {
     }
 
     fn wants(&self, shape: Shape) -> bool {
-        self.shape.as_ref().is_none_or(|wanted| *wanted == format!("{}x{}", shape.connections, shape.depth))
+        self.shape.is_none_or(|wanted| wanted == shape)
     }
 
     fn is_without(&self, peer: &str) -> bool {

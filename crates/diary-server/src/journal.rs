@@ -17,6 +17,7 @@ use diary_store::{Fresh, LoadedKeys, Range, Reader};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::limits::{
     GAPS_TOLD, PAGE_BYTES, RECENT_MAX_BATCHES, RECENT_MAX_BYTES, SEARCH_STEP_BYTES, UNACKED_MAX_BYTES,
@@ -143,8 +144,6 @@ pub struct Progress {
     pub head: u64,
     /// The keys of all appends are known; until then, appends with keys wait.
     pub keys: bool,
-    /// The disk failed: the head stays where it is.
-    pub failed: bool,
 }
 
 /// What the writer is asked.
@@ -178,6 +177,7 @@ pub struct Journal {
     room: Arc<Semaphore>,
     about: Arc<About>,
     recent: Arc<Recent>,
+    failed: CancellationToken,
     /// First seqs of gaps that have been told.
     told: Arc<Mutex<HashSet<u64>>>,
 }
@@ -246,9 +246,10 @@ impl Journal {
         reader: Reader,
         about: About,
         recent: Arc<Recent>,
+        failed: CancellationToken,
     ) -> Self {
         let room = Arc::new(Semaphore::new(UNACKED_MAX_BYTES));
-        Self { queue, progress, reader, room, about: Arc::new(about), recent, told: Arc::default() }
+        Self { queue, progress, reader, room, about: Arc::new(about), recent, failed, told: Arc::default() }
     }
 
     /// What does not change.
@@ -264,6 +265,12 @@ impl Journal {
     /// To be woken when the head moves.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
+    }
+
+    /// Completes when the disk has failed, or the writer broke down: the head stays where it is. Nobody who
+    /// waits for this is woken by each commit. Cancellation safe.
+    pub(crate) async fn failed(&self) {
+        self.failed.cancelled().await;
     }
 
     /// The batches that were just committed, for one who follows.

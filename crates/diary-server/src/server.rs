@@ -97,17 +97,17 @@ impl Server {
 
         let (queue, commands) = mpsc::channel(WRITER_QUEUE);
         spawn("keys", load_keys(keys, queue.clone()))?;
-        let (progress, watched) = watch::channel(Progress { head, keys: false, failed: false });
+        let (progress, watched) = watch::channel(Progress { head, keys: false });
         let about = About { name: config.journal, id: reader.id(), zone: zone.clone(), zone_name };
-        let recent = Arc::new(Recent::default());
+        let (recent, failed) = (Arc::new(Recent::default()), CancellationToken::new());
         let context = Arc::new(Context {
-            journal: Journal::new(queue, watched, reader, about, Arc::clone(&recent)),
+            journal: Journal::new(queue, watched, reader, about, Arc::clone(&recent), failed.clone()),
             partials: Arc::new(Partials::new(config.limits.partials_bytes)),
             stop: CancellationToken::new(),
             limits: config.limits,
         });
         let connections = connections_max(&context.limits);
-        let writer = Writer::new(appender, commands, progress, recent, zone);
+        let writer = Writer::new(appender, commands, progress, recent, failed, zone);
         let writer = spawn("writer", move || writer.run())?;
 
         let mut server =
@@ -149,10 +149,9 @@ impl Server {
             tasks.spawn(udp::serve(socket, Arc::clone(&self.context), tasks.clone()));
         }
 
-        let mut progress = self.context.journal.watch();
         let stopped = tokio::select! {
             () = stop.cancelled() => Stopped::Clean,
-            _ = progress.wait_for(|progress| progress.failed) => Stopped::DiskFailed,
+            () = self.context.journal.failed() => Stopped::DiskFailed,
         };
         tracing::info!("stopping");
         self.context.stop.cancel();

@@ -10,6 +10,7 @@ use diary_proto::{Code, Refusal, Time};
 use diary_store::{Appender, CommitError, LoadedKeys, NewEntry, Staged};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::journal::{Appends, Command, Outcome, Part, Progress, Recent};
 
@@ -19,6 +20,8 @@ pub(crate) struct Writer {
     queue: mpsc::Receiver<Command>,
     progress: watch::Sender<Progress>,
     recent: Arc<Recent>,
+    /// Cancels its token when it is dropped: if the disk fails, and also if this breaks down.
+    failed: Option<DropGuard>,
     zone: TimeZone,
     /// A stop that was met while a batch was gathered; nothing behind it is taken.
     stop: Option<oneshot::Sender<()>>,
@@ -50,9 +53,11 @@ impl Writer {
         queue: mpsc::Receiver<Command>,
         progress: watch::Sender<Progress>,
         recent: Arc<Recent>,
+        failed: CancellationToken,
         zone: TimeZone,
     ) -> Self {
-        Self { appender, queue, progress, recent, zone, stop: None, caching: None, full: false }
+        let failed = Some(failed.drop_guard());
+        Self { appender, queue, progress, recent, failed, zone, stop: None, caching: None, full: false }
     }
 
     /// Serves the queue until it is asked to stop, or everybody who could ask is gone.
@@ -214,7 +219,7 @@ impl Writer {
             }
             Err(CommitError::Failed(error)) => {
                 tracing::error!(%error, "nothing more can be written, and the server stops");
-                self.progress.send_modify(|progress| progress.failed = true);
+                self.failed = None;
                 Err(Failed)
             }
         };
@@ -321,7 +326,8 @@ mod tests {
         let Opened { appender, reader, .. } =
             diary_store::open(Arc::new(disk.clone()), Path::new("/data/diary")).unwrap();
         let (commands, queue) = mpsc::channel(4);
-        let (progress, watched) = watch::channel(Progress { head: 0, keys: true, failed: false });
+        let failed = CancellationToken::new();
+        let (progress, _watched) = watch::channel(Progress { head: 0, keys: true });
         let mut appends = Appends::new(Arc::new(Author::new("a").unwrap()), None);
         (0..90_000).for_each(|_| appends.push(&"x".repeat(80)));
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
@@ -332,10 +338,10 @@ mod tests {
         let syncs_second = disk.calls() + 6;
         disk.fail_at(syncs_second, Fault::Io);
         drop(commands);
-        Writer::new(appender, queue, progress, Arc::default(), TimeZone::UTC).run();
+        Writer::new(appender, queue, progress, Arc::default(), failed.clone(), TimeZone::UTC).run();
 
         assert_eq!(disk.call_log()[usize::try_from(syncs_second).unwrap()], Call::SyncData);
-        assert!(watched.borrow().failed);
+        assert!(failed.is_cancelled());
         let head = reader.head().seq;
         let outcome = outcome.try_recv().unwrap();
         let [

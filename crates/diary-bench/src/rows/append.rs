@@ -44,16 +44,15 @@ fn append(bench: &Bench, shape: Shape, goals: &[Goal], slow_disk: bool) -> anyho
     let names: Vec<String> = kinds.iter().map(Kind::to_string).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let goals: Vec<Goal> = goals.iter().copied().filter(|goal| goal.of() < kinds.len()).collect();
-    let Shape { connections, depth } = shape;
     let disk = if slow_disk { ", every fdatasync 2 ms slower" } else { "" };
-    let mut rates = Row::new(format!("append {connections}×{depth}{disk}"), "entries/s", &names, &goals);
-    let waits_goals: &[Goal] = if (connections, depth, slow_disk, kinds.len()) == (64, 1, false, 3) {
-        &[Goal::AtMost(1.0, 2)]
-    } else {
-        &[]
-    };
-    let mut waits =
-        Row::new(format!("ack latency p99 {connections}×{depth}{disk}"), "µs", &names, waits_goals);
+    let mut rates = Row::new(format!("append {shape}{disk}"), "entries/s", &names, &goals);
+    let waits_goals: &[Goal] =
+        if (shape.connections, shape.depth, slow_disk, kinds.len()) == (64, 1, false, 3) {
+            &[Goal::AtMost(1.0, 2)]
+        } else {
+            &[]
+        };
+    let mut waits = Row::new(format!("ack latency p99 {shape}{disk}"), "µs", &names, waits_goals);
     let mut own: f64 = 0.0;
     let folder = tempfile::tempdir()?;
     let peers = start(&kinds, folder.path(), slow_disk)?;
@@ -74,7 +73,7 @@ fn append(bench: &Bench, shape: Shape, goals: &[Goal], slow_disk: bool) -> anyho
 }
 
 pub(super) fn start(kinds: &[Kind], folder: &Path, slow_disk: bool) -> anyhow::Result<Vec<Peer>> {
-    kinds.iter().map(|&kind| Peer::start(kind, &folder.join(kind.to_string()), slow_disk)).collect()
+    kinds.iter().map(|&kind| Peer::start(kind, &folder.join(format!("{kind:?}")), slow_disk)).collect()
 }
 
 /// Frame mode, with keys, beside line mode of the same server.
