@@ -62,15 +62,23 @@ pub(super) fn append_while_reading(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 fn read_steadily(address: &str, stop: &AtomicBool) -> anyhow::Result<()> {
     let mut stream = line_mode(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    const END: &[u8] = b"\nend ";
     let mut scratch = vec![0; 256 * 1024];
+    // What the end may have begun with in an earlier read stays in front.
+    let mut kept = 0;
     let (began, mut total) = (Instant::now(), 0.0);
     stream.write_all(b"/history all\n")?;
     while !stop.load(Ordering::Relaxed) {
-        let read = stream.read(&mut scratch)?;
+        let read = stream.read(&mut scratch[kept..])?;
         ensure!(read > 0, "the diary closed a reader's connection");
         total += read as f64;
-        if memchr::memmem::find(&scratch[..read], b"\nend ").is_some() {
+        let filled = kept + read;
+        if memchr::memmem::find(&scratch[..filled], END).is_some() {
             stream.write_all(b"/history all\n")?;
+            kept = 0;
+        } else {
+            kept = filled.min(END.len() - 1);
+            scratch.copy_within(filled - kept..filled, 0);
         }
         let due = Duration::from_secs_f64(total / READER_BYTES_PER_SECOND);
         // It is early by this much.
