@@ -1,26 +1,21 @@
-//! A disk that fails: every call that the real server makes to it fails once, a small disk fills up and is
-//! freed, one is read-only, and files run out. What was acked is there afterwards, what was refused as not
-//! stored is not, and everybody is told.
+//! A disk that fails: every call that the real server makes to it fails once, with strace. What was acked is
+//! there afterwards, what was refused as not stored is not, and everybody is told.
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use diary_proto::message::ServerMessage;
 use diary_proto::{Code, Time, Which};
 use futures::StreamExt;
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines as LineReader};
-use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::task::JoinHandle;
+use rustix::process::Signal;
+use tokio::process::Command;
 
-use crate::support::{
-    Frames, Lines, Process, day_files, is_ack, peer, server_command, soon, stored, text, texts_of,
+use crate::support::faulty::{
+    Started, command, first_texts, rest_of, serve, served_after, some_diary, texts_on_disk, under,
 };
+use crate::support::{Frames, Lines, day_files, is_ack, peer, soon, text, texts_of};
 
 /// From a failed disk to the server's end.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -326,214 +321,7 @@ async fn every_stop(call: &str, error: &str) -> usize {
     unreachable!()
 }
 
-// --- disks of their own ----------------------------------------------------------------------------------
-
-#[tokio::test]
-async fn a_small_disk_fills_up_and_is_freed() {
-    let folder = tempfile::tempdir().unwrap();
-    let mounts = Mounts::new(folder.path()).await;
-    mounts.run(&["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"], folder.path()).await;
-    // What will be freed.
-    let ballast = mounts.inside(folder.path()).join("ballast");
-    fs::write(&ballast, vec![b'x'; 400 * 1024]).unwrap();
-    let journal = mounts.inside(folder.path()).join("diary");
-
-    let mut server = Started::spawn(mounts.server(folder.path())).await;
-    let mut follower = Lines::connect(server.address()).await;
-    follower.ask("/follow #1").await;
-    let mut client = Lines::connect(server.address()).await;
-    let mut acked: Vec<String> = Vec::new();
-    let write = async |client: &mut Lines, acked: &mut Vec<String>, number: usize| {
-        let text = format!("entry {number} {}", "x".repeat(3000 + 371 * (number % 7)));
-        let answer = client.ask(&text).await;
-        if answer.starts_with("error disk-full: ") {
-            return false;
-        }
-        acked.push(text);
-        assert!(is_ack(&answer, acked.len() as u64), "{answer}");
-        true
-    };
-    let mut number = 0;
-    // Full more than once: a shorter text may still fit.
-    let mut refusals = 0;
-    while refusals < 10 {
-        refusals += usize::from(!write(&mut client, &mut acked, number).await);
-        number += 1;
-        assert!(number < 1000, "a small disk is full some day");
-    }
-    assert!(acked.len() > 50, "{}", acked.len());
-    assert_eq!(client.all_texts().await, acked, "reading goes on");
-    for text_acked in &acked {
-        assert_eq!(text(&follower.line().await), text_acked, "following goes on");
-    }
-    // Killed on a full disk, it starts on a full disk.
-    server.signal(Signal::KILL);
-    server.end().await;
-    let mut server = Started::spawn(mounts.server(folder.path())).await;
-    let mut client = Lines::connect(server.address()).await;
-    assert_eq!(client.all_texts().await, acked);
-    while write(&mut client, &mut acked, number).await {
-        number += 1;
-    }
-    // With room again, all goes on as if nothing had been.
-    fs::remove_file(&ballast).unwrap();
-    for more in 1..=20 {
-        assert!(write(&mut client, &mut acked, number + more).await, "there is room");
-    }
-    assert_eq!(client.all_texts().await, acked);
-    drop(client);
-    server.signal(Signal::TERM);
-    let (code, said) = server.end().await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("the disk is full") && !said.contains("panicked"), "{said}");
-    assert_eq!(texts_on_disk(&journal), acked);
-}
-
-#[tokio::test]
-async fn a_disk_that_is_full_at_the_first_start_and_at_a_stop() {
-    let folder = tempfile::tempdir().unwrap();
-    let mounts = Mounts::new(folder.path()).await;
-    mounts.run(&["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs"], folder.path()).await;
-    let ballast = mounts.inside(folder.path()).join("ballast");
-    fill_up(&ballast);
-    let mut server = Started::spawn(mounts.server(folder.path())).await;
-    let mut client = Lines::connect(server.address()).await;
-    let answer = client.ask("no room").await;
-    assert!(answer.starts_with("error disk-full: "), "{answer}");
-    assert_eq!(client.all_texts().await, [""; 0]);
-    fs::remove_file(&ballast).unwrap();
-    assert!(is_ack(&client.ask("room").await, 1));
-    fill_up(&ballast);
-    drop(client);
-    // Neither head nor cache can be written; nothing depends on them.
-    server.signal(Signal::TERM);
-    let (code, said) = server.end().await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("could not be written"), "{said}");
-    let mut server = Started::spawn(mounts.server(folder.path())).await;
-    let mut client = Lines::connect(server.address()).await;
-    assert_eq!(client.all_texts().await, ["room"]);
-    fs::remove_file(&ballast).unwrap();
-    assert!(is_ack(&client.ask("room again").await, 2));
-    drop(client);
-    server.signal(Signal::TERM);
-    assert_eq!(server.end().await.0, Some(0));
-}
-
-#[tokio::test]
-async fn a_read_only_disk_is_refused_and_unharmed() {
-    let folder = tempfile::tempdir().unwrap();
-    let mounts = Mounts::new(folder.path()).await;
-    mounts.run(&["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"], folder.path()).await;
-    let journal = mounts.inside(folder.path()).join("diary");
-    // A fresh folder, and one that an unclean stop left.
-    for round in 0..2 {
-        mounts.run(&["mount", "-o", "remount,bind,ro"], folder.path()).await;
-        let files =
-            || day_files(&journal).into_iter().map(|file| fs::read(file).unwrap()).collect::<Vec<_>>();
-        let before = if round > 0 { files() } else { Vec::new() };
-        let server = Started::spawn(mounts.server(folder.path())).await;
-        assert_eq!(server.address, None);
-        let (code, said) = server.end().await;
-        assert_eq!(code, Some(4), "{said}");
-        let reasons: Vec<&str> = said.lines().filter(|line| line.starts_with("diary-server: ")).collect();
-        assert_eq!(reasons.len(), 1, "{said}");
-        assert!(
-            reasons[0].contains(folder.path().to_str().unwrap()) && reasons[0].contains("ead-only"),
-            "{said}"
-        );
-        if round > 0 {
-            assert_eq!(files(), before);
-        }
-        mounts.run(&["mount", "-o", "remount,bind,rw"], folder.path()).await;
-        let mut server = Started::spawn(mounts.server(folder.path())).await;
-        let mut client = Lines::connect(server.address()).await;
-        assert_eq!(client.all_texts().await.len(), round);
-        assert!(is_ack(&client.ask("an entry").await, round as u64 + 1));
-        server.signal(Signal::KILL);
-        server.end().await;
-    }
-}
-
-// --- too few files ---------------------------------------------------------------------------------------
-
-#[tokio::test]
-async fn connections_beyond_the_file_limit_are_told_and_closed() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut limited = peer("prlimit");
-    limited.arg("--nofile=80:80");
-    let mut server = Started::spawn(under(limited, command(folder.path()))).await;
-    let (mut served, mut turned_away) = (Vec::new(), 0);
-    for _ in 0..100 {
-        let client = Lines::connect(server.address()).await;
-        if client.greeting.starts_with("diary/1 ready ") {
-            served.push(client);
-        } else {
-            assert!(client.greeting.starts_with("error busy: "), "{:?}", client.greeting);
-            assert_eq!(rest_of(client).await, "", "it is closed");
-            turned_away += 1;
-        }
-    }
-    assert_eq!((served.len(), turned_away), (16, 84), "64 files are kept back");
-    let mut expected = Vec::new();
-    for (seq, client) in (1..).zip(&mut served) {
-        let text = format!("entry {seq}");
-        assert!(is_ack(&client.ask(&text).await, seq));
-        expected.push(text);
-    }
-    // All that read at the same time open the day files.
-    for client in &mut served {
-        client.send("/history all\n").await;
-    }
-    for client in &mut served {
-        assert_eq!(client.line().await, "ok history");
-        assert_eq!(client.entries().await.len(), expected.len());
-    }
-    // A place that is given back is there for the next one.
-    served.pop();
-    let mut next = Lines::connect_when_free(server.address()).await;
-    assert_eq!(next.all_texts().await, expected);
-    drop((served, next));
-    server.signal(Signal::TERM);
-    let (code, said) = server.end().await;
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(texts_on_disk(&folder.path().join("diary")), expected);
-}
-
-#[tokio::test]
-async fn without_a_free_file_writers_go_on_and_others_wait_or_are_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let before = some_diary(folder.path()).await;
-    let mut server = Started::spawn(command(folder.path())).await;
-    let mut writer = Lines::connect(server.address()).await;
-    assert!(is_ack(&writer.ask("with files").await, before + 1));
-    let limits = server.limit_files_to_those_open();
-    assert!(is_ack(&writer.ask("without files").await, before + 2));
-    let answer = writer.ask("/history all").await;
-    if answer == "ok history" {
-        assert_eq!(writer.entries().await.len() as u64, before + 2);
-    } else {
-        assert!(answer.starts_with("error unreadable: "), "{answer}");
-    }
-    // Its system takes the connection; the server does so once it can.
-    let waiting = TcpStream::connect(server.address()).await.unwrap();
-    assert!(is_ack(&writer.ask("while one waits").await, before + 3));
-    server.limit_files(&limits);
-    let mut greeting = String::new();
-    soon("the waiting one is greeted", BufReader::new(waiting).read_line(&mut greeting)).await.unwrap();
-    assert!(greeting.starts_with("diary/1 ready "), "{greeting}");
-    let mut expected = first_texts(before);
-    expected.extend(["with files", "without files", "while one waits"].map(String::from));
-    assert_eq!(writer.all_texts().await, expected);
-    drop(writer);
-    server.signal(Signal::TERM);
-    let (code, said) = server.end().await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("cannot accept a connection"), "{said}");
-    served_after(folder.path(), &expected, "after files ran out").await;
-}
-
-// --- servers that faults are put into --------------------------------------------------------------------
+// --- what fails, and the diaries that it fails with --------------------------------------------------------------------
 
 /// What fails, in strace's words.
 struct Fault {
@@ -641,160 +429,6 @@ fn days() -> [String; 2] {
     [0, 86_400_000_000].map(|more| Time { micros: micros + more, offset_minutes: 0 }.date().to_string())
 }
 
-/// `inner`, run by `outer`.
-fn under(mut outer: Command, inner: Command) -> Command {
-    let inner = inner.as_std();
-    outer.arg(inner.get_program()).args(inner.get_args());
-    for (name, value) in inner.get_envs() {
-        assert_eq!(value, None);
-        outer.env_remove(name);
-    }
-    outer
-}
-
-fn command(data: &Path) -> Command {
-    let mut command = server_command(data);
-    command.args(["--listen", "127.0.0.1:0", "--timezone", "UTC", "--log", "warn"]);
-    command
-}
-
-async fn serve(data: &Path) -> Process {
-    Process::start(data, &["127.0.0.1:0"], &["--timezone", "UTC", "--log", "error"]).await
-}
-
-/// A server that may fail to start, and what it and strace say.
-struct Started {
-    child: Child,
-    /// None: it ended before it listened.
-    address: Option<String>,
-    said: JoinHandle<String>,
-}
-
-impl Started {
-    async fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        let said = tokio::spawn(async move {
-            let mut said = Vec::new();
-            stderr.read_to_end(&mut said).await.unwrap();
-            String::from_utf8_lossy(&said).into_owned()
-        });
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = soon("it listens or ends", stdout.next_line()).await.unwrap();
-        let address = line.map(|line| line.strip_prefix("listening on ").unwrap().to_owned());
-        Self { child, address, said }
-    }
-
-    fn address(&self) -> &str {
-        self.address.as_deref().expect("it listens")
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap()
-    }
-
-    fn signal(&mut self, signal: Signal) {
-        kill_process(self.pid(), signal).unwrap();
-    }
-
-    /// Allows it no file besides those that it has; returns what it was allowed.
-    fn limit_files_to_those_open(&self) -> Rlimit {
-        // The limit is one for numbers, and what has one keeps it: below three there is none free.
-        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-        prlimit(Some(self.pid()), Resource::Nofile, Rlimit { current: Some(3), maximum }).unwrap()
-    }
-
-    fn limit_files(&self, limits: &Rlimit) {
-        prlimit(Some(self.pid()), Resource::Nofile, *limits).unwrap();
-    }
-
-    /// Its exit code, and all that was said, once strace has ended too.
-    async fn end(mut self) -> (Option<i32>, String) {
-        let status = soon("the server ends", self.child.wait()).await.unwrap();
-        (status.code(), soon("its log ends", self.said).await.unwrap())
-    }
-}
-
-/// Mounts that only some processes see.
-struct Mounts {
-    holder: Child,
-    _stdin: ChildStdin,
-    _stdout: LineReader<BufReader<ChildStdout>>,
-}
-
-impl Mounts {
-    async fn new(folder: &Path) -> Self {
-        let mut command = peer("unshare");
-        command.arg(if is_root() { "-m" } else { "-Urm" });
-        command.args(["sh", "-c", "echo ready && exec cat"]).current_dir("/");
-        let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let stdin = holder.stdin.take().unwrap();
-        let mut stdout = BufReader::new(holder.stdout.take().unwrap()).lines();
-        let ready = soon("there is a namespace", stdout.next_line()).await.unwrap();
-        assert_eq!(ready.as_deref(), Some("ready"), "mounts of their own for {}", folder.display());
-        Self { holder, _stdin: stdin, _stdout: stdout }
-    }
-
-    fn enter(&self) -> Command {
-        let mut command = peer("nsenter");
-        command.arg(format!("--target={}", self.holder.id().unwrap()));
-        if !is_root() {
-            command.args(["--user", "--preserve-credentials"]);
-        }
-        command.args(["--mount", "--wdns=/"]);
-        command
-    }
-
-    async fn run(&self, words: &[&str], folder: &Path) {
-        let mut command = self.enter();
-        let ran = soon("it is mounted", command.args(words).arg(folder).output()).await.unwrap();
-        assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
-    }
-
-    fn server(&self, data: &Path) -> Command {
-        under(self.enter(), command(data))
-    }
-
-    /// Where a path of theirs is for us.
-    fn inside(&self, path: &Path) -> PathBuf {
-        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id().unwrap()));
-        root.join(path.strip_prefix("/").unwrap())
-    }
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-/// Writes until there is no room.
-fn fill_up(path: &Path) {
-    let mut file = fs::File::create(path).unwrap();
-    let error = loop {
-        if let Err(error) = file.write_all(&[b'x'; 4096]) {
-            break error;
-        }
-    };
-    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-}
-
-// --- diaries ---------------------------------------------------------------------------------------------
-
-/// A diary with some entries after a clean stop; how many.
-async fn some_diary(data: &Path) -> u64 {
-    let process = serve(data).await;
-    let mut client = Lines::connect(process.address()).await;
-    for (seq, text) in (1..).zip(first_texts(3)) {
-        assert!(is_ack(&client.ask(&text).await, seq));
-    }
-    drop(client);
-    process.stop().await;
-    3
-}
-
-fn first_texts(count: u64) -> Vec<String> {
-    (1..=count).map(|seq| format!("from before {seq}")).collect()
-}
-
 /// A diary after a kill, with a last batch that was not finished; what was acked. `whole`: that batch was
 /// the first one of its file.
 async fn unclean_diary(data: &Path, whole: bool) -> Vec<String> {
@@ -827,22 +461,6 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(file.path(), to).unwrap();
         }
     }
-}
-
-/// All texts on disk, escaped.
-fn texts_on_disk(journal: &Path) -> Vec<String> {
-    let entries = stored(journal);
-    entries.iter().map(|entry| entry.split_once(' ').unwrap().1.to_owned()).collect()
-}
-
-/// A server without faults serves exactly these, and goes on.
-async fn served_after(data: &Path, expected: &[String], what: &str) {
-    let process = serve(data).await;
-    let mut client = Lines::connect(process.address()).await;
-    assert_eq!(client.all_texts().await, expected, "{what}");
-    assert!(is_ack(&client.ask("goes on").await, expected.len() as u64 + 1), "{what}");
-    drop(client);
-    process.stop().await;
 }
 
 /// The texts of all entries; `None` if the server says that it cannot read them, before or in the answer.
@@ -882,12 +500,4 @@ async fn refused(client: &mut Frames) -> (u64, Code) {
         ServerMessage::Refused { first_counter, count: 1, refusal } => (first_counter, refusal.code),
         other => panic!("not refused: {other:?}"),
     }
-}
-
-/// All that still comes, up to the end.
-async fn rest_of(mut client: Lines) -> String {
-    let mut rest = Vec::new();
-    // A reset is an end too.
-    let _ = soon("the connection ends", client.reader.read_to_end(&mut rest)).await;
-    String::from_utf8(rest).unwrap()
 }

@@ -1,7 +1,7 @@
 //! Starting: exit codes, one sentence for each failure, and what is made where.
 
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -9,6 +9,7 @@ use std::process::{Output, Stdio};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
+use crate::support::faulty::is_root;
 use crate::support::{Lines, Process, is_ack, server_command, soon};
 
 /// A user without rights, for tests of permissions where they run as root.
@@ -98,10 +99,6 @@ async fn a_data_folder_without_permission() {
     let process = Process::spawn(command(&open), 1).await;
     assert!(is_ack(&Lines::connect(process.address()).await.ask("one").await, 1));
     process.stop().await;
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use diary_proto::Time;
 use diary_store::OpenError;
+use diary_store::archive::Archived;
 use diary_store::disk::{Disk, RealDisk};
 use diary_store::scan::{Finding, Seqs, What};
 use diary_store::verify::Verified;
@@ -151,28 +152,21 @@ fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
 
 fn archive(dir: &Path, now: Time, out: &mut impl Write) -> Result<Done, OpenError> {
     let unfinished = diary_store::archive::is_unfinished(&*disk(), dir);
-    let findings = if unfinished { 0 } else { diary_store::verify(disk(), dir, |_| {})?.findings };
     let archived = diary_store::archive(&disk(), dir, now.date())?;
     // Whoever asked may not read the answer; what was done is done.
-    if findings > 0 {
-        let _ = writeln!(
-            out,
-            "this diary is damaged ({}); its archive has it as it is",
-            counted(findings, "finding")
-        );
-    }
     let _ = match archived {
         None if unfinished => writeln!(out, "the archive that had been begun is finished"),
         None => writeln!(out, "there are no entries to archive"),
-        Some(archived) => {
-            let (head, folder) = (archived.head, archived.folder);
-            writeln!(
-                out,
-                "the entries up to {head} are in {}; the next one is {}",
-                folder.display(),
-                head + 1
-            )
-        }
+        Some(archived) => tell_archived(&archived, out),
     };
     Ok(Done::Well)
+}
+
+fn tell_archived(archived: &Archived, out: &mut impl Write) -> io::Result<()> {
+    let Archived { folder, head, findings } = archived;
+    if *findings > 0 {
+        let findings = counted(*findings, "finding");
+        writeln!(out, "this diary is damaged ({findings}); its archive has it as it is")?;
+    }
+    writeln!(out, "the entries up to {head} are in {}; the next one is {}", folder.display(), head + 1)
 }

@@ -16,6 +16,7 @@ use crate::disk::{Disk, DiskFile, How, write_whole};
 use crate::head::{self, Head};
 use crate::read::Reader;
 use crate::recover::{Doing, OpenError, Recovery, day_files, make_dir, open, sync_names};
+use crate::verify::verify;
 
 /// The folder of archives, beside the day files.
 pub(crate) const ARCHIVE: &str = "archive";
@@ -34,6 +35,8 @@ pub struct Archived {
     pub folder: PathBuf,
     /// The newest entry in there; the next one follows it.
     pub head: u64,
+    /// How much is wrong with what is in there.
+    pub findings: u64,
 }
 
 /// Archives the journal in `dir`; `None` if it has no entries. The archive is named by `today`, and a
@@ -47,6 +50,8 @@ pub fn archive(disk: &Arc<dyn Disk>, dir: &Path, today: Date) -> Result<Option<A
     let head = reader.head();
     let first = reader.first().doing("read", dir)?;
     let Some(newest) = head.file.filter(|_| head.seq >= first) else { return Ok(None) };
+    // With the lock held, so that nobody writes meanwhile.
+    let findings = verify(Arc::clone(disk), dir, |_| {})?.findings;
     make_dir(&**disk, &dir.join(ARCHIVE))?;
     let plan = Plan {
         to: free_name(&**disk, &dir.join(ARCHIVE), today)?,
@@ -61,7 +66,7 @@ pub fn archive(disk: &Arc<dyn Disk>, dir: &Path, today: Date) -> Result<Option<A
         plan.write(&**disk, dir).doing("write the plan in", dir)?;
         carry_out(&**disk, dir)
     })?;
-    Ok(Some(Archived { folder: dir.join(ARCHIVE).join(plan.to), head: head.seq }))
+    Ok(Some(Archived { folder: dir.join(ARCHIVE).join(plan.to), head: head.seq, findings }))
 }
 
 /// `<date>`, or with `.2`, `.3`, … behind it.

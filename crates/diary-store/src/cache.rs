@@ -31,10 +31,11 @@ const LINE_MAX_BYTES: usize = 256;
 /// Most bytes of a table that is worth reading: what [`KeyTable`] holds at the most, and then some.
 const TABLE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A cache is begun after so many bytes of entries, and a batch. The next one is begun only when this one
-/// is written, and whoever appends waits for that: so a start after a kill reads less than 32 MiB, unless
-/// the cache could not be written, of which the log tells.
-pub(crate) const EVERY_BYTES: u64 = 12 * 1024 * 1024;
+/// A cache is begun after so many bytes of entries, and a batch: 12 MiB at the most. The next one is begun
+/// only when this one is written, and whoever appends waits for that: so at the most 24 MiB lie behind the
+/// newest whole one, and to load the keys after a kill reads less than 32 MiB, unless the cache could not be
+/// written, of which the log tells.
+pub(crate) const EVERY_BYTES: u64 = 8 * 1024 * 1024;
 
 /// How much of the day files is read at once.
 const PAGE_BYTES: usize = 256 * 1024;

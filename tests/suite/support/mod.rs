@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "not every property needs every helper")]
 
+pub(crate) mod faulty;
 mod frames;
 mod programs;
 mod stored;
