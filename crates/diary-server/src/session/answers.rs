@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::input::REFUSED_BYTES;
 use super::pending::{Pending, answer_part};
 use super::{Phase, Session, Task, stopping};
-use crate::front::{Answer, Command, Kind};
-use crate::journal::{Outcome, Part};
+use crate::front::{Answer, Command, Front, Kind};
+use crate::journal::{Journal, Outcome, Part};
 use crate::limits::UNSENT_FILL_BYTES;
 use crate::stream::{Piece, Stream};
 
@@ -178,50 +178,51 @@ impl Session {
     /// A piece of the history or search that is being answered.
     pub(super) fn take_piece(&mut self, piece: io::Result<Piece>) {
         let Some(Task::Stream(stream)) = self.task.as_deref_mut() else { return };
-        let id = stream.id;
-        let out = &mut self.out.bytes;
-        match piece {
-            Ok(Piece::Begin { first, last }) => {
-                self.front.encode(Answer::Begin { id, first, last, kind: stream.kind }, out);
-            }
-            Ok(Piece::Lines(lines)) => {
-                self.front.encode(Answer::Lines { id, lines: &lines, walk: &mut stream.walk }, out);
-                self.context.journal.tell_gaps(&mut stream.walk.gaps);
-            }
-            Ok(Piece::CaughtUp { last }) => {
-                self.front.encode(Answer::CaughtUp { last, walk: &mut stream.walk }, out);
-                self.context.journal.tell_gaps(&mut stream.walk.gaps);
-                self.front.encode(Answer::End { id, walk: &stream.walk }, out);
-                self.task = None;
-            }
-            Err(error) => {
-                self.front.encode(Answer::Error { id, fatal: false, refusal: &unreadable(&error) }, out);
-                self.task = None;
-            }
+        if pass_on(&mut self.front, &mut self.out.bytes, &self.context.journal, stream, piece) {
+            self.task = None;
         }
     }
 
     /// A piece of what this session follows. It comes only between answers.
     pub(super) fn take_followed(&mut self, piece: io::Result<Piece>) {
         let Some(stream) = self.follow.as_deref_mut() else { return };
-        let id = stream.id;
-        let out = &mut self.out.bytes;
-        match piece {
-            Ok(Piece::Begin { .. }) => {}
-            Ok(Piece::Lines(lines)) => {
-                self.front.encode(Answer::Lines { id, lines: &lines, walk: &mut stream.walk }, out);
-                self.context.journal.tell_gaps(&mut stream.walk.gaps);
-            }
-            Ok(Piece::CaughtUp { last }) => {
-                self.front.encode(Answer::CaughtUp { last, walk: &mut stream.walk }, out);
-                self.context.journal.tell_gaps(&mut stream.walk.gaps);
-            }
-            Err(error) => {
-                self.front.encode(Answer::Error { id, fatal: false, refusal: &unreadable(&error) }, out);
-                self.follow = None;
-            }
+        if pass_on(&mut self.front, &mut self.out.bytes, &self.context.journal, stream, piece) {
+            self.follow = None;
         }
     }
+}
+
+/// Tells the client what a stream has brought; whether that was the last of it.
+fn pass_on(
+    front: &mut Front,
+    out: &mut Vec<u8>,
+    journal: &Journal,
+    stream: &mut Stream,
+    piece: io::Result<Piece>,
+) -> bool {
+    let id = stream.id;
+    match piece {
+        Ok(Piece::Begin { first, last }) => {
+            front.encode(Answer::Begin { id, first, last, kind: stream.kind }, out);
+        }
+        Ok(Piece::Lines(lines)) => {
+            front.encode(Answer::Lines { id, lines: &lines, walk: &mut stream.walk }, out);
+            journal.tell_gaps(&mut stream.walk.gaps);
+        }
+        Ok(Piece::CaughtUp { last }) => {
+            front.encode(Answer::CaughtUp { last, walk: &mut stream.walk }, out);
+            journal.tell_gaps(&mut stream.walk.gaps);
+            if stream.kind != Kind::Follow {
+                front.encode(Answer::End { id, walk: &stream.walk }, out);
+                return true;
+            }
+        }
+        Err(error) => {
+            front.encode(Answer::Error { id, fatal: false, refusal: &unreadable(&error) }, out);
+            return true;
+        }
+    }
+    false
 }
 
 fn unreadable(error: &io::Error) -> Refusal {
