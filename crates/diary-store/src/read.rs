@@ -303,10 +303,7 @@ impl Reader {
     pub fn next_page_now(&self, range: &mut Range, max_bytes: usize) -> Option<Vec<u8>> {
         let date = range.date?;
         let limit = range.end_offset.filter(|_| range.end_date == Some(date));
-        let opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let day = opened.as_ref().filter(|day| day.date == date && day.since.elapsed() < OPEN_MAX);
-        let file = Arc::clone(&day?.file);
-        drop(opened);
+        let file = self.opened(date)?;
         let here = limit.map_or(max_bytes as u64, |limit| limit.saturating_sub(range.offset));
         let mut page = vec![0; usize::try_from(here).unwrap_or(usize::MAX).min(max_bytes)];
         let read = file.read_at_now(&mut page, range.offset).ok()??;
@@ -365,6 +362,20 @@ impl Reader {
         Ok(Some((date, found)))
     }
 
+    /// A day's file, if it was opened a moment ago.
+    fn opened(&self, date: Date) -> Option<Arc<dyn DiskFile>> {
+        let opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let day = opened.as_ref().filter(|day| day.date == date && day.since.elapsed() < OPEN_MAX);
+        Some(Arc::clone(&day?.file))
+    }
+
+    fn open_and_keep(&self, date: Date) -> io::Result<Arc<dyn DiskFile>> {
+        let file: Arc<dyn DiskFile> = self.open(date)?.into();
+        *self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(OpenDay { date, since: Instant::now(), file: Arc::clone(&file) });
+        Ok(file)
+    }
+
     /// The next whole lines of one file; false if there are none before `limit`, or its end.
     fn page_of_file(
         &self,
@@ -374,14 +385,12 @@ impl Reader {
         max_bytes: usize,
         page: &mut Vec<u8>,
     ) -> io::Result<bool> {
-        let file: Arc<dyn DiskFile> = match self.open(date) {
-            Ok(file) => file.into(),
+        let file = match self.opened(date).map_or_else(|| self.open_and_keep(date), Ok) {
+            Ok(file) => file,
             // A file that went missing shows up as a gap.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        *self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(OpenDay { date, since: Instant::now(), file: Arc::clone(&file) });
         let limit = match limit {
             Some(limit) => limit,
             None => file.size()?,
