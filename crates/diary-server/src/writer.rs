@@ -161,6 +161,7 @@ impl Writer {
     /// Stages what is left of `work`; false if the batch is full before its end.
     fn stage(&mut self, work: &mut Work) -> bool {
         let now = Time::now(&self.zone);
+        let head = self.progress.borrow().head;
         while work.done < work.appends.count() {
             if let Some(refusal) = work.appends.refused(work.done) {
                 let refusal = refusal.clone();
@@ -175,8 +176,8 @@ impl Writer {
             };
             match self.appender.stage(now, entry) {
                 // The batch's time is filled in when it is committed.
-                Staged::New(seq) => work.push_acked(seq, now),
-                Staged::Known { seq, time } => work.push_acked(seq, time),
+                Staged::New(seq) => work.push_acked(head, seq, now),
+                Staged::Known { seq, time } => work.push_acked(head, seq, time),
                 Staged::Conflict(seq) => {
                     let message = format!("this key was used for another text, which is entry {seq}");
                     work.push_refused(1, &Refusal::new(Code::Conflict, message));
@@ -231,6 +232,10 @@ impl Writer {
 
     /// After the disk failed: refuses what is queued, until nobody is left or the server stops.
     fn refuse_queued(mut self) {
+        if let Some(done) = self.stop {
+            let _ = done.send(());
+            return;
+        }
         while let Some(command) = self.queue.blocking_recv() {
             match command {
                 Command::Append(appends, room, reply) => {
@@ -260,10 +265,11 @@ impl Work {
         let _ = self.reply.send(self.outcome);
     }
 
-    fn push_acked(&mut self, seq: u64, at: Time) {
+    /// What is committed and what is only staged stay in different parts: one of them may still fail.
+    fn push_acked(&mut self, head: u64, seq: u64, at: Time) {
         match self.outcome[self.settled..].last_mut() {
             Some(Part::Acked { count, first_seq, time })
-                if *first_seq + u64::from(*count) == seq && *time == at =>
+                if *first_seq + u64::from(*count) == seq && *time == at && seq != head + 1 =>
             {
                 *count += 1;
             }
@@ -317,28 +323,79 @@ mod tests {
 
     use super::*;
 
-    /// Appends that need several batches, on a disk whose second sync fails.
-    #[test]
-    fn a_disk_that_fails_in_the_middle_of_an_append_is_told_part_by_part() {
+    /// A journal on a simulated disk, and a writer that serves what has been queued once it runs.
+    struct Served {
+        disk: SimDisk,
+        reader: diary_store::Reader,
+        writer: Writer,
+        failed: CancellationToken,
+    }
+
+    fn serve(queue: mpsc::Receiver<Command>) -> Served {
         let disk = SimDisk::new();
         disk.create_dir(Path::new("/data")).unwrap();
         // Without its keys, the journal writes no cache, whose calls would mingle with the others.
         let Opened { appender, reader, .. } =
             diary_store::open(Arc::new(disk.clone()), Path::new("/data/diary")).unwrap();
-        let (commands, queue) = mpsc::channel(4);
         let failed = CancellationToken::new();
-        let (progress, _watched) = watch::channel(Progress { head: 0, keys: true });
+        let (progress, _) = watch::channel(Progress { head: 0, keys: true });
+        let writer = Writer::new(appender, queue, progress, Arc::default(), failed.clone(), TimeZone::UTC);
+        Served { disk, reader, writer, failed }
+    }
+
+    fn append(texts: usize) -> (Command, oneshot::Receiver<Outcome>) {
         let mut appends = Appends::new(Arc::new(Author::new("a").unwrap()), None);
-        (0..90_000).for_each(|_| appends.push(&"x".repeat(80)));
+        (0..texts).for_each(|_| appends.push(&"x".repeat(80)));
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let (reply, mut outcome) = oneshot::channel();
-        commands.try_send(Command::Append(appends, room, reply)).unwrap();
+        let (reply, outcome) = oneshot::channel();
+        (Command::Append(appends, room, reply), outcome)
+    }
+
+    #[test]
+    fn a_stop_behind_a_failing_batch_is_answered() {
+        let (commands, queue) = mpsc::channel(4);
+        let Served { disk, writer, failed, .. } = serve(queue);
+        let (command, mut outcome) = append(1);
+        commands.try_send(command).unwrap();
+        let (done, mut stopped) = oneshot::channel();
+        commands.try_send(Command::Stop(done)).unwrap();
+        disk.fail_at(disk.calls() + 2, Fault::Io);
+        // The handle that is left here would keep a queue open that is only drained.
+        writer.run();
+        assert!(failed.is_cancelled());
+        assert!(matches!(&outcome.try_recv().unwrap()[..], [Part::Refused { .. }]));
+        stopped.try_recv().unwrap();
+    }
+
+    #[test]
+    fn what_is_committed_and_what_may_fail_stay_apart() {
+        let (command, _outcome) = append(0);
+        let Command::Append(appends, room, reply) = command else { unreachable!() };
+        let mut work = Work::new(appends, room, reply);
+        // A retry of the newest entry, and new ones, all within a microsecond.
+        let at = Time { micros: 1, offset_minutes: 0 };
+        (7..=9).for_each(|seq| work.push_acked(7, seq, at));
+        work.settle(7, &Err(CommitError::Failed(std::io::ErrorKind::Other.into())));
+        assert!(
+            matches!(&work.outcome[..], [Part::Acked { count: 1, .. }, Part::Refused { count: 2, .. }]),
+            "{:?}",
+            work.outcome
+        );
+    }
+
+    /// Appends that need several batches, on a disk whose second sync fails.
+    #[test]
+    fn a_disk_that_fails_in_the_middle_of_an_append_is_told_part_by_part() {
+        let (commands, queue) = mpsc::channel(4);
+        let Served { disk, reader, writer, failed } = serve(queue);
+        let (command, mut outcome) = append(90_000);
+        commands.try_send(command).unwrap();
         // The first batch makes the file: create, write, sync, sync the folder; the second looks, writes and
         // syncs.
         let syncs_second = disk.calls() + 6;
         disk.fail_at(syncs_second, Fault::Io);
         drop(commands);
-        Writer::new(appender, queue, progress, Arc::default(), failed.clone(), TimeZone::UTC).run();
+        writer.run();
 
         assert_eq!(disk.call_log()[usize::try_from(syncs_second).unwrap()], Call::SyncData);
         assert!(failed.is_cancelled());
