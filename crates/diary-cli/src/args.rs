@@ -1,41 +1,190 @@
-//! What the program is told: arguments, then the environment, then defaults.
+//! What the program is told on its command line.
 
-use clap::Parser;
+use std::path::PathBuf;
+
+use clap::builder::styling::Styles;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use diary_client::{Address, Author, Which};
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done, 2 usage, 3 the server cannot be reached, 4 something was refused, 5 not all was acked";
+use crate::select::Select;
+use crate::show::{Colour, Format};
 
-/// Writes into a diary and reads it. On a terminal, /help lists the commands; from a pipe, every line is
-/// an entry.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 nothing found, 2 usage, 3 the server cannot be reached, 4 something was refused, \
+5 not all was acked, 6 damage was met";
+
+/// Writes into a diary and reads it. Without a command: on a terminal, lines that are typed become entries,
+/// and /help lists what else there is; from a pipe, every line is an entry.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "diary-cli", version, after_help = EXIT_CODES)]
+#[command(name = "diary-cli", version, after_help = EXIT_CODES, styles = Styles::styled())]
 pub(crate) struct Args {
+    /// Where the server listens; with a command, say --server instead
+    #[arg(value_name = "HOST:PORT|unix:PATH", value_parser = parse_address)]
+    address: Option<Address>,
+
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+
+    /// How many of the newest entries to show first; without a command only
+    #[arg(short = 'n', value_name = "N|all|0", value_parser = parse_past)]
+    past: Option<Which>,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What every command may be told, beside the configuration file.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Settings {
     /// Where the server listens
-    #[arg(value_name = "HOST:PORT|unix:PATH", env = "DIARY_SERVER", default_value = "127.0.0.1:8888")]
-    pub(crate) address: Address,
+    #[arg(long, global = true, value_name = "HOST:PORT|unix:PATH", env = "DIARY_SERVER", hide_env_values = true)]
+    pub(crate) server: Option<Address>,
 
     /// Who writes; the login name, if not given
-    #[arg(long, value_name = "NAME", env = "DIARY_NAME", value_parser = parse_name)]
-    name: Option<Author>,
+    #[arg(long, global = true, value_name = "NAME", env = "DIARY_NAME", value_parser = parse_name)]
+    pub(crate) name: Option<Author>,
 
-    /// How many of the newest entries to show first
-    #[arg(short = 'n', value_name = "N|all|0", default_value = "20", value_parser = parse_past)]
-    pub(crate) past: Which,
+    /// Whether to print in colour
+    #[arg(long, global = true, value_name = "WHEN", env = "DIARY_COLOR")]
+    pub(crate) color: Option<Colour>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Command {
+    /// Writes an entry and prints its seq
+    Add {
+        /// The text; its words are put together with spaces. A single - reads it from the input
+        #[arg(required = true, value_name = "TEXT|-", trailing_var_arg = true)]
+        text: Vec<String>,
+    },
+    /// Prints entries
+    Log {
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Prints entries as they come, until it is interrupted
+    Follow {
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        show: Show,
+        /// Goes on where the last run with this file stopped, and keeps the place there
+        #[arg(long, value_name = "FILE")]
+        cursor: Option<PathBuf>,
+    },
+    /// Prints the entries that hold a text; capitals count only if it has one
+    Search {
+        /// What to look for
+        text: String,
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Lists what could not be sent yet, or sends it
+    Outbox {
+        #[command(subcommand)]
+        action: Option<OutboxAction>,
+    },
+    /// Tries the way to the server, step by step
+    Doctor,
+    /// Prints the completions for a shell
+    Completions {
+        /// Which one
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page
+    Man,
+}
+
+/// How entries are printed.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Show {
+    /// How entries look; pretty on a terminal, plain elsewhere, if not given
+    #[arg(long, value_name = "FORMAT", env = "DIARY_FORMAT", conflicts_with = "json")]
+    pub(crate) format: Option<Format>,
+
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is to be done with what could not be sent.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum OutboxAction {
+    /// Sends all of it
+    Send,
+    /// Sends one as a new entry, which the server cannot tell from one that was stored before
+    SendAsNew {
+        /// As `outbox` lists it
+        id: String,
+    },
+    /// Throws one away
+    Drop {
+        /// As `outbox` lists it
+        id: String,
+    },
 }
 
 impl Args {
-    /// Who writes; `None` leaves it to the server.
-    pub(crate) fn author(&self) -> Option<Author> {
-        self.name.clone().or_else(login_name)
+    /// Reads the process's arguments.
+    ///
+    /// # Errors
+    /// Wrong usage, or a question for help or the version.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        Self::of(std::env::args_os())
+    }
+
+    fn of(words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>) -> Result<Self, clap::Error> {
+        let args = Self::try_parse_from(words)?;
+        let usage = |message: &str| Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        match (&args.command, &args.address, &args.past) {
+            (Some(_), Some(address), _) => {
+                usage(&format!("with a command, say where the server is with --server {address}"))
+            }
+            (Some(_), _, Some(_)) => usage("-n is for a conversation; log takes --last"),
+            (None, Some(_), _) if args.settings.server.is_some() && std::env::var_os("DIARY_SERVER").is_none() => {
+                usage("the server is named twice, as an address and with --server")
+            }
+            _ => Ok(args),
+        }
+    }
+
+    /// The server that is named here.
+    pub(crate) fn server(&self) -> Option<Address> {
+        self.address.clone().or_else(|| self.settings.server.clone())
+    }
+
+    /// How many of the newest entries to show first.
+    pub(crate) fn past(&self) -> Which {
+        self.past.unwrap_or(Which::Last(20))
     }
 }
 
-/// The name that the user logged in with, where it can be an author.
-fn login_name() -> Option<Author> {
-    let said = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    let name = said.into_iter().find(|name| !name.is_empty()).or_else(|| whoami::username().ok())?;
-    Author::new(&name).ok()
+/// The program's arguments, for completions and the manual page.
+pub(crate) fn command() -> clap::Command {
+    Args::command()
+}
+
+/// An address. A word that is none may be a command that was mistyped.
+fn parse_address(word: &str) -> Result<Address, String> {
+    word.parse::<Address>().map_err(|error| {
+        let commands = Args::command();
+        let likeness = |name: &&str| strsim::jaro(name, word);
+        let near = commands
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .filter(|name| likeness(name) > 0.7)
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        match near {
+            Some(name) => format!("there is no such command; did you mean {name}? (As an address: {error})"),
+            None => error.to_string(),
+        }
+    })
 }
 
 fn parse_name(name: &str) -> Result<Author, String> {
@@ -52,40 +201,62 @@ fn parse_past(word: &str) -> Result<Which, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::error::ErrorKind;
 
     fn parse(words: &[&str]) -> Result<Args, clap::Error> {
-        Args::try_parse_from([&["diary-cli"], words].concat())
+        Args::of([&["diary-cli"], words].concat())
     }
 
     #[test]
-    fn the_forms() {
+    fn the_arguments_are_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_alone_begins_a_conversation() {
         for (words, address, name, past) in [
             (&["localhost:1"][..], "localhost:1", None, Which::Last(20)),
             (&["[::1]:1", "-n", "all"], "[::1]:1", None, Which::All),
             (&["unix:/run/d", "--name", "小明", "-n0"], "unix:/run/d", Some("小明"), Which::Last(0)),
             (&["-n", "7", "h:1", "--name=a"], "h:1", Some("a"), Which::Last(7)),
+            (&["--server", "h:1"], "h:1", None, Which::Last(20)),
         ] {
             let args = parse(words).unwrap();
-            assert_eq!(args.address.to_string(), address);
+            assert!(args.command.is_none());
+            assert_eq!(args.server().unwrap().to_string(), address);
             // The environment of whoever runs the test may name someone.
-            assert!(name.is_none() || args.name.as_ref().map(Author::as_str) == name);
-            assert_eq!(args.past, past);
+            assert!(name.is_none() || args.settings.name.as_ref().map(Author::as_str) == name);
+            assert_eq!(args.past(), past);
         }
+    }
+
+    #[test]
+    fn commands_take_the_server_anywhere() {
+        for words in [&["--server", "h:1", "log"][..], &["log", "--server", "h:1"], &["log", "--json", "--server=h:1"]] {
+            let args = parse(words).unwrap();
+            assert!(matches!(args.command, Some(Command::Log { .. })), "{words:?}");
+            assert_eq!(args.server().unwrap().to_string(), "h:1");
+        }
+        let args = parse(&["add", "a", "--b", "-c"]).unwrap();
+        assert!(matches!(args.command, Some(Command::Add { text }) if text == ["a", "--b", "-c"]));
     }
 
     #[test]
     fn usage_errors_say_what_to_do() {
         for (words, part) in [
             (&["localhost"][..], "localhost needs a port: localhost:8888"),
-            (&["search"], "search needs a port"),
+            (&["serach"], "did you mean search?"),
+            (&["lgo"], "did you mean log?"),
+            (&["h:1", "log"], "with a command, say where the server is with --server h:1"),
+            (&["-n", "3", "log"], "log takes --last"),
             (&["h:1", "-n", "today"], "how many entries? a number, all or 0"),
             (&["h:1", "-n", ""], "how many entries?"),
             (&["h:1", "--name", "a b"], "a name has no spaces"),
             (&["h:1", "i:2"], "unexpected argument"),
+            (&["add"], "<TEXT|->"),
+            (&["log", "--json", "--format", "md"], "cannot be used with"),
         ] {
             let error = parse(words).unwrap_err();
-            assert!(error.to_string().contains(part), "{error}");
+            assert!(error.to_string().contains(part), "{words:?}: {error}");
             assert!(error.use_stderr() && error.kind() != ErrorKind::DisplayHelp);
         }
     }

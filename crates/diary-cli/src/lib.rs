@@ -1,10 +1,13 @@
 //! The client of the diary as a program.
 //!
-//! `args` is what it is told, `input` cuts what it reads into lines. `pipe` sends every line of a file or
-//! another program; `terminal` talks with a person. Both print through `render` and `output`, and
-//! `patience` decides when a server that is away has been waited for long enough.
+//! `args` and `config` are what it is told. Without a command, `pipe` sends every line of a file or another
+//! program, and `terminal` talks with a person; `input` cuts what they read into lines, and `patience` decides
+//! when a server that is away has been waited for long enough. With a command, `commands` does it: it reads
+//! what `select` (and its `dates`) says, prints it as `show` says, and keeps in the `outbox` what is not acked.
 
 mod args;
+mod commands;
+mod config;
 mod exit;
 #[cfg(test)]
 mod fake;
@@ -13,26 +16,35 @@ mod output;
 mod patience;
 mod pipe;
 mod render;
+mod select;
+mod show;
 mod terminal;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
 use diary_client::{Client, Error, Options};
 
 use crate::args::Args;
+use crate::config::Config;
 use crate::output::{Output, say};
 use crate::render::View;
 
 /// Runs the program with the process's arguments, environment, input and output.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::read() {
         Ok(args) => args,
         Err(error) => {
             // Help and version are no errors; if they cannot be printed, nobody is there to be told.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
+    let config = match Config::read(args.server(), &args.settings) {
+        Ok(config) => config,
+        Err(why) => {
+            say(format_args!("{why}"));
+            return ExitCode::from(exit::USAGE);
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -42,15 +54,21 @@ pub fn main() -> ExitCode {
             return ExitCode::from(exit::UNREACHABLE);
         }
     };
-    let code = runtime.block_on(run(args));
+    let code = runtime.block_on(async {
+        match args.command.clone() {
+            Some(command) => commands::run(command, &config).await,
+            None => converse(&args, &config).await,
+        }
+    });
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     ExitCode::from(code)
 }
 
-async fn run(args: Args) -> u8 {
-    let options = Options { author: args.author(), ..Options::default() };
-    let client = match Client::connect(args.address.clone(), options).await {
+/// Without a command: a conversation, or lines from a pipe.
+async fn converse(args: &Args, config: &Config) -> u8 {
+    let options = Options { author: config.author.clone(), ..Options::default() };
+    let client = match Client::connect(config.server.clone(), options).await {
         Ok(client) => client,
         Err(error) => {
             say(format_args!("{}", unreachable_sentence(&error)));
@@ -61,14 +79,14 @@ async fn run(args: Args) -> u8 {
     let input = input::read(io::stdin());
     if io::stdin().is_terminal() {
         let view = if io::stdout().is_terminal() { View::terminal() } else { View::Plain };
-        terminal::run(client, &args, input, output, view).await
+        terminal::run(client, config, args.past(), input, output, view).await
     } else {
-        pipe::run(client, args.past, input, output).await
+        pipe::run(client, args.past(), input, output).await
     }
 }
 
 /// Why no first connection could be made, and what to do about it.
-fn unreachable_sentence(error: &Error) -> String {
+pub(crate) fn unreachable_sentence(error: &Error) -> String {
     match error {
         Error::NothingListens(_) => format!("{error}; start one with diary-server"),
         _ => error.to_string(),

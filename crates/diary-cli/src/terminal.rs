@@ -12,7 +12,7 @@ use diary_proto::answer::{HINT, OLD_COMMANDS};
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use crate::args::Args;
+use crate::config::Config;
 use crate::exit;
 use crate::input::{Chunks, Lines};
 use crate::output::{Output, say};
@@ -31,13 +31,20 @@ a line is an entry; `ok SEQ` says that it is on disk
 ";
 
 /// Talks until the person ends it, and gives the exit code.
-pub(crate) async fn run(client: Client, args: &Args, input: Chunks, output: Output, view: View) -> u8 {
-    let reading = (args.past != Which::Last(0)).then(|| Reading::of(client.history(args.past), false));
+pub(crate) async fn run(
+    client: Client,
+    config: &Config,
+    past: Which,
+    input: Chunks,
+    output: Output,
+    view: View,
+) -> u8 {
+    let reading = (past != Which::Last(0)).then(|| Reading::of(client.history(past), false));
     let mut talk = Talk {
         patience: Patience::new(&client),
         producers: vec![client.producer()],
         client,
-        args,
+        config,
         output,
         view,
         lines: Lines::default(),
@@ -68,7 +75,7 @@ enum End {
 
 struct Talk<'a> {
     client: Client,
-    args: &'a Args,
+    config: &'a Config,
     patience: Patience,
     output: Output,
     view: View,
@@ -252,7 +259,7 @@ impl Talk<'_> {
     /// Writes under another name: a new client, since a name is said with Hello.
     async fn rename(&mut self, name: Author) {
         let options = Options { author: Some(name.clone()), ..Options::default() };
-        match Client::connect(self.args.address.clone(), options).await {
+        match Client::connect(self.config.server.clone(), options).await {
             Ok(client) => {
                 self.patience = Patience::new(&client);
                 self.producers.push(client.producer());
@@ -338,7 +345,7 @@ impl Talk<'_> {
     fn welcome(&mut self) {
         let welcome = self.client.welcome();
         let (author, journal) = (clean(&welcome.author), clean(&welcome.journal));
-        let address = &self.args.address;
+        let address = &self.config.server;
         self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
     }
 
