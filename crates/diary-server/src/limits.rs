@@ -42,8 +42,9 @@ pub const RECENT_MAX_BYTES: usize = 1024 * 1024;
 /// See [`RECENT_MAX_BYTES`].
 pub const RECENT_MAX_BATCHES: usize = 64;
 
-/// Bytes that one step of a search looks at before others get a turn.
-pub const SEARCH_STEP_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that one step of a search looks at, on a thread for blocking work: some milliseconds, so that its
+/// hand-over costs nothing beside it.
+pub const SEARCH_STEP_BYTES: usize = 32 * 1024 * 1024;
 
 /// Gaps that are told in the log, each once; beyond that, `verify` is the way to see them all.
 pub const GAPS_TOLD: usize = 1024;
