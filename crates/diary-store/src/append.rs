@@ -23,7 +23,7 @@ use crate::recover::OpenError;
 const CLAMP_TOLD_MICROS: i64 = 1_000_000;
 
 /// The largest batch that is handed on as it was committed: whoever follows reads a larger one from disk.
-const FRESH_MAX_BYTES: usize = 256 * 1024;
+const FRESH_MAX_BYTES: usize = 128 * 1024;
 
 /// An entry on its way into the journal.
 #[derive(Debug, Clone, Copy)]
