@@ -109,7 +109,7 @@ fn pass_a_block(bencher: Bencher) {
     let block = stored(&text("plain"), None);
     bencher.counter(ItemsCount::new(ENTRIES)).counter(BytesCount::new(block.len())).bench_local(|| {
         let mut entries = 0;
-        Walker::new(1).pass(&block, |_| entries += 1);
+        Walker::new(1).pass(&block, |_| true, |_| entries += 1);
         entries
     });
 }

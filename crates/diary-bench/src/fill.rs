@@ -20,6 +20,9 @@ const DAYS: u64 = 5;
 /// Writers whose keys the entries have.
 const PRODUCERS: u64 = 64;
 
+/// Entries of one writer that are committed one behind the other.
+const RUN: u64 = 128;
+
 /// One entry in so many has this word in it.
 pub(crate) const NEEDLE: &str = "Nadel";
 const NEEDLE_EVERY: u64 = 10_000;
@@ -44,7 +47,9 @@ impl Filled {
             let now =
                 Time { micros: first_day + day * DAY_MICROS + i64::try_from(number)?, offset_minutes: 0 };
             let text = if number % NEEDLE_EVERY == NEEDLE_EVERY / 2 { &found } else { &plain };
-            let key = Key { producer: Producer(number % PRODUCERS + 1), counter: number / PRODUCERS };
+            let run = number / RUN;
+            let counter = run / PRODUCERS * RUN + number % RUN;
+            let key = Key { producer: Producer(run % PRODUCERS + 1), counter };
             let entry = NewEntry { author: &author, text, key: Some((key, false)) };
             // A batch has one day.
             if number * DAYS / entries != number.saturating_sub(1) * DAYS / entries {

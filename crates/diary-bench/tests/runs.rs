@@ -29,5 +29,8 @@ fn a_peer_that_is_missing_is_named() {
     // Debian's nginx is looked for beside the path.
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(said.contains("not here: redis-server") && said.contains("rg; ") && said.contains("--without redis,"), "{said}");
+    assert!(
+        said.contains("not here: redis-server") && said.contains("rg; ") && said.contains("--without redis,"),
+        "{said}"
+    );
 }

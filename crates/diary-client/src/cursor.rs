@@ -214,14 +214,18 @@ impl Gather for Block {
         let last = range.last;
         let mut newest = None;
         *self = Self { first: range.walker.next_seq(), last, ..Self::default() };
-        range.walker.pass(&lines, |step| match step {
-            Step::Entry(line) if line.seq <= last => {
-                self.entries += 1;
-                newest = Some((line.seq, line.crc));
-            }
-            Step::Gap(gap) => self.gaps.extend(Range::clip(last, gap)),
-            Step::Entry(_) => {}
-        });
+        range.walker.pass(
+            &lines,
+            |_| true,
+            |step| match step {
+                Step::Entry(line) if line.seq <= last => {
+                    self.entries += 1;
+                    newest = Some((line.seq, line.crc));
+                }
+                Step::Gap(gap) => self.gaps.extend(Range::clip(last, gap)),
+                Step::Entry(_) => {}
+            },
+        );
         if let Some((seq, crc)) = newest {
             seen.saw(seq, crc);
         }

@@ -46,9 +46,14 @@ impl Walker {
     }
 
     /// The same for who passes entries on: each line's checksum and seq are checked, and its fields are left
-    /// unread. It is twice as fast.
-    pub fn pass<'a>(&mut self, block: &'a [u8], visit: impl FnMut(Step<SealedLine<'a>>)) {
-        let read = |line| SealedLine::check(line).map(|sealed| (sealed.seq, sealed));
+    /// unread. It is several times as fast. What `sound` does not take is damage too.
+    pub fn pass<'a>(
+        &mut self,
+        block: &'a [u8],
+        sound: impl Fn(&SealedLine<'a>) -> bool,
+        visit: impl FnMut(Step<SealedLine<'a>>),
+    ) {
+        let read = |line| SealedLine::check(line).filter(&sound).map(|sealed| (sealed.seq, sealed));
         self.walk_with(block, read, visit);
     }
 
@@ -108,12 +113,16 @@ mod tests {
             });
         });
         let mut passed = Vec::new();
-        Walker::new(first).pass(block, |step| {
-            passed.push(match step {
-                Step::Entry(line) => line.seq.to_string(),
-                Step::Gap(gap) => format!("gap {}..{}", gap.first, gap.last),
-            });
-        });
+        Walker::new(first).pass(
+            block,
+            |_| true,
+            |step| {
+                passed.push(match step {
+                    Step::Entry(line) => line.seq.to_string(),
+                    Step::Gap(gap) => format!("gap {}..{}", gap.first, gap.last),
+                });
+            },
+        );
         assert_eq!(passed, seen);
         seen.extend(walker.finish(last).map(|gap| format!("gap {}..{}", gap.first, gap.last)));
         assert_eq!(seen.join(" "), expected);

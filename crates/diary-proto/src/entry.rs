@@ -336,7 +336,8 @@ impl<'a> StoredLine<'a> {
 pub struct SealedLine<'a> {
     /// The entry's number.
     pub seq: u64,
-    /// What stands left of the TAB. Only [`StoredLine::parse`] tells whether a terminal may see it.
+    /// What stands left of the TAB. Whether a terminal may see it is [`is_safe`](crate::escape::is_safe)'s
+    /// to say.
     pub left: &'a [u8],
     /// The line's checksum.
     pub crc: u32,

@@ -75,6 +75,28 @@ fn next_stop(bytes: &[u8], mut at: usize) -> Option<usize> {
     bytes[at..].iter().position(|&byte| is_stop(byte)).map(|skip| at + skip)
 }
 
+/// Whether a stored text has nothing in it that had to be escaped. It need not be UTF-8.
+pub fn is_safe(stored: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(stop) = next_stop(stored, at) {
+        let next = |place: usize| stored.get(stop + place).copied().unwrap_or_default();
+        let safe = match (stored[stop], next(1), next(2)) {
+            (b'\\', ..) => true,
+            (0xc2, second, _) => second > 0x9f,
+            // U+2028, U+2029, U+202A–202E; U+2066–2069.
+            (0xe2, 0x80, third) => !matches!(third, 0xa8..=0xae),
+            (0xe2, 0x81, third) => !matches!(third, 0xa6..=0xa9),
+            (0xe2, ..) => true,
+            _ => false,
+        };
+        if !safe {
+            return false;
+        }
+        at = stop + 1;
+    }
+    true
+}
+
 fn stopping_char(text: &str, stop: usize) -> char {
     text[stop..].chars().next().expect("a stop byte starts a character")
 }
@@ -186,6 +208,13 @@ mod tests {
             "\\x+1",
         ] {
             assert!(unescape(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn safe_is_what_needs_no_escape() {
+        for c in (0..=0x3000).filter_map(char::from_u32) {
+            assert_eq!(is_safe(format!("a{c}b").as_bytes()), c == '\\' || !is_escaped(c), "{c:?}");
         }
     }
 

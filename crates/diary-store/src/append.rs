@@ -261,7 +261,7 @@ impl Appender {
 
     fn snapshot_now(&mut self) -> Option<Snapshot> {
         // Where keys could not be read, the next start must try again.
-        let keys = self.keys.as_ref().filter(|keys| !keys.is_unknown())?.clone();
+        let keys = self.keys.as_ref().filter(|keys| !keys.is_unknown())?;
         self.uncached_bytes = 0;
         let Shared { disk, dir, id, .. } = &*self.shared;
         Some(Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, keys))

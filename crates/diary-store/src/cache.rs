@@ -40,19 +40,19 @@ pub(crate) const EVERY_BYTES: u64 = 8 * 1024 * 1024;
 /// How much of the day files is read at once.
 const PAGE_BYTES: usize = 256 * 1024;
 
-/// What is to be written: a copy, so that whoever writes it holds up nobody.
+/// What is to be written: the table's bytes, so that whoever writes them holds up nobody.
 #[derive(Debug)]
 pub struct Snapshot {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     id: u64,
     head: Head,
-    keys: KeyTable,
+    table: Vec<u8>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, head: Head, keys: KeyTable) -> Self {
-        Self { disk, dir, id, head, keys }
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, head: Head, keys: &KeyTable) -> Self {
+        Self { disk, dir, id, head, table: keys.to_bytes() }
     }
 
     /// Writes the cache: new file, fsync, rename.
@@ -63,22 +63,19 @@ impl Snapshot {
         if self.head.seq == 0 {
             return Ok(());
         }
-        let mut table = Vec::new();
-        self.keys.write(&mut table);
         let hex = |crc| String::from_utf8_lossy(&seal::hex(crc)).into_owned();
-        let mut bytes = format!(
+        let mut line = format!(
             "cache 2 id={:016x} seq={} last={} length={} table={}\t",
             self.id,
             self.head.seq,
             hex(self.head.crc),
-            table.len(),
-            hex(seal::crc(&table)),
+            self.table.len(),
+            hex(seal::crc(&self.table)),
         )
         .into_bytes();
-        seal::seal(&mut bytes, 0);
-        bytes.extend_from_slice(&table);
+        seal::seal(&mut line, 0);
         // Its name need not be durable: the cache before it is as good, and only takes longer.
-        write_whole(&*self.disk, &self.dir, FILE_NEW, FILE, &bytes)
+        write_whole(&*self.disk, &self.dir, FILE_NEW, FILE, &[&line, &self.table])
     }
 }
 

@@ -11,10 +11,13 @@ use diary_proto::{Key, Producer};
 const PRODUCER_MAX_RUNS: usize = 16 * 1024;
 
 /// Most memory of the table, counted as [`RUN_BYTES`] a run and [`PRODUCER_BYTES`] a producer. What it
-/// really takes is up to twice that, and as much again while a cache is written.
+/// really takes is up to twice that, and once more while a cache is written.
 const TABLE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 const RUN_BYTES: usize = size_of::<Run>();
+
+/// What a producer takes in the table's bytes beside its runs: five numbers.
+const WRITTEN_PRODUCER_BYTES: usize = 5 * size_of::<u64>();
 
 /// A producer's part in the map, with the room that a hash map leaves free.
 const PRODUCER_BYTES: usize = 2 * size_of::<(Producer, Known)>();
@@ -150,8 +153,10 @@ impl KeyTable {
         self.runs -= runs_before - known.runs.len();
     }
 
-    /// Appends the table's bytes, from which [`read`](Self::read) makes it again.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    /// The table's bytes, from which [`read`](Self::read) makes it again.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out =
+            Vec::with_capacity(1 + self.producers.len() * WRITTEN_PRODUCER_BYTES + self.runs * RUN_BYTES);
         out.push(u8::from(self.forgotten));
         for (producer, known) in &self.producers {
             let runs = u64::try_from(known.runs.len()).expect("runs are bounded");
@@ -165,9 +170,10 @@ impl KeyTable {
                 }
             }
         }
+        out
     }
 
-    /// The table that [`write`](Self::write) wrote; `None` for other bytes.
+    /// The table that [`to_bytes`](Self::to_bytes) wrote; `None` for other bytes.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let (&forgotten, mut rest) = bytes.split_first()?;
         let mut table = Self { forgotten: forgotten != 0, ..Self::default() };
@@ -180,7 +186,8 @@ impl KeyTable {
             let producer = Producer(number(&mut rest)?);
             let (floor, doubt) = (number(&mut rest)?, number(&mut rest)? != 0);
             let (newest_seq, count) = (number(&mut rest)?, number(&mut rest)?);
-            let mut runs = VecDeque::new();
+            let left = rest.len() / RUN_BYTES;
+            let mut runs = VecDeque::with_capacity(usize::try_from(count).unwrap_or(left).min(left));
             for _ in 0..count {
                 let (first_counter, first_seq) = (number(&mut rest)?, number(&mut rest)?);
                 runs.push_back(Run { first_counter, first_seq, count: number(&mut rest)? });
@@ -271,11 +278,7 @@ mod tests {
         let mut table = KeyTable::default();
         table.insert(key(1, 1), 1);
         table.doubt();
-        for table in [&table, &{
-            let mut bytes = Vec::new();
-            table.write(&mut bytes);
-            KeyTable::read(&bytes).unwrap()
-        }] {
+        for table in [&table, &{ KeyTable::read(&table.to_bytes()).unwrap() }] {
             assert_eq!(table.judge(key(1, 1), true), Judgement::Known(1));
             assert_eq!(table.judge(key(1, 2), true), Judgement::Stale);
             assert_eq!(table.judge(key(1, 2), false), Judgement::New);

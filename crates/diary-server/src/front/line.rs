@@ -2,7 +2,8 @@
 
 use diary_proto::answer::{HELP, push_ack, push_error, push_gap};
 use diary_proto::block::Step;
-use diary_proto::entry::StoredLine;
+use diary_proto::entry::SealedLine;
+use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::{Code, Command as LineCommand, Refusal};
 
@@ -126,24 +127,30 @@ fn request(line: Line<'_>) -> Request<'_> {
 fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
     let Walk { walker, count, gaps } = walk;
     out.reserve(lines.len());
-    let mut push = |step: Step<StoredLine<'_>>| match step {
+    let mut push = |step: Step<SealedLine<'_>>| match step {
         Step::Gap(gap) => {
             gaps.push(gap);
             push_gap(out, gap);
         }
         Step::Entry(line) => {
-            out.extend_from_slice(line.left.as_bytes());
+            out.extend_from_slice(line.left);
             out.push(b'\n');
             *count += 1;
         }
     };
     match walker {
-        Some(walker) => walker.walk(lines, push),
+        Some(walker) => walker.pass(lines, is_showable, push),
         None => {
-            let sound = lines.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok());
+            let sound = lines.split(|&b| b == b'\n').filter_map(SealedLine::check).filter(is_showable);
             sound.for_each(|line| push(Step::Entry(line)));
         }
     }
+}
+
+/// What no escape was made for, or is not UTF-8, is damage, whatever its checksum says: no terminal may see it.
+/// The fields of a line whose checksum fits are as they were written, and are not read again.
+pub(super) fn is_showable(line: &SealedLine<'_>) -> bool {
+    is_safe(line.left) && std::str::from_utf8(line.left).is_ok()
 }
 
 fn log_refusal(answer: &Answer<'_>) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use diary_proto::answer::{push_ack, push_error, push_gap};
 use diary_proto::block::{Step, Walker};
-use diary_proto::entry::StoredLine;
+use diary_proto::entry::SealedLine;
 use diary_proto::entry::check_text;
 use diary_proto::{Author, Code, Refusal, Which};
 use tokio::net::UdpSocket;
@@ -181,7 +181,7 @@ async fn history(context: &Context) -> io::Result<Vec<u8>> {
     let mut newest = Newest { lines: VecDeque::new(), bytes: 0, left_out: before };
     loop {
         let page = journal.page(range, false).await??;
-        walker.walk(&page.lines, |step| newest.push(step));
+        walker.pass(&page.lines, super::line::is_showable, |step| newest.push(step));
         range = page.range;
         if page.ended {
             break;
@@ -204,9 +204,9 @@ impl Newest {
     /// Bytes for the line that says how many entries are left out.
     const NOTE_BYTES: usize = 64;
 
-    fn push(&mut self, step: Step<StoredLine<'_>>) {
+    fn push(&mut self, step: Step<SealedLine<'_>>) {
         let line = match step {
-            Step::Entry(line) => [line.left.as_bytes(), b"\n"].concat(),
+            Step::Entry(line) => [line.left, b"\n"].concat(),
             Step::Gap(gap) => {
                 let mut line = Vec::new();
                 push_gap(&mut line, gap);
