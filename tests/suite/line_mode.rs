@@ -1,6 +1,8 @@
 //! Line mode: every line gets one answer, in order.
 
 use diary_proto::answer::{HELP, HINT, OLD_COMMANDS};
+use rustix::net::SendFlags;
+use tokio::net::TcpStream;
 
 use crate::support::{Lines, Server, acked, is_ack, seq, text};
 
@@ -501,4 +503,24 @@ async fn a_client_that_is_gone_takes_nothing_back() {
     let entries = next.history("all").await;
     assert!(entries.len() <= 1000 && entries.iter().all(|line| text(line) == "a line"));
     assert!(is_ack(&next.ask("next").await, entries.len() as u64 + 1));
+}
+
+/// Telnet's Synch: a read of the socket ends before an urgent byte, which belongs to a command, and more is
+/// behind it.
+#[tokio::test]
+async fn urgent_data_stays_in_its_place() {
+    let server = Server::start().await;
+    let socket = std::net::TcpStream::connect(server.address()).unwrap();
+    // Nothing is waited for in between, so that the server finds all of it at once.
+    for (bytes, urgent) in [(&b"before\n\xff"[..], false), (b"\xf2", true), (b"behind\n", false)] {
+        let flags = if urgent { SendFlags::OOB } else { SendFlags::empty() };
+        assert_eq!(rustix::net::send(&socket, bytes, flags).unwrap(), bytes.len());
+    }
+    socket.set_nonblocking(true).unwrap();
+    let mut client = Lines::over(TcpStream::from_std(socket).unwrap()).await;
+    assert!(is_ack(&client.line().await, 1));
+    assert!(is_ack(&client.line().await, 2));
+    let texts: Vec<String> = client.history("all").await.iter().map(|line| text(line).to_owned()).collect();
+    assert_eq!(texts, ["before", "behind"]);
+    server.stop().await;
 }

@@ -1,22 +1,27 @@
-//! Diaries to read: written by the store itself, in batches as large as they may be.
+//! Diaries to read: written by the store itself, in batches as large as they may be, with keys; the newest day
+//! file is today's, so that what a server appends goes behind all of it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
-use diary_proto::{Author, Time};
+use diary_proto::{Author, Key, Producer, Time};
 use diary_store::disk::RealDisk;
 use diary_store::{NewEntry, Staged};
 
 use crate::load::text;
 
-/// The day of the first entry, in microseconds: 2026-01-01.
-const FIRST_DAY_MICROS: i64 = 1_767_225_600_000_000;
-
 const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// So many days have a file.
 const DAYS: u64 = 5;
+
+/// Writers whose keys the entries have.
+const PRODUCERS: u64 = 64;
+
+/// Entries of one writer that are committed one behind the other.
+const RUN: u64 = 128;
 
 /// One entry in so many has this word in it.
 pub(crate) const NEEDLE: &str = "Nadel";
@@ -35,14 +40,17 @@ impl Filled {
         let (mut appender, _reader) = opened.with_keys()?;
         let author = Author::new("local")?;
         let (plain, found) = (text(), format!("{NEEDLE} {}", &text()[NEEDLE.len() + 1..]));
+        let today = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())? / DAY_MICROS;
+        let first_day = (today + 1 - i64::try_from(DAYS)?) * DAY_MICROS;
         for number in 0..entries {
             let day = i64::try_from(number * DAYS / entries)?;
-            let now = Time {
-                micros: FIRST_DAY_MICROS + day * DAY_MICROS + i64::try_from(number)?,
-                offset_minutes: 0,
-            };
+            let now =
+                Time { micros: first_day + day * DAY_MICROS + i64::try_from(number)?, offset_minutes: 0 };
             let text = if number % NEEDLE_EVERY == NEEDLE_EVERY / 2 { &found } else { &plain };
-            let entry = NewEntry { author: &author, text, key: None };
+            let run = number / RUN;
+            let counter = run / PRODUCERS * RUN + number % RUN;
+            let key = Key { producer: Producer(run % PRODUCERS + 1), counter };
+            let entry = NewEntry { author: &author, text, key: Some((key, false)) };
             // A batch has one day.
             if number * DAYS / entries != number.saturating_sub(1) * DAYS / entries {
                 appender.commit(now)?;
@@ -51,7 +59,7 @@ impl Filled {
                 appender.commit(now)?;
             }
         }
-        appender.commit(Time { micros: FIRST_DAY_MICROS + DAYS as i64 * DAY_MICROS, offset_minutes: 0 })?;
+        appender.commit(Time { micros: today * DAY_MICROS, offset_minutes: 0 })?;
         appender.stop()?;
         Ok(Self { folder, entries })
     }

@@ -98,6 +98,8 @@ struct Connection {
     /// What is to be sent, and how much of it has been.
     unsent: Vec<u8>,
     sent: usize,
+    /// The rest is sent once the socket takes it.
+    waits: bool,
     /// Appends that are not acked.
     unacked: usize,
     since: Instant,
@@ -130,6 +132,7 @@ impl Load {
                     talk,
                     unsent: Vec::new(),
                     sent: 0,
+                    waits: false,
                     unacked: 0,
                     since: Instant::now(),
                 })
@@ -191,17 +194,22 @@ impl Connection {
     }
 
     fn flush(&mut self, epoll: &OwnedFd, number: usize) -> anyhow::Result<()> {
-        let had_waited = self.sent > 0;
         while self.sent < self.unsent.len() {
             match self.stream.write(&self.unsent[self.sent..]) {
                 Ok(sent) => self.sent += sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if std::mem::replace(&mut self.waits, true) {
+                        return Ok(());
+                    }
                     return self.wait_for(epoll, number, epoll::EventFlags::IN | epoll::EventFlags::OUT);
                 }
                 Err(error) => return Err(error).context("sending appends"),
             }
         }
-        if had_waited { self.wait_for(epoll, number, epoll::EventFlags::IN) } else { Ok(()) }
+        if std::mem::take(&mut self.waits) {
+            self.wait_for(epoll, number, epoll::EventFlags::IN)?;
+        }
+        Ok(())
     }
 
     fn wait_for(&self, epoll: &OwnedFd, number: usize, what: epoll::EventFlags) -> anyhow::Result<()> {

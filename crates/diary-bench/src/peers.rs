@@ -49,8 +49,8 @@ impl fmt::Display for Kind {
 pub(crate) struct Peer {
     pub(crate) kind: Kind,
     pub(crate) address: String,
-    /// From its start until it took a connection.
-    pub(crate) started_in: Duration,
+    /// When it was started.
+    pub(crate) began: Instant,
     child: Child,
     pid: Pid,
 }
@@ -72,7 +72,7 @@ impl Peer {
             .stderr(fs::File::create(folder.join("stderr"))?);
         let child = child.spawn().with_context(|| format!("cannot start {kind}"))?;
         let pid = Pid::from_child(&child);
-        let mut peer = Self { kind, address, started_in: Duration::ZERO, child, pid };
+        let mut peer = Self { kind, address, began, child, pid };
         while TcpStream::connect(&peer.address).is_err() {
             ensure!(began.elapsed() < START_MAX, "{kind} does not listen after {START_MAX:?}");
             if let Some(status) = peer.child.try_wait()? {
@@ -81,7 +81,6 @@ impl Peer {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        peer.started_in = began.elapsed();
         Ok(peer)
     }
 
@@ -127,11 +126,7 @@ fn command(kind: Kind, folder: &Path, port: u16) -> anyhow::Result<Command> {
     let mut command = match kind {
         Kind::Diary => {
             let mut command = own(SERVER_NAME)?;
-            command
-                .env("DIARY_LOG", "warn")
-                .arg("--data")
-                .arg(folder)
-                .args(["--listen", &format!("127.0.0.1:{port}")]);
+            command.arg("--data").arg(folder).args(["--listen", &format!("127.0.0.1:{port}")]);
             command
         }
         Kind::Bare => {
@@ -140,7 +135,7 @@ fn command(kind: Kind, folder: &Path, port: u16) -> anyhow::Result<Command> {
             command
         }
         Kind::Redis => {
-            let mut command = Command::new("redis-server");
+            let mut command = Command::new(program("redis-server").context("redis-server is not here")?);
             command.args([
                 "--appendonly",
                 "yes",
@@ -150,6 +145,9 @@ fn command(kind: Kind, folder: &Path, port: u16) -> anyhow::Result<Command> {
                 "",
                 "--bind",
                 "127.0.0.1",
+                // It would rewrite its file in another process, at any time.
+                "--auto-aof-rewrite-percentage",
+                "0",
             ]);
             command.args(["--port", &port.to_string(), "--dir"]).arg(folder);
             command
@@ -157,7 +155,7 @@ fn command(kind: Kind, folder: &Path, port: u16) -> anyhow::Result<Command> {
         Kind::Nginx => {
             let config = folder.join("nginx.conf");
             fs::write(&config, nginx_config(folder, port))?;
-            let mut command = Command::new("nginx");
+            let mut command = Command::new(program("nginx").context("nginx is not here")?);
             command.arg("-p").arg(folder).arg("-c").arg(config).args(["-e", "stderr"]);
             command
         }

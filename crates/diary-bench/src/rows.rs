@@ -25,7 +25,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Leaves a peer out: redis, nginx or rg.
-    #[arg(long, value_name = "PEER", value_delimiter = ',')]
+    #[arg(long, value_name = "PEER", value_delimiter = ',', value_parser = ["redis", "nginx", "rg"])]
     without: Vec<String>,
     /// Only rows whose name has this in it.
     #[arg(long, value_name = "PART")]
@@ -101,13 +101,17 @@ struct Bench {
 impl Bench {
     fn new(options: &Options) -> anyhow::Result<Self> {
         let needed = [("redis", "redis-server"), ("nginx", "nginx"), ("rg", "rg")];
-        for (peer, file) in needed {
-            ensure!(
-                options.without.iter().any(|without| without == peer) || program(file).is_some(),
-                "{file} is not here; install it (Debian: redis-server, nginx-light, ripgrep), or leave it out \
-                 with --without {peer}"
-            );
-        }
+        let wanted = |peer: &&str| !options.without.iter().any(|without| without == peer);
+        let missing = needed.into_iter().filter(|(peer, file)| wanted(peer) && program(file).is_none());
+        let (peers, files): (Vec<_>, Vec<_>) = missing.unzip();
+        ensure!(
+            files.is_empty(),
+            "not here: {}; install them (Debian: redis-server, nginx-light, ripgrep), or leave them out with \
+             --without {}",
+            files.join(", "),
+            peers.join(",")
+        );
+        ensure!(program("cc").is_some(), "a slow disk needs cc (Debian: gcc, libc6-dev)");
         let each = Duration::from_millis(if options.quick { 150 } else { 1000 });
         Ok(Self {
             rounds: options.rounds,

@@ -49,17 +49,22 @@ impl Row {
         Self { what: what.into(), unit, series, goals: goals.to_vec(), note: None }
     }
 
-    /// The medians of a round's ratios: both figures of a ratio were measured right after each other.
-    fn ratio(&self, of: usize) -> f64 {
+    /// A ratio for each round: both of its figures were measured right after each other.
+    fn ratios(&self, of: usize) -> Vec<f64> {
         let pairs = self.series[0].figures.iter().zip(&self.series[of].figures);
-        median(&pairs.map(|(a, b)| a / b).collect::<Vec<_>>())
+        pairs.map(|(a, b)| a / b).collect()
+    }
+
+    /// What a goal is about, a figure a round.
+    fn values(&self, goal: Goal) -> Vec<f64> {
+        match goal {
+            Goal::AtLeast(_, of) | Goal::AtMost(_, of) => self.ratios(of),
+            Goal::Below(_) => self.series[0].figures.clone(),
+        }
     }
 
     fn goal(&self, goal: Goal) -> (String, f64, bool) {
-        let value = match goal {
-            Goal::AtLeast(_, of) | Goal::AtMost(_, of) => self.ratio(of),
-            Goal::Below(_) => median(&self.series[0].figures),
-        };
+        let value = median(&self.values(goal));
         match goal {
             Goal::AtLeast(least, of) => {
                 (format!("≥ {least} of {}", self.series[of].of), value, value >= least)
@@ -83,12 +88,15 @@ impl Row {
             let _ = writeln!(out, "    {:<24} {middle:>12}   {least} – {most}", series.of);
         }
         for &goal in &self.goals {
+            let (least, most) = ends(&self.values(goal));
             let (goal, value, met) = self.goal(goal);
             let _ = writeln!(
                 out,
-                "    {:<24} {:>12}   goal {goal}",
+                "    {:<24} {:>12}   {} – {}; goal {goal}",
                 if met { "met" } else { "NOT MET" },
-                figure(value)
+                figure(value),
+                figure(least),
+                figure(most)
             );
         }
         if let Some(note) = &self.note {
@@ -107,8 +115,9 @@ impl Row {
             })
         });
         let goals = self.goals.iter().map(|&goal| {
+            let values = self.values(goal);
             let (goal, value, met) = self.goal(goal);
-            json!({ "goal": goal, "value": value, "met": met })
+            json!({ "goal": goal, "value": value, "rounds": values, "met": met })
         });
         json!({
             "what": self.what, "unit": self.unit,

@@ -7,7 +7,7 @@ use std::process::Command;
 
 #[test]
 fn the_comparison_runs_against_our_own_server() {
-    for row in ["append", "read-", "search", "followers"] {
+    for row in ["append", "read-", "search", "start", "followers", "memory"] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_diary-bench"));
         command.args(["compare", "--quick", "--rounds", "1", "--without", "redis,nginx,rg", "--json"]);
         command.args(["--only", row, "--shape", "64x16", "--entries", "20000"]);
@@ -26,8 +26,11 @@ fn the_comparison_runs_against_our_own_server() {
 fn a_peer_that_is_missing_is_named() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_diary-bench"));
     let output = command.args(["compare", "--quick"]).env("PATH", "/nowhere").output().unwrap();
-    // Debian's nginx is looked for beside the path, so only the first that is missing is certain.
+    // Debian's nginx is looked for beside the path.
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(said.contains("redis-server is not here") && said.contains("--without redis"), "{said}");
+    assert!(
+        said.contains("not here: redis-server") && said.contains("rg; ") && said.contains("--without redis,"),
+        "{said}"
+    );
 }

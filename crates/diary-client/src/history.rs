@@ -67,11 +67,12 @@ pub struct Block {
 }
 
 impl Block {
-    /// Gives every sound entry to `visit`, in order.
-    pub fn for_each(&self, mut visit: impl FnMut(&StoredLine<'_>)) {
+    /// Gives every entry to `visit`, in order. A line whose checksum fits but whose fields cannot be read is in
+    /// a gap, once a readable one follows.
+    pub fn for_each(&self, mut visit: impl FnMut(Step<StoredLine<'_>>)) {
         Walker::new(self.first).walk(&self.lines, |step| match step {
-            Step::Entry(line) if line.seq <= self.last => visit(&line),
-            Step::Entry(_) | Step::Gap(_) => {}
+            Step::Entry(line) if line.seq > self.last => {}
+            step => visit(step),
         });
     }
 }

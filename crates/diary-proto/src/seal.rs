@@ -12,6 +12,11 @@ pub fn crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
+/// The same of bytes that go on behind those that gave `crc`.
+pub fn crc_on(crc: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc, bytes)
+}
+
 /// Ends the line that starts at `start` of `out` with its checksum and a line feed. Returns the
 /// checksum.
 pub fn seal(out: &mut Vec<u8>, start: usize) -> u32 {

@@ -20,7 +20,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{
-    GAPS_TOLD, PAGE_BYTES, RECENT_MAX_BATCHES, RECENT_MAX_BYTES, SEARCH_STEP_BYTES, UNACKED_MAX_BYTES,
+    GAPS_TOLD, PAGE_BYTES, RECENT_MAX_BATCHES, RECENT_MAX_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX,
+    UNACKED_MAX_BYTES,
 };
 use crate::needle::Needle;
 
@@ -175,6 +176,7 @@ pub struct Journal {
     progress: watch::Receiver<Progress>,
     reader: Reader,
     room: Arc<Semaphore>,
+    searches: Arc<Semaphore>,
     about: Arc<About>,
     recent: Arc<Recent>,
     failed: CancellationToken,
@@ -249,7 +251,9 @@ impl Journal {
         failed: CancellationToken,
     ) -> Self {
         let room = Arc::new(Semaphore::new(UNACKED_MAX_BYTES));
-        Self { queue, progress, reader, room, about: Arc::new(about), recent, failed, told: Arc::default() }
+        let searches = Arc::new(Semaphore::new(SEARCHES_MAX));
+        let (about, told) = (Arc::new(about), Arc::default());
+        Self { queue, progress, reader, room, searches, about, recent, failed, told }
     }
 
     /// What does not change.
@@ -326,7 +330,7 @@ impl Journal {
         tokio::task::spawn_blocking(move || reader.range(which, today))
     }
 
-    /// Reads a range's next lines, if they can be had without waiting for the disk.
+    /// Reads a range's next lines, if they can be had without waiting for the disk; none at its end.
     pub(crate) fn page_now(&self, range: &mut Range, extend: bool) -> Option<Bytes> {
         if extend {
             self.reader.extend(range);
@@ -346,10 +350,10 @@ impl Journal {
         })
     }
 
-    /// Looks for a text in a range's next lines, on a thread for blocking work.
-    pub(crate) fn search(&self, mut range: Range, needle: Needle) -> JoinHandle<io::Result<Page>> {
-        let reader = self.reader.clone();
-        tokio::task::spawn_blocking(move || {
+    /// Looks for a text in a range's next lines, on a thread for blocking work, when a search may have one.
+    pub(crate) fn search(&self, mut range: Range, needle: Arc<Needle>) -> JoinHandle<io::Result<Page>> {
+        let (reader, places) = (self.reader.clone(), Arc::clone(&self.searches));
+        let look = move || {
             let (mut page, mut lines, mut seen) = (Vec::new(), Vec::new(), 0);
             while lines.len() < PAGE_BYTES && seen < SEARCH_STEP_BYTES {
                 if !reader.next_page_into(&mut range, PAGE_BYTES, &mut page)? {
@@ -359,6 +363,10 @@ impl Journal {
                 needle.find_lines(&page, &mut lines);
             }
             Ok(Page { lines: lines.into(), range, ended: false })
+        };
+        tokio::spawn(async move {
+            let _place = places.acquire().await.map_err(io::Error::other)?;
+            tokio::task::spawn_blocking(look).await.map_err(io::Error::other)?
         })
     }
 

@@ -25,6 +25,9 @@ pub const WRITER_QUEUE: usize = UNACKED_MAX_BYTES / APPEND_MIN_BYTES + 1;
 /// One read of a socket.
 pub const READ_BYTES: usize = 64 * 1024;
 
+/// Reads of one socket before others get a turn.
+pub const READS_IN_A_ROW_MAX: u32 = 8;
+
 /// Unsent answers of a session beyond which it is not read from.
 pub const UNSENT_MAX_BYTES: usize = 256 * 1024;
 
@@ -42,8 +45,12 @@ pub const RECENT_MAX_BYTES: usize = 1024 * 1024;
 /// See [`RECENT_MAX_BYTES`].
 pub const RECENT_MAX_BATCHES: usize = 64;
 
-/// Bytes that one step of a search looks at before others get a turn.
-pub const SEARCH_STEP_BYTES: usize = 4 * 1024 * 1024;
+/// Searches that look at the disk at once: the other threads are for those who read.
+pub const SEARCHES_MAX: usize = READER_THREADS / 4;
+
+/// Bytes that one step of a search looks at, on a thread for blocking work: some milliseconds, so that its
+/// hand-over costs nothing beside it.
+pub const SEARCH_STEP_BYTES: usize = 32 * 1024 * 1024;
 
 /// Gaps that are told in the log, each once; beyond that, `verify` is the way to see them all.
 pub const GAPS_TOLD: usize = 1024;

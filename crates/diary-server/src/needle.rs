@@ -1,29 +1,41 @@
 //! What a search looks for, with smart case: a text without capitals finds any case.
 
+use std::sync::OnceLock;
+
 use diary_proto::entry::StoredLine;
 use diary_proto::escape::escape;
 use regex::bytes::{Regex, RegexBuilder};
 
-/// See the module. Cheap to clone.
-#[derive(Debug, Clone)]
+/// Characters that the probe looks for: more would make it no faster, and large.
+const PROBE_MAX_CHARS: usize = 64;
+
+/// Bytes that the probe may take.
+const PROBE_MAX_BYTES: usize = 256 * 1024;
+
+/// See the module.
+#[derive(Debug)]
 pub(crate) struct Needle {
     text: String,
     any_case: bool,
-    /// Finds it in stored lines, where it is escaped, and maybe more: every hit is looked at again. `None`
-    /// if it would be too large.
-    probe: Option<Regex>,
+    /// Finds its beginning in stored lines, where it is escaped, and maybe more: every hit is looked at again.
+    /// Made when it is first needed, on a thread that may take its time. `None` if it would be too large.
+    probe: OnceLock<Option<Regex>>,
 }
 
 impl Needle {
     pub(crate) fn new(text: &str) -> Self {
         let any_case = !text.chars().any(char::is_uppercase);
-        let escaped = escape(text);
-        let pattern = if any_case { with_every_case(&escaped) } else { regex::escape(&escaped) };
-        let probe = RegexBuilder::new(&pattern).case_insensitive(any_case).build().ok();
-        Self { text: text.to_owned(), any_case, probe }
+        Self { text: text.to_owned(), any_case, probe: OnceLock::new() }
     }
 
-    /// Appends every line of `page` that has it in its text.
+    fn make_probe(&self) -> Option<Regex> {
+        let beginning: String = self.text.chars().take(PROBE_MAX_CHARS).collect();
+        let escaped = escape(&beginning);
+        let pattern = if self.any_case { with_every_case(&escaped) } else { regex::escape(&escaped) };
+        RegexBuilder::new(&pattern).case_insensitive(self.any_case).size_limit(PROBE_MAX_BYTES).build().ok()
+    }
+
+    /// Appends every line of `page` that has it in its text. The first time takes up to a millisecond more.
     pub(crate) fn find_lines(&self, page: &[u8], lines: &mut Vec<u8>) {
         let mut from = 0;
         while let Some(at) = self.probe_at(page, from) {
@@ -42,7 +54,7 @@ impl Needle {
         if from >= page.len() {
             return None;
         }
-        match &self.probe {
+        match self.probe.get_or_init(|| self.make_probe()) {
             Some(probe) => probe.find_at(page, from).map(|found| found.start()),
             None => Some(from),
         }
@@ -106,6 +118,17 @@ mod tests {
         assert_eq!(found("i", &["\u{130}stanbul", "I", "x"]), [1, 2]);
         assert_eq!(found("i\u{307}", &["\u{130}stanbul"]), [1]);
         assert_eq!(found("k", &["\u{212a}"]), [1]);
+    }
+
+    #[test]
+    fn a_long_text_is_found_whole() {
+        let long = "ärger ".repeat(10_000);
+        let other = format!("{}x", &long[..long.len() - 1]);
+        let needle = Needle::new(&long);
+        assert_eq!(found(&long, &[&long, &other, &long.to_uppercase()]), [1, 3]);
+        let mut lines = Vec::new();
+        needle.find_lines(&page(&["x"]), &mut lines);
+        assert!(needle.probe.get().is_some_and(Option::is_some), "its probe is small enough to be made");
     }
 
     proptest! {

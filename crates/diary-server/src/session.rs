@@ -26,7 +26,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::context::Context;
 use crate::front::{Answer, Front};
 use crate::journal::{Appends, Journal, Outcome};
-use crate::limits::{LINGER_MAX, LINGER_MAX_BYTES, UNSENT_FILL_BYTES};
+use crate::limits::{LINGER_MAX, LINGER_MAX_BYTES, READS_IN_A_ROW_MAX, UNSENT_FILL_BYTES};
 use crate::partial::Partial;
 use crate::socket::Socket;
 use crate::stream::{Piece, Stream};
@@ -60,8 +60,8 @@ pub(crate) struct Session {
     task: Option<Box<Task>>,
     follow: Option<Box<Stream>>,
     hello_until: Option<Instant>,
-    /// The last read brought all that fits.
-    more_to_read: bool,
+    /// Reads since others had their turn; as many as are allowed, if the last one brought all that fits.
+    reads_in_a_row: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl Session {
             task: None,
             follow: None,
             hello_until: None,
-            more_to_read: false,
+            reads_in_a_row: 0,
         })
     }
 
@@ -157,9 +157,10 @@ impl Session {
             }
             let event = self.next_event(stop.as_mut()).await;
             self.handle(event)?;
-            if std::mem::take(&mut self.more_to_read) {
+            if self.reads_in_a_row >= READS_IN_A_ROW_MAX {
                 // Input that needs no answer would never let go of the thread: a ready socket costs nothing
                 // of a task's budget.
+                self.reads_in_a_row = 0;
                 tokio::task::yield_now().await;
             }
         }

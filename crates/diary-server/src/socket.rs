@@ -11,6 +11,9 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 
+/// Telnet's "interpret as command".
+const IAC: u8 = 0xff;
+
 /// The socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -19,12 +22,14 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Sets what every connection has: no delay, and keepalive, so that a dead peer is noticed.
+    /// Sets what every connection has: no delay, keepalive, so that a dead peer is noticed, and urgent data in
+    /// its place: telnet marks a byte of a command as urgent.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         let Socket::Tcp(stream) = self else {
             return Ok(());
         };
         stream.set_nodelay(true)?;
+        SockRef::from(stream).set_out_of_band_inline(true)?;
         let keepalive = TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
             .with_interval(KEEPALIVE_INTERVAL)
@@ -40,24 +45,29 @@ impl Socket {
         }
     }
 
-    /// Reads what is there. Less than fits means that there is no more for now, which the next wait for
-    /// readiness knows without asking the socket again.
+    /// Reads what is there. On TCP, less than fits means that there is no more for now, which the next wait
+    /// for readiness knows without asking the socket again.
     pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut short = None;
         let mut read = |socket: BorrowedFd<'_>| {
             let (read, _) = rustix::net::recv(socket, &mut *into, RecvFlags::empty())?;
-            if (1..into.len()).contains(&read) {
+            // There is more behind urgent data, where a read ends: telnet's Synch, which follows its 0xff.
+            let ends_before_urgent = read > 0 && into[read - 1] == IAC;
+            if (1..into.len()).contains(&read) && !ends_before_urgent {
                 short = Some(read);
                 // This is how the runtime is told that the socket is not ready any more.
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             Ok(read)
         };
-        let read = match self {
-            Socket::Tcp(stream) => stream.try_io(Interest::READABLE, || read(stream.as_fd())),
-            Socket::Unix(stream) => stream.try_io(Interest::READABLE, || read(stream.as_fd())),
-        };
-        short.map_or(read, Ok)
+        match self {
+            Socket::Tcp(stream) => {
+                let read = stream.try_io(Interest::READABLE, || read(stream.as_fd()));
+                short.map_or(read, Ok)
+            }
+            // A read of these ends where a descriptor was sent along.
+            Socket::Unix(stream) => stream.try_read(into),
+        }
     }
 
     pub(crate) fn try_write(&self, from: &[u8]) -> io::Result<usize> {

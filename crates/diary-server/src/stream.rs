@@ -4,6 +4,7 @@
 //! nothing and loses nothing.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use diary_proto::Which;
@@ -23,7 +24,7 @@ pub(crate) struct Stream {
     pub(crate) id: u32,
     pub(crate) kind: Kind,
     pub(crate) walk: Walk,
-    needle: Option<Needle>,
+    needle: Option<Arc<Needle>>,
     live: Option<Live>,
     state: State,
     /// Pages that were had without waiting, since others had their turn.
@@ -68,7 +69,12 @@ impl Stream {
     }
 
     pub(crate) fn search(journal: &Journal, id: u32, text: &str) -> Self {
-        Self::new(id, Kind::Search, Some(Needle::new(text)), State::Finding(journal.range(Which::All)))
+        Self::new(
+            id,
+            Kind::Search,
+            Some(Arc::new(Needle::new(text))),
+            State::Finding(journal.range(Which::All)),
+        )
     }
 
     pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {
@@ -79,7 +85,7 @@ impl Stream {
         stream
     }
 
-    fn new(id: u32, kind: Kind, needle: Option<Needle>, state: State) -> Self {
+    fn new(id: u32, kind: Kind, needle: Option<Arc<Needle>>, state: State) -> Self {
         Self {
             id,
             kind,
@@ -142,11 +148,15 @@ impl Stream {
                     if self.needle.is_none()
                         && let Some(lines) = journal.page_now(range, self.kind == Kind::Follow)
                     {
+                        if lines.is_empty() {
+                            self.state = State::Ending(range.clone());
+                            continue;
+                        }
                         return Ok(Piece::Lines(lines));
                     }
                     let range = range.clone();
                     self.state = State::Reading(match &self.needle {
-                        Some(needle) => journal.search(range, needle.clone()),
+                        Some(needle) => journal.search(range, Arc::clone(needle)),
                         None => journal.page(range, self.kind == Kind::Follow),
                     });
                 }

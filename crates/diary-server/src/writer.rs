@@ -233,6 +233,10 @@ impl Writer {
     /// After the disk failed: refuses what is queued, until nobody is left or the server stops.
     fn refuse_queued(mut self) {
         if let Some(done) = self.stop {
+            self.queue.close();
+            while let Ok(command) = self.queue.try_recv() {
+                command.refuse_stopped();
+            }
             let _ = done.send(());
             return;
         }

@@ -23,7 +23,7 @@ use crate::recover::OpenError;
 const CLAMP_TOLD_MICROS: i64 = 1_000_000;
 
 /// The largest batch that is handed on as it was committed: whoever follows reads a larger one from disk.
-const FRESH_MAX_BYTES: usize = 256 * 1024;
+const FRESH_MAX_BYTES: usize = 128 * 1024;
 
 /// An entry on its way into the journal.
 #[derive(Debug, Clone, Copy)]
@@ -261,7 +261,7 @@ impl Appender {
 
     fn snapshot_now(&mut self) -> Option<Snapshot> {
         // Where keys could not be read, the next start must try again.
-        let keys = self.keys.as_ref().filter(|keys| !keys.is_unknown())?.clone();
+        let keys = self.keys.as_ref().filter(|keys| !keys.is_unknown())?;
         self.uncached_bytes = 0;
         let Shared { disk, dir, id, .. } = &*self.shared;
         Some(Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, keys))

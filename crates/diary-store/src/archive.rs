@@ -109,7 +109,7 @@ impl Plan {
         )
         .into_bytes();
         seal::seal(&mut line, 0);
-        write_whole(disk, dir, PLAN_NEW, PLAN, &line)?;
+        write_whole(disk, dir, PLAN_NEW, PLAN, &[&line])?;
         disk.sync_dir(dir)
     }
 
@@ -236,7 +236,7 @@ pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
 
     if !begun {
         let (day, fresh) = (name(plan.date), plan.fresh());
-        write_whole(disk, dir, FRESH_NEW, &day, &fresh).doing("write", &dir.join(day))?;
+        write_whole(disk, dir, FRESH_NEW, &day, &[&fresh]).doing("write", &dir.join(day))?;
         disk.sync_dir(dir).doing("sync", dir)?;
         let After { seq, crc, .. } = plan.after;
         let head = Head { seq, time: plan.time, crc, file: Some(plan.date), end: fresh.len() as u64 };

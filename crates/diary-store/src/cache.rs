@@ -5,7 +5,7 @@
 //! table. What was appended behind that place is read from the day files. Without the file, or with one
 //! that does not fit the journal, everything is read: the result is the same.
 
-use std::io;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,19 +40,19 @@ pub(crate) const EVERY_BYTES: u64 = 8 * 1024 * 1024;
 /// How much of the day files is read at once.
 const PAGE_BYTES: usize = 256 * 1024;
 
-/// What is to be written: a copy, so that whoever writes it holds up nobody.
+/// What is to be written: the table's bytes, so that whoever writes them holds up nobody.
 #[derive(Debug)]
 pub struct Snapshot {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     id: u64,
     head: Head,
-    keys: KeyTable,
+    table: Vec<u8>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, head: Head, keys: KeyTable) -> Self {
-        Self { disk, dir, id, head, keys }
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, head: Head, keys: &KeyTable) -> Self {
+        Self { disk, dir, id, head, table: keys.to_bytes() }
     }
 
     /// Writes the cache: new file, fsync, rename.
@@ -63,22 +63,19 @@ impl Snapshot {
         if self.head.seq == 0 {
             return Ok(());
         }
-        let mut table = Vec::new();
-        self.keys.write(&mut table);
         let hex = |crc| String::from_utf8_lossy(&seal::hex(crc)).into_owned();
-        let mut bytes = format!(
+        let mut line = format!(
             "cache 2 id={:016x} seq={} last={} length={} table={}\t",
             self.id,
             self.head.seq,
             hex(self.head.crc),
-            table.len(),
-            hex(seal::crc(&table)),
+            self.table.len(),
+            hex(seal::crc(&self.table)),
         )
         .into_bytes();
-        seal::seal(&mut bytes, 0);
-        bytes.extend_from_slice(&table);
+        seal::seal(&mut line, 0);
         // Its name need not be durable: the cache before it is as good, and only takes longer.
-        write_whole(&*self.disk, &self.dir, FILE_NEW, FILE, &bytes)
+        write_whole(&*self.disk, &self.dir, FILE_NEW, FILE, &[&line, &self.table])
     }
 }
 
@@ -237,13 +234,34 @@ fn read(reader: &Reader) -> Option<(Place, KeyTable)> {
         tracing::warn!("the cache does not fit the diary and is made again from the day files");
         return None;
     };
-    let mut table = vec![0; usize::try_from(place.length).ok()?];
-    let read = file.read_full_at(&mut table, length).ok()?;
-    let keys = (read == table.len() && seal::crc(&table) == place.table).then(|| KeyTable::read(&table));
+    let table = Table { file: &*file, offset: length, left: place.length, crc: seal::crc(&[]) };
+    let mut table = BufReader::with_capacity(PAGE_BYTES, table);
+    let keys = KeyTable::read(&mut table);
+    let table = table.into_inner();
+    let keys = keys.ok().filter(|_| table.left == 0 && table.crc == place.table);
     if keys.is_none() {
         tracing::warn!("the cache is damaged and is made again from the day files");
     }
-    Some((place, keys??))
+    Some((place, keys?))
+}
+
+/// A table's bytes in a cache, and the checksum of what has been read of them.
+struct Table<'a> {
+    file: &'a dyn DiskFile,
+    offset: u64,
+    left: u64,
+    crc: u32,
+}
+
+impl Read for Table<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(into.len());
+        let read = self.file.read_at(&mut into[..most], self.offset)?;
+        self.crc = seal::crc_on(self.crc, &into[..read]);
+        self.offset += read as u64;
+        self.left -= read as u64;
+        Ok(read)
+    }
 }
 
 impl Place {

@@ -161,10 +161,14 @@ pub(crate) fn write_whole(
     dir: &Path,
     new: &str,
     name: &str,
-    bytes: &[u8],
+    parts: &[&[u8]],
 ) -> io::Result<()> {
     let file = disk.open(&dir.join(new), How::Replace)?;
-    file.write_all_at(bytes, 0)?;
+    let mut end = 0;
+    for part in parts {
+        file.write_all_at(part, end)?;
+        end += part.len() as u64;
+    }
     file.sync_data()?;
     disk.rename(&dir.join(new), &dir.join(name))
 }

@@ -54,7 +54,7 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, head: &Head) -> io::Result<()> 
     let mut line =
         format!("head 1 seq={} file={} end={} last={crc}\t", head.seq, name(file), head.end).into_bytes();
     seal::seal(&mut line, 0);
-    write_whole(disk, dir, FILE_NEW, FILE, &line)?;
+    write_whole(disk, dir, FILE_NEW, FILE, &[&line])?;
     disk.sync_dir(dir)
 }
 

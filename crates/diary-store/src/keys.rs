@@ -4,6 +4,7 @@
 //! and of all producers the longest-silent are forgotten first. What is forgotten is never guessed at.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::{self, BufRead};
 
 use diary_proto::{Key, Producer};
 
@@ -11,10 +12,13 @@ use diary_proto::{Key, Producer};
 const PRODUCER_MAX_RUNS: usize = 16 * 1024;
 
 /// Most memory of the table, counted as [`RUN_BYTES`] a run and [`PRODUCER_BYTES`] a producer. What it
-/// really takes is up to twice that, and as much again while a cache is written.
+/// really takes is up to twice that, and once more while a cache is written.
 const TABLE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 const RUN_BYTES: usize = size_of::<Run>();
+
+/// What a producer takes in the table's bytes beside its runs: five numbers.
+const WRITTEN_PRODUCER_BYTES: usize = 5 * size_of::<u64>();
 
 /// A producer's part in the map, with the room that a hash map leaves free.
 const PRODUCER_BYTES: usize = 2 * size_of::<(Producer, Known)>();
@@ -150,8 +154,10 @@ impl KeyTable {
         self.runs -= runs_before - known.runs.len();
     }
 
-    /// Appends the table's bytes, from which [`read`](Self::read) makes it again.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    /// The table's bytes, from which [`read`](Self::read) makes it again.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out =
+            Vec::with_capacity(1 + self.producers.len() * WRITTEN_PRODUCER_BYTES + self.runs * RUN_BYTES);
         out.push(u8::from(self.forgotten));
         for (producer, known) in &self.producers {
             let runs = u64::try_from(known.runs.len()).expect("runs are bounded");
@@ -165,30 +171,32 @@ impl KeyTable {
                 }
             }
         }
+        out
     }
 
-    /// The table that [`write`](Self::write) wrote; `None` for other bytes.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        let (&forgotten, mut rest) = bytes.split_first()?;
-        let mut table = Self { forgotten: forgotten != 0, ..Self::default() };
-        let number = |rest: &mut &[u8]| -> Option<u64> {
-            let (number, tail) = rest.split_first_chunk()?;
-            *rest = tail;
-            Some(u64::from_le_bytes(*number))
-        };
-        while !rest.is_empty() {
-            let producer = Producer(number(&mut rest)?);
-            let (floor, doubt) = (number(&mut rest)?, number(&mut rest)? != 0);
-            let (newest_seq, count) = (number(&mut rest)?, number(&mut rest)?);
-            let mut runs = VecDeque::new();
+    /// The table that [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// Those of reading, and an end in the middle of it.
+    pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Self> {
+        let mut forgotten = [0];
+        from.read_exact(&mut forgotten)?;
+        let mut table = Self { forgotten: forgotten != [0], ..Self::default() };
+        let mut number = [0; size_of::<u64>()];
+        while !from.fill_buf()?.is_empty() {
+            let mut next = || from.read_exact(&mut number).map(|()| u64::from_le_bytes(number));
+            let producer = Producer(next()?);
+            let (floor, doubt, newest_seq, count) = (next()?, next()? != 0, next()?, next()?);
+            // It may be damaged: whether it is, is known at the end.
+            let room = usize::try_from(count).unwrap_or(usize::MAX).min(PRODUCER_MAX_RUNS);
+            let mut runs = VecDeque::with_capacity(room);
             for _ in 0..count {
-                let (first_counter, first_seq) = (number(&mut rest)?, number(&mut rest)?);
-                runs.push_back(Run { first_counter, first_seq, count: number(&mut rest)? });
+                runs.push_back(Run { first_counter: next()?, first_seq: next()?, count: next()? });
             }
             table.runs += runs.len();
             table.producers.insert(producer, Known { runs, floor, doubt, newest_seq });
         }
-        Some(table)
+        Ok(table)
     }
 
     fn bytes(&self) -> usize {
@@ -271,11 +279,7 @@ mod tests {
         let mut table = KeyTable::default();
         table.insert(key(1, 1), 1);
         table.doubt();
-        for table in [&table, &{
-            let mut bytes = Vec::new();
-            table.write(&mut bytes);
-            KeyTable::read(&bytes).unwrap()
-        }] {
+        for table in [&table, &{ KeyTable::read(&mut &table.to_bytes()[..]).unwrap() }] {
             assert_eq!(table.judge(key(1, 1), true), Judgement::Known(1));
             assert_eq!(table.judge(key(1, 2), true), Judgement::Stale);
             assert_eq!(table.judge(key(1, 2), false), Judgement::New);

@@ -3,7 +3,7 @@
 //! A reader never looks past the head, so what it gives out is committed. It checks nothing on the way:
 //! whoever uses a page checks its lines ([`diary_proto::block::Walker`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,9 @@ const LINE_BYTES: usize = 4 * 1024;
 /// A file that was opened longer ago may have been replaced by a repaired one.
 const OPEN_MAX: Duration = Duration::from_secs(1);
 
+/// Day files that are kept open for those who read on.
+const OPENED_MAX: usize = 16;
+
 /// What the appender and the readers of one journal know together.
 pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
@@ -36,8 +39,8 @@ pub(crate) struct Shared {
     pub(crate) id: u64,
     days: RwLock<BTreeMap<Date, FirstSeq>>,
     head: RwLock<Head>,
-    /// The day file that was opened last to read history, and when: those who read on need not open it.
-    opened: Mutex<Option<OpenDay>>,
+    /// Day files that were opened a moment ago to read history: those who read on need not open them.
+    opened: Mutex<VecDeque<OpenDay>>,
     /// How the journal begins, once it has.
     beginning: OnceLock<Beginning>,
 }
@@ -298,11 +301,14 @@ impl Reader {
         }
     }
 
-    /// The next lines of a range, if they can be had without waiting for the disk. It leaves the range where
-    /// it was if not, and at its end.
+    /// The next lines of a range, if they can be had without waiting for the disk; none at its end. It leaves
+    /// the range where it was if not.
     pub fn next_page_now(&self, range: &mut Range, max_bytes: usize) -> Option<Vec<u8>> {
         let date = range.date?;
         let limit = range.end_offset.filter(|_| range.end_date == Some(date));
+        if limit.is_some_and(|limit| range.offset >= limit) {
+            return Some(Vec::new());
+        }
         let file = self.opened(date)?;
         let here = limit.map_or(max_bytes as u64, |limit| limit.saturating_sub(range.offset));
         let mut page = vec![0; usize::try_from(here).unwrap_or(usize::MAX).min(max_bytes)];
@@ -365,14 +371,17 @@ impl Reader {
     /// A day's file, if it was opened a moment ago.
     fn opened(&self, date: Date) -> Option<Arc<dyn DiskFile>> {
         let opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let day = opened.as_ref().filter(|day| day.date == date && day.since.elapsed() < OPEN_MAX);
+        let day = opened.iter().find(|day| day.date == date && day.since.elapsed() < OPEN_MAX);
         Some(Arc::clone(&day?.file))
     }
 
     fn open_and_keep(&self, date: Date) -> io::Result<Arc<dyn DiskFile>> {
         let file: Arc<dyn DiskFile> = self.open(date)?.into();
-        *self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(OpenDay { date, since: Instant::now(), file: Arc::clone(&file) });
+        let mut opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|day| day.date != date && day.since.elapsed() < OPEN_MAX);
+        opened.truncate(OPENED_MAX - 1);
+        opened.push_front(OpenDay { date, since: Instant::now(), file: Arc::clone(&file) });
+        drop(opened);
         Ok(file)
     }
 

@@ -112,7 +112,12 @@ pub(crate) struct Lines {
 impl Lines {
     /// Connects, and reads the greeting.
     pub(crate) async fn connect(address: &str) -> Self {
-        let (reader, writer) = TcpStream::connect(address).await.unwrap().into_split();
+        Self::over(TcpStream::connect(address).await.unwrap()).await
+    }
+
+    /// Reads the greeting of a connection.
+    pub(crate) async fn over(stream: TcpStream) -> Self {
+        let (reader, writer) = stream.into_split();
         let mut lines = Self { reader: BufReader::new(reader), writer, greeting: String::new() };
         lines.greeting = lines.line().await;
         lines

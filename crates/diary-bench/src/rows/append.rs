@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Bench;
-use crate::load::{Load, Shape};
+use crate::load::{Load, Measured, Shape};
 use crate::peers::{Kind, Peer};
 use crate::table::{Goal, Row};
 use crate::talk::Protocol;
@@ -53,7 +53,7 @@ fn append(bench: &Bench, shape: Shape, goals: &[Goal], slow_disk: bool) -> anyho
             &[]
         };
     let mut waits = Row::new(format!("ack latency p99 {shape}{disk}"), "µs", &names, waits_goals);
-    let mut own: f64 = 0.0;
+    let mut own = Own::new(&names);
     let folder = tempfile::tempdir()?;
     let peers = start(&kinds, folder.path(), slow_disk)?;
     for round in 0..=bench.rounds {
@@ -64,12 +64,30 @@ fn append(bench: &Bench, shape: Shape, goals: &[Goal], slow_disk: bool) -> anyho
             if round > 0 {
                 rates.series[place].figures.push(measured.per_second());
                 waits.series[place].figures.push(measured.wait(99) * 1e6);
-                own = own.max(measured.own_share);
+                own.note(place, &measured);
             }
         }
     }
-    rates.note = Some(format!("the generator took {:.0} % of a core at the most", own * 100.0));
+    rates.note = Some(own.told());
     Ok(vec![rates, waits])
+}
+
+/// How busy the generator was with each server: close to a whole core, it is what was measured.
+pub(super) struct Own(Vec<(String, f64)>);
+
+impl Own {
+    pub(super) fn new(names: &[&str]) -> Self {
+        Self(names.iter().map(|&name| (name.to_owned(), 0.0)).collect())
+    }
+
+    pub(super) fn note(&mut self, place: usize, measured: &Measured) {
+        self.0[place].1 = self.0[place].1.max(measured.own_share);
+    }
+
+    pub(super) fn told(&self) -> String {
+        let shares = self.0.iter().map(|(name, share)| format!("{name} {:.0} %", share * 100.0));
+        format!("of a core, the generator took at the most: {}", shares.collect::<Vec<_>>().join(", "))
+    }
 }
 
 pub(super) fn start(kinds: &[Kind], folder: &Path, slow_disk: bool) -> anyhow::Result<Vec<Peer>> {
@@ -82,6 +100,7 @@ pub(super) fn frames(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut row = Row::new("append 64×128, frame mode with keys", "entries/s", &["frames", "lines"], &goals);
     let folder = tempfile::tempdir()?;
     let peer = Peer::start(Kind::Diary, folder.path(), false)?;
+    let mut own = Own::new(&["frames", "lines"]);
     let shape = Shape { connections: 64, depth: 128 };
     for round in 0..=bench.rounds {
         // Each round has producers of its own, whose counters begin at 0.
@@ -90,8 +109,10 @@ pub(super) fn frames(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             let measured = load.run(bench.each)?;
             if round > 0 {
                 row.series[place].figures.push(measured.per_second());
+                own.note(place, &measured);
             }
         }
     }
+    row.note = Some(own.told());
     Ok(vec![row])
 }

@@ -117,13 +117,14 @@ pub(super) fn seek(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (what, request) in asked {
         let name = format!("first entry of {what}, {:.1} GB", filled.bytes()? as f64 / 1e9);
-        let mut row = Row::new(name, "µs, median of a round", &["diary"], &[Goal::Below(1000.0)]);
+        let mut row = Row::new(name, "µs, 99 of 100 in a round", &["diary"], &[Goal::Below(1000.0)]);
         for round in 0..=bench.rounds {
             let waits =
                 (0..SEEKS).map(|number| first_entry(&diary.address, &request(round * SEEKS + number)));
-            let waits = waits.collect::<anyhow::Result<Vec<f64>>>()?;
+            let mut waits = waits.collect::<anyhow::Result<Vec<f64>>>()?;
+            waits.sort_by(f64::total_cmp);
             if round > 0 {
-                row.series[0].figures.push(crate::table::median(&waits) * 1e6);
+                row.series[0].figures.push(waits[SEEKS * 99 / 100 - 1] * 1e6);
             }
         }
         rows.push(row);

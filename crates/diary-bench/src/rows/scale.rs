@@ -22,6 +22,9 @@ use crate::talk::Protocol;
 const IDLE: usize = 9_000;
 const IDLE_BESIDE: usize = 5_000;
 
+/// Until a server has given back what a connection no longer needs.
+const SETTLES_IN: Duration = Duration::from_secs(5);
+
 const FOLLOWERS: usize = 1_000;
 
 /// Clients that ask for everything and read nothing.
@@ -40,6 +43,7 @@ pub(super) fn append_while_reading(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut row = Row::new(what, "µs", &["beside it", "alone"], &[Goal::AtMost(2.0, 1)]);
     let diary = Peer::start(Kind::Diary, filled.data(), false)?;
     let mut load = Load::open(&diary.address, Protocol::Line, Shape { connections: 64, depth: 1 })?;
+    let mut slowest = f64::INFINITY;
     for round in 0..=bench.rounds {
         let alone = load.run(bench.each)?.wait(99);
         let stop = AtomicBool::new(false);
@@ -47,7 +51,7 @@ pub(super) fn append_while_reading(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             let reader = scope.spawn(|| read_steadily(&diary.address, &stop));
             let measured = load.run(bench.each);
             stop.store(true, Ordering::Relaxed);
-            reader.join().expect("a reader does not panic")?;
+            slowest = slowest.min(reader.join().expect("a reader does not panic")?);
             anyhow::Ok(measured?.wait(99))
         })?;
         if round > 0 {
@@ -55,11 +59,12 @@ pub(super) fn append_while_reading(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             row.series[1].figures.push(alone * 1e6);
         }
     }
+    row.note = Some(format!("the reader got {:.0} MB/s at the least", slowest / 1e6));
     Ok(vec![row])
 }
 
-/// Reads history again and again, never faster than it should.
-fn read_steadily(address: &str, stop: &AtomicBool) -> anyhow::Result<()> {
+/// Reads history again and again, never faster than it should. Returns how fast it was, in bytes a second.
+fn read_steadily(address: &str, stop: &AtomicBool) -> anyhow::Result<f64> {
     let mut stream = line_mode(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     const END: &[u8] = b"\nend ";
@@ -84,29 +89,45 @@ fn read_steadily(address: &str, stop: &AtomicBool) -> anyhow::Result<()> {
         // It is early by this much.
         thread::sleep(due.saturating_sub(began.elapsed()));
     }
-    Ok(())
+    Ok(total / began.elapsed().as_secs_f64())
 }
 
-/// From the process's start to the first connection, of a large diary.
+/// From the process's start to its greeting, of a large diary, and what it holds once it has judged keys. A kill
+/// comes in the middle of appends.
 pub(super) fn start(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let filled = bench.large()?;
     let size =
         format!("{:.1} GB, {:.0} M entries", filled.bytes()? as f64 / 1e9, filled.entries as f64 / 1e6);
     let mut rows = Vec::new();
+    let mut producers = 0;
     for clean in [true, false] {
         let how = if clean { "a clean stop" } else { "SIGKILL" };
         let mut time = Row::new(format!("start after {how}, {size}"), "ms", &["diary"], &[Goal::Below(50.0)]);
-        let what = format!("resident after such a start, {size}");
+        let what = format!("most resident from such a start to the first ack with a key, {size}");
         let mut memory = Row::new(what, "MiB", &["diary"], &[Goal::Below(16.0)]);
         for round in 0..=bench.rounds {
             let diary = Peer::start(Kind::Diary, filled.data(), false)?;
-            let mut load = Load::open(&diary.address, Protocol::Line, Shape { connections: 1, depth: 1 })?;
-            load.run(Duration::ZERO)?;
+            let greeted = line_mode(&diary.address).map(|_| diary.began.elapsed())?;
+            let one = Shape { connections: 1, depth: 1 };
+            // A producer of its own each time. Its append is answered once all keys are known.
+            producers += 1;
+            Load::open_as(&diary.address, Protocol::Frame, one, producers)?.run(Duration::ZERO)?;
             if round > 0 {
-                time.series[0].figures.push(diary.started_in.as_secs_f64() * 1e3);
-                memory.series[0].figures.push(diary.memory("VmRSS")? as f64 / 1024.0 / 1024.0);
+                time.series[0].figures.push(greeted.as_secs_f64() * 1e3);
+                memory.series[0].figures.push(diary.memory("VmHWM")? as f64 / 1024.0 / 1024.0);
             }
-            if clean { diary.stop()? } else { diary.kill() }
+            if clean {
+                diary.stop()?;
+            } else {
+                producers += 1;
+                let deep = Shape { connections: 64, depth: 128 };
+                let mut load = Load::open_as(&diary.address, Protocol::Frame, deep, producers * 1000)?;
+                let each = bench.each;
+                let load = thread::spawn(move || load.run(each * 2));
+                thread::sleep(each);
+                diary.kill();
+                ensure!(load.join().expect("a load does not panic").is_err(), "the kill came too late");
+            }
         }
         rows.extend([time, memory]);
     }
@@ -126,9 +147,12 @@ pub(super) fn idle(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let peer = Peer::start(kind, folder.path(), false)?;
         // What a server takes once it has worked is not the connections'.
         Load::open(&peer.address, protocol(kind), MIDDLE)?.run(bench.each)?;
+        // Redis gives its connections' buffers back after some seconds.
+        thread::sleep(SETTLES_IN);
         let before = peer.memory("VmRSS")?;
         let mut idle = Load::open(&peer.address, protocol(kind), Shape { connections: IDLE, depth: 1 })?;
         idle.run(Duration::ZERO)?;
+        thread::sleep(SETTLES_IN);
         let after = peer.memory("VmRSS")?;
         row.series[place].figures.push(after.saturating_sub(before) as f64 / IDLE as f64 / 1024.0);
     }
@@ -255,9 +279,10 @@ pub(super) fn memory(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let diary = Peer::start(Kind::Diary, filled.data(), false)?;
     let never = (0..NEVER_READING).map(|number| {
         let mut stream = line_mode(&diary.address)?;
-        // Half of them ask for entries, half send and never read an answer.
-        match number % 2 {
-            0 => stream.write_all(b"/history all\n/search a\n")?,
+        match number % 4 {
+            0 => stream.write_all(b"/history all\n")?,
+            1 => stream.write_all(b"/search a\n")?,
+            2 => stream.write_all(b"/follow\n")?,
             _ => {
                 stream.set_nonblocking(true)?;
                 let lines = "a line\n".repeat(1000);

@@ -147,9 +147,10 @@ fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
     }
 }
 
-/// What no escape was made for is damage, whatever its checksum says: no terminal may see it.
+/// What no escape was made for, or is not UTF-8, is damage, whatever its checksum says: no terminal may see it.
+/// The fields of a line whose checksum fits are as they were written, and are not read again.
 pub(super) fn is_showable(line: &SealedLine<'_>) -> bool {
-    is_safe(line.left)
+    is_safe(line.left) && std::str::from_utf8(line.left).is_ok()
 }
 
 fn log_refusal(answer: &Answer<'_>) {

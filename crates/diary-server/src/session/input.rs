@@ -14,7 +14,9 @@ use super::pending::{Entries, Pending};
 use super::{Admission, Phase, Session, acquire, permits};
 use crate::front::{Command, Request};
 use crate::journal::{Appends, Keys};
-use crate::limits::{APPEND_MIN_BYTES, READ_BYTES, SESSION_UNACKED_MAX_BYTES, UNSENT_MAX_BYTES};
+use crate::limits::{
+    APPEND_MIN_BYTES, READ_BYTES, READS_IN_A_ROW_MAX, SESSION_UNACKED_MAX_BYTES, UNSENT_MAX_BYTES,
+};
 
 /// What a refused line counts as unacked: its place in the line of answers, and its sentence.
 pub(super) const REFUSED_BYTES: usize = 256;
@@ -65,7 +67,8 @@ impl Session {
                 Ok(())
             }
             Ok(read) => {
-                self.more_to_read = read == scratch.len();
+                let full = read == scratch.len();
+                self.reads_in_a_row = if full { READS_IN_A_ROW_MAX } else { self.reads_in_a_row + 1 };
                 self.decode(&scratch[..read], Some(room));
                 Ok(())
             }
@@ -88,7 +91,9 @@ impl Session {
             match request {
                 Request::Text(text) => {
                     let (appends, entries) = texts.get_or_insert_with(|| {
-                        let room = text.len() + input.len();
+                        // What has no end yet is not appended now.
+                        let lines = memchr::memrchr(b'\n', input).map_or(0, |end| end + 1);
+                        let room = text.len() + lines;
                         (Appends::with_room(Arc::clone(&self.author), room), Entries::new(0))
                     });
                     entries.push(appends, text);
