@@ -56,7 +56,7 @@ fn append() -> impl Strategy<Value = Append> {
 fn filter() -> impl Strategy<Value = Filter> {
     let texts = || vec(".{1,20}", 0..5);
     (which(), texts(), texts(), option::of("[a-z天]{1,9}")).prop_map(|(which, contains, without, author)| {
-        Filter { which, contains, without, author: author.map(|name| Author::new(&name).unwrap()) }
+        Filter { which, contains, without, author: author.map(|name| Author::new(&name).expect("a name")) }
     })
 }
 
