@@ -174,11 +174,11 @@ pub(crate) fn command() -> clap::Command {
 fn parse_address(word: &str) -> Result<Address, String> {
     word.parse::<Address>().map_err(|error| {
         let commands = Args::command();
-        let likeness = |name: &&str| strsim::jaro(name, word);
+        let likeness = |name: &&str| strsim::normalized_damerau_levenshtein(name, word);
         let near = commands
             .get_subcommands()
             .map(clap::Command::get_name)
-            .filter(|name| likeness(name) > 0.7)
+            .filter(|name| likeness(name) > 0.6)
             .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         match near {
             Some(name) => format!("there is no such command; did you mean {name}? (As an address: {error})"),
