@@ -75,9 +75,18 @@ impl Days {
     /// # Errors
     /// A sentence with examples.
     pub(crate) fn parse(said: &str, today: Date) -> Result<Self, String> {
-        let lower = said.trim().to_lowercase();
-        let words: Vec<&str> = lower.split_whitespace().collect();
-        let days = match words[..] {
+        Self::understand(&said.trim().to_lowercase(), today).ok_or_else(|| {
+            let shown: String = said.chars().take(40).collect();
+            format!(
+                "\"{}\" is no date; say 2026-11-21, 2026-11, 2026, yesterday, monday, last week, 3 days ago or 今天",
+                escape(&shown)
+            )
+        })
+    }
+
+    fn understand(said: &str, today: Date) -> Option<Self> {
+        let words: Vec<&str> = said.split_whitespace().collect();
+        match words[..] {
             [word] => calendar(word)
                 .or_else(|| {
                     let (_, unit, back) = NAMES.iter().find(|(name, ..)| *name == word)?;
@@ -87,7 +96,7 @@ impl Days {
                 .or_else(|| ago_in_chinese(word, today)),
             ["this", unit] => whole(unit_called(unit)?, 0, today),
             ["last", word] => match weekday(word) {
-                Some(day) => today.yesterday().ok().map(|before| Self::one(newest(day, before))),
+                Some(day) => Some(Self::one(newest(day, today.yesterday().ok()?))),
                 None => whole(unit_called(word)?, 1, today),
             },
             [count, unit, "ago"] => {
@@ -95,14 +104,7 @@ impl Days {
                 ago(count?, unit_called(unit)?, today)
             }
             _ => None,
-        };
-        days.ok_or_else(|| {
-            let shown: String = said.chars().take(40).collect();
-            format!(
-                "\"{}\" is no date; say 2026-11-21, 2026-11, 2026, yesterday, monday, last week, 3 days ago or 今天",
-                escape(&shown)
-            )
-        })
+        }
     }
 }
 
@@ -198,12 +200,36 @@ mod tests {
     #[test]
     fn what_is_no_date_says_so_with_examples() {
         for said in [
-            "", " ", "tomorow", "2026-13", "2026-02-30", "2026-1-2", "26-01-02", "2026-01-02-03", "2026-", "-2026",
-            "+026", "last", "last 3 days", "3 days", "-3 days ago", "+3 days ago", "three days ago", "last tag",
-            "99999999999999999999 days ago", "999999999 years ago", "9000000 days ago", "天前", "3前", "2026-11-21 x",
+            "",
+            " ",
+            "tomorow",
+            "2026-13",
+            "2026-02-30",
+            "2026-1-2",
+            "26-01-02",
+            "2026-01-02-03",
+            "2026-",
+            "-2026",
+            "+026",
+            "last",
+            "last 3 days",
+            "3 days",
+            "-3 days ago",
+            "+3 days ago",
+            "three days ago",
+            "last tag",
+            "99999999999999999999 days ago",
+            "999999999 years ago",
+            "9000000 days ago",
+            "天前",
+            "3前",
+            "2026-11-21 x",
         ] {
             let error = parse(said, TODAY);
-            assert!(error.starts_with(&format!("\"{said}\" is no date; say 2026-11-21, ")), "{said}: {error}");
+            assert!(
+                error.starts_with(&format!("\"{said}\" is no date; say 2026-11-21, ")),
+                "{said}: {error}"
+            );
         }
         assert!(parse("\u{1b}[2J", TODAY).starts_with("\"\\x1b[2J\" is no date"));
         assert!(parse(&"x".repeat(1000), TODAY).len() < 200);
