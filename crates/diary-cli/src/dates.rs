@@ -75,7 +75,9 @@ impl Days {
     /// # Errors
     /// A sentence with examples.
     pub(crate) fn parse(said: &str, today: Date) -> Result<Self, String> {
-        Self::understand(&said.trim().to_lowercase(), today).ok_or_else(|| {
+        Self::understand(&said.trim().to_lowercase(), today)
+            .filter(|days| days.from.year() >= 0)
+            .ok_or_else(|| {
             let shown: String = said.chars().take(40).collect();
             format!(
                 "\"{}\" is no date; say 2026-11-21, 2026-11, 2026, yesterday, monday, last week, 3 days ago or 今天",
@@ -221,6 +223,7 @@ mod tests {
             "99999999999999999999 days ago",
             "999999999 years ago",
             "9000000 days ago",
+            "2030 years ago",
             "天前",
             "3前",
             "2026-11-21 x",

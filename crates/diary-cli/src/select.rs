@@ -129,7 +129,7 @@ fn parse_last(said: &str) -> Result<Last, String> {
 /// The server's days that may hold what a reader anywhere calls `days`.
 fn server_days(days: Days) -> Which {
     let from = days.from.saturating_sub(1.day()).max(FIRST_DAY);
-    let to = days.to.saturating_add(1.day()).max(FIRST_DAY);
+    let to = days.to.saturating_add(1.day());
     Which::Days(Day::Date(from), Day::Date(to))
 }
 
@@ -270,7 +270,7 @@ mod tests {
                 None,
                 Some("2025-01-01 .. 2026-12-31"),
             ),
-            (&["--on", "2030 years ago"], "0000-01-01..0000-01-01", None, Some("-000004-11-21")),
+            (&["--on", "0000-01-01"], "0000-01-01..0000-01-02", None, Some("0000-01-01")),
         ] {
             let plan = plan(words).unwrap();
             assert_eq!(plan.filter.which.to_string(), which, "{words:?}");
