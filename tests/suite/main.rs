@@ -5,12 +5,14 @@
 mod bad_input;
 mod chunks;
 mod cli_pipe;
+mod cli_read;
 mod cli_terminal;
 mod damage;
 mod day_files;
 mod examples;
 mod faults;
 mod file_limits;
+mod filters;
 mod first_use;
 mod frame_mode;
 mod keys;

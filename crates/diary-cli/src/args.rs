@@ -38,7 +38,13 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Settings {
     /// Where the server listens
-    #[arg(long, global = true, value_name = "HOST:PORT|unix:PATH", env = "DIARY_SERVER", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT|unix:PATH",
+        env = "DIARY_SERVER",
+        hide_env_values = true
+    )]
     pub(crate) server: Option<Address>,
 
     /// Who writes; the login name, if not given
@@ -139,7 +145,9 @@ impl Args {
         Self::of(std::env::args_os())
     }
 
-    fn of(words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>) -> Result<Self, clap::Error> {
+    fn of(
+        words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
         let args = Self::try_parse_from(words)?;
         let usage = |message: &str| Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         match (&args.command, &args.address, &args.past) {
@@ -147,7 +155,9 @@ impl Args {
                 usage(&format!("with a command, say where the server is with --server {address}"))
             }
             (Some(_), _, Some(_)) => usage("-n is for a conversation; log takes --last"),
-            (None, Some(_), _) if args.settings.server.is_some() && std::env::var_os("DIARY_SERVER").is_none() => {
+            (None, Some(_), _)
+                if args.settings.server.is_some() && std::env::var_os("DIARY_SERVER").is_none() =>
+            {
                 usage("the server is named twice, as an address and with --server")
             }
             _ => Ok(args),
@@ -174,11 +184,11 @@ pub(crate) fn command() -> clap::Command {
 fn parse_address(word: &str) -> Result<Address, String> {
     word.parse::<Address>().map_err(|error| {
         let commands = Args::command();
-        let likeness = |name: &&str| strsim::jaro(name, word);
+        let likeness = |name: &&str| strsim::normalized_damerau_levenshtein(name, word);
         let near = commands
             .get_subcommands()
             .map(clap::Command::get_name)
-            .filter(|name| likeness(name) > 0.7)
+            .filter(|name| likeness(name) > 0.6)
             .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         match near {
             Some(name) => format!("there is no such command; did you mean {name}? (As an address: {error})"),
@@ -231,7 +241,9 @@ mod tests {
 
     #[test]
     fn commands_take_the_server_anywhere() {
-        for words in [&["--server", "h:1", "log"][..], &["log", "--server", "h:1"], &["log", "--json", "--server=h:1"]] {
+        for words in
+            [&["--server", "h:1", "log"][..], &["log", "--server", "h:1"], &["log", "--json", "--server=h:1"]]
+        {
             let args = parse(words).unwrap();
             assert!(matches!(args.command, Some(Command::Log { .. })), "{words:?}");
             assert_eq!(args.server().unwrap().to_string(), "h:1");

@@ -8,6 +8,8 @@
 mod args;
 mod commands;
 mod config;
+mod cursor;
+mod dates;
 mod exit;
 #[cfg(test)]
 mod fake;
@@ -15,7 +17,6 @@ mod input;
 mod output;
 mod patience;
 mod pipe;
-mod render;
 mod select;
 mod show;
 mod terminal;
@@ -28,7 +29,7 @@ use diary_client::{Client, Error, Options};
 use crate::args::Args;
 use crate::config::Config;
 use crate::output::{Output, say};
-use crate::render::View;
+use crate::show::Printer;
 
 /// Runs the program with the process's arguments, environment, input and output.
 pub fn main() -> ExitCode {
@@ -78,8 +79,7 @@ async fn converse(args: &Args, config: &Config) -> u8 {
     let output = Output::new(io::stdout());
     let input = input::read(io::stdin());
     if io::stdin().is_terminal() {
-        let view = if io::stdout().is_terminal() { View::terminal() } else { View::Plain };
-        terminal::run(client, config, args.past(), input, output, view).await
+        terminal::run(client, config, args.past(), input, output, Printer::conversation(config)).await
     } else {
         pipe::run(client, args.past(), input, output).await
     }

@@ -12,7 +12,7 @@ use crate::exit;
 use crate::input::{Chunks, Line, Lines};
 use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
-use crate::render::View;
+use crate::show::Printer;
 
 /// Prints the past, then writes the input, and gives the exit code.
 pub(crate) async fn run(client: Client, past: Which, input: Chunks, output: Output) -> u8 {
@@ -66,14 +66,14 @@ impl Pipe {
         }
         let asked = Instant::now();
         let mut history = client.history(past);
-        let mut bytes = Vec::new();
+        let (mut printer, mut bytes) = (Printer::plain(), Vec::new());
         while !self.output.is_gone() {
             tokio::select! {
                 biased;
                 event = history.next() => match event {
                     Some(Ok(event)) => {
                         self.patience.progress();
-                        View::Plain.event(&event, &mut bytes);
+                        printer.event(&event, &mut bytes);
                         self.output.print(&bytes);
                         bytes.clear();
                     }

@@ -17,7 +17,7 @@ use crate::exit;
 use crate::input::{Chunks, Lines};
 use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
-use crate::render::View;
+use crate::show::Printer;
 
 const HELP: &str = "\
 a line is an entry; `ok SEQ` says that it is on disk
@@ -37,7 +37,7 @@ pub(crate) async fn run(
     past: Which,
     input: Chunks,
     output: Output,
-    view: View,
+    view: Printer,
 ) -> u8 {
     let reading = (past != Which::Last(0)).then(|| Reading::of(client.history(past), false));
     let mut talk = Talk {
@@ -78,7 +78,7 @@ struct Talk<'a> {
     config: &'a Config,
     patience: Patience,
     output: Output,
-    view: View,
+    view: Printer,
     lines: Lines,
     /// The text that is to be sent next.
     next: Option<String>,
@@ -252,7 +252,7 @@ impl Talk<'_> {
     }
 
     fn begin(&mut self, history: History) {
-        self.view.begin();
+        self.view.begin(&mut Vec::new());
         self.reading = Some(Reading::of(history, true));
     }
 
@@ -469,12 +469,14 @@ mod tests {
         words: &[&str],
         script: impl FnOnce(Person) -> F,
     ) -> (u8, String) {
-        let args = Args::try_parse_from([&["diary-cli", fake.address()], words].concat()).unwrap();
+        let args =
+            crate::args::Args::try_parse_from([&["diary-cli", fake.address()], words].concat()).unwrap();
+        let config = Config::read(args.server(), &args.settings).unwrap();
         let paper = Paper::default();
         let (keys, chunks) = mpsc::channel(1);
-        let view = View::Terminal { zone: TimeZone::UTC, day: None };
+        let view = Printer::of(crate::show::Format::Pretty, false, TimeZone::UTC, 0);
         let client = fake.client("anna").await;
-        let running = run(client, &args, chunks, Output::new(paper.clone()), view);
+        let running = run(client, &config, args.past(), chunks, Output::new(paper.clone()), view);
         let (code, ()) = tokio::join!(running, script(Person { keys, paper: paper.clone() }));
         (code, paper.text())
     }

@@ -350,7 +350,7 @@ impl Journal {
         })
     }
 
-    /// Looks for a text in a range's next lines, on a thread for blocking work, when a search may have one.
+    /// Looks for what a filter takes in a range's next lines, on a thread for blocking work, when a search may have one.
     pub(crate) fn search(&self, mut range: Range, needle: Arc<Needle>) -> JoinHandle<io::Result<Page>> {
         let (reader, places) = (self.reader.clone(), Arc::clone(&self.searches));
         let look = move || {

@@ -7,8 +7,8 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use diary_proto::Which;
 use diary_proto::block::Walker;
+use diary_proto::{Filter, Which};
 use diary_store::Range;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -68,13 +68,9 @@ impl Stream {
         Self::new(id, Kind::History, None, State::Finding(journal.range(which)))
     }
 
-    pub(crate) fn search(journal: &Journal, id: u32, text: &str) -> Self {
-        Self::new(
-            id,
-            Kind::Search,
-            Some(Arc::new(Needle::new(text))),
-            State::Finding(journal.range(Which::All)),
-        )
+    pub(crate) fn search(journal: &Journal, id: u32, filter: &Filter) -> Self {
+        let finding = State::Finding(journal.range(filter.which));
+        Self::new(id, Kind::Search, Some(Arc::new(Needle::new(filter))), finding)
     }
 
     pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {

@@ -1,0 +1,90 @@
+//! The formats for programs: csv and json. Their texts are exact.
+
+use std::borrow::Cow;
+
+use csv::{Terminator, WriterBuilder};
+use diary_client::{Gap, Stored};
+use diary_proto::escape::escape;
+use serde::Serialize;
+use serde_json::json;
+
+use super::Missing;
+use super::safe::needs_care;
+
+/// The heading line of a csv.
+pub(super) fn csv_heading(out: &mut Vec<u8>) {
+    push_record(["seq", "time", "at", "author", "text"], out);
+}
+
+/// A record as RFC 4180 has it. On a terminal it is for a person to look at, so there it is made safe.
+pub(super) fn csv(stored: &Stored, terminal: bool, out: &mut Vec<u8>) {
+    let entry = &stored.entry;
+    let at = entry.at.map_or_else(String::new, |at| at.to_string());
+    let text = match terminal {
+        true => Cow::Owned(entry.text.split('\n').map(careful).collect::<Vec<_>>().join("\n")),
+        false => Cow::Borrowed(entry.text.as_str()),
+    };
+    push_record([&entry.seq.to_string(), &entry.time.to_string(), &at, entry.author.as_str(), &text], out);
+}
+
+fn careful(line: &str) -> Cow<'_, str> {
+    if line.contains(needs_care) { escape(line) } else { Cow::Borrowed(line) }
+}
+
+fn push_record(fields: [&str; 5], out: &mut Vec<u8>) {
+    let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
+    // Five fields into memory: neither a wrong number of them nor the writing can fail.
+    let _ = writer.write_record(fields);
+    let _ = writer.flush();
+}
+
+/// An entry as an object.
+#[derive(Serialize)]
+struct Object<'a> {
+    seq: u64,
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    author: &'a str,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+/// An entry as one line of JSON.
+pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
+    let entry = &stored.entry;
+    let object = Object {
+        seq: entry.seq,
+        time: entry.time.to_string(),
+        at: entry.at.map(|at| at.to_string()),
+        author: entry.author.as_str(),
+        text: &entry.text,
+        key: stored.key.map(|key| key.to_string()),
+    };
+    push_json(&object, out);
+}
+
+impl Missing {
+    /// It as one line of JSON.
+    pub(super) fn json(&self, out: &mut Vec<u8>) {
+        let object = match self {
+            Self::Gap(Gap { first, last }) => json!({ "gap": { "first": first, "last": last } }),
+            Self::Damaged { lines } => json!({ "damaged": { "lines": lines } }),
+        };
+        push_json(&object, out);
+    }
+}
+
+/// What JSON lets stand and a terminal might obey is written as `\uNNNN`, which says the same.
+fn push_json(object: &impl Serialize, out: &mut Vec<u8>) {
+    let line = serde_json::to_string(object).expect("strings and numbers are always JSON");
+    for c in line.chars() {
+        if needs_care(c) {
+            out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes());
+        } else {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+    out.push(b'\n');
+}

@@ -1,0 +1,101 @@
+//! Markdown: a heading for each day, an item for each entry. Texts are shown as they are, not as the Markdown
+//! that they might happen to be.
+
+use diary_client::Stored;
+
+use super::people::own_time;
+use super::safe::{lines, needs_care, push_safe};
+use super::{Missing, Printer};
+
+/// What later lines of an item start with, so that they belong to it.
+const INDENT: &str = "  ";
+
+/// Ends a line that is followed by another of the same paragraph.
+const LINE_BREAK: &str = "  ";
+
+impl Printer {
+    pub(super) fn markdown(&mut self, stored: &Stored, out: &mut Vec<u8>) {
+        let local = self.local(stored);
+        if self.turns_to(local.date()) {
+            let above = if self.first { "" } else { "\n" };
+            out.extend_from_slice(format!("{above}## {}\n\n", local.strftime("%Y-%m-%d %A")).as_bytes());
+        }
+        let author = inline(stored.entry.author.as_str());
+        let head = format!("- {} **{author}** {}", local.strftime("%H:%M"), own_time(stored));
+        out.extend_from_slice(head.as_bytes());
+        let mut rest = lines(&stored.entry.text).enumerate().peekable();
+        while let Some((number, line)) = rest.next() {
+            let line = if number == 0 { inline(line) } else { paragraph_line(line) };
+            let line = line.trim_end();
+            let goes_on = !line.is_empty() && rest.peek().is_some_and(|(_, next)| !next.trim().is_empty());
+            let indent = if number > 0 && !line.is_empty() { INDENT } else { "" };
+            let end = if goes_on { LINE_BREAK } else { "" };
+            out.extend_from_slice(format!("{indent}{line}{end}\n").as_bytes());
+        }
+    }
+
+    /// What is missing, as an item that stands out.
+    pub(super) fn missing_in_markdown(&self, missing: &Missing, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("- *{missing}*\n").as_bytes());
+    }
+}
+
+/// A line of a text where it could begin a block: what makes it a heading, a list, a quote or code is escaped.
+fn paragraph_line(line: &str) -> String {
+    let text = line.trim_start_matches([' ', '\t']);
+    // Blanks at the start are lost in Markdown, or make code; these are kept and are only blanks.
+    let blanks = line[..line.len() - text.len()].replace('\t', "    ").replace(' ', "\u{a0}");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let text = match text.as_bytes().get(digits) {
+        Some(b'.' | b')') if digits > 0 => format!("{}\\{}", &text[..digits], inline(&text[digits..])),
+        _ if begins_block(text) => format!("\\{}", inline(text)),
+        _ => inline(text),
+    };
+    blanks + &text
+}
+
+/// Whether this is a heading, an item, a quote or a rule, but for a number, and for what `inline` escapes.
+fn begins_block(text: &str) -> bool {
+    let Some(sign) = text.chars().next() else { return false };
+    let blank_follows = |rest: &str| rest.is_empty() || rest.starts_with([' ', '\t']);
+    match sign {
+        '>' => true,
+        '+' | '-' => blank_follows(&text[1..]) || text.trim_end().bytes().all(|byte| byte == b'-'),
+        '#' => blank_follows(text.trim_start_matches('#')),
+        '=' => text.trim_end().bytes().all(|byte| byte == b'='),
+        _ => false,
+    }
+}
+
+/// Text inside a line. Only what would be taken for Markdown gets a backslash.
+fn inline(line: &str) -> String {
+    let mut out = String::with_capacity(line.len() + 16);
+    let mut before = ' ';
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        let behind = rest.as_str();
+        let next = behind.chars().next().unwrap_or(' ');
+        let special = match c {
+            '\\' | '`' | '*' | '[' => true,
+            // Inside a word it is only itself.
+            '_' => !(before.is_alphanumeric() && next.is_alphanumeric()),
+            '~' => before == '~' || next == '~',
+            '<' => next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '?'),
+            '&' => is_reference(behind),
+            _ => false,
+        };
+        if special || (needs_care(c) && c != '\t') {
+            out.push('\\');
+        }
+        push_safe(c, &mut out);
+        before = c;
+    }
+    out
+}
+
+/// Whether `&` before this would make a character reference, such as `&amp;`.
+fn is_reference(behind: &str) -> bool {
+    let name = behind.strip_prefix('#').unwrap_or(behind);
+    let length = name.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    length > 0 && name.as_bytes().get(length) == Some(&b';')
+}

@@ -1,0 +1,145 @@
+//! The formats for people: pretty, short and txt.
+
+use std::io::Write;
+
+use diary_client::Stored;
+use diary_proto::escape::escape;
+use jiff::civil::DateTime;
+use textwrap::{Options, WordSplitter, WrapAlgorithm};
+
+use super::safe::{lines, safe};
+use super::{Format, Missing, Printer};
+
+/// What later lines of a text start with, as wide as the `HH:MM ` of its first.
+const INDENT: &str = "      ";
+
+/// What the lines of a text start with in a txt.
+const TXT_INDENT: &str = "    ";
+
+/// Below this many columns wrapping helps nobody.
+const WIDTH_MIN: usize = 12;
+
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const YELLOW: &str = "\x1b[33m";
+const RESET: &str = "\x1b[0m";
+
+/// Colours for authors, of the 16 that every terminal has and its owner has chosen: no black, white or grey,
+/// and not the yellow of what is missing.
+const AUTHOR_COLOURS: [&str; 11] = [
+    "\x1b[31m", "\x1b[32m", "\x1b[34m", "\x1b[35m", "\x1b[36m", "\x1b[91m", "\x1b[92m", "\x1b[93m",
+    "\x1b[94m", "\x1b[95m", "\x1b[96m",
+];
+
+impl Printer {
+    /// A heading for each day, then `HH:MM author text`, wrapped with a hanging indent.
+    pub(super) fn pretty(&mut self, stored: &Stored, out: &mut Vec<u8>) {
+        let local = self.local(stored);
+        if self.turns_to(local.date()) {
+            let heading = format!("── {} ──", local.strftime("%Y-%m-%d %A"));
+            self.push_painted(BOLD, &heading, out);
+            out.push(b'\n');
+        }
+        let time = local.strftime("%H:%M").to_string();
+        let author = stored.entry.author.as_str();
+        let head = format!("{time} {author} ");
+        let mut texts = lines(&stored.entry.text);
+        let first = format!("{head}{}{}", own_time(stored), safe(texts.next().unwrap_or_default()));
+        let mut rows = self.wrap(&first, "").into_iter();
+        let row = rows.next().unwrap_or_default();
+        match row.strip_prefix(head.trim_end()) {
+            Some(rest) => {
+                self.push_painted(DIM, &time, out);
+                out.push(b' ');
+                self.push_painted(colour_of(author), author, out);
+                push_row(rest, out);
+            }
+            // The terminal is too narrow for the author in one piece.
+            None => push_row(&row, out),
+        }
+        rows.for_each(|row| push_row(&row, out));
+        for line in texts {
+            self.wrap(&safe(line), INDENT).iter().for_each(|row| push_row(row, out));
+        }
+    }
+
+    /// Local date and time, author and text, in one line.
+    pub(super) fn short(&self, stored: &Stored, out: &mut Vec<u8>) {
+        let time = self.local(stored).strftime("%Y-%m-%d %H:%M").to_string();
+        self.push_painted(DIM, &time, out);
+        out.push(b' ');
+        let author = stored.entry.author.as_str();
+        self.push_painted(colour_of(author), author, out);
+        let text = escape(&stored.entry.text);
+        push_row(&format!(" {}{text}", own_time(stored)), out);
+    }
+
+    /// A heading for each day; the text stands indented below time and author.
+    pub(super) fn txt(&mut self, stored: &Stored, out: &mut Vec<u8>) {
+        let local = self.local(stored);
+        if !self.first {
+            out.push(b'\n');
+        }
+        if self.turns_to(local.date()) {
+            push_row(&format!("{}\n", local.strftime("%Y-%m-%d %A")), out);
+        }
+        let own = own_time(stored);
+        push_row(format!("{} {} {own}", local.strftime("%H:%M"), stored.entry.author).trim_end(), out);
+        for line in lines(&stored.entry.text) {
+            push_row(format!("{TXT_INDENT}{}", safe(line)).trim_end(), out);
+        }
+    }
+
+    /// What is missing, in a line of its own.
+    pub(super) fn missing_for_people(&self, missing: &Missing, out: &mut Vec<u8>) {
+        if self.format == Format::Txt && !self.first {
+            out.push(b'\n');
+        }
+        self.push_painted(YELLOW, &missing.to_string(), out);
+        out.push(b'\n');
+    }
+
+    /// When it was written, where the reader is.
+    pub(super) fn local(&self, stored: &Stored) -> DateTime {
+        stored.entry.time.in_zone(&self.zone).civil()
+    }
+
+    /// A line as rows that fit; all but the first of the text hang below it.
+    fn wrap(&self, line: &str, indent: &str) -> Vec<String> {
+        if self.width < WIDTH_MIN {
+            return vec![format!("{indent}{line}")];
+        }
+        let options = Options::new(self.width)
+            .initial_indent(indent)
+            .subsequent_indent(INDENT)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .wrap_algorithm(WrapAlgorithm::FirstFit);
+        textwrap::wrap(line, options).into_iter().map(|row| row.into_owned()).collect()
+    }
+
+    fn push_painted(&self, colour: &str, what: &str, out: &mut Vec<u8>) {
+        let (colour, reset) =
+            if self.colour && self.format != Format::Txt { (colour, RESET) } else { ("", "") };
+        // Writing into memory cannot fail.
+        let _ = write!(out, "{colour}{what}{reset}");
+    }
+}
+
+fn push_row(row: &str, out: &mut Vec<u8>) {
+    // A row that is nothing but its indent has nothing to indent.
+    let row = if row.trim_matches(' ').is_empty() { "" } else { row };
+    out.extend_from_slice(row.as_bytes());
+    out.push(b'\n');
+}
+
+/// `(2015-03-02 08:15) `, for an entry with a time of its own.
+pub(super) fn own_time(stored: &Stored) -> String {
+    stored.entry.at.map_or_else(String::new, |at| format!("({}) ", at.minute()))
+}
+
+/// An author's colour: the same on every machine, today and next year. It is FNV-1a of the name.
+fn colour_of(author: &str) -> &'static str {
+    let hash =
+        author.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    AUTHOR_COLOURS[usize::try_from(hash).unwrap_or_default() % AUTHOR_COLOURS.len()]
+}

@@ -1,0 +1,252 @@
+//! `diary-cli log`, `search` and `follow`: which entries, how they end, and that a follow goes on where it was.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use diary_proto::Time;
+use jiff::tz::TimeZone;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpSocket;
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::support::{Process, Ran, Server, cli_command, day_files, peer, run, seq, soon};
+
+/// A command of `diary-cli` for the server at `address`, with settings of its own in `home`.
+fn cli(home: &Path, address: &str, words: &[&str]) -> Command {
+    let mut command = cli_command();
+    command.env("XDG_STATE_HOME", home.join("state")).env("XDG_CONFIG_HOME", home.join("config"));
+    command.env("TZ", "UTC").args(words).args(["--server", address]);
+    command
+}
+
+/// The seqs of the entries that it printed.
+fn seqs(ran: &Ran) -> Vec<u64> {
+    ran.stdout.lines().filter_map(seq).collect()
+}
+
+/// Writes these as anna and ben in turn.
+async fn write(address: &str, texts: &[&str]) {
+    let mut anna = crate::support::Lines::connect(address).await;
+    let mut ben = crate::support::Lines::connect(address).await;
+    anna.ask("/name anna").await;
+    ben.ask("/name ben").await;
+    for (text, number) in texts.iter().zip(0..) {
+        let writer = if number % 2 == 0 { &mut anna } else { &mut ben };
+        let ack = writer.ask(text).await;
+        assert!(ack.starts_with("ok "), "{ack}");
+    }
+}
+
+/// A follow that runs.
+struct Follow {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Follow {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    async fn seqs(&mut self, count: usize) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        while seqs.len() < count {
+            let line = soon("an entry comes", self.lines.next_line()).await.unwrap().expect("it goes on");
+            seqs.push(seq(&line).unwrap());
+        }
+        seqs
+    }
+
+    /// Interrupts it, and returns its exit code.
+    async fn end(mut self, signal: Signal) -> Option<i32> {
+        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+        soon("it ends", self.child.wait()).await.unwrap().code()
+    }
+}
+
+#[tokio::test]
+async fn wrong_words_cost_no_connection() {
+    let home = tempfile::tempdir().unwrap();
+    for (words, part) in [
+        (&["log", "--on", "someday"][..], "\"someday\" is no date; say 2026-11-21"),
+        (&["search", "a", "--from", "today", "--to", "yesterday"], " is after --to "),
+        (&["log", "--last", "few"], "--last takes a number or all"),
+        (&["search", ""], "at least one character"),
+        (&["follow", "--reverse"], "leave out --reverse"),
+        (&["follow", "--to", "yesterday"], "which is over; log shows what there is"),
+    ] {
+        let ran = run(&mut cli(home.path(), "127.0.0.1:1", words), "").await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{words:?}: {ran:?}");
+        assert!(ran.stderr.contains(part), "{words:?}: {ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_listens() {
+    let home = tempfile::tempdir().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    for words in [&["log"][..], &["search", "a"], &["follow"]] {
+        let ran = run(&mut cli(home.path(), &address, words), "").await;
+        assert_eq!(ran.stderr, format!("nothing listens on {address}; start one with diary-server\n"));
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""));
+    }
+}
+
+#[tokio::test]
+async fn log_and_search_with_conditions() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    write(server.address(), &["Rain", "rain", "snow", "今天下雨", "rain, snow", "sun"]).await;
+    for (words, expected, said) in [
+        (&["log"][..], &[1, 2, 3, 4, 5, 6][..], "the newest 20\n"),
+        (&["log", "--last", "2"], &[5, 6], ""),
+        (&["log", "--last", "all", "--reverse"], &[6, 5, 4, 3, 2, 1], ""),
+        (&["log", "--author", "anna"], &[1, 3, 5], ""),
+        (&["log", "--author", "anna", "--last", "2"], &[3, 5], ""),
+        (&["log", "--author", "anna", "--last", "2", "--reverse"], &[5, 3], ""),
+        (&["log", "--not", "rain", "--not", "雨"], &[3, 6], ""),
+        (&["log", "--contains", "rain", "--contains", "snow"], &[5], ""),
+        (&["log", "--json", "--author", "nobody"], &[], ""),
+        (&["search", "rain"], &[1, 2, 5], ""),
+        (&["search", "Rain"], &[1], ""),
+        (&["search", "下雨"], &[4], ""),
+        (&["search", "rain", "--not", "snow", "--author", "ben"], &[2], ""),
+        (&["search", "rain", "--last", "1"], &[5], ""),
+        (&["search", "fog"], &[], "no entries\n"),
+        (&["log", "--last", "0"], &[], "no entries\n"),
+    ] {
+        let ran = run(&mut cli(home.path(), server.address(), words), "").await;
+        assert_eq!((seqs(&ran), ran.stderr.as_str()), (expected.to_vec(), said), "{words:?}");
+        assert_eq!(ran.code, Some(i32::from(expected.is_empty())), "{words:?}");
+    }
+    server.stop().await;
+}
+
+/// The server's days are Shanghai's; these readers are up to a day behind or before it.
+#[tokio::test]
+async fn days_are_those_of_the_reader() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    let mut writer = server.lines().await;
+    let ack = writer.ask("now").await;
+    let time = Time::parse(ack.split(' ').nth(2).unwrap().as_bytes()).unwrap();
+    for zone in ["Pacific/Honolulu", "UTC", "Asia/Shanghai", "Pacific/Kiritimati"] {
+        let day = time.in_zone(&TimeZone::get(zone).unwrap()).date();
+        for (date, found) in
+            [(day.yesterday().unwrap(), false), (day, true), (day.tomorrow().unwrap(), false)]
+        {
+            let date = date.to_string();
+            for words in [&["log", "--on", &date][..], &["search", "now", "--from", &date, "--to", &date]] {
+                let ran = run(cli(home.path(), server.address(), words).env("TZ", zone), "").await;
+                assert_eq!(ran.stdout.lines().count(), usize::from(found), "{zone} {words:?}: {ran:?}");
+                assert_eq!(ran.stderr.lines().next(), Some(date.as_str()), "it says the day: {ran:?}");
+            }
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_follow_shows_what_was_asked_for_and_then_what_comes() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    write(server.address(), &["one", "two", "three", "four"]).await;
+    let follow = |words: &[&str]| Follow::start(cli(home.path(), server.address(), words));
+    let mut last = follow(&["follow", "--last", "2"]);
+    let mut anna = follow(&["follow", "--author", "anna", "--last", "1", "--not", "seven"]);
+    assert_eq!(last.seqs(2).await, [3, 4]);
+    assert_eq!(anna.seqs(1).await, [3]);
+    write(server.address(), &["five", "six", "seven", "eight", "nine"]).await;
+    assert_eq!(last.seqs(5).await, [5, 6, 7, 8, 9]);
+    assert_eq!(anna.seqs(2).await, [5, 9]);
+    assert_eq!(last.end(Signal::INT).await, Some(130));
+    assert_eq!(anna.end(Signal::INT).await, Some(130));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_follow_goes_on_where_it_stopped_through_restarts_of_either_side() {
+    let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let cursor = home.path().join("cursor");
+    let mut server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
+    let address = server.address().to_owned();
+    write(&address, &["1", "2", "3"]).await;
+    let words = ["follow", "--cursor", cursor.to_str().unwrap(), "--last", "2"];
+    let mut follow = Follow::start(cli(home.path(), &address, &words));
+    assert_eq!(follow.seqs(2).await, [2, 3]);
+    write(&address, &["4", "5"]).await;
+    assert_eq!(follow.seqs(2).await, [4, 5]);
+    assert_eq!(follow.end(Signal::INT).await, Some(130));
+
+    // While nobody follows, entries come, and the server ends in its own way.
+    write(&address, &["6", "7"]).await;
+    server.signal(Signal::KILL);
+    server.wait().await;
+    server = Process::start(data.path(), &[&address], &[]).await;
+    let mut follow = Follow::start(cli(home.path(), &address, &words));
+    assert_eq!(follow.seqs(2).await, [6, 7], "neither a gap nor a double");
+    server.signal(Signal::TERM);
+    server.wait().await;
+    server = Process::start(data.path(), &[&address], &[]).await;
+    write(&address, &["8"]).await;
+    assert_eq!(follow.seqs(1).await, [8]);
+    assert_eq!(follow.end(Signal::INT).await, Some(130));
+    let written = std::fs::read_to_string(&cursor).unwrap();
+    assert!(written.ends_with(" 8\n"), "{written}");
+    server.stop().await;
+
+    let other = Server::start().await;
+    let ran = run(&mut cli(home.path(), other.address(), &words), "").await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(4), ""));
+    assert!(ran.stderr.contains("belongs to the journal "), "{ran:?}");
+    assert_eq!(std::fs::read_to_string(&cursor).unwrap(), written);
+    other.stop().await;
+}
+
+/// What was not printed is not behind the cursor: whoever reads the output decides.
+#[tokio::test]
+async fn a_reader_that_leaves_ends_it_quietly() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    let mut writer = server.lines().await;
+    writer.send("a line that fills pipes\n".repeat(10_000)).await;
+    for _ in 0..10_000 {
+        writer.line().await;
+    }
+    let cursor = home.path().join("cursor");
+    let cursor = cursor.to_str().unwrap();
+    let script = r#""$@" | head -n 1; exit "${PIPESTATUS[0]}""#;
+    for words in [
+        &["log", "--last", "all"][..],
+        &["search", "line"],
+        &["follow", "--last", "all"],
+        &["follow", "--last", "all", "--cursor", cursor],
+    ] {
+        let mut command = peer("bash");
+        command.env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
+        command.args(["-c", script, "bash", env!("CARGO_BIN_EXE_diary-cli-under-test")]).args(words);
+        let ran = run(command.args(["--server", server.address()]), "").await;
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{words:?}");
+        assert!(ran.stdout.lines().count() == 1 && ran.stdout.starts_with("1 "), "{ran:?}");
+    }
+    assert!(!Path::new(cursor).exists());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn damage_is_told_and_is_an_exit_code_of_its_own() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    write(server.address(), &["one", "two", "three"]).await;
+    let file = day_files(&server.journal()).remove(0);
+    let folder = server.stop().await;
+    let bytes = String::from_utf8(std::fs::read(&file).unwrap()).unwrap();
+    std::fs::write(&file, bytes.replace(" two\t", " tvo\t")).unwrap();
+    let server = Server::on(folder, |_| {}).await;
+    write(server.address(), &["four"]).await;
+    let ran = run(&mut cli(home.path(), server.address(), &["log", "--last", "all"]), "").await;
+    assert_eq!((ran.code, seqs(&ran)), (Some(6), vec![1, 3, 4]), "{ran:?}");
+    assert!(ran.stdout.contains("gap 2..2"), "{ran:?}");
+    server.stop().await;
+}

@@ -1,0 +1,103 @@
+//! A search with a filter brings what one would keep of everything, and nothing else.
+
+use diary_client::{Author, Day, Event, Filter, History, Reader, Which};
+use diary_proto::message::{ClientMessage, ServerMessage};
+use diary_proto::{Code, Refusal};
+
+use crate::support::{Frames, Server, soon};
+
+const TEXTS: [&str; 8] = ["rain", "Rain", "snow", "今天下雨", "rain and snow", "RAIN\\n", "anna", "雪"];
+const AUTHORS: [&str; 3] = ["anna", "ben", "小明"];
+
+/// Seq, author and text of what a reading brings.
+async fn entries(mut reading: History) -> Vec<(u64, String, String)> {
+    let mut entries = Vec::new();
+    while let Some(event) = soon("an event comes", reading.next()).await {
+        match event.unwrap() {
+            Event::Entry(stored) => {
+                entries.push((stored.entry.seq, stored.entry.author.to_string(), stored.entry.text));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    entries
+}
+
+/// The rule, said anew: a text without capitals finds any case.
+fn has(text: &str, needle: &str) -> bool {
+    let capitals = needle.chars().any(char::is_uppercase);
+    if capitals { text.contains(needle) } else { text.to_lowercase().contains(needle) }
+}
+
+#[tokio::test]
+async fn the_server_finds_what_a_client_would_keep() {
+    let server = Server::start().await;
+    for author in AUTHORS {
+        let mut client = server.lines().await;
+        client.ask(&format!("/name {author}")).await;
+        for text in TEXTS {
+            client.ask(text).await;
+        }
+    }
+    let reader = Reader::connect(server.address().parse().unwrap()).await.unwrap();
+    let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let today = Which::Days(Day::Yesterday, Day::Today);
+    let (mut some, mut none) = (0, 0);
+    for which in
+        [Which::All, Which::Last(7), Which::From(9), today, Which::Days(Day::Yesterday, Day::Yesterday)]
+    {
+        let all = entries(reader.history(which)).await;
+        for contains in [&[][..], &["rain"], &["Rain"], &["rain", "snow"], &["雨"], &["\\n"]] {
+            for without in [&[][..], &["rain"], &["RAIN", "雪"]] {
+                for author in [None, Some("anna"), Some("小明"), Some("nobody")] {
+                    let filter = Filter {
+                        which,
+                        contains: owned(contains),
+                        without: owned(without),
+                        author: author.map(|name| Author::new(name).unwrap()),
+                    };
+                    let expected: Vec<_> = all
+                        .iter()
+                        .filter(|(_, by, _)| author.is_none_or(|author| author == by))
+                        .filter(|(_, _, text)| contains.iter().all(|needle| has(text, needle)))
+                        .filter(|(_, _, text)| !without.iter().any(|needle| has(text, needle)))
+                        .cloned()
+                        .collect();
+                    *(if expected.is_empty() { &mut none } else { &mut some }) += 1;
+                    assert_eq!(entries(reader.select(filter.clone())).await, expected, "{filter:?}");
+                }
+            }
+        }
+    }
+    assert!(some > 50 && none > 50, "{some} {none}");
+    drop(reader);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_refused_and_the_connection_goes_on() {
+    let server = Server::start().await;
+    let mut client = Frames::hello(server.address(), 1).await;
+    let many = Filter { contains: vec!["a".to_owned(); 17], ..Filter::default() };
+    let long = Filter { without: vec!["x".repeat(40_000), "y".repeat(40_000)], ..Filter::default() };
+    let days = Filter { which: Which::Days(Day::Today, Day::Yesterday), ..Filter::of_text("a") };
+    for (id, filter, code, part) in [
+        (1, many, Code::BadArgument, "16 texts"),
+        (2, long, Code::TooLong, "65535 bytes together"),
+        (3, days, Code::BadArgument, "the first day of a range comes first"),
+    ] {
+        client.send(&ClientMessage::Search { id, filter }).await;
+        match client.message().await {
+            ServerMessage::Error { id: answered, fatal: false, refusal: Refusal { code: said, message } } => {
+                assert_eq!((answered, said), (id, code));
+                assert!(message.contains(part), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    client.append(0, false, &["still here"]).await;
+    client.acks(1).await;
+    client.send(&ClientMessage::Search { id: 4, filter: Filter::of_text("here") }).await;
+    assert!(!client.answer(4).await.lines.is_empty());
+    server.stop().await;
+}
