@@ -140,7 +140,7 @@ async fn what_listens_is_no_diary() {
 #[tokio::test]
 async fn wrong_words() {
     for (words, part) in [
-        (&["search"][..], "search needs a port"),
+        (&["localhost"][..], "localhost needs a port"),
         (&["127.0.0.1:1", "-n", "-1"], "unexpected argument"),
         (&["127.0.0.1:1", "-n", "yesterday"], "a number, all or 0"),
         (&["127.0.0.1:1", "--name", "a b"], "spaces"),
