@@ -9,6 +9,9 @@ use crate::args;
 use crate::exit;
 use crate::output::{Output, say};
 
+/// What stands behind the name, in the page and in lists of pages.
+const SUMMARY: &str = "writes into a diary and reads it";
+
 /// What the manual page says beside the arguments: a heading, and what is named with what it is.
 const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     (
@@ -74,7 +77,7 @@ fn page() -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let man = Man::new(command.clone());
     man.render_title(&mut page)?;
-    man.render_name_section(&mut page)?;
+    Man::new(command.clone().about(SUMMARY)).render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
@@ -127,6 +130,7 @@ mod tests {
     #[test]
     fn the_page_names_every_command_and_flag() {
         let page = String::from_utf8(page().unwrap()).unwrap();
+        assert!(page.contains("\ndiary\\-cli \\- writes into a diary and reads it\n.SH SYNOPSIS\n"), "{page}");
         let plain = page.replace('\\', "");
         for part in [
             ".SH NAME",
