@@ -1,7 +1,7 @@
 //! Any way of cutting a conversation into pieces gives the same answers.
 
-use diary_proto::Which;
 use diary_proto::message::{Append, ClientMessage, ServerMessage, Texts};
+use diary_proto::{Filter, Which};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ fn frames() -> Vec<u8> {
     }
     ClientMessage::History { id: 1, which: Which::From(2) }.write(&mut said);
     said.extend_from_slice(b"\0\0\0\x03\x90ab\0\0\0\x02\x7fa");
-    ClientMessage::Search { id: 2, text: "天".to_owned() }.write(&mut said);
+    ClientMessage::Search { id: 2, filter: Filter::of_text("天") }.write(&mut said);
     ClientMessage::Append(Append {
         first_counter: 0,
         retry: true,

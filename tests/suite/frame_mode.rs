@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diary_proto::block::{Step, Walker};
 use diary_proto::message::{ClientMessage, Hello, Resume, ServerMessage};
-use diary_proto::{Day, Producer, Which};
+use diary_proto::{Day, Filter, Producer, Which};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::{Frames, Lines, Process, Server, hello, is_ack, pairs, soon, texts_of};
@@ -206,7 +206,7 @@ async fn a_search_brings_whole_lines_and_is_not_dense() {
     for (id, text, found) in
         [(7, "rain", &[1, 4][..]), (8, "Rain", &[1]), (9, "下雨", &[3]), (10, "snow", &[])]
     {
-        client.send(&ClientMessage::Search { id, text: text.to_owned() }).await;
+        client.send(&ClientMessage::Search { id, filter: Filter::of_text(text) }).await;
         let answered = client.answer(id).await;
         let seqs: Vec<u64> = texts_of(&answered.lines).iter().map(|(seq, _)| *seq).collect();
         assert_eq!((&seqs[..], answered.dense), (found, false), "{text}");

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use diary_client::{Author, Client, Code, Options, Refusal, Time, Which};
+use diary_proto::Sieve;
 use diary_proto::answer::greeting;
 use diary_proto::entry::{Key, NewLine, Producer};
 use diary_proto::frame::FrameCodec;
@@ -119,10 +120,15 @@ impl Session {
                     self.lines(id, first, last).await;
                     self.say(&ServerMessage::End { id }).await;
                 }
-                ClientMessage::Search { id, text } => {
+                ClientMessage::Search { id, filter } => {
                     let last = self.journal().entries.len() as u64;
                     self.say(&ServerMessage::Answer { id, first: 1, last, dense: false }).await;
-                    let holds = |seq: &u64| self.journal().entry(*seq).1.contains(&text);
+                    let sieve = Sieve::new(&filter);
+                    let holds = |seq: &u64| {
+                        let journal = self.journal();
+                        let (author, text, _) = journal.entry(*seq);
+                        sieve.takes(author.as_str(), text)
+                    };
                     let hits: Vec<u64> = (1..=last).filter(holds).collect();
                     for seq in hits {
                         self.lines(id, seq, seq).await;

@@ -8,6 +8,8 @@
 mod args;
 mod commands;
 mod config;
+mod cursor;
+mod dates;
 mod exit;
 #[cfg(test)]
 mod fake;

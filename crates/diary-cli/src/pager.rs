@@ -81,8 +81,11 @@ fn spawn(pager: &str, stdout: Stdio) -> io::Result<Child> {
     } else {
         Command::new(pager)
     };
-    if env::var_os("LESS").is_none() {
-        command.env("LESS", LESS);
+    // What is printed is UTF-8, whatever the locale says.
+    for (name, value) in [("LESS", LESS), ("LESSCHARSET", "utf-8")] {
+        if env::var_os(name).is_none() {
+            command.env(name, value);
+        }
     }
     command.stdin(Stdio::piped()).stdout(stdout).spawn()
 }

@@ -40,7 +40,11 @@ pub(crate) struct Patience {
 
 impl Patience {
     pub(crate) fn new(client: &Client) -> Self {
-        Self { state: client.state(), said_lost: false, trouble: None }
+        Self::of(client.state())
+    }
+
+    pub(crate) fn of(state: watch::Receiver<State>) -> Self {
+        Self { state, said_lost: false, trouble: None }
     }
 
     /// An ack or an entry came.

@@ -1,6 +1,23 @@
 //! Which entries: by day, by number, by author, by what they hold.
+//!
+//! What a command was told becomes a [`Plan`]: what the server is asked for, and what is left to be done here.
+//! The server's days are those of its own zone, so it is asked for one more on each side.
 
-use diary_client::Author;
+use diary_client::{Author, Day, Event, Filter, Which};
+use diary_proto::Sieve;
+use jiff::ToSpan;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::dates::Days;
+
+/// How many entries are shown to those who name no condition.
+const LAST_DEFAULT: u64 = 20;
+
+/// The first and the last day that a request can name.
+const FIRST_DAY: Date = Date::constant(0, 1, 1);
+/// See [`FIRST_DAY`].
+const LAST_DAY: Date = Date::MAX;
 
 /// Which entries, for every command that reads.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -29,4 +46,291 @@ pub(crate) struct Select {
     /// The newest first
     #[arg(long)]
     pub(crate) reverse: bool,
+}
+
+/// What is to be read.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What the server is asked for.
+    pub(crate) filter: Filter,
+    /// The reader's days.
+    pub(crate) days: Option<Days>,
+    /// Of those that fit, only the newest so many are wanted.
+    pub(crate) newest: Option<u64>,
+    pub(crate) reverse: bool,
+    /// What the reader should know of how it was understood.
+    pub(crate) echo: Option<String>,
+}
+
+/// How many of the newest.
+#[derive(Debug, Clone, Copy)]
+enum Last {
+    All,
+    Newest(u64),
+}
+
+impl Select {
+    /// Makes a plan of it; `today` is the reader's.
+    ///
+    /// # Errors
+    /// A sentence that says what cannot be used.
+    pub(crate) fn plan(self, today: Date) -> Result<Plan, String> {
+        let days = self.days(today)?;
+        let last = self.last.as_deref().map(parse_last).transpose()?;
+        let filter =
+            Filter { which: Which::All, contains: self.contains, without: self.not, author: self.author };
+        filter.check().map_err(|refusal| refusal.message.into_owned())?;
+
+        let conditions = days.is_some() || !filter.takes_all_of_its_range();
+        let last = last.unwrap_or(if conditions { Last::All } else { Last::Newest(LAST_DEFAULT) });
+        let resolved = days.is_some() || (self.last.is_none() && !conditions);
+        let echo = resolved.then(|| echo(days, filter.author.as_ref(), last));
+        let (which, newest) = match (days, last) {
+            (Some(days), last) => (server_days(days), last.newest()),
+            (None, Last::Newest(count)) if !conditions => (Which::Last(count), None),
+            (None, last) => (Which::All, last.newest()),
+        };
+        Ok(Plan { filter: Filter { which, ..filter }, days, newest, reverse: self.reverse, echo })
+    }
+
+    fn days(&self, today: Date) -> Result<Option<Days>, String> {
+        let parse = |said: &Option<String>| said.as_ref().map(|said| Days::parse(said, today)).transpose();
+        if let Some(days) = parse(&self.on)? {
+            return Ok(Some(days));
+        }
+        let (from, to) = match (parse(&self.from)?, parse(&self.to)?) {
+            (None, None) => return Ok(None),
+            (from, to) => (from.map_or(FIRST_DAY, |days| days.from), to.map_or(LAST_DAY, |days| days.to)),
+        };
+        if from > to {
+            return Err(format!("--from {from} is after --to {to}; the first day of a range comes first"));
+        }
+        Ok(Some(Days { from, to }))
+    }
+}
+
+impl Last {
+    fn newest(self) -> Option<u64> {
+        match self {
+            Last::All => None,
+            Last::Newest(count) => Some(count),
+        }
+    }
+}
+
+fn parse_last(said: &str) -> Result<Last, String> {
+    match Which::parse(said) {
+        Ok(Which::All) => Ok(Last::All),
+        Ok(Which::Last(count)) if !said.is_empty() => Ok(Last::Newest(count)),
+        _ => Err("--last takes a number or all: --last 50".to_owned()),
+    }
+}
+
+/// The server's days that may hold what a reader anywhere calls `days`.
+fn server_days(days: Days) -> Which {
+    let from = days.from.saturating_sub(1.day()).max(FIRST_DAY);
+    let to = days.to.saturating_add(1.day()).max(FIRST_DAY);
+    Which::Days(Day::Date(from), Day::Date(to))
+}
+
+/// `2026-11-16 .. 2026-11-22, by anna, the newest 20`
+fn echo(days: Option<Days>, author: Option<&Author>, last: Last) -> String {
+    let days = days.map(|Days { from, to }| match (from > FIRST_DAY, to < LAST_DAY) {
+        _ if from == to => from.to_string(),
+        (true, true) => format!("{from} .. {to}"),
+        (true, false) => format!("from {from} on"),
+        (false, true) => format!("up to {to}"),
+        (false, false) => "all days".to_owned(),
+    });
+    let author = author.map(|author| format!("by {author}"));
+    let last = last.newest().map(|count| format!("the newest {count}"));
+    [days, author, last].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Keeps what fits a plan, of what the server sends.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    sieve: Sieve,
+    days: Option<Days>,
+    /// The reader's.
+    zone: TimeZone,
+    /// Gaps of which it is not known yet on which days they are.
+    held: Vec<Event>,
+    /// An entry was met that is behind the days.
+    behind: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(plan: &Plan, zone: TimeZone) -> Self {
+        let sieve = Sieve::new(&plan.filter);
+        Self { sieve, days: plan.days, zone, held: Vec::new(), behind: false }
+    }
+
+    /// Gives what fits to `give`. A gap is on a day only if the entries around it leave that open.
+    pub(crate) fn take(&mut self, event: Event, mut give: impl FnMut(Event)) {
+        let Some(days) = self.days else {
+            if self.fits(&event) {
+                give(event);
+            }
+            return;
+        };
+        let Event::Entry(stored) = &event else {
+            if !self.behind {
+                self.held.push(event);
+            }
+            return;
+        };
+        let date = stored.entry.time.in_zone(&self.zone).civil().date();
+        self.behind = date > days.to;
+        if date < days.from {
+            return self.held.clear();
+        }
+        self.held.drain(..).for_each(&mut give);
+        if !self.behind && self.fits(&event) {
+            give(event);
+        }
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&mut self, give: impl FnMut(Event)) {
+        self.held.drain(..).for_each(give);
+    }
+
+    fn fits(&self, event: &Event) -> bool {
+        match event {
+            Event::Entry(stored) => self.sieve.takes(stored.entry.author.as_str(), &stored.entry.text),
+            Event::Gap(_) | Event::Damaged { .. } => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use diary_client::{Entry, Gap, Stored, Time};
+
+    use super::*;
+
+    const TODAY: Date = Date::constant(2026, 11, 21);
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        select: Select,
+    }
+
+    fn plan(words: &[&str]) -> Result<Plan, String> {
+        let words = Words::try_parse_from([&["test"], words].concat()).map_err(|error| error.to_string())?;
+        words.select.plan(TODAY)
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_so() {
+        for (words, part) in [
+            (&["--on", "someday"][..], "\"someday\" is no date; say 2026-11-21"),
+            (&["--from", "x"], "\"x\" is no date"),
+            (&["--to", "y"], "\"y\" is no date"),
+            (&["--from", "today", "--to", "yesterday"], "--from 2026-11-21 is after --to 2026-11-20"),
+            (&["--on", "today", "--from", "2026"], "cannot be used with"),
+            (&["--last", "x"], "--last takes a number or all"),
+            (&["--last", ""], "--last takes a number or all"),
+            (&["--last", "today"], "--last takes a number or all"),
+            (&["--last=-1"], "--last takes a number or all"),
+            (&["--contains", ""], "at least one character"),
+            (&["--not", ""], "at least one character"),
+            (&["--author", "a b"], "a name has no spaces"),
+            (&[&["--not", "a"][..]; 17].concat(), "may have 16 texts, this one has 17"),
+        ] {
+            let error = plan(words).unwrap_err();
+            assert!(error.contains(part), "{words:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_is_asked_and_what_is_left() {
+        for (words, which, newest, echo) in [
+            (&[][..], "20", None, Some("the newest 20")),
+            (&["--last", "all"], "all", None, None),
+            (&["--last", "7"], "7", None, None),
+            (&["--last", "0"], "0", None, None),
+            (&["--contains", "a"], "all", None, None),
+            (&["--author", "anna", "--last", "3"], "all", Some(3), None),
+            (&["--on", "yesterday"], "2026-11-19..2026-11-21", None, Some("2026-11-20")),
+            (
+                &["--on", "last week", "--author", "anna", "--last", "5"],
+                "2026-11-08..2026-11-16",
+                Some(5),
+                Some("2026-11-09 .. 2026-11-15, by anna, the newest 5"),
+            ),
+            (&["--from", "2026-10"], "2026-09-30..9999-12-31", None, Some("from 2026-10-01 on")),
+            (&["--to", "2026-10"], "0000-01-01..2026-11-01", None, Some("up to 2026-10-31")),
+            (
+                &["--from", "2025", "--to", "2026"],
+                "2024-12-31..2027-01-01",
+                None,
+                Some("2025-01-01 .. 2026-12-31"),
+            ),
+            (&["--on", "2030 years ago"], "0000-01-01..0000-01-01", None, Some("-000004-11-21")),
+        ] {
+            let plan = plan(words).unwrap();
+            assert_eq!(plan.filter.which.to_string(), which, "{words:?}");
+            assert_eq!((plan.newest, plan.echo.as_deref()), (newest, echo), "{words:?}");
+        }
+        let plan = plan(&["--contains", "a", "--contains", "b", "--not", "c", "--reverse"]).unwrap();
+        assert_eq!(plan.filter.contains, ["a", "b"]);
+        assert_eq!(plan.filter.without, ["c"]);
+        assert!(plan.reverse);
+    }
+
+    fn entry(seq: u64, time: &str, text: &str) -> Event {
+        let time = Time::parse(time.as_bytes()).unwrap();
+        let author = Author::new("anna").unwrap();
+        let entry = Entry { seq, time, at: None, author, text: text.to_owned() };
+        Event::Entry(Stored { entry, key: None, left: String::new() })
+    }
+
+    fn kept(words: &[&str], events: impl IntoIterator<Item = Event>) -> String {
+        let mut keeper = Keeper::new(&plan(words).unwrap(), TimeZone::get("Europe/Berlin").unwrap());
+        let mut kept = Vec::new();
+        let show = |event: Event| match event {
+            Event::Entry(stored) => stored.entry.seq.to_string(),
+            Event::Gap(gap) => format!("gap {}", gap.first),
+            Event::Damaged { lines } => format!("damaged {lines}"),
+        };
+        for event in events {
+            keeper.take(event, |event| kept.push(show(event)));
+        }
+        keeper.end(|event| kept.push(show(event)));
+        kept.join(" ")
+    }
+
+    #[test]
+    fn days_are_those_of_the_reader() {
+        let events = [
+            // 23:59:59 the evening before in Berlin.
+            entry(1, "2026-11-21T06:59:59.999999+08:00", "a"),
+            entry(2, "2026-11-21T07:00:00.000000+08:00", "b"),
+            entry(3, "2026-11-22T06:59:59.999999+08:00", "c"),
+            entry(4, "2026-11-22T07:00:00.000000+08:00", "d"),
+        ];
+        assert_eq!(kept(&["--on", "today"], events.clone()), "2 3");
+        assert_eq!(kept(&["--to", "yesterday"], events.clone()), "1");
+        assert_eq!(kept(&["--from", "2026-11-22"], events.clone()), "4");
+        assert_eq!(kept(&["--on", "today", "--not", "c"], events.clone()), "2");
+        assert_eq!(kept(&["--author", "ben"], events), "");
+    }
+
+    #[test]
+    fn a_gap_is_told_where_it_may_be_on_the_days() {
+        let gap = |seq| Event::Gap(Gap { first: seq, last: seq });
+        let before = |seq| entry(seq, "2026-11-20T12:00:00.000000+08:00", "a");
+        let on = |seq| entry(seq, "2026-11-21T12:00:00.000000+08:00", "a");
+        let behind = |seq| entry(seq, "2026-11-22T12:00:00.000000+08:00", "a");
+        let today = &["--on", "today"];
+        assert_eq!(kept(today, [before(1), gap(2), before(3), gap(4), on(5)]), "gap 4 5");
+        assert_eq!(kept(today, [on(5), gap(6), on(7), gap(8), behind(9), gap(10)]), "5 gap 6 7 gap 8");
+        assert_eq!(kept(today, [before(1), gap(2), behind(3)]), "gap 2");
+        assert_eq!(kept(today, [gap(1), before(2), gap(3)]), "gap 3");
+        assert_eq!(kept(&["--author", "ben"], [on(1), gap(2)]), "gap 2");
+    }
 }

@@ -7,15 +7,15 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use diary_proto::entry::{Author, Producer, check_text};
 use diary_proto::limits::{SECRET_MAX_BYTES, SECRET_MIN_BYTES, TEXT_MAX_BYTES};
-use diary_proto::message::{SEARCH_MAX_BYTES, Welcome};
-use diary_proto::{Code, Refusal, Time, Which};
+use diary_proto::message::Welcome;
+use diary_proto::{Code, Filter, Refusal, Time, Which};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::address::Address;
 use crate::connection::{Connector, Seen};
-use crate::cursor::Ask;
 use crate::error::Error;
 use crate::history::{Blocks, History};
+use crate::reader::Reader;
 use crate::redial::Redial;
 use crate::state::{Link, State};
 use crate::window::{Open, Window};
@@ -106,7 +106,7 @@ pub struct Client {
     state: watch::Sender<State>,
     producer: Producer,
     /// Connects readings. They write nothing, so they need not know the secret of the keys.
-    reader: Connector,
+    reader: Reader,
 }
 
 impl Client {
@@ -120,7 +120,7 @@ impl Client {
         let secret = options.secret.map_or_else(random_secret, check_secret)?;
         let seen = Seen::default();
         let producer = Producer::of_secret(&secret);
-        let reader = Connector {
+        let for_readings = Connector {
             address: address.clone(),
             author: options.author.clone(),
             secret: random_secret()?,
@@ -131,6 +131,7 @@ impl Client {
 
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
         let state = watch::Sender::new(State::default());
+        let reader = Reader::new(for_readings, state.clone(), first.welcome.clone());
         let shared = Arc::new(Shared {
             room: Arc::new(Semaphore::new(WINDOW_BYTES)),
             welcome: Mutex::new(first.welcome.clone()),
@@ -195,34 +196,28 @@ impl Client {
 
     /// Reads entries once, up to those that are committed when the answer begins.
     pub fn history(&self, which: Which) -> History {
-        self.read(Ask::History(which))
+        self.reader.history(which)
     }
 
-    /// The same by the block, several times as fast: every checksum is checked, and entries are read only
-    /// where one asks for them.
+    /// The same by the block: see [`Reader::blocks`].
     pub fn blocks(&self, which: Which) -> Blocks {
-        Blocks::start(Ask::History(which), self.reader.clone(), Link::new(self.state.clone()))
+        self.reader.blocks(which)
     }
 
     /// Reads entries from one on, those that are there and those to come; from now on, if none is
     /// named.
     pub fn follow(&self, from: Option<u64>) -> History {
-        self.read(Ask::Follow(from))
+        self.reader.follow(from)
     }
 
-    /// Reads the entries that hold a text (smart case: capitals count only if it has one).
-    /// A text that is empty or longer than 65,535 bytes is refused.
+    /// Reads the entries that a filter takes: see [`Reader::select`].
+    pub fn select(&self, filter: Filter) -> History {
+        self.reader.select(filter)
+    }
+
+    /// Reads the entries that hold a text: see [`Reader::search`].
     pub fn search(&self, text: impl Into<String>) -> History {
-        let text = text.into();
-        if (1..=SEARCH_MAX_BYTES).contains(&text.len()) {
-            return self.read(Ask::Search(text));
-        }
-        let message = format!("a search needs a text of 1 to {SEARCH_MAX_BYTES} bytes");
-        History::refused(Refusal::new(Code::BadArgument, message))
-    }
-
-    fn read(&self, ask: Ask) -> History {
-        History::start(ask, self.reader.clone(), Link::new(self.state.clone()))
+        self.reader.search(text)
     }
 
     /// Waits until all is acked or refused, and says goodbye. No handle can send from now on. It
@@ -293,7 +288,7 @@ impl Future for Pending {
     }
 }
 
-fn random_secret() -> Result<Bytes, Error> {
+pub(crate) fn random_secret() -> Result<Bytes, Error> {
     let mut secret = vec![0; SECRET_BYTES];
     getrandom::fill(&mut secret).map_err(|error| Error::NoSecret(error.to_string()))?;
     Ok(secret.into())

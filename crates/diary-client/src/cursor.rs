@@ -4,7 +4,7 @@ use bytes::Bytes;
 use diary_proto::block::{Gap, Step, Walker};
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::message::{ClientMessage, ServerMessage};
-use diary_proto::{Code, Which};
+use diary_proto::{Code, Filter, Which};
 
 use crate::connection::{Seen, lost_by};
 use crate::error::Error;
@@ -18,7 +18,8 @@ const REQUEST: u32 = 1;
 pub(crate) enum Ask {
     History(Which),
     Follow(Option<u64>),
-    Search(String),
+    /// Which entries; they are not dense.
+    Select(Filter),
 }
 
 /// Where a reading stands.
@@ -76,8 +77,10 @@ impl Cursor {
             // The range that the answer named at first is fixed; only the rest of it is asked for.
             Ask::History(which) => ClientMessage::History { id, which: next.map_or(*which, Which::From) },
             Ask::Follow(from) => ClientMessage::Follow { id, from: next.or(*from) },
-            // Hits cannot be asked for from a seq on: those that were delivered are left out.
-            Ask::Search(text) => ClientMessage::Search { id, text: text.clone() },
+            Ask::Select(filter) => {
+                let which = next.map_or(filter.which, Which::From);
+                ClientMessage::Search { id, filter: Filter { which, ..filter.clone() } }
+            }
         })
     }
 
@@ -93,7 +96,7 @@ impl Cursor {
                 let range =
                     self.range.as_mut().ok_or_else(|| Error::protocol("a block before its answer"))?;
                 match self.ask {
-                    Ask::Search(_) => gathered.take_hits(range, &lines, &self.seen),
+                    Ask::Select(_) => gathered.take_hits(range, &lines, &self.seen),
                     Ask::History(_) | Ask::Follow(_) => gathered.take_block(range, lines, &self.seen),
                 }
                 if self.is_complete() {
@@ -116,7 +119,7 @@ impl Cursor {
     }
 
     fn begin(&mut self, first: u64, last: u64, dense: bool) -> Result<(), Error> {
-        if dense == matches!(self.ask, Ask::Search(_)) {
+        if dense == matches!(self.ask, Ask::Select(_)) {
             return Err(Error::protocol("a search is not dense, and all else is"));
         }
         self.range.get_or_insert_with(|| Range { walker: Walker::new(first), last });
@@ -129,7 +132,7 @@ impl Cursor {
             Ask::History(_) => {
                 range.walker.finish(range.last).into_iter().for_each(|gap| gathered.take_gap(gap));
             }
-            Ask::Search(_) => {}
+            Ask::Select(_) => {}
             // A follow has no end of its own; the next connection goes on with it.
             Ask::Follow(_) => return Err(Error::protocol("it ended a follow")),
         }
@@ -139,7 +142,7 @@ impl Cursor {
     /// Every entry of the range was met. Only where entries are dense does that need no end message.
     fn is_complete(&self) -> bool {
         match (&self.ask, &self.range) {
-            (Ask::Search(_), _) | (_, None) => false,
+            (Ask::Select(_), _) | (_, None) => false,
             (_, Some(range)) => range.walker.next_seq() > range.last,
         }
     }
@@ -289,7 +292,9 @@ mod tests {
             let request = self.0.request().map(|request| match request {
                 ClientMessage::History { which, .. } => format!("history {which}"),
                 ClientMessage::Follow { from, .. } => format!("follow {from:?}"),
-                ClientMessage::Search { text, .. } => format!("search {text}"),
+                ClientMessage::Search { filter, .. } => {
+                    format!("search {} {:?}", filter.which, filter.contains)
+                }
                 other => format!("{other:?}"),
             });
             assert_eq!(request.as_deref().unwrap_or("nothing"), expected);
@@ -332,9 +337,10 @@ mod tests {
 
     #[test]
     fn a_search_leaves_out_what_was_delivered() {
-        let mut test = Test::new(Ask::Search("t".into()));
+        let mut test = Test::new(Ask::Select(Filter::of_text("t")));
         test.check([answer(1, 30, false), block([3, 7])], "3 7 …");
-        test.asks("search t");
+        test.asks("search #8.. [\"t\"]");
+        // A server that looks at more than it was asked to does no harm.
         test.check([answer(1, 40, false), block([3, 7, 9, 31]), END], "9 done");
     }
 
@@ -343,7 +349,7 @@ mod tests {
         let ServerMessage::Block { lines, .. } = block([3, 4]) else { unreachable!() };
         let mut lines = lines.to_vec();
         lines[5] ^= 1;
-        let mut test = Test::new(Ask::Search("t".into()));
+        let mut test = Test::new(Ask::Select(Filter::of_text("t")));
         test.check(
             [answer(1, 30, false), ServerMessage::Block { id: 1, lines: lines.into() }],
             "4 damaged 1 …",

@@ -11,11 +11,10 @@ use diary_proto::entry::{Entry, Key, StoredLine};
 use futures::Stream;
 use tokio::sync::mpsc;
 
-use crate::connection::{Connection, Connector};
+use crate::connection::Connection;
 use crate::cursor::{Ask, Cursor, Gather, Taken};
 use crate::error::Error;
 use crate::redial::Redial;
-use crate::state::Link;
 
 /// Blocks that may wait for the consumer, each up to a frame of lines. Behind them the socket is not
 /// read: the server waits, and holds nothing for it.
@@ -80,7 +79,8 @@ impl Block {
 type Delivery<G> = Result<G, Error>;
 
 /// Entries as they are read. Made by [`Client::history`](crate::Client::history),
-/// [`Client::follow`](crate::Client::follow) and [`Client::search`](crate::Client::search); also a
+/// [`Client::follow`](crate::Client::follow), [`Client::select`](crate::Client::select) and
+/// [`Client::search`](crate::Client::search); also a
 /// [`Stream`].
 ///
 /// A lost connection does not end it: it goes on where it was, without a gap and without a double. It
@@ -98,8 +98,8 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    pub(crate) fn start(ask: Ask, connector: Connector, link: Link) -> Self {
-        Self { deliveries: Reader::start(ask, connector, link) }
+    pub(crate) fn start(ask: Ask, redial: Redial) -> Self {
+        Self { deliveries: Reading::start(ask, redial) }
     }
 
     /// The next block; `None` at the end. An error is the last one. Cancellation safe.
@@ -109,8 +109,8 @@ impl Blocks {
 }
 
 impl History {
-    pub(crate) fn start(ask: Ask, connector: Connector, link: Link) -> Self {
-        Self { deliveries: Reader::start(ask, connector, link), ready: VecDeque::new() }
+    pub(crate) fn start(ask: Ask, redial: Redial) -> Self {
+        Self { deliveries: Reading::start(ask, redial), ready: VecDeque::new() }
     }
 
     /// A reading that cannot even be asked for.
@@ -154,7 +154,7 @@ impl Stream for History {
 }
 
 /// The task behind a reading.
-struct Reader<G> {
+struct Reading<G> {
     cursor: Cursor,
     redial: Redial,
     sender: mpsc::Sender<Delivery<G>>,
@@ -172,12 +172,11 @@ enum End {
     Dropped,
 }
 
-impl<G: Gather + Send + 'static> Reader<G> {
-    fn start(ask: Ask, connector: Connector, link: Link) -> mpsc::Receiver<Delivery<G>> {
+impl<G: Gather + Send + 'static> Reading<G> {
+    fn start(ask: Ask, redial: Redial) -> mpsc::Receiver<Delivery<G>> {
         let (sender, deliveries) = mpsc::channel(BLOCKS_WAITING_MAX);
-        let cursor = Cursor::new(ask, connector.seen.clone());
-        let reader = Self { cursor, redial: Redial::new(connector, link), sender };
-        tokio::spawn(reader.run());
+        let reading = Self { cursor: Cursor::new(ask, redial.seen()), redial, sender };
+        tokio::spawn(reading.run());
         deliveries
     }
 

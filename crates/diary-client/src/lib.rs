@@ -30,7 +30,7 @@
 //!   nothing but that reading: TCP tells the server to wait, and acks keep coming.
 //!
 //! Read it in this order: [`client`] (the handle), `writer` (the task behind it) and its `window` of
-//! unacked entries; [`history`] (the readings) and their `cursor`; below both `redial` and `connection`.
+//! unacked entries; [`reader`] (the handle of those who only read), [`history`] (the readings) and their `cursor`; below both `redial` and `connection`.
 
 pub mod address;
 pub mod client;
@@ -38,6 +38,7 @@ mod connection;
 mod cursor;
 pub mod error;
 pub mod history;
+pub mod reader;
 mod redial;
 pub mod state;
 mod window;
@@ -48,7 +49,8 @@ pub use client::{Ack, Client, NotAcked, Options, Pending, Room};
 pub use diary_proto::block::Gap;
 pub use diary_proto::entry::{Author, Entry, Key, Producer};
 pub use diary_proto::message::Welcome;
-pub use diary_proto::{Code, Day, Refusal, Time, Which};
+pub use diary_proto::{Code, Day, Filter, Refusal, Time, Which};
 pub use error::{Error, ErrorKind};
 pub use history::{Block, Blocks, Event, History, Stored};
+pub use reader::Reader;
 pub use state::State;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::connection::{Connection, Connector};
+use crate::connection::{Connection, Connector, Seen};
 use crate::error::Error;
 use crate::state::Link;
 
@@ -18,6 +18,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Redial {
     connector: Connector,
     link: Link,
+    /// A connection that was made before.
+    first: Option<Connection>,
     /// The next pause, before its random part; none before the first attempt.
     pause: Option<Duration>,
     connected_at: Instant,
@@ -25,7 +27,17 @@ pub(crate) struct Redial {
 
 impl Redial {
     pub(crate) fn new(connector: Connector, link: Link) -> Self {
-        Self { connector, link, pause: None, connected_at: Instant::now() }
+        Self { connector, link, first: None, pause: None, connected_at: Instant::now() }
+    }
+
+    /// The same with the connection that comes first.
+    pub(crate) fn with_first(self, first: Option<Connection>) -> Self {
+        Self { first, ..self }
+    }
+
+    /// What its connections have seen.
+    pub(crate) fn seen(&self) -> Seen {
+        self.connector.seen.clone()
     }
 
     /// A connection is lost: the next one comes after a pause. One that lasted starts the pauses
@@ -50,6 +62,10 @@ impl Redial {
     ///
     /// Cancellation safe: an attempt that is cancelled is not counted.
     pub(crate) async fn connect(&mut self) -> Result<Connection, Error> {
+        if let Some(first) = self.first.take() {
+            self.connected_at = Instant::now();
+            return Ok(first);
+        }
         loop {
             if let Some(pause) = self.pause {
                 sleep(with_jitter(pause)).await;

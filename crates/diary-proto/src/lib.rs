@@ -7,7 +7,7 @@
 //!   checksum, [`time`] for its clock reading); [`block`] walks over many such lines and finds gaps;
 //! - [`line`](mod@line): line mode, from bytes to lines ([`telnet`] is filtered out on the way), then
 //!   [`command`] for lines that start with `/`, and [`answer`] for what the server says;
-//! - [`frame`] and [`message`]: frame mode, length-prefixed;
+//! - [`frame`] and [`message`]: frame mode, length-prefixed; [`filter`]: which entries are wanted;
 //! - [`refusal`]: why something was not taken, in both modes;
 //! - [`limits`]: every bound of the protocol.
 //!
@@ -18,6 +18,7 @@ pub mod block;
 pub mod command;
 pub mod entry;
 pub mod escape;
+pub mod filter;
 pub mod frame;
 pub mod limits;
 pub mod line;
@@ -29,6 +30,7 @@ pub mod time;
 
 pub use command::{Command, Day, Which};
 pub use entry::{Author, Entry, Key, Producer, StoredLine};
+pub use filter::{Filter, Sieve};
 pub use jiff::civil::Date;
 pub use refusal::{Code, Refusal};
 pub use time::Time;

@@ -3,13 +3,14 @@
 
 use bytes::{Bytes, BytesMut};
 use diary_proto::block::Walker;
+use diary_proto::filter::{FILTER_MAX_TEXTS, SEARCH_MAX_BYTES};
 use diary_proto::frame::{Frame, FrameCodec, IGNORABLE_FROM};
 use diary_proto::limits::{FRAME_MAX_BYTES, SECRET_MAX_BYTES, SECRET_MIN_BYTES, TEXT_MAX_BYTES};
 use diary_proto::message::{
     ACKS_MAX_RUNS, APPEND_MAX_ENTRIES, Append, BLOCK_MAX_BYTES, ClientMessage, Hello, Resume, Run,
-    SEARCH_MAX_BYTES, ServerMessage, Texts, Welcome,
+    ServerMessage, Texts, Welcome,
 };
-use diary_proto::{Code, Date, Day, Refusal, Time, Which};
+use diary_proto::{Author, Code, Date, Day, Filter, Refusal, Time, Which};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -52,6 +53,13 @@ fn append() -> impl Strategy<Value = Append> {
     })
 }
 
+fn filter() -> impl Strategy<Value = Filter> {
+    let texts = || vec(".{1,20}", 0..5);
+    (which(), texts(), texts(), option::of("[a-z天]{1,9}")).prop_map(|(which, contains, without, author)| {
+        Filter { which, contains, without, author: author.map(|name| Author::new(&name).expect("a name")) }
+    })
+}
+
 fn client_message() -> impl Strategy<Value = ClientMessage> {
     prop_oneof![
         hello().prop_map(ClientMessage::Hello),
@@ -59,7 +67,7 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
         (any::<u32>(), which()).prop_map(|(id, which)| ClientMessage::History { id, which }),
         (any::<u32>(), option::of(1..=u64::MAX)).prop_map(|(id, from)| ClientMessage::Follow { id, from }),
         any::<u32>().prop_map(|id| ClientMessage::FollowOff { id }),
-        (any::<u32>(), ".{1,40}").prop_map(|(id, text)| ClientMessage::Search { id, text }),
+        (any::<u32>(), filter()).prop_map(|(id, filter)| ClientMessage::Search { id, filter }),
         Just(ClientMessage::Quit),
     ]
 }
@@ -248,8 +256,14 @@ fn the_largest_of_each_fits_its_frame() {
     let texts = std::iter::repeat_n(long.as_str(), FRAME_MAX_BYTES / (TEXT_MAX_BYTES + 4));
     let append = Append { first_counter: 1, retry: true, texts: Texts::new(texts) };
     let tiny = Append { texts: Texts::new(std::iter::repeat_n("x", APPEND_MAX_ENTRIES)), ..append.clone() };
-    let search = ClientMessage::Search { id: 1, text: "x".repeat(SEARCH_MAX_BYTES) };
-    for message in [ClientMessage::Append(append), ClientMessage::Append(tiny), search] {
+    let long = |contains: Vec<String>, without| {
+        let filter = Filter { contains, without, ..Filter::default() };
+        assert_eq!(filter.check(), Ok(()));
+        ClientMessage::Search { id: 1, filter }
+    };
+    let search = long(vec!["x".repeat(SEARCH_MAX_BYTES)], Vec::new());
+    let searches = long(Vec::new(), vec!["x".repeat(SEARCH_MAX_BYTES / FILTER_MAX_TEXTS); FILTER_MAX_TEXTS]);
+    for message in [ClientMessage::Append(append), ClientMessage::Append(tiny), search, searches] {
         let mut bytes = Vec::new();
         message.write(&mut bytes);
         let frame = frames(&bytes, &[4096]).remove(0);
@@ -259,6 +273,24 @@ fn the_largest_of_each_fits_its_frame() {
     let mut bytes = Vec::new();
     block.write(&mut bytes);
     assert!(ServerMessage::read(frames(&bytes, &[4096]).remove(0)) == Ok(Some(block)));
+}
+
+/// A text alone is a whole Search, as it was before there were filters.
+#[test]
+fn the_fields_behind_the_text_of_a_search_can_be_left_out() {
+    let read = |body: &[u8]| ClientMessage::read(Frame { kind: 6, body: Bytes::copy_from_slice(body) });
+    let search = ClientMessage::Search { id: 7, filter: Filter::of_text("hi") };
+    assert_eq!(read(b"\0\0\0\x07\0\x02hi"), Ok(Some(search.clone())));
+    assert_eq!(read(b"\0\0\0\x07\0\x02hi\x01\0\0\0\0"), Ok(Some(search)));
+    for (bad, what) in [
+        (&b"\0\0\0\x07\0\0"[..], "neither a text nor what may stand for it"),
+        (b"\0\0\0\x07\0\x02hi\x01", "half of the fields"),
+        (b"\0\0\0\x07\0\x02hi\x01\x01\0\0\0\0\0", "a further text that is empty"),
+        (b"\0\0\0\x07\0\x02hi\x01\0\0\0\x03a b", "no author"),
+        (b"\0\0\0\x07\0\x02hi\x09\0\0\0\0", "no form of a range"),
+    ] {
+        assert_eq!(read(bad).unwrap_err().code, Code::BadFrame, "{what}");
+    }
 }
 
 /// A writer that sends its entries again gets a run for each, if others wrote between them; all that

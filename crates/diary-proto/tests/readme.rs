@@ -12,7 +12,7 @@ use diary_proto::escape::{escape, unescape};
 use diary_proto::frame::{Frame, FrameCodec, IGNORABLE_FROM};
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::message::{ClientMessage, Run, ServerMessage};
-use diary_proto::{Author, Code, Command, Refusal, StoredLine, limits, message, seal};
+use diary_proto::{Author, Code, Command, Filter, Refusal, StoredLine, filter, limits, message, seal};
 use tokio_util::codec::Decoder;
 
 const README: &str = include_str!("../README.md");
@@ -148,7 +148,8 @@ fn the_table_of_limits_is_true() {
         ("AUTHOR_MAX_BYTES", limits::AUTHOR_MAX_BYTES),
         ("SECRET_MIN_BYTES", limits::SECRET_MIN_BYTES),
         ("SECRET_MAX_BYTES", limits::SECRET_MAX_BYTES),
-        ("SEARCH_MAX_BYTES", message::SEARCH_MAX_BYTES),
+        ("SEARCH_MAX_BYTES", filter::SEARCH_MAX_BYTES),
+        ("FILTER_MAX_TEXTS", filter::FILTER_MAX_TEXTS),
         ("APPEND_MAX_ENTRIES", message::APPEND_MAX_ENTRIES),
         ("ACKS_MAX_RUNS", message::ACKS_MAX_RUNS),
         ("FRAME_MAX_BYTES", limits::FRAME_MAX_BYTES),
@@ -335,7 +336,10 @@ fn describe_client(message: &ClientMessage) -> String {
             format!("Follow id={id} from={}", from.map_or("now".into(), |seq| seq.to_string()))
         }
         ClientMessage::FollowOff { id } => format!("FollowOff id={id}"),
-        ClientMessage::Search { id, text } => format!("Search id={id} text={text:?}"),
+        ClientMessage::Search { id, filter: Filter { which, contains, without, author } } => {
+            let author = author.as_ref().map_or("any", Author::as_str);
+            format!("Search id={id} which={which} contains={contains:?} without={without:?} author={author}")
+        }
         ClientMessage::Quit => "Quit".into(),
     }
 }

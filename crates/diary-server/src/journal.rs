@@ -346,7 +346,7 @@ impl Journal {
         })
     }
 
-    /// Looks for a text in a range's next lines, on a thread for blocking work.
+    /// Looks for what a filter takes in a range's next lines, on a thread for blocking work.
     pub(crate) fn search(&self, mut range: Range, needle: Needle) -> JoinHandle<io::Result<Page>> {
         let reader = self.reader.clone();
         tokio::task::spawn_blocking(move || {

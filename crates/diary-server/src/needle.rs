@@ -1,35 +1,35 @@
-//! What a search looks for, with smart case: a text without capitals finds any case.
+//! What a search looks for: a filter's conditions, and what finds them fast in stored lines.
 
 use diary_proto::entry::StoredLine;
 use diary_proto::escape::escape;
+use diary_proto::{Filter, Sieve};
 use regex::bytes::{Regex, RegexBuilder};
 
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Needle {
-    text: String,
-    any_case: bool,
-    /// Finds it in stored lines, where it is escaped, and maybe more: every hit is looked at again. `None`
-    /// if it would be too large.
+    sieve: Sieve,
+    /// Finds one of the conditions in stored lines, where a text is escaped, and maybe more: every hit is
+    /// looked at again. `None` if there is nothing to find, or it would be too large.
     probe: Option<Regex>,
 }
 
 impl Needle {
-    pub(crate) fn new(text: &str) -> Self {
-        let any_case = !text.chars().any(char::is_uppercase);
-        let escaped = escape(text);
-        let pattern = if any_case { with_every_case(&escaped) } else { regex::escape(&escaped) };
-        let probe = RegexBuilder::new(&pattern).case_insensitive(any_case).build().ok();
-        Self { text: text.to_owned(), any_case, probe }
+    pub(crate) fn new(filter: &Filter) -> Self {
+        let sieve = Sieve::new(filter);
+        let probe = probe(&sieve);
+        Self { sieve, probe }
     }
 
-    /// Appends every line of `page` that has it in its text.
+    /// Appends every line of `page` that the filter takes.
     pub(crate) fn find_lines(&self, page: &[u8], lines: &mut Vec<u8>) {
         let mut from = 0;
         while let Some(at) = self.probe_at(page, from) {
             let start = memchr::memrchr(b'\n', &page[..at]).map_or(0, |end| end + 1);
             let end = memchr::memchr(b'\n', &page[at..]).map_or(page.len(), |length| at + length);
-            if StoredLine::parse(&page[start..end]).is_ok_and(|stored| self.is_in(&stored.unescaped())) {
+            if StoredLine::parse(&page[start..end])
+                .is_ok_and(|stored| self.sieve.takes(stored.author, &stored.unescaped()))
+            {
                 lines.extend_from_slice(&page[start..end]);
                 lines.push(b'\n');
             }
@@ -47,10 +47,16 @@ impl Needle {
             None => Some(from),
         }
     }
+}
 
-    fn is_in(&self, text: &str) -> bool {
-        if self.any_case { text.to_lowercase().contains(&self.text) } else { text.contains(&self.text) }
+/// Looks for the longest text, as the rarest; else for the author.
+fn probe(sieve: &Sieve) -> Option<Regex> {
+    if let Some(needle) = sieve.contains().iter().max_by_key(|needle| needle.text().len()) {
+        let escaped = escape(needle.text());
+        let pattern = if needle.any_case() { with_every_case(&escaped) } else { regex::escape(&escaped) };
+        return RegexBuilder::new(&pattern).case_insensitive(needle.any_case()).build().ok();
     }
+    Regex::new(&regex::escape(&format!(" {} ", sieve.author()?))).ok()
 }
 
 /// A pattern that finds everything whose lower case is `escaped`. Only one capital has a lower case of two
@@ -69,27 +75,32 @@ fn with_every_case(escaped: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use diary_proto::Author;
     use diary_proto::entry::NewLine;
+    use diary_proto::{Author, Which};
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn page(texts: &[&str]) -> Vec<u8> {
-        let author = Author::new("nadel").unwrap();
+    fn page<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
         let time = b"2026-11-21T08:15:02.123456+08:00";
         let mut page = Vec::new();
-        for (seq, text) in (1..).zip(texts) {
+        for (seq, (author, text)) in (1..).zip(entries) {
+            let author = Author::new(author).unwrap();
             NewLine { seq, time, at: None, author: &author, text, index: 0, key: None }.write(&mut page);
         }
         page
     }
 
-    fn found(needle: &str, texts: &[&str]) -> Vec<u64> {
+    fn seqs(filter: &Filter, page: &[u8]) -> Vec<u64> {
         let mut lines = Vec::new();
-        Needle::new(needle).find_lines(&page(texts), &mut lines);
+        Needle::new(filter).find_lines(page, &mut lines);
         let lines = lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| StoredLine::parse(line).unwrap().seq).collect()
+    }
+
+    fn found(needle: &str, texts: &[&str]) -> Vec<u64> {
+        seqs(&Filter::of_text(needle), &page(texts.iter().map(|&text| ("nadel", text))))
     }
 
     #[test]
@@ -108,14 +119,53 @@ mod tests {
         assert_eq!(found("k", &["\u{212a}"]), [1]);
     }
 
+    #[test]
+    fn conditions_other_than_texts() {
+        let page = page([("anna", "rain"), ("ben", "anna rain"), ("anna", "sun"), ("小明", "雨")]);
+        let filter = |contains: &[&str], without: &[&str], author: Option<&str>| Filter {
+            which: Which::All,
+            contains: contains.iter().map(|&text| text.to_owned()).collect(),
+            without: without.iter().map(|&text| text.to_owned()).collect(),
+            author: author.map(|name| Author::new(name).unwrap()),
+        };
+        for (filter, expected) in [
+            (filter(&[], &[], None), &[1, 2, 3, 4][..]),
+            (filter(&[], &[], Some("anna")), &[1, 3]),
+            (filter(&[], &[], Some("小明")), &[4]),
+            (filter(&[], &[], Some("an")), &[]),
+            (filter(&[], &["rain"], None), &[3, 4]),
+            (filter(&["rain", "anna"], &[], None), &[2]),
+            (filter(&["rain"], &["anna"], None), &[1]),
+            (filter(&["rain"], &[], Some("ben")), &[2]),
+        ] {
+            assert_eq!(seqs(&filter, &page), expected, "{filter:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn the_probe_misses_nothing(text in "\\PC{1,12}", from in 0..12_usize, length in 1..6_usize, lower: bool) {
             let needle: String = text.chars().skip(from).take(length).collect();
             let needle = if lower { needle.to_lowercase() } else { needle };
             prop_assume!(!needle.is_empty());
-            let is_in = Needle::new(&needle).is_in(&text);
+            let is_in = Sieve::new(&Filter::of_text(needle.as_str())).takes("nadel", &text);
             prop_assert_eq!(found(&needle, &[&text]).len(), usize::from(is_in));
+        }
+
+        /// What the server finds is what a client would keep of everything.
+        #[test]
+        fn a_filter_finds_what_it_takes_entry_by_entry(
+            entries in vec(("[ab]", "[aAbB\n天 ]{1,6}"), 0..12),
+            contains in vec("[aAbB\n天 ]{1,2}", 0..3),
+            without in vec("[aAbB\n天 ]{1,2}", 0..3),
+            author in proptest::option::of("[abc]"),
+        ) {
+            let author = author.map(|name| Author::new(&name).unwrap());
+            let filter = Filter { which: Which::All, contains, without, author };
+            let sieve = Sieve::new(&filter);
+            let page = page(entries.iter().map(|(author, text)| (author.as_str(), text.as_str())));
+            let taken = (1..).zip(&entries).filter(|(_, (author, text))| sieve.takes(author, text));
+            prop_assert_eq!(seqs(&filter, &page), taken.map(|(seq, _)| seq).collect::<Vec<u64>>());
         }
     }
 }

@@ -6,8 +6,8 @@
 use std::io;
 
 use bytes::Bytes;
-use diary_proto::Which;
 use diary_proto::block::Walker;
+use diary_proto::{Filter, Which};
 use diary_store::Range;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -67,8 +67,9 @@ impl Stream {
         Self::new(id, Kind::History, None, State::Finding(journal.range(which)))
     }
 
-    pub(crate) fn search(journal: &Journal, id: u32, text: &str) -> Self {
-        Self::new(id, Kind::Search, Some(Needle::new(text)), State::Finding(journal.range(Which::All)))
+    pub(crate) fn search(journal: &Journal, id: u32, filter: &Filter) -> Self {
+        let finding = State::Finding(journal.range(filter.which));
+        Self::new(id, Kind::Search, Some(Needle::new(filter)), finding)
     }
 
     pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {

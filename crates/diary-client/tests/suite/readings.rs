@@ -2,7 +2,7 @@
 
 use diary_client::{Client, Error, Event, History, Which};
 use diary_proto::message::{ClientMessage, ServerMessage};
-use diary_proto::{Code, Refusal};
+use diary_proto::{Code, Filter, Refusal};
 
 use crate::fake::{END, Fake, JOURNAL, Peer, block, lines, soon};
 
@@ -147,11 +147,13 @@ async fn a_search_that_breaks_brings_no_hit_twice() {
         peer.say(block(seqs.iter().copied())).await;
     };
     let (mut peer, request) = accept(&fake).await;
-    assert_eq!(request, ClientMessage::Search { id: 1, text: "text".into() });
+    assert_eq!(request, ClientMessage::Search { id: 1, filter: Filter::of_text("text") });
     hits(&mut peer, &[3, 9]).await;
     assert_eq!(events(&mut reading, 2).await, "3 9");
     drop(peer);
-    let (mut peer, _) = accept(&fake).await;
+    let (mut peer, request) = accept(&fake).await;
+    let rest = Filter { which: Which::From(10), ..Filter::of_text("text") };
+    assert_eq!(request, ClientMessage::Search { id: 1, filter: rest });
     hits(&mut peer, &[3, 9, 17]).await;
     peer.say(END).await;
     assert_eq!(all(&mut reading).await, "17 end");
@@ -168,7 +170,7 @@ async fn a_refused_reading_ends_and_another_journal_too() {
     assert_eq!(all(&mut reading).await, "unreadable: the disk failed end");
 
     let mut reading = client.search("");
-    assert_eq!(all(&mut reading).await, "bad-argument: a search needs a text of 1 to 65535 bytes end");
+    assert_eq!(all(&mut reading).await, "bad-argument: a text to look for has at least one character end");
 
     let mut reading = client.follow(Some(1));
     let _peer = fake.accept_to(JOURNAL + 1, 0).await;

@@ -82,7 +82,7 @@ impl FrameFront {
             ClientMessage::History { id, which } => Command::History { id, which },
             ClientMessage::Follow { id, from } => Command::Follow { id, from },
             ClientMessage::FollowOff { id } => Command::FollowOff { id },
-            ClientMessage::Search { id, text } => Command::Search { id, text },
+            ClientMessage::Search { id, filter } => Command::Search { id, filter },
             ClientMessage::Quit => Command::Quit,
         })
     }

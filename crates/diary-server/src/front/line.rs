@@ -5,7 +5,7 @@ use diary_proto::block::Step;
 use diary_proto::entry::SealedLine;
 use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
-use diary_proto::{Code, Command as LineCommand, Refusal};
+use diary_proto::{Code, Command as LineCommand, Filter, Refusal};
 
 use super::{Answer, Command, Kind, Request, Walk};
 
@@ -114,7 +114,7 @@ fn request(line: Line<'_>) -> Request<'_> {
             Ok(LineCommand::History(which)) => Command::History { id: 0, which },
             Ok(LineCommand::Follow(from)) => Command::Follow { id: 0, from },
             Ok(LineCommand::FollowOff) => Command::FollowOff { id: 0 },
-            Ok(LineCommand::Search(text)) => Command::Search { id: 0, text },
+            Ok(LineCommand::Search(text)) => Command::Search { id: 0, filter: Filter::of_text(text) },
             Ok(LineCommand::Name(name)) => Command::Name(name),
             Ok(LineCommand::Quiet) => Command::Quiet,
             Ok(LineCommand::Help) => Command::Help,

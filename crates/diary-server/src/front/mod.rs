@@ -7,7 +7,7 @@ pub(crate) mod udp;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
-use diary_proto::{Author, Code, Refusal, Time, Which};
+use diary_proto::{Author, Code, Filter, Refusal, Time, Which};
 
 use frame::FrameFront;
 use line::LineFront;
@@ -40,7 +40,7 @@ pub(crate) enum Command {
     },
     Search {
         id: u32,
-        text: String,
+        filter: Filter,
     },
     Name(Author),
     Quiet,

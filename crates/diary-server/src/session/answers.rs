@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use diary_proto::limits::VERSION;
 use diary_proto::message::{Hello, Welcome};
-use diary_proto::{Author, Code, Producer, Refusal, Which};
+use diary_proto::{Author, Code, Date, Producer, Refusal, Which};
 use tokio::sync::oneshot;
 
 use super::input::REFUSED_BYTES;
@@ -106,27 +106,29 @@ impl Session {
                 Answer::Begin { id: *id, first, last: u64::MAX, kind: Kind::Follow }
             }
             Command::History { id, .. } | Command::Search { id, .. } if self.phase == Phase::Draining => {
-                let refusal = stopping();
-                return self
-                    .front
-                    .encode(Answer::Error { id: *id, fatal: false, refusal: &refusal }, &mut self.out.bytes);
+                return self.refuse(*id, &stopping());
             }
-            Command::History { id, which: Which::Days(from, to) }
-                if from.date(journal.today()) > to.date(journal.today()) =>
-            {
-                let refusal =
-                    Refusal::new(Code::BadArgument, "the first day of a range comes first: DATE..DATE");
-                let answer = Answer::Error { id: *id, fatal: false, refusal: &refusal };
-                return self.front.encode(answer, &mut self.out.bytes);
-            }
-            Command::History { id, which } => {
-                return self.task = Some(Box::new(Task::Stream(Stream::history(journal, *id, *which))));
-            }
-            Command::Search { id, text } => {
-                return self.task = Some(Box::new(Task::Stream(Stream::search(journal, *id, text))));
+            Command::History { id, which } => match check_range(*which, journal.today()) {
+                Ok(()) => return self.begin_answer(Stream::history(journal, *id, *which)),
+                Err(refusal) => return self.refuse(*id, &refusal),
+            },
+            Command::Search { id, filter } => {
+                match filter.check().and_then(|()| check_range(filter.which, journal.today())) {
+                    Ok(()) => return self.begin_answer(Stream::search(journal, *id, filter)),
+                    Err(refusal) => return self.refuse(*id, &refusal),
+                }
             }
         };
         self.front.encode(answer, &mut self.out.bytes);
+    }
+
+    fn begin_answer(&mut self, stream: Stream) {
+        self.task = Some(Box::new(Task::Stream(stream)));
+    }
+
+    /// A request cannot be served.
+    fn refuse(&mut self, id: u32, refusal: &Refusal) {
+        self.front.encode(Answer::Error { id, fatal: false, refusal }, &mut self.out.bytes);
     }
 
     fn begin_hello(&mut self, hello: Hello) {
@@ -189,6 +191,16 @@ impl Session {
         if pass_on(&mut self.front, &mut self.out.bytes, &self.context.journal, stream, piece) {
             self.follow = None;
         }
+    }
+}
+
+/// A range of days that only `today` shows to be none.
+fn check_range(which: Which, today: Date) -> Result<(), Refusal> {
+    match which {
+        Which::Days(from, to) if from.date(today) > to.date(today) => {
+            Err(Refusal::new(Code::BadArgument, "the first day of a range comes first: DATE..DATE"))
+        }
+        _ => Ok(()),
     }
 }
 

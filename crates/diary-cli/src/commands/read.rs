@@ -1,0 +1,361 @@
+//! `log`, `search` and `follow`: entries are read and printed.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
+
+use diary_client::{Error, ErrorKind, Event, History, Reader};
+use jiff::Zoned;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use tokio::time::Instant;
+
+use crate::args::Show;
+use crate::config::Config;
+use crate::cursor::Cursor;
+use crate::exit;
+use crate::output::{Output, say};
+use crate::pager::Pager;
+use crate::patience::{HeldUp, Patience};
+use crate::select::{Keeper, Plan, Select};
+use crate::show::{Format, Printer};
+use crate::unreachable_sentence;
+
+/// Entries that a follow prints before it writes its place down, while more of them wait.
+const SAVE_EVERY: u32 = 1000;
+
+/// Prints the entries that are there.
+pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
+    let plan = match select.plan(today()) {
+        Ok(plan) => plan,
+        Err(error) => return usage(&error),
+    };
+    let reader = match connect(config).await {
+        Ok(reader) => reader,
+        Err(code) => return code,
+    };
+    let quiet = is_json(show, config);
+    echo(&plan, quiet);
+    let printer = Printer::new(show, config);
+    let (output, pager) = Pager::start(&printer);
+    let mut page = Page::new(printer, output);
+    let read = past(&reader, &plan, &mut page, GiveUp::Soon, pin!(std::future::pending())).await;
+    page.finish();
+    let gone = page.output.is_gone();
+    pager.finish(page.output);
+    match read {
+        Ok(_) if gone => exit::DONE,
+        Ok(_) if page.damage => exit::DAMAGE,
+        Ok(_) if page.entries == 0 => {
+            if !quiet {
+                say(format_args!("no entries"));
+            }
+            exit::NOTHING_FOUND
+        }
+        Ok(_) => exit::DONE,
+        Err(code) => code,
+    }
+}
+
+/// The same for the entries that hold a text.
+pub(crate) async fn search(text: String, mut select: Select, show: &Show, config: &Config) -> u8 {
+    select.contains.insert(0, text);
+    log(select, show, config).await
+}
+
+/// Prints entries as they come, and before them those that were asked for.
+pub(crate) async fn follow(select: Select, show: &Show, cursor: Option<PathBuf>, config: &Config) -> u8 {
+    let wants_past =
+        select.on.is_some() || select.from.is_some() || select.to.is_some() || select.last.is_some();
+    let today = today();
+    let plan = match select.plan(today) {
+        Ok(plan) if plan.reverse => {
+            return usage("a follow has no newest entry to begin with: leave out --reverse");
+        }
+        Ok(plan) => plan,
+        Err(error) => return usage(&error),
+    };
+    if let Some(over) = plan.days.map(|days| days.to).filter(|to| *to < today) {
+        return usage(&format!("nothing can follow after {over}, which is over; log shows what there is"));
+    }
+    let reader = match connect(config).await {
+        Ok(reader) => reader,
+        Err(code) => return code,
+    };
+    let (journal, head) = (reader.welcome().journal_id, reader.welcome().head);
+    let mut cursor = match cursor.map(|path| Cursor::open(path, journal, head)).transpose() {
+        Ok(cursor) => cursor,
+        Err(error) => {
+            say(format_args!("{error}"));
+            return exit::REFUSED;
+        }
+    };
+    let mut page = Page::new(Printer::new(show, config), Output::new(io::stdout()));
+    let mut interrupt = pin!(async {
+        // Without a handler the signal ends the program, as it should.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    });
+    let mut place = Place { seq: head, cursor: cursor.as_mut(), unsaved: 0 };
+    match place.cursor.as_ref().and_then(|cursor| cursor.seq()) {
+        Some(seq) => place.seq = seq,
+        None if wants_past => {
+            echo(&plan, is_json(show, config));
+            match past(&reader, &plan, &mut page, GiveUp::Never, interrupt.as_mut()).await {
+                // All up to the head at the start was read, and what was committed since then up to this.
+                Ok(newest) => place.seq = place.seq.max(newest),
+                Err(code) => return code,
+            }
+        }
+        None => {}
+    }
+    let history = reader.follow(Some(place.seq + 1));
+    let code = live(&reader, history, &plan, &mut page, place, interrupt).await;
+    page.finish();
+    code
+}
+
+/// What is printed, and what was met.
+struct Page {
+    printer: Printer,
+    output: Output,
+    bytes: Vec<u8>,
+    entries: u64,
+    damage: bool,
+}
+
+impl Page {
+    fn new(mut printer: Printer, mut output: Output) -> Self {
+        let mut bytes = Vec::new();
+        printer.begin(&mut bytes);
+        output.print(&bytes);
+        Self { printer, output, bytes, entries: 0, damage: false }
+    }
+
+    fn print(&mut self, event: &Event) {
+        match event {
+            Event::Entry(_) => self.entries += 1,
+            Event::Gap(_) | Event::Damaged { .. } => self.damage = true,
+        }
+        self.bytes.clear();
+        self.printer.event(event, &mut self.bytes);
+        self.output.print(&self.bytes);
+    }
+
+    fn finish(&mut self) {
+        self.bytes.clear();
+        self.printer.end(&mut self.bytes);
+        self.output.print(&self.bytes);
+        self.output.flush();
+    }
+}
+
+/// How long a lost connection is tried anew.
+#[derive(Debug, Clone, Copy)]
+enum GiveUp {
+    /// As long as one waits for an answer.
+    Soon,
+    Never,
+}
+
+/// Reads what a plan asks for and prints it; the seq of the newest entry that was read, 0 for none. An error is the
+/// exit code.
+async fn past(
+    reader: &Reader,
+    plan: &Plan,
+    page: &mut Page,
+    give_up: GiveUp,
+    mut interrupt: Pin<&mut impl Future<Output = ()>>,
+) -> Result<u64, u8> {
+    let mut history = match plan.filter.takes_all_of_its_range() {
+        true => reader.history(plan.filter.which),
+        false => reader.select(plan.filter.clone()),
+    };
+    let mut keeper = Keeper::new(plan, TimeZone::system());
+    let mut patience = Patience::of(reader.state());
+    let mut kept = Kept::new(plan);
+    let started = Instant::now();
+    let mut newest = 0;
+    while !page.output.is_gone() {
+        tokio::select! {
+            biased;
+            () = &mut interrupt => {
+                page.finish();
+                return Err(exit::INTERRUPTED);
+            }
+            event = history.next() => match event {
+                Some(Ok(event)) => {
+                    patience.progress();
+                    newest = newest.max(seq_of(&event).unwrap_or(0));
+                    keeper.take(event, |event| kept.take(event, page));
+                }
+                Some(Err(error)) => return Err(failed(&error)),
+                None => break,
+            },
+            () = patience.wait() => {
+                let held_up = match give_up {
+                    GiveUp::Soon => HeldUp::End(started),
+                    GiveUp::Never => HeldUp::Nothing,
+                };
+                if let Some(error) = patience.look(held_up) {
+                    say(format_args!("{}; the answer is not complete", unreachable_sentence(&error)));
+                    return Err(exit::UNREACHABLE);
+                }
+            }
+            () = page.output.flush_when_idle() => {}
+        }
+    }
+    keeper.end(|event| kept.take(event, page));
+    kept.print(page);
+    page.output.flush();
+    Ok(newest)
+}
+
+/// What is not printed at once: only the newest, or all in the other direction.
+struct Kept {
+    newest: Option<u64>,
+    reverse: bool,
+    events: VecDeque<Event>,
+    entries: u64,
+}
+
+impl Kept {
+    fn new(plan: &Plan) -> Self {
+        Self { newest: plan.newest, reverse: plan.reverse, events: VecDeque::new(), entries: 0 }
+    }
+
+    fn take(&mut self, event: Event, page: &mut Page) {
+        if self.newest.is_none() && !self.reverse {
+            return page.print(&event);
+        }
+        self.entries += u64::from(matches!(event, Event::Entry(_)));
+        self.events.push_back(event);
+        while self.newest.is_some_and(|newest| self.entries > newest) {
+            if let Some(Event::Entry(_)) = self.events.pop_front() {
+                self.entries -= 1;
+            }
+        }
+    }
+
+    fn print(self, page: &mut Page) {
+        match self.reverse {
+            true => self.events.iter().rev().for_each(|event| page.print(event)),
+            false => self.events.iter().for_each(|event| page.print(event)),
+        }
+    }
+}
+
+/// How far a follow is.
+struct Place<'a> {
+    /// All entries up to this one were printed, or need not be.
+    seq: u64,
+    cursor: Option<&'a mut Cursor>,
+    unsaved: u32,
+}
+
+impl Place<'_> {
+    /// What was printed up to here goes out, and only then it is written down. An error is the exit code.
+    fn save(&mut self, output: &mut Output) -> Result<(), u8> {
+        output.flush();
+        self.unsaved = 0;
+        match &mut self.cursor {
+            Some(cursor) if !output.is_gone() => cursor.save(self.seq).map_err(|error| {
+                say(format_args!("{error}"));
+                exit::REFUSED
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Never ready unless that fails: asked when nothing else is ready, as [`Output::flush_when_idle`].
+    async fn save_when_idle(&mut self, output: &mut Output) -> u8 {
+        match self.save(output) {
+            Ok(()) => std::future::pending().await,
+            Err(code) => code,
+        }
+    }
+}
+
+/// Prints what comes until nobody wants it any more, and gives the exit code.
+async fn live(
+    reader: &Reader,
+    mut history: History,
+    plan: &Plan,
+    page: &mut Page,
+    mut place: Place<'_>,
+    mut interrupt: Pin<&mut impl Future<Output = ()>>,
+) -> u8 {
+    let mut keeper = Keeper::new(plan, TimeZone::system());
+    let mut patience = Patience::of(reader.state());
+    while !page.output.is_gone() {
+        tokio::select! {
+            biased;
+            () = &mut interrupt => return place.save(&mut page.output).err().unwrap_or(exit::INTERRUPTED),
+            event = history.next() => match event {
+                Some(Ok(event)) => {
+                    patience.progress();
+                    place.seq = place.seq.max(seq_of(&event).unwrap_or(0));
+                    keeper.take(event, |event| page.print(&event));
+                    place.unsaved += 1;
+                    if place.unsaved >= SAVE_EVERY && let Err(code) = place.save(&mut page.output) {
+                        return code;
+                    }
+                }
+                Some(Err(error)) => return failed(&error),
+                // A follow has no end of its own.
+                None => return failed(&Error::Closed),
+            },
+            () = patience.wait() => drop(patience.look(HeldUp::Nothing)),
+            code = place.save_when_idle(&mut page.output) => return code,
+        }
+    }
+    exit::DONE
+}
+
+/// The newest entry that an event is about.
+fn seq_of(event: &Event) -> Option<u64> {
+    match event {
+        Event::Entry(stored) => Some(stored.entry.seq),
+        Event::Gap(gap) => Some(gap.last),
+        Event::Damaged { .. } => None,
+    }
+}
+
+async fn connect(config: &Config) -> Result<Reader, u8> {
+    Reader::connect(config.server.clone()).await.map_err(|error| {
+        say(format_args!("{}", unreachable_sentence(&error)));
+        exit::UNREACHABLE
+    })
+}
+
+/// Says why a reading ended, and gives the exit code.
+fn failed(error: &Error) -> u8 {
+    say(format_args!("{error}"));
+    match error.kind() {
+        ErrorKind::Unreachable | ErrorKind::Lost => exit::UNREACHABLE,
+        _ => exit::REFUSED,
+    }
+}
+
+fn usage(error: &str) -> u8 {
+    say(format_args!("{error}"));
+    exit::USAGE
+}
+
+/// How the command was understood. Programs that read JSON know what they asked for.
+fn echo(plan: &Plan, quiet: bool) {
+    if let Some(echo) = plan.echo.as_ref().filter(|_| !quiet) {
+        say(format_args!("{echo}"));
+    }
+}
+
+fn is_json(show: &Show, config: &Config) -> bool {
+    show.json || show.format.or(config.format) == Some(Format::Json)
+}
+
+/// The reader's current day.
+fn today() -> Date {
+    Zoned::now().date()
+}

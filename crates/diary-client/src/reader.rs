@@ -1,0 +1,99 @@
+//! The handle of those who only read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use diary_proto::message::Welcome;
+use diary_proto::{Filter, Which};
+use tokio::sync::watch;
+
+use crate::address::Address;
+use crate::client::random_secret;
+use crate::connection::{Connection, Connector, Seen};
+use crate::cursor::Ask;
+use crate::error::Error;
+use crate::history::{Blocks, History};
+use crate::redial::Redial;
+use crate::state::{Link, State};
+
+/// Reads one server's diary, and writes nothing. Clones share what they know of it.
+///
+/// The first reading uses the connection that was made to see whether the server is there; each further one
+/// makes its own. [`Client`](crate::Client) has the same readings.
+#[derive(Clone)]
+pub struct Reader {
+    connector: Connector,
+    state: watch::Sender<State>,
+    welcome: Welcome,
+    /// The connection that no reading uses yet.
+    spare: Arc<Mutex<Option<Connection>>>,
+}
+
+impl Reader {
+    /// Connects. Readings reconnect by themselves from then on. It needs a Tokio runtime around it.
+    ///
+    /// # Errors
+    /// If the connection fails or takes more than five seconds.
+    pub async fn connect(address: Address) -> Result<Self, Error> {
+        let secret = random_secret()?;
+        let connector = Connector { address, author: None, secret, seen: Seen::default() };
+        let first = connector.connect().await?;
+        let reader = Self::new(connector, watch::Sender::default(), first.welcome.clone());
+        *reader.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        Ok(reader)
+    }
+
+    pub(crate) fn new(connector: Connector, state: watch::Sender<State>, welcome: Welcome) -> Self {
+        Self { connector, state, welcome, spare: Arc::default() }
+    }
+
+    /// What the server said of itself at first.
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Whether its readings are connected, now and from now on.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Reads entries once, up to those that are committed when the answer begins.
+    pub fn history(&self, which: Which) -> History {
+        self.read(Ask::History(which))
+    }
+
+    /// The same by the block, several times as fast: every checksum is checked, and entries are read only
+    /// where one asks for them.
+    pub fn blocks(&self, which: Which) -> Blocks {
+        Blocks::start(Ask::History(which), self.redial())
+    }
+
+    /// Reads entries from one on, those that are there and those to come; from now on, if none is
+    /// named.
+    pub fn follow(&self, from: Option<u64>) -> History {
+        self.read(Ask::Follow(from))
+    }
+
+    /// Reads the entries that a filter takes; the server looks for them. What is missing between them is not
+    /// told. A filter that breaks its limits is refused.
+    pub fn select(&self, filter: Filter) -> History {
+        match filter.check() {
+            Ok(()) => self.read(Ask::Select(filter)),
+            Err(refusal) => History::refused(refusal),
+        }
+    }
+
+    /// Reads the entries that hold a text (smart case: capitals count only if it has one).
+    /// A text that is empty or longer than 65,535 bytes is refused.
+    pub fn search(&self, text: impl Into<String>) -> History {
+        self.select(Filter::of_text(text))
+    }
+
+    fn read(&self, ask: Ask) -> History {
+        History::start(ask, self.redial())
+    }
+
+    fn redial(&self) -> Redial {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Redial::new(self.connector.clone(), Link::new(self.state.clone())).with_first(spare)
+    }
+}

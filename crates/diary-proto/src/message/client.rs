@@ -1,0 +1,337 @@
+//! What a client says.
+
+use bytes::Bytes;
+use jiff::civil::Date;
+
+use super::{Body, bad_body, kind, put_bytes, put_str, unknown_kind};
+use crate::command::{Day, Which};
+use crate::entry::Author;
+use crate::filter::Filter;
+use crate::frame::{self, Frame, IGNORABLE_FROM};
+use crate::limits::{FRAME_MAX_BYTES, SECRET_MAX_BYTES, SECRET_MIN_BYTES};
+use crate::refusal::Refusal;
+
+/// Most entries in one append frame, so that its ack and its bookkeeping stay small.
+pub const APPEND_MAX_ENTRIES: usize = 64 * 1024;
+
+/// What a client says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientMessage {
+    /// The first message.
+    Hello(Hello),
+    /// Entries to store, with consecutive counters.
+    Append(Append),
+    /// Asks for entries once.
+    History {
+        /// Repeated by the answer.
+        id: u32,
+        /// Which entries.
+        which: Which,
+    },
+    /// Asks for entries from one on, those that are there and those to come. It replaces an earlier one.
+    Follow {
+        /// Repeated by the answer.
+        id: u32,
+        /// The first seq; from now on, if not said.
+        from: Option<u64>,
+    },
+    /// Ends a follow.
+    FollowOff {
+        /// Repeated by the answer.
+        id: u32,
+    },
+    /// Asks for the entries that a filter takes.
+    Search {
+        /// Repeated by the answer.
+        id: u32,
+        /// Which; whether it keeps its limits is [`Filter::check`]'s to say.
+        filter: Filter,
+    },
+    /// Goodbye: answered with [`ServerMessage::Bye`] after all acks.
+    Quit,
+}
+
+/// Who a client is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// [`VERSION`](crate::limits::VERSION).
+    pub version: u8,
+    /// The author of all that it appends; empty for the server's own name for it.
+    pub author: String,
+    /// Names its producer, without telling readers of the diary how to be it.
+    pub secret: Bytes,
+    /// What it saw last, if it comes back.
+    pub resume: Option<Resume>,
+}
+
+/// The newest entry that a client saw, by which a server tells whether it is the same journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// The journal's id.
+    pub id: u64,
+    /// The seq, 0 if it saw none.
+    pub seq: u64,
+    /// The checksum of that entry's line.
+    pub crc: u32,
+}
+
+/// Entries to store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The counter of the first; the others count up from it.
+    pub first_counter: u64,
+    /// It may have been sent before: a server that can no longer tell refuses it.
+    pub retry: bool,
+    /// The texts.
+    pub texts: Texts,
+}
+
+/// Texts one behind the other, as they travel: `u32 length | bytes` each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts(Bytes);
+
+impl Texts {
+    /// The texts as they travel.
+    ///
+    /// # Panics
+    /// If they do not fit one frame.
+    pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut out = Vec::new();
+        for text in texts {
+            let length = u32::try_from(text.len()).expect("a text is far below 4 GiB");
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
+        assert!(out.len() <= FRAME_MAX_BYTES - APPEND_HEAD_BYTES, "the texts of an append fit its frame");
+        Self(out.into())
+    }
+
+    /// Each text's bytes, in order. They may be anything: the reader checks them.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.0[..];
+        std::iter::from_fn(move || {
+            let (text, tail) = split_text(rest)?;
+            rest = tail;
+            Some(text)
+        })
+    }
+
+    /// Checks that the lengths fit and counts the texts.
+    fn check(bytes: Bytes) -> Option<Self> {
+        let mut rest = &bytes[..];
+        let mut count = 0;
+        while !rest.is_empty() {
+            (_, rest) = split_text(rest)?;
+            count += 1;
+        }
+        (1..=APPEND_MAX_ENTRIES).contains(&count).then_some(Self(bytes))
+    }
+}
+
+/// Bytes of an append frame before its texts: type, counter, flags.
+const APPEND_HEAD_BYTES: usize = 1 + 8 + 1;
+
+const APPEND_RETRY: u8 = 1;
+
+fn split_text(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+}
+
+impl ClientMessage {
+    /// Appends the message's frame to `out`.
+    ///
+    /// # Panics
+    /// If a string in it is longer than its limit, or a filter has more texts than 255.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Hello(hello) => frame::write(out, kind::HELLO, |out| {
+                out.push(hello.version);
+                put_str(out, &hello.author);
+                put_bytes(out, &hello.secret);
+                out.push(u8::from(hello.resume.is_some()));
+                if let Some(resume) = hello.resume {
+                    out.extend_from_slice(&resume.id.to_be_bytes());
+                    out.extend_from_slice(&resume.seq.to_be_bytes());
+                    out.extend_from_slice(&resume.crc.to_be_bytes());
+                }
+            }),
+            Self::Append(append) => frame::write(out, kind::APPEND, |out| {
+                out.extend_from_slice(&append.first_counter.to_be_bytes());
+                out.push(if append.retry { APPEND_RETRY } else { 0 });
+                out.extend_from_slice(&append.texts.0);
+            }),
+            Self::History { id, which } => frame::write(out, kind::HISTORY, |out| {
+                out.extend_from_slice(&id.to_be_bytes());
+                put_which(out, *which);
+            }),
+            Self::Follow { id, from } => frame::write(out, kind::FOLLOW, |out| {
+                out.extend_from_slice(&id.to_be_bytes());
+                out.extend_from_slice(&from.unwrap_or(0).to_be_bytes());
+            }),
+            Self::FollowOff { id } => {
+                frame::write(out, kind::FOLLOW_OFF, |out| out.extend_from_slice(&id.to_be_bytes()));
+            }
+            Self::Search { id, filter } => frame::write(out, kind::SEARCH, |out| {
+                out.extend_from_slice(&id.to_be_bytes());
+                let (first, more) = filter
+                    .contains
+                    .split_first()
+                    .map_or(("", &[][..]), |(first, more)| (first.as_str(), more));
+                put_str(out, first);
+                put_which(out, filter.which);
+                put_texts(out, more);
+                put_texts(out, &filter.without);
+                put_str(out, filter.author.as_ref().map_or("", Author::as_str));
+            }),
+            Self::Quit => frame::write(out, kind::QUIT, |_| {}),
+        }
+    }
+
+    /// Reads a frame; `None` for one that is to be ignored.
+    ///
+    /// # Errors
+    /// A refusal that says what is wrong. The stream is still in step.
+    pub fn read(frame: Frame) -> Result<Option<Self>, Refusal> {
+        let kind = frame.kind;
+        let mut body = Body(frame.body);
+        let message = match kind {
+            kind::HELLO => body.hello().map(Self::Hello),
+            kind::APPEND => body.append().map(Self::Append),
+            kind::HISTORY => body.history(),
+            kind::FOLLOW => body.follow(),
+            kind::FOLLOW_OFF => body.u32().map(|id| Self::FollowOff { id }),
+            kind::SEARCH => body.search(),
+            kind::QUIT => Some(Self::Quit),
+            IGNORABLE_FROM.. => return Ok(None),
+            _ => return Err(unknown_kind(kind)),
+        };
+        message.map(Some).ok_or_else(|| bad_body(kind))
+    }
+}
+
+/// `u8 count`, then the texts.
+fn put_texts(out: &mut Vec<u8>, texts: &[String]) {
+    out.push(u8::try_from(texts.len()).expect("a filter has few texts"));
+    texts.iter().for_each(|text| put_str(out, text));
+}
+
+const WHICH_LAST: u8 = 0;
+const WHICH_ALL: u8 = 1;
+const WHICH_FROM: u8 = 2;
+const WHICH_DAYS: u8 = 3;
+
+fn put_which(out: &mut Vec<u8>, which: Which) {
+    match which {
+        Which::Last(count) => {
+            out.push(WHICH_LAST);
+            out.extend_from_slice(&count.to_be_bytes());
+        }
+        Which::All => out.push(WHICH_ALL),
+        Which::From(seq) => {
+            out.push(WHICH_FROM);
+            out.extend_from_slice(&seq.to_be_bytes());
+        }
+        Which::Days(from, to) => {
+            out.push(WHICH_DAYS);
+            out.extend_from_slice(&day_number(from).to_be_bytes());
+            out.extend_from_slice(&day_number(to).to_be_bytes());
+        }
+    }
+}
+
+const DAY_TODAY: u32 = 0;
+const DAY_YESTERDAY: u32 = 1;
+
+/// A day as `yyyymmdd`; 0 is the server's today, 1 its yesterday.
+fn day_number(day: Day) -> u32 {
+    match day {
+        Day::Today => DAY_TODAY,
+        Day::Yesterday => DAY_YESTERDAY,
+        Day::Date(date) => {
+            u32::from(date.year().unsigned_abs()) * 10_000
+                + u32::from(date.month().unsigned_abs()) * 100
+                + u32::from(date.day().unsigned_abs())
+        }
+    }
+}
+
+fn day_of_number(number: u32) -> Option<Day> {
+    match number {
+        DAY_TODAY => Some(Day::Today),
+        DAY_YESTERDAY => Some(Day::Yesterday),
+        _ => {
+            let year = i16::try_from(number / 10_000).ok()?;
+            let month = i8::try_from(number / 100 % 100).ok()?;
+            let day = i8::try_from(number % 100).ok()?;
+            Date::new(year, month, day).ok().map(Day::Date)
+        }
+    }
+}
+
+impl Body {
+    fn hello(&mut self) -> Option<Hello> {
+        let version = self.u8()?;
+        let author = self.string()?;
+        let secret = self.bytes()?;
+        if !(SECRET_MIN_BYTES..=SECRET_MAX_BYTES).contains(&secret.len()) {
+            return None;
+        }
+        let resume = match self.flag()? {
+            true => Some(Resume { id: self.u64()?, seq: self.u64()?, crc: self.u32()? }),
+            false => None,
+        };
+        Some(Hello { version, author, secret, resume })
+    }
+
+    fn append(&mut self) -> Option<Append> {
+        let first_counter = self.u64()?;
+        let retry = self.flag()?;
+        let texts = Texts::check(std::mem::take(&mut self.0))?;
+        let count = u64::try_from(texts.iter().count()).ok()?;
+        first_counter.checked_add(count)?;
+        Some(Append { first_counter, retry, texts })
+    }
+
+    fn history(&mut self) -> Option<ClientMessage> {
+        Some(ClientMessage::History { id: self.u32()?, which: self.which()? })
+    }
+
+    fn which(&mut self) -> Option<Which> {
+        Some(match self.u8()? {
+            WHICH_LAST => Which::Last(self.u64()?),
+            WHICH_ALL => Which::All,
+            WHICH_FROM => Which::From(self.u64().filter(|&seq| seq > 0)?),
+            WHICH_DAYS => Which::Days(day_of_number(self.u32()?)?, day_of_number(self.u32()?)?),
+            _ => return None,
+        })
+    }
+
+    fn follow(&mut self) -> Option<ClientMessage> {
+        let id = self.u32()?;
+        let from = self.u64()?;
+        Some(ClientMessage::Follow { id, from: (from > 0).then_some(from) })
+    }
+
+    /// The text may stand alone: clients of before say no more. One that is empty is none.
+    fn search(&mut self) -> Option<ClientMessage> {
+        let id = self.u32()?;
+        let first = self.string()?;
+        if self.0.is_empty() {
+            return (!first.is_empty()).then(|| ClientMessage::Search { id, filter: Filter::of_text(first) });
+        }
+        let which = self.which()?;
+        let mut contains: Vec<String> = Some(first).filter(|first| !first.is_empty()).into_iter().collect();
+        contains.extend(self.texts()?);
+        let without = self.texts()?;
+        let author = Some(self.string()?).filter(|author| !author.is_empty());
+        let author = author.map(|author| Author::new(&author)).transpose().ok()?;
+        Some(ClientMessage::Search { id, filter: Filter { which, contains, without, author } })
+    }
+
+    /// Texts to look for, none of them empty.
+    fn texts(&mut self) -> Option<Vec<String>> {
+        let count = self.u8()?;
+        (0..count).map(|_| self.string().filter(|text| !text.is_empty())).collect()
+    }
+}
