@@ -129,7 +129,10 @@ async fn what_listens_is_no_diary() {
         let _ = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
     });
     let ran = run(&mut cli(&address, &[]), "lost\n").await;
-    assert_eq!(ran.stderr, format!("what listens on {address} is not a diary of this version\n"));
+    assert_eq!(
+        ran.stderr,
+        format!("what listens on {address} is not a diary of this version; diary-cli doctor tells more\n")
+    );
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""));
     soon("the client leaves", other).await.unwrap();
 }
@@ -137,7 +140,7 @@ async fn what_listens_is_no_diary() {
 #[tokio::test]
 async fn wrong_words() {
     for (words, part) in [
-        (&["search"][..], "search needs a port"),
+        (&["localhost"][..], "localhost needs a port"),
         (&["127.0.0.1:1", "-n", "-1"], "unexpected argument"),
         (&["127.0.0.1:1", "-n", "yesterday"], "a number, all or 0"),
         (&["127.0.0.1:1", "--name", "a b"], "spaces"),

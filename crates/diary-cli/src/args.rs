@@ -14,6 +14,9 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 nothing found, 2 usage, 3 the server cannot be reached, 4 something was refused, \
 5 not all was acked, 6 damage was met";
 
+/// Where what every command may be told stands in the help: behind what is the command's own.
+const SETTINGS_ORDER: usize = 100;
+
 /// Writes into a diary and reads it. Without a command: on a terminal, lines that are typed become entries,
 /// and /help lists what else there is; from a pipe, every line is an entry.
 #[derive(Debug, Clone, Parser)]
@@ -38,21 +41,15 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Settings {
     /// Where the server listens
-    #[arg(
-        long,
-        global = true,
-        value_name = "HOST:PORT|unix:PATH",
-        env = "DIARY_SERVER",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "HOST:PORT|unix:PATH", env = "DIARY_SERVER", hide_env_values = true)]
     pub(crate) server: Option<Address>,
 
     /// Who writes; the login name, if not given
-    #[arg(long, global = true, value_name = "NAME", env = "DIARY_NAME", value_parser = parse_name)]
+    #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "NAME", env = "DIARY_NAME", hide_env_values = true, value_parser = parse_name)]
     pub(crate) name: Option<Author>,
 
     /// Whether to print in colour
-    #[arg(long, global = true, value_name = "WHEN", env = "DIARY_COLOR")]
+    #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "WHEN", env = "DIARY_COLOR", hide_env_values = true)]
     pub(crate) color: Option<Colour>,
 }
 
@@ -111,7 +108,13 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Show {
     /// How entries look; pretty on a terminal, plain elsewhere, if not given
-    #[arg(long, value_name = "FORMAT", env = "DIARY_FORMAT", conflicts_with = "json")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "DIARY_FORMAT",
+        hide_env_values = true,
+        conflicts_with = "json"
+    )]
     pub(crate) format: Option<Format>,
 
     /// One JSON object a line
@@ -145,7 +148,7 @@ impl Args {
         Self::of(std::env::args_os())
     }
 
-    fn of(
+    pub(crate) fn of(
         words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
         let args = Self::try_parse_from(words)?;

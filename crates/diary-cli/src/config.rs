@@ -3,9 +3,10 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use diary_client::{Address, Author};
+use diary_proto::escape::escape;
 use serde::Deserialize;
 
 use crate::args::Settings;
@@ -46,7 +47,7 @@ impl Config {
     /// A sentence that says what is wrong with the file.
     pub(crate) fn read(server: Option<Address>, settings: &Settings) -> Result<Self, String> {
         let path = home("XDG_CONFIG_HOME", ".config").map(|home| home.join("diary/config.toml"));
-        let file = path.as_ref().map_or_else(|| Ok(File::default()), read_file)?;
+        let file = path.as_ref().map_or_else(|| Ok(File::default()), |path| read_file(path))?;
         let wrong = |what: &str, why: String| match &path {
             Some(path) => format!("{}: {what}: {why}", path.display()),
             None => why,
@@ -66,12 +67,22 @@ impl Config {
     }
 }
 
-fn read_file(path: &PathBuf) -> Result<File, String> {
+fn read_file(path: &Path) -> Result<File, String> {
     match fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display())),
+        Ok(text) => toml::from_str(&text).map_err(|error| syntax_sentence(path, &text, &error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(File::default()),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+        Err(error) => {
+            Err(format!("{} cannot be read: {error}; make it readable or move it away", path.display()))
+        }
     }
+}
+
+/// Where the file is wrong and how, in one line.
+fn syntax_sentence(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let why = error.message().lines().collect::<Vec<_>>().join(", ");
+    format!("{}, line {line}: {}; mend the line or take it out", path.display(), escape(&why))
 }
 
 /// A folder of the XDG base directory specification: `variable`, if it is an absolute path, else `~/default`.

@@ -15,6 +15,7 @@ mod exit;
 mod fake;
 mod input;
 mod output;
+mod pager;
 mod patience;
 mod pipe;
 mod select;
@@ -43,6 +44,9 @@ pub fn main() -> ExitCode {
     };
     let config = match Config::read(args.server(), &args.settings) {
         Ok(config) => config,
+        Err(why) if matches!(args.command, Some(args::Command::Doctor)) => {
+            return ExitCode::from(commands::without_configuration(&why));
+        }
         Err(why) => {
             say(format_args!("{why}"));
             return ExitCode::from(exit::USAGE);
@@ -85,10 +89,22 @@ async fn converse(args: &Args, config: &Config) -> u8 {
     }
 }
 
-/// Why no first connection could be made, and what to do about it.
+/// What failed, why, and what to do about it, for an error that ends what was asked for.
 pub(crate) fn unreachable_sentence(error: &Error) -> String {
-    match error {
-        Error::NothingListens(_) => format!("{error}; start one with diary-server"),
-        _ => error.to_string(),
-    }
+    let advice = match error {
+        Error::NothingListens(_) => "start one with diary-server",
+        Error::UnknownHost { .. } => "check its spelling and the network",
+        Error::Unreachable { .. } => "check the address, the network and the firewall",
+        Error::Silent { .. } | Error::NotADiary(_) => "diary-cli doctor tells more",
+        Error::Bye(_) | Error::Broken(_) => "try again once the server is back",
+        Error::Protocol(_) => "use a diary-cli of the server's version",
+        Error::OtherJournal(_) => "check that the address is the one of before",
+        Error::NoSecret(_) => "try again",
+        // These say it themselves, or there is nothing to do.
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,11 +112,6 @@ impl Printer {
         self.terminal && matches!(self.format, Format::Pretty | Format::Short | Format::Txt | Format::Md)
     }
 
-    /// The terminal has another width from here on, in columns.
-    pub(crate) fn set_width(&mut self, width: usize) {
-        self.width = width;
-    }
-
     /// An answer begins: its first entry gets a heading, whatever stands above it.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
         self.day = None;

@@ -306,7 +306,9 @@ pub(crate) fn plain_server_command() -> Command {
 
 /// A command for the real `diary-cli`, without the environment's settings.
 pub(crate) fn cli_command() -> Command {
-    plain_command(env!("CARGO_BIN_EXE_diary-cli-under-test"))
+    let mut command = plain_command(env!("CARGO_BIN_EXE_diary-cli-under-test"));
+    command.env("NO_COLOR", "1");
+    command
 }
 
 fn plain_command(program: &str) -> Command {

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::cursor::Cursor;
 use crate::exit;
 use crate::output::{Output, say};
+use crate::pager::Pager;
 use crate::patience::{HeldUp, Patience};
 use crate::select::{Keeper, Plan, Select};
 use crate::show::{Format, Printer};
@@ -36,11 +37,15 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
     };
     let quiet = is_json(show, config);
     echo(&plan, quiet);
-    let mut page = Page::new(Printer::new(show, config), Output::new(io::stdout()));
+    let printer = Printer::new(show, config);
+    let (output, pager) = Pager::start(&printer);
+    let mut page = Page::new(printer, output);
     let read = past(&reader, &plan, &mut page, GiveUp::Soon, pin!(std::future::pending())).await;
     page.finish();
+    let gone = page.output.is_gone();
+    pager.finish(page.output);
     match read {
-        Ok(_) if page.output.is_gone() => exit::DONE,
+        Ok(_) if gone => exit::DONE,
         Ok(_) if page.damage => exit::DAMAGE,
         Ok(_) if page.entries == 0 => {
             if !quiet {
