@@ -187,7 +187,7 @@ fn parse_address(word: &str) -> Result<Address, String> {
     })
 }
 
-fn parse_name(name: &str) -> Result<Author, String> {
+pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
     Author::new(name).map_err(|refusal| refusal.message.into_owned())
 }
 

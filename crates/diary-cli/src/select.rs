@@ -18,7 +18,7 @@ pub(crate) struct Select {
     #[arg(long, value_name = "N|all")]
     pub(crate) last: Option<String>,
     /// Only by this author
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = crate::args::parse_name)]
     pub(crate) author: Option<Author>,
     /// Only with this in their text (smart case); may be given more than once
     #[arg(long, value_name = "TEXT")]
