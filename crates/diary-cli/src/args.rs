@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use diary_client::{Address, Author, Which};
 
 use crate::select::Select;
@@ -38,7 +39,13 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Settings {
     /// Where the server listens
-    #[arg(long, global = true, value_name = "HOST:PORT|unix:PATH", env = "DIARY_SERVER", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT|unix:PATH",
+        env = "DIARY_SERVER",
+        hide_env_values = true
+    )]
     pub(crate) server: Option<Address>,
 
     /// Who writes; the login name, if not given
@@ -48,6 +55,10 @@ pub(crate) struct Settings {
     /// Whether to print in colour
     #[arg(long, global = true, value_name = "WHEN", env = "DIARY_COLOR")]
     pub(crate) color: Option<Colour>,
+
+    /// The server is named on the command line, not in the environment.
+    #[arg(skip)]
+    pub(crate) server_is_flag: bool,
 }
 
 /// What is to be done.
@@ -139,15 +150,22 @@ impl Args {
         Self::of(std::env::args_os())
     }
 
-    fn of(words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>) -> Result<Self, clap::Error> {
-        let args = Self::try_parse_from(words)?;
+    fn of(
+        words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let mut matches = Self::command().try_get_matches_from(words)?;
+        let server_is_flag = matches.value_source("server") == Some(ValueSource::CommandLine);
+        let mut args = Self::from_arg_matches_mut(&mut matches)?;
+        args.settings.server_is_flag = server_is_flag;
         let usage = |message: &str| Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         match (&args.command, &args.address, &args.past) {
             (Some(_), Some(address), _) => {
                 usage(&format!("with a command, say where the server is with --server {address}"))
             }
             (Some(_), _, Some(_)) => usage("-n is for a conversation; log takes --last"),
-            (None, Some(_), _) if args.settings.server.is_some() && std::env::var_os("DIARY_SERVER").is_none() => {
+            (None, Some(_), _)
+                if args.settings.server.is_some() && std::env::var_os("DIARY_SERVER").is_none() =>
+            {
                 usage("the server is named twice, as an address and with --server")
             }
             _ => Ok(args),
@@ -231,11 +249,15 @@ mod tests {
 
     #[test]
     fn commands_take_the_server_anywhere() {
-        for words in [&["--server", "h:1", "log"][..], &["log", "--server", "h:1"], &["log", "--json", "--server=h:1"]] {
+        for words in
+            [&["--server", "h:1", "log"][..], &["log", "--server", "h:1"], &["log", "--json", "--server=h:1"]]
+        {
             let args = parse(words).unwrap();
             assert!(matches!(args.command, Some(Command::Log { .. })), "{words:?}");
             assert_eq!(args.server().unwrap().to_string(), "h:1");
+            assert!(args.settings.server_is_flag, "{words:?}");
         }
+        assert!(!parse(&["log"]).unwrap().settings.server_is_flag);
         let args = parse(&["add", "a", "--b", "-c"]).unwrap();
         assert!(matches!(args.command, Some(Command::Add { text }) if text == ["a", "--b", "-c"]));
     }

@@ -2,6 +2,8 @@
 
 /// All was done.
 pub(crate) const DONE: u8 = 0;
+/// There is nothing to show.
+pub(crate) const NOTHING: u8 = 1;
 /// The arguments or the input cannot be used.
 pub(crate) const USAGE: u8 = 2;
 /// The server cannot be reached.
@@ -10,5 +12,7 @@ pub(crate) const UNREACHABLE: u8 = 3;
 pub(crate) const REFUSED: u8 = 4;
 /// Some entries were not acked.
 pub(crate) const NOT_ACKED: u8 = 5;
+/// Damage was met.
+pub(crate) const DAMAGE: u8 = 6;
 /// Ctrl-C, as shells count it, when nothing was left unacked.
 pub(crate) const INTERRUPTED: u8 = 130;
