@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod chunks;
+mod cli_add;
 mod cli_pipe;
 mod cli_terminal;
 mod damage;

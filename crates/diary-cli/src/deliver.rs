@@ -250,3 +250,212 @@ impl<'a> Hope<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{BREAK, Fake, REFUSED, SILENCE, STALE, TIME};
+    use crate::outbox::Outbox;
+    use diary_client::Author;
+    use tempfile::TempDir;
+
+    /// A tray for `address` that keeps these texts.
+    fn tray(state: &TempDir, address: &str, texts: &[&str]) -> Tray {
+        let anna = Author::new("anna").unwrap();
+        let mut tray = Outbox::new(Some(state.path())).begin(&address.parse().unwrap(), Some(&anna)).unwrap();
+        push(&mut tray, texts);
+        tray
+    }
+
+    fn push(tray: &mut Tray, texts: &[&str]) {
+        for text in texts {
+            tray.push(TIME, text).kept.unwrap();
+        }
+    }
+
+    /// The one tray that nobody holds.
+    fn adopt(state: &TempDir) -> Tray {
+        let mut adopted = Outbox::new(Some(state.path())).adopt(None);
+        assert_eq!((adopted.trays.len(), adopted.troubles.as_slice()), (1, &[][..]));
+        adopted.trays.remove(0)
+    }
+
+    fn is_empty(state: &TempDir) -> bool {
+        std::fs::read_dir(state.path().join("outbox")).unwrap().next().is_none()
+    }
+
+    /// Where nothing listens yet. No client connects from an address other than 127.0.0.1, so nothing takes the
+    /// port meanwhile.
+    fn address_to_be() -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    }
+
+    fn left(tray: &Tray) -> Vec<&str> {
+        tray.entries().map(|kept| kept.text.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_just_written_is_no_retry_and_what_was_left_is() {
+        let fake = Fake::start().await;
+        let state = tempfile::tempdir().unwrap();
+        let mut fresh = tray(&state, fake.address(), &["a", "b"]);
+        let delivery = deliver(&mut fresh).await;
+        assert!(delivery.end.is_none() && delivery.refused.is_empty());
+        assert!(delivery.acked.iter().map(|(counter, ack)| (*counter, ack.seq)).eq([(1, 1), (2, 2)]));
+        drop(fresh);
+        assert!(is_empty(&state));
+
+        drop(tray(&state, fake.address(), &["c", "d", "e"]));
+        let mut adopted = adopt(&state);
+        adopted.drop_entry(2).unwrap();
+        assert_eq!(deliver(&mut adopted).await.acked.len(), 2);
+        drop(adopted);
+        assert!(is_empty(&state));
+        assert_eq!(fake.texts(), ["anna: a", "anna: b", "anna: c", "anna: e"]);
+        assert_eq!(fake.appends(), ["1", "2", "1+", "3+"]);
+    }
+
+    /// The run before was killed between the ack and its note.
+    #[tokio::test]
+    async fn what_is_in_the_diary_already_is_not_there_twice() {
+        let fake = Fake::start().await;
+        let state = tempfile::tempdir().unwrap();
+        let mut first = tray(&state, fake.address(), &["a", "b"]);
+        let path = first.path().unwrap();
+        let before = std::fs::read(&path).unwrap();
+        deliver(&mut first).await;
+        drop(first);
+        std::fs::write(&path, before).unwrap();
+        assert_eq!(deliver(&mut adopt(&state)).await.acked.len(), 2);
+        assert_eq!(fake.texts(), ["anna: a", "anna: b"]);
+        assert!(is_empty(&state));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_leaves_no_double() {
+        let fake = Fake::start().await;
+        let state = tempfile::tempdir().unwrap();
+        let break_one = format!("{BREAK} 1");
+        let mut tray = tray(&state, fake.address(), &["a", &break_one, "b"]);
+        assert_eq!(deliver(&mut tray).await.acked.len(), 3);
+        assert_eq!(fake.texts(), ["anna: a", "anna: break 1", "anna: b"]);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_stays_for_a_choice_and_the_others_go_on() {
+        let fake = Fake::start().await;
+        let state = tempfile::tempdir().unwrap();
+        drop(tray(&state, fake.address(), &["a", STALE, "b"]));
+        let mut adopted = adopt(&state);
+        let delivery = deliver(&mut adopted).await;
+        let codes: Vec<_> =
+            delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal.code)).collect();
+        assert_eq!((codes, delivery.acked.len()), (vec![(2, Code::StaleKey)], 2));
+        drop(adopted);
+
+        let mut adopted = adopt(&state);
+        let kept = adopted.entry(2).unwrap();
+        assert_eq!(kept.refusal.as_ref().map(|refusal| refusal.code), Some(Code::StaleKey));
+        let delivery = deliver(&mut adopted).await;
+        assert!(delivery.acked.is_empty() && delivery.refused.is_empty(), "it is not tried again");
+        assert_eq!(adopted.renew(2), Ok(4));
+        assert_eq!(deliver(&mut adopted).await.acked.len(), 1);
+        drop(adopted);
+        assert_eq!(fake.texts(), ["anna: a", "anna: b", "anna: stale"]);
+        assert_eq!(fake.appends(), ["1+", "2+", "3+", "4"]);
+        assert!(is_empty(&state));
+    }
+
+    #[tokio::test]
+    async fn a_text_that_no_server_takes_is_refused_here() {
+        let fake = Fake::start().await;
+        let state = tempfile::tempdir().unwrap();
+        let mut tray = tray(&state, fake.address(), &["a", "x\0y", "b"]);
+        let delivery = deliver(&mut tray).await;
+        assert_eq!((delivery.acked.len(), delivery.refused[0].1.code), (2, Code::Nul));
+        assert_eq!(left(&tray), ["x\0y"]);
+        assert_eq!(fake.appends(), ["1", "3"]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_keeps_the_entry() {
+        let fake = Fake::start().await;
+        let state = tempfile::tempdir().unwrap();
+        let mut tray = tray(&state, fake.address(), &["a", REFUSED]);
+        let delivery = deliver(&mut tray).await;
+        assert!(matches!(delivery.end, Some(Error::Refused(refusal)) if refusal.code == Code::DiskFull));
+        assert!(delivery.refused.is_empty());
+        assert_eq!(left(&tray), [REFUSED]);
+        assert!(tray.entries().all(|kept| kept.refusal.is_none()));
+    }
+
+    /// What was not sent for certain is no retry later, however often that happens.
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_not_waited_for() {
+        let address = address_to_be();
+        let state = tempfile::tempdir().unwrap();
+        let mut fresh = tray(&state, &address, &["a", STALE]);
+        for _ in 0..2 {
+            let delivery = deliver(&mut fresh).await;
+            assert!(matches!(delivery.end, Some(Error::NothingListens(_))), "{:?}", delivery.end);
+            drop(fresh);
+            fresh = adopt(&state);
+            assert!(fresh.entries().all(|kept| !kept.sent));
+        }
+        let fake = Fake::start_on(&address).await;
+        assert_eq!(deliver(&mut fresh).await.acked.len(), 2);
+        assert_eq!(fake.appends(), ["1", "2"]);
+        assert_eq!(fake.texts(), ["anna: a", "anna: stale"]);
+    }
+
+    /// Whoever is killed while it sends leaves no word that nothing was sent.
+    #[tokio::test]
+    async fn an_attempt_is_noted_before_it_is_made() {
+        let address = address_to_be();
+        let state = tempfile::tempdir().unwrap();
+        let mut first = tray(&state, &address, &["a"]);
+        deliver(&mut first).await;
+        drop(first);
+        let mut second = adopt(&state);
+        let fake = Fake::start_on(&address).await;
+        second.sending();
+        let path = second.path().unwrap();
+        let killed_here = std::fs::read(&path).unwrap();
+        deliver(&mut second).await;
+        drop(second);
+        std::fs::write(&path, killed_here).unwrap();
+        assert_eq!(deliver(&mut adopt(&state)).await.acked.len(), 1);
+        assert_eq!(fake.appends(), ["1", "1+"]);
+        assert_eq!(fake.texts(), ["anna: a"]);
+    }
+
+    /// Once the clock stands still, it runs ahead whenever all wait: no real thirty seconds.
+    #[tokio::test]
+    async fn a_server_that_answers_nothing_is_given_up() {
+        let fake = Fake::start().await;
+        let state = tempfile::tempdir().unwrap();
+        let mut tray = tray(&state, fake.address(), &["a", SILENCE, "b"]);
+        let ending = async {
+            fake.stores(1).await;
+            tokio::time::pause();
+        };
+        let (delivery, ()) = tokio::join!(deliver(&mut tray), ending);
+        assert!(matches!(delivery.end, Some(Error::Silent { .. })), "{:?}", delivery.end);
+        assert_eq!(left(&tray), [SILENCE, "b"]);
+        assert!(tray.entries().all(|kept| kept.sent));
+    }
+
+    #[tokio::test]
+    async fn many_entries() {
+        let fake = Fake::start().await;
+        let state = tempfile::tempdir().unwrap();
+        let mut tray = tray(&state, fake.address(), &[]);
+        let texts: Vec<_> = (1..=300).map(|number| format!("line {number}")).collect();
+        push(&mut tray, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(deliver(&mut tray).await.acked.len(), 300);
+        assert!(fake.texts().iter().zip(&texts).all(|(stored, text)| *stored == format!("anna: {text}")));
+        drop(tray);
+        assert!(is_empty(&state));
+    }
+}
