@@ -96,7 +96,7 @@ async fn the_seq_is_printed_and_nothing_is_left() {
     assert_quiet(&home.run(server.address(), &["add", "今天", "天气", "很好"]).await, 0, "1\n");
     let read = run(&mut home.cli(server.address(), &["add", "-"]), "two\nlines\n").await;
     assert_quiet(&read, 0, "2\n");
-    assert_quiet(&home.run(server.address(), &["add", "--not", "-a", "flag"]).await, 0, "3\n");
+    assert_quiet(&home.run(server.address(), &["add", "--", "--not", "-a", "flag"]).await, 0, "3\n");
     let limit = "x".repeat(65536) + "\r\n";
     assert_quiet(&run(&mut home.cli(server.address(), &["add", "-"]), limit).await, 0, "4\n");
     let entries = stored(&server.journal());
