@@ -256,7 +256,7 @@ enum Moment {
     Draft,
     /// As soon as the text is kept.
     Kept,
-    /// As soon as it has said something to the server, or the file is gone again.
+    /// As soon as the text is in a day file.
     Stored,
     /// As soon as the seq is printed.
     Printed,
