@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod chunks;
+mod cli_add;
 mod cli_doctor;
 mod cli_pipe;
 mod cli_read;

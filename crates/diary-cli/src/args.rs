@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use diary_client::{Address, Author, Which};
 
 use crate::select::Select;
@@ -51,6 +52,10 @@ pub(crate) struct Settings {
     /// Whether to print in colour
     #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "WHEN", env = "DIARY_COLOR", hide_env_values = true)]
     pub(crate) color: Option<Colour>,
+
+    /// The server is named on the command line, not in the environment.
+    #[arg(skip)]
+    pub(crate) server_is_flag: bool,
 }
 
 /// What is to be done.
@@ -151,7 +156,10 @@ impl Args {
     pub(crate) fn of(
         words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let args = Self::try_parse_from(words)?;
+        let mut matches = Self::command().try_get_matches_from(words)?;
+        let server_is_flag = matches.value_source("server") == Some(ValueSource::CommandLine);
+        let mut args = Self::from_arg_matches_mut(&mut matches)?;
+        args.settings.server_is_flag = server_is_flag;
         let usage = |message: &str| Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         match (&args.command, &args.address, &args.past) {
             (Some(_), Some(address), _) => {
@@ -250,7 +258,9 @@ mod tests {
             let args = parse(words).unwrap();
             assert!(matches!(args.command, Some(Command::Log { .. })), "{words:?}");
             assert_eq!(args.server().unwrap().to_string(), "h:1");
+            assert!(args.settings.server_is_flag, "{words:?}");
         }
+        assert!(!parse(&["log"]).unwrap().settings.server_is_flag);
         let args = parse(&["add", "a", "--b", "-c"]).unwrap();
         assert!(matches!(args.command, Some(Command::Add { text }) if text == ["a", "--b", "-c"]));
     }

@@ -29,6 +29,8 @@ struct File {
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) server: Address,
+    /// The same, where the command line names it.
+    pub(crate) named_server: Option<Address>,
     /// Who writes; `None` leaves it to the server.
     pub(crate) author: Option<Author>,
     pub(crate) colour: Colour,
@@ -58,6 +60,7 @@ impl Config {
         let name = name.transpose().map_err(|refusal| wrong("name", refusal.message.into_owned()))?;
         Ok(Self {
             server: server.or(from_file).unwrap_or_else(|| DEFAULT_SERVER.parse().expect("it is an address")),
+            named_server: settings.server.clone().filter(|_| settings.server_is_flag),
             author: settings.name.clone().or(name).or_else(login_name),
             colour: settings.color.or(file.color).unwrap_or_default(),
             format: file.format,

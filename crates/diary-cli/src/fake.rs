@@ -22,6 +22,9 @@ pub(crate) const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minut
 /// A text with this in it is refused.
 pub(crate) const REFUSED: &str = "refuse";
 
+/// A text with this in it is stale if it comes as a retry.
+pub(crate) const STALE: &str = "stale";
+
 /// A text with this in it breaks the connection, once, after it was stored.
 pub(crate) const BREAK: &str = "break";
 
@@ -32,6 +35,8 @@ pub(crate) const SILENCE: &str = "silence";
 struct Journal {
     entries: Vec<(Author, String, Key)>,
     keys: HashMap<Key, u64>,
+    /// Every entry that was sent: its counter, and whether as a retry.
+    appends: Vec<(u64, bool)>,
 }
 
 impl Journal {
@@ -44,25 +49,30 @@ impl Journal {
 pub(crate) struct Fake {
     address: String,
     journal: Arc<Mutex<Journal>>,
+    head: watch::Sender<u64>,
     _sessions: JoinSet<()>,
 }
 
 impl Fake {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on("127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_on(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let journal = Arc::new(Mutex::new(Journal::default()));
         let head = watch::Sender::new(0);
         let mut sessions = JoinSet::new();
-        let shared = Arc::clone(&journal);
+        let (shared, moved) = (Arc::clone(&journal), head.clone());
         sessions.spawn(async move {
             let mut sessions = JoinSet::new();
             loop {
                 let stream = listener.accept().await.unwrap().0;
-                sessions.spawn(Session::run(stream, Arc::clone(&shared), head.clone()));
+                sessions.spawn(Session::run(stream, Arc::clone(&shared), moved.clone()));
             }
         });
-        Self { address, journal, _sessions: sessions }
+        Self { address, journal, head, _sessions: sessions }
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -72,6 +82,17 @@ impl Fake {
     pub(crate) async fn client(&self, name: &str) -> Client {
         let options = Options { author: Some(Author::new(name).unwrap()), ..Options::default() };
         Client::connect(self.address.parse().unwrap(), options).await.unwrap()
+    }
+
+    /// Waits until so many entries are stored.
+    pub(crate) async fn stores(&self, count: u64) {
+        self.head.subscribe().wait_for(|head| *head >= count).await.unwrap();
+    }
+
+    /// What was sent: counters, each with a `+` if it came as a retry.
+    pub(crate) fn appends(&self) -> Vec<String> {
+        let show = |(counter, retry): &(u64, bool)| format!("{counter}{}", if *retry { "+" } else { "" });
+        self.journal.lock().unwrap().appends.iter().map(show).collect()
     }
 
     /// What is stored.
@@ -149,6 +170,12 @@ impl Session {
         for (counter, text) in (append.first_counter..).zip(append.texts.iter()) {
             let text = String::from_utf8(text.to_vec()).unwrap();
             let key = Key { producer: self.producer, counter };
+            self.journal().appends.push((counter, append.retry));
+            if text.contains(STALE) && append.retry {
+                let refusal = Refusal::new(Code::StaleKey, "nobody knows");
+                self.say(&ServerMessage::Refused { first_counter: counter, count: 1, refusal }).await;
+                continue;
+            }
             if text.contains(SILENCE) {
                 return std::future::pending().await;
             }

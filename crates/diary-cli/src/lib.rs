@@ -3,17 +3,20 @@
 //! `args` and `config` are what it is told. Without a command, `pipe` sends every line of a file or another
 //! program, and `terminal` talks with a person; `input` cuts what they read into lines, and `patience` decides
 //! when a server that is away has been waited for long enough. With a command, `commands` does it: it reads
-//! what `select` (and its `dates`) says, prints it as `show` says, and keeps in the `outbox` what is not acked.
+//! what `select` (and its `dates`) says, prints it as `show` says, and keeps in the `outbox` what is not acked,
+//! from where `deliver` sends it.
 
 mod args;
 mod commands;
 mod config;
 mod cursor;
 mod dates;
+mod deliver;
 mod exit;
 #[cfg(test)]
 mod fake;
 mod input;
+mod outbox;
 mod output;
 mod pager;
 mod patience;

@@ -44,11 +44,14 @@ pub struct Options {
     pub secret: Option<Bytes>,
     /// The counter of the first entry, 1 unless the secret was used before.
     pub first_counter: u64,
+    /// Entries whose counters are below this one may have been sent before, by a client that ended without
+    /// their acks: they go out as retries from the first time on. 0 unless the secret was used before.
+    pub retry_below: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { author: None, secret: None, first_counter: 1 }
+        Self { author: None, secret: None, first_counter: 1, retry_below: 0 }
     }
 }
 
@@ -66,7 +69,7 @@ pub struct Ack {
 pub struct NotAcked {
     /// What was to be written.
     pub text: String,
-    /// It was sent, so it may be in the diary all the same.
+    /// It was sent, now or [before](Options::retry_below), so it may be in the diary all the same.
     pub sent: bool,
 }
 
@@ -138,7 +141,8 @@ impl Client {
             fate: OnceLock::new(),
         });
         let redial = Redial::new(connector, Link::new(state.clone()));
-        let writer = Writer::new(queue, Window::new(options.first_counter), redial, Arc::clone(&shared));
+        let window = Window::new(options.first_counter, options.retry_below);
+        let writer = Writer::new(queue, window, redial, Arc::clone(&shared));
         tokio::spawn(writer::run(writer, first));
         Ok(Self { commands, shared, state, producer, reader })
     }

@@ -37,8 +37,9 @@ enum Slot {
 
 /// The entries that are not acked, by counter.
 ///
-/// `front ≤ cursor ≤ end` and `front ≤ unsent ≤ end`: what stands before `cursor` was sent on this
-/// connection, what stands before `unsent` was sent at least once, on any.
+/// `front ≤ cursor ≤ end` and `front ≤ unsent`: what stands before `cursor` was sent on this connection, what
+/// stands before `unsent` was sent at least once, on any, maybe by a client before this one. Then `unsent` may
+/// lie behind `end`.
 pub(crate) struct Window {
     slots: VecDeque<Slot>,
     front: u64,
@@ -61,8 +62,9 @@ impl From<NotWaiting> for Error {
 }
 
 impl Window {
-    pub(crate) fn new(first_counter: u64) -> Self {
-        let (front, cursor, unsent) = (first_counter, first_counter, first_counter);
+    /// A window whose first entry gets `first_counter`. Those below `retry_below` may have been sent before.
+    pub(crate) fn new(first_counter: u64, retry_below: u64) -> Self {
+        let (front, cursor, unsent) = (first_counter, first_counter, first_counter.max(retry_below));
         Self { slots: VecDeque::new(), front, cursor, unsent, waiting: 0 }
     }
 
@@ -100,7 +102,7 @@ impl Window {
         let first_counter = self.front + first as u64;
         let retry = first_counter < self.unsent;
         // What was never sent does not share a frame with what was: only the latter is a retry.
-        let last = if retry { self.index(self.unsent) } else { self.slots.len() };
+        let last = if retry { self.index(self.unsent).min(self.slots.len()) } else { self.slots.len() };
         let mut bytes = 0;
         let texts: Vec<&str> = self
             .slots
@@ -218,7 +220,7 @@ mod tests {
 
     impl Test {
         fn new(texts: &[&str]) -> Self {
-            let mut test = Self { window: Window::new(1), replies: Vec::new() };
+            let mut test = Self { window: Window::new(1, 0), replies: Vec::new() };
             test.push(texts);
             test
         }
@@ -318,6 +320,27 @@ mod tests {
             .map(|append| (append.first_counter, append.texts.iter().count()))
             .collect();
         assert_eq!(counts, [(1, 4), (5, 4), (9, 1)]);
+    }
+
+    #[test]
+    fn what_may_have_been_sent_before_is_a_retry_from_the_first_time_on() {
+        let mut test = Test { window: Window::new(7, 9), replies: Vec::new() };
+        test.push(&["a"]);
+        assert_eq!([test.frame(), test.frame()], ["7+: a", "-"]);
+        test.push(&["b", "c", "d"]);
+        assert_eq!([test.frame(), test.frame(), test.frame()], ["8+: b", "9: c d", "-"]);
+        test.push(&["e"]);
+        let open: Vec<_> = test.window.give_up().into_iter().map(|open| (open.text, open.sent)).collect();
+        let expected = [("a", true), ("b", true), ("c", true), ("d", true), ("e", false)];
+        assert_eq!(open, expected.map(|(text, sent)| (text.to_owned(), sent)));
+
+        let mut test = Test { window: Window::new(7, 3), replies: Vec::new() };
+        test.push(&["a"]);
+        assert_eq!(test.frame(), "7: a");
+        let mut test = Test { window: Window::new(7, 9), replies: Vec::new() };
+        test.push(&["a", "b", "c"]);
+        let sent: Vec<_> = test.window.give_up().into_iter().map(|open| open.sent).collect();
+        assert_eq!(sent, [true, true, false], "what was sent by another client counts as sent");
     }
 
     #[test]

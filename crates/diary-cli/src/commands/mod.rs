@@ -1,6 +1,8 @@
 //! What a command line asks for, one module a command.
 
+mod add;
 mod doctor;
+mod outbox;
 mod read;
 mod shell;
 
@@ -12,12 +14,13 @@ pub(crate) use doctor::without_configuration;
 /// Does it, and gives the exit code.
 pub(crate) async fn run(command: Command, config: &Config) -> u8 {
     match command {
+        Command::Add { text } => add::run(&text, config).await,
+        Command::Outbox { action } => outbox::run(action, config).await,
         Command::Doctor => doctor::run(config).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),
         Command::Log { select, show } => read::log(select, &show, config).await,
         Command::Search { text, select, show } => read::search(text, select, &show, config).await,
         Command::Follow { select, show, cursor } => read::follow(select, &show, cursor, config).await,
-        _ => crate::exit::USAGE,
     }
 }

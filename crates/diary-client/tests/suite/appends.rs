@@ -1,6 +1,7 @@
 //! Each entry is written once, whatever happens to the connection.
 
-use diary_client::{Ack, Client, Error, Pending};
+use bytes::Bytes;
+use diary_client::{Ack, Client, Error, Options, Pending, Producer};
 use diary_proto::message::{ClientMessage, ServerMessage};
 use diary_proto::{Code, Refusal};
 use futures::FutureExt;
@@ -82,6 +83,25 @@ async fn what_was_in_flight_is_sent_again_with_the_same_counters() {
     peer.ack(2, 3, 2).await;
     assert_eq!(told(pendings).await, "2 3 4");
     until(&client, true).await;
+}
+
+/// A program that ended without acks left its secret and counters to the next one.
+#[tokio::test]
+async fn a_client_goes_on_where_another_one_ended() {
+    let fake = Fake::start().await;
+    let secret = Bytes::from_static(b"sixteen bytes or more");
+    let options =
+        Options { secret: Some(secret.clone()), first_counter: 5, retry_below: 7, ..Options::default() };
+    let connecting = Client::connect(fake.address().parse().unwrap(), options);
+    let (client, mut peer) = tokio::join!(soon(connecting), fake.accept());
+    let client = client.unwrap();
+    assert_eq!(peer.hello.secret, secret);
+    assert_eq!(client.producer(), Producer::of_secret(&secret));
+    let pendings = send(&client, &["a", "b", "c"]).await;
+    assert_eq!(peer.appends(3).await, "5+: a b; 7: c");
+    peer.ack(5, 1, 3).await;
+    peer.ack(6, 2, 9).await;
+    assert_eq!(told(pendings).await, "3 9 10");
 }
 
 #[tokio::test]

@@ -1,0 +1,191 @@
+//! `add`: writes one entry, which is kept in the outbox until it is acked.
+
+use std::io::{self, IsTerminal, Read};
+
+use diary_client::{Ack, Code, Error, Refusal, Time};
+use diary_proto::entry::check_text;
+use diary_proto::escape::escape;
+use diary_proto::limits::TEXT_MAX_BYTES;
+use jiff::tz::TimeZone;
+
+use super::outbox::{count, tell_refused};
+use crate::config::Config;
+use crate::deliver::{Delivery, deliver, note_unsent};
+use crate::exit;
+use crate::outbox::{Outbox, Pushed, Tray};
+use crate::output::{Output, say};
+
+/// Most bytes that are read of the input: a text at its limit, its line end, and one to see that it is too long.
+const INPUT_MAX_BYTES: u64 = TEXT_MAX_BYTES as u64 + 3;
+
+/// Writes the entry, after those that were left for the same server, and prints its seq.
+pub(crate) async fn run(words: &[String], config: &Config) -> u8 {
+    let text = match words {
+        [word] if word == "-" => read_text(io::stdin().lock()),
+        words => Ok(words.join(" ")),
+    };
+    let text = text.and_then(|text| match check_text(&text) {
+        Ok(()) => Ok(text),
+        Err(refusal) => Err(refusal.message.into_owned()),
+    });
+    match text {
+        Ok(text) => add(text, config).await,
+        Err(why) => {
+            say(format_args!("nothing was written: {why}"));
+            exit::USAGE
+        }
+    }
+}
+
+/// All of the input as one text, without the line end behind it.
+fn read_text(input: impl Read) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let read = input.take(INPUT_MAX_BYTES).read_to_end(&mut bytes);
+    read.map_err(|error| format!("the input cannot be read: {error}"))?;
+    if bytes.pop_if(|last| *last == b'\n').is_some() {
+        bytes.pop_if(|last| *last == b'\r');
+    }
+    if bytes.len() > TEXT_MAX_BYTES {
+        // Its end was not read, so it may seem to end within a character.
+        bytes.truncate(TEXT_MAX_BYTES + 1);
+        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| "the input is not UTF-8; convert it, for instance with iconv".to_owned())
+}
+
+async fn add(text: String, config: &Config) -> u8 {
+    let outbox = Outbox::new(config.state.as_deref());
+    let mut tray = match outbox.begin(&config.server, config.author.as_ref()) {
+        Ok(tray) => tray,
+        Err(why) => {
+            say(format_args!("{why}; nothing was written, and this is not kept: {}", escape(&text)));
+            return exit::NOT_ACKED;
+        }
+    };
+    // Before anything else takes time: from here on, the text outlives this process.
+    let pushed = tray.push(Time::now(&TimeZone::system()), &text);
+    if let Err(why) = &pushed.kept {
+        say(format_args!("{why}; the entry is sent without being kept"));
+    }
+    let left = deliver_left(&outbox, config).await;
+    let delivery = match left {
+        Ok(()) => deliver(&mut tray).await,
+        Err(error) => {
+            note_unsent(&mut tray);
+            Delivery { end: Some(error), ..Delivery::default() }
+        }
+    };
+    let outcome = Outcome { config, text: &text, pushed: &pushed };
+    match (delivery.acked.first(), delivery.refused.first(), delivery.end) {
+        (Some((_, ack)), _, _) => outcome.stored(ack),
+        (None, Some((_, refusal)), _) => outcome.refused(&outbox, &mut tray, refusal),
+        (None, None, end) => outcome.not_acked(&tray, &end.unwrap_or(Error::Closed)),
+    }
+}
+
+/// Sends what earlier runs left for this server. An error means that nothing more can be sent now.
+async fn deliver_left(outbox: &Outbox, config: &Config) -> Result<(), Error> {
+    let adopted = outbox.adopt(Some(&config.server));
+    adopted.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
+    let mut sent = 0;
+    let mut end = Ok(());
+    for mut tray in adopted.trays {
+        let delivery = deliver(&mut tray).await;
+        sent += delivery.acked.len();
+        tell_refused(outbox, &tray, delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal)));
+        if let Some(error) = delivery.end {
+            end = Err(error);
+            break;
+        }
+    }
+    if sent > 0 && io::stderr().is_terminal() {
+        say(format_args!("{} kept from before went to {}", count(sent, "entry", "entries"), config.server));
+    }
+    end
+}
+
+/// What became of the entry, to be told.
+struct Outcome<'a> {
+    config: &'a Config,
+    text: &'a str,
+    pushed: &'a Pushed,
+}
+
+impl Outcome<'_> {
+    fn stored(&self, ack: &Ack) -> u8 {
+        let mut output = Output::new(io::stdout());
+        output.print(format!("{}\n", ack.seq).as_bytes());
+        output.flush();
+        if io::stderr().is_terminal() {
+            say(format_args!("entry {} is on disk at {}", ack.seq, self.config.server));
+        }
+        exit::DONE
+    }
+
+    /// A refusal whose outcome is in doubt keeps the text for a choice; any other one is final.
+    fn refused(&self, outbox: &Outbox, tray: &mut Tray, refusal: &Refusal) -> u8 {
+        let server = &self.config.server;
+        if matches!(refusal.code, Code::StaleKey | Code::Conflict) && self.pushed.kept.is_ok() {
+            tell_refused(outbox, tray, [(self.pushed.counter, refusal)]);
+        } else {
+            // If that cannot be written down, it is listed as refused.
+            let _ = tray.drop_entry(self.pushed.counter);
+            say(format_args!("{server} refused the entry, and it is not kept: {refusal}"));
+        }
+        exit::REFUSED
+    }
+
+    fn not_acked(&self, tray: &Tray, error: &Error) -> u8 {
+        match (&self.pushed.kept, tray.path()) {
+            (Ok(()), Some(path)) => say(format_args!(
+                "{error}: the text is kept in {}, and the next run for {} sends it",
+                path.display(),
+                self.config.server
+            )),
+            _ => say(format_args!("{error}; the text is NOT kept: {}", escape(self.text))),
+        }
+        exit::NOT_ACKED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_end_is_no_part_of_the_text() {
+        for (input, text) in [
+            ("a", "a"),
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            ("a\r", "a\r"),
+            ("\n", ""),
+            ("", ""),
+            ("今天\n\n- 天气\n", "今天\n\n- 天气"),
+        ] {
+            assert_eq!(read_text(input.as_bytes()).as_deref(), Ok(text), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_and_one_over_it() {
+        for (bytes, end, fits) in
+            [(TEXT_MAX_BYTES, "\r\n", true), (TEXT_MAX_BYTES, "", true), (TEXT_MAX_BYTES + 1, "", false)]
+        {
+            let input = "x".repeat(bytes) + end;
+            let text = read_text(input.as_bytes()).unwrap();
+            assert_eq!(check_text(&text).is_ok(), fits, "{bytes} {end:?}");
+        }
+        // Far over it, in the middle of a character.
+        let text = read_text("今".repeat(TEXT_MAX_BYTES).as_bytes()).unwrap();
+        assert_eq!(check_text(&text).unwrap_err().code, Code::TooLong);
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_refused() {
+        let error = read_text(&b"a\xff\n"[..]).unwrap_err();
+        assert!(error.contains("not UTF-8"), "{error}");
+    }
+}

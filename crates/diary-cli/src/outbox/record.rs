@@ -1,0 +1,395 @@
+//! The lines of an outbox file: a header, then what happened, one JSON object a line.
+//!
+//! ```text
+//! {"diary-outbox":1,"server":"127.0.0.1:8888","secret":"00ff…","author":"anna"}
+//! {"entry":{"counter":1,"time":"2026-11-21T08:15:02.123456+08:00","text":"今天天气很好"}}
+//! {"not_sent":{"from":1}}
+//! {"sending":{}}
+//! {"acked":{"counter":1}}
+//! ```
+//!
+//! A line without its line feed was never finished, so nothing was done that relies on it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use diary_client::{Address, Author, Code, Refusal, Time};
+use diary_proto::limits::{SECRET_MAX_BYTES, SECRET_MIN_BYTES};
+use serde::{Deserialize, Serialize};
+
+/// The version of the format that is written, and the only one that is read.
+const FORMAT: u32 = 1;
+
+/// The first line: where the entries go, and what makes their keys.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    #[serde(rename = "diary-outbox")]
+    format: u32,
+    server: String,
+    /// In hex.
+    secret: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    author: Option<String>,
+}
+
+/// Every line behind the header.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Record {
+    /// An entry is kept, and may be sent from now on.
+    Entry {
+        counter: u64,
+        time: String,
+        text: String,
+        /// The entry that this one stands for, which is kept no longer. In one record with the entry, so that
+        /// the text is never kept twice.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead_of: Option<u64>,
+    },
+    /// It is in the diary.
+    Acked { counter: u64 },
+    /// It will not be taken under its key.
+    Refused { counter: u64, code: String, message: String },
+    /// What is kept from this counter on was certainly not sent.
+    NotSent { from: u64 },
+    /// All that is kept may be sent from now on.
+    Sending {},
+    /// The person does not want it any more.
+    Dropped { counter: u64 },
+}
+
+/// An entry that is neither acked nor dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) counter: u64,
+    /// When it was written.
+    pub(crate) time: Time,
+    pub(crate) text: String,
+    /// Why it is not taken under its key, if it was refused.
+    pub(crate) refusal: Option<Refusal>,
+    /// It may have been sent, so it may be in the diary.
+    pub(crate) sent: bool,
+}
+
+/// Where entries go, and what makes their keys.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Heading {
+    pub(super) server: Address,
+    pub(super) author: Option<Author>,
+    pub(super) secret: Bytes,
+}
+
+/// What a file says.
+pub(super) struct Contents {
+    pub(super) heading: Heading,
+    /// What is neither acked nor dropped, by counter.
+    pub(super) entries: BTreeMap<u64, Kept>,
+    /// No entry has this counter or a higher one, not even one in a line that cannot be read.
+    pub(super) next_counter: u64,
+    /// The file says of some entry that it was not sent.
+    pub(super) says_unsent: bool,
+    /// The numbers of the lines that cannot be read.
+    pub(super) damaged: Vec<usize>,
+    /// Bytes of the header, with its line feed.
+    pub(super) header_bytes: u64,
+    /// Bytes of whole lines.
+    pub(super) whole_bytes: u64,
+}
+
+impl Heading {
+    /// The line of a new file.
+    pub(super) fn line(&self) -> Vec<u8> {
+        let header = Header {
+            format: FORMAT,
+            server: self.server.to_string(),
+            secret: self.secret.iter().map(|byte| format!("{byte:02x}")).collect(),
+            author: self.author.as_ref().map(|author| author.as_str().to_owned()),
+        };
+        line(&header)
+    }
+
+    fn parse(line: &[u8]) -> Result<Self, String> {
+        // The version alone first: another one may have another header.
+        #[derive(Deserialize)]
+        struct Version {
+            #[serde(rename = "diary-outbox")]
+            format: u32,
+        }
+        let not_ours = |_| "it does not begin as an outbox file does".to_owned();
+        let Version { format } = serde_json::from_slice(line).map_err(not_ours)?;
+        if format != FORMAT {
+            return Err(format!("it has format {format}, and this program reads {FORMAT}; use a newer one"));
+        }
+        let header: Header = serde_json::from_slice(line).map_err(not_ours)?;
+        let author = header.author.map(|author| Author::new(&author)).transpose();
+        Ok(Self {
+            server: header.server.parse().map_err(|error| format!("its server is no address: {error}"))?,
+            author: author.map_err(|refusal| format!("its author is no name: {}", refusal.message))?,
+            secret: from_hex(&header.secret).ok_or("its secret is none")?,
+        })
+    }
+}
+
+impl Record {
+    pub(super) fn entry(kept: &Kept, instead_of: Option<u64>) -> Self {
+        let Kept { counter, time, text, .. } = kept;
+        Self::Entry { counter: *counter, time: time.to_string(), text: text.clone(), instead_of }
+    }
+
+    pub(super) fn refused(counter: u64, refusal: &Refusal) -> Self {
+        let (code, message) = (refusal.code.as_str().to_owned(), refusal.message.to_string());
+        Self::Refused { counter, code, message }
+    }
+
+    /// The record with its line feed.
+    pub(super) fn line(&self) -> Vec<u8> {
+        line(self)
+    }
+}
+
+impl Contents {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What is wrong with its header.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let mut lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n');
+        let header = lines.next().ok_or("it has no whole line")?;
+        let mut contents = Self {
+            heading: Heading::parse(header)?,
+            entries: BTreeMap::new(),
+            next_counter: 1,
+            says_unsent: false,
+            damaged: Vec::new(),
+            header_bytes: header.len() as u64,
+            whole_bytes: whole as u64,
+        };
+        for (line, number) in lines.zip(2..) {
+            let record = serde_json::from_slice(line).ok();
+            if record.and_then(|record| contents.take_in(record)).is_none() {
+                contents.damaged.push(number);
+            }
+        }
+        // Each of these may have been an entry, and a counter is never used for two texts.
+        contents.next_counter = contents.next_counter.saturating_add(contents.damaged.len() as u64);
+        Ok(contents)
+    }
+
+    /// `None` if the record makes no sense.
+    fn take_in(&mut self, record: Record) -> Option<()> {
+        match record {
+            Record::Entry { counter, time, text, instead_of } => {
+                if counter < self.next_counter {
+                    return None;
+                }
+                let time = Time::parse(time.as_bytes())?;
+                self.next_counter = counter.checked_add(1)?;
+                self.entries.insert(counter, Kept { counter, time, text, refusal: None, sent: true });
+                if let Some(other) = instead_of {
+                    self.entries.remove(&other);
+                }
+            }
+            // One that is not kept may have been settled before.
+            Record::Acked { counter } | Record::Dropped { counter } => {
+                self.entries.remove(&counter);
+            }
+            Record::Refused { counter, code, message } => {
+                let refusal = Refusal::new(Code::from_word(&code)?, message);
+                if let Some(kept) = self.entries.get_mut(&counter) {
+                    kept.refusal = Some(refusal);
+                }
+            }
+            Record::NotSent { from } => {
+                self.entries.range_mut(from..).for_each(|(_, kept)| kept.sent = false);
+                self.says_unsent = true;
+            }
+            Record::Sending {} => {
+                self.entries.values_mut().for_each(|kept| kept.sent = true);
+                self.says_unsent = false;
+            }
+        }
+        Some(())
+    }
+}
+
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).expect("strings and numbers can be written as JSON");
+    line.push(b'\n');
+    line
+}
+
+fn from_hex(hex: &str) -> Option<Bytes> {
+    let digits: Option<Vec<u8>> = hex.chars().map(|c| c.to_digit(16)?.try_into().ok()).collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    (SECRET_MIN_BYTES..=SECRET_MAX_BYTES).contains(&bytes.len()).then(|| bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: &str = "2026-11-21T08:15:02.123456+08:00";
+
+    fn heading() -> Heading {
+        Heading {
+            server: "127.0.0.1:8888".parse().unwrap(),
+            author: Some(Author::new("小明").unwrap()),
+            secret: Bytes::from_static(&[0xa5; 32]),
+        }
+    }
+
+    fn kept(counter: u64, text: &str) -> Kept {
+        let time = Time::parse(TIME.as_bytes()).unwrap();
+        Kept { counter, time, text: text.to_owned(), refusal: None, sent: true }
+    }
+
+    fn entry(counter: u64, text: &str) -> Record {
+        Record::entry(&kept(counter, text), None)
+    }
+
+    /// What a file with these records keeps: `counter text`, with `?` for one that may have been sent.
+    fn keeps(records: &[Record]) -> Vec<String> {
+        let mut bytes = heading().line();
+        records.iter().for_each(|record| bytes.extend(record.line()));
+        shown(&Contents::read(&bytes).unwrap())
+    }
+
+    fn shown(contents: &Contents) -> Vec<String> {
+        let show = |kept: &Kept| {
+            let sent = if kept.sent { "?" } else { "" };
+            let refusal = kept.refusal.as_ref().map(|refusal| format!(" {refusal}")).unwrap_or_default();
+            format!("{}{sent} {}{refusal}", kept.counter, kept.text)
+        };
+        contents.entries.values().map(show).collect()
+    }
+
+    #[test]
+    fn a_file_without_a_sound_header_is_not_read() {
+        let secret = "a5".repeat(32);
+        for (header, why) in [
+            (String::new(), "no whole line"),
+            ("{\"diary-outbox\":1,".to_owned(), "no whole line"),
+            ("\n".to_owned(), "does not begin as"),
+            ("\0\0\0\n".to_owned(), "does not begin as"),
+            ("{\"diary-outbox\":2,\"more\":3}\n".to_owned(), "format 2, and this program reads 1"),
+            ("{\"diary-outbox\":1,\"server\":\"h:1\"}\n".to_owned(), "does not begin as"),
+            (format!("{{\"diary-outbox\":1,\"server\":\"h\",\"secret\":\"{secret}\"}}\n"), "h needs a port"),
+            (
+                format!(
+                    "{{\"diary-outbox\":1,\"server\":\"h:1\",\"secret\":\"{secret}\",\"author\":\"a b\"}}\n"
+                ),
+                "no name",
+            ),
+            ("{\"diary-outbox\":1,\"server\":\"h:1\",\"secret\":\"a5\"}\n".to_owned(), "its secret"),
+            (format!("{{\"diary-outbox\":1,\"server\":\"h:1\",\"secret\":\"+{secret}\"}}\n"), "its secret"),
+            (format!("{{\"diary-outbox\":1,\"server\":\"h:1\",\"secret\":\"{secret}é\"}}\n"), "its secret"),
+        ] {
+            let error = Contents::read(header.as_bytes()).err().unwrap_or_default();
+            assert!(error.contains(why), "{header}: {error}");
+        }
+    }
+
+    #[test]
+    fn damaged_lines_are_counted_and_the_rest_is_used() {
+        let line = |record: Record| String::from_utf8(record.line()).unwrap();
+        for bad in [
+            "nonsense\n",
+            "\n",
+            "\0\0\n",
+            "{\"entry\":{\"counter\":2}}\n",
+            "{\"unheard_of\":{}}\n",
+            "{\"entry\":{\"counter\":2,\"time\":\"today\",\"text\":\"a\"}}\n",
+            "{\"refused\":{\"counter\":1,\"code\":\"none\",\"message\":\"m\"}}\n",
+            // A counter is never used for two texts.
+            &line(entry(1, "again")),
+            &line(entry(u64::MAX, "the last")),
+        ] {
+            let header = String::from_utf8(heading().line()).unwrap();
+            let file = [&header, &line(entry(1, "a")), bad, &line(entry(9, "b"))].concat();
+            let contents = Contents::read(file.as_bytes()).unwrap();
+            assert_eq!(shown(&contents), ["1? a", "9? b"], "{bad}");
+            assert_eq!(contents.damaged, [3], "{bad}");
+
+            let file = [&header, &line(entry(1, "a")), bad].concat();
+            assert_eq!(Contents::read(file.as_bytes()).unwrap().next_counter, 3, "{bad}");
+
+            let file = [&header, &line(entry(1, "a")), bad, &line(entry(2, "b"))].concat();
+            assert_eq!(shown(&Contents::read(file.as_bytes()).unwrap()), ["1? a", "2? b"], "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_happened_is_told_in_order() {
+        use Record::{Acked, Dropped, NotSent, Sending};
+        let stale = || Refusal::new(Code::StaleKey, "why");
+        assert_eq!(keeps(&[entry(1, "a"), entry(2, "b"), Acked { counter: 1 }]), ["2? b"]);
+        assert_eq!(keeps(&[entry(1, "a"), entry(2, "b"), Dropped { counter: 2 }]), ["1? a"]);
+        let mut records = vec![entry(1, "a"), entry(2, "b"), NotSent { from: 2 }, entry(3, "c")];
+        assert_eq!(keeps(&records), ["1? a", "2 b", "3? c"], "what comes later may be sent");
+        records.push(Sending {});
+        assert_eq!(keeps(&records), ["1? a", "2? b", "3? c"]);
+        records.push(Record::refused(2, &stale()));
+        assert_eq!(keeps(&records), ["1? a", "2? b stale-key: why", "3? c"]);
+        records.push(Record::entry(&kept(4, "b"), Some(2)));
+        assert_eq!(keeps(&records), ["1? a", "3? c", "4? b"]);
+        records.extend([Acked { counter: 1 }, Acked { counter: 1 }, Record::refused(7, &stale())]);
+        assert_eq!(keeps(&records), ["3? c", "4? b"], "what is not kept is not settled again");
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let texts = ["今天", "two\nlines\r\n", "\u{1b}[31m \u{202e} \\ \" \u{2028}", " ", "{\"entry\":{}}"];
+        let records: Vec<_> = texts.iter().zip(1..).map(|(text, counter)| entry(counter, text)).collect();
+        let mut bytes = heading().line();
+        records.iter().for_each(|record| bytes.extend(record.line()));
+        let contents = Contents::read(&bytes).unwrap();
+        assert!(contents.heading == heading());
+        assert!(contents.entries.values().map(|kept| kept.text.as_str()).eq(texts));
+        assert!(contents.entries.values().all(|kept| kept.time.to_string() == TIME));
+        assert_eq!((contents.damaged.len(), contents.next_counter), (0, 6));
+        assert_eq!(contents.whole_bytes, bytes.len() as u64);
+    }
+
+    /// The file ends somewhere: every whole line counts, and nothing else.
+    #[test]
+    fn cut_at_every_byte_nothing_is_lost_and_nothing_invented() {
+        let mut bytes = heading().line();
+        let header = bytes.len();
+        let mut states = vec![(header, Vec::new())];
+        let records = [
+            entry(1, "今天\n"),
+            entry(2, "b"),
+            Record::NotSent { from: 2 },
+            Record::Acked { counter: 1 },
+            Record::Sending {},
+            Record::refused(2, &Refusal::new(Code::Conflict, "why")),
+            Record::entry(&kept(3, "b"), Some(2)),
+        ];
+        let expected: [&[&str]; 7] = [
+            &["1? 今天\n"],
+            &["1? 今天\n", "2? b"],
+            &["1? 今天\n", "2 b"],
+            &["2 b"],
+            &["2? b"],
+            &["2? b conflict: why"],
+            &["3? b"],
+        ];
+        for (record, expected) in records.iter().zip(expected) {
+            bytes.extend(record.line());
+            states.push((bytes.len(), expected.iter().map(|&line| line.to_owned()).collect()));
+        }
+        for end in 0..=bytes.len() {
+            let read = Contents::read(&bytes[..end]);
+            let Some((whole, expected)) = states.iter().rev().find(|(whole, _)| *whole <= end) else {
+                assert!(read.is_err(), "{end}");
+                continue;
+            };
+            let contents = read.unwrap();
+            assert_eq!(shown(&contents), *expected, "{end}");
+            assert!(contents.heading == heading() && contents.damaged.is_empty(), "{end}");
+            assert_eq!(contents.whole_bytes, *whole as u64, "{end}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Files, locks and names.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use diary_client::{Author, Code, Refusal, Time};
+use tempfile::TempDir;
+
+use super::*;
+
+const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
+
+/// A state folder and the outbox in it.
+fn outbox() -> (TempDir, Outbox) {
+    let state = tempfile::tempdir().unwrap();
+    let outbox = Outbox::new(Some(state.path()));
+    (state, outbox)
+}
+
+fn server(number: u16) -> Address {
+    format!("127.0.0.1:{number}").parse().unwrap()
+}
+
+/// A tray for the first server that keeps these texts.
+fn tray(outbox: &Outbox, texts: &[&str]) -> Tray {
+    let mut tray = outbox.begin(&server(1), Some(&Author::new("anna").unwrap())).unwrap();
+    for (text, number) in texts.iter().zip(1..) {
+        let Pushed { counter, kept } = tray.push(TIME, text);
+        assert_eq!((counter, kept), (number, Ok(())));
+    }
+    tray
+}
+
+fn files(state: &TempDir) -> Vec<PathBuf> {
+    let mut files: Vec<_> =
+        fs::read_dir(state.path().join("outbox")).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// `counter text` of what trays keep, with `?` for what may have been sent.
+fn kept(trays: &[Tray]) -> Vec<String> {
+    let entries = trays.iter().flat_map(Tray::entries);
+    let sent = |kept: &Kept| if kept.sent { "?" } else { "" };
+    entries.map(|kept| format!("{}{} {}", kept.counter, sent(kept), kept.text)).collect()
+}
+
+fn adopted(outbox: &Outbox) -> Vec<Tray> {
+    let adopted = outbox.adopt(None);
+    assert_eq!(adopted.troubles, [""; 0]);
+    adopted.trays
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn only_the_owner_may_look() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("state/diary");
+    let tray = tray(&Outbox::new(Some(&state)), &["a"]);
+    assert_eq!(mode(&tray.path().unwrap()), 0o600);
+    for folder in [state.join("outbox"), state.clone(), home.path().join("state")] {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+    }
+}
+
+#[test]
+fn nothing_is_made_before_something_is_kept() {
+    let (state, outbox) = outbox();
+    drop(tray(&outbox, &[]));
+    assert!(adopted(&outbox).is_empty());
+    let listing = outbox.list();
+    assert!(listing.entries.is_empty() && listing.troubles.is_empty());
+    assert!(fs::read_dir(state.path()).unwrap().next().is_none());
+}
+
+#[test]
+fn a_file_has_one_owner() {
+    let (state, outbox) = outbox();
+    let first = tray(&outbox, &["a", "b"]);
+    let secret = first.secret();
+    assert!(adopted(&outbox).is_empty());
+    assert!(outbox.adopt_one(&outbox.id(&first, 1)).is_err_and(|why| why.contains("running holds")));
+    assert!(outbox.list().entries.iter().all(|entry| entry.held));
+    drop(first);
+    assert!(outbox.list().entries.iter().all(|entry| !entry.held));
+
+    let second = adopted(&outbox);
+    assert_eq!(kept(&second), ["1? a", "2? b"]);
+    assert!(second[0].secret() == secret && second[0].author().unwrap().as_str() == "anna");
+    assert!(adopted(&outbox).is_empty(), "the second owner holds it, too");
+    assert_eq!(files(&state).len(), 1);
+}
+
+#[test]
+fn what_is_settled_is_gone() {
+    let (state, outbox) = outbox();
+    let mut first = tray(&outbox, &["a", "b", "c"]);
+    first.acked(2);
+    first.drop_entry(1).unwrap();
+    assert_eq!(kept(std::slice::from_ref(&first)), ["3 c"]);
+    let path = first.path().unwrap();
+    first.acked(3);
+    assert!(!fs::read_to_string(&path).unwrap().contains("text"), "texts do not stay on disk");
+    let Pushed { counter, kept: written } = first.push(TIME, "d");
+    assert_eq!((counter, written), (4, Ok(())), "a counter is never used again");
+    drop(first);
+    let mut second = adopted(&outbox);
+    assert_eq!(kept(&second), ["4? d"]);
+    second[0].acked(4);
+    drop(second);
+    assert!(files(&state).is_empty());
+}
+
+#[test]
+fn a_run_that_ended_after_its_acks_leaves_nothing() {
+    let (state, outbox) = outbox();
+    let mut first = tray(&outbox, &["a"]);
+    let path = first.path().unwrap();
+    first.acked(1);
+    let all_settled = fs::read(&path).unwrap();
+    drop(first);
+    fs::write(&path, all_settled).unwrap();
+    assert!(adopted(&outbox).is_empty());
+    assert!(files(&state).is_empty());
+}
+
+#[test]
+fn the_oldest_goes_first_and_only_what_is_for_the_server() {
+    let (_state, outbox) = outbox();
+    let trays = ["a", "b", "c"].map(|text| tray(&outbox, &[text]));
+    let mut other = outbox.begin(&server(2), None).unwrap();
+    other.push(TIME, "elsewhere").kept.unwrap();
+    drop((trays, other));
+    let first = outbox.adopt(Some(&server(1)));
+    assert_eq!(kept(&first.trays), ["1? a", "1? b", "1? c"]);
+    assert!(outbox.adopt(Some(&server(3))).trays.is_empty());
+    assert_eq!(kept(&adopted(&outbox)), ["1? elsewhere"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_left() {
+    let (state, outbox) = outbox();
+    drop(tray(&outbox, &["a"]));
+    let folder = state.path().join("outbox");
+    let bad = [("0-1.jsonl", "{\"diary-outbox\":9}\n"), ("0-2.jsonl", ""), ("0-3.jsonl", "no line feed")];
+    for (name, content) in bad {
+        fs::write(folder.join(name), content).unwrap();
+    }
+    fs::write(folder.join("notes.txt"), "not ours").unwrap();
+    for troubles in [outbox.list().troubles, outbox.adopt(None).troubles] {
+        assert_eq!(troubles.len(), 3, "{troubles:?}");
+        for ((name, _), trouble) in bad.iter().zip(&troubles) {
+            assert!(trouble.contains(name) && trouble.contains("left as it is"), "{trouble}");
+        }
+        assert!(troubles[0].contains("format 9"), "{troubles:?}");
+    }
+    for (name, content) in bad {
+        assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_damaged_line_is_told_and_keeps_the_file() {
+    let (state, outbox) = outbox();
+    let first = tray(&outbox, &["a", "b", "c"]);
+    let path = first.path().unwrap();
+    drop(first);
+    let damaged = fs::read_to_string(&path).unwrap().replace("\"text\":\"b\"", "\"text\":\"b");
+    fs::write(&path, &damaged).unwrap();
+    assert!(outbox.list().troubles[0].contains("line 3"));
+    let mut second = outbox.adopt(None);
+    assert!(second.troubles[0].contains(&format!("{}, line 3", path.display())), "{:?}", second.troubles);
+    assert_eq!(kept(&second.trays), ["1? a", "3? c"]);
+    second.trays[0].acked(1);
+    second.trays[0].acked(3);
+    drop(second);
+    assert!(fs::read_to_string(&path).unwrap().starts_with(&damaged));
+    assert!(outbox.adopt(None).trays.is_empty());
+    assert_eq!(files(&state), [path]);
+}
+
+/// A run may end in the middle of any line; what was kept before is kept, under the same key.
+#[test]
+fn cut_at_every_byte() {
+    let (_state, outbox) = outbox();
+    let mut first = tray(&outbox, &[]);
+    let (secret, path) = (first.secret(), first.path().unwrap());
+    let mut states: Vec<(usize, &[&str])> = Vec::new();
+    let mut state = |expected| states.push((fs::read(&path).unwrap().len(), expected));
+    first.push(TIME, "今天\n").kept.unwrap();
+    state(&["1? 今天\n"]);
+    first.push(TIME, "b").kept.unwrap();
+    state(&["1? 今天\n", "2? b"]);
+    first.acked(1);
+    state(&["2? b"]);
+    first.not_sent(2);
+    state(&["2 b"]);
+    first.sending();
+    state(&["2? b"]);
+    first.push(TIME, "c").kept.unwrap();
+    state(&["2? b", "3? c"]);
+    first.drop_entry(3).unwrap();
+    state(&["2? b"]);
+    first.renew(2).unwrap();
+    state(&["4? b"]);
+    let bytes = fs::read(&path).unwrap();
+    drop(first);
+
+    for end in 0..=bytes.len() {
+        fs::write(&path, &bytes[..end]).unwrap();
+        let Some((whole, expected)) = states.iter().rev().find(|(whole, _)| *whole <= end) else {
+            // The file appears with its first entry in it, so this is none of ours.
+            let adopted = outbox.adopt(None);
+            assert!(adopted.trays.is_empty(), "{end}");
+            continue;
+        };
+        let mut second = adopted(&outbox);
+        assert_eq!(kept(&second), *expected, "{end}");
+        assert_eq!(fs::read(&path).unwrap(), bytes[..*whole], "{end}: half a line is cut");
+        assert!(second[0].secret() == secret);
+        let counter = second[0].push(TIME, "more").counter;
+        let newest = expected.last().and_then(|entry| entry.split('?').next()?.parse::<u64>().ok());
+        assert!(newest.is_none_or(|newest| counter > newest), "{end}");
+        drop(second);
+        let third = adopted(&outbox);
+        assert_eq!(kept(&third).last().unwrap(), &format!("{counter}? more"), "{end}");
+    }
+}
+
+#[test]
+fn a_draft_that_was_left_is_finished_or_removed() {
+    let (state, outbox) = outbox();
+    let first = tray(&outbox, &["a"]);
+    let path = first.path().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    drop(first);
+    fs::remove_file(&path).unwrap();
+    let draft = path.with_file_name(format!(".{}.draft", path.file_stem().unwrap().to_str().unwrap()));
+    for end in 0..=bytes.len() {
+        fs::write(&draft, &bytes[..end]).unwrap();
+        let held = fs::File::open(&draft).unwrap();
+        held.lock().unwrap();
+        assert!(adopted(&outbox).is_empty() && draft.exists(), "{end}: someone still writes it");
+        drop(held);
+        let found = adopted(&outbox);
+        if end == bytes.len() {
+            assert_eq!(kept(&found), ["1? a"]);
+            assert_eq!(files(&state), std::slice::from_ref(&path));
+        } else {
+            assert!(found.is_empty() && files(&state).is_empty(), "{end}");
+        }
+    }
+}
+
+#[test]
+fn what_was_not_sent_is_known_until_it_is_sent() {
+    let (_state, outbox) = outbox();
+    let mut first = tray(&outbox, &["a", "b", "c"]);
+    first.sent(1);
+    first.not_sent(2);
+    drop(first);
+    let mut second = adopted(&outbox);
+    assert_eq!(kept(&second), ["1? a", "2 b", "3 c"]);
+    second[0].sending();
+    assert_eq!(kept(&second), ["1? a", "2 b", "3 c"], "this process knows that it has not sent them yet");
+    drop(second);
+    assert_eq!(kept(&adopted(&outbox)), ["1? a", "2? b", "3? c"]);
+}
+
+#[test]
+fn a_refusal_is_remembered() {
+    let (_state, outbox) = outbox();
+    let mut first = tray(&outbox, &["a", "b"]);
+    let refusal = Refusal::new(Code::StaleKey, "it can no longer be told");
+    first.refused(1, &refusal);
+    drop(first);
+    let listing = outbox.list();
+    let refusals: Vec<_> = listing.entries.iter().map(|entry| entry.kept.refusal.clone()).collect();
+    assert_eq!(refusals, [Some(refusal), None]);
+
+    let (mut second, counter) = outbox.adopt_one(&listing.entries[0].id).unwrap();
+    assert_eq!(second.renew(counter), Ok(3));
+    assert!(second.renew(counter).is_err(), "only once");
+    drop(second);
+    let third = adopted(&outbox);
+    assert_eq!(kept(&third), ["2? b", "3? a"]);
+    assert!(third[0].entries().all(|kept| kept.refusal.is_none() && kept.time == TIME));
+}
+
+#[test]
+fn ids_are_unique_and_found() {
+    let (state, outbox) = outbox();
+    drop(tray(&outbox, &["a"]));
+    let file = files(&state).remove(0);
+    let content = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    for name in ["1-abcdef01", "2-abcdef02", "3-abc00000", "4-ff"] {
+        fs::write(file.with_file_name(format!("{name}.jsonl")), &content).unwrap();
+    }
+    let ids: Vec<_> = outbox.list().entries.into_iter().map(|entry| entry.id).collect();
+    assert_eq!(ids, ["abcdef01.1", "abcdef02.1", "abc0.1", "ff.1"]);
+    for (id, name) in ids.iter().zip(["1-", "2-", "3-", "4-"]) {
+        let (tray, counter) = outbox.adopt_one(id).unwrap();
+        assert!(tray.name().starts_with(name) && counter == 1, "{id}");
+        assert_eq!(outbox.id(&tray, 1), *id);
+    }
+    for (id, why) in [
+        ("abc.1", "more than one entry"),
+        ("abcdef01.2", "no entry in the outbox is called abcdef01.2"),
+        ("abcdef01", "no entry"),
+        ("abcdef01.x", "no entry"),
+        (".1", "no entry"),
+        ("", "no entry"),
+        ("\u{1b}.1", "called \\x1b.1"),
+    ] {
+        let error = outbox.adopt_one(id).err().unwrap_or_default();
+        assert!(error.contains(why), "{id:?}: {error}");
+    }
+}
+
+/// A file stands where the folder should be.
+#[test]
+fn an_outbox_that_cannot_be_written_says_so_and_counts_on() {
+    let (state, outbox) = outbox();
+    fs::write(state.path().join("outbox"), "").unwrap();
+    let mut tray = outbox.begin(&server(1), None).unwrap();
+    let Pushed { counter, kept: written } = tray.push(TIME, "a");
+    let why = written.unwrap_err();
+    assert!(counter == 1 && why.contains("outbox/") && why.contains("cannot be written: "), "{why}");
+    fs::remove_file(state.path().join("outbox")).unwrap();
+    let Pushed { counter, kept: written } = tray.push(TIME, "b");
+    assert_eq!((counter, written), (2, Ok(())));
+    assert_eq!(kept(std::slice::from_ref(&tray)), ["1 a", "2 b"], "both can be sent");
+    drop(tray);
+    assert_eq!(kept(&adopted(&outbox)), ["2? b"]);
+
+    let mut nowhere = Outbox::new(None).begin(&server(1), None).unwrap();
+    assert!(nowhere.push(TIME, "a").kept.unwrap_err().contains("set HOME or XDG_STATE_HOME"));
+    nowhere.acked(1);
+}

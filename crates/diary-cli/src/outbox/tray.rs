@@ -1,0 +1,436 @@
+//! One file of the outbox, and the process that holds it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use diary_client::{Address, Author, Refusal, Time};
+
+use super::record::{Contents, Heading, Kept, Record};
+
+/// How a file ends that is complete.
+const FILE_END: &str = ".jsonl";
+
+/// How a file ends while its first entry is written.
+const DRAFT_END: &str = ".draft";
+
+/// How often a new file is tried: another process may take a draft for one that was left behind.
+const CREATE_TRIES: u32 = 3;
+
+/// The entries of one run of the program: one producer, whose counters nobody else goes on with. The file is
+/// locked as long as this lives, and removed at its end if all is settled.
+///
+/// Its methods wait for the disk, some hundred microseconds.
+pub(crate) struct Tray {
+    /// `None` if there is no place for files.
+    folder: Option<PathBuf>,
+    name: String,
+    heading: Heading,
+    /// `None` until there is an entry to keep.
+    file: Option<File>,
+    /// Bytes of its header.
+    header_bytes: u64,
+    /// Bytes of its whole lines.
+    bytes: u64,
+    entries: BTreeMap<u64, Kept>,
+    next_counter: u64,
+    /// The file says of some entry that it was not sent.
+    says_unsent: bool,
+    /// Not all of it could be read, so it is not removed.
+    damaged: bool,
+}
+
+/// What became of an entry that was given to a [`Tray`].
+#[must_use = "an entry that is not kept may be lost"]
+pub(crate) struct Pushed {
+    /// Its counter. It is used up even if the entry could not be kept, so that a client which sends it all the
+    /// same stays in step with the tray.
+    pub(crate) counter: u64,
+    /// An error is a sentence: why it is not on disk.
+    pub(crate) kept: Result<(), String>,
+}
+
+/// What a file turned out to be.
+pub(super) enum Opened {
+    /// Something is kept in it.
+    Tray(Tray),
+    /// Another process has it.
+    Held,
+    /// Nothing is kept in it, or it is gone.
+    Nothing,
+}
+
+impl Tray {
+    /// A tray without a file.
+    pub(super) fn new(folder: Option<PathBuf>, name: String, heading: Heading) -> Self {
+        Self {
+            folder,
+            name,
+            heading,
+            file: None,
+            header_bytes: 0,
+            bytes: 0,
+            entries: BTreeMap::new(),
+            next_counter: 1,
+            says_unsent: false,
+            damaged: false,
+        }
+    }
+
+    /// Takes over the file `name`, if nobody holds it. A file in which nothing is kept is removed. Sentences
+    /// about lines that cannot be read go to `troubles`.
+    ///
+    /// # Errors
+    /// A sentence: why it cannot be read. It is left as it is.
+    pub(super) fn adopt(folder: &Path, name: &str, troubles: &mut Vec<String>) -> Result<Opened, String> {
+        let path = complete(folder, name);
+        let wrong = |error| cannot_be_read(&path, &error);
+        let (file, bytes) = match take(&path).map_err(wrong)? {
+            Taken::File(file, bytes) => (file, bytes),
+            Taken::Held => return Ok(Opened::Held),
+            Taken::Gone => return Ok(Opened::Nothing),
+        };
+        let contents = Contents::read(&bytes).map_err(|why| cannot_be_read(&path, &why))?;
+        troubles.extend(damage(&path, &contents));
+        if contents.whole_bytes < bytes.len() as u64 {
+            // A line that was not finished was never relied on; the next one begins in its place.
+            file.set_len(contents.whole_bytes).map_err(wrong)?;
+        }
+        let tray = Self {
+            folder: Some(folder.to_owned()),
+            name: name.to_owned(),
+            heading: contents.heading,
+            file: Some(file),
+            header_bytes: contents.header_bytes,
+            bytes: contents.whole_bytes,
+            entries: contents.entries,
+            next_counter: contents.next_counter,
+            says_unsent: contents.says_unsent,
+            damaged: !contents.damaged.is_empty(),
+        };
+        // If nothing is kept in it, the file goes with the tray.
+        Ok(if tray.entries.is_empty() { Opened::Nothing } else { Opened::Tray(tray) })
+    }
+
+    /// Finishes or removes a draft that nobody holds: its process ended before the file had its name. True if it
+    /// has that now.
+    ///
+    /// # Errors
+    /// Why that cannot be done.
+    pub(super) fn finish_draft(folder: &Path, name: &str) -> io::Result<bool> {
+        let path = draft(folder, name);
+        let Taken::File(file, bytes) = take(&path)? else { return Ok(false) };
+        if Contents::read(&bytes).is_ok_and(|contents| !contents.entries.is_empty()) {
+            file.sync_data()?;
+            fs::rename(&path, complete(folder, name))?;
+            sync_folder(folder)?;
+            return Ok(true);
+        }
+        fs::remove_file(&path)?;
+        Ok(false)
+    }
+
+    /// The name of its file, without the end.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its entries go.
+    pub(crate) fn server(&self) -> &Address {
+        &self.heading.server
+    }
+
+    /// Who wrote them; `None` leaves it to the server.
+    pub(crate) fn author(&self) -> Option<&Author> {
+        self.heading.author.as_ref()
+    }
+
+    /// What their keys come from, for [`Options`](diary_client::Options).
+    pub(crate) fn secret(&self) -> Bytes {
+        self.heading.secret.clone()
+    }
+
+    /// The file that it is, or will be; `None` if there is no place for it.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        Some(complete(self.folder.as_ref()?, &self.name))
+    }
+
+    /// What is neither acked nor dropped, in order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Kept> {
+        self.entries.values()
+    }
+
+    /// One of these.
+    pub(crate) fn entry(&self, counter: u64) -> Option<&Kept> {
+        self.entries.get(&counter)
+    }
+
+    /// Keeps an entry, which may be sent as soon as this returns: it is on disk, and so is its file's name.
+    /// Counters count up from 1. The text must have passed [`check_text`](diary_proto::entry::check_text).
+    pub(crate) fn push(&mut self, time: Time, text: &str) -> Pushed {
+        self.push_instead_of(time, text, None)
+    }
+
+    /// Keeps the text of an entry under a fresh key, and no longer under its old one. Gives the new counter.
+    ///
+    /// # Errors
+    /// A sentence: it cannot be written down, and all is as before.
+    pub(crate) fn renew(&mut self, counter: u64) -> Result<u64, String> {
+        let Some(Kept { time, text, .. }) = self.entries.get(&counter).cloned() else {
+            return Err(format!("there is no entry {counter} any more"));
+        };
+        let pushed = self.push_instead_of(time, &text, Some(counter));
+        if let Err(why) = pushed.kept {
+            self.entries.remove(&pushed.counter);
+            return Err(why);
+        }
+        self.entries.remove(&counter);
+        Ok(pushed.counter)
+    }
+
+    fn push_instead_of(&mut self, time: Time, text: &str, instead_of: Option<u64>) -> Pushed {
+        let counter = self.next_counter;
+        self.next_counter += 1;
+        let kept = Kept { counter, time, text: text.to_owned(), refusal: None, sent: false };
+        let line = Record::entry(&kept, instead_of).line();
+        self.entries.insert(counter, kept);
+        let written = if self.file.is_some() { self.append(&line, true) } else { self.create(&line) };
+        Pushed { counter, kept: written.map_err(|error| self.cannot_be_written(&error)) }
+    }
+
+    fn cannot_be_written(&self, error: &io::Error) -> String {
+        match self.path() {
+            Some(path) => format!("{} cannot be written: {error}", path.display()),
+            None => "there is no folder for an outbox: set HOME or XDG_STATE_HOME".to_owned(),
+        }
+    }
+
+    /// It is in the diary.
+    pub(crate) fn acked(&mut self, counter: u64) {
+        self.entries.remove(&counter);
+        self.note(&Record::Acked { counter });
+        self.tidy();
+    }
+
+    /// It will not be taken under its key, and waits for a person's choice.
+    pub(crate) fn refused(&mut self, counter: u64, refusal: &Refusal) {
+        if let Some(kept) = self.entries.get_mut(&counter) {
+            kept.refusal = Some(refusal.clone());
+            self.note(&Record::refused(counter, refusal));
+        }
+    }
+
+    /// It may be sent any moment now, by this process. What [`sending`](Self::sending) makes durable, this
+    /// remembers.
+    pub(crate) fn sent(&mut self, counter: u64) {
+        if let Some(kept) = self.entries.get_mut(&counter) {
+            kept.sent = true;
+        }
+    }
+
+    /// What is kept from this counter on was certainly not sent, neither now nor before.
+    pub(crate) fn not_sent(&mut self, from: u64) {
+        let mut entries = self.entries.range_mut(from..).peekable();
+        if entries.peek().is_none() {
+            return;
+        }
+        entries.for_each(|(_, kept)| kept.sent = false);
+        self.note(&Record::NotSent { from });
+        self.says_unsent = true;
+    }
+
+    /// Makes sure that nobody takes for unsent what is sent from now on. To be called before the entries of an
+    /// earlier run, or of an earlier attempt, are sent.
+    pub(crate) fn sending(&mut self) {
+        if !self.says_unsent {
+            return;
+        }
+        match self.append(&Record::Sending {}.line(), true) {
+            Ok(()) => self.says_unsent = false,
+            // The file goes on saying that they were not sent, so from now on they may be sent by others
+            // without a word of this attempt: it has to be one of several, which the server can tell.
+            Err(_) => self.entries.values_mut().for_each(|kept| kept.sent = true),
+        }
+    }
+
+    /// The person does not want it any more.
+    ///
+    /// # Errors
+    /// A sentence: it cannot be written down, and all is as before.
+    pub(crate) fn drop_entry(&mut self, counter: u64) -> Result<(), String> {
+        let dropped = self.append(&Record::Dropped { counter }.line(), true);
+        dropped.map_err(|error| self.cannot_be_written(&error))?;
+        self.entries.remove(&counter);
+        self.tidy();
+        Ok(())
+    }
+
+    /// Writes down what became of entries. If that fails or is lost, an entry is sent once more with its key,
+    /// which the server recognises: so it need not be synced, and an error is none.
+    fn note(&mut self, record: &Record) {
+        let _ = self.append(&record.line(), false);
+    }
+
+    /// When all is settled, the texts need not stay on disk.
+    fn tidy(&mut self) {
+        if let Some(file) = &self.file
+            && self.entries.is_empty()
+            && !self.damaged
+            && file.set_len(self.header_bytes).is_ok()
+        {
+            self.bytes = self.header_bytes;
+            self.says_unsent = false;
+        }
+    }
+
+    /// Appends a line. After an error, the file is as it was before.
+    fn append(&mut self, line: &[u8], sync: bool) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let written = file.write_all(line).and_then(|()| if sync { file.sync_data() } else { Ok(()) });
+        if let Err(error) = written {
+            if file.set_len(self.bytes).is_err() {
+                // The next line would be glued to half of this one.
+                self.file = None;
+                self.name = super::new_name()?;
+            }
+            return Err(error);
+        }
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the file, which appears under its name with its header and first entry in it.
+    fn create(&mut self, line: &[u8]) -> io::Result<()> {
+        let folder = self.folder.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        create_folder(folder)?;
+        let header = self.heading.line();
+        let bytes = [&header[..], line].concat();
+        let (path, complete) = (draft(folder, &self.name), complete(folder, &self.name));
+        let mut tries = 0;
+        let file = loop {
+            tries += 1;
+            match create(&path, &complete, &bytes) {
+                // It was taken for one that was left behind.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < CREATE_TRIES => {}
+                Err(error) => {
+                    let _ = fs::remove_file(&path);
+                    return Err(error);
+                }
+                Ok(file) => break file,
+            }
+        };
+        sync_folder(folder)?;
+        (self.header_bytes, self.bytes) = (header.len() as u64, bytes.len() as u64);
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+impl Drop for Tray {
+    fn drop(&mut self) {
+        if self.file.is_some()
+            && self.entries.is_empty()
+            && !self.damaged
+            && let Some(path) = self.path()
+        {
+            // If it cannot be removed, the next run finds nothing in it and tries again.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Makes a locked file with these bytes at `path`, and gives it its name once they are on disk.
+fn create(path: &Path, complete: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::NotFound.into()),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    fs::rename(path, complete)?;
+    Ok(file)
+}
+
+/// What became of a file that was to be taken.
+enum Taken {
+    /// It is locked, and holds these bytes.
+    File(File, Vec<u8>),
+    Held,
+    Gone,
+}
+
+/// Locks a file and reads it.
+fn take(path: &Path) -> io::Result<Taken> {
+    let mut file = match OpenOptions::new().read(true).append(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::Gone),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(Taken::Held),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    // Between opening and locking, the one who held it may have removed it.
+    if file.metadata()?.nlink() == 0 {
+        return Ok(Taken::Gone);
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Taken::File(file, bytes))
+}
+
+/// The path of a file.
+pub(super) fn complete(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}{FILE_END}"))
+}
+
+fn draft(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!(".{name}{DRAFT_END}"))
+}
+
+/// What a file in the folder is, by its name.
+pub(super) enum Named {
+    File(String),
+    Draft(String),
+}
+
+/// Whether it is one of ours.
+pub(super) fn named(file: &str) -> Option<Named> {
+    let draft = || file.strip_prefix('.')?.strip_suffix(DRAFT_END);
+    match file.strip_suffix(FILE_END) {
+        Some(name) => Some(Named::File(name.to_owned())),
+        None => draft().map(|name| Named::Draft(name.to_owned())),
+    }
+}
+
+/// The sentence about a file that is left as it is.
+pub(super) fn cannot_be_read(path: &Path, why: &dyn std::fmt::Display) -> String {
+    format!("{} cannot be read, and is left as it is: {why}", path.display())
+}
+
+/// Sentences about lines that cannot be read.
+pub(super) fn damage<'a>(path: &'a Path, contents: &'a Contents) -> impl Iterator<Item = String> + 'a {
+    contents.damaged.iter().map(|number| {
+        let path = path.display();
+        format!(
+            "{path}, line {number} cannot be read; the rest is used, and the file stays until you remove it"
+        )
+    })
+}
+
+/// Makes the folder, and everything above it that is missing, so that it stays.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    let missing = folder.ancestors().take_while(|folder| !folder.exists()).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    folder.ancestors().skip(1).take(missing).try_for_each(sync_folder)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

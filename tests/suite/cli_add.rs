@@ -1,0 +1,353 @@
+//! `diary-cli add`: no text is lost, none is in the diary twice, whatever becomes of the server or of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+use crate::support::{CTRL_D, Process, Ran, Server, Terminal, cli_command, day_files, run, soon, stored};
+
+/// No client connects from an address other than 127.0.0.1, so nothing takes the port while the server is
+/// away.
+const FIRST_LISTEN: &str = "127.0.0.2:0";
+
+/// Kills in one life of the outbox, for each moment that is waited for.
+const KILLS_PER_MOMENT: u32 = 12;
+
+/// The home of one person.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// `diary-cli`, used by anna.
+    fn cli(&self, address: &str, arguments: &[&str]) -> Command {
+        let mut command = cli_command();
+        command.env("XDG_STATE_HOME", self.0.path().join("state"));
+        command.env("XDG_CONFIG_HOME", self.0.path().join("config"));
+        command.env("DIARY_SERVER", address).env("DIARY_NAME", "anna").env("TZ", "Asia/Shanghai");
+        command.args(arguments);
+        command
+    }
+
+    async fn run(&self, address: &str, arguments: &[&str]) -> Ran {
+        run(&mut self.cli(address, arguments), "").await
+    }
+
+    fn outbox(&self) -> PathBuf {
+        self.0.path().join("state/diary/outbox")
+    }
+
+    /// What is in the outbox folder, whatever it is.
+    fn files(&self) -> Vec<PathBuf> {
+        let Ok(files) = fs::read_dir(self.outbox()) else { return Vec::new() };
+        let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+}
+
+/// An address where nothing listens until the test says so.
+async fn address_to_be() -> String {
+    let listener = TcpListener::bind(FIRST_LISTEN).await.unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+async fn server_at(address: &str, data: &Path) -> Process {
+    Process::start(data, &[address], &[]).await
+}
+
+/// It ended like this, and said nothing on stderr.
+fn assert_quiet(ran: &Ran, code: i32, stdout: &str) {
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(code), stdout, ""));
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_entry_is_a_usage_error() {
+    let home = Home::new();
+    let address = address_to_be().await;
+    let long = "x".repeat(65537);
+    for (arguments, input, why) in [
+        (&["add", ""][..], &b""[..], "needs a text"),
+        (&["add", "-"], b"", "needs a text"),
+        (&["add", "-"], b"\n", "needs a text"),
+        (&["add", "-"], b"a\xff", "not UTF-8"),
+        (&["add", "-"], b"a\0b", "NUL"),
+        (&["add", "-"], long.as_bytes(), "65536"),
+        (&["add", &long], b"", "65536"),
+        (&["add"], b"", "<TEXT|->"),
+    ] {
+        let ran = run(&mut home.cli(&address, arguments), input).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{why}: {}", ran.stderr);
+        assert!(ran.stderr.contains(why), "{why}: {}", ran.stderr);
+    }
+    assert!(home.files().is_empty(), "nothing of it is kept");
+}
+
+#[tokio::test]
+async fn the_seq_is_printed_and_nothing_is_left() {
+    let (home, server) = (Home::new(), Server::start().await);
+    assert_quiet(&home.run(server.address(), &["add", "今天", "天气", "很好"]).await, 0, "1\n");
+    let read = run(&mut home.cli(server.address(), &["add", "-"]), "two\nlines\n").await;
+    assert_quiet(&read, 0, "2\n");
+    assert_quiet(&home.run(server.address(), &["add", "--", "--not", "-a", "flag"]).await, 0, "3\n");
+    let limit = "x".repeat(65536) + "\r\n";
+    assert_quiet(&run(&mut home.cli(server.address(), &["add", "-"]), limit).await, 0, "4\n");
+    let entries = stored(&server.journal());
+    assert_eq!(entries[..3], ["anna 今天 天气 很好", "anna two\\nlines", "anna --not -a flag"]);
+    assert_eq!(entries[3].len(), "anna ".len() + 65536);
+    assert!(home.files().is_empty());
+    assert_quiet(&home.run(server.address(), &["outbox"]).await, 1, "");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_terminal_is_told_where_it_went() {
+    let (home, server) = (Home::new(), Server::start().await);
+    let mut terminal = Terminal::start(home.cli(server.address(), &["add", "-"]));
+    terminal.types("typed\n").await;
+    terminal.types(CTRL_D).await;
+    let said = format!("entry 1 is on disk at {}", server.address());
+    terminal.sees(&said).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    assert_eq!(stored(&server.journal()), ["anna typed"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn offline_it_is_kept_and_the_next_one_takes_it_along() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let address = address_to_be().await;
+    for text in ["one", "two\n\u{1b}[31m"] {
+        let ran = home.run(&address, &["add", text]).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(5), ""));
+        let file = home.files().into_iter().find(|file| ran.stderr.contains(file.to_str().unwrap()));
+        assert!(file.is_some(), "the file is named: {}", ran.stderr);
+        assert!(ran.stderr.contains("the text is kept") && ran.stderr.contains("the next run"), "{ran:?}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    }
+    let listed = home.run(&address, &["outbox"]).await;
+    let [one, two] = listed.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{listed:?}") };
+    assert!(one.contains(&address) && one.ends_with(" one"), "{one}");
+    assert!(two.ends_with(" two\\n\\x1b[31m"), "{two}");
+    assert_eq!(listed.code, Some(0));
+
+    let server = server_at(&address, data.path()).await;
+    assert_quiet(&home.run(&address, &["add", "three"]).await, 0, "3\n");
+    assert_eq!(stored(&data.path().join("diary")), ["anna one", "anna two\\n\\x1b[31m", "anna three"]);
+    assert!(home.files().is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_outbox_is_sent_to_where_it_belongs() {
+    let home = Home::new();
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let addresses = [address_to_be().await, address_to_be().await];
+    for (address, text) in [(0, "a"), (1, "b"), (0, "c")] {
+        assert_eq!(home.run(&addresses[address], &["add", text]).await.code, Some(5));
+    }
+    let first = server_at(&addresses[0], folders[0].path()).await;
+    let ran = home.run(&addresses[1], &["outbox", "send"]).await;
+    assert_eq!(ran.stdout, format!("2 entries are on disk at {}\n", addresses[0]));
+    assert!(ran.code == Some(5) && ran.stderr.contains("1 entry is kept for"), "{ran:?}");
+    let ran = home.run(&addresses[0], &["outbox", "send", "--server", &addresses[0]]).await;
+    assert_quiet(&ran, 0, "");
+    let second = server_at(&addresses[1], folders[1].path()).await;
+    assert_eq!(home.run(&addresses[0], &["outbox", "send"]).await.code, Some(0));
+    assert_eq!(stored(&folders[0].path().join("diary")), ["anna a", "anna c"]);
+    assert_eq!(stored(&folders[1].path().join("diary")), ["anna b"]);
+    assert!(home.files().is_empty());
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn one_can_be_thrown_away() {
+    let home = Home::new();
+    let address = address_to_be().await;
+    home.run(&address, &["add", "secret"]).await;
+    let listed = home.run(&address, &["outbox"]).await.stdout;
+    let id = listed.split(' ').next().unwrap();
+    let ran = home.run(&address, &["outbox", "drop", "nothing.1"]).await;
+    assert!(ran.code == Some(2) && ran.stderr.contains("nothing.1"), "{ran:?}");
+    assert_quiet(&home.run(&address, &["outbox", "drop", id]).await, 0, "");
+    assert!(home.files().is_empty());
+}
+
+/// A damaged entry in the diary may be the one that was sent: only a person can tell.
+#[tokio::test]
+async fn a_stale_key_is_shown_with_both_choices() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let server = server_at(FIRST_LISTEN, data.path()).await;
+    let address = server.address().to_owned();
+    assert_eq!(home.run(&address, &["add", "before"]).await.code, Some(0));
+    server.stop().await;
+    for text in ["stale", "unwanted"] {
+        assert_eq!(home.run(&address, &["add", text]).await.code, Some(5));
+    }
+    // As if the program had been killed before it could say that nothing was sent.
+    for file in home.files() {
+        let lines = fs::read_to_string(&file).unwrap();
+        let kept: String = lines.split_inclusive('\n').filter(|line| !line.contains("not_sent")).collect();
+        assert_ne!(kept, lines);
+        fs::write(&file, kept).unwrap();
+    }
+    let journal = data.path().join("diary");
+    fs::remove_file(journal.join("cache")).unwrap();
+    let day = &day_files(&journal)[0];
+    let damaged = fs::read_to_string(day).unwrap().replace("before", "befoxe");
+    fs::write(day, damaged).unwrap();
+
+    let server = server_at(&address, data.path()).await;
+    let ran = home.run(&address, &["add", "after"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "2\n"), "{ran:?}");
+    let listed = home.run(&address, &["outbox"]).await.stdout;
+    let ids: Vec<_> = listed
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(ids.len(), 2, "{listed}");
+    for id in &ids {
+        for said in [&ran.stderr, &listed] {
+            assert!(said.contains("stale-key"), "{said}");
+            assert!(said.contains(&format!("diary-cli outbox drop {id}")), "{said}");
+            assert!(said.contains(&format!("diary-cli outbox send-as-new {id}")), "{said}");
+        }
+    }
+    let ran = home.run(&address, &["outbox", "send"]).await;
+    assert!(ran.code == Some(4) && ran.stderr.contains("send-as-new"), "it stays a choice: {ran:?}");
+    assert_quiet(&home.run(&address, &["outbox", "send-as-new", ids[0]]).await, 0, "3\n");
+    assert_quiet(&home.run(&address, &["outbox", "drop", ids[1]]).await, 0, "");
+    assert!(home.files().is_empty());
+    server.stop().await;
+    let lines = fs::read_to_string(&day_files(&journal)[0]).unwrap();
+    let count = |text: &str| lines.matches(&format!(" anna {text}\t")).count();
+    assert_eq!((count("after"), count("stale"), count("unwanted")), (1, 1, 0), "{lines}");
+}
+
+/// Without an outbox the entry goes out all the same, and whoever wrote it learns what that means.
+#[tokio::test]
+async fn an_outbox_that_cannot_be_written_stops_no_entry() {
+    let (home, server) = (Home::new(), Server::start().await);
+    fs::create_dir_all(home.outbox().parent().unwrap()).unwrap();
+    fs::write(home.outbox(), "").unwrap();
+    let ran = home.run(server.address(), &["add", "sent"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "1\n"));
+    assert!(ran.stderr.contains("cannot be written") && ran.stderr.contains("without being kept"), "{ran:?}");
+    let ran = home.run(&address_to_be().await, &["add", "lost\nwords"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(5), ""));
+    assert!(ran.stderr.ends_with("the text is NOT kept: lost\\nwords\n"), "{ran:?}");
+    assert_eq!(stored(&server.journal()), ["anna sent"]);
+    server.stop().await;
+}
+
+/// When `add` is killed.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// As soon as there is anything in the outbox folder, a draft too.
+    Draft,
+    /// As soon as the text is kept.
+    Kept,
+    /// As soon as the text is in a day file.
+    Stored,
+    /// As soon as the seq is printed.
+    Printed,
+}
+
+/// `kill -9` at many moments of an `add`. Once its file has appeared, the text is in the outbox or in the
+/// diary, and in the end it is in the diary once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_nothing_and_double_nothing() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let server = server_at(FIRST_LISTEN, data.path()).await;
+    let journal = data.path().join("diary");
+    let (mut promised, mut all, mut left) = (Vec::new(), Vec::new(), 0);
+    // The first entry makes the folders.
+    assert_eq!(home.run(server.address(), &["add", "first"]).await.code, Some(0));
+    for round in 0..KILLS_PER_MOMENT {
+        for moment in [Moment::Draft, Moment::Kept, Moment::Stored, Moment::Printed] {
+            let text = format!("{moment:?} {round}");
+            let was_kept = kill_at(&home, server.address(), &journal, &text, moment, round * 400).await;
+            if was_kept {
+                assert!(is_safe(&home, &journal, &text), "{text} is in neither");
+                promised.push(text.clone());
+            }
+            left += usize::from(!home.files().is_empty());
+            all.push(text);
+        }
+    }
+    let sent = home.run(server.address(), &["outbox", "send"]).await;
+    assert_eq!((sent.code, sent.stderr.as_str()), (Some(0), ""));
+    assert!(home.files().is_empty());
+    server.stop().await;
+    let entries = stored(&journal);
+    let count = |text: &String| entries.iter().filter(|entry| **entry == format!("anna {text}")).count();
+    assert!(promised.iter().all(|text| count(text) == 1), "{entries:?}");
+    assert!(all.iter().all(|text| count(text) <= 1), "{entries:?}");
+    // What this test is for has happened.
+    assert!(promised.len() > all.len() / 2 && left > 0, "{} {left}", promised.len());
+}
+
+/// Kills an `add` so many spins behind a moment. Whether its text was promised to be safe.
+async fn kill_at(home: &Home, address: &str, journal: &Path, text: &str, moment: Moment, spins: u32) -> bool {
+    let before = home.files();
+    let mut command = home.cli(address, &["add", text]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let fresh = || home.files().into_iter().find(|file| !before.contains(file));
+    let is_complete = |file: &PathBuf| file.extension().is_some_and(|end| end == "jsonl");
+    let mut stdout = child.stdout.take().unwrap();
+    let mut ended = false;
+    // Looks again and again, since a moment of a few microseconds is gone before anyone is told of it.
+    let kept = tokio::task::block_in_place(|| {
+        let mut kept = false;
+        loop {
+            let file = fresh();
+            kept |= file.as_ref().is_some_and(is_complete);
+            ended |= child.try_wait().unwrap().is_some();
+            let reached = match moment {
+                Moment::Draft => file.is_some(),
+                Moment::Kept => kept,
+                Moment::Stored => is_stored(journal, text),
+                Moment::Printed => false,
+            };
+            if reached || ended || matches!(moment, Moment::Printed) {
+                return kept;
+            }
+        }
+    });
+    if matches!(moment, Moment::Printed) {
+        let mut byte = [0];
+        soon("it prints", tokio::io::AsyncReadExt::read(&mut stdout, &mut byte)).await.unwrap();
+    }
+    (0..spins).for_each(|_| std::hint::spin_loop());
+    let pid = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
+    if let Some(pid) = pid {
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    }
+    let status = soon("it ends", child.wait()).await.unwrap();
+    kept || status.success()
+        || matches!(moment, Moment::Stored | Moment::Printed)
+        || fresh().is_some_and(|file| is_complete(&file))
+}
+
+/// Whether a line of the journal has this text. The server may be writing.
+fn is_stored(journal: &Path, text: &str) -> bool {
+    let part = format!(" anna {text}\t");
+    day_files(journal).iter().any(|file| fs::read_to_string(file).is_ok_and(|lines| lines.contains(&part)))
+}
+
+/// Whether a text is in the outbox or in the diary. It goes from the one to the other, so they are asked in
+/// this order.
+fn is_safe(home: &Home, journal: &Path, text: &str) -> bool {
+    let part = format!("\"text\":\"{text}\"");
+    let kept = |file: &PathBuf| fs::read_to_string(file).is_ok_and(|lines| lines.contains(&part));
+    home.files().iter().any(kept) || is_stored(journal, text)
+}
