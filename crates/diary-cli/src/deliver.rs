@@ -9,7 +9,9 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::outbox::Tray;
+use crate::commands::{count, tell_refused};
+use crate::outbox::{Outbox, Tray};
+use crate::output::say;
 
 /// How long a lost connection is waited for: what is kept can go out with the next run.
 const AWAY_LIMIT: Duration = Duration::from_secs(10);
@@ -46,6 +48,30 @@ pub(crate) async fn deliver(tray: &mut Tray) -> Delivery {
     }
     note_unsent(tray);
     delivery
+}
+
+/// Sends what earlier runs left for this server; what becomes of it is told, of what went well only if `told`.
+///
+/// # Errors
+/// Why nothing more can be sent now.
+pub(crate) async fn deliver_left(outbox: &Outbox, server: &Address, told: bool) -> Result<(), Error> {
+    let adopted = outbox.adopt(Some(server));
+    adopted.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
+    let mut sent = 0;
+    let mut end = Ok(());
+    for mut tray in adopted.trays {
+        let delivery = deliver(&mut tray).await;
+        sent += delivery.acked.len();
+        tell_refused(outbox, &tray, delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal)));
+        if let Some(error) = delivery.end {
+            end = Err(error);
+            break;
+        }
+    }
+    if sent > 0 && told {
+        say(format_args!("{} kept from before went to {server}", count(sent, "entry", "entries")));
+    }
+    end
 }
 
 /// What is to be sent, cut where counters are missing: a client counts without a gap.

@@ -7,6 +7,44 @@ use diary_proto::entry::check_text;
 use diary_proto::limits::TEXT_MAX_BYTES;
 use tokio::sync::mpsc;
 
+/// What a person typed.
+#[derive(Debug)]
+pub(crate) enum Typed {
+    /// An entry or a command, or why it can be neither.
+    Line(Result<String, Refusal>),
+    /// Ctrl-C, with nothing typed.
+    Interrupt,
+    /// It cannot be read any more.
+    Failed(io::Error),
+}
+
+/// Lines that were read and not taken yet.
+const LINES_AHEAD_MAX: usize = 64;
+
+/// Cuts chunks into what was typed. It needs a Tokio runtime around it.
+pub(crate) fn typed(mut chunks: Chunks) -> mpsc::Receiver<Typed> {
+    let (sender, typed) = mpsc::channel(LINES_AHEAD_MAX);
+    tokio::spawn(async move {
+        let mut lines = Lines::default();
+        while let Some(chunk) = chunks.recv().await {
+            match chunk {
+                Ok(chunk) => lines.push(chunk),
+                Err(error) => return drop(sender.send(Typed::Failed(error)).await),
+            }
+            while let Some(line) = lines.next() {
+                if sender.send(Typed::Line(line.text)).await.is_err() {
+                    return;
+                }
+            }
+        }
+        // Ctrl-D in the middle of a line ends that, too.
+        if let Some(line) = lines.finish() {
+            let _ = sender.send(Typed::Line(line.text)).await;
+        }
+    });
+    typed
+}
+
 /// What is read at once: what a pipe holds.
 const CHUNK_BYTES: usize = 64 * 1024;
 

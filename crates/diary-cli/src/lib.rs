@@ -12,6 +12,7 @@ mod config;
 mod cursor;
 mod dates;
 mod deliver;
+mod editor;
 mod exit;
 #[cfg(test)]
 mod fake;
@@ -75,6 +76,9 @@ pub fn main() -> ExitCode {
 
 /// Without a command: a conversation, or lines from a pipe.
 async fn converse(args: &Args, config: &Config) -> u8 {
+    if io::stdin().is_terminal() {
+        return talk(args, config).await;
+    }
     let options = Options { author: config.author.clone(), ..Options::default() };
     let client = match Client::connect(config.server.clone(), options).await {
         Ok(client) => client,
@@ -83,12 +87,27 @@ async fn converse(args: &Args, config: &Config) -> u8 {
             return exit::UNREACHABLE;
         }
     };
-    let output = Output::new(io::stdout());
-    let input = input::read(io::stdin());
-    if io::stdin().is_terminal() {
-        terminal::run(client, config, args.past(), input, output, Printer::conversation(config)).await
-    } else {
-        pipe::run(client, args.past(), input, output).await
+    pipe::run(client, args.past(), input::read(io::stdin()), Output::new(io::stdout())).await
+}
+
+/// With a line editor, where the output is a terminal too.
+async fn talk(args: &Args, config: &Config) -> u8 {
+    let (past, view) = (args.past(), Printer::conversation(config));
+    let editor = io::stdout().is_terminal().then(|| editor::start(config.state.as_deref()));
+    match editor {
+        Some(Ok((typed, above, prompt, _screen))) => {
+            let place =
+                terminal::Place { config, past, view, output: Output::new(above), prompt: Some(prompt) };
+            terminal::run(place, typed).await
+        }
+        editor => {
+            if let Some(Err(error)) = editor {
+                say(format_args!("this terminal takes no line editor: {error}; going on without one"));
+            }
+            let place =
+                terminal::Place { config, past, view, output: Output::new(io::stdout()), prompt: None };
+            terminal::run(place, input::typed(input::read(io::stdin()))).await
+        }
     }
 }
 

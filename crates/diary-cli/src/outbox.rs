@@ -36,6 +36,7 @@ const RANDOM_BYTES: usize = 8;
 const ID_MIN_CHARS: usize = 4;
 
 /// The folder. Nothing is made before something is to be kept.
+#[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     /// `None` if there is no place for it.
     folder: Option<PathBuf>,

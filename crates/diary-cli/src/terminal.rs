@@ -1,23 +1,32 @@
 //! A conversation with a person: lines are entries, commands start with `/`.
+//!
+//! What is typed is kept in the outbox before anything else happens to it, and leaves it when it is acked.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
+use std::pin::Pin;
 
 use diary_client::{
-    Ack, Author, Client, Error, Event, History, Options, Pending, Producer, Refusal, Stored, Which,
+    Ack, Author, Client, Code, Error, Event, History, Options, Pending, Producer, Stored, Time, Which,
 };
 use diary_proto::Command;
-use diary_proto::answer::{HINT, OLD_COMMANDS};
+use diary_proto::answer::{HINT, is_old_command};
 use futures::FutureExt;
+use jiff::tz::TimeZone;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::commands::{count, tell_refused};
 use crate::config::Config;
+use crate::deliver::deliver_left;
+use crate::editor::Prompt;
 use crate::exit;
-use crate::input::{Chunks, Lines};
+use crate::input::Typed;
+use crate::outbox::{Outbox, Tray};
 use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
 use crate::show::Printer;
+use crate::unreachable_sentence;
 
 const HELP: &str = "\
 a line is an entry; `ok SEQ` says that it is on disk
@@ -30,37 +39,81 @@ a line is an entry; `ok SEQ` says that it is on disk
 //text  stores a text that starts with /
 ";
 
-/// Talks until the person ends it, and gives the exit code.
-pub(crate) async fn run(
-    client: Client,
-    config: &Config,
-    past: Which,
-    input: Chunks,
-    output: Output,
-    view: Printer,
-) -> u8 {
-    let reading = (past != Which::Last(0)).then(|| Reading::of(client.history(past), false));
+/// Where a conversation takes place.
+pub(crate) struct Place<'a> {
+    pub(crate) config: &'a Config,
+    /// How many of the newest entries to show first.
+    pub(crate) past: Which,
+    pub(crate) output: Output,
+    pub(crate) view: Printer,
+    /// The prompt of a line editor. With one, entries of others appear as they come.
+    pub(crate) prompt: Option<Prompt>,
+}
+
+/// Talks until the person ends it, and gives the exit code. At a prompt it goes on without a server, and waits
+/// for one.
+pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>) -> u8 {
+    let outbox = Outbox::new(place.config.state.as_deref());
+    let begun = begin(&outbox, place.config, place.config.author.clone(), place.prompt.is_some()).await;
+    let (client, tray, away) = match begun {
+        Ok(begun) => begun,
+        Err(why) => {
+            say(format_args!("{why}"));
+            return exit::UNREACHABLE;
+        }
+    };
     let mut talk = Talk {
         patience: Patience::new(&client),
         producers: vec![client.producer()],
         client,
-        config,
-        output,
-        view,
-        lines: Lines::default(),
-        next: None,
+        place,
+        outbox,
+        tray,
+        held: VecDeque::new(),
+        unsent: VecDeque::new(),
         open: VecDeque::new(),
-        reading,
+        reading: None,
         follow: None,
+        newest_seen: 0,
         newest_own: 0,
         new_name: None,
         quiet: false,
         lost: 0,
         ended: None,
+        said_goodbye: false,
+        catch_up: None,
+        is_caught_up: false,
     };
-    talk.welcome();
-    let end = talk.run(input).await;
-    talk.finish(end).await
+    match away {
+        None => talk.arrive(),
+        Some(why) => {
+            talk.note(format_args!("{why}; what you type is kept and sent when the server is there"));
+            talk.show_state();
+        }
+    }
+    let end = talk.run(&mut typed).await;
+    talk.finish(end, typed).await
+}
+
+/// A client, and a tray that keeps its entries. If `waits`, the client may have no connection yet, for the
+/// reason that comes with it. An error is a sentence.
+async fn begin(
+    outbox: &Outbox,
+    config: &Config,
+    author: Option<Author>,
+    waits: bool,
+) -> Result<(Client, Tray, Option<String>), String> {
+    let tray = outbox.begin(&config.server, author.as_ref())?;
+    let options = Options { author, secret: Some(tray.secret()), ..Options::default() };
+    match Client::connect(config.server.clone(), options.clone()).await {
+        Ok(client) => Ok((client, tray, None)),
+        Err(error) if waits => {
+            let why = unreachable_sentence(&error);
+            let client = Client::reconnecting(config.server.clone(), options, error);
+            Ok((client.map_err(|error| error.to_string())?, tray, Some(why)))
+        }
+        Err(error) => Err(unreachable_sentence(&error)),
+    }
 }
 
 /// Why the conversation is over.
@@ -75,18 +128,22 @@ enum End {
 
 struct Talk<'a> {
     client: Client,
-    config: &'a Config,
+    place: Place<'a>,
     patience: Patience,
-    output: Output,
-    view: Printer,
-    lines: Lines,
-    /// The text that is to be sent next.
-    next: Option<String>,
+    outbox: Outbox,
+    /// Keeps what is typed.
+    tray: Tray,
+    /// What was typed behind a command that is not done yet.
+    held: VecDeque<String>,
+    /// Kept, and to be sent, in order.
+    unsent: VecDeque<(u64, String)>,
     /// What was sent and not answered, in order.
     open: VecDeque<Sent>,
     /// An answer that is being printed; nothing else is, until it ends.
     reading: Option<Reading>,
     follow: Option<Follow>,
+    /// The newest entry that was shown.
+    newest_seen: u64,
     /// The newest of the entries that were typed here.
     newest_own: u64,
     /// Every name writes with a key of its own.
@@ -98,9 +155,15 @@ struct Talk<'a> {
     lost: usize,
     /// When the input ended.
     ended: Option<Instant>,
+    /// It ended by a goodbye: nothing behind that counts.
+    said_goodbye: bool,
+    /// What earlier runs left goes out first.
+    catch_up: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    is_caught_up: bool,
 }
 
 struct Sent {
+    counter: u64,
     pending: Pending,
     /// It looks like a command of the programs before this one.
     hint: bool,
@@ -127,11 +190,11 @@ struct Follow {
 }
 
 impl Talk<'_> {
-    async fn run(&mut self, mut input: Chunks) -> End {
+    async fn run(&mut self, typed: &mut mpsc::Receiver<Typed>) -> End {
         let interrupt = tokio::signal::ctrl_c();
         tokio::pin!(interrupt);
         loop {
-            self.find_next();
+            self.go_on();
             if let Some(name) = self.name_to_take() {
                 tokio::select! {
                     () = self.rename(name) => continue,
@@ -145,8 +208,8 @@ impl Talk<'_> {
             tokio::select! {
                 biased;
                 _ = &mut interrupt => return End::Interrupted,
-                (hint, answer) = answer_of_first(&mut self.open), if !reading && !self.open.is_empty() => {
-                    if let Err(error) = self.settle(hint, answer) {
+                (sent, answer) = answer_of_first(&mut self.open), if !reading && !self.open.is_empty() => {
+                    if let Err(error) = self.settle(sent, answer) {
                         return End::Lost(error);
                     }
                 }
@@ -154,81 +217,157 @@ impl Talk<'_> {
                 event = next_of(self.follow.as_mut().map(|follow| &mut follow.history)), if !reading => {
                     self.followed(event);
                 }
-                sent = send(&self.client, &mut self.next), if self.next.is_some() => match sent {
-                    Ok(sent) => self.open.push_back(sent),
-                    Err(Error::Refused(refusal)) => self.say(format_args!("error {refusal}")),
-                    Err(error) => return End::Lost(error),
+                () = done(&mut self.catch_up) => {
+                    self.catch_up = None;
+                    self.is_caught_up = true;
+                }
+                sent = send(&self.client, &mut self.unsent), if self.is_caught_up && !self.unsent.is_empty() => {
+                    match sent {
+                        Ok(sent) => {
+                            self.tray.sent(sent.counter);
+                            self.open.push_back(sent);
+                        }
+                        Err(error) => return End::Lost(error),
+                    }
+                }
+                line = typed.recv(), if self.ended.is_none() => match line {
+                    Some(Typed::Interrupt) => return End::Interrupted,
+                    line => {
+                        if let Some(error) = self.take_in(line) {
+                            return End::Lost(error);
+                        }
+                    }
                 },
-                chunk = input.recv(), if self.takes_input() => self.take_in(chunk),
                 () = self.patience.wait() => {
-                    self.output.flush();
+                    self.place.output.flush();
                     let held_up = self.ended.map_or(HeldUp::Nothing, HeldUp::End);
                     if let Some(error) = self.patience.look(held_up) {
                         return End::Lost(error);
                     }
+                    self.show_state();
                 }
-                () = self.output.flush_when_idle() => {}
+                () = self.place.output.flush_when_idle() => {}
             }
         }
     }
 
+    fn is_connected(&self) -> bool {
+        self.client.state().borrow().is_connected()
+    }
+
+    /// The first connection stands: says where one is, shows the past, and sends what earlier runs left.
+    fn arrive(&mut self) {
+        self.welcome();
+        let (past, head) = (self.place.past, self.client.welcome().head);
+        self.newest_seen = head;
+        if past != Which::Last(0) {
+            self.reading = Some(Reading::of(self.client.history(past), false));
+        } else {
+            self.follow_others();
+        }
+        let (outbox, server) = (self.outbox.clone(), self.place.config.server.clone());
+        self.catch_up = Some(Box::pin(async move {
+            // What it meets is told, and the next run tries again.
+            let _ = deliver_left(&outbox, &server, true).await;
+        }));
+    }
+
+    /// A person at a prompt sees what others write.
+    fn follow_others(&mut self) {
+        if self.place.prompt.is_some() && self.follow.is_none() {
+            let history = self.client.follow(Some(self.newest_seen + 1));
+            self.follow = Some(Follow { history, own_after: 0 });
+        }
+    }
+
+    /// How the prompt looks from the next line on.
+    fn show_state(&self) {
+        let Some(prompt) = &self.place.prompt else { return };
+        let waiting = self.unsent.len() + self.open.len();
+        prompt.set(match (self.is_connected(), waiting) {
+            (true, _) => String::new(),
+            (false, 0) => "reconnecting".to_owned(),
+            (false, waiting) => format!("reconnecting, {waiting} unsent"),
+        });
+    }
+
     fn is_done(&self) -> bool {
-        let all_done = self.next.is_none() && self.open.is_empty() && self.reading.is_none();
-        self.ended.is_some() && all_done
+        let all_sent = self.held.is_empty() && self.unsent.is_empty() && self.open.is_empty();
+        self.ended.is_some() && all_sent && self.reading.is_none() && self.new_name.is_none()
     }
 
     /// Who writes from here on, once all before is acked.
     fn name_to_take(&mut self) -> Option<Author> {
-        if self.open.is_empty() { self.new_name.take() } else { None }
+        if self.open.is_empty() && self.unsent.is_empty() { self.new_name.take() } else { None }
     }
 
-    /// An answer is finished before the next line is looked at, as is a change of the name.
-    fn takes_input(&self) -> bool {
-        self.next.is_none() && self.reading.is_none() && self.new_name.is_none() && self.ended.is_none()
+    /// An answer is finished before the next command is looked at, as is a change of the name.
+    fn is_busy(&self) -> bool {
+        self.reading.is_some() || self.new_name.is_some()
     }
 
-    fn take_in(&mut self, chunk: Option<io::Result<Vec<u8>>>) {
-        match chunk {
-            Some(Ok(chunk)) => self.lines.push(chunk),
-            Some(Err(error)) => {
-                self.say(format_args!("the input cannot be read: {error}"));
-                self.ended = Some(Instant::now());
-            }
-            None => {
-                // Ctrl-D in the middle of a line ends that, too.
-                let last = self.lines.finish();
-                self.ended = Some(Instant::now());
-                if let Some(line) = last {
-                    self.take_line(line.text);
-                }
-            }
-        }
-    }
-
-    /// Looks for the next text to send, and obeys the commands before it.
-    fn find_next(&mut self) {
-        if self.output.is_gone() {
+    /// Does what need not be waited for.
+    fn go_on(&mut self) {
+        if self.place.output.is_gone() {
             // A conversation with someone who sees nothing is over.
             self.reading = None;
             self.ended.get_or_insert_with(Instant::now);
         }
-        while self.takes_input() {
-            match self.lines.next() {
-                Some(line) => self.take_line(line.text),
-                None => break,
-            }
+        if !self.is_caught_up && self.catch_up.is_none() && self.is_connected() {
+            self.arrive();
+        }
+        while !self.is_busy()
+            && let Some(line) = self.held.pop_front()
+        {
+            self.take_line(line);
         }
     }
 
-    fn take_line(&mut self, line: Result<String, Refusal>) {
+    /// What was typed, or the end of it. An error: it ends while the server is away, and nothing is waited for.
+    fn take_in(&mut self, line: Option<Typed>) -> Option<Error> {
         match line {
-            Ok(text) => match text.strip_prefix('/') {
-                Some(rest) if rest.starts_with('/') => self.next = Some(rest.to_owned()),
-                Some(_) => self.obey(&text),
-                None => self.next = Some(text),
-            },
-            Err(refusal) => self.say(format_args!("error {refusal}")),
+            Some(Typed::Line(Ok(line))) => {
+                // Texts need not wait for anything but a command before them.
+                if self.held.is_empty()
+                    && (!self.is_busy() || !line.starts_with('/'))
+                    && self.new_name.is_none()
+                {
+                    self.take_line(line);
+                } else {
+                    self.held.push_back(line);
+                }
+            }
+            Some(Typed::Line(Err(refusal))) => self.say(format_args!("error {refusal}")),
+            Some(Typed::Failed(error)) => {
+                self.say(format_args!("the input cannot be read: {error}"));
+                self.ended = Some(Instant::now());
+            }
+            Some(Typed::Interrupt) => {}
+            None => self.ended = Some(Instant::now()),
         }
+        self.ended?;
+        self.client.state().borrow().error().cloned()
+    }
+
+    fn take_line(&mut self, line: String) {
+        match line.strip_prefix('/') {
+            Some(rest) if rest.starts_with('/') => self.keep(rest.to_owned()),
+            Some(_) => self.obey(&line),
+            None => self.keep(line),
+        }
+    }
+
+    /// Keeps a text until it is acked.
+    fn keep(&mut self, text: String) {
+        let pushed = self.tray.push(Time::now(&TimeZone::system()), &text);
+        if let Err(why) = &pushed.kept {
+            self.say(format_args!("{why}; the entry is sent without being kept"));
+        }
+        self.unsent.push_back((pushed.counter, text));
+        if !self.is_connected() {
+            self.note(format_args!("{} unsent", self.unsent.len() + self.open.len()));
+        }
+        self.show_state();
     }
 
     fn obey(&mut self, line: &str) {
@@ -246,44 +385,60 @@ impl Talk<'_> {
             Ok(Command::Name(name)) => self.new_name = Some(name),
             Ok(Command::Quiet) => self.quiet = true,
             Ok(Command::Help) => self.note(format_args!("{}", HELP.trim_end())),
-            Ok(Command::Quit) => self.ended = Some(Instant::now()),
+            Ok(Command::Quit) => {
+                self.ended = Some(Instant::now());
+                self.said_goodbye = true;
+                self.held.clear();
+            }
             Err(refusal) => self.say(format_args!("error {refusal}")),
         }
     }
 
     fn begin(&mut self, history: History) {
-        self.view.begin(&mut Vec::new());
+        let mut bytes = Vec::new();
+        self.place.view.begin(&mut bytes);
+        self.place.output.print(&bytes);
         self.reading = Some(Reading::of(history, true));
     }
 
     /// Writes under another name: a new client, since a name is said with Hello.
     async fn rename(&mut self, name: Author) {
-        let options = Options { author: Some(name.clone()), ..Options::default() };
-        match Client::connect(self.config.server.clone(), options).await {
-            Ok(client) => {
+        match begin(&self.outbox, self.place.config, Some(name.clone()), false).await {
+            Ok((client, tray, _)) => {
                 self.patience = Patience::new(&client);
                 self.producers.push(client.producer());
+                self.tray = tray;
                 let old = std::mem::replace(&mut self.client, client);
                 // All of its entries are acked; it only says goodbye.
                 let _ = old.close().await;
                 self.note(format_args!("you write as {name}"));
             }
-            Err(error) => self.say(format_args!("{error}; the name stays as it was")),
+            Err(why) => self.say(format_args!("{why}; the name stays as it was")),
         }
     }
 
     /// An entry was answered. An error means that the client has ended without its ack.
-    fn settle(&mut self, hint: bool, answer: Result<Ack, Error>) -> Result<(), Error> {
+    fn settle(&mut self, sent: Option<(u64, bool)>, answer: Result<Ack, Error>) -> Result<(), Error> {
+        let Some((counter, hint)) = sent else { return Ok(()) };
         match answer {
             Ok(ack) => {
                 self.patience.progress();
+                self.tray.acked(counter);
                 self.newest_own = self.newest_own.max(ack.seq);
                 if !self.quiet {
                     let hint = if hint { HINT } else { "" };
-                    self.output.print(format!("ok {}{hint}\n", ack.seq).as_bytes());
+                    self.place.output.print(format!("ok {}{hint}\n", ack.seq).as_bytes());
                 }
             }
-            Err(Error::Refused(refusal)) => self.say(format_args!("error {refusal}")),
+            Err(Error::Refused(refusal)) if matches!(refusal.code, Code::StaleKey | Code::Conflict) => {
+                self.tray.refused(counter, &refusal);
+                tell_refused(&self.outbox, &self.tray, [(counter, &refusal)]);
+            }
+            Err(Error::Refused(refusal)) => {
+                // If that cannot be written down, it is listed as refused.
+                let _ = self.tray.drop_entry(counter);
+                self.say(format_args!("error {refusal}"));
+            }
             Err(error) => {
                 self.lost += 1;
                 return Err(error);
@@ -307,6 +462,9 @@ impl Talk<'_> {
             None => {
                 let (count, told) = (reading.count, reading.told);
                 self.reading = None;
+                if !told {
+                    self.follow_others();
+                }
                 match count {
                     _ if !told => {}
                     0 => self.note(format_args!("no entries")),
@@ -337,69 +495,111 @@ impl Talk<'_> {
 
     fn show(&mut self, event: &Event) {
         self.patience.progress();
+        self.newest_seen = self.newest_seen.max(match event {
+            Event::Entry(stored) => stored.entry.seq,
+            Event::Gap(gap) => gap.last,
+            Event::Damaged { .. } => 0,
+        });
         let mut bytes = Vec::new();
-        self.view.event(event, &mut bytes);
-        self.output.print(&bytes);
+        self.place.view.event(event, &mut bytes);
+        self.place.output.print(&bytes);
     }
 
     fn welcome(&mut self) {
         let welcome = self.client.welcome();
         let (author, journal) = (clean(&welcome.author), clean(&welcome.journal));
-        let address = &self.config.server;
+        let address = &self.place.config.server;
         self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
     }
 
     /// Tells the person something that is no entry.
     fn note(&mut self, what: fmt::Arguments<'_>) {
-        if self.view.is_plain() {
+        if self.place.view.is_plain() {
             self.say(what);
         } else {
-            self.output.print(format!("{what}\n").as_bytes());
+            self.place.output.print(format!("{what}\n").as_bytes());
         }
     }
 
     /// Says something on stderr, behind what was printed before.
     fn say(&mut self, what: fmt::Arguments<'_>) {
-        self.output.flush();
+        self.place.output.flush();
         say(what);
     }
 
-    async fn finish(mut self, end: End) -> u8 {
-        self.output.flush();
-        match end {
-            End::Done => {
-                let _ = self.client.close().await;
-                exit::DONE
-            }
-            End::Interrupted => match self.not_acked() {
-                0 => exit::INTERRUPTED,
-                count => self.tell_not_acked(count, "interrupted").await,
-            },
-            End::Lost(error) => {
-                let count = self.not_acked();
-                self.tell_not_acked(count, &format!("gave up: {error}")).await
+    async fn finish(mut self, end: End, mut typed: mpsc::Receiver<Typed>) -> u8 {
+        // What was typed and not looked at is no less worth keeping.
+        typed.close();
+        while !self.said_goodbye
+            && let Ok(line) = typed.try_recv()
+        {
+            if let Typed::Line(Ok(line)) = line {
+                self.held.push_back(line);
             }
         }
+        for line in std::mem::take(&mut self.held) {
+            match line.strip_prefix('/') {
+                Some(rest) if !rest.starts_with('/') => self.say(format_args!("not done: {}", clean(&line))),
+                Some(rest) => self.keep(rest.to_owned()),
+                None => self.keep(line),
+            }
+        }
+        self.place.output.flush();
+        let count = self.not_acked();
+        let why = match end {
+            End::Interrupted if count == 0 => return exit::INTERRUPTED,
+            End::Done if count == 0 => {
+                let _ = self.client.close().await;
+                return exit::DONE;
+            }
+            End::Done => "the input ended".to_owned(),
+            End::Interrupted => "interrupted".to_owned(),
+            End::Lost(error) => format!("gave up: {error}"),
+        };
+        self.tell_not_acked(count, &why).await
     }
 
-    /// Says what was not acked, so that the person can write it again elsewhere.
-    async fn tell_not_acked(mut self, count: usize, why: &str) -> u8 {
-        let entries = if count == 1 { "entry was" } else { "entries were" };
-        self.say(format_args!("{why}; {count} {entries} not acked"));
-        let unsent = self.next.take();
-        let given_up = self.client.give_up().await.into_iter().map(|entry| entry.text);
-        for text in given_up.chain(unsent) {
-            say(format_args!("not acked: {}", clean(&text)));
+    /// Says what was not acked, and where it is kept.
+    async fn tell_not_acked(mut self, not_acked: usize, why: &str) -> u8 {
+        let entries = count(not_acked, "entry was", "entries were");
+        let given_up = self.client.give_up().await;
+        let sent = given_up.iter().filter(|entry| entry.sent).count();
+        let of_client = self.open.iter().map(|sent| sent.counter).nth(sent);
+        if let Some(first) = of_client.or_else(|| self.unsent.front().map(|(counter, _)| *counter)) {
+            self.tray.not_sent(first);
+        }
+        match self.tray.path().filter(|path| path.exists()) {
+            Some(path) => {
+                let server = &self.place.config.server;
+                say(format_args!(
+                    "{why}; {entries} not acked: kept in {}, and the next run for {server} sends it",
+                    path.display()
+                ));
+            }
+            None => {
+                say(format_args!("{why}; {entries} not acked"));
+                let given_up = given_up.into_iter().map(|entry| entry.text);
+                for text in given_up.chain(self.unsent.into_iter().map(|(_, text)| text)) {
+                    say(format_args!("not acked: {}", clean(&text)));
+                }
+            }
         }
         exit::NOT_ACKED
     }
 
-    /// How many typed entries were not acked, or refused.
+    /// How many typed entries were not acked, or refused. What is answered by now is noted.
     fn not_acked(&mut self) -> usize {
-        let answered =
-            |sent: Sent| matches!(sent.pending.now_or_never(), Some(Ok(_) | Err(Error::Refused(_))));
-        let open = self.open.drain(..).filter_map(|sent| (!answered(sent)).then_some(())).count();
-        self.lost + open + usize::from(self.next.is_some())
+        let mut open = VecDeque::new();
+        for mut sent in std::mem::take(&mut self.open) {
+            match (&mut sent.pending).now_or_never() {
+                Some(answer @ (Ok(_) | Err(Error::Refused(_)))) => {
+                    let _ = self.settle(Some((sent.counter, sent.hint)), answer);
+                }
+                _ => open.push_back(sent),
+            }
+        }
+        self.open = open;
+        self.lost + self.open.len() + self.unsent.len()
     }
 }
 
@@ -408,25 +608,35 @@ fn clean(text: &str) -> String {
     diary_proto::escape::escape(text).into_owned()
 }
 
+/// Completes when what is being done is done.
+///
+/// Cancellation safe.
+async fn done(what: &mut Option<Pin<Box<dyn Future<Output = ()>>>>) {
+    match what {
+        Some(what) => what.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Sends the next text.
 ///
 /// Cancellation safe: the text is taken only when there is room for it.
-async fn send(client: &Client, next: &mut Option<String>) -> Result<Sent, Error> {
+async fn send(client: &Client, unsent: &mut VecDeque<(u64, String)>) -> Result<Sent, Error> {
     let room = client.room().await?;
-    let text = next.take().unwrap_or_default();
-    let hint = OLD_COMMANDS.contains(&text.as_str());
-    Ok(Sent { pending: room.send(text)?, hint })
+    let (counter, text) = unsent.pop_front().unwrap_or_default();
+    let hint = is_old_command(&text);
+    Ok(Sent { counter, pending: room.send(text)?, hint })
 }
 
-/// The answer for what was sent first, and whether a hint is due.
+/// The answer for what was sent first, its counter, and whether a hint is due.
 ///
 /// Cancellation safe: an entry leaves the queue only with its answer.
-async fn answer_of_first(open: &mut VecDeque<Sent>) -> (bool, Result<Ack, Error>) {
+async fn answer_of_first(open: &mut VecDeque<Sent>) -> (Option<(u64, bool)>, Result<Ack, Error>) {
     let answer = match open.front_mut() {
         Some(sent) => (&mut sent.pending).await,
         None => std::future::pending().await,
     };
-    (open.pop_front().is_some_and(|sent| sent.hint), answer)
+    (open.pop_front().map(|sent| (sent.counter, sent.hint)), answer)
 }
 
 /// The next event of a reading, if there is one.
@@ -443,9 +653,9 @@ async fn next_of(history: Option<&mut History>) -> Option<Result<Event, Error>> 
 mod tests {
     use super::*;
     use crate::fake::{BREAK, Fake, Paper};
+    use crate::input::typed;
     use clap::Parser;
-    use jiff::tz::TimeZone;
-    use tokio::sync::mpsc;
+    use std::io;
 
     /// A person at a terminal: types, and waits for what appears.
     struct Person {
@@ -469,15 +679,25 @@ mod tests {
         words: &[&str],
         script: impl FnOnce(Person) -> F,
     ) -> (u8, String) {
-        let args =
-            crate::args::Args::try_parse_from([&["diary-cli", fake.address()], words].concat()).unwrap();
-        let config = Config::read(args.server(), &args.settings).unwrap();
+        let words = [&["diary-cli", fake.address(), "--name", "anna"], words].concat();
+        let args = crate::args::Args::try_parse_from(words).unwrap();
+        let state = tempfile::tempdir().unwrap();
+        let config = Config {
+            state: Some(state.path().to_owned()),
+            ..Config::read(args.server(), &args.settings).unwrap()
+        };
         let paper = Paper::default();
         let (keys, chunks) = mpsc::channel(1);
-        let view = Printer::of(crate::show::Format::Pretty, false, TimeZone::UTC, 0);
-        let client = fake.client("anna").await;
-        let running = run(client, &config, args.past(), chunks, Output::new(paper.clone()), view);
+        let place = Place {
+            config: &config,
+            past: args.past(),
+            output: Output::new(paper.clone()),
+            view: Printer::of(crate::show::Format::Pretty, false, TimeZone::UTC, 0),
+            prompt: None,
+        };
+        let running = run(place, typed(chunks));
         let (code, ()) = tokio::join!(running, script(Person { keys, paper: paper.clone() }));
+        assert!(Outbox::new(config.state.as_deref()).list().entries.is_empty(), "all was acked");
         (code, paper.text())
     }
 

@@ -12,7 +12,7 @@ use diary_proto::{Code, Filter, Refusal, Time, Which};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::address::Address;
-use crate::connection::{Connector, Seen};
+use crate::connection::{Connection, Connector, Seen};
 use crate::error::Error;
 use crate::history::{Blocks, History};
 use crate::reader::Reader;
@@ -120,31 +120,19 @@ impl Client {
     /// If the first connection fails or takes more than five seconds; or if the secret is too short or
     /// too long.
     pub async fn connect(address: Address, options: Options) -> Result<Self, Error> {
-        let secret = options.secret.map_or_else(random_secret, check_secret)?;
-        let seen = Seen::default();
-        let producer = Producer::of_secret(&secret);
-        let for_readings = Connector {
-            address: address.clone(),
-            author: options.author.clone(),
-            secret: random_secret()?,
-            seen: seen.clone(),
-        };
-        let connector = Connector { address, author: options.author, secret, seen };
-        let first = connector.connect().await?;
+        let parts = Parts::new(address, options)?;
+        let first = parts.connector.connect().await?;
+        let welcome = first.welcome.clone();
+        Ok(parts.start(welcome, Ok(first)))
+    }
 
-        let (commands, queue) = mpsc::channel(COMMANDS_MAX);
-        let state = watch::Sender::new(State::default());
-        let reader = Reader::new(for_readings, state.clone(), first.welcome.clone());
-        let shared = Arc::new(Shared {
-            room: Arc::new(Semaphore::new(WINDOW_BYTES)),
-            welcome: Mutex::new(first.welcome.clone()),
-            fate: OnceLock::new(),
-        });
-        let redial = Redial::new(connector, Link::new(state.clone()));
-        let window = Window::new(options.first_counter, options.retry_below);
-        let writer = Writer::new(queue, window, redial, Arc::clone(&shared));
-        tokio::spawn(writer::run(writer, first));
-        Ok(Self { commands, shared, state, producer, reader })
+    /// A client whose first connection could not be made, for `why`: it goes on trying, and what is sent
+    /// meanwhile waits. Until then, its [`welcome`](Self::welcome) is empty. It needs a Tokio runtime around it.
+    ///
+    /// # Errors
+    /// If the secret is too short or too long.
+    pub fn reconnecting(address: Address, options: Options, why: Error) -> Result<Self, Error> {
+        Ok(Parts::new(address, options)?.start(Welcome::default(), Err(why)))
     }
 
     /// What the server said of itself when it last welcomed this client.
@@ -248,6 +236,46 @@ impl Client {
             return Vec::new();
         }
         answer.await.unwrap_or_default()
+    }
+}
+
+/// What a client begins with.
+struct Parts {
+    connector: Connector,
+    for_readings: Connector,
+    window: Window,
+}
+
+impl Parts {
+    fn new(address: Address, options: Options) -> Result<Self, Error> {
+        let Options { author, secret, first_counter, retry_below } = options;
+        let secret = secret.map_or_else(random_secret, check_secret)?;
+        let seen = Seen::default();
+        let for_readings = Connector {
+            address: address.clone(),
+            author: author.clone(),
+            secret: random_secret()?,
+            seen: seen.clone(),
+        };
+        let connector = Connector { address, author, secret, seen };
+        Ok(Self { connector, for_readings, window: Window::new(first_counter, retry_below) })
+    }
+
+    fn start(self, welcome: Welcome, first: Result<Connection, Error>) -> Client {
+        let Self { connector, for_readings, window } = self;
+        let producer = Producer::of_secret(&connector.secret);
+        let (commands, queue) = mpsc::channel(COMMANDS_MAX);
+        let state = watch::Sender::new(State::default());
+        let reader = Reader::new(for_readings, state.clone(), welcome.clone());
+        let shared = Arc::new(Shared {
+            room: Arc::new(Semaphore::new(WINDOW_BYTES)),
+            welcome: Mutex::new(welcome),
+            fate: OnceLock::new(),
+        });
+        let redial = Redial::new(connector, Link::new(state.clone()));
+        let writer = Writer::new(queue, window, redial, Arc::clone(&shared));
+        tokio::spawn(writer::run(writer, first));
+        Client { commands, shared, state, producer, reader }
     }
 }
 

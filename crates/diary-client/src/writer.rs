@@ -56,9 +56,12 @@ impl Writer {
     }
 }
 
-/// Serves the handles until the client ends.
-pub(crate) async fn run(mut writer: Writer, first: Connection) {
-    let mut end = writer.serve(first).await;
+/// Serves the handles until the client ends. `first` is the first connection, or why there is none.
+pub(crate) async fn run(mut writer: Writer, first: Result<Connection, Error>) {
+    let mut end = match first {
+        Ok(connection) => writer.serve(connection).await,
+        Err(error) => End::Lost(error),
+    };
     while let End::Lost(error) = end {
         writer.redial.lost(&error);
         end = match writer.reconnect().await {

@@ -8,9 +8,9 @@ use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
 use jiff::tz::TimeZone;
 
-use super::outbox::{count, tell_refused};
+use super::outbox::tell_refused;
 use crate::config::Config;
-use crate::deliver::{Delivery, deliver, note_unsent};
+use crate::deliver::{Delivery, deliver, deliver_left, note_unsent};
 use crate::exit;
 use crate::outbox::{Outbox, Pushed, Tray};
 use crate::output::{Output, say};
@@ -68,7 +68,7 @@ async fn add(text: String, config: &Config) -> u8 {
     if let Err(why) = &pushed.kept {
         say(format_args!("{why}; the entry is sent without being kept"));
     }
-    let left = deliver_left(&outbox, config).await;
+    let left = deliver_left(&outbox, &config.server, io::stderr().is_terminal()).await;
     let delivery = match left {
         Ok(()) => deliver(&mut tray).await,
         Err(error) => {
@@ -82,27 +82,6 @@ async fn add(text: String, config: &Config) -> u8 {
         (None, Some((_, refusal)), _) => outcome.refused(&outbox, &mut tray, refusal),
         (None, None, end) => outcome.not_acked(&tray, &end.unwrap_or(Error::Closed)),
     }
-}
-
-/// Sends what earlier runs left for this server. An error means that nothing more can be sent now.
-async fn deliver_left(outbox: &Outbox, config: &Config) -> Result<(), Error> {
-    let adopted = outbox.adopt(Some(&config.server));
-    adopted.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
-    let mut sent = 0;
-    let mut end = Ok(());
-    for mut tray in adopted.trays {
-        let delivery = deliver(&mut tray).await;
-        sent += delivery.acked.len();
-        tell_refused(outbox, &tray, delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal)));
-        if let Some(error) = delivery.end {
-            end = Err(error);
-            break;
-        }
-    }
-    if sent > 0 && io::stderr().is_terminal() {
-        say(format_args!("{} kept from before went to {}", count(sent, "entry", "entries"), config.server));
-    }
-    end
 }
 
 /// What became of the entry, to be told.

@@ -10,6 +10,7 @@ use crate::args::Command;
 use crate::config::Config;
 
 pub(crate) use doctor::without_configuration;
+pub(crate) use outbox::{count, tell_refused};
 
 /// Does it, and gives the exit code.
 pub(crate) async fn run(command: Command, config: &Config) -> u8 {

@@ -339,6 +339,10 @@ impl Drop for Tray {
             // If it cannot be removed, the next run finds nothing in it and tries again.
             let _ = fs::remove_file(path);
         }
+        if let Some(file) = &self.file {
+            // To close it is not enough: a pager that is just being started has it open too, until it runs.
+            let _ = file.unlock();
+        }
     }
 }
 

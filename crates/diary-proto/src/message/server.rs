@@ -73,7 +73,7 @@ pub enum ServerMessage {
 }
 
 /// What the server says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Welcome {
     /// [`VERSION`](crate::limits::VERSION).
     pub version: u8,

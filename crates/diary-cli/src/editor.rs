@@ -1,0 +1,222 @@
+//! The line editor of a person at a terminal: a prompt, a history of what was typed, entries of several lines,
+//! and what is printed appears above the prompt.
+//!
+//! The editor has a thread of its own, which sits in a read of the terminal. What is printed goes through a
+//! second one, because the editor takes it only between two keys.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use diary_proto::Command;
+use diary_proto::entry::check_text;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{
+    Cmd, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler, ExternalPrinter,
+    KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+};
+use tokio::sync::mpsc;
+
+use crate::input::Typed;
+use crate::output;
+
+/// Lines that were typed and not taken yet.
+const TYPED_MAX: usize = 64;
+
+/// Pieces of output that wait for the editor.
+const PIECES_MAX: usize = 256;
+
+/// Bytes that are shown at once.
+const SHOW_MAX_BYTES: usize = 64 * 1024;
+
+/// What was typed in earlier runs, so much of it.
+const HISTORY_MAX: usize = 1000;
+
+/// Turns bracketed paste off again, which the editor turns on.
+const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+
+/// The prompt of the next line.
+#[derive(Clone, Default)]
+pub(crate) struct Prompt(Arc<Mutex<String>>);
+
+impl Prompt {
+    /// Shows this before the prompt's sign.
+    pub(crate) fn set(&self, state: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn text(&self) -> String {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.is_empty() { "> ".to_owned() } else { format!("({state}) > ") }
+    }
+}
+
+/// The terminal while the editor has it. Dropping it gives it back as it was.
+pub(crate) struct Screen {
+    before: Option<Termios>,
+    shower: Option<thread::JoinHandle<()>>,
+}
+
+/// Where output goes that is to appear above the prompt.
+#[derive(Clone)]
+pub(crate) struct Above(std_mpsc::SyncSender<Vec<u8>>);
+
+impl Write for Above {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Starts the editor on the terminal that is the program's input and output. `state` is the folder for what
+/// outlives a run.
+///
+/// # Errors
+/// Those of the terminal.
+pub(crate) fn start(
+    state: Option<&Path>,
+) -> rustyline::Result<(mpsc::Receiver<Typed>, Above, Prompt, Screen)> {
+    let config = Config::builder()
+        .bracketed_paste(true)
+        .max_history_size(HISTORY_MAX)?
+        .history_ignore_dups(true)?
+        .build();
+    let mut editor = Editor::<(), FileHistory>::with_config(config)?;
+    let draft = Arc::new(Mutex::new(String::new()));
+    editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
+    editor.bind_sequence(
+        KeyEvent(KeyCode::Enter, Modifiers::NONE),
+        EventHandler::Conditional(Box::new(GoOnBehindBackslash)),
+    );
+    editor.bind_sequence(
+        KeyEvent(KeyCode::Char('C'), Modifiers::CTRL),
+        EventHandler::Conditional(Box::new(KeepDraft(Arc::clone(&draft)))),
+    );
+    let before = tcgetattr(io::stdin()).ok();
+    let mut printer = editor.create_external_printer()?;
+    let (pieces, waiting) = std_mpsc::sync_channel::<Vec<u8>>(PIECES_MAX);
+    let shower = thread::Builder::new().name("screen".to_owned()).spawn(move || {
+        for mut bytes in &waiting {
+            while bytes.len() < SHOW_MAX_BYTES
+                && let Ok(more) = waiting.try_recv()
+            {
+                bytes.extend(more);
+            }
+            if printer.print(String::from_utf8_lossy(&bytes).into_owned()).is_err() {
+                return;
+            }
+        }
+    })?;
+    let above = Above(pieces);
+    output::show_above(Some(above.clone()));
+    let (lines, typed) = mpsc::channel(TYPED_MAX);
+    let prompt = Prompt::default();
+    let history = state.map(|state| state.join("history"));
+    let edited = Edited { lines, prompt: prompt.clone(), draft, history };
+    thread::Builder::new().name("editor".to_owned()).spawn(move || edited.read(editor))?;
+    Ok((typed, above, prompt, Screen { before, shower: Some(shower) }))
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        output::show_above(None);
+        if let Some(shower) = self.shower.take() {
+            // Everything that wrote to it is gone.
+            let _ = shower.join();
+        }
+        if let Some(before) = &self.before {
+            // Nobody is left to tell if this fails.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, before);
+            let _ = io::stdout().write_all(PASTE_OFF).and_then(|()| io::stdout().flush());
+        }
+    }
+}
+
+/// What becomes of what is typed.
+struct Edited {
+    lines: mpsc::Sender<Typed>,
+    prompt: Prompt,
+    /// What stood there when Ctrl-C was pressed.
+    draft: Arc<Mutex<String>>,
+    history: Option<PathBuf>,
+}
+
+impl Edited {
+    /// Reads until the end of input, a goodbye, or Ctrl-C on an empty line.
+    fn read(self, mut editor: Editor<(), FileHistory>) {
+        if let Some(history) = &self.history {
+            // There is none at first.
+            let _ = editor.load_history(history);
+        }
+        loop {
+            match editor.readline(&self.prompt.text()) {
+                Ok(line) => {
+                    // Whoever pastes lines does not mean the last one's end.
+                    let text = line.trim_end_matches(['\n', '\r']);
+                    if text.is_empty() {
+                        continue;
+                    }
+                    self.remember(&mut editor, text);
+                    let is_last = text.starts_with('/') && Command::parse(text) == Ok(Command::Quit);
+                    let text = check_text(text).map(|()| text.to_owned());
+                    if self.lines.blocking_send(Typed::Line(text)).is_err() || is_last {
+                        return;
+                    }
+                }
+                Err(ReadlineError::Interrupted) => {
+                    let draft =
+                        std::mem::take(&mut *self.draft.lock().unwrap_or_else(PoisonError::into_inner));
+                    if draft.is_empty() {
+                        let _ = self.lines.blocking_send(Typed::Interrupt);
+                        return;
+                    }
+                    self.remember(&mut editor, &draft);
+                    output::say(format_args!("not sent; Up brings it back, Ctrl-C again ends"));
+                }
+                // The end of input, or of the terminal.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn remember(&self, editor: &mut Editor<(), FileHistory>, text: &str) {
+        let added = editor.add_history_entry(text);
+        let Some(history) = self.history.as_ref().filter(|_| added.is_ok_and(|added| added)) else { return };
+        if let Some(folder) = history.parent() {
+            // It may be there; whatever else is wrong, the next call finds.
+            let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        }
+        // What cannot be written is still there until the end of this run.
+        let _ = editor.append_history(history);
+    }
+}
+
+/// Enter behind a backslash goes on with another line, in the backslash's place.
+struct GoOnBehindBackslash;
+
+impl ConditionalEventHandler for GoOnBehindBackslash {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, at: &EventContext<'_>) -> Option<Cmd> {
+        let goes_on = at.pos() == at.line().len() && at.line().ends_with('\\');
+        goes_on.then(|| Cmd::Replace(Movement::BackwardChar(1), Some("\n".to_owned())))
+    }
+}
+
+/// Ctrl-C keeps what stands there.
+struct KeepDraft(Arc<Mutex<String>>);
+
+impl ConditionalEventHandler for KeepDraft {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, at: &EventContext<'_>) -> Option<Cmd> {
+        at.line().clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Some(Cmd::Interrupt)
+    }
+}
