@@ -37,8 +37,8 @@ pub const UNSENT_FILL_BYTES: usize = 64 * 1024;
 /// One read of history.
 pub const PAGE_BYTES: usize = 128 * 1024;
 
-/// Reads of history that need no waiting before others get a turn: less than a millisecond of work.
-pub const PAGES_IN_A_ROW_MAX: u32 = 8;
+/// Reads of history that need no waiting before others get a turn: a quarter of a millisecond of work.
+pub const PAGES_IN_A_ROW_MAX: u32 = 2;
 
 /// Batches that are kept in memory for those who follow: one who is further behind reads the disk.
 pub const RECENT_MAX_BYTES: usize = 1024 * 1024;
