@@ -4,10 +4,12 @@
 //! The editor has a thread of its own, which sits in a read of the terminal. What is printed goes through a
 //! second one, because the editor takes it only between two keys.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -15,11 +17,15 @@ use std::thread;
 use diary_proto::Command;
 use diary_proto::entry::check_text;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
+use rustyline::validate::Validator;
 use rustyline::{
-    Cmd, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler, ExternalPrinter,
-    KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+    Cmd, ColorMode, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler,
+    ExternalPrinter, Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 use tokio::sync::mpsc;
 
@@ -41,21 +47,36 @@ const HISTORY_MAX: usize = 1000;
 /// Turns bracketed paste off again, which the editor turns on.
 const PASTE_OFF: &[u8] = b"\x1b[?2004l";
 
-/// The prompt of the next line.
+/// The prompt, and what stands in its place while the server is away. The editor looks at it each time that
+/// something is printed, and wants both to be as wide.
+const PROMPT: &str = "> ";
+const PROMPT_AWAY: &str = "! ";
+
+/// The prompt, which shows whether the server is there.
 #[derive(Clone, Default)]
-pub(crate) struct Prompt(Arc<Mutex<String>>);
+pub(crate) struct Prompt(Arc<AtomicBool>);
 
 impl Prompt {
-    /// Shows this before the prompt's sign.
-    pub(crate) fn set(&self, state: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-
-    fn text(&self) -> String {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.is_empty() { "> ".to_owned() } else { format!("({state}) > ") }
+    /// To be called before that is told in words.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.0.store(away, Ordering::Relaxed);
     }
 }
+
+impl Highlighter for Prompt {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+        if self.0.load(Ordering::Relaxed) { PROMPT_AWAY.into() } else { prompt.into() }
+    }
+}
+
+impl Helper for Prompt {}
+impl Completer for Prompt {
+    type Candidate = String;
+}
+impl Hinter for Prompt {
+    type Hint = String;
+}
+impl Validator for Prompt {}
 
 /// The terminal while the editor has it. Dropping it gives it back as it was.
 pub(crate) struct Screen {
@@ -90,13 +111,21 @@ pub(crate) fn start(
         .bracketed_paste(true)
         .max_history_size(HISTORY_MAX)?
         .history_ignore_dups(true)?
+        // It is only the prompt that changes, and no colour.
+        .color_mode(ColorMode::Forced)
         .build();
-    let mut editor = Editor::<(), FileHistory>::with_config(config)?;
-    let draft = Arc::new(Mutex::new(String::new()));
+    let mut editor = Editor::<Prompt, FileHistory>::with_config(config)?;
+    let prompt = Prompt::default();
+    editor.set_helper(Some(prompt.clone()));
+    let (draft, pasted) = (Arc::new(Mutex::new(String::new())), Arc::new(AtomicBool::new(false)));
     editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
     editor.bind_sequence(
         KeyEvent(KeyCode::Enter, Modifiers::NONE),
         EventHandler::Conditional(Box::new(GoOnBehindBackslash)),
+    );
+    editor.bind_sequence(
+        KeyEvent(KeyCode::BracketedPasteStart, Modifiers::NONE),
+        EventHandler::Conditional(Box::new(NotePaste(Arc::clone(&pasted)))),
     );
     editor.bind_sequence(
         KeyEvent(KeyCode::Char('C'), Modifiers::CTRL),
@@ -120,9 +149,8 @@ pub(crate) fn start(
     let above = Above(pieces);
     output::show_above(Some(above.clone()));
     let (lines, typed) = mpsc::channel(TYPED_MAX);
-    let prompt = Prompt::default();
     let history = state.map(|state| state.join("history"));
-    let edited = Edited { lines, prompt: prompt.clone(), draft, history };
+    let edited = Edited { lines, draft, pasted, history };
     thread::Builder::new().name("editor".to_owned()).spawn(move || edited.read(editor))?;
     Ok((typed, above, prompt, Screen { before, shower: Some(shower) }))
 }
@@ -145,22 +173,26 @@ impl Drop for Screen {
 /// What becomes of what is typed.
 struct Edited {
     lines: mpsc::Sender<Typed>,
-    prompt: Prompt,
     /// What stood there when Ctrl-C was pressed.
     draft: Arc<Mutex<String>>,
+    /// Something was pasted into this line.
+    pasted: Arc<AtomicBool>,
     history: Option<PathBuf>,
 }
 
 impl Edited {
     /// Reads until the end of input, a goodbye, or Ctrl-C on an empty line.
-    fn read(self, mut editor: Editor<(), FileHistory>) {
+    fn read(self, mut editor: Editor<Prompt, FileHistory>) {
         if let Some(history) = &self.history {
             // There is none at first.
             let _ = editor.load_history(history);
         }
         loop {
-            match editor.readline(&self.prompt.text()) {
+            match editor.readline(PROMPT) {
                 Ok(line) => {
+                    // In what was pasted, a backslash at the end of a line is the text's own.
+                    let pasted = self.pasted.swap(false, Ordering::Relaxed);
+                    let line = if pasted { line } else { line.replace("\\\n", "\n") };
                     // Whoever pastes lines does not mean the last one's end.
                     let text = line.trim_end_matches(['\n', '\r']);
                     if text.is_empty() {
@@ -189,7 +221,7 @@ impl Edited {
         }
     }
 
-    fn remember(&self, editor: &mut Editor<(), FileHistory>, text: &str) {
+    fn remember(&self, editor: &mut Editor<Prompt, FileHistory>, text: &str) {
         let added = editor.add_history_entry(text);
         let Some(history) = self.history.as_ref().filter(|_| added.is_ok_and(|added| added)) else { return };
         if let Some(folder) = history.parent() {
@@ -201,13 +233,23 @@ impl Edited {
     }
 }
 
-/// Enter behind a backslash goes on with another line, in the backslash's place.
+/// Enter behind a backslash goes on with another line.
 struct GoOnBehindBackslash;
 
 impl ConditionalEventHandler for GoOnBehindBackslash {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, at: &EventContext<'_>) -> Option<Cmd> {
         let goes_on = at.pos() == at.line().len() && at.line().ends_with('\\');
-        goes_on.then(|| Cmd::Replace(Movement::BackwardChar(1), Some("\n".to_owned())))
+        goes_on.then_some(Cmd::Newline)
+    }
+}
+
+/// Notes that something is pasted.
+struct NotePaste(Arc<AtomicBool>);
+
+impl ConditionalEventHandler for NotePaste {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        self.0.store(true, Ordering::Relaxed);
+        None
     }
 }
 

@@ -87,8 +87,8 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>) -> u
     match away {
         None => talk.arrive(),
         Some(why) => {
-            talk.note(format_args!("{why}; what you type is kept and sent when the server is there"));
             talk.show_state();
+            talk.note(format_args!("{why}; what you type is kept and sent when the server is there"));
         }
     }
     let end = talk.run(&mut typed).await;
@@ -240,11 +240,11 @@ impl Talk<'_> {
                 },
                 () = self.patience.wait() => {
                     self.place.output.flush();
+                    self.show_state();
                     let held_up = self.ended.map_or(HeldUp::Nothing, HeldUp::End);
                     if let Some(error) = self.patience.look(held_up) {
                         return End::Lost(error);
                     }
-                    self.show_state();
                 }
                 () = self.place.output.flush_when_idle() => {}
             }
@@ -280,15 +280,11 @@ impl Talk<'_> {
         }
     }
 
-    /// How the prompt looks from the next line on.
+    /// Lets the prompt show whether the server is there.
     fn show_state(&self) {
-        let Some(prompt) = &self.place.prompt else { return };
-        let waiting = self.unsent.len() + self.open.len();
-        prompt.set(match (self.is_connected(), waiting) {
-            (true, _) => String::new(),
-            (false, 0) => "reconnecting".to_owned(),
-            (false, waiting) => format!("reconnecting, {waiting} unsent"),
-        });
+        if let Some(prompt) = &self.place.prompt {
+            prompt.set_away(!self.is_connected());
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -365,9 +361,9 @@ impl Talk<'_> {
         }
         self.unsent.push_back((pushed.counter, text));
         if !self.is_connected() {
+            self.show_state();
             self.note(format_args!("{} unsent", self.unsent.len() + self.open.len()));
         }
-        self.show_state();
     }
 
     fn obey(&mut self, line: &str) {
