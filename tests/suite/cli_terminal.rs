@@ -5,13 +5,15 @@ use rustix::process::Signal;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{CTRL_C, CTRL_D, Process, Server, Terminal, cli_command, soon, stored};
+use crate::support::{CTRL_C, CTRL_D, Process, Server, Terminal, UP, cli_command, soon, stored};
 
 /// `diary-cli` in a terminal of someone called anna, who lives where the server is.
 async fn start(address: &str, arguments: &[&str]) -> Terminal {
     let mut terminal = Terminal::start(cli(address, arguments));
     terminal.sees(" writes in diary at ").await;
     terminal.sees("/help lists the commands\r\n").await;
+    // From here on, the line editor has the keys.
+    terminal.sees("> ").await;
     terminal
 }
 
@@ -40,13 +42,15 @@ async fn the_past_under_a_heading_then_an_ack_a_line() {
 
     let mut terminal = start(server.address(), &["-n", "2"]).await;
     let past = terminal.sees(" local second\r\n").await;
+    let past = &past[past.find("──").unwrap()..];
     let second = if heading_after == heading { String::new() } else { format!("{heading_after}\r\n") };
     let expected =
         format!("{heading}\r\n{minute} local 今天天气很好\r\n{second}{minute_after} local second\r\n");
     assert_eq!(past, expected);
     for (text, seq) in [("hello", 4), ("你好", 5), ("//home is where", 6)] {
         terminal.types(&format!("{text}\r")).await;
-        terminal.sees(&format!("{text}\r\nok {seq}\r\n")).await;
+        terminal.sees(text).await;
+        terminal.sees(&format!("ok {seq}\r\n")).await;
     }
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
@@ -77,9 +81,13 @@ async fn the_commands() {
         ("/help", "/follow [#SEQ | off]"),
         ("", "//text"),
     ] {
-        // An empty line is nothing: it gives time to see more of the answer before.
-        terminal.types(&format!("{line}\r")).await;
-        terminal.sees(answer).await;
+        // No line: there is more to see of the answer before.
+        if !line.is_empty() {
+            terminal.types(&format!("{line}\r")).await;
+        }
+        for part in answer.split_inclusive('\n') {
+            terminal.sees(part).await;
+        }
     }
     terminal.types("/quit\r").await;
     assert_eq!(terminal.ends().await.0, Some(0));
@@ -93,16 +101,18 @@ async fn entries_of_others_as_they_come() {
     let mut other = server.lines().await;
     other.ask("before").await;
     let mut terminal = start(server.address(), &["-n", "0"]).await;
-    terminal.types("/follow #1\r").await;
-    terminal.sees(" local before\r\n").await;
+    // Without being asked to, from now on.
     other.ask("今天").await;
     terminal.sees(" local 今天\r\n").await;
     // What was typed here is on the screen already; it is not shown a second time.
     terminal.types("mine\r").await;
-    terminal.sees("\r\nok 3\r\n").await;
+    terminal.sees("ok 3\r\n").await;
     other.ask("after").await;
     let seen = terminal.sees(" local after\r\n").await;
-    assert!(!seen.contains("mine"), "{seen}");
+    assert!(!seen.contains("mine") && !seen.contains("before"), "{seen}");
+    terminal.types("/follow #1\r").await;
+    terminal.sees(" local before\r\n").await;
+    terminal.sees(" local after\r\n").await;
 
     terminal.types("/follow off\r").await;
     terminal.sees("not following\r\n").await;
@@ -157,6 +167,10 @@ async fn entries_cannot_command_the_terminal() {
     }
     other.ask(trick).await;
     seen += &terminal.sees(escaped).await;
+    // What the line editor itself says to the terminal.
+    for own in ["\u{1b}[?2004h", "\u{1b}[?2004l", "\u{1b}[?2026h", "\u{1b}[?2026l", "\u{1b}[K", "\u{1b}[2C"] {
+        seen = seen.replace(own, "");
+    }
     let harmless = |c: char| !c.is_control() || matches!(c, '\r' | '\n');
     assert!(seen.chars().all(|c| harmless(c) && c != '\u{202e}'), "{seen:?}");
     server.stop().await;
@@ -180,7 +194,7 @@ async fn a_lost_connection_loses_nothing_that_was_typed() {
         terminal.sees("trying to connect again\r\n").await;
         seq += 1;
         terminal.types(&format!("away {seq}\r")).await;
-        terminal.sees(&format!("away {seq}\r\n")).await;
+        terminal.sees("1 unsent\r\n").await;
         server = Process::start(data.path(), &[&address], &[]).await;
         terminal.sees_all(&["connected again\r\n", &format!("ok {seq}\r\n")]).await;
     }
@@ -193,16 +207,20 @@ async fn a_lost_connection_loses_nothing_that_was_typed() {
 }
 
 #[tokio::test]
-async fn ctrl_d_behind_half_a_line_sends_it() {
+async fn ctrl_c_drops_no_half_line() {
     let server = Server::start().await;
     let mut terminal = start(server.address(), &[]).await;
     terminal.types("half a line").await;
     terminal.sees("half a line").await;
-    // The first one ends the line, the second one the input.
-    terminal.types(&CTRL_D.repeat(2)).await;
-    let (code, rest) = terminal.ends().await;
-    assert_eq!((code, rest.as_str()), (Some(0), "ok 1\r\n"));
-    assert_eq!(stored(&server.journal()), ["anna half a line"]);
+    terminal.types(CTRL_C).await;
+    terminal.sees("not sent; Up brings it back, Ctrl-C again ends\r\n").await;
+    terminal.types(UP).await;
+    terminal.sees("half a line").await;
+    terminal.types(" is whole\r").await;
+    terminal.sees("ok 1\r\n").await;
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    assert_eq!(stored(&server.journal()), ["anna half a line is whole"]);
     server.stop().await;
 }
 

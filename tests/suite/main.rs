@@ -6,6 +6,7 @@ mod bad_input;
 mod chunks;
 mod cli_add;
 mod cli_doctor;
+mod cli_editor;
 mod cli_pipe;
 mod cli_read;
 mod cli_terminal;

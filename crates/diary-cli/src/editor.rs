@@ -121,7 +121,7 @@ pub(crate) fn start(
     editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
     editor.bind_sequence(
         KeyEvent(KeyCode::Enter, Modifiers::NONE),
-        EventHandler::Conditional(Box::new(GoOnBehindBackslash)),
+        EventHandler::Conditional(Box::new(GoOnBehindBackslash { pasted: Arc::clone(&pasted) })),
     );
     editor.bind_sequence(
         KeyEvent(KeyCode::BracketedPasteStart, Modifiers::NONE),
@@ -206,6 +206,7 @@ impl Edited {
                     }
                 }
                 Err(ReadlineError::Interrupted) => {
+                    self.pasted.store(false, Ordering::Relaxed);
                     let draft =
                         std::mem::take(&mut *self.draft.lock().unwrap_or_else(PoisonError::into_inner));
                     if draft.is_empty() {
@@ -233,13 +234,15 @@ impl Edited {
     }
 }
 
-/// Enter behind a backslash goes on with another line.
-struct GoOnBehindBackslash;
+/// Enter behind a backslash goes on with another line; but what was pasted may end in one.
+struct GoOnBehindBackslash {
+    pasted: Arc<AtomicBool>,
+}
 
 impl ConditionalEventHandler for GoOnBehindBackslash {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, at: &EventContext<'_>) -> Option<Cmd> {
-        let goes_on = at.pos() == at.line().len() && at.line().ends_with('\\');
-        goes_on.then_some(Cmd::Newline)
+        let is_behind = at.pos() == at.line().len() && at.line().ends_with('\\');
+        (is_behind && !self.pasted.load(Ordering::Relaxed)).then_some(Cmd::Newline)
     }
 }
 

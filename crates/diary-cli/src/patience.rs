@@ -47,6 +47,11 @@ impl Patience {
         Self { state, said_lost: false, trouble: None }
     }
 
+    /// The person has been told already that there is no connection.
+    pub(crate) fn told_lost(&mut self) {
+        self.said_lost = true;
+    }
+
     /// An ack or an entry came.
     pub(crate) fn progress(&mut self) {
         self.trouble = None;

@@ -88,6 +88,7 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>) -> u
         None => talk.arrive(),
         Some(why) => {
             talk.show_state();
+            talk.patience.told_lost();
             talk.note(format_args!("{why}; what you type is kept and sent when the server is there"));
         }
     }

@@ -272,8 +272,11 @@ impl Parts {
             welcome: Mutex::new(welcome),
             fate: OnceLock::new(),
         });
-        let redial = Redial::new(connector, Link::new(state.clone()));
-        let writer = Writer::new(queue, window, redial, Arc::clone(&shared));
+        let mut link = Link::new(state.clone());
+        if let Err(error) = &first {
+            link.lost(error);
+        }
+        let writer = Writer::new(queue, window, Redial::new(connector, link), Arc::clone(&shared));
         tokio::spawn(writer::run(writer, first));
         Client { commands, shared, state, producer, reader }
     }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use frames::{Frames, fill, hello, pairs, texts_of};
 pub(crate) use programs::{Ran, end_process, peer, run};
 pub(crate) use stored::{day_files, stored};
-pub(crate) use terminal::{CTRL_C, CTRL_D, Terminal};
+pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, LEFT, Terminal, UP};
 
 /// For anything that should happen at once: a test that waits longer has failed. It is no measure of
 /// speed, so it is generous.
@@ -307,7 +307,7 @@ pub(crate) fn plain_server_command() -> Command {
 /// A command for the real `diary-cli`, without the environment's settings.
 pub(crate) fn cli_command() -> Command {
     let mut command = plain_command(env!("CARGO_BIN_EXE_diary-cli-under-test"));
-    command.env("NO_COLOR", "1");
+    command.env("NO_COLOR", "1").env("TERM", "xterm");
     command
 }
 

@@ -10,6 +10,13 @@ use super::{PATIENCE, soon};
 
 pub(crate) const CTRL_C: &str = "\x03";
 pub(crate) const CTRL_D: &str = "\x04";
+pub(crate) const UP: &str = "\x1b[A";
+pub(crate) const LEFT: &str = "\x1b[D";
+pub(crate) const BACKSPACE: &str = "\x7f";
+pub(crate) const ALT_ENTER: &str = "\x1b\r";
+
+/// Rows and columns.
+const SIZE: (u16, u16) = (24, 80);
 
 /// A program on a pseudo-terminal of its own, killed when this is dropped.
 pub(crate) struct Terminal {
@@ -17,14 +24,40 @@ pub(crate) struct Terminal {
     child: Child,
     /// What appeared and was not looked at.
     screen: Vec<u8>,
+    /// What a person sees of all that appeared.
+    shown: vt100::Parser,
 }
 
 impl Terminal {
     pub(crate) fn start(command: Command) -> Self {
         let (pty, end) = pty_process::open().unwrap();
-        pty.resize(Size::new(24, 80)).unwrap();
+        pty.resize(Size::new(SIZE.0, SIZE.1)).unwrap();
         let child = pty_process::Command::from(command).spawn(end).unwrap();
-        Self { pty, child, screen: Vec::new() }
+        Self { pty, child, screen: Vec::new(), shown: vt100::Parser::new(SIZE.0, SIZE.1, 0) }
+    }
+
+    /// Pastes text, as terminals do where a program asks to be told.
+    pub(crate) async fn pastes(&mut self, text: &str) {
+        self.types(&format!("\x1b[200~{text}\x1b[201~")).await;
+    }
+
+    /// Waits until the lines at the end of the screen are these.
+    pub(crate) async fn ends_in(&mut self, lines: &[&str]) {
+        let waited = timeout(PATIENCE, async {
+            loop {
+                let contents = self.shown.screen().contents();
+                let shown: Vec<&str> = contents.trim_end_matches('\n').lines().map(str::trim_end).collect();
+                if shown.ends_with(lines) {
+                    return true;
+                }
+                if self.read().await == 0 {
+                    return false;
+                }
+            }
+        });
+        if waited.await != Ok(true) {
+            panic!("{lines:?} are not at the end of this screen:\n{}", self.shown.screen().contents());
+        }
     }
 
     pub(crate) async fn types(&mut self, keys: &str) {
@@ -70,8 +103,12 @@ impl Terminal {
 
     /// How many bytes appeared; 0 at the end.
     async fn read(&mut self) -> usize {
+        let seen = self.screen.len();
         match self.pty.read_buf(&mut self.screen).await {
-            Ok(count) => count,
+            Ok(count) => {
+                self.shown.process(&self.screen[seen..]);
+                count
+            }
             // How Linux says that nobody has the other end open.
             Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => 0,
             Err(error) => panic!("{error}"),

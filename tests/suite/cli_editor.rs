@@ -1,0 +1,122 @@
+//! The line editor of `diary-cli`, as a person sees it on the screen of a terminal.
+
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use crate::support::{
+    ALT_ENTER, BACKSPACE, CTRL_D, LEFT, Lines, Process, Terminal, cli_command, run, stored,
+};
+
+/// `diary-cli` of someone called anna, whose outbox is in `home`.
+fn cli(home: &tempfile::TempDir, address: &str) -> Command {
+    let mut command = cli_command();
+    command.arg(address).args(["--name", "anna", "-n", "0"]);
+    command.env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
+    command
+}
+
+/// What `diary-cli outbox` prints.
+async fn outbox(home: &tempfile::TempDir) -> String {
+    let mut command = cli_command();
+    command.arg("outbox").env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
+    run(&mut command, "").await.stdout
+}
+
+/// Everything that may happen to someone who writes: keys that edit, pastes, entries of others in the middle of a
+/// line, and a server that goes away and comes back.
+#[tokio::test]
+async fn a_day_at_the_terminal() {
+    let home = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
+    let address = server.address().to_owned();
+    let mut terminal = Terminal::start(cli(&home, &address));
+    let welcome = format!("anna writes in diary at {address}; /help lists the commands");
+    terminal.ends_in(&[&welcome, ">"]).await;
+
+    // Chinese, with a key to the left and one that deletes: both count characters, not columns.
+    terminal.types("今天天气不好").await;
+    terminal.types(&format!("{LEFT}{BACKSPACE}很\r")).await;
+    terminal.ends_in(&["> 今天天气很好", "ok 1", ">"]).await;
+
+    // What another one writes appears above what is being typed.
+    terminal.types("half a ").await;
+    terminal.ends_in(&["> half a"]).await;
+    let mut other = Lines::connect(&address).await;
+    other.ask("早上好").await;
+    terminal.sees(" local 早上好\r\n").await;
+    terminal.ends_in(&["> half a"]).await;
+    terminal.types("line").await;
+    terminal.ends_in(&["> half a line"]).await;
+    terminal.types("\r").await;
+    terminal.ends_in(&["> half a line", "ok 3", ">"]).await;
+
+    // Several lines in one entry: by a backslash, by Alt-Enter, by a paste.
+    terminal.types("one\\\r").await;
+    terminal.types(&format!("two{ALT_ENTER}three\r")).await;
+    terminal.ends_in(&["ok 4", ">"]).await;
+    let ten: Vec<String> = (1..=10).map(|number| format!("line {number} \\")).collect();
+    terminal.pastes(&ten.join("\r")).await;
+    terminal.types("\r").await;
+    terminal.ends_in(&["ok 5", ">"]).await;
+
+    // The server is gone: the prompt says so, and what is typed waits.
+    server.signal(Signal::KILL);
+    server.wait().await;
+    terminal.ends_in(&["!"]).await;
+    terminal.types("写在黑暗里\r").await;
+    terminal.ends_in(&["! 写在黑暗里", "1 unsent", "!"]).await;
+    terminal.types("second\r").await;
+    terminal.ends_in(&["! second", "2 unsent", "!"]).await;
+    assert_eq!(outbox(&home).await.matches("a program that is running has it").count(), 2);
+    let mut server = Process::start(data.path(), &[&address], &[]).await;
+    terminal.sees_all(&["ok 6\r\n", "ok 7\r\n", "connected again\r\n"]).await;
+    terminal.ends_in(&[">"]).await;
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    assert_eq!(outbox(&home).await, "");
+    server.signal(Signal::TERM);
+    server.wait().await;
+
+    let pasted = format!("anna {}", ten.join("\n").replace('\\', r"\\").replace('\n', r"\n"));
+    let expected = [
+        "anna 今天天气很好",
+        "local 早上好",
+        "anna half a line",
+        r"anna one\ntwo\nthree",
+        &pasted,
+        "anna 写在黑暗里",
+        "anna second",
+    ];
+    assert_eq!(stored(&data.path().join("diary")), expected);
+}
+
+/// Whoever opens the program before the server is there loses nothing, even if it never comes in this run.
+#[tokio::test]
+async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
+    let home = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
+    let address = server.address().to_owned();
+    server.stop().await;
+    let mut terminal = Terminal::start(cli(&home, &address));
+    terminal.ends_in(&["!"]).await;
+    terminal.types("too early\r").await;
+    terminal.ends_in(&["! too early", "1 unsent", "!"]).await;
+    terminal.types(CTRL_D).await;
+    let (code, said) = terminal.ends().await;
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("1 entry was not acked: kept in "), "{said}");
+    assert!(outbox(&home).await.contains("too early"));
+
+    let server = Process::start(data.path(), &[&address], &[]).await;
+    let mut terminal = Terminal::start(cli(&home, &address));
+    let kept = format!("1 entry kept from before went to {address}\r\n");
+    terminal.sees_all(&[&kept, "anna too early\r\n"]).await;
+    terminal.types("in time\r").await;
+    terminal.ends_in(&["> in time", "ok 2", ">"]).await;
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    server.stop().await;
+    assert_eq!(stored(&data.path().join("diary")), ["anna too early", "anna in time"]);
+}
