@@ -100,6 +100,7 @@ async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     let address = server.address().to_owned();
     server.stop().await;
     let mut terminal = Terminal::start(cli(&home, &address));
+    terminal.sees("what you type is kept and sent when the server is there").await;
     terminal.ends_in(&["!"]).await;
     terminal.types("too early\r").await;
     terminal.ends_in(&["! too early", "1 unsent", "!"]).await;
