@@ -156,7 +156,10 @@ impl Args {
     pub(crate) fn of(
         words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let mut matches = Self::command().try_get_matches_from(words)?;
+        let words: Vec<std::ffi::OsString> = words.into_iter().map(Into::into).collect();
+        let mut matches = Self::command()
+            .try_get_matches_from(&words)
+            .map_err(|error| mistyped(&words).unwrap_or(error))?;
         let server_is_flag = matches.value_source("server") == Some(ValueSource::CommandLine);
         let mut args = Self::from_arg_matches_mut(&mut matches)?;
         args.settings.server_is_flag = server_is_flag;
@@ -191,6 +194,22 @@ pub(crate) fn command() -> clap::Command {
     Args::command()
 }
 
+/// A command that was mistyped, where what follows it would be complained of first.
+fn mistyped(words: &[std::ffi::OsString]) -> Option<clap::Error> {
+    let command = Args::command();
+    let mut words =
+        words.iter().skip(1).filter_map(|word| word.to_str()).filter(|word| !word.starts_with('-'));
+    let (word, why) = words.find_map(|word| match parse_address(word) {
+        _ if command.find_subcommand(word).is_some() => Some((word, String::new())),
+        Err(why) if why.contains(DID_YOU_MEAN) => Some((word, why)),
+        _ => None,
+    })?;
+    (!why.is_empty()).then(|| Args::command().error(ErrorKind::InvalidSubcommand, format!("{word}: {why}")))
+}
+
+/// What a suggestion begins with.
+const DID_YOU_MEAN: &str = "did you mean";
+
 /// An address. A word that is none may be a command that was mistyped.
 fn parse_address(word: &str) -> Result<Address, String> {
     word.parse::<Address>().map_err(|error| {
@@ -202,7 +221,9 @@ fn parse_address(word: &str) -> Result<Address, String> {
             .filter(|name| likeness(name) > 0.6)
             .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         match near {
-            Some(name) => format!("there is no such command; did you mean {name}? (As an address: {error})"),
+            Some(name) => {
+                format!("there is no such command; {DID_YOU_MEAN} {name}? (As an address: {error})")
+            }
             None => error.to_string(),
         }
     })
@@ -271,6 +292,8 @@ mod tests {
             (&["localhost"][..], "localhost needs a port: localhost:8888"),
             (&["serach"], "did you mean search?"),
             (&["lgo"], "did you mean log?"),
+            (&["serach", "x"], "serach: there is no such command; did you mean search?"),
+            (&["--server", "h:1", "lgo", "--last", "3"], "did you mean log?"),
             (&["h:1", "log"], "with a command, say where the server is with --server h:1"),
             (&["-n", "3", "log"], "log takes --last"),
             (&["h:1", "-n", "today"], "how many entries? a number, all or 0"),
