@@ -47,7 +47,7 @@ pub enum ClientMessage {
         /// Which; whether it keeps its limits is [`Filter::check`]'s to say.
         filter: Filter,
     },
-    /// Goodbye: answered with [`ServerMessage::Bye`] after all acks.
+    /// Goodbye: answered with [`ServerMessage::Bye`](super::ServerMessage::Bye) after all acks.
     Quit,
 }
 
