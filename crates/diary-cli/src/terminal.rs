@@ -2,21 +2,17 @@
 //!
 //! What is typed is kept in the outbox before anything else happens to it, and leaves it when it is acked.
 
+mod kept;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 
-use diary_client::{
-    Ack, Author, Client, Code, Error, Event, History, Options, Pending, Producer, Stored, Time, Which,
-};
+use diary_client::{Author, Client, Error, Event, History, Options, Pending, Producer, Stored, Which};
 use diary_proto::Command;
-use diary_proto::answer::{HINT, is_old_command};
-use futures::FutureExt;
-use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::commands::{count, tell_refused};
 use crate::config::Config;
 use crate::deliver::deliver_left;
 use crate::editor::Prompt;
@@ -27,6 +23,7 @@ use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
 use crate::show::Printer;
 use crate::unreachable_sentence;
+use kept::{answer_of_first, send};
 
 const HELP: &str = "\
 a line is an entry; `ok SEQ` says that it is on disk
@@ -354,19 +351,6 @@ impl Talk<'_> {
         }
     }
 
-    /// Keeps a text until it is acked.
-    fn keep(&mut self, text: String) {
-        let pushed = self.tray.push(Time::now(&TimeZone::system()), &text);
-        if let Err(why) = &pushed.kept {
-            self.say(format_args!("{why}; the entry is sent without being kept"));
-        }
-        self.unsent.push_back((pushed.counter, text));
-        if !self.is_connected() {
-            self.show_state();
-            self.note(format_args!("{} unsent", self.unsent.len() + self.open.len()));
-        }
-    }
-
     fn obey(&mut self, line: &str) {
         match Command::parse(line) {
             Ok(Command::History(which)) => self.begin(self.client.history(which)),
@@ -412,36 +396,6 @@ impl Talk<'_> {
             }
             Err(why) => self.say(format_args!("{why}; the name stays as it was")),
         }
-    }
-
-    /// An entry was answered. An error means that the client has ended without its ack.
-    fn settle(&mut self, sent: Option<(u64, bool)>, answer: Result<Ack, Error>) -> Result<(), Error> {
-        let Some((counter, hint)) = sent else { return Ok(()) };
-        match answer {
-            Ok(ack) => {
-                self.patience.progress();
-                self.tray.acked(counter);
-                self.newest_own = self.newest_own.max(ack.seq);
-                if !self.quiet {
-                    let hint = if hint { HINT } else { "" };
-                    self.place.output.print(format!("ok {}{hint}\n", ack.seq).as_bytes());
-                }
-            }
-            Err(Error::Refused(refusal)) if matches!(refusal.code, Code::StaleKey | Code::Conflict) => {
-                self.tray.refused(counter, &refusal);
-                tell_refused(&self.outbox, &self.tray, [(counter, &refusal)]);
-            }
-            Err(Error::Refused(refusal)) => {
-                // If that cannot be written down, it is listed as refused.
-                let _ = self.tray.drop_entry(counter);
-                self.say(format_args!("error {refusal}"));
-            }
-            Err(error) => {
-                self.lost += 1;
-                return Err(error);
-            }
-        }
-        Ok(())
     }
 
     /// What an answer brings.
@@ -523,81 +477,6 @@ impl Talk<'_> {
         self.place.output.flush();
         say(what);
     }
-
-    async fn finish(mut self, end: End, mut typed: mpsc::Receiver<Typed>) -> u8 {
-        // What was typed and not looked at is no less worth keeping.
-        typed.close();
-        while !self.said_goodbye
-            && let Ok(line) = typed.try_recv()
-        {
-            if let Typed::Line(Ok(line)) = line {
-                self.held.push_back(line);
-            }
-        }
-        for line in std::mem::take(&mut self.held) {
-            match line.strip_prefix('/') {
-                Some(rest) if !rest.starts_with('/') => self.say(format_args!("not done: {}", clean(&line))),
-                Some(rest) => self.keep(rest.to_owned()),
-                None => self.keep(line),
-            }
-        }
-        self.place.output.flush();
-        let count = self.not_acked();
-        let why = match end {
-            End::Interrupted if count == 0 => return exit::INTERRUPTED,
-            End::Done if count == 0 => {
-                let _ = self.client.close().await;
-                return exit::DONE;
-            }
-            End::Done => "the input ended".to_owned(),
-            End::Interrupted => "interrupted".to_owned(),
-            End::Lost(error) => format!("gave up: {error}"),
-        };
-        self.tell_not_acked(count, &why).await
-    }
-
-    /// Says what was not acked, and where it is kept.
-    async fn tell_not_acked(mut self, not_acked: usize, why: &str) -> u8 {
-        let entries = count(not_acked, "entry was", "entries were");
-        let given_up = self.client.give_up().await;
-        let sent = given_up.iter().filter(|entry| entry.sent).count();
-        let of_client = self.open.iter().map(|sent| sent.counter).nth(sent);
-        if let Some(first) = of_client.or_else(|| self.unsent.front().map(|(counter, _)| *counter)) {
-            self.tray.not_sent(first);
-        }
-        match self.tray.path().filter(|path| path.exists()) {
-            Some(path) => {
-                let server = &self.place.config.server;
-                say(format_args!(
-                    "{why}; {entries} not acked: kept in {}, and the next run for {server} sends it",
-                    path.display()
-                ));
-            }
-            None => {
-                say(format_args!("{why}; {entries} not acked"));
-                let given_up = given_up.into_iter().map(|entry| entry.text);
-                for text in given_up.chain(self.unsent.into_iter().map(|(_, text)| text)) {
-                    say(format_args!("not acked: {}", clean(&text)));
-                }
-            }
-        }
-        exit::NOT_ACKED
-    }
-
-    /// How many typed entries were not acked, or refused. What is answered by now is noted.
-    fn not_acked(&mut self) -> usize {
-        let mut open = VecDeque::new();
-        for mut sent in std::mem::take(&mut self.open) {
-            match (&mut sent.pending).now_or_never() {
-                Some(answer @ (Ok(_) | Err(Error::Refused(_)))) => {
-                    let _ = self.settle(Some((sent.counter, sent.hint)), answer);
-                }
-                _ => open.push_back(sent),
-            }
-        }
-        self.open = open;
-        self.lost + self.open.len() + self.unsent.len()
-    }
 }
 
 /// Anyone's words, safe for the terminal.
@@ -615,27 +494,6 @@ async fn done(what: &mut Option<Pin<Box<dyn Future<Output = ()>>>>) {
     }
 }
 
-/// Sends the next text.
-///
-/// Cancellation safe: the text is taken only when there is room for it.
-async fn send(client: &Client, unsent: &mut VecDeque<(u64, String)>) -> Result<Sent, Error> {
-    let room = client.room().await?;
-    let (counter, text) = unsent.pop_front().unwrap_or_default();
-    let hint = is_old_command(&text);
-    Ok(Sent { counter, pending: room.send(text)?, hint })
-}
-
-/// The answer for what was sent first, its counter, and whether a hint is due.
-///
-/// Cancellation safe: an entry leaves the queue only with its answer.
-async fn answer_of_first(open: &mut VecDeque<Sent>) -> (Option<(u64, bool)>, Result<Ack, Error>) {
-    let answer = match open.front_mut() {
-        Some(sent) => (&mut sent.pending).await,
-        None => std::future::pending().await,
-    };
-    (open.pop_front().map(|sent| (sent.counter, sent.hint)), answer)
-}
-
 /// The next event of a reading, if there is one.
 ///
 /// Cancellation safe, as [`History::next`] is.
@@ -647,142 +505,4 @@ async fn next_of(history: Option<&mut History>) -> Option<Result<Event, Error>> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fake::{BREAK, Fake, Paper};
-    use crate::input::typed;
-    use clap::Parser;
-    use std::io;
-
-    /// A person at a terminal: types, and waits for what appears.
-    struct Person {
-        keys: mpsc::Sender<io::Result<Vec<u8>>>,
-        paper: Paper,
-    }
-
-    impl Person {
-        async fn types(&self, text: &str) {
-            self.keys.send(Ok(text.as_bytes().to_vec())).await.unwrap();
-        }
-
-        async fn sees(&self, part: &str) {
-            self.paper.shows(part).await;
-        }
-    }
-
-    /// Lets `person` talk; the exit code and all that was printed.
-    async fn talk<F: Future<Output = ()>>(
-        fake: &Fake,
-        words: &[&str],
-        script: impl FnOnce(Person) -> F,
-    ) -> (u8, String) {
-        let words = [&["diary-cli", fake.address(), "--name", "anna"], words].concat();
-        let args = crate::args::Args::try_parse_from(words).unwrap();
-        let state = tempfile::tempdir().unwrap();
-        let config = Config {
-            state: Some(state.path().to_owned()),
-            ..Config::read(args.server(), &args.settings).unwrap()
-        };
-        let paper = Paper::default();
-        let (keys, chunks) = mpsc::channel(1);
-        let place = Place {
-            config: &config,
-            past: args.past(),
-            output: Output::new(paper.clone()),
-            view: Printer::of(crate::show::Format::Pretty, false, TimeZone::UTC, 0),
-            prompt: None,
-        };
-        let running = run(place, typed(chunks));
-        let (code, ()) = tokio::join!(running, script(Person { keys, paper: paper.clone() }));
-        assert!(Outbox::new(config.state.as_deref()).list().entries.is_empty(), "all was acked");
-        (code, paper.text())
-    }
-
-    /// What was printed below the welcome.
-    fn below_welcome(printed: &str) -> &str {
-        printed.split_once('\n').map_or("", |(_, rest)| rest)
-    }
-
-    #[tokio::test]
-    async fn entries_and_commands() {
-        let fake = Fake::start().await;
-        let (code, printed) = talk(&fake, &[], |person| async move {
-            person.types("hello\n//usr is a path\n/nope\nexit\n/search usr\n/search none\n").await;
-            person.sees("no entries\n").await;
-            person.types("/quiet\nunseen\n/history 2\n/quit\nnot stored\n").await;
-        })
-        .await;
-        assert!(printed.starts_with("anna writes in diary at 127.0.0.1:"), "{printed}");
-        let below = below_welcome(&printed);
-        let expected_parts = [
-            "ok 1\n",
-            "ok 2\n",
-            "ok 3 (stored as a text; /help lists the commands)\n",
-            "── 2026-11-21 Saturday ──\n00:15 anna /usr is a path\n1 entry\n",
-        ];
-        for part in expected_parts {
-            assert!(below.contains(part), "{part:?} is not in {below}");
-        }
-        assert!(!below.contains("ok 4"), "{below}");
-        assert_eq!(code, exit::DONE);
-        assert_eq!(fake.texts(), ["anna: hello", "anna: /usr is a path", "anna: exit", "anna: unseen"]);
-    }
-
-    #[tokio::test]
-    async fn the_past_and_the_end_of_input() {
-        let fake = Fake::start().await;
-        talk(&fake, &[], |person| async move { person.types("one\ntwo\nlast").await }).await;
-        let (code, printed) = talk(&fake, &["-n", "2"], |_| async {}).await;
-        let expected = "── 2026-11-21 Saturday ──\n00:15 anna two\n00:15 anna last\n";
-        assert_eq!((code, below_welcome(&printed)), (exit::DONE, expected));
-        let (_, printed) = talk(&fake, &["-n", "0"], |_| async {}).await;
-        assert_eq!(below_welcome(&printed), "");
-    }
-
-    #[tokio::test]
-    async fn a_follow_shows_others_and_not_what_was_just_typed() {
-        let fake = Fake::start().await;
-        let other = fake.client("ben").await;
-        let (_, printed) = talk(&fake, &["-n0"], |person| async move {
-            person.types("before\n").await;
-            person.sees("ok 1\n").await;
-            person.types("/follow #1\n").await;
-            person.sees("anna before").await;
-            person.types("mine\n").await;
-            person.sees("ok 2\n").await;
-            other.append("theirs").await.unwrap();
-            person.sees("ben theirs\n").await;
-            person.types("/follow off\n").await;
-            person.sees("not following").await;
-        })
-        .await;
-        assert_eq!(printed.matches("anna before").count(), 1, "{printed}");
-        assert!(!printed.contains("anna mine"), "{printed}");
-    }
-
-    #[tokio::test]
-    async fn another_name_writes_from_there_on() {
-        let fake = Fake::start().await;
-        let (code, printed) = talk(&fake, &["-n0"], |person| async move {
-            person.types("one\n/name 小明\ntwo\n/name a b\n").await;
-            person.sees("ok 2\n").await;
-            person.types("/name 小红\n").await;
-            person.sees("you write as 小红\n").await;
-        })
-        .await;
-        assert_eq!(fake.texts(), ["anna: one", "小明: two"]);
-        assert!(printed.contains("ok 1\nyou write as 小明\nok 2\n"), "{printed}");
-        assert_eq!(code, exit::DONE);
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_breaks_is_made_anew() {
-        let fake = Fake::start().await;
-        let (code, printed) = talk(&fake, &["-n0"], |person| async move {
-            person.types(&format!("{BREAK}\nb\n")).await;
-        })
-        .await;
-        assert_eq!((code, below_welcome(&printed)), (exit::DONE, "ok 1\nok 2\n"));
-        assert_eq!(fake.texts().len(), 2);
-    }
-}
+mod tests;

@@ -1,0 +1,140 @@
+use std::io;
+
+use clap::Parser;
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::fake::{BREAK, Fake, Paper};
+use crate::input::typed;
+
+/// A person at a terminal: types, and waits for what appears.
+struct Person {
+    keys: mpsc::Sender<io::Result<Vec<u8>>>,
+    paper: Paper,
+}
+
+impl Person {
+    async fn types(&self, text: &str) {
+        self.keys.send(Ok(text.as_bytes().to_vec())).await.unwrap();
+    }
+
+    async fn sees(&self, part: &str) {
+        self.paper.shows(part).await;
+    }
+}
+
+/// Lets `person` talk; the exit code and all that was printed.
+async fn talk<F: Future<Output = ()>>(
+    fake: &Fake,
+    words: &[&str],
+    script: impl FnOnce(Person) -> F,
+) -> (u8, String) {
+    let words = [&["diary-cli", fake.address(), "--name", "anna"], words].concat();
+    let args = crate::args::Args::try_parse_from(words).unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let config = Config {
+        state: Some(state.path().to_owned()),
+        ..Config::read(args.server(), &args.settings).unwrap()
+    };
+    let paper = Paper::default();
+    let (keys, chunks) = mpsc::channel(1);
+    let place = Place {
+        config: &config,
+        past: args.past(),
+        output: Output::new(paper.clone()),
+        view: Printer::of(crate::show::Format::Pretty, false, TimeZone::UTC, 0),
+        prompt: None,
+    };
+    let running = run(place, typed(chunks));
+    let (code, ()) = tokio::join!(running, script(Person { keys, paper: paper.clone() }));
+    assert!(Outbox::new(config.state.as_deref()).list().entries.is_empty(), "all was acked");
+    (code, paper.text())
+}
+
+/// What was printed below the welcome.
+fn below_welcome(printed: &str) -> &str {
+    printed.split_once('\n').map_or("", |(_, rest)| rest)
+}
+
+#[tokio::test]
+async fn entries_and_commands() {
+    let fake = Fake::start().await;
+    let (code, printed) = talk(&fake, &[], |person| async move {
+        person.types("hello\n//usr is a path\n/nope\nexit\n/search usr\n/search none\n").await;
+        person.sees("no entries\n").await;
+        person.types("/quiet\nunseen\n/history 2\n/quit\nnot stored\n").await;
+    })
+    .await;
+    assert!(printed.starts_with("anna writes in diary at 127.0.0.1:"), "{printed}");
+    let below = below_welcome(&printed);
+    let expected_parts = [
+        "ok 1\n",
+        "ok 2\n",
+        "ok 3 (stored as a text; /help lists the commands)\n",
+        "── 2026-11-21 Saturday ──\n00:15 anna /usr is a path\n1 entry\n",
+    ];
+    for part in expected_parts {
+        assert!(below.contains(part), "{part:?} is not in {below}");
+    }
+    assert!(!below.contains("ok 4"), "{below}");
+    assert_eq!(code, exit::DONE);
+    assert_eq!(fake.texts(), ["anna: hello", "anna: /usr is a path", "anna: exit", "anna: unseen"]);
+}
+
+#[tokio::test]
+async fn the_past_and_the_end_of_input() {
+    let fake = Fake::start().await;
+    talk(&fake, &[], |person| async move { person.types("one\ntwo\nlast").await }).await;
+    let (code, printed) = talk(&fake, &["-n", "2"], |_| async {}).await;
+    let expected = "── 2026-11-21 Saturday ──\n00:15 anna two\n00:15 anna last\n";
+    assert_eq!((code, below_welcome(&printed)), (exit::DONE, expected));
+    let (_, printed) = talk(&fake, &["-n", "0"], |_| async {}).await;
+    assert_eq!(below_welcome(&printed), "");
+}
+
+#[tokio::test]
+async fn a_follow_shows_others_and_not_what_was_just_typed() {
+    let fake = Fake::start().await;
+    let other = fake.client("ben").await;
+    let (_, printed) = talk(&fake, &["-n0"], |person| async move {
+        person.types("before\n").await;
+        person.sees("ok 1\n").await;
+        person.types("/follow #1\n").await;
+        person.sees("anna before").await;
+        person.types("mine\n").await;
+        person.sees("ok 2\n").await;
+        other.append("theirs").await.unwrap();
+        person.sees("ben theirs\n").await;
+        person.types("/follow off\n").await;
+        person.sees("not following").await;
+    })
+    .await;
+    assert_eq!(printed.matches("anna before").count(), 1, "{printed}");
+    assert!(!printed.contains("anna mine"), "{printed}");
+}
+
+#[tokio::test]
+async fn another_name_writes_from_there_on() {
+    let fake = Fake::start().await;
+    let (code, printed) = talk(&fake, &["-n0"], |person| async move {
+        person.types("one\n/name 小明\ntwo\n/name a b\n").await;
+        person.sees("ok 2\n").await;
+        person.types("/name 小红\n").await;
+        person.sees("you write as 小红\n").await;
+    })
+    .await;
+    assert_eq!(fake.texts(), ["anna: one", "小明: two"]);
+    assert!(printed.contains("ok 1\nyou write as 小明\nok 2\n"), "{printed}");
+    assert_eq!(code, exit::DONE);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_made_anew() {
+    let fake = Fake::start().await;
+    let (code, printed) = talk(&fake, &["-n0"], |person| async move {
+        person.types(&format!("{BREAK}\nb\n")).await;
+    })
+    .await;
+    assert_eq!((code, below_welcome(&printed)), (exit::DONE, "ok 1\nok 2\n"));
+    assert_eq!(fake.texts().len(), 2);
+}
