@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::support::{
-    ALT_ENTER, BACKSPACE, CTRL_D, LEFT, Lines, Process, Terminal, cli_command, run, stored,
+    ALT_ENTER, BACKSPACE, CTRL_D, LEFT, Lines, Process, Server, Terminal, cli_command, run, stored,
 };
 
 /// `diary-cli` of someone called anna, whose outbox is in `home`.
@@ -120,4 +120,60 @@ async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     assert_eq!(terminal.ends().await.0, Some(0));
     server.stop().await;
     assert_eq!(stored(&data.path().join("diary")), ["anna too early", "anna in time"]);
+}
+
+/// Who types ahead, or pastes where the terminal does not say so, loses nothing.
+#[tokio::test]
+async fn lines_that_come_at_once_are_all_taken() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.sees("/help lists the commands").await;
+    terminal.sees("> ").await;
+    let lines: Vec<String> = (1..=30).map(|number| format!("line {number}")).collect();
+    terminal.types(&format!("{}\r", lines.join("\r"))).await;
+    terminal.sees("ok 30\r\n").await;
+    // What is not UTF-8 costs its own line, and no other.
+    terminal.types_bytes(b"caf\xe9\r").await;
+    terminal.sees("is not UTF-8, and the line is not sent; type it again").await;
+    terminal.types("good\r").await;
+    terminal.sees("ok 31\r\n").await;
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    let stored = stored(&server.journal());
+    assert_eq!(stored[..30], lines.iter().map(|line| format!("anna {line}")).collect::<Vec<_>>());
+    assert_eq!(stored.last().unwrap(), "anna good");
+    server.stop().await;
+}
+
+/// A change of the name counts for what is typed behind it, also without a server.
+#[tokio::test]
+async fn a_name_that_was_said_offline() {
+    let home = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
+    let address = server.address().to_owned();
+    server.stop().await;
+    let mut terminal = Terminal::start(cli(&home, &address));
+    terminal.sees("what you type is kept and sent when the server is there").await;
+    terminal.ends_in(&["!"]).await;
+    terminal.types("one\r").await;
+    terminal.sees("1 unsent\r\n").await;
+    terminal.types("/name ben\rtwo\r").await;
+    terminal.types(CTRL_D).await;
+    let (code, said) = terminal.ends().await;
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("2 entries were not acked: kept in "), "{said}");
+
+    let server = Process::start(data.path(), &[&address], &[]).await;
+    let mut command = cli_command();
+    command.args(["outbox", "send"]).env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
+    assert_eq!(run(&mut command, "").await.code, Some(0));
+    server.stop().await;
+    assert_eq!(stored(&data.path().join("diary")), ["anna one", "ben two"]);
+
+    let mut terminal = Terminal::start(cli(&home, &address));
+    terminal.ends_in(&["!"]).await;
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(3), "nothing was typed, and nobody was there");
 }

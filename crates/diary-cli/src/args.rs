@@ -63,8 +63,9 @@ pub(crate) struct Settings {
 pub(crate) enum Command {
     /// Writes an entry and prints its seq
     Add {
-        /// The text; its words are put together with spaces. A single - reads it from the input
-        #[arg(required = true, value_name = "TEXT|-", trailing_var_arg = true)]
+        /// The text; its words are put together with spaces. A single - reads it from the input, and -- stands
+        /// before a text that begins with a dash
+        #[arg(required = true, value_name = "TEXT|-")]
         text: Vec<String>,
     },
     /// Prints entries
@@ -86,8 +87,9 @@ pub(crate) enum Command {
     },
     /// Prints the entries that hold a text; capitals count only if it has one
     Search {
-        /// What to look for
-        text: String,
+        /// What to look for; its words are put together with spaces
+        #[arg(required = true, value_name = "TEXT")]
+        text: Vec<String>,
         #[command(flatten)]
         select: Select,
         #[command(flatten)]
@@ -113,13 +115,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Show {
     /// How entries look; pretty on a terminal, plain elsewhere, if not given
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "DIARY_FORMAT",
-        hide_env_values = true,
-        conflicts_with = "json"
-    )]
+    #[arg(long, value_name = "FORMAT", env = "DIARY_FORMAT", hide_env_values = true)]
     pub(crate) format: Option<Format>,
 
     /// One JSON object a line
@@ -169,9 +165,7 @@ impl Args {
                 usage(&format!("with a command, say where the server is with --server {address}"))
             }
             (Some(_), _, Some(_)) => usage("-n is for a conversation; log takes --last"),
-            (None, Some(_), _)
-                if args.settings.server.is_some() && std::env::var_os("DIARY_SERVER").is_none() =>
-            {
+            (None, Some(_), _) if args.settings.server_is_flag => {
                 usage("the server is named twice, as an address and with --server")
             }
             _ => Ok(args),
@@ -282,8 +276,11 @@ mod tests {
             assert!(args.settings.server_is_flag, "{words:?}");
         }
         assert!(!parse(&["log"]).unwrap().settings.server_is_flag);
-        let args = parse(&["add", "a", "--b", "-c"]).unwrap();
-        assert!(matches!(args.command, Some(Command::Add { text }) if text == ["a", "--b", "-c"]));
+        let args = parse(&["add", "a", "--name", "ben", "b", "--", "--c"]).unwrap();
+        assert!(matches!(args.command, Some(Command::Add { text }) if text == ["a", "b", "--c"]));
+        assert_eq!(args.settings.name.as_ref().map(Author::as_str), Some("ben"));
+        let args = parse(&["add", "-"]).unwrap();
+        assert!(matches!(args.command, Some(Command::Add { text }) if text == ["-"]));
     }
 
     #[test]
@@ -301,7 +298,6 @@ mod tests {
             (&["h:1", "--name", "a b"], "a name has no spaces"),
             (&["h:1", "i:2"], "unexpected argument"),
             (&["add"], "<TEXT|->"),
-            (&["log", "--json", "--format", "md"], "cannot be used with"),
         ] {
             let error = parse(words).unwrap_err();
             assert!(error.to_string().contains(part), "{words:?}: {error}");

@@ -216,6 +216,12 @@ impl Edited {
                     self.remember(&mut editor, &draft);
                     output::say(format_args!("not sent; Up brings it back, Ctrl-C again ends"));
                 }
+                // A byte that is no UTF-8 ends the editor's line.
+                Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    output::say(format_args!(
+                        "the terminal sent a byte that is not UTF-8, and the line is not sent; type it again"
+                    ));
+                }
                 // The end of input, or of the terminal.
                 Err(_) => return,
             }

@@ -4,7 +4,7 @@
 pub(crate) const DONE: u8 = 0;
 /// Nothing was found.
 pub(crate) const NOTHING_FOUND: u8 = 1;
-/// The arguments or the input cannot be used.
+/// The arguments, the input or the output cannot be used.
 pub(crate) const USAGE: u8 = 2;
 /// The server cannot be reached.
 pub(crate) const UNREACHABLE: u8 = 3;

@@ -35,6 +35,7 @@ use crate::args::Args;
 use crate::config::Config;
 use crate::output::{Output, say};
 use crate::show::Printer;
+use crate::terminal::{Place, Signals};
 
 /// Runs the program with the process's arguments, environment, input and output.
 pub fn main() -> ExitCode {
@@ -93,22 +94,32 @@ async fn converse(args: &Args, config: &Config) -> u8 {
 /// With a line editor, where the output is a terminal too.
 async fn talk(args: &Args, config: &Config) -> u8 {
     let (past, view) = (args.past(), Printer::conversation(config));
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            say(format_args!("the system gives no way to listen for signals: {error}"));
+            return exit::UNREACHABLE;
+        }
+    };
     let editor = io::stdout().is_terminal().then(|| editor::start(config.state.as_deref()));
-    match editor {
-        Some(Ok((typed, above, prompt, _screen))) => {
-            let place =
-                terminal::Place { config, past, view, output: Output::new(above), prompt: Some(prompt) };
-            terminal::run(place, typed).await
+    let ended = match editor {
+        Some(Ok((typed, above, prompt, screen))) => {
+            let place = Place { config, past, view, output: Output::new(above), prompt: Some(prompt) };
+            let ended = terminal::run(place, typed, signals).await;
+            drop(screen);
+            ended
         }
         editor => {
-            if let Some(Err(error)) = editor {
-                say(format_args!("this terminal takes no line editor: {error}; going on without one"));
+            if let Some(Err(_)) = editor {
+                let kind = std::env::var("TERM").unwrap_or_default();
+                say(format_args!("this terminal (TERM={kind}) takes no line editor; going on without one"));
             }
-            let place =
-                terminal::Place { config, past, view, output: Output::new(io::stdout()), prompt: None };
-            terminal::run(place, input::typed(input::read(io::stdin()))).await
+            let place = Place { config, past, view, output: Output::new(io::stdout()), prompt: None };
+            terminal::run(place, input::typed(input::read(io::stdin())), signals).await
         }
-    }
+    };
+    ended.last_words.iter().for_each(|words| say(format_args!("{words}")));
+    ended.code
 }
 
 /// What failed, why, and what to do about it, for an error that ends what was asked for.

@@ -143,11 +143,11 @@ impl Outbox {
         format!("{}.{counter}", short_part(tray.name(), &names.unwrap_or_default()))
     }
 
-    /// All that is kept, by running programs too. Nothing is changed.
+    /// All that is kept, by running programs too. What a program that was killed left half made is seen to first.
     pub(crate) fn list(&self) -> Listing {
         let mut listing = Listing::default();
         let Some(folder) = &self.folder else { return listing };
-        let names = names(folder, false, &mut listing.troubles);
+        let names = names(folder, true, &mut listing.troubles);
         for name in &names {
             let path = complete(folder, name);
             let (held, bytes) = match look(&path) {

@@ -33,16 +33,22 @@ pub(crate) fn say(sentence: fmt::Arguments<'_>) {
 pub(crate) struct Output {
     writer: BufWriter<Box<dyn Write>>,
     gone: bool,
+    failed: bool,
 }
 
 impl Output {
     pub(crate) fn new(writer: impl Write + 'static) -> Self {
-        Self { writer: BufWriter::new(Box::new(writer)), gone: false }
+        Self { writer: BufWriter::new(Box::new(writer)), gone: false, failed: false }
     }
 
     /// Nobody reads any more.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// Something could not be written, for another reason than that nobody reads any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Prints bytes, soon.
@@ -74,6 +80,7 @@ impl Output {
         let Err(error) = result else { return };
         self.gone = true;
         if error.kind() != io::ErrorKind::BrokenPipe {
+            self.failed = true;
             say(format_args!("the output cannot be written: {error}"));
         }
     }

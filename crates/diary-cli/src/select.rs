@@ -128,8 +128,8 @@ fn parse_last(said: &str) -> Result<Last, String> {
 
 /// The server's days that may hold what a reader anywhere calls `days`.
 fn server_days(days: Days) -> Which {
-    let from = days.from.saturating_sub(1.day()).max(FIRST_DAY);
-    let to = days.to.saturating_add(1.day());
+    let from = days.from.saturating_sub(2.days()).max(FIRST_DAY);
+    let to = days.to.saturating_add(2.days());
     Which::Days(Day::Date(from), Day::Date(to))
 }
 
@@ -255,22 +255,22 @@ mod tests {
             (&["--last", "0"], "0", None, None),
             (&["--contains", "a"], "all", None, None),
             (&["--author", "anna", "--last", "3"], "all", Some(3), None),
-            (&["--on", "yesterday"], "2026-11-19..2026-11-21", None, Some("2026-11-20")),
+            (&["--on", "yesterday"], "2026-11-18..2026-11-22", None, Some("2026-11-20")),
             (
                 &["--on", "last week", "--author", "anna", "--last", "5"],
-                "2026-11-08..2026-11-16",
+                "2026-11-07..2026-11-17",
                 Some(5),
                 Some("2026-11-09 .. 2026-11-15, by anna, the newest 5"),
             ),
-            (&["--from", "2026-10"], "2026-09-30..9999-12-31", None, Some("from 2026-10-01 on")),
-            (&["--to", "2026-10"], "0000-01-01..2026-11-01", None, Some("up to 2026-10-31")),
+            (&["--from", "2026-10"], "2026-09-29..9999-12-31", None, Some("from 2026-10-01 on")),
+            (&["--to", "2026-10"], "0000-01-01..2026-11-02", None, Some("up to 2026-10-31")),
             (
                 &["--from", "2025", "--to", "2026"],
-                "2024-12-31..2027-01-01",
+                "2024-12-30..2027-01-02",
                 None,
                 Some("2025-01-01 .. 2026-12-31"),
             ),
-            (&["--on", "0000-01-01"], "0000-01-01..0000-01-02", None, Some("0000-01-01")),
+            (&["--on", "0000-01-01"], "0000-01-01..0000-01-03", None, Some("0000-01-01")),
         ] {
             let plan = plan(words).unwrap();
             assert_eq!(plan.filter.which.to_string(), which, "{words:?}");

@@ -6,10 +6,12 @@ mod kept;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 
 use diary_client::{Author, Client, Error, Event, History, Options, Pending, Producer, Stored, Which};
 use diary_proto::Command;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -47,17 +49,53 @@ pub(crate) struct Place<'a> {
     pub(crate) prompt: Option<Prompt>,
 }
 
-/// Talks until the person ends it, and gives the exit code. At a prompt it goes on without a server, and waits
-/// for one.
-pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>) -> u8 {
+/// What asks the program from outside to end.
+pub(crate) struct Signals([Signal; 3]);
+
+impl Signals {
+    /// Listens for SIGINT, SIGTERM and the end of the terminal. To be made before a line editor is started, which
+    /// restores what it found.
+    ///
+    /// # Errors
+    /// The system gives no way to listen.
+    pub(crate) fn new() -> io::Result<Self> {
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    /// Cancellation safe.
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// How a conversation ended.
+pub(crate) struct Ended {
+    /// The exit code.
+    pub(crate) code: u8,
+    /// What is to be told once a line editor has given the terminal back.
+    pub(crate) last_words: Vec<String>,
+}
+
+impl Ended {
+    fn with(code: u8) -> Self {
+        Self { code, last_words: Vec::new() }
+    }
+}
+
+/// Talks until the person ends it. At a prompt it goes on without a server, and waits for one.
+pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
     let outbox = Outbox::new(place.config.state.as_deref());
     let begun = begin(&outbox, place.config, place.config.author.clone(), place.prompt.is_some()).await;
     let (client, tray, away) = match begun {
         Ok(begun) => begun,
-        Err(why) => {
-            say(format_args!("{why}"));
-            return exit::UNREACHABLE;
-        }
+        Err(why) => return Ended { code: exit::UNREACHABLE, last_words: vec![why] },
     };
     let mut talk = Talk {
         patience: Patience::new(&client),
@@ -80,6 +118,9 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>) -> u
         said_goodbye: false,
         catch_up: None,
         is_caught_up: false,
+        left_behind: false,
+        has_arrived: false,
+        unkept: false,
     };
     match away {
         None => talk.arrive(),
@@ -89,7 +130,7 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>) -> u
             talk.note(format_args!("{why}; what you type is kept and sent when the server is there"));
         }
     }
-    let end = talk.run(&mut typed).await;
+    let end = talk.run(&mut typed, &mut signals).await;
     talk.finish(end, typed).await
 }
 
@@ -124,6 +165,9 @@ enum End {
     Lost(Error),
 }
 
+/// What earlier runs left is being sent.
+type CatchUp = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+
 struct Talk<'a> {
     client: Client,
     place: Place<'a>,
@@ -156,8 +200,14 @@ struct Talk<'a> {
     /// It ended by a goodbye: nothing behind that counts.
     said_goodbye: bool,
     /// What earlier runs left goes out first.
-    catch_up: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    catch_up: Option<CatchUp>,
     is_caught_up: bool,
+    /// Some of it could not be sent; a new connection is worth another try.
+    left_behind: bool,
+    /// The server has been there.
+    has_arrived: bool,
+    /// Some of what was typed could not be kept.
+    unkept: bool,
 }
 
 struct Sent {
@@ -188,15 +238,13 @@ struct Follow {
 }
 
 impl Talk<'_> {
-    async fn run(&mut self, typed: &mut mpsc::Receiver<Typed>) -> End {
-        let interrupt = tokio::signal::ctrl_c();
-        tokio::pin!(interrupt);
+    async fn run(&mut self, typed: &mut mpsc::Receiver<Typed>, signals: &mut Signals) -> End {
         loop {
             self.go_on();
             if let Some(name) = self.name_to_take() {
                 tokio::select! {
                     () = self.rename(name) => continue,
-                    _ = &mut interrupt => return End::Interrupted,
+                    () = signals.any() => return End::Interrupted,
                 }
             }
             if self.is_done() {
@@ -205,7 +253,15 @@ impl Talk<'_> {
             let reading = self.reading.is_some();
             tokio::select! {
                 biased;
-                _ = &mut interrupt => return End::Interrupted,
+                () = signals.any() => return End::Interrupted,
+                line = typed.recv(), if self.ended.is_none() => match line {
+                    Some(Typed::Interrupt) => return End::Interrupted,
+                    line => {
+                        if let Some(error) = self.take_in(line) {
+                            return End::Lost(error);
+                        }
+                    }
+                },
                 (sent, answer) = answer_of_first(&mut self.open), if !reading && !self.open.is_empty() => {
                     if let Err(error) = self.settle(sent, answer) {
                         return End::Lost(error);
@@ -215,9 +271,13 @@ impl Talk<'_> {
                 event = next_of(self.follow.as_mut().map(|follow| &mut follow.history)), if !reading => {
                     self.followed(event);
                 }
-                () = done(&mut self.catch_up) => {
+                caught_up = done(&mut self.catch_up) => {
                     self.catch_up = None;
                     self.is_caught_up = true;
+                    if let Err(error) = caught_up {
+                        self.left_behind = true;
+                        self.say(format_args!("{error}; what is kept from before goes out another time"));
+                    }
                 }
                 sent = send(&self.client, &mut self.unsent), if self.is_caught_up && !self.unsent.is_empty() => {
                     match sent {
@@ -228,20 +288,15 @@ impl Talk<'_> {
                         Err(error) => return End::Lost(error),
                     }
                 }
-                line = typed.recv(), if self.ended.is_none() => match line {
-                    Some(Typed::Interrupt) => return End::Interrupted,
-                    line => {
-                        if let Some(error) = self.take_in(line) {
-                            return End::Lost(error);
-                        }
-                    }
-                },
                 () = self.patience.wait() => {
                     self.place.output.flush();
                     self.show_state();
                     let held_up = self.ended.map_or(HeldUp::Nothing, HeldUp::End);
                     if let Some(error) = self.patience.look(held_up) {
                         return End::Lost(error);
+                    }
+                    if self.left_behind && self.is_connected() {
+                        self.catch_up();
                     }
                 }
                 () = self.place.output.flush_when_idle() => {}
@@ -255,19 +310,25 @@ impl Talk<'_> {
 
     /// The first connection stands: says where one is, shows the past, and sends what earlier runs left.
     fn arrive(&mut self) {
+        self.has_arrived = true;
         self.welcome();
         let (past, head) = (self.place.past, self.client.welcome().head);
         self.newest_seen = head;
-        if past != Which::Last(0) {
+        if self.reading.is_some() {
+            // Something was asked for meanwhile.
+        } else if past != Which::Last(0) {
             self.reading = Some(Reading::of(self.client.history(past), false));
         } else {
             self.follow_others();
         }
+        self.catch_up();
+    }
+
+    /// Sends what earlier runs left, before anything else.
+    fn catch_up(&mut self) {
         let (outbox, server) = (self.outbox.clone(), self.place.config.server.clone());
-        self.catch_up = Some(Box::pin(async move {
-            // What it meets is told, and the next run tries again.
-            let _ = deliver_left(&outbox, &server, true).await;
-        }));
+        (self.is_caught_up, self.left_behind) = (false, false);
+        self.catch_up = Some(Box::pin(async move { deliver_left(&outbox, &server, true).await }));
     }
 
     /// A person at a prompt sees what others write.
@@ -292,7 +353,8 @@ impl Talk<'_> {
 
     /// Who writes from here on, once all before is acked.
     fn name_to_take(&mut self) -> Option<Author> {
-        if self.open.is_empty() && self.unsent.is_empty() { self.new_name.take() } else { None }
+        let all_acked = self.open.is_empty() && self.unsent.is_empty();
+        if all_acked && self.is_connected() { self.new_name.take() } else { None }
     }
 
     /// An answer is finished before the next command is looked at, as is a change of the name.
@@ -307,7 +369,7 @@ impl Talk<'_> {
             self.reading = None;
             self.ended.get_or_insert_with(Instant::now);
         }
-        if !self.is_caught_up && self.catch_up.is_none() && self.is_connected() {
+        if !self.has_arrived && self.is_connected() {
             self.arrive();
         }
         while !self.is_busy()
@@ -365,7 +427,14 @@ impl Talk<'_> {
             }
             Ok(Command::Name(name)) => self.new_name = Some(name),
             Ok(Command::Quiet) => self.quiet = true,
-            Ok(Command::Help) => self.note(format_args!("{}", HELP.trim_end())),
+            Ok(Command::Help) => {
+                self.note(format_args!("{}", HELP.trim_end()));
+                if self.place.prompt.is_some() {
+                    self.note(format_args!(
+                        "Alt-Enter, or \\ at the end of a line: another line of the same entry"
+                    ));
+                }
+            }
             Ok(Command::Quit) => {
                 self.ended = Some(Instant::now());
                 self.said_goodbye = true;
@@ -394,6 +463,8 @@ impl Talk<'_> {
                 let _ = old.close().await;
                 self.note(format_args!("you write as {name}"));
             }
+            // The server is away again: what was typed behind it waits for the name.
+            Err(_) if !self.is_connected() => self.new_name = Some(name),
             Err(why) => self.say(format_args!("{why}; the name stays as it was")),
         }
     }
@@ -487,7 +558,7 @@ fn clean(text: &str) -> String {
 /// Completes when what is being done is done.
 ///
 /// Cancellation safe.
-async fn done(what: &mut Option<Pin<Box<dyn Future<Output = ()>>>>) {
+async fn done(what: &mut Option<CatchUp>) -> Result<(), Error> {
     match what {
         Some(what) => what.await,
         None => std::future::pending().await,

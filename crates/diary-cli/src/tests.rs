@@ -64,7 +64,6 @@ fn usage_errors() {
         &["--color", "red"],
         &["add"],
         &["search"],
-        &["log", "--json", "--format", "md"],
         &["log", "--format", "xml"],
         &["log", "--on", "today", "--from", "today"],
         &["log", "--lats", "3"],

@@ -36,6 +36,11 @@ impl Terminal {
         Self { pty, child, screen: Vec::new(), shown: vt100::Parser::new(SIZE.0, SIZE.1, 0) }
     }
 
+    /// Sends bytes that may be no text.
+    pub(crate) async fn types_bytes(&mut self, bytes: &[u8]) {
+        soon("the terminal takes keys", self.pty.write_all(bytes)).await.unwrap();
+    }
+
     /// Pastes text, as terminals do where a program asks to be told.
     pub(crate) async fn pastes(&mut self, text: &str) {
         self.types(&format!("\x1b[200~{text}\x1b[201~")).await;

@@ -15,8 +15,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
+use super::outbox::count;
 use crate::config::Config;
 use crate::exit;
+use crate::outbox::Outbox;
 use crate::output::Output;
 
 /// How long each step may take.
@@ -36,9 +38,6 @@ const SHOWN_CHARS: usize = 60;
 
 /// How far ahead of this machine's clock an entry may be.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
-
-/// What every outbox file's name ends in.
-const OUTBOX_SUFFIX: &str = ".jsonl";
 
 /// A step that is wrong: what, and what to do about it.
 type Wrong = String;
@@ -128,7 +127,8 @@ fn configuration(file: Option<&Path>) -> Result<((), String), Wrong> {
 
 /// The folder for what could not be sent: whether it can be written, and how much waits there.
 fn outbox(state: Option<&Path>) -> Result<((), String), Wrong> {
-    let folder = state.ok_or("nobody knows where it would be; set HOME or XDG_STATE_HOME")?.join("outbox");
+    let state = state.ok_or("nobody knows where it would be; set HOME or XDG_STATE_HOME")?;
+    let folder = state.join("outbox");
     let shown = folder.display();
     let wrong = |error| {
         format!("{shown} cannot be written: {error}; make it yours (chown, chmod 700), or set XDG_STATE_HOME")
@@ -137,18 +137,17 @@ fn outbox(state: Option<&Path>) -> Result<((), String), Wrong> {
     let probe = folder.join(format!(".doctor-{}", std::process::id()));
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&probe);
     written.and_then(|_| fs::remove_file(&probe)).map_err(wrong)?;
-    let what = match waiting(&folder).map_err(wrong)? {
+    let listing = Outbox::new(Some(state)).list();
+    if let Some(trouble) = listing.troubles.first() {
+        return Err(format!("{trouble}; move that file elsewhere, and look into it"));
+    }
+    let what = match listing.entries.len() {
         0 => "nothing waits".to_owned(),
-        1 => "1 file waits, see diary-cli outbox".to_owned(),
-        count => format!("{count} files wait, see diary-cli outbox"),
+        waiting => {
+            format!("{} to be sent, see diary-cli outbox", count(waiting, "entry waits", "entries wait"))
+        }
     };
     Ok(((), format!("{shown} can be written; {what}")))
-}
-
-/// How many files of unsent entries there are.
-fn waiting(folder: &Path) -> io::Result<usize> {
-    let is_one = |name: &std::ffi::OsStr| name.to_string_lossy().ends_with(OUTBOX_SUFFIX);
-    Ok(fs::read_dir(folder)?.filter(|file| file.as_ref().is_ok_and(|file| is_one(&file.file_name()))).count())
 }
 
 async fn look_up(name: &str) -> Result<(Vec<SocketAddr>, String), Wrong> {

@@ -21,7 +21,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> u8 {
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),
         Command::Log { select, show } => read::log(select, &show, config).await,
-        Command::Search { text, select, show } => read::search(text, select, &show, config).await,
+        Command::Search { text, select, show } => read::search(text.join(" "), select, &show, config).await,
         Command::Follow { select, show, cursor } => read::follow(select, &show, cursor, config).await,
     }
 }

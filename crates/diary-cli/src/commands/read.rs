@@ -42,9 +42,10 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
     let mut page = Page::new(printer, output);
     let read = past(&reader, &plan, &mut page, GiveUp::Soon, pin!(std::future::pending())).await;
     page.finish();
-    let gone = page.output.is_gone();
+    let (gone, failed) = (page.output.is_gone(), page.output.has_failed());
     pager.finish(page.output);
     match read {
+        Ok(_) if failed => exit::USAGE,
         Ok(_) if gone => exit::DONE,
         Ok(_) if page.damage => exit::DAMAGE,
         Ok(_) if page.entries == 0 => {
@@ -303,7 +304,10 @@ async fn live(
                         return code;
                     }
                 }
-                Some(Err(error)) => return failed(&error),
+                Some(Err(error)) => {
+                    // What was printed does not come again.
+                    return place.save(&mut page.output).err().unwrap_or_else(|| failed(&error));
+                }
                 // A follow has no end of its own.
                 None => return failed(&Error::Closed),
             },
@@ -311,7 +315,7 @@ async fn live(
             code = place.save_when_idle(&mut page.output) => return code,
         }
     }
-    exit::DONE
+    if page.output.has_failed() { exit::USAGE } else { exit::DONE }
 }
 
 /// The newest entry that an event is about.

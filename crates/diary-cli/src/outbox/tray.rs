@@ -18,7 +18,7 @@ const FILE_END: &str = ".jsonl";
 const DRAFT_END: &str = ".draft";
 
 /// How often a new file is tried: another process may take a draft for one that was left behind.
-const CREATE_TRIES: u32 = 3;
+const CREATE_TRIES: u32 = 100;
 
 /// The entries of one run of the program: one producer, whose counters nobody else goes on with. The file is
 /// locked as long as this lives, and removed at its end if all is settled.
@@ -313,8 +313,13 @@ impl Tray {
         let file = loop {
             tries += 1;
             match create(&path, &complete, &bytes) {
-                // It was taken for one that was left behind.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < CREATE_TRIES => {}
+                // It was taken for one that was left behind, and is removed any moment now.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
+                        && tries < CREATE_TRIES =>
+                {
+                    std::thread::yield_now();
+                }
                 Err(error) => {
                     let _ = fs::remove_file(&path);
                     return Err(error);

@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 
 use diary_client::{Ack, Client, Code, Error, Time};
+use diary_proto::Command;
 use diary_proto::answer::{HINT, is_old_command};
 use futures::FutureExt;
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
-use super::{End, Sent, Talk, clean};
+use super::{End, Ended, Sent, Talk, clean};
 use crate::commands::{count, tell_refused};
 use crate::exit;
 use crate::input::Typed;
+use crate::outbox::Tray;
 use crate::output::say;
 
 impl Talk<'_> {
@@ -19,6 +21,7 @@ impl Talk<'_> {
     pub(super) fn keep(&mut self, text: String) {
         let pushed = self.tray.push(Time::now(&TimeZone::system()), &text);
         if let Err(why) = &pushed.kept {
+            self.unkept = true;
             self.say(format_args!("{why}; the entry is sent without being kept"));
         }
         self.unsent.push_back((pushed.counter, text));
@@ -49,6 +52,10 @@ impl Talk<'_> {
                 self.tray.refused(counter, &refusal);
                 tell_refused(&self.outbox, &self.tray, [(counter, &refusal)]);
             }
+            Err(Error::Refused(refusal)) if refusal.code == Code::DiskFull => {
+                self.lost += 1;
+                self.say(format_args!("error {refusal}; it is kept, and the next run sends it"));
+            }
             Err(Error::Refused(refusal)) => {
                 // If that cannot be written down, it is listed as refused.
                 let _ = self.tray.drop_entry(counter);
@@ -62,7 +69,7 @@ impl Talk<'_> {
         Ok(())
     }
 
-    pub(super) async fn finish(mut self, end: End, mut typed: mpsc::Receiver<Typed>) -> u8 {
+    pub(super) async fn finish(mut self, end: End, mut typed: mpsc::Receiver<Typed>) -> Ended {
         // What was typed and not looked at is no less worth keeping.
         typed.close();
         while !self.said_goodbye
@@ -72,20 +79,21 @@ impl Talk<'_> {
                 self.held.push_back(line);
             }
         }
-        for line in std::mem::take(&mut self.held) {
-            match line.strip_prefix('/') {
-                Some(rest) if !rest.starts_with('/') => self.say(format_args!("not done: {}", clean(&line))),
-                Some(rest) => self.keep(rest.to_owned()),
-                None => self.keep(line),
-            }
-        }
+        let more = self.keep_held();
         self.place.output.flush();
-        let count = self.not_acked();
+        let count = self.not_acked() + more;
         let why = match end {
-            End::Interrupted if count == 0 => return exit::INTERRUPTED,
+            End::Interrupted if count == 0 => return Ended::with(exit::INTERRUPTED),
             End::Done if count == 0 => {
                 let _ = self.client.close().await;
-                return exit::DONE;
+                return Ended::with(exit::DONE);
+            }
+            // The person has said all, and the server is only away.
+            End::Lost(_) if count == 0 && self.ended.is_some() && self.has_arrived => {
+                return Ended::with(exit::DONE);
+            }
+            End::Lost(error) if count == 0 => {
+                return Ended { code: exit::UNREACHABLE, last_words: vec![format!("gave up: {error}")] };
             }
             End::Done => "the input ended".to_owned(),
             End::Interrupted => "interrupted".to_owned(),
@@ -94,32 +102,70 @@ impl Talk<'_> {
         self.tell_not_acked(count, &why).await
     }
 
+    /// Keeps what waits behind a command, each under the name that it was typed under. Gives how many are not in
+    /// the tray of this conversation's client.
+    fn keep_held(&mut self) -> usize {
+        let mut renamed = self.new_name.take();
+        let mut later: Option<Tray> = None;
+        let mut count = 0;
+        for line in std::mem::take(&mut self.held) {
+            let text = match line.strip_prefix('/') {
+                Some(rest) if rest.starts_with('/') => rest.to_owned(),
+                Some(_) => {
+                    match Command::parse(&line) {
+                        Ok(Command::Name(name)) => (renamed, later) = (Some(name), None),
+                        _ => self.say(format_args!("not done: {}", clean(&line))),
+                    }
+                    continue;
+                }
+                None => line,
+            };
+            if let (None, Some(name)) = (&later, &renamed) {
+                later = self.outbox.begin(&self.place.config.server, Some(name)).ok();
+            }
+            let Some(tray) = &mut later else {
+                self.keep(text);
+                continue;
+            };
+            count += 1;
+            let pushed = tray.push(Time::now(&TimeZone::system()), &text);
+            match &pushed.kept {
+                Ok(()) => tray.not_sent(pushed.counter),
+                Err(why) => say(format_args!("{why}; not kept: {}", clean(&text))),
+            }
+        }
+        count
+    }
+
     /// Says what was not acked, and where it is kept.
-    async fn tell_not_acked(mut self, not_acked: usize, why: &str) -> u8 {
+    async fn tell_not_acked(mut self, not_acked: usize, why: &str) -> Ended {
         let entries = count(not_acked, "entry was", "entries were");
         let given_up = self.client.give_up().await;
-        let sent = given_up.iter().filter(|entry| entry.sent).count();
-        let of_client = self.open.iter().map(|sent| sent.counter).nth(sent);
+        // From the end, since the first of them may have been acked meanwhile.
+        let not_sent = given_up.iter().filter(|entry| !entry.sent).count();
+        let of_client =
+            self.open.iter().skip(self.open.len().saturating_sub(not_sent)).map(|sent| sent.counter).next();
         if let Some(first) = of_client.or_else(|| self.unsent.front().map(|(counter, _)| *counter)) {
             self.tray.not_sent(first);
         }
-        match self.tray.path().filter(|path| path.exists()) {
-            Some(path) => {
-                let server = &self.place.config.server;
-                say(format_args!(
-                    "{why}; {entries} not acked: kept in {}, and the next run for {server} sends it",
-                    path.display()
+        let mut last_words = Vec::new();
+        match self.tray.path().and_then(|path| Some(path.parent()?.to_owned())).filter(|_| !self.unkept) {
+            Some(folder) => {
+                let (server, folder) = (&self.place.config.server, folder.display());
+                let them = if not_acked == 1 { "it" } else { "them" };
+                last_words.push(format!(
+                    "{why}; {entries} not acked: kept in {folder}, and the next run for {server} sends {them}"
                 ));
             }
             None => {
-                say(format_args!("{why}; {entries} not acked"));
+                last_words.push(format!("{why}; {entries} not acked"));
                 let given_up = given_up.into_iter().map(|entry| entry.text);
                 for text in given_up.chain(self.unsent.into_iter().map(|(_, text)| text)) {
-                    say(format_args!("not acked: {}", clean(&text)));
+                    last_words.push(format!("not acked: {}", clean(&text)));
                 }
             }
         }
-        exit::NOT_ACKED
+        Ended { code: exit::NOT_ACKED, last_words }
     }
 
     /// How many typed entries were not acked, or refused. What is answered by now is noted.

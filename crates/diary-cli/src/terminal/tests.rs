@@ -45,8 +45,8 @@ async fn talk<F: Future<Output = ()>>(
         view: Printer::of(crate::show::Format::Pretty, false, TimeZone::UTC, 0),
         prompt: None,
     };
-    let running = run(place, typed(chunks));
-    let (code, ()) = tokio::join!(running, script(Person { keys, paper: paper.clone() }));
+    let running = run(place, typed(chunks), Signals::new().unwrap());
+    let (Ended { code, .. }, ()) = tokio::join!(running, script(Person { keys, paper: paper.clone() }));
     assert!(Outbox::new(config.state.as_deref()).list().entries.is_empty(), "all was acked");
     (code, paper.text())
 }
