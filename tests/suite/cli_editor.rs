@@ -22,6 +22,17 @@ async fn outbox(home: &tempfile::TempDir) -> String {
     run(&mut command, "").await.stdout
 }
 
+/// An address where a diary was, and a terminal of someone who does not know that it is gone.
+async fn offline(home: &tempfile::TempDir, data: &tempfile::TempDir) -> (String, Terminal) {
+    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
+    let address = server.address().to_owned();
+    server.stop().await;
+    let mut terminal = Terminal::start(cli(home, &address));
+    terminal.sees("what you type is kept and sent when the server is there").await;
+    terminal.ends_in(&["!"]).await;
+    (address, terminal)
+}
+
 /// Everything that may happen to someone who writes: keys that edit, pastes, entries of others in the middle of a
 /// line, and a server that goes away and comes back.
 #[tokio::test]
@@ -96,12 +107,7 @@ async fn a_day_at_the_terminal() {
 async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     let home = tempfile::tempdir().unwrap();
     let data = tempfile::tempdir().unwrap();
-    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
-    let address = server.address().to_owned();
-    server.stop().await;
-    let mut terminal = Terminal::start(cli(&home, &address));
-    terminal.sees("what you type is kept and sent when the server is there").await;
-    terminal.ends_in(&["!"]).await;
+    let (address, mut terminal) = offline(&home, &data).await;
     terminal.types("too early\r").await;
     terminal.ends_in(&["! too early", "1 unsent", "!"]).await;
     terminal.types(CTRL_D).await;
@@ -151,12 +157,7 @@ async fn lines_that_come_at_once_are_all_taken() {
 async fn a_name_that_was_said_offline() {
     let home = tempfile::tempdir().unwrap();
     let data = tempfile::tempdir().unwrap();
-    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
-    let address = server.address().to_owned();
-    server.stop().await;
-    let mut terminal = Terminal::start(cli(&home, &address));
-    terminal.sees("what you type is kept and sent when the server is there").await;
-    terminal.ends_in(&["!"]).await;
+    let (address, mut terminal) = offline(&home, &data).await;
     terminal.types("one\r").await;
     terminal.sees("1 unsent\r\n").await;
     terminal.types("/name ben\rtwo\r").await;
