@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use diary_client::{Ack, Address, Client, Code, Error, Options, Pending, Refusal, State};
+use diary_client::{Ack, Address, Client, Code, Error, Options, Refusal, State};
 use diary_proto::entry::check_text;
 use futures::FutureExt;
 use tokio::sync::watch;
@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::commands::{count, tell_refused};
 use crate::outbox::{Outbox, Tray};
 use crate::output::say;
+use crate::unanswered::{Unanswered, answer_of_first};
 
 /// How long a lost connection is waited for: what is kept can go out with the next run.
 const AWAY_LIMIT: Duration = Duration::from_secs(10);
@@ -174,7 +175,7 @@ struct Sending<'a> {
     tray: &'a mut Tray,
     delivery: &'a mut Delivery,
     /// What was sent and not answered, in order.
-    open: VecDeque<(u64, Pending)>,
+    open: Unanswered<u64>,
     /// The server has no room.
     full: Option<Refusal>,
 }
@@ -214,18 +215,6 @@ impl Sending<'_> {
         let sent = left.len().saturating_sub(unsent);
         left[..sent].iter().for_each(|&counter| self.tray.sent(counter));
     }
-}
-
-/// The answer for what was sent first, and its counter.
-///
-/// Cancellation safe: an entry leaves the queue only with its answer.
-async fn answer_of_first(open: &mut VecDeque<(u64, Pending)>) -> (u64, Result<Ack, Error>) {
-    let answer = match open.front_mut() {
-        Some((_, pending)) => pending.await,
-        None => std::future::pending().await,
-    };
-    let counter = open.pop_front().map_or(0, |(counter, _)| counter);
-    (counter, answer)
 }
 
 /// Whether it is worth waiting for a server.

@@ -25,6 +25,7 @@ mod pipe;
 mod select;
 mod show;
 mod terminal;
+mod unanswered;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

@@ -13,6 +13,7 @@ use crate::input::{Chunks, Line, Lines};
 use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
 use crate::show::Printer;
+use crate::unanswered::{Unanswered, answer_of_first};
 
 /// Prints the past, then writes the input, and gives the exit code.
 pub(crate) async fn run(client: Client, past: Which, input: Chunks, output: Output) -> u8 {
@@ -50,7 +51,7 @@ struct Pipe {
     /// The line that is to be sent next.
     next: Option<(u64, String)>,
     /// What was sent and not answered, in order.
-    open: VecDeque<(u64, Pending)>,
+    open: Unanswered<u64>,
     /// A line whose ack will not come.
     lost: Option<u64>,
     /// When the input ended.
@@ -214,18 +215,6 @@ async fn send(client: &Client, next: &mut Option<(u64, String)>) -> (u64, Result
     };
     let (number, text) = next.take().unwrap_or_default();
     (number, room.send(text))
-}
-
-/// The answer for what was sent first, and its line.
-///
-/// Cancellation safe: a line leaves the queue only with its answer.
-async fn answer_of_first(open: &mut VecDeque<(u64, Pending)>) -> (u64, Result<Ack, Error>) {
-    let answer = match open.front_mut() {
-        Some((_, pending)) => pending.await,
-        None => std::future::pending().await,
-    };
-    let number = open.pop_front().map_or(0, |(number, _)| number);
-    (number, answer)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 
-use diary_client::{Author, Client, Error, Event, History, Options, Pending, Producer, Stored, Which};
+use diary_client::{Author, Client, Error, Event, History, Options, Producer, Stored, Which};
 use diary_proto::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -24,8 +24,9 @@ use crate::outbox::{Outbox, Tray};
 use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
 use crate::show::Printer;
+use crate::unanswered::{Unanswered, answer_of_first};
 use crate::unreachable_sentence;
-use kept::{answer_of_first, send};
+use kept::send;
 
 const HELP: &str = "\
 a line is an entry; `ok SEQ` says that it is on disk
@@ -180,7 +181,7 @@ struct Talk<'a> {
     /// Kept, and to be sent, in order.
     unsent: VecDeque<(u64, String)>,
     /// What was sent and not answered, in order.
-    open: VecDeque<Sent>,
+    open: Unanswered<Sent>,
     /// An answer that is being printed; nothing else is, until it ends.
     reading: Option<Reading>,
     follow: Option<Follow>,
@@ -212,7 +213,6 @@ struct Talk<'a> {
 
 struct Sent {
     counter: u64,
-    pending: Pending,
     /// It looks like a command of the programs before this one.
     hint: bool,
 }
@@ -281,9 +281,9 @@ impl Talk<'_> {
                 }
                 sent = send(&self.client, &mut self.unsent), if self.is_caught_up && !self.unsent.is_empty() => {
                     match sent {
-                        Ok(sent) => {
+                        Ok((sent, pending)) => {
                             self.tray.sent(sent.counter);
-                            self.open.push_back(sent);
+                            self.open.push_back((sent, pending));
                         }
                         Err(error) => return End::Lost(error),
                     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use diary_client::{Ack, Client, Code, Error, Time};
+use diary_client::{Ack, Client, Code, Error, Pending, Time};
 use diary_proto::Command;
 use diary_proto::answer::{HINT, is_old_command};
 use futures::FutureExt;
@@ -32,12 +32,8 @@ impl Talk<'_> {
     }
 
     /// An entry was answered. An error means that the client has ended without its ack.
-    pub(super) fn settle(
-        &mut self,
-        sent: Option<(u64, bool)>,
-        answer: Result<Ack, Error>,
-    ) -> Result<(), Error> {
-        let Some((counter, hint)) = sent else { return Ok(()) };
+    pub(super) fn settle(&mut self, sent: Sent, answer: Result<Ack, Error>) -> Result<(), Error> {
+        let Sent { counter, hint } = sent;
         match answer {
             Ok(ack) => {
                 self.patience.progress();
@@ -143,8 +139,12 @@ impl Talk<'_> {
         let given_up = self.client.give_up().await;
         // From the end, since the first of them may have been acked meanwhile.
         let not_sent = given_up.iter().filter(|entry| !entry.sent).count();
-        let of_client =
-            self.open.iter().skip(self.open.len().saturating_sub(not_sent)).map(|sent| sent.counter).next();
+        let of_client = self
+            .open
+            .iter()
+            .skip(self.open.len().saturating_sub(not_sent))
+            .map(|(sent, _)| sent.counter)
+            .next();
         if let Some(first) = of_client.or_else(|| self.unsent.front().map(|(counter, _)| *counter)) {
             self.tray.not_sent(first);
         }
@@ -171,12 +171,12 @@ impl Talk<'_> {
     /// How many typed entries were not acked, or refused. What is answered by now is noted.
     fn not_acked(&mut self) -> usize {
         let mut open = VecDeque::new();
-        for mut sent in std::mem::take(&mut self.open) {
-            match (&mut sent.pending).now_or_never() {
+        for (sent, mut pending) in std::mem::take(&mut self.open) {
+            match (&mut pending).now_or_never() {
                 Some(answer @ (Ok(_) | Err(Error::Refused(_)))) => {
-                    let _ = self.settle(Some((sent.counter, sent.hint)), answer);
+                    let _ = self.settle(sent, answer);
                 }
-                _ => open.push_back(sent),
+                _ => open.push_back((sent, pending)),
             }
         }
         self.open = open;
@@ -187,20 +187,12 @@ impl Talk<'_> {
 /// Sends the next text.
 ///
 /// Cancellation safe: the text is taken only when there is room for it.
-pub(super) async fn send(client: &Client, unsent: &mut VecDeque<(u64, String)>) -> Result<Sent, Error> {
+pub(super) async fn send(
+    client: &Client,
+    unsent: &mut VecDeque<(u64, String)>,
+) -> Result<(Sent, Pending), Error> {
     let room = client.room().await?;
     let (counter, text) = unsent.pop_front().unwrap_or_default();
     let hint = is_old_command(&text);
-    Ok(Sent { counter, pending: room.send(text)?, hint })
-}
-
-/// The answer for what was sent first, its counter, and whether a hint is due.
-///
-/// Cancellation safe: an entry leaves the queue only with its answer.
-pub(super) async fn answer_of_first(open: &mut VecDeque<Sent>) -> (Option<(u64, bool)>, Result<Ack, Error>) {
-    let answer = match open.front_mut() {
-        Some(sent) => (&mut sent.pending).await,
-        None => std::future::pending().await,
-    };
-    (open.pop_front().map(|sent| (sent.counter, sent.hint)), answer)
+    Ok((Sent { counter, hint }, room.send(text)?))
 }
