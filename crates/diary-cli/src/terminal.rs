@@ -418,7 +418,11 @@ impl Talk<'_> {
             Ok(Command::History(which)) => self.begin(self.client.history(which)),
             Ok(Command::Search(text)) => self.begin(self.client.search(text)),
             Ok(Command::Follow(from)) => {
-                self.follow = Some(Follow { history: self.client.follow(from), own_after: self.newest_own });
+                // One that follows already misses nothing by being asked again.
+                if from.is_some() || self.follow.is_none() {
+                    let history = self.client.follow(from);
+                    self.follow = Some(Follow { history, own_after: self.newest_own });
+                }
                 self.note(format_args!("following; /follow off ends it"));
             }
             Ok(Command::FollowOff) => {
