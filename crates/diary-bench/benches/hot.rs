@@ -37,7 +37,7 @@ fn stored(text: &str, key: Option<Key>) -> Vec<u8> {
     let time = b"2026-11-21T08:15:02.123456+08:00";
     let mut out = Vec::new();
     for seq in 1..=ENTRIES as u64 {
-        NewLine { seq, time, at: None, author: &author, text, index: 0, key }.write(&mut out);
+        NewLine { seq, time, own: None, author: &author, text, index: 0, key }.write(&mut out);
     }
     out
 }
@@ -69,7 +69,7 @@ fn decode_frames(bencher: Bencher) {
             let frame = FrameCodec.decode(&mut input).expect("a sound frame").expect("a whole one");
             match ClientMessage::read(frame) {
                 Ok(Some(ClientMessage::Append(append))) => {
-                    append.texts.iter().map(<[u8]>::len).sum::<usize>()
+                    append.texts.iter().map(|new| new.text.len()).sum::<usize>()
                 }
                 other => panic!("{other:?}"),
             }

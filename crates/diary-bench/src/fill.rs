@@ -37,7 +37,7 @@ impl Filled {
     pub(crate) fn new(entries: u64) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let opened = diary_store::open(Arc::new(RealDisk), &folder.path().join("diary"))?;
-        let (mut appender, _reader) = opened.with_keys()?;
+        let (mut appender, _reader) = opened.with_derived()?;
         let author = Author::new("local")?;
         let (plain, found) = (text(), format!("{NEEDLE} {}", &text()[NEEDLE.len() + 1..]));
         let today = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())? / DAY_MICROS;
@@ -50,7 +50,7 @@ impl Filled {
             let run = number / RUN;
             let counter = run / PRODUCERS * RUN + number % RUN;
             let key = Key { producer: Producer(run % PRODUCERS + 1), counter };
-            let entry = NewEntry { author: &author, text, key: Some((key, false)) };
+            let entry = NewEntry { author: &author, text, key: Some((key, false)), at: None };
             // A batch has one day.
             if number * DAYS / entries != number.saturating_sub(1) * DAYS / entries {
                 appender.commit(now)?;

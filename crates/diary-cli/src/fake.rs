@@ -5,11 +5,11 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use diary_client::{Author, Client, Code, Options, Refusal, Time, Which};
-use diary_proto::Sieve;
 use diary_proto::answer::greeting;
 use diary_proto::entry::{Key, NewLine, Producer};
 use diary_proto::frame::FrameCodec;
 use diary_proto::message::{Append, ClientMessage, Run, ServerMessage, Welcome};
+use diary_proto::{DayStart, Sieve};
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -125,6 +125,7 @@ impl Session {
             author: hello.author,
             journal: "diary".into(),
             zone: "UTC".into(),
+            day_start: DayStart::default(),
         };
         session.say(&ServerMessage::Welcome(welcome)).await;
         let _ = session.serve().await;
@@ -167,7 +168,7 @@ impl Session {
     }
 
     async fn append(&mut self, append: Append) -> Option<()> {
-        for (counter, text) in (append.first_counter..).zip(append.texts.iter()) {
+        for (counter, text) in (append.first_counter..).zip(append.texts.iter().map(|new| new.text)) {
             let text = String::from_utf8(text.to_vec()).unwrap();
             let key = Key { producer: self.producer, counter };
             self.journal().appends.push((counter, append.retry));
@@ -237,7 +238,7 @@ impl Session {
             let mut lines = Vec::new();
             let (author, text, key) = self.journal().entry(seq).clone();
             let time = &TIME.to_bytes();
-            NewLine { seq, time, at: None, author: &author, text: &text, index: 0, key: Some(key) }
+            NewLine { seq, time, own: None, author: &author, text: &text, index: 0, key: Some(key) }
                 .write(&mut lines);
             self.say(&ServerMessage::Block { id, lines: lines.into() }).await;
         }

@@ -180,6 +180,13 @@ impl Keeper {
             }
             return;
         };
+        if let Some(own) = stored.entry.own {
+            // It says nothing of the days of those around it.
+            if (days.from..=days.to).contains(&own.day) && self.fits(&event) {
+                give(event);
+            }
+            return;
+        }
         let date = stored.entry.time.in_zone(&self.zone).civil().date();
         self.behind = date > days.to;
         if date < days.from {
@@ -285,7 +292,7 @@ mod tests {
     fn entry(seq: u64, time: &str, text: &str) -> Event {
         let time = Time::parse(time.as_bytes()).unwrap();
         let author = Author::new("anna").unwrap();
-        let entry = Entry { seq, time, at: None, author, text: text.to_owned() };
+        let entry = Entry { seq, time, own: None, author, text: text.to_owned() };
         Event::Entry(Stored { entry, key: None, left: String::new() })
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Cursor {
 pub(crate) struct Range {
     walker: Walker,
     last: u64,
+    /// All between them are part of it.
+    dense: bool,
 }
 
 /// What a reading makes of what comes, until it is delivered.
@@ -69,17 +71,21 @@ impl Cursor {
     /// What to ask for on a new connection; `None` if nothing is missing any more.
     pub(crate) fn request(&self) -> Option<ClientMessage> {
         let id = REQUEST;
-        let next = self.range.as_ref().map(|range| range.walker.next_seq());
         if self.is_complete() {
             return None;
         }
-        Some(match &self.ask {
+        let next = self.range.as_ref().map(|range| range.walker.next_seq());
+        let rest = |which| match (&self.range, which) {
+            // Those of some days are not all behind each other; what was delivered is skipped.
+            (Some(Range { dense: false, .. }), Which::Days(..)) | (None, _) => which,
             // The range that the answer named at first is fixed; only the rest of it is asked for.
-            Ask::History(which) => ClientMessage::History { id, which: next.map_or(*which, Which::From) },
+            (Some(range), _) => Which::From(range.walker.next_seq()),
+        };
+        Some(match &self.ask {
+            Ask::History(which) => ClientMessage::History { id, which: rest(*which) },
             Ask::Follow(from) => ClientMessage::Follow { id, from: next.or(*from) },
             Ask::Select(filter) => {
-                let which = next.map_or(filter.which, Which::From);
-                ClientMessage::Search { id, filter: Filter { which, ..filter.clone() } }
+                ClientMessage::Search { id, filter: Filter { which: rest(filter.which), ..filter.clone() } }
             }
         })
     }
@@ -95,9 +101,9 @@ impl Cursor {
             ServerMessage::Block { id: REQUEST, lines } => {
                 let range =
                     self.range.as_mut().ok_or_else(|| Error::protocol("a block before its answer"))?;
-                match self.ask {
-                    Ask::Select(_) => gathered.take_hits(range, &lines, &self.seen),
-                    Ask::History(_) | Ask::Follow(_) => gathered.take_block(range, lines, &self.seen),
+                match range.dense {
+                    false => gathered.take_hits(range, &lines, &self.seen),
+                    true => gathered.take_block(range, lines, &self.seen),
                 }
                 if self.is_complete() {
                     return Ok(Taken::Done);
@@ -119,32 +125,33 @@ impl Cursor {
     }
 
     fn begin(&mut self, first: u64, last: u64, dense: bool) -> Result<(), Error> {
-        if dense == matches!(self.ask, Ask::Select(_)) {
-            return Err(Error::protocol("a search is not dense, and all else is"));
+        let fits = match self.ask {
+            Ask::Select(_) => !dense,
+            Ask::Follow(_) => dense,
+            Ask::History(which) => dense || matches!(which, Which::Days(..)),
+        };
+        if !fits {
+            return Err(Error::protocol("a search is not dense, and all else is, but for days"));
         }
-        self.range.get_or_insert_with(|| Range { walker: Walker::new(first), last });
+        self.range.get_or_insert_with(|| Range { walker: Walker::new(first), last, dense });
         Ok(())
     }
 
     fn end(&mut self, gathered: &mut impl Gather) -> Result<Taken, Error> {
         let range = self.range.as_mut().ok_or_else(|| Error::protocol("an end before its answer"))?;
-        match self.ask {
-            Ask::History(_) => {
-                range.walker.finish(range.last).into_iter().for_each(|gap| gathered.take_gap(gap));
-            }
-            Ask::Select(_) => {}
-            // A follow has no end of its own; the next connection goes on with it.
-            Ask::Follow(_) => return Err(Error::protocol("it ended a follow")),
+        if matches!(self.ask, Ask::Follow(_)) {
+            // It has no end of its own; the next connection goes on with it.
+            return Err(Error::protocol("it ended a follow"));
+        }
+        if range.dense {
+            range.walker.finish(range.last).into_iter().for_each(|gap| gathered.take_gap(gap));
         }
         Ok(Taken::Done)
     }
 
     /// Every entry of the range was met. Only where entries are dense does that need no end message.
     fn is_complete(&self) -> bool {
-        match (&self.ask, &self.range) {
-            (Ask::Select(_), _) | (_, None) => false,
-            (_, Some(range)) => range.walker.next_seq() > range.last,
-        }
+        self.range.as_ref().is_some_and(|range| range.dense && range.walker.next_seq() > range.last)
     }
 }
 
@@ -250,7 +257,7 @@ mod tests {
         let mut lines = Vec::new();
         for seq in seqs {
             let time = b"2026-11-21T08:15:02.123456+08:00";
-            NewLine { seq, time, at: None, author: &author, text: "t", index: 0, key: None }
+            NewLine { seq, time, own: None, author: &author, text: "t", index: 0, key: None }
                 .write(&mut lines);
         }
         ServerMessage::Block { id: 1, lines: lines.into() }
@@ -368,7 +375,7 @@ mod tests {
             (vec![END], " lost: the server broke the protocol: an end before its answer"),
             (
                 vec![answer(1, 2, false)],
-                " lost: the server broke the protocol: a search is not dense, and all else is",
+                " lost: the server broke the protocol: a search is not dense, and all else is, but for days",
             ),
             (
                 vec![ServerMessage::End { id: 2 }],

@@ -238,7 +238,7 @@ mod tests {
         fn frame(&mut self) -> String {
             let Some(append) = self.window.next_append() else { return "-".into() };
             let texts: Vec<_> =
-                append.texts.iter().map(|t| String::from_utf8_lossy(t).into_owned()).collect();
+                append.texts.iter().map(|new| String::from_utf8_lossy(new.text).into_owned()).collect();
             format!("{}{}: {}", append.first_counter, if append.retry { "+" } else { "" }, texts.join(" "))
         }
 

@@ -4,14 +4,17 @@
 //!
 //! Left of the TAB is for people; `index` is the place in the batch, so `seq - index` names the batch;
 //! `key` is the writer's own name for the append, or `-`. Names and values that a reader does not know
-//! are kept and ignored; `at=TIME` is the entry's own time where it differs from its commit.
+//! are kept and ignored; `at=TIME` is the entry's own time where it differs from its commit, and
+//! `day=DATE` the day that it belongs to where that is not `at`'s.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::command::parse_date;
 use crate::escape::{escape_into, is_escaped, unescape};
 use crate::limits::{AUTHOR_MAX_BYTES, TEXT_MAX_BYTES};
+use crate::own_time::OwnTime;
 use crate::refusal::{Code, Refusal};
 use crate::seal;
 use crate::time::{TIME_BYTES, Time};
@@ -24,7 +27,7 @@ pub struct Entry {
     /// When it was committed.
     pub time: Time,
     /// Its own time, where it differs from when it was committed.
-    pub at: Option<Time>,
+    pub own: Option<OwnTime>,
     /// Who wrote it.
     pub author: Author,
     /// What was written, unescaped.
@@ -163,7 +166,7 @@ pub struct NewLine<'a> {
     /// The batch's time, already written out: one per batch.
     pub time: &'a [u8; TIME_BYTES],
     /// The entry's own time, where it differs.
-    pub at: Option<Time>,
+    pub own: Option<OwnTime>,
     /// Who wrote it.
     pub author: &'a Author,
     /// The text, not yet escaped.
@@ -185,8 +188,8 @@ impl NewLine<'_> {
         out.push(b' ');
         out.extend_from_slice(self.author.as_str().as_bytes());
         out.push(b' ');
-        if let Some(at) = self.at {
-            out.extend_from_slice(own_time_prefix(at).as_bytes());
+        if let Some(own) = self.own {
+            out.extend_from_slice(own_time_prefix(own.at).as_bytes());
         }
         escape_into(self.text, out);
         out.push(b'\t');
@@ -196,9 +199,12 @@ impl NewLine<'_> {
             Some(key) => key.write(out),
             None => out.push(b'-'),
         }
-        if let Some(at) = self.at {
+        if let Some(OwnTime { at, day }) = self.own {
             out.extend_from_slice(b" at=");
             out.extend_from_slice(&at.to_bytes());
+            if day != at.date() {
+                out.extend_from_slice(format!(" day={day}").as_bytes());
+            }
         }
         out.push(b' ');
         seal::seal(out, start)
@@ -254,8 +260,8 @@ pub struct StoredLine<'a> {
     pub index: u32,
     /// The writer's name for it.
     pub key: Option<Key>,
-    /// The entry's own time, as written.
-    pub at: Option<&'a str>,
+    /// The entry's own time, where it differs.
+    pub own: Option<OwnTime>,
     /// The line's checksum.
     pub crc: u32,
     /// All that stands left of the TAB.
@@ -293,17 +299,22 @@ impl<'a> StoredLine<'a> {
         let index = index.filter(|&n| u64::from(n) < seq).ok_or(BadLine::Field("index"))?;
         let (key, more) = split(rest, b' ').map_or((rest, None), |(key, more)| (key, Some(more)));
         let key = if key == "-" { None } else { Some(key.parse()?) };
-        let mut at = None;
+        let (mut at, mut day) = (None, None);
         for field in more.into_iter().flat_map(|more| more.split(' ')) {
             let (name, value) = field.split_once('=').ok_or(BadLine::Field("name=value"))?;
-            if name == "at" {
-                let own = Time::parse(value.as_bytes()).ok_or(BadLine::Field("at"))?;
-                text = text.strip_prefix(&own_time_prefix(own)).ok_or(BadLine::Field("at"))?;
-                at = Some(value);
+            match name {
+                "at" => {
+                    let own = Time::parse(value.as_bytes()).ok_or(BadLine::Field("at"))?;
+                    text = text.strip_prefix(&own_time_prefix(own)).ok_or(BadLine::Field("at"))?;
+                    at = Some(own);
+                }
+                "day" => day = Some(parse_date(value).ok_or(BadLine::Field("day"))?),
+                _ => {}
             }
         }
+        let own = at.map(|at| OwnTime { at, day: day.unwrap_or_else(|| at.date()) });
         unescape(text).map_err(|_| BadLine::Field("text"))?;
-        Ok(Self { seq, time, author, text, index, key, at, crc, left })
+        Ok(Self { seq, time, author, text, index, key, own, crc, left })
     }
 
     /// The seq of the first entry of its batch.
@@ -324,7 +335,7 @@ impl<'a> StoredLine<'a> {
         Ok(Entry {
             seq: self.seq,
             time: Time::parse(self.time.as_bytes()).ok_or(BadLine::Field("time"))?,
-            at: self.at.and_then(|at| Time::parse(at.as_bytes())),
+            own: self.own,
             author: Author::new(self.author).map_err(|_| BadLine::Field("author"))?,
             text: self.unescaped().into_owned(),
         })
@@ -376,16 +387,17 @@ pub fn is_note(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::own_time::DayStart;
     use proptest::prelude::*;
 
     fn anna() -> Author {
         Author::new("anna").unwrap()
     }
 
-    fn line(text: &str, at: Option<Time>, key: Option<Key>) -> Vec<u8> {
+    fn line(text: &str, own: Option<OwnTime>, key: Option<Key>) -> Vec<u8> {
         let time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 }.to_bytes();
         let mut out = Vec::new();
-        NewLine { seq: 413, time: &time, at, author: &anna(), text, index: 2, key }.write(&mut out);
+        NewLine { seq: 413, time: &time, own, author: &anna(), text, index: 2, key }.write(&mut out);
         out
     }
 
@@ -396,14 +408,14 @@ mod tests {
         let mut out = Vec::new();
         let author = anna();
         NewLine {
-            seq: 413, time: &time, at: None, author: &author, text: "今天天气很好", index: 0, key
+            seq: 413, time: &time, own: None, author: &author, text: "今天天气很好", index: 0, key
         }
         .write(&mut out);
         let local = Author::new("local").unwrap();
         NewLine {
             seq: 414,
             time: &time,
-            at: None,
+            own: None,
             author: &local,
             text: "hello from telnet",
             index: 1,
@@ -420,11 +432,19 @@ mod tests {
     #[test]
     fn an_own_time_stands_before_the_text_and_is_taken_off() {
         let at = Time { micros: 1_425_284_100_000_000, offset_minutes: 480 };
-        let bytes = line("(1) first", Some(at), None);
-        let stored = StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap();
-        assert!(stored.left.ends_with(" anna (2015-03-02 16:15) (1) first"), "{}", stored.left);
-        let entry = stored.to_entry().unwrap();
-        assert_eq!((entry.text.as_str(), entry.at), ("(1) first", Some(at)));
+        for (start, day, right) in [
+            ("03:00", "2015-03-02", " at=2015-03-02T16:15:00.000000+08:00 "),
+            ("18:00", "2015-03-01", " at=2015-03-02T16:15:00.000000+08:00 day=2015-03-01 "),
+        ] {
+            let own = OwnTime::new(at, start.parse().unwrap());
+            let bytes = line("(1) first", Some(own), None);
+            let stored = StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap();
+            assert!(stored.left.ends_with(" anna (2015-03-02 16:15) (1) first"), "{}", stored.left);
+            assert!(std::str::from_utf8(&bytes).unwrap().contains(right));
+            let entry = stored.to_entry().unwrap();
+            assert_eq!((entry.text.as_str(), entry.own), ("(1) first", Some(own)));
+            assert_eq!(own.day.to_string(), day);
+        }
     }
 
     #[test]
@@ -452,6 +472,7 @@ mod tests {
             ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 abc.1 ", "key"),
             ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 -", "crc"),
             ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 - at=now ", "at"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 - day=2026-02-30 ", "day"),
             ("5 2026-11-21T08:15:02.123456+08:00 a t 0 - ", "tab"),
         ] {
             let mut bytes = body.as_bytes().to_vec();
@@ -470,10 +491,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(text in "[^\0]{1,80}", counter in any::<u64>(), producer in any::<u64>(), own in proptest::option::of(0i64..4_000_000_000_000_000)) {
+        fn round_trip(text in "[^\0]{1,80}", counter in any::<u64>(), producer in any::<u64>(), own in proptest::option::of((0i64..4_000_000_000_000_000, 0..24 * 60_u16))) {
             let key = Key { producer: Producer(producer), counter };
-            let at = own.map(|micros| Time { micros, offset_minutes: -90 });
-            let bytes = line(&text, at, Some(key));
+            let own = own.map(|(micros, start)| {
+                OwnTime::new(Time { micros, offset_minutes: -90 }, DayStart::from_minutes(start).unwrap())
+            });
+            let bytes = line(&text, own, Some(key));
             prop_assert_eq!(memchr::memchr(b'\n', &bytes), Some(bytes.len() - 1));
             let stored = StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap();
             let sealed = SealedLine::check(&bytes[..bytes.len() - 1]).unwrap();
@@ -482,7 +505,7 @@ mod tests {
             prop_assert_eq!(stored.key, Some(key));
             let entry = stored.to_entry().unwrap();
             prop_assert_eq!(entry.text, text);
-            prop_assert_eq!(entry.at, at);
+            prop_assert_eq!(entry.own, own);
         }
 
         #[test]

@@ -4,7 +4,7 @@
 //! order:
 //!
 //! - [`entry`]: the entry and the line that stores it ([`escape`] for its text, [`seal`] for its
-//!   checksum, [`time`] for its clock reading); [`block`] walks over many such lines and finds gaps;
+//!   checksum, [`time`] for its clock reading, [`own_time`] for when it happened); [`block`] walks over many such lines and finds gaps;
 //! - [`line`](mod@line): line mode, from bytes to lines ([`telnet`] is filtered out on the way), then
 //!   [`command`] for lines that start with `/`, and [`answer`] for what the server says;
 //! - [`frame`] and [`message`]: frame mode, length-prefixed; [`filter`]: which entries are wanted;
@@ -23,6 +23,7 @@ pub mod frame;
 pub mod limits;
 pub mod line;
 pub mod message;
+pub mod own_time;
 pub mod refusal;
 pub mod seal;
 pub mod telnet;
@@ -32,5 +33,6 @@ pub use command::{Command, Day, Which};
 pub use entry::{Author, Entry, Key, Producer, StoredLine};
 pub use filter::{Filter, Sieve};
 pub use jiff::civil::Date;
+pub use own_time::{DayStart, OwnTime};
 pub use refusal::{Code, Refusal};
 pub use time::Time;

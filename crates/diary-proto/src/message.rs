@@ -1,14 +1,17 @@
 //! The messages that frames carry. Numbers are big-endian; a string is `u16 length | UTF-8`. Bytes
 //! behind the fields of a message are ignored, so that later versions can add some.
 
+mod append;
 mod client;
 mod server;
 
 use bytes::{Buf, Bytes};
 
 use crate::refusal::{Code, Refusal};
+use crate::time::Time;
 
-pub use client::{APPEND_MAX_ENTRIES, Append, ClientMessage, Hello, Resume, Texts};
+pub use append::{APPEND_MAX_ENTRIES, Append, NewText, Texts};
+pub use client::{ClientMessage, Hello, Resume};
 pub use server::{ACKS_MAX_RUNS, BLOCK_MAX_BYTES, Run, ServerMessage, Welcome};
 
 mod kind {
@@ -19,6 +22,7 @@ mod kind {
     pub(super) const FOLLOW_OFF: u8 = 0x05;
     pub(super) const SEARCH: u8 = 0x06;
     pub(super) const QUIT: u8 = 0x07;
+    pub(super) const APPEND_OWN: u8 = 0x08;
     pub(super) const WELCOME: u8 = 0x11;
     pub(super) const ACKS: u8 = 0x12;
     pub(super) const REFUSED: u8 = 0x13;
@@ -47,6 +51,11 @@ fn put_str(out: &mut Vec<u8>, text: &str) {
     put_bytes(out, text.as_bytes());
 }
 
+fn put_time(out: &mut Vec<u8>, time: Time) {
+    out.extend_from_slice(&time.micros.to_be_bytes());
+    out.extend_from_slice(&time.offset_minutes.to_be_bytes());
+}
+
 /// Reads the fields of a body, one after the other; `None` where it is too short or a value is wrong.
 struct Body(Bytes);
 
@@ -61,6 +70,10 @@ impl Body {
 
     fn u64(&mut self) -> Option<u64> {
         self.0.try_get_u64().ok()
+    }
+
+    fn time(&mut self) -> Option<Time> {
+        Time::checked(self.0.try_get_i64().ok()?, self.0.try_get_i16().ok()?)
     }
 
     fn flag(&mut self) -> Option<bool> {

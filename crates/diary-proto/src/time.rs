@@ -21,6 +21,12 @@ pub struct Time {
 }
 
 impl Time {
+    /// The moment and the offset, if they can be written.
+    pub fn checked(micros: i64, offset_minutes: i16) -> Option<Self> {
+        let time = Self { micros, offset_minutes };
+        (Self::parse(&time.to_bytes()) == Some(time)).then_some(time)
+    }
+
     /// The current time in `zone`.
     pub fn now(zone: &TimeZone) -> Self {
         Self::at(Timestamp::now(), zone)

@@ -2,7 +2,7 @@
 //! written the same, in twenty years. Never change `golden/`; a new format gets new files.
 
 use diary_proto::entry::{NewLine, is_note};
-use diary_proto::{Author, Key, Producer, StoredLine, Time, seal};
+use diary_proto::{Author, DayStart, Key, OwnTime, Producer, StoredLine, Time, seal};
 
 const FIRST_DAY: &[u8] = include_bytes!("golden/2026-11-20.log");
 const SECOND_DAY: &[u8] = include_bytes!("golden/2026-11-21.log");
@@ -151,7 +151,10 @@ impl Expected {
         let line = NewLine {
             seq: self.seq,
             time: self.time.as_bytes().try_into().expect("32 bytes"),
-            at: self.at.map(|at| Time::parse(at.as_bytes()).expect("a time")),
+            own: self.at.map(|at| {
+                let at = Time::parse(at.as_bytes()).expect("a time");
+                OwnTime::new(at, DayStart::default())
+            }),
             author: &author,
             text: self.text,
             index: self.index,
@@ -176,11 +179,10 @@ impl Expected {
         assert_eq!(stored.index, self.index);
         assert_eq!(stored.batch(), self.seq - u64::from(self.index));
         assert_eq!(stored.key.map(|key| (key.producer.0, key.counter)), self.key);
-        assert_eq!(stored.at, self.at);
         assert_eq!(line.strip_prefix(stored.left.as_bytes()).and_then(|right| right.first()), Some(&b'\t'));
         let entry = stored.to_entry().expect("a time and an author");
         assert_eq!(entry.time.to_string(), self.time);
-        assert_eq!(entry.at.map(|at| at.to_string()).as_deref(), self.at);
+        assert_eq!(entry.own.map(|own| own.at.to_string()).as_deref(), self.at);
     }
 }
 

@@ -7,10 +7,10 @@ use diary_proto::filter::{FILTER_MAX_TEXTS, SEARCH_MAX_BYTES};
 use diary_proto::frame::{Frame, FrameCodec, IGNORABLE_FROM};
 use diary_proto::limits::{FRAME_MAX_BYTES, SECRET_MAX_BYTES, SECRET_MIN_BYTES, TEXT_MAX_BYTES};
 use diary_proto::message::{
-    ACKS_MAX_RUNS, APPEND_MAX_ENTRIES, Append, BLOCK_MAX_BYTES, ClientMessage, Hello, Resume, Run,
+    ACKS_MAX_RUNS, APPEND_MAX_ENTRIES, Append, BLOCK_MAX_BYTES, ClientMessage, Hello, NewText, Resume, Run,
     ServerMessage, Texts, Welcome,
 };
-use diary_proto::{Author, Code, Date, Day, Filter, Refusal, Time, Which};
+use diary_proto::{Author, Code, Date, Day, DayStart, Filter, Refusal, Time, Which};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -48,8 +48,24 @@ fn hello() -> impl Strategy<Value = Hello> {
 }
 
 fn append() -> impl Strategy<Value = Append> {
-    (0..u64::MAX - 8, any::<bool>(), vec(any::<String>(), 1..8)).prop_map(|(first_counter, retry, texts)| {
-        Append { first_counter, retry, texts: Texts::new(texts.iter().map(String::as_str)) }
+    let at = option::of((0..4_000_000_000_000_000_i64, -1439..=1439_i16))
+        .prop_map(|at| at.map(|(micros, offset_minutes)| Time { micros, offset_minutes }));
+    let texts = vec((any::<String>(), at, any::<String>()), 1..8);
+    (0..u64::MAX - 8, any::<bool>(), texts, any::<bool>()).prop_map(|(first_counter, retry, texts, own)| {
+        let plain = || Texts::new(texts.iter().map(|(text, ..)| text.as_str()));
+        let iter = || {
+            let new = texts.iter();
+            new.map(|(text, at, author)| NewText {
+                text: text.as_bytes(),
+                at: *at,
+                author: author.as_bytes(),
+            })
+        };
+        let sent = if own { Texts::own(iter()) } else { plain() };
+        let shown =
+            iter().map(|new| if own { new } else { NewText { text: new.text, ..NewText::default() } });
+        assert!(sent.iter().eq(shown));
+        Append { first_counter, retry, texts: sent }
     })
 }
 
@@ -86,14 +102,15 @@ fn run() -> impl Strategy<Value = Run> {
 }
 
 fn server_message() -> impl Strategy<Value = ServerMessage> {
-    let welcome = (any::<u8>(), any::<u64>(), any::<u64>(), any::<[String; 3]>()).prop_map(
-        |(version, journal_id, head, [author, journal, zone])| Welcome {
+    let welcome = (any::<u8>(), any::<u64>(), any::<u64>(), any::<[String; 3]>(), 0..24 * 60_u16).prop_map(
+        |(version, journal_id, head, [author, journal, zone], minutes)| Welcome {
             version,
             journal_id,
             head,
             author,
             journal,
             zone,
+            day_start: DayStart::from_minutes(minutes).expect("a time of day"),
         },
     );
     prop_oneof![
@@ -193,7 +210,7 @@ proptest! {
     /// Whatever can be read can also be used: walked over, added up, shown and written again.
     #[test]
     fn no_body_makes_a_reader_panic(
-        kind in prop_oneof![1u8..=7, 0x11u8..=0x18, Just(0x12), any::<u8>()],
+        kind in prop_oneof![1u8..=8, 0x11u8..=0x18, Just(0x12), any::<u8>()],
         head in vec(any::<u8>(), 0..30),
         fill in prop_oneof![Just(0u8), Just(1), Just(0xff), any::<u8>()],
         length in prop_oneof![0usize..120, (0usize..4).prop_map(|runs| 30 * runs)],

@@ -11,7 +11,7 @@ use diary_proto::entry::{NewLine, Producer, is_note};
 use diary_proto::escape::{escape, unescape};
 use diary_proto::frame::{Frame, FrameCodec, IGNORABLE_FROM};
 use diary_proto::line::{Line, LineDecoder};
-use diary_proto::message::{ClientMessage, Run, ServerMessage};
+use diary_proto::message::{ClientMessage, NewText, Run, ServerMessage};
 use diary_proto::{Author, Code, Command, Filter, Refusal, StoredLine, filter, limits, message, seal};
 use tokio_util::codec::Decoder;
 
@@ -112,7 +112,7 @@ fn every_example_is_true_and_nothing_is_left_out() {
     ];
     assert_eq!(tags, expected);
     let parts: Vec<_> = seen.stored.keys().copied().collect();
-    assert_eq!(parts, ["key", "note", "own time", "plain", "unknown field"]);
+    assert_eq!(parts, ["key", "note", "own time", "own time of the day before", "plain", "unknown field"]);
 
     // Every message that the code knows has an example and a row, and no other has.
     let client_kinds = known_kinds(|frame| ClientMessage::read(frame).err());
@@ -290,7 +290,7 @@ fn check_stored(line: &str, seen: &mut Seen) {
     NewLine {
         seq: stored.seq,
         time: stored.time.as_bytes().try_into().expect("32 bytes"),
-        at: entry.at,
+        own: entry.own,
         author: &author,
         text: &entry.text,
         index: stored.index,
@@ -300,8 +300,11 @@ fn check_stored(line: &str, seen: &mut Seen) {
     // A field that this version does not know stands behind those that it writes.
     let (_, right) = line.split_once('\t').expect("a TAB");
     let fields = right.rsplit_once(' ').expect("a crc").0.split(' ');
-    let unknown: String =
-        fields.skip(2).filter(|f| !f.starts_with("at=")).flat_map(|field| [field, " "]).collect();
+    let unknown: String = fields
+        .skip(2)
+        .filter(|f| !f.starts_with("at=") && !f.starts_with("day="))
+        .flat_map(|field| [field, " "])
+        .collect();
     if !unknown.is_empty() {
         again.truncate(again.len() - seal::SEAL_BYTES - 1);
         again.extend_from_slice(unknown.as_bytes());
@@ -309,7 +312,11 @@ fn check_stored(line: &str, seen: &mut Seen) {
         mark("unknown field");
     }
     assert_eq!(String::from_utf8(again).expect("UTF-8"), format!("{line}\n"));
-    mark(if entry.at.is_some() { "own time" } else { "plain" });
+    mark(match entry.own {
+        None => "plain",
+        Some(own) if own.day == own.at.date() => "own time",
+        Some(_) => "own time of the day before",
+    });
     if stored.key.is_some() {
         mark("key");
     }
@@ -328,8 +335,18 @@ fn describe_client(message: &ClientMessage) -> String {
             )
         }
         ClientMessage::Append(message::Append { first_counter, retry, texts }) => {
-            let texts: Vec<_> = texts.iter().map(|text| std::str::from_utf8(text).expect("UTF-8")).collect();
-            format!("Append first_counter={first_counter} retry={retry} texts={texts:?}")
+            fn utf8(bytes: &[u8]) -> &str {
+                std::str::from_utf8(bytes).expect("UTF-8")
+            }
+            let show = |new: NewText<'_>| {
+                let at = new.at.map_or_else(String::new, |at| format!(" at {at}"));
+                let author =
+                    if new.author.is_empty() { String::new() } else { format!(" by {}", utf8(new.author)) };
+                format!("{:?}{at}{author}", utf8(new.text))
+            };
+            let name = if texts.are_own() { "AppendOwn" } else { "Append" };
+            let texts = texts.iter().map(show).collect::<Vec<_>>().join(", ");
+            format!("{name} first_counter={first_counter} retry={retry} texts=[{texts}]")
         }
         ClientMessage::History { id, which } => format!("History id={id} which={which}"),
         ClientMessage::Follow { id, from } => {
@@ -346,10 +363,18 @@ fn describe_client(message: &ClientMessage) -> String {
 
 fn describe_server(message: &ServerMessage) -> String {
     match message {
-        ServerMessage::Welcome(message::Welcome { version, journal_id, head, author, journal, zone }) => {
+        ServerMessage::Welcome(message::Welcome {
+            version,
+            journal_id,
+            head,
+            author,
+            journal,
+            zone,
+            day_start,
+        }) => {
             format!(
                 "Welcome version={version} journal_id={journal_id:016x} head={head} author={author:?} \
-                 journal={journal:?} zone={zone:?}"
+                 journal={journal:?} zone={zone:?} day_start={day_start}"
             )
         }
         ServerMessage::Acks(runs) => {

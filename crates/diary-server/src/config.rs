@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
+use diary_proto::DayStart;
 
 use crate::limits::Limits;
 
@@ -37,6 +38,10 @@ pub(crate) struct Args {
     /// The time zone of the diary's days, as Asia/Shanghai; the system's, if not said.
     #[arg(long, value_name = "TZ", env = "DIARY_TIMEZONE")]
     timezone: Option<String>,
+
+    /// When a day begins: what is written before belongs to the evening before. It changes new days only.
+    #[arg(long, value_name = "HH:MM", env = "DIARY_DAY_START", default_value_t)]
+    day_start: DayStart,
 
     /// What to log: error, warn, info, debug, or a filter as diary_server=debug.
     #[arg(long, value_name = "FILTER", env = "DIARY_LOG", default_value = "info")]
@@ -88,6 +93,9 @@ pub(crate) enum Upkeep {
         /// The time zone that says what day it is; the system's, if not said.
         #[arg(long, value_name = "TZ", env = "DIARY_TIMEZONE")]
         timezone: Option<String>,
+        /// When a day begins.
+        #[arg(long, value_name = "HH:MM", env = "DIARY_DAY_START", default_value_t)]
+        day_start: DayStart,
     },
 }
 
@@ -104,6 +112,8 @@ pub struct Config {
     pub journal: String,
     /// The time zone's name; the system's, if not said.
     pub timezone: Option<String>,
+    /// When a day begins.
+    pub day_start: DayStart,
     /// Bounds.
     pub limits: Limits,
 }
@@ -117,6 +127,7 @@ impl Config {
             data: data.into(),
             journal: "diary".to_owned(),
             timezone: None,
+            day_start: DayStart::default(),
             limits: Limits::default(),
         }
     }
@@ -129,9 +140,9 @@ impl Config {
         } else {
             args.listen
         };
-        let data = args.place.data.or_else(default_data)?;
-        let (udp, journal, timezone) = (args.udp, args.place.journal, args.timezone);
-        Some(Self { listen, udp, data, journal, timezone, limits: Limits::default() })
+        let Args { udp, place: Place { data, journal }, timezone, day_start, .. } = args;
+        let data = data.or_else(default_data)?;
+        Some(Self { listen, udp, data, journal, timezone, day_start, limits: Limits::default() })
     }
 }
 

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use diary_proto::block::Gap;
-use diary_proto::{Author, Code, Date, Key, Producer, Refusal, Time, Which};
+use diary_proto::{Author, Code, Date, DayStart, Key, Producer, Refusal, Time, Which};
 use diary_store::scan::Seqs;
-use diary_store::{Fresh, LoadedKeys, Range, Reader};
+use diary_store::{Derived, Fresh, Range, Reader};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -37,12 +37,23 @@ pub struct Appends {
     texts: String,
     /// Where each text ends.
     ends: Vec<u32>,
+    /// What each text says of itself; empty if none does.
+    own: Vec<Own>,
     /// Places of entries that cannot be stored, and why; their texts are empty.
     refused: Vec<(usize, Refusal)>,
 }
 
 /// Less than most lines have.
 const USUAL_LINE_BYTES: usize = 64;
+
+/// What an entry says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// When it was, if that is not now.
+    pub at: Option<Time>,
+    /// Who wrote it, if that is not the session's author.
+    pub author: Option<Arc<Author>>,
+}
 
 /// The keys of consecutive appends of one producer.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +69,7 @@ pub struct Keys {
 impl Appends {
     /// No entries yet.
     pub fn new(author: Arc<Author>, keys: Option<Keys>) -> Self {
-        Self { author, keys, texts: String::new(), ends: Vec::new(), refused: Vec::new() }
+        Self { author, keys, texts: String::new(), ends: Vec::new(), own: Vec::new(), refused: Vec::new() }
     }
 
     /// The same, with room for what one read of so many bytes brings.
@@ -73,6 +84,12 @@ impl Appends {
     pub fn push(&mut self, text: &str) {
         self.texts.push_str(text);
         self.ends.push(u32::try_from(self.texts.len()).expect("what one read brings is far below 4 GiB"));
+    }
+
+    /// Says something of the text that was added last. Those before it say nothing, if nothing was said of them.
+    pub fn set_own(&mut self, own: Own) {
+        self.own.resize_with(self.ends.len() - 1, Own::default);
+        self.own.push(own);
     }
 
     /// Adds a place for an entry that cannot be stored, so that it is answered in its order.
@@ -90,6 +107,7 @@ impl Appends {
     pub fn bytes(&self) -> usize {
         self.texts.len()
             + self.ends.len() * size_of::<u32>()
+            + self.own.len() * size_of::<Own>()
             + self.refused.len() * size_of::<(usize, Refusal)>()
     }
 
@@ -103,6 +121,11 @@ impl Appends {
     pub(crate) fn text(&self, place: usize) -> &str {
         let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.texts[start as usize..self.ends[place] as usize]
+    }
+
+    /// What the text at `place` says of itself.
+    pub(crate) fn own(&self, place: usize) -> Option<&Own> {
+        self.own.get(place)
     }
 
     /// The key at `place`.
@@ -143,16 +166,16 @@ pub enum Part {
 pub struct Progress {
     /// The newest committed seq.
     pub head: u64,
-    /// The keys of all appends are known; until then, appends with keys wait.
-    pub keys: bool,
+    /// What is derived from the day files is loaded; until then, appends with keys and readings by day wait.
+    pub derived: bool,
 }
 
 /// What the writer is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
     Append(Appends, OwnedSemaphorePermit, oneshot::Sender<Outcome>),
-    /// The keys that the journal has, once they are loaded.
-    Keys(LoadedKeys),
+    /// What is derived from the journal, once it is loaded.
+    Derived(Derived),
     /// Commit what came before, write the head down, end.
     Stop(oneshot::Sender<()>),
 }
@@ -239,6 +262,8 @@ pub struct About {
     pub zone: TimeZone,
     /// Its name, for people.
     pub zone_name: String,
+    /// When its days begin.
+    pub day_start: DayStart,
 }
 
 impl Journal {
@@ -288,15 +313,15 @@ impl Journal {
         &self.room
     }
 
-    /// Whether appends with keys can be judged.
-    pub(crate) fn knows_keys(&self) -> bool {
-        self.progress.borrow().keys
+    /// Whether appends with keys can be judged, and the days of own times are known.
+    pub(crate) fn knows_derived(&self) -> bool {
+        self.progress.borrow().derived
     }
 
-    /// Completes when appends with keys can be judged, or never will be. Cancellation safe.
-    pub(crate) async fn keys_known(&self) {
+    /// Completes when [`knows_derived`](Self::knows_derived), or it never will. Cancellation safe.
+    pub(crate) async fn derived_known(&self) {
         // An error says that the writer is gone, which whoever appends next is told.
-        let _ = self.watch().wait_for(|progress| progress.keys).await;
+        let _ = self.watch().wait_for(|progress| progress.derived).await;
     }
 
     /// Hands appends to the writer, which owns them from here on: they are committed even if nobody
@@ -321,13 +346,21 @@ impl Journal {
 
     /// The server's current day.
     pub(crate) fn today(&self) -> Date {
-        Time::now(&self.about.zone).date()
+        self.about.day_start.day_of(Time::now(&self.about.zone))
     }
 
-    /// Finds a range, on a thread for blocking work.
+    /// Finds a range, on a thread for blocking work; one of days once the days of own times are known.
     pub(crate) fn range(&self, which: Which) -> JoinHandle<io::Result<Range>> {
         let (reader, today) = (self.reader.clone(), self.today());
-        tokio::task::spawn_blocking(move || reader.range(which, today))
+        let find = move || reader.range(which, today);
+        if !matches!(which, Which::Days(..)) || self.knows_derived() {
+            return tokio::task::spawn_blocking(find);
+        }
+        let journal = self.clone();
+        tokio::spawn(async move {
+            journal.derived_known().await;
+            tokio::task::spawn_blocking(find).await.map_err(io::Error::other)?
+        })
     }
 
     /// Reads a range's next lines, if they can be had without waiting for the disk; none at its end.

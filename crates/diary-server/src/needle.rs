@@ -96,7 +96,7 @@ mod tests {
         let mut page = Vec::new();
         for (seq, (author, text)) in (1..).zip(entries) {
             let author = Author::new(author).unwrap();
-            NewLine { seq, time, at: None, author: &author, text, index: 0, key: None }.write(&mut page);
+            NewLine { seq, time, own: None, author: &author, text, index: 0, key: None }.write(&mut page);
         }
         page
     }

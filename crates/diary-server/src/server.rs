@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use diary_proto::{Author, Code, Refusal, answer};
 use diary_store::disk::RealDisk;
-use diary_store::{KeyLoader, LoadedKeys, OpenError, Opened};
+use diary_store::{Derived, DerivedLoader, OpenError, Opened};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream, lookup_host};
@@ -91,14 +91,21 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let (zone, zone_name) = zone::find(config.timezone.as_deref()).map_err(StartError::Zone)?;
         let dir = config.data.join(&config.journal);
-        let Opened { appender, reader, keys } = diary_store::open(Arc::new(RealDisk), &dir)?;
+        let Opened { mut appender, reader, derived } = diary_store::open(Arc::new(RealDisk), &dir)?;
+        appender.start_days_at(config.day_start);
         let head = reader.head().seq;
         tracing::info!(folder = %dir.display(), zone = zone_name, head, "the diary is open");
 
         let (queue, commands) = mpsc::channel(WRITER_QUEUE);
-        spawn("keys", load_keys(keys, queue.clone()))?;
-        let (progress, watched) = watch::channel(Progress { head, keys: false });
-        let about = About { name: config.journal, id: reader.id(), zone: zone.clone(), zone_name };
+        spawn("derived", load_derived(derived, head, queue.clone()))?;
+        let (progress, watched) = watch::channel(Progress { head, derived: false });
+        let about = About {
+            name: config.journal,
+            id: reader.id(),
+            zone: zone.clone(),
+            zone_name,
+            day_start: config.day_start,
+        };
         let (recent, failed) = (Arc::new(Recent::default()), CancellationToken::new());
         let context = Arc::new(Context {
             journal: Journal::new(queue, watched, reader, about, Arc::clone(&recent), failed.clone()),
@@ -313,15 +320,18 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::Joi
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StartError::Thread)
 }
 
-/// Loads the keys that the journal has, while the server serves everything that needs none.
-fn load_keys(keys: KeyLoader, queue: mpsc::Sender<Command>) -> impl FnOnce() {
+/// Loads what is derived from the journal, while the server serves everything that does not need it.
+fn load_derived(loader: DerivedLoader, head: u64, queue: mpsc::Sender<Command>) -> impl FnOnce() {
     move || {
-        let keys = keys.load().unwrap_or_else(|error| {
-            tracing::error!(%error, "not every key could be read; retries that cannot be judged are refused");
-            LoadedKeys::unknown()
+        let derived = loader.load().unwrap_or_else(|error| {
+            tracing::error!(
+                %error,
+                "not every entry could be read; retries that cannot be judged are refused, and days are slow to find"
+            );
+            Derived::unknown(head)
         });
         // It fails only if the server has stopped already.
-        let _ = queue.blocking_send(Command::Keys(keys));
+        let _ = queue.blocking_send(Command::Derived(derived));
     }
 }
 

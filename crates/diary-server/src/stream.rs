@@ -56,7 +56,7 @@ enum State {
 #[derive(Debug)]
 pub(crate) enum Piece {
     /// The range is found.
-    Begin { first: u64, last: u64 },
+    Begin { first: u64, last: u64, dense: bool },
     /// Whole stored lines.
     Lines(Bytes),
     /// Everything up to this seq has been given out. The end, except of a follow.
@@ -104,13 +104,14 @@ impl Stream {
                     let found = joined(finding.await);
                     self.state = State::Over;
                     let range = found?;
-                    let (first, last) = (range.first, range.last);
+                    let (first, last, dense) = (range.first, range.last, range.is_dense());
                     self.state = State::More(range);
-                    if self.kind == Kind::History {
+                    if self.kind == Kind::History && dense {
                         self.walk.walker = Some(Walker::new(first));
                     }
                     if self.kind != Kind::Follow {
-                        return Ok(Piece::Begin { first, last });
+                        let dense = dense && self.kind == Kind::History;
+                        return Ok(Piece::Begin { first, last, dense });
                     }
                 }
                 State::Reading(reading) => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use diary_proto::Time;
+use diary_proto::{Date, Time};
 use diary_store::OpenError;
 use diary_store::archive::Archived;
 use diary_store::disk::{Disk, RealDisk};
@@ -34,9 +34,10 @@ pub(crate) fn run(upkeep: Upkeep) -> anyhow::Result<Done> {
             let to = to.unwrap_or_else(|| beside(&dir));
             repair(&dir, &to, &mut out)?
         }
-        Upkeep::Archive { place, timezone } => {
+        Upkeep::Archive { place, timezone, day_start } => {
             let (zone, _) = zone::find(timezone.as_deref())?;
-            archive(&place.dir().context(NO_HOME)?, Time::now(&zone), &mut out)?
+            let today = day_start.day_of(Time::now(&zone));
+            archive(&place.dir().context(NO_HOME)?, today, &mut out)?
         }
     };
     match out.flush() {
@@ -150,9 +151,9 @@ fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
     Ok(Done::Well)
 }
 
-fn archive(dir: &Path, now: Time, out: &mut impl Write) -> Result<Done, OpenError> {
+fn archive(dir: &Path, today: Date, out: &mut impl Write) -> Result<Done, OpenError> {
     let unfinished = diary_store::archive::is_unfinished(&*disk(), dir);
-    let archived = diary_store::archive(&disk(), dir, now.date())?;
+    let archived = diary_store::archive(&disk(), dir, today)?;
     // Whoever asked may not read the answer; what was done is done.
     let _ = match archived {
         None if unfinished => writeln!(out, "the archive that had been begun is finished"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use diary_proto::{Code, Refusal, Time};
-use diary_store::{Appender, CommitError, LoadedKeys, NewEntry, Staged};
+use diary_store::{Appender, CommitError, Derived, NewEntry, Staged};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -89,8 +89,8 @@ impl Writer {
                 None if self.stop.is_some() => return Ok(()),
                 None => match self.queue.blocking_recv() {
                     Some(Command::Append(appends, room, reply)) => Work::new(appends, room, reply),
-                    Some(Command::Keys(keys)) => {
-                        self.know_keys(keys);
+                    Some(Command::Derived(derived)) => {
+                        self.know_derived(derived);
                         continue;
                     }
                     Some(Command::Stop(done)) => {
@@ -112,9 +112,9 @@ impl Writer {
         }
     }
 
-    fn know_keys(&mut self, keys: LoadedKeys) {
-        self.appender.set_keys(keys);
-        self.progress.send_modify(|progress| progress.keys = true);
+    fn know_derived(&mut self, derived: Derived) {
+        self.appender.set_derived(derived);
+        self.progress.send_modify(|progress| progress.derived = true);
     }
 
     /// Writes the cache when it is due, once the one before it is written.
@@ -144,9 +144,9 @@ impl Writer {
             batch.push(work);
             match self.queue.try_recv() {
                 Ok(Command::Append(appends, room, reply)) => work = Work::new(appends, room, reply),
-                Ok(Command::Keys(keys)) => {
+                Ok(Command::Derived(derived)) => {
                     // Nothing with a key has been staged before.
-                    self.know_keys(keys);
+                    self.know_derived(derived);
                     return None;
                 }
                 Ok(Command::Stop(done)) => {
@@ -169,10 +169,12 @@ impl Writer {
                 work.done += 1;
                 continue;
             }
+            let own = work.appends.own(work.done);
             let entry = NewEntry {
-                author: &work.appends.author,
+                author: own.and_then(|own| own.author.as_deref()).unwrap_or(&work.appends.author),
                 text: work.appends.text(work.done),
                 key: work.appends.key(work.done),
+                at: own.and_then(|own| own.at),
             };
             match self.appender.stage(now, entry) {
                 // The batch's time is filled in when it is committed.
@@ -245,7 +247,7 @@ impl Writer {
                 Command::Append(appends, room, reply) => {
                     Work::new(appends, room, reply).refuse_rest();
                 }
-                Command::Keys(_) => {}
+                Command::Derived(_) => {}
                 Command::Stop(done) => {
                     let _ = done.send(());
                     return;
@@ -342,7 +344,7 @@ mod tests {
         let Opened { appender, reader, .. } =
             diary_store::open(Arc::new(disk.clone()), Path::new("/data/diary")).unwrap();
         let failed = CancellationToken::new();
-        let (progress, _) = watch::channel(Progress { head: 0, keys: true });
+        let (progress, _) = watch::channel(Progress { head: 0, derived: true });
         let writer = Writer::new(appender, queue, progress, Arc::default(), failed.clone(), TimeZone::UTC);
         Served { disk, reader, writer, failed }
     }

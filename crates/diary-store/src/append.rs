@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use diary_proto::entry::{NewLine, StoredLine};
 use diary_proto::time::TIME_BYTES;
-use diary_proto::{Author, Key, Producer, Time};
+use diary_proto::{Author, Date, DayStart, Key, OwnTime, Producer, Time};
 
 use crate::BATCH_MAX_BYTES;
 use crate::archive;
-use crate::cache::{self, LoadedKeys, Snapshot};
+use crate::cache::{self, Derived, Snapshot};
 use crate::day_file::{After, Header, name};
 use crate::disk::{DiskFile, How};
 use crate::head::{self, Head};
@@ -34,6 +34,8 @@ pub struct NewEntry<'a> {
     pub text: &'a str,
     /// The writer's name for it, and whether it may have been sent before.
     pub key: Option<(Key, bool)>,
+    /// When it was, if that is not now.
+    pub at: Option<Time>,
 }
 
 /// What became of an entry that was to join the batch.
@@ -95,6 +97,7 @@ pub struct Appender {
     uncached_bytes: u64,
     batch: Batch,
     failed: bool,
+    day_start: DayStart,
     /// The log says that the clock is behind the journal.
     clock_told: bool,
     _lock: Box<dyn Send + Sync>,
@@ -108,6 +111,8 @@ struct Batch {
     count: u32,
     /// Producers that have an entry in it, most of the time one after the other.
     producers: Vec<Producer>,
+    /// The days of those entries that have an own time.
+    own_days: Vec<(u64, Date)>,
     clock: Option<Clock>,
     last_crc: u32,
 }
@@ -150,9 +155,15 @@ impl Appender {
             uncached_bytes: 0,
             batch,
             failed: false,
+            day_start: DayStart::default(),
             clock_told: false,
             _lock: lock,
         }
+    }
+
+    /// Lets days begin at another time than midnight. Those that have begun keep their files and entries.
+    pub fn start_days_at(&mut self, day_start: DayStart) {
+        self.day_start = day_start;
     }
 
     /// A reader of what this appender commits.
@@ -187,10 +198,11 @@ impl Appender {
             self.begin_file(clock);
         }
         let start = self.batch.bytes.len();
+        let own = entry.at.or(clock.own).map(|at| OwnTime::new(at, self.day_start));
         let line = NewLine {
             seq,
             time: &clock.written,
-            at: clock.own,
+            own,
             author: entry.author,
             text: entry.text,
             index: self.batch.count,
@@ -204,6 +216,7 @@ impl Appender {
         self.batch.count += 1;
         self.batch.starts.push(u32::try_from(start).expect("a batch is far below 4 GiB"));
         self.batch.last_crc = crc;
+        self.batch.own_days.extend(own.map(|own| (seq, own.day)));
         if let (Some((key, _)), Some(keys)) = (entry.key, &mut self.keys) {
             keys.insert(key, seq);
             if self.batch.producers.last() != Some(&key.producer) {
@@ -238,10 +251,14 @@ impl Appender {
         result.map(|()| committed)
     }
 
-    /// Knows these keys from here on. No append with a key has been taken before.
-    pub fn set_keys(&mut self, keys: LoadedKeys) {
-        self.keys = Some(keys.table);
-        self.uncached_bytes += keys.uncached_bytes;
+    /// Knows what is derived from here on. No append with a key has been taken before.
+    pub fn set_derived(&mut self, derived: Derived) {
+        self.keys = Some(derived.keys);
+        self.uncached_bytes += derived.uncached_bytes;
+        self.shared.own_days(|own_days| {
+            let later = mem::replace(own_days, derived.own_days);
+            own_days.extend(later, derived.seq);
+        });
     }
 
     /// The batch that was committed last, until another entry is staged; not if it was a large one.
@@ -264,7 +281,9 @@ impl Appender {
         let keys = self.keys.as_ref().filter(|keys| !keys.is_unknown())?;
         self.uncached_bytes = 0;
         let Shared { disk, dir, id, .. } = &*self.shared;
-        Some(Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, keys))
+        let make =
+            |own_days: &mut _| Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys);
+        Some(self.shared.own_days(make))
     }
 
     /// Writes the cache, and then the head, as evidence for the next start. A clean stop ends with this.
@@ -333,8 +352,8 @@ impl Appender {
     }
 
     /// The day of a batch; it never goes back, whatever the clock or the zone do.
-    fn date_for(&self, time: Time) -> diary_proto::Date {
-        let date = time.date();
+    fn date_for(&self, time: Time) -> Date {
+        let date = self.day_start.day_of(time);
         self.head.file.map_or(date, |newest| newest.max(date))
     }
 
@@ -369,6 +388,11 @@ impl Appender {
             file: Some(date),
             end: end + batch.bytes.len() as u64,
         };
+        if !batch.own_days.is_empty() {
+            self.shared.own_days(|own_days| {
+                batch.own_days.iter().for_each(|&(seq, day)| own_days.insert(seq, day));
+            });
+        }
         // Required before anybody hears of the batch: the sync above has returned.
         self.shared.publish(self.head);
         Ok(())
@@ -376,7 +400,7 @@ impl Appender {
 
     /// Somebody else has been at the day file. What is committed is written down, so that the next start
     /// takes the loss of it for what it is.
-    fn changed(&self, date: diary_proto::Date) -> CommitError {
+    fn changed(&self, date: Date) -> CommitError {
         if let Err(error) = head::write(&*self.shared.disk, &self.shared.dir, &self.head) {
             tracing::error!(%error, "the head could not be written down");
         }
@@ -388,11 +412,7 @@ impl Appender {
         )))
     }
 
-    fn write_new_file(
-        &self,
-        date: diary_proto::Date,
-        bytes: &[u8],
-    ) -> Result<Box<dyn DiskFile>, CommitError> {
+    fn write_new_file(&self, date: Date, bytes: &[u8]) -> Result<Box<dyn DiskFile>, CommitError> {
         let disk = &*self.shared.disk;
         let path = self.shared.dir.join(name(date));
         let remove = || disk.remove(&path).and_then(|()| disk.sync_dir(&self.shared.dir));
@@ -409,10 +429,12 @@ impl Appender {
         // Both keep their room: what one batch needed the next one will, and a batch has its limit.
         batch.starts.clear();
         batch.producers.clear();
+        batch.own_days.clear();
         self.batch = Batch {
             bytes: batch.bytes,
             starts: batch.starts,
             producers: batch.producers,
+            own_days: batch.own_days,
             ..Batch::default()
         };
     }

@@ -46,7 +46,7 @@ pub struct Archived {
 /// [`OpenError`], also where a server has the journal.
 pub fn archive(disk: &Arc<dyn Disk>, dir: &Path, today: Date) -> Result<Option<Archived>, OpenError> {
     Recovery::new(&**disk, dir).examine_something()?;
-    let (appender, reader) = open(Arc::clone(disk), dir)?.with_keys().doing("read", dir)?;
+    let (appender, reader) = open(Arc::clone(disk), dir)?.with_derived().doing("read", dir)?;
     let head = reader.head();
     let first = reader.first().doing("read", dir)?;
     let Some(newest) = head.file.filter(|_| head.seq >= first) else { return Ok(None) };

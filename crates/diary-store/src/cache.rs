@@ -1,8 +1,8 @@
 //! The cache: what is derived from the day files, so that a start need not read them all.
 //!
-//! It holds the keys of all appends up to a place in the journal: one sealed line
-//! `cache 2 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then the
-//! table. What was appended behind that place is read from the day files. Without the file, or with one
+//! It holds, up to a place in the journal, the days of all entries with an own time and the keys of all
+//! appends: one sealed line `cache 3 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then both
+//! tables. What was appended behind that place is read from the day files. Without the file, or with one
 //! that does not fit the journal, everything is read: the result is the same.
 
 use std::io::{self, BufReader, Read};
@@ -18,6 +18,7 @@ use crate::day_file::{first_entry_of, name};
 use crate::disk::{Disk, DiskFile, How, write_whole};
 use crate::head::Head;
 use crate::keys::KeyTable;
+use crate::own_days::OwnDays;
 use crate::read::Reader;
 use crate::recover::day_files;
 use crate::scan::{for_each_line, scan};
@@ -28,7 +29,7 @@ const FILE_NEW: &str = "cache.new";
 /// Longest first line.
 const LINE_MAX_BYTES: usize = 256;
 
-/// Most bytes of a table that is worth reading: what [`KeyTable`] holds at the most, and then some.
+/// Most bytes of tables that are worth reading: what they hold at the most, and then some.
 const TABLE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A cache is begun after so many bytes of entries, and a batch: 12 MiB at the most. The next one is begun
@@ -51,8 +52,18 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, head: Head, keys: &KeyTable) -> Self {
-        Self { disk, dir, id, head, table: keys.to_bytes() }
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        id: u64,
+        head: Head,
+        own_days: &OwnDays,
+        keys: &KeyTable,
+    ) -> Self {
+        let mut table = Vec::new();
+        own_days.write(&mut table);
+        keys.write(&mut table);
+        Self { disk, dir, id, head, table }
     }
 
     /// Writes the cache: new file, fsync, rename.
@@ -65,7 +76,7 @@ impl Snapshot {
         }
         let hex = |crc| String::from_utf8_lossy(&seal::hex(crc)).into_owned();
         let mut line = format!(
-            "cache 2 id={:016x} seq={} last={} length={} table={}\t",
+            "cache 3 id={:016x} seq={} last={} length={} table={}\t",
             self.id,
             self.head.seq,
             hex(self.head.crc),
@@ -79,44 +90,51 @@ impl Snapshot {
     }
 }
 
-/// Loads the keys of a journal that has just been opened: the cache, and what is behind it in the day
+/// Loads what is derived of a journal that has just been opened: the cache, and what is behind it in the day
 /// files. It takes long only where there is no cache.
 #[derive(Debug)]
-pub struct KeyLoader {
+pub struct DerivedLoader {
     reader: Reader,
 }
 
-/// The keys of a journal, and how far they are from what the cache holds.
+/// What is derived of a journal's entries, and how far that is from what the cache holds.
 #[derive(Debug)]
-pub struct LoadedKeys {
-    pub(crate) table: KeyTable,
+pub struct Derived {
+    pub(crate) keys: KeyTable,
+    pub(crate) own_days: OwnDays,
+    /// The newest entry that was looked at.
+    pub(crate) seq: u64,
     pub(crate) uncached_bytes: u64,
 }
 
-impl LoadedKeys {
-    /// Where they cannot be loaded: no retry can be judged.
-    pub fn unknown() -> Self {
-        Self { table: KeyTable::unknown(), uncached_bytes: 0 }
+impl Derived {
+    /// Where it cannot be loaded: no retry can be judged, and entries up to the head may be of any day.
+    pub fn unknown(head: u64) -> Self {
+        let mut own_days = OwnDays::default();
+        own_days.doubt(head);
+        Self { keys: KeyTable::unknown(), own_days, seq: head, uncached_bytes: 0 }
     }
 }
 
-impl KeyLoader {
+impl DerivedLoader {
     pub(crate) fn new(reader: Reader) -> Self {
         Self { reader }
     }
 
-    /// Loads them.
+    /// Loads it.
     ///
     /// # Errors
     /// Those of reading day files.
-    pub fn load(self) -> io::Result<LoadedKeys> {
+    pub fn load(self) -> io::Result<Derived> {
         let reader = &self.reader;
-        if let Some((place, table)) = read(reader) {
-            let mut gathered = Gathered { table, next: place.seq + 1 };
+        // Others may append while this reads; whoever takes what is derived knows what they did.
+        let head = reader.head().seq;
+        if let Some((place, own_days, keys)) = read(reader) {
+            let mut gathered = Gathered { keys, own_days, next: place.seq + 1 };
             let uncached_bytes = gathered.take_range(reader, place.seq + 1)?;
-            return Ok(LoadedKeys { table: gathered.finish(reader.head().seq), uncached_bytes });
+            return Ok(gathered.finish(head, uncached_bytes));
         }
-        let mut gathered = Gathered { table: KeyTable::default(), next: 1 };
+        let mut gathered = Gathered { keys: KeyTable::default(), own_days: OwnDays::default(), next: 1 };
         take_archives(reader, &mut gathered)?;
         if let Some(archived) = reader.archived()? {
             gathered.reach(archived.seq);
@@ -127,13 +145,14 @@ impl KeyLoader {
             |finding| tracing::error!("the diary is damaged: {finding}"),
         )?;
         // The next commit is reason enough to write a cache.
-        Ok(LoadedKeys { table: gathered.finish(reader.head().seq), uncached_bytes: EVERY_BYTES })
+        Ok(gathered.finish(head, EVERY_BYTES))
     }
 }
 
-/// Keys as they are read, entry by entry. Where entries are missing, the table knows that it does not know.
+/// What is derived, entry by entry. Where entries are missing, the keys know that they do not know.
 struct Gathered {
-    table: KeyTable,
+    keys: KeyTable,
+    own_days: OwnDays,
     /// The seq that should come next.
     next: u64,
 }
@@ -143,21 +162,24 @@ impl Gathered {
         self.reach(line.seq - 1);
         self.next = line.seq + 1;
         if let Some(key) = line.key {
-            self.table.insert(key, line.seq);
+            self.keys.insert(key, line.seq);
+        }
+        if let Some(own) = line.own {
+            self.own_days.insert(line.seq, own.day);
         }
     }
 
     /// Everything up to `last` should have been read.
     fn reach(&mut self, last: u64) {
         if self.next <= last {
-            self.table.doubt();
+            self.keys.doubt();
             self.next = last + 1;
         }
     }
 
-    fn finish(mut self, head: u64) -> KeyTable {
+    fn finish(mut self, head: u64, uncached_bytes: u64) -> Derived {
         self.reach(head);
-        self.table
+        Derived { keys: self.keys, own_days: self.own_days, seq: self.next - 1, uncached_bytes }
     }
 
     /// Takes everything from `first` to the head; returns how many bytes it has.
@@ -217,7 +239,7 @@ pub(crate) fn evidence(disk: &dyn Disk, dir: &Path) -> Option<(u64, u64)> {
     Some((place.id, place.seq))
 }
 
-/// The place in the journal up to which a cache holds the keys.
+/// The place in the journal that a cache reaches.
 struct Place {
     id: u64,
     seq: u64,
@@ -227,7 +249,7 @@ struct Place {
 }
 
 /// The cache, if there is one that fits the journal.
-fn read(reader: &Reader) -> Option<(Place, KeyTable)> {
+fn read(reader: &Reader) -> Option<(Place, OwnDays, KeyTable)> {
     let file = reader.open_beside(FILE).ok()?;
     let place = Place::read(&*file).filter(|(place, _)| place.fits(reader));
     let Some((place, length)) = place else {
@@ -236,16 +258,17 @@ fn read(reader: &Reader) -> Option<(Place, KeyTable)> {
     };
     let table = Table { file: &*file, offset: length, left: place.length, crc: seal::crc(&[]) };
     let mut table = BufReader::with_capacity(PAGE_BYTES, table);
-    let keys = KeyTable::read(&mut table);
+    let both = OwnDays::read(&mut table).and_then(|own_days| Ok((own_days, KeyTable::read(&mut table)?)));
     let table = table.into_inner();
-    let keys = keys.ok().filter(|_| table.left == 0 && table.crc == place.table);
-    if keys.is_none() {
+    let both = both.ok().filter(|_| table.left == 0 && table.crc == place.table);
+    if both.is_none() {
         tracing::warn!("the cache is damaged and is made again from the day files");
     }
-    Some((place, keys?))
+    let (own_days, keys) = both?;
+    Some((place, own_days, keys))
 }
 
-/// A table's bytes in a cache, and the checksum of what has been read of them.
+/// The tables' bytes in a cache, and the checksum of what has been read of them.
 struct Table<'a> {
     file: &'a dyn DiskFile,
     offset: u64,
@@ -276,7 +299,7 @@ impl Place {
     fn parse(line: &[u8]) -> Option<Self> {
         let (body, _) = seal::check(line)?;
         let mut fields =
-            std::str::from_utf8(body).ok()?.strip_prefix("cache 2 ")?.strip_suffix('\t')?.split(' ');
+            std::str::from_utf8(body).ok()?.strip_prefix("cache 3 ")?.strip_suffix('\t')?.split(' ');
         let mut field = |name: &str| fields.next()?.strip_prefix(name);
         Some(Self {
             id: u64::from_str_radix(field("id=")?, 16).ok()?,

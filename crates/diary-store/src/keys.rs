@@ -155,9 +155,8 @@ impl KeyTable {
     }
 
     /// The table's bytes, from which [`read`](Self::read) makes it again.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out =
-            Vec::with_capacity(1 + self.producers.len() * WRITTEN_PRODUCER_BYTES + self.runs * RUN_BYTES);
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.reserve(1 + self.producers.len() * WRITTEN_PRODUCER_BYTES + self.runs * RUN_BYTES);
         out.push(u8::from(self.forgotten));
         for (producer, known) in &self.producers {
             let runs = u64::try_from(known.runs.len()).expect("runs are bounded");
@@ -171,10 +170,9 @@ impl KeyTable {
                 }
             }
         }
-        out
     }
 
-    /// The table that [`to_bytes`](Self::to_bytes) wrote.
+    /// The table that [`write`](Self::write) wrote, which is all that is left to read.
     ///
     /// # Errors
     /// Those of reading, and an end in the middle of it.
@@ -279,7 +277,9 @@ mod tests {
         let mut table = KeyTable::default();
         table.insert(key(1, 1), 1);
         table.doubt();
-        for table in [&table, &{ KeyTable::read(&mut &table.to_bytes()[..]).unwrap() }] {
+        let mut bytes = Vec::new();
+        table.write(&mut bytes);
+        for table in [&table, &KeyTable::read(&mut &bytes[..]).unwrap()] {
             assert_eq!(table.judge(key(1, 1), true), Judgement::Known(1));
             assert_eq!(table.judge(key(1, 2), true), Judgement::Stale);
             assert_eq!(table.judge(key(1, 2), false), Judgement::New);

@@ -10,19 +10,22 @@
 //! - [`head`]: the small file that a clean stop leaves as evidence;
 //! - [`recover`]: from a folder in any state to a journal that can go on; `tail`: what its end tells;
 //! - [`append`]: the one place that writes entries;
-//! - [`read`]: ranges by seq, by day and from the end, as pages of whole lines;
+//! - [`read`]: ranges by seq, by day (`days`) and from the end, as pages of whole lines;
 //! - [`scan`]: every line of every file, with what is wrong in them;
 //! - [`mod@verify`]: the same, as a report; [`mod@repair`]: a sound copy; [`mod@archive`]: a fresh beginning;
-//! - [`keys`]: which appends are in the journal already; [`cache`]: the file that remembers them;
+//! - [`keys`]: which appends are in the journal already; `own_days`: which entries belong to another day than
+//!   that of their file; [`cache`]: the file that remembers both;
 //! - `sim` (feature `sim`, for tests): a simulated disk that is killed, cut off and failed at any call.
 
 pub mod append;
 pub mod archive;
 pub mod cache;
 pub mod day_file;
+mod days;
 pub mod disk;
 pub mod head;
 pub mod keys;
+mod own_days;
 pub mod read;
 pub mod recover;
 pub mod repair;
@@ -34,7 +37,7 @@ pub mod verify;
 
 pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
 pub use archive::archive;
-pub use cache::{KeyLoader, LoadedKeys, Snapshot};
+pub use cache::{Derived, DerivedLoader, Snapshot};
 pub use head::Head;
 pub use read::{Fresh, Range, Reader};
 pub use recover::{OpenError, Opened, open};

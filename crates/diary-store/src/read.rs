@@ -17,8 +17,10 @@ use diary_proto::{Date, Entry, Which};
 
 use crate::archive::{Note, note_of};
 use crate::day_file::{self, After, Header, name};
+use crate::days::Picked;
 use crate::disk::{Disk, DiskFile, How};
 use crate::head::Head;
+use crate::own_days::OwnDays;
 use crate::recover::day_files;
 use crate::scan::for_each_line;
 
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     opened: Mutex<VecDeque<OpenDay>>,
     /// How the journal begins, once it has.
     beginning: OnceLock<Beginning>,
+    /// Which entries belong to another day than their file's; not all of them before what is derived is loaded.
+    own_days: Mutex<OwnDays>,
 }
 
 /// A day file that is open.
@@ -81,7 +85,13 @@ impl Shared {
             head: RwLock::new(head),
             opened: Mutex::default(),
             beginning: OnceLock::new(),
+            own_days: Mutex::default(),
         }
+    }
+
+    /// Looks at, or changes, which entries belong to another day than their file's.
+    pub(crate) fn own_days<T>(&self, with: impl FnOnce(&mut OwnDays) -> T) -> T {
+        with(&mut self.own_days.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Moves the head: from here on, readers see what lies before it.
@@ -119,6 +129,8 @@ pub struct Range {
     /// Where it ends: the file's length if this is `None`.
     end_date: Option<Date>,
     end_offset: Option<u64>,
+    /// Only some of the entries are wanted.
+    pub(crate) picked: Option<Box<Picked>>,
 }
 
 /// A batch that was just committed, for those who read on where it begins: they need not ask the disk.
@@ -150,8 +162,13 @@ impl Range {
         goes_on
     }
 
-    fn empty() -> Self {
-        Self { first: 1, last: 0, date: None, offset: 0, end_date: None, end_offset: None }
+    pub(crate) fn empty() -> Self {
+        Self { first: 1, last: 0, date: None, offset: 0, end_date: None, end_offset: None, picked: None }
+    }
+
+    /// The day of the file where reading goes on.
+    pub(crate) fn file(&self) -> Option<Date> {
+        self.date
     }
 }
 
@@ -163,6 +180,10 @@ impl Reader {
     /// The end of what is committed.
     pub fn head(&self) -> Head {
         *self.shared.head.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn own_days<T>(&self, with: impl FnOnce(&mut OwnDays) -> T) -> T {
+        self.shared.own_days(with)
     }
 
     /// The journal's random id.
@@ -203,7 +224,8 @@ impl Reader {
         (&*self.shared.disk, &self.shared.dir)
     }
 
-    /// The range that `which` stands for now; `today` is the server's.
+    /// The range that `which` stands for now; `today` is the server's. For days, what is derived must have
+    /// been loaded: own times are not known before.
     ///
     /// # Errors
     /// Those of reading day files.
@@ -233,6 +255,7 @@ impl Reader {
             offset: head.end,
             end_date: head.file,
             end_offset: Some(head.end),
+            picked: None,
         };
         if range.first > head.seq {
             return Ok(range);
@@ -276,6 +299,11 @@ impl Reader {
         max_bytes: usize,
         page: &mut Vec<u8>,
     ) -> io::Result<bool> {
+        if let Some(mut picked) = range.picked.take() {
+            let found = self.next_picked_into(range, &mut picked, max_bytes, page);
+            range.picked = Some(picked);
+            return found;
+        }
         let Some(end_date) = range.end_date else {
             return Ok(false);
         };
@@ -304,7 +332,7 @@ impl Reader {
     /// The next lines of a range, if they can be had without waiting for the disk; none at its end. It leaves
     /// the range where it was if not.
     pub fn next_page_now(&self, range: &mut Range, max_bytes: usize) -> Option<Vec<u8>> {
-        let date = range.date?;
+        let date = range.date.filter(|_| range.is_dense())?;
         let limit = range.end_offset.filter(|_| range.end_date == Some(date));
         if limit.is_some_and(|limit| range.offset >= limit) {
             return Some(Vec::new());
@@ -429,25 +457,27 @@ impl Reader {
         Ok(false)
     }
 
-    fn days(&self, from: Date, to: Date) -> io::Result<Range> {
+    /// All that is in the files of these days.
+    pub(crate) fn files_of_days(&self, from: Date, to: Date) -> Range {
         let dates = self.dates();
         let head = self.head();
         let begin = dates.partition_point(|&date| date < from);
         let end = dates.partition_point(|&date| date <= to);
         let (Some(&first_date), true) = (dates.get(begin), begin < end) else {
-            return Ok(Range::empty());
+            return Range::empty();
         };
         let last_date = dates[end - 1];
         let first_of = |dates: &[Date]| dates.iter().find_map(|&date| self.first_seq(date));
         let last = first_of(&dates[end..]).map_or(head.seq, |next| next - 1);
-        Ok(Range {
+        Range {
             first: first_of(&dates[begin..end]).unwrap_or(last + 1),
             last,
             date: Some(first_date),
             offset: 0,
             end_date: Some(last_date),
             end_offset: (head.file == Some(last_date)).then_some(head.end),
-        })
+            picked: None,
+        }
     }
 
     /// The seq with which the journal begins: 1, or behind what is archived. Where files before the first

@@ -16,7 +16,7 @@ use diary_proto::{Date, Time};
 
 use crate::append::Appender;
 use crate::archive;
-use crate::cache::{self, KeyLoader};
+use crate::cache::{self, DerivedLoader};
 use crate::day_file::{BadHeader, Header, date_of_name, name};
 use crate::disk::{Disk, DiskFile, How};
 use crate::head::{self, Evidence, Head};
@@ -35,18 +35,18 @@ pub struct Opened {
     pub appender: Appender,
     /// Reads it.
     pub reader: Reader,
-    /// Loads the keys that the journal knows. Until [`Appender::set_keys`] has them, the appender takes
-    /// no append with a key.
-    pub keys: KeyLoader,
+    /// Loads what is derived from the day files. Until [`Appender::set_derived`] has it, the appender takes
+    /// no append with a key, and the days of own times are not known.
+    pub derived: DerivedLoader,
 }
 
 impl Opened {
-    /// Loads the keys at once.
+    /// Loads what is derived at once.
     ///
     /// # Errors
     /// Those of reading day files.
-    pub fn with_keys(mut self) -> io::Result<(Appender, Reader)> {
-        self.appender.set_keys(self.keys.load()?);
+    pub fn with_derived(mut self) -> io::Result<(Appender, Reader)> {
+        self.appender.set_derived(self.derived.load()?);
         Ok((self.appender, self.reader))
     }
 }
@@ -105,7 +105,7 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
     let shared = Arc::new(Shared::new(disk, dir.to_owned(), id, &recovered.days, recovered.head));
     let reader = Reader::new(Arc::clone(&shared));
     let appender = Appender::new(shared, recovered.file, recovered.line_feed_first, lock);
-    Ok(Opened { appender, keys: KeyLoader::new(reader.clone()), reader })
+    Ok(Opened { appender, derived: DerivedLoader::new(reader.clone()), reader })
 }
 
 /// Makes a folder and whatever is missing above it, each name durable before it is used.

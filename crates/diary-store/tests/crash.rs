@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use diary_proto::block::{Step as Walked, Walker};
 use diary_proto::entry::StoredLine;
-use diary_proto::{Author, Key, Producer, Time};
+use diary_proto::{Author, Day, Key, Producer, Time, Which};
 use diary_store::disk::{Disk, How};
 use diary_store::sim::{Fault, Seeded, SimDisk, Survives};
 use diary_store::{Appender, CommitError, NewEntry, Reader, Staged, archive, open};
@@ -151,7 +151,7 @@ fn try_start(disk: &SimDisk) -> Result<Opened, Box<dyn std::error::Error>> {
 }
 
 fn start_on(disk: Arc<dyn Disk>) -> Result<Opened, Box<dyn std::error::Error>> {
-    let (appender, reader) = open(disk, Path::new(DIR))?.with_keys()?;
+    let (appender, reader) = open(disk, Path::new(DIR))?.with_derived()?;
     Ok(Opened { appender, reader })
 }
 
@@ -197,8 +197,10 @@ fn batch(
         // Texts of many lengths, so that lines and sectors end everywhere.
         let text = format!("{number}:{}", "今x".repeat((*number as usize * 37) % 90));
         let key = Key { producer: Producer(7), counter: *number };
-        let entry =
-            NewEntry { author: &author, text: &text, key: number.is_multiple_of(2).then_some((key, false)) };
+        let key = number.is_multiple_of(2).then_some((key, false));
+        // Every third is about one of two days long ago.
+        let at = number.is_multiple_of(3).then(|| long_ago(*number as i64 % 2));
+        let entry = NewEntry { author: &author, text: &text, key, at };
         let Staged::New(seq) = appender.stage(now, entry) else { panic!("nothing was sent twice") };
         record.sent.insert(text.clone());
         staged.push((seq, text));
@@ -262,6 +264,7 @@ fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
         let there = seen.get(*seq as usize - 1).map(|(_, line)| line);
         assert_eq!(there, Some(line), "the acked entry {seq} is lost or changed; {}", replay());
     }
+    check_own_days(&opened.reader, &seen, replay);
     check_keys(opened, record, &texts, replay);
 
     let before = disk.contents();
@@ -276,6 +279,29 @@ fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
     assert!(everything(disk, &again.reader) == seen, "what was served is lost; {}", replay());
     drop(again);
     check_life_goes_on(disk, seen.len(), replay);
+}
+
+/// So many days after some day in 2015.
+fn long_ago(days: i64) -> Time {
+    Time { micros: 1_425_284_100_000_000 + days * DAY, offset_minutes: 480 }
+}
+
+/// The entries with an own time are found on their days.
+fn check_own_days(reader: &Reader, seen: &[(u64, Vec<u8>)], replay: &dyn Fn() -> String) {
+    let first = reader.first().unwrap();
+    for date in [0, 1].map(|days| long_ago(days).date()) {
+        let is_of_day = |(seq, line): &&(u64, Vec<u8>)| {
+            *seq >= first && StoredLine::parse(line).unwrap().own.is_some_and(|own| own.day == date)
+        };
+        let expected: Vec<u8> =
+            seen.iter().filter(is_of_day).flat_map(|(_, line)| [line, &b"\n"[..]].concat()).collect();
+        let mut range = reader.range(Which::Days(Day::Date(date), Day::Date(date)), date).unwrap();
+        let mut found = Vec::new();
+        while let Some(page) = reader.next_page(&mut range, 4096).unwrap() {
+            found.extend(page);
+        }
+        assert!(found == expected, "{date} has other entries; {}", replay());
+    }
 }
 
 /// Appends another batch, which a power cut does not take.
@@ -300,7 +326,8 @@ fn check_keys(
     let now = Time { micros: START + 9 * DAY, offset_minutes: 0 };
     for (counter, text) in &record.keyed {
         let key = Key { producer: Producer(7), counter: *counter };
-        let staged = opened.appender.stage(now, NewEntry { author: &author, text, key: Some((key, true)) });
+        let staged =
+            opened.appender.stage(now, NewEntry { author: &author, text, key: Some((key, true)), at: None });
         let right = match (seqs.get(text), staged) {
             (Some(there), Staged::Known { seq, .. }) => *there == seq,
             (None, Staged::New(_)) => true,

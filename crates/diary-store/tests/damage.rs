@@ -102,7 +102,7 @@ fn flip(kept: &Kept, clean: bool, name: &str, sound: &[u8], bit: usize) {
         assert!(found.is_empty(), "{what}: {found:?}");
     }
 
-    let (mut appender, reader) = open(disk(), dir).unwrap().with_keys().unwrap();
+    let (mut appender, reader) = open(disk(), dir).unwrap().with_derived().unwrap();
     let seen = all(&reader);
     let entries = entries_of(&seen);
     assert!(entries.iter().all(|entry| EVERYTHING.contains(entry)), "{what}: {seen:?}");
@@ -128,7 +128,7 @@ fn flip(kept: &Kept, clean: bool, name: &str, sound: &[u8], bit: usize) {
     let (head, id) = (reader.head().seq, reader.id());
     append(&mut appender, NOON + 2 * DAY + 5, &["again"]);
     drop((appender, reader));
-    let (_, reader) = open(disk(), dir).unwrap().with_keys().unwrap();
+    let (_, reader) = open(disk(), dir).unwrap().with_derived().unwrap();
     let again = all(&reader);
     let mut expected: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
     expected.push(format!("{} again", head + 1));
@@ -150,8 +150,8 @@ fn a_repair_of_every_damaged_byte() {
             let _ = fs::remove_dir_all(&copy);
             repair(&disk(), dir, &copy).unwrap();
             assert_eq!(findings(&copy).1, Vec::<String>::new(), "{what}");
-            let (_, served) = open(disk(), dir).unwrap().with_keys().unwrap();
-            let (_, repaired) = open(disk(), &copy).unwrap().with_keys().unwrap();
+            let (_, served) = open(disk(), dir).unwrap().with_derived().unwrap();
+            let (_, repaired) = open(disk(), &copy).unwrap().with_derived().unwrap();
             assert_eq!(all(&repaired), all(&served), "{what}");
             assert_eq!(repaired.head().seq, served.head().seq, "{what}");
         }
@@ -192,7 +192,7 @@ fn a_cut_at_every_byte_behind_a_clean_stop() {
             let dir = kept.with(name, &sound[..cut]);
             let (verified, found) = findings(dir);
             assert!(!found.is_empty() && verified.unfinished.is_none(), "{what}: {found:?}");
-            let (mut appender, reader) = open(disk(), dir).unwrap().with_keys().unwrap();
+            let (mut appender, reader) = open(disk(), dir).unwrap().with_derived().unwrap();
             assert_eq!(reader.head().seq, 9, "{what}");
             append(&mut appender, NOON + 2 * DAY + 5, &["ten"]);
             let seen = all(&reader);
@@ -211,7 +211,7 @@ fn without_its_day_files_a_diary_goes_on_behind_them() {
     let kept = Kept::new(true);
     for evidence in ["head", "cache"] {
         let dir = kept.with("", b"");
-        let (_, reader) = open(disk(), dir).unwrap().with_keys().unwrap();
+        let (_, reader) = open(disk(), dir).unwrap().with_derived().unwrap();
         let id = reader.id();
         drop(reader);
         for (name, _) in kept.files.iter().filter(|(name, _)| name != evidence) {
@@ -219,7 +219,7 @@ fn without_its_day_files_a_diary_goes_on_behind_them() {
         }
         let (_, found) = findings(dir);
         assert_eq!(found, ["there is no day file: the entries 1 to 9 are missing behind it"], "{evidence}");
-        let (mut appender, reader) = open(disk(), dir).unwrap().with_keys().unwrap();
+        let (mut appender, reader) = open(disk(), dir).unwrap().with_derived().unwrap();
         append(&mut appender, NOON + 3 * DAY, &["ten"]);
         assert_eq!(all(&reader), ["gap 1..9", "10 ten"], "{evidence}");
         assert!(evidence == "head" || reader.id() == id, "the cache says which journal it is");
@@ -269,7 +269,8 @@ fn a_day_file_that_somebody_changes_gets_no_acks_and_keeps_its_seqs() {
         change(&mut bytes);
         fs::write(&path, &bytes).unwrap();
         let author = diary_proto::Author::new("anna").unwrap();
-        appender.stage(at(NOON), diary_store::NewEntry { author: &author, text: "three", key: None });
+        appender
+            .stage(at(NOON), diary_store::NewEntry { author: &author, text: "three", key: None, at: None });
         let error = appender.commit(at(NOON)).unwrap_err();
         assert!(error.to_string().contains("2026-11-20.log was changed"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "nothing is written into it");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use diary_proto::block::Walker;
 use diary_proto::{Author, Date, Day, Key, Producer, Which};
 use diary_store::disk::RealDisk;
-use diary_store::{Appender, LoadedKeys, NewEntry, OpenError, Staged, open};
+use diary_store::{Appender, Derived, NewEntry, OpenError, Staged, open};
 use support::*;
 
 #[test]
@@ -108,7 +108,10 @@ fn a_clock_that_jumps_back_is_clamped_and_told() {
     append(&mut appender, NOON + DAY - 500_000, &["a little early"]);
     let entries: Vec<_> = (1..=3).map(|seq| reader.entry(seq).unwrap().unwrap()).collect();
     assert!(entries.iter().all(|entry| entry.time == at(NOON + DAY)));
-    assert_eq!(entries.iter().map(|entry| entry.at).collect::<Vec<_>>(), [None, Some(at(NOON)), None]);
+    assert_eq!(
+        entries.iter().map(|entry| entry.own.map(|own| own.at)).collect::<Vec<_>>(),
+        [None, Some(at(NOON)), None]
+    );
     assert_eq!(diary.files(), ["2026-11-21.log"]);
 }
 
@@ -119,7 +122,7 @@ fn a_retried_key_is_one_entry_across_a_restart() {
     let key = |counter| Some((Key { producer: Producer(7), counter }, true));
     let Opened { mut appender, reader } = diary.open();
     let stage = |appender: &mut Appender, counter, text| {
-        appender.stage(at(NOON), NewEntry { author: &author, text, key: key(counter) })
+        appender.stage(at(NOON), NewEntry { author: &author, text, key: key(counter), at: None })
     };
     assert_eq!(stage(&mut appender, 1, "a"), Staged::New(1));
     assert_eq!(stage(&mut appender, 1, "a"), Staged::Known { seq: 1, time: at(NOON) });
@@ -141,7 +144,7 @@ fn a_full_batch_says_so_and_keeps_its_limit() {
     let Opened { mut appender, reader } = diary.open();
     let author = Author::new("a").unwrap();
     let text = "\u{1}".repeat(64 * 1024);
-    let entry = NewEntry { author: &author, text: &text, key: None };
+    let entry = NewEntry { author: &author, text: &text, key: None, at: None };
     let staged = (0..100).take_while(|_| appender.stage(at(NOON), entry) != Staged::Full).count();
     assert_eq!(staged, 15, "15 times 256 KiB fit into 4 MiB with their fields");
     appender.commit(at(NOON)).unwrap();
@@ -188,7 +191,7 @@ fn a_cache_gives_the_same_keys_and_is_not_needed() {
     let key = |counter| Some((Key { producer: Producer(7), counter }, true));
     let stage = |appender: &mut Appender, counter: u64| {
         let text = format!("text {counter}");
-        appender.stage(at(NOON), NewEntry { author: &author, text: &text, key: key(counter) })
+        appender.stage(at(NOON), NewEntry { author: &author, text: &text, key: key(counter), at: None })
     };
     let diary = Diary::new();
     let Opened { mut appender, reader: _ } = diary.open();
@@ -245,7 +248,10 @@ fn a_cache_is_written_as_the_journal_grows() {
     for batch in 0..20u64 {
         for place in 0..50 {
             let key = Key { producer: Producer(1), counter: batch * 50 + place };
-            appender.stage(at(NOON), NewEntry { author: &author, text: &text, key: Some((key, false)) });
+            appender.stage(
+                at(NOON),
+                NewEntry { author: &author, text: &text, key: Some((key, false)), at: None },
+            );
         }
         appender.commit(at(NOON)).unwrap();
         if let Some(snapshot) = appender.snapshot() {
@@ -268,7 +274,7 @@ fn a_day_file_that_was_replaced_gets_no_acks() {
     fs::write(diary.file("edited"), &bytes).unwrap();
     fs::rename(diary.file("edited"), &path).unwrap();
     let author = Author::new("anna").unwrap();
-    appender.stage(at(NOON), NewEntry { author: &author, text: "two", key: None });
+    appender.stage(at(NOON), NewEntry { author: &author, text: "two", key: None, at: None });
     let error = appender.commit(at(NOON)).unwrap_err();
     assert!(matches!(error, diary_store::CommitError::Failed(_)), "{error}");
     assert_eq!(reader.head().seq, 1);
@@ -350,7 +356,7 @@ fn keys_that_could_not_be_read_are_read_by_the_next_start() {
     let author = Author::new("bot").unwrap();
     let stage = |appender: &mut Appender, counter, text, retry| {
         let key = Some((Key { producer: Producer(7), counter }, retry));
-        appender.stage(at(NOON), NewEntry { author: &author, text, key })
+        appender.stage(at(NOON), NewEntry { author: &author, text, key, at: None })
     };
     let diary = Diary::new();
     let Opened { mut appender, reader: _ } = diary.open();
@@ -359,7 +365,7 @@ fn keys_that_could_not_be_read_are_read_by_the_next_start() {
     appender.stop().unwrap();
 
     let mut opened = open(Arc::new(RealDisk), &diary.dir).unwrap();
-    opened.appender.set_keys(LoadedKeys::unknown());
+    opened.appender.set_derived(Derived::unknown(1));
     assert_eq!(stage(&mut opened.appender, 5, "old", true), Staged::Stale);
     assert_eq!(stage(&mut opened.appender, 6, "new", false), Staged::New(2));
     opened.appender.commit(at(NOON)).unwrap();
@@ -377,7 +383,7 @@ fn a_retry_of_what_is_damaged_is_never_a_second_entry() {
     let author = Author::new("bot").unwrap();
     let stage = |appender: &mut Appender, counter: u64, retry| {
         let (text, key) = (format!("text {counter}"), Key { producer: Producer(7), counter });
-        appender.stage(at(NOON), NewEntry { author: &author, text: &text, key: Some((key, retry)) })
+        appender.stage(at(NOON), NewEntry { author: &author, text: &text, key: Some((key, retry)), at: None })
     };
     let diary = Diary::new();
     let Opened { mut appender, reader: _ } = diary.open();

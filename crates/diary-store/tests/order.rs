@@ -18,13 +18,13 @@ const NOON: Time = Time { micros: 1_795_168_800_000_000, offset_minutes: 0 };
 const NEXT_DAY: Time = Time { micros: NOON.micros + 24 * 60 * 60 * 1_000_000, offset_minutes: 0 };
 
 fn start(disk: impl Disk + 'static) -> (Appender, Reader) {
-    open(Arc::new(disk), Path::new(DIR)).unwrap().with_keys().unwrap()
+    open(Arc::new(disk), Path::new(DIR)).unwrap().with_derived().unwrap()
 }
 
 fn append(appender: &mut Appender, now: Time, texts: &[&str]) -> Result<Committed, CommitError> {
     let author = Author::new("anna").unwrap();
     for text in texts {
-        let staged = appender.stage(now, NewEntry { author: &author, text, key: None });
+        let staged = appender.stage(now, NewEntry { author: &author, text, key: None, at: None });
         assert!(matches!(staged, Staged::New(_)), "{staged:?}");
     }
     appender.commit(now)

@@ -79,11 +79,11 @@ fn after_a_kill_a_start_reads_less_than_32_mib() {
     let author = Author::new("a").unwrap();
     let text = "x".repeat(60_000);
     let key = |counter| Key { producer: Producer(1), counter };
-    let (mut appender, reader) = open(Arc::new(RealDisk), &diary.dir).unwrap().with_keys().unwrap();
+    let (mut appender, reader) = open(Arc::new(RealDisk), &diary.dir).unwrap().with_derived().unwrap();
     let (mut being_written, mut caches, mut counter) = (None, 0, 0);
     // Batches as large as they may be; the caches come as the writer makes them, but for the last two.
     while caches < 5 {
-        let entry = NewEntry { author: &author, text: &text, key: Some((key(counter), false)) };
+        let entry = NewEntry { author: &author, text: &text, key: Some((key(counter), false)), at: None };
         if appender.stage(at(NOON), entry) != Staged::Full {
             counter += 1;
             continue;
@@ -106,10 +106,10 @@ fn after_a_kill_a_start_reads_less_than_32_mib() {
     // Recovery looks at the last batch, and writes it again.
     let recovered = disk.0.swap(0, Ordering::Relaxed);
     assert!(recovered < 10 * MIB, "{recovered} bytes");
-    let (mut appender, _) = opened.with_keys().unwrap();
+    let (mut appender, _) = opened.with_derived().unwrap();
     let loaded = disk.0.load(Ordering::Relaxed);
     assert!(loaded > 16 * MIB && loaded < 32 * MIB, "{loaded} bytes");
     println!("recovery reads {recovered} bytes, the keys {loaded}");
-    let entry = NewEntry { author: &author, text: &text, key: Some((key(counter - 1), true)) };
+    let entry = NewEntry { author: &author, text: &text, key: Some((key(counter - 1), true)), at: None };
     assert!(matches!(appender.stage(at(NOON), entry), Staged::Known { .. }));
 }

@@ -85,7 +85,7 @@ fn a_repaired_copy_is_sound_and_the_original_is_untouched() {
     assert_eq!(before, after);
 
     assert_eq!(findings(&copy).1, Vec::<String>::new());
-    let (mut appender, reader) = open(disk(), &copy).unwrap().with_keys().unwrap();
+    let (mut appender, reader) = open(disk(), &copy).unwrap().with_derived().unwrap();
     append(&mut appender, NOON + 3 * DAY, &["ten"]);
     let expected = ["1 one", "2 two", "gap 3..6", "7 seven", "8 eight", "gap 9..9", "10 ten"];
     assert_eq!(all(&reader), expected);
@@ -101,16 +101,17 @@ fn an_archive_begins_afresh_and_forgets_no_key() {
     let diary = Diary::new();
     let mut next = 1;
     for round in 0..3 {
-        let (mut appender, reader) = open(disk(), &diary.dir).unwrap().with_keys().unwrap();
+        let (mut appender, reader) = open(disk(), &diary.dir).unwrap().with_derived().unwrap();
         let stage = |appender: &mut diary_store::Appender, counter: u64| {
             let key = Some((Key { producer: Producer(7), counter }, true));
-            appender.stage(at(NOON + round), NewEntry { author: &author, text: &text(counter), key })
+            appender
+                .stage(at(NOON + round), NewEntry { author: &author, text: &text(counter), key, at: None })
         };
         for counter in 1..next {
             let known = stage(&mut appender, counter);
             assert!(matches!(known, Staged::Known { seq, .. } if seq == counter), "{known:?}");
             let key = Some((Key { producer: Producer(7), counter }, true));
-            let other = NewEntry { author: &author, text: "another text", key };
+            let other = NewEntry { author: &author, text: "another text", key, at: None };
             assert_eq!(appender.stage(at(NOON + round), other), Staged::Conflict(counter));
         }
         for counter in next..next + 3 {
@@ -136,7 +137,7 @@ fn an_archive_begins_afresh_and_forgets_no_key() {
             fs::remove_file(diary.file("cache")).unwrap();
         }
     }
-    let (mut appender, reader) = open(disk(), &diary.dir).unwrap().with_keys().unwrap();
+    let (mut appender, reader) = open(disk(), &diary.dir).unwrap().with_derived().unwrap();
     append(&mut appender, NOON + 2 * DAY, &["next day"]);
     assert_eq!(all(&reader), ["10 next day"]);
     assert_eq!(findings(&diary.dir).1, Vec::<String>::new());
@@ -148,10 +149,10 @@ fn without_its_archive_a_diary_guesses_at_nothing() {
     let author = Author::new("bot").unwrap();
     let stage = |appender: &mut diary_store::Appender, micros, text, retry| {
         let key = Some((Key { producer: Producer(7), counter: 1 }, retry));
-        appender.stage(at(micros), NewEntry { author: &author, text, key })
+        appender.stage(at(micros), NewEntry { author: &author, text, key, at: None })
     };
     let diary = Diary::new();
-    let (mut appender, _) = open(disk(), &diary.dir).unwrap().with_keys().unwrap();
+    let (mut appender, _) = open(disk(), &diary.dir).unwrap().with_derived().unwrap();
     assert_eq!(stage(&mut appender, NOON, "old", false), Staged::New(1));
     appender.commit(at(NOON)).unwrap();
     drop(appender);
@@ -161,7 +162,7 @@ fn without_its_archive_a_diary_guesses_at_nothing() {
     fs::remove_file(diary.file("cache")).unwrap();
     fs::remove_dir_all(diary.file("archive")).unwrap();
     for dir in [&diary.dir, &copy] {
-        let (mut appender, reader) = open(disk(), dir).unwrap().with_keys().unwrap();
+        let (mut appender, reader) = open(disk(), dir).unwrap().with_derived().unwrap();
         assert_eq!(reader.head().time, Some(at(NOON)));
         assert_eq!(stage(&mut appender, NOON - 1, "old", true), Staged::Stale);
         append(&mut appender, NOON - 5, &["new"]);

@@ -19,7 +19,7 @@ const NOON: Time = Time { micros: 1_795_168_800_000_000, offset_minutes: 0 };
 
 fn start(disk: &SimDisk) -> Option<(Appender, Reader)> {
     match open(Arc::new(disk.clone()), Path::new(DIR)) {
-        Ok(opened) => Some(opened.with_keys().expect("the disk reads")),
+        Ok(opened) => Some(opened.with_derived().expect("the disk reads")),
         Err(OpenError::Newer(..)) => None,
         Err(error) => panic!("{error}"),
     }
@@ -68,7 +68,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!((everything(&reader), reader.head().seq), (seen.clone(), head));
 
     let author = Author::new("anna").expect("a name");
-    let entry = NewEntry { author: &author, text: "behind it", key: None };
+    let entry = NewEntry { author: &author, text: "behind it", key: None, at: None };
     let Staged::New(seq) = appender.stage(NOON, entry) else { panic!("it is new") };
     assert_eq!(seq, head + 1);
     appender.commit(NOON).expect("the disk writes");

@@ -13,18 +13,20 @@ fn look(line: &[u8]) {
     let (Ok(entry), Some(time)) = (stored.to_entry(), Time::parse(stored.time.as_bytes())) else { return };
     // What this version writes: a checked text, times as it spells them, no field that it does not know.
     let author = Author::new(stored.author).expect("to_entry has checked it");
-    let spelled = time.to_bytes() == *stored.time.as_bytes()
-        && stored.at.is_none_or(|at| entry.at.is_some_and(|own| own.to_bytes() == *at.as_bytes()));
+    let spelled = time.to_bytes() == *stored.time.as_bytes();
     let tab = line.iter().position(|&b| b == b'\t').expect("every line has one");
     let fields = line[tab..].split(|&b| b == b' ').count();
-    if !spelled || fields != 3 + usize::from(stored.at.is_some()) || check_text(&entry.text).is_err() {
+    let own = stored.own.map_or(0, |own| 1 + usize::from(own.day != own.at.date()));
+    let place = |name: &[u8]| line[tab..].windows(name.len()).position(|part| part == name);
+    let in_order = own < 2 || place(b" at=") < place(b" day=");
+    if !spelled || !in_order || fields != 3 + own || check_text(&entry.text).is_err() {
         return;
     }
     let mut again = Vec::new();
     let new = NewLine {
         seq: stored.seq,
         time: &time.to_bytes(),
-        at: entry.at,
+        own: entry.own,
         author: &author,
         text: &entry.text,
         index: stored.index,

@@ -19,7 +19,7 @@ pub(super) fn csv_heading(out: &mut Vec<u8>) {
 /// A record as RFC 4180 has it. On a terminal it is for a person to look at, so there it is made safe.
 pub(super) fn csv(stored: &Stored, terminal: bool, out: &mut Vec<u8>) {
     let entry = &stored.entry;
-    let at = entry.at.map_or_else(String::new, |at| at.to_string());
+    let at = entry.own.map_or_else(String::new, |own| own.at.to_string());
     let text = match terminal {
         true => Cow::Owned(entry.text.split('\n').map(careful).collect::<Vec<_>>().join("\n")),
         false => Cow::Borrowed(entry.text.as_str()),
@@ -57,7 +57,7 @@ pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
     let object = Object {
         seq: entry.seq,
         time: entry.time.to_string(),
-        at: entry.at.map(|at| at.to_string()),
+        at: entry.own.map(|own| own.at.to_string()),
         author: entry.author.as_str(),
         text: &entry.text,
         key: stored.key.map(|key| key.to_string()),

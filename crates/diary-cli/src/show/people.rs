@@ -134,7 +134,7 @@ fn push_row(row: &str, out: &mut Vec<u8>) {
 
 /// `(2015-03-02 08:15) `, for an entry with a time of its own.
 pub(super) fn own_time(stored: &Stored) -> String {
-    stored.entry.at.map_or_else(String::new, |at| format!("({}) ", at.minute()))
+    stored.entry.own.map_or_else(String::new, |own| format!("({}) ", own.at.minute()))
 }
 
 /// An author's colour: the same on every machine, today and next year. It is FNV-1a of the name.

@@ -2,6 +2,7 @@
 //! gaps and damage.
 
 use diary_client::{Author, Entry, Key, Producer, Time};
+use diary_proto::{DayStart, OwnTime};
 use insta::assert_snapshot;
 
 use super::*;
@@ -12,11 +13,11 @@ fn entry(seq: u64, time: &str, at: Option<&str>, author: &str, text: &str) -> Ev
     let entry = Entry {
         seq,
         time: parse(time),
-        at: at.map(parse),
+        own: at.map(|at| OwnTime::new(parse(at), DayStart::default())),
         author: Author::new(author).unwrap(),
         text: text.to_owned(),
     };
-    let own = entry.at.map_or_else(String::new, |at| format!("({}) ", at.minute()));
+    let own = entry.own.map_or_else(String::new, |own| format!("({}) ", own.at.minute()));
     let left = format!("{seq} {time} {author} {own}{}", diary_proto::escape::escape(text));
     let key = seq.is_multiple_of(2).then_some(Key { producer: Producer(0x6b1f_09c2_d4e8_a735), counter: 17 });
     Event::Entry(Stored { entry, key, left })

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use diary_client::{Author, Client, Options};
-use diary_proto::Time;
 use diary_proto::answer::greeting;
 use diary_proto::entry::NewLine;
 use diary_proto::frame::{Frame, FrameCodec};
 use diary_proto::message::{Append, ClientMessage, Hello, Run, ServerMessage, Welcome};
+use diary_proto::{DayStart, Time};
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -74,7 +74,7 @@ impl Fake {
 
 pub(crate) fn welcome(journal_id: u64, head: u64) -> Welcome {
     let (author, journal, zone) = ("anna".into(), "diary".into(), "UTC".into());
-    Welcome { version: 1, journal_id, head, author, journal, zone }
+    Welcome { version: 1, journal_id, head, author, journal, zone, day_start: DayStart::default() }
 }
 
 /// The server's end of a connection.
@@ -101,7 +101,8 @@ impl Peer {
         while seen < count {
             let Some(ClientMessage::Append(append)) = self.read().await else { panic!("no append") };
             let Append { first_counter, retry, texts } = append;
-            let texts: Vec<_> = texts.iter().map(|text| String::from_utf8(text.to_vec()).unwrap()).collect();
+            let texts: Vec<_> =
+                texts.iter().map(|new| String::from_utf8(new.text.to_vec()).unwrap()).collect();
             seen += texts.len();
             shown.push(format!("{first_counter}{}: {}", if retry { "+" } else { "" }, texts.join(" ")));
         }
@@ -134,7 +135,7 @@ pub(crate) fn lines(seqs: impl IntoIterator<Item = u64>) -> Vec<u8> {
     let mut out = Vec::new();
     for seq in seqs {
         let text = format!("text {seq}");
-        NewLine { seq, time: &TIME.to_bytes(), at: None, author: &author, text: &text, index: 0, key: None }
+        NewLine { seq, time: &TIME.to_bytes(), own: None, author: &author, text: &text, index: 0, key: None }
             .write(&mut out);
     }
     out

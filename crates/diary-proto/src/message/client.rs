@@ -3,16 +3,14 @@
 use bytes::Bytes;
 use jiff::civil::Date;
 
+use super::append::{Append, Form};
 use super::{Body, bad_body, kind, put_bytes, put_str, unknown_kind};
 use crate::command::{Day, Which};
 use crate::entry::Author;
 use crate::filter::Filter;
 use crate::frame::{self, Frame, IGNORABLE_FROM};
-use crate::limits::{FRAME_MAX_BYTES, SECRET_MAX_BYTES, SECRET_MIN_BYTES};
+use crate::limits::{SECRET_MAX_BYTES, SECRET_MIN_BYTES};
 use crate::refusal::Refusal;
-
-/// Most entries in one append frame, so that its ack and its bookkeeping stay small.
-pub const APPEND_MAX_ENTRIES: usize = 64 * 1024;
 
 /// What a client says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,69 +73,6 @@ pub struct Resume {
     pub crc: u32,
 }
 
-/// Entries to store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Append {
-    /// The counter of the first; the others count up from it.
-    pub first_counter: u64,
-    /// It may have been sent before: a server that can no longer tell refuses it.
-    pub retry: bool,
-    /// The texts.
-    pub texts: Texts,
-}
-
-/// Texts one behind the other, as they travel: `u32 length | bytes` each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Texts(Bytes);
-
-impl Texts {
-    /// The texts as they travel.
-    ///
-    /// # Panics
-    /// If they do not fit one frame.
-    pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut out = Vec::new();
-        for text in texts {
-            let length = u32::try_from(text.len()).expect("a text is far below 4 GiB");
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(text.as_bytes());
-        }
-        assert!(out.len() <= FRAME_MAX_BYTES - APPEND_HEAD_BYTES, "the texts of an append fit its frame");
-        Self(out.into())
-    }
-
-    /// Each text's bytes, in order. They may be anything: the reader checks them.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &self.0[..];
-        std::iter::from_fn(move || {
-            let (text, tail) = split_text(rest)?;
-            rest = tail;
-            Some(text)
-        })
-    }
-
-    /// Checks that the lengths fit and counts the texts.
-    fn check(bytes: Bytes) -> Option<Self> {
-        let mut rest = &bytes[..];
-        let mut count = 0;
-        while !rest.is_empty() {
-            (_, rest) = split_text(rest)?;
-            count += 1;
-        }
-        (1..=APPEND_MAX_ENTRIES).contains(&count).then_some(Self(bytes))
-    }
-}
-
-/// Bytes of an append frame before its texts: type, counter, flags.
-const APPEND_HEAD_BYTES: usize = 1 + 8 + 1;
-
-const APPEND_RETRY: u8 = 1;
-
-fn split_text(rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
-}
-
 impl ClientMessage {
     /// Appends the message's frame to `out`.
     ///
@@ -156,11 +91,7 @@ impl ClientMessage {
                     out.extend_from_slice(&resume.crc.to_be_bytes());
                 }
             }),
-            Self::Append(append) => frame::write(out, kind::APPEND, |out| {
-                out.extend_from_slice(&append.first_counter.to_be_bytes());
-                out.push(if append.retry { APPEND_RETRY } else { 0 });
-                out.extend_from_slice(&append.texts.0);
-            }),
+            Self::Append(append) => frame::write(out, kind_of(append), |out| append.write(out)),
             Self::History { id, which } => frame::write(out, kind::HISTORY, |out| {
                 out.extend_from_slice(&id.to_be_bytes());
                 put_which(out, *which);
@@ -197,7 +128,8 @@ impl ClientMessage {
         let mut body = Body(frame.body);
         let message = match kind {
             kind::HELLO => body.hello().map(Self::Hello),
-            kind::APPEND => body.append().map(Self::Append),
+            kind::APPEND => body.append(Form::Plain).map(Self::Append),
+            kind::APPEND_OWN => body.append(Form::Own).map(Self::Append),
             kind::HISTORY => body.history(),
             kind::FOLLOW => body.follow(),
             kind::FOLLOW_OFF => body.u32().map(|id| Self::FollowOff { id }),
@@ -207,6 +139,13 @@ impl ClientMessage {
             _ => return Err(unknown_kind(kind)),
         };
         message.map(Some).ok_or_else(|| bad_body(kind))
+    }
+}
+
+fn kind_of(append: &Append) -> u8 {
+    match append.texts.form() {
+        Form::Plain => kind::APPEND,
+        Form::Own => kind::APPEND_OWN,
     }
 }
 
@@ -282,15 +221,6 @@ impl Body {
             false => None,
         };
         Some(Hello { version, author, secret, resume })
-    }
-
-    fn append(&mut self) -> Option<Append> {
-        let first_counter = self.u64()?;
-        let retry = self.flag()?;
-        let texts = Texts::check(std::mem::take(&mut self.0))?;
-        let count = u64::try_from(texts.iter().count()).ok()?;
-        first_counter.checked_add(count)?;
-        Some(Append { first_counter, retry, texts })
     }
 
     fn history(&mut self) -> Option<ClientMessage> {

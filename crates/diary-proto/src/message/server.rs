@@ -2,9 +2,10 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{Body, bad_body, kind, put_str, unknown_kind};
+use super::{Body, bad_body, kind, put_str, put_time, unknown_kind};
 use crate::frame::{self, Frame, IGNORABLE_FROM};
 use crate::limits::FRAME_MAX_BYTES;
+use crate::own_time::DayStart;
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
 
@@ -87,6 +88,8 @@ pub struct Welcome {
     pub journal: String,
     /// The server's time zone, as it was set or found.
     pub zone: String,
+    /// When its days begin. Servers of before do not say, and theirs begin at midnight.
+    pub day_start: DayStart,
 }
 
 /// Entries with consecutive counters and seqs, committed together.
@@ -116,6 +119,7 @@ impl ServerMessage {
                 put_str(out, &welcome.author);
                 put_str(out, &welcome.journal);
                 put_str(out, &welcome.zone);
+                out.extend_from_slice(&welcome.day_start.minutes().to_be_bytes());
             }),
             Self::Acks(runs) if runs.len() > ACKS_MAX_RUNS => {
                 runs.chunks(ACKS_MAX_RUNS).for_each(|runs| write_acks(out, runs));
@@ -185,8 +189,7 @@ fn write_acks(out: &mut Vec<u8>, runs: &[Run]) {
             out.extend_from_slice(&run.first_counter.to_be_bytes());
             out.extend_from_slice(&run.count.to_be_bytes());
             out.extend_from_slice(&run.first_seq.to_be_bytes());
-            out.extend_from_slice(&run.time.micros.to_be_bytes());
-            out.extend_from_slice(&run.time.offset_minutes.to_be_bytes());
+            put_time(out, run.time);
         }
     });
 }
@@ -205,6 +208,10 @@ impl Body {
             author: self.string()?,
             journal: self.string()?,
             zone: self.string()?,
+            day_start: match self.0.is_empty() {
+                true => DayStart::default(),
+                false => DayStart::from_minutes(self.0.try_get_u16().ok()?)?,
+            },
         })
     }
 
@@ -215,12 +222,12 @@ impl Body {
                 first_counter: self.u64()?,
                 count: self.u32()?,
                 first_seq: self.u64()?,
-                time: Time { micros: self.0.try_get_i64().ok()?, offset_minutes: self.0.try_get_i16().ok()? },
+                time: self.time()?,
             };
-            // Whoever gets a run may count through it and write its time.
+            // Whoever gets a run may count through it.
             run.first_counter.checked_add(run.count.into())?;
             run.first_seq.checked_add(run.count.into())?;
-            runs.push(Time::parse(&run.time.to_bytes()).is_some_and(|time| time == run.time).then_some(run)?);
+            runs.push(run);
         }
         Some(runs)
     }

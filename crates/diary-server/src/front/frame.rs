@@ -96,9 +96,9 @@ impl FrameFront {
             Answer::NotStored { first_counter, count, refusal } => {
                 ServerMessage::Refused { first_counter, count, refusal: refusal.clone() }
             }
-            Answer::Begin { id, first, last, kind } => {
+            Answer::Begin { id, first, last, kind, dense } => {
                 let last = if kind == Kind::Follow { u64::MAX } else { last };
-                ServerMessage::Answer { id, first, last, dense: kind != Kind::Search }
+                ServerMessage::Answer { id, first, last, dense }
             }
             Answer::Lines { id, lines, .. } => return push_blocks(out, id, lines),
             Answer::End { id, .. } | Answer::FollowOff { id } => ServerMessage::End { id },

@@ -1,8 +1,8 @@
 //! Line mode: lines to requests, answers to lines.
 
 use diary_proto::answer::{HELP, push_ack, push_error, push_gap};
-use diary_proto::block::Step;
-use diary_proto::entry::SealedLine;
+use diary_proto::block::{Gap, Step};
+use diary_proto::entry::{SealedLine, is_note};
 use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::{Code, Command as LineCommand, Filter, Refusal};
@@ -140,10 +140,13 @@ fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
     };
     match walker {
         Some(walker) => walker.pass(lines, is_showable, push),
-        None => {
-            let sound = lines.split(|&b| b == b'\n').filter_map(SealedLine::check).filter(is_showable);
-            sound.for_each(|line| push(Step::Entry(line)));
-        }
+        None => lines.split(|&b| b == b'\n').for_each(|line| {
+            if let Some(line) = SealedLine::check(line).filter(is_showable) {
+                push(Step::Entry(line));
+            } else if let Some(gap) = Gap::of_note(line).filter(|_| is_note(line)) {
+                push(Step::Gap(gap));
+            }
+        }),
     }
 }
 

@@ -74,6 +74,8 @@ pub(crate) enum Answer<'a> {
         first: u64,
         last: u64,
         kind: Kind,
+        /// Every entry of the range comes.
+        dense: bool,
     },
     /// Whole stored lines.
     Lines {
@@ -115,7 +117,7 @@ pub(crate) enum Kind {
 /// How far an answer's entries have been checked and counted, where the server does that.
 #[derive(Debug)]
 pub(crate) struct Walk {
-    /// Finds gaps; none in a search, whose entries have gaps by nature.
+    /// Finds gaps; none where entries are not dense.
     pub(crate) walker: Option<Walker>,
     /// Entries that were given out.
     pub(crate) count: u64,

@@ -103,7 +103,7 @@ impl Session {
             Command::Follow { id, from } => {
                 let first = from.unwrap_or_else(|| journal.head() + 1);
                 self.follow = Some(Box::new(Stream::follow(journal, *id, first)));
-                Answer::Begin { id: *id, first, last: u64::MAX, kind: Kind::Follow }
+                Answer::Begin { id: *id, first, last: u64::MAX, kind: Kind::Follow, dense: true }
             }
             Command::History { id, .. } | Command::Search { id, .. } if self.phase == Phase::Draining => {
                 return self.refuse(*id, &stopping());
@@ -173,6 +173,7 @@ impl Session {
             author: self.author.to_string(),
             journal: about.name.clone(),
             zone: about.zone_name.clone(),
+            day_start: about.day_start,
         };
         self.front.encode(Answer::Welcome(&welcome), &mut self.out.bytes);
     }
@@ -214,8 +215,8 @@ fn pass_on(
 ) -> bool {
     let id = stream.id;
     match piece {
-        Ok(Piece::Begin { first, last }) => {
-            front.encode(Answer::Begin { id, first, last, kind: stream.kind }, out);
+        Ok(Piece::Begin { first, last, dense }) => {
+            front.encode(Answer::Begin { id, first, last, kind: stream.kind, dense }, out);
         }
         Ok(Piece::Lines(lines)) => {
             front.encode(Answer::Lines { id, lines: &lines, walk: &mut stream.walk }, out);

@@ -5,15 +5,15 @@ use std::io;
 use std::sync::Arc;
 
 use diary_proto::entry::check_text;
-use diary_proto::message::Append;
-use diary_proto::{Code, Refusal};
+use diary_proto::message::{Append, NewText};
+use diary_proto::{Author, Code, Refusal};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::pending::{Entries, Pending};
 use super::{Admission, Phase, Session, acquire, permits};
 use crate::front::{Command, Request};
-use crate::journal::{Appends, Keys};
+use crate::journal::{Appends, Keys, Own};
 use crate::limits::{
     APPEND_MIN_BYTES, READ_BYTES, READS_IN_A_ROW_MAX, SESSION_UNACKED_MAX_BYTES, UNSENT_MAX_BYTES,
 };
@@ -147,11 +147,14 @@ impl Session {
         let Some(producer) = self.producer else { return };
         let keys = Keys { producer, first_counter: append.first_counter, retry: append.retry };
         let mut appends = Appends::new(Arc::clone(&self.author), Some(keys));
-        for text in append.texts.iter() {
-            let text = std::str::from_utf8(text)
-                .map_err(|_| Refusal::new(Code::Utf8, "this text is not valid UTF-8 and is not stored"));
-            match text.and_then(|text| check_text(text).map(|()| text)) {
-                Ok(text) => appends.push(text),
+        let mut authors = None;
+        for new in append.texts.iter() {
+            match check_new(new, &mut authors) {
+                Ok((text, None)) => appends.push(text),
+                Ok((text, Some(own))) => {
+                    appends.push(text);
+                    appends.set_own(own);
+                }
                 Err(refusal) => appends.push_refused(refusal),
             }
         }
@@ -169,10 +172,10 @@ impl Session {
         entries.count = u32::try_from(appends.count()).unwrap_or(u32::MAX);
         let journal = &self.context.journal;
         let all = journal.room();
-        if appends.keys.is_some() && !journal.knows_keys() {
+        if appends.keys.is_some() && !journal.knows_derived() {
             let (journal, room) = (journal.clone(), acquire(Arc::clone(all), entries.bytes));
             let room = Box::pin(async move {
-                journal.keys_known().await;
+                journal.derived_known().await;
                 room.await
             });
             self.admission = Some(Admission { room, appends: Some((appends, entries)) });
@@ -202,4 +205,26 @@ impl Session {
         let waiting = waiting.map_or(0, |(_, entries)| entries.bytes);
         self.partial.set(self.front.partial_bytes() + self.stash.len() + waiting, renewed);
     }
+}
+
+/// Checks a text and what it says of itself. `author` is the one that was named last: many texts by one share it.
+fn check_new<'a>(
+    new: NewText<'a>,
+    author: &mut Option<Arc<Author>>,
+) -> Result<(&'a str, Option<Own>), Refusal> {
+    let utf8 = |bytes, what| {
+        let refuse =
+            |_| Refusal::new(Code::Utf8, format!("this {what} is not valid UTF-8; nothing is stored"));
+        std::str::from_utf8(bytes).map_err(refuse)
+    };
+    let text = utf8(new.text, "text")?;
+    check_text(text)?;
+    if new.author.is_empty() {
+        return Ok((text, new.at.map(|at| Own { at: Some(at), author: None })));
+    }
+    let name = utf8(new.author, "author")?;
+    if author.as_ref().is_none_or(|author| author.as_str() != name) {
+        *author = Some(Arc::new(Author::new(name)?));
+    }
+    Ok((text, Some(Own { at: new.at, author: author.clone() })))
 }

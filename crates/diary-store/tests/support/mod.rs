@@ -33,7 +33,7 @@ impl Diary {
     }
 
     pub fn open(&self) -> Opened {
-        let (appender, reader) = open(Arc::new(RealDisk), &self.dir).unwrap().with_keys().unwrap();
+        let (appender, reader) = open(Arc::new(RealDisk), &self.dir).unwrap().with_derived().unwrap();
         Opened { appender, reader }
     }
 
@@ -71,7 +71,7 @@ pub fn at(micros: i64) -> Time {
 pub fn append(appender: &mut Appender, micros: i64, texts: &[&str]) {
     let author = Author::new("anna").unwrap();
     for text in texts {
-        let staged = appender.stage(at(micros), NewEntry { author: &author, text, key: None });
+        let staged = appender.stage(at(micros), NewEntry { author: &author, text, key: None, at: None });
         assert!(matches!(staged, Staged::New(_)), "{staged:?}");
     }
     assert_eq!(appender.commit(at(micros)).unwrap().count, texts.len() as u64);

@@ -1,0 +1,172 @@
+//! Entries on their way to a server.
+
+use bytes::Bytes;
+
+use super::Body;
+use crate::limits::FRAME_MAX_BYTES;
+use crate::time::Time;
+
+/// Most entries in one append frame, so that its ack and its bookkeeping stay small.
+pub const APPEND_MAX_ENTRIES: usize = 64 * 1024;
+
+/// Bytes of an append frame before its texts: type, counter, flags.
+const HEAD_BYTES: usize = 1 + 8 + 1;
+
+/// Entries to store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The counter of the first; the others count up from it.
+    pub first_counter: u64,
+    /// It may have been sent before: a server that can no longer tell refuses it.
+    pub retry: bool,
+    /// The texts, and what each says of itself.
+    pub texts: Texts,
+}
+
+/// What is to be an entry, as it travels. The bytes may be anything: whoever reads them checks them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NewText<'a> {
+    /// The text.
+    pub text: &'a [u8],
+    /// When it was, where that differs from now.
+    pub at: Option<Time>,
+    /// Who wrote it; empty for the author of the connection.
+    pub author: &'a [u8],
+}
+
+/// Texts one behind the other, as they travel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts {
+    bytes: Bytes,
+    form: Form,
+}
+
+/// How each text travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `u32 length | text`.
+    Plain,
+    /// `u8 what | [i64 microseconds | i16 minutes] | [string author] | u32 length | text`.
+    Own,
+}
+
+const OWN_AT: u8 = 1;
+const OWN_AUTHOR: u8 = 2;
+
+impl Texts {
+    /// Texts that say nothing of themselves.
+    ///
+    /// # Panics
+    /// If they do not fit one frame.
+    pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut out = Vec::new();
+        texts.into_iter().for_each(|text| put_text(&mut out, text.as_bytes()));
+        Self::of(out, Form::Plain)
+    }
+
+    /// Texts that have a time or an author of their own.
+    ///
+    /// # Panics
+    /// If they do not fit one frame, or an author is longer than 64 KiB.
+    pub fn own<'a>(texts: impl IntoIterator<Item = NewText<'a>>) -> Self {
+        let mut out = Vec::new();
+        for NewText { text, at, author } in texts {
+            let has_author = if author.is_empty() { 0 } else { OWN_AUTHOR };
+            out.push(if at.is_some() { OWN_AT } else { 0 } | has_author);
+            if let Some(at) = at {
+                super::put_time(&mut out, at);
+            }
+            if has_author != 0 {
+                super::put_bytes(&mut out, author);
+            }
+            put_text(&mut out, text);
+        }
+        Self::of(out, Form::Own)
+    }
+
+    fn of(out: Vec<u8>, form: Form) -> Self {
+        assert!(out.len() <= FRAME_MAX_BYTES - HEAD_BYTES, "the texts of an append fit its frame");
+        Self { bytes: out.into(), form }
+    }
+
+    /// Each of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = NewText<'_>> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            let (text, tail) = split(rest, self.form)?;
+            rest = tail;
+            Some(text)
+        })
+    }
+
+    /// Whether a time or an author may stand with each.
+    pub fn are_own(&self) -> bool {
+        self.form == Form::Own
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Checks that the lengths fit and counts the texts.
+    fn check(bytes: Bytes, form: Form) -> Option<Self> {
+        let mut rest = &bytes[..];
+        let mut count = 0;
+        while !rest.is_empty() {
+            (_, rest) = split(rest, form)?;
+            count += 1;
+        }
+        (1..=APPEND_MAX_ENTRIES).contains(&count).then_some(Self { bytes, form })
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    let length = u32::try_from(text.len()).expect("a text is far below 4 GiB");
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(text);
+}
+
+/// The first text of `rest`, and what is behind it.
+fn split(mut rest: &[u8], form: Form) -> Option<(NewText<'_>, &[u8])> {
+    let mut new = NewText::default();
+    if form == Form::Own {
+        let what;
+        (what, rest) = rest.split_first()?;
+        if what & !(OWN_AT | OWN_AUTHOR) != 0 {
+            return None;
+        }
+        if what & OWN_AT != 0 {
+            let (micros, minutes);
+            (micros, rest) = rest.split_first_chunk::<8>()?;
+            (minutes, rest) = rest.split_first_chunk::<2>()?;
+            new.at = Some(Time::checked(i64::from_be_bytes(*micros), i16::from_be_bytes(*minutes))?);
+        }
+        if what & OWN_AUTHOR != 0 {
+            let length;
+            (length, rest) = rest.split_first_chunk::<2>()?;
+            (new.author, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+        }
+    }
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let rest = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?);
+    rest.map(|(text, rest)| (NewText { text, ..new }, rest))
+}
+
+impl Append {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.first_counter.to_be_bytes());
+        out.push(u8::from(self.retry));
+        out.extend_from_slice(&self.texts.bytes);
+    }
+}
+
+impl Body {
+    pub(super) fn append(&mut self, form: Form) -> Option<Append> {
+        let first_counter = self.u64()?;
+        let retry = self.flag()?;
+        let texts = Texts::check(std::mem::take(&mut self.0), form)?;
+        let count = u64::try_from(texts.iter().count()).ok()?;
+        first_counter.checked_add(count)?;
+        Some(Append { first_counter, retry, texts })
+    }
+}
