@@ -1,7 +1,8 @@
 //! A block: whole stored lines, byte for byte as on disk. Walking over it checks every line and tells
 //! where entries are missing.
 
-use crate::entry::{SealedLine, StoredLine, is_note};
+use crate::entry::{SealedLine, StoredLine, is_note, parse_number};
+use crate::seal;
 
 /// What a walk meets next; `L` is an entry's line, as far as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,24 @@ pub struct Gap {
     pub first: u64,
     /// The last missing seq.
     pub last: u64,
+}
+
+impl Gap {
+    /// Appends it as a note, `# gap FIRST..LAST WHY`: what stands for it among lines that are not dense. `why` has no
+    /// TAB and no line feed.
+    pub fn write_note(self, why: &str, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(format!("# gap {}..{} {why}\t", self.first, self.last).as_bytes());
+        seal::seal(out, start);
+    }
+
+    /// The gap that a note tells, whose checksum is the caller's affair.
+    pub fn of_note(line: &[u8]) -> Option<Self> {
+        let range = line.strip_prefix(b"# gap ")?.split(|&b| b == b' ').next()?;
+        let dots = memchr::memmem::find(range, b"..")?;
+        let (first, last) = (parse_number(&range[..dots])?, parse_number(&range[dots + 2..])?);
+        (first <= last).then_some(Self { first, last })
+    }
 }
 
 /// Follows the seqs of a range through its blocks. An unsound line is never given out: it shows up as
@@ -136,6 +155,22 @@ mod tests {
         check(&block([1, 1, 2, 1]), 1, 2, "1 2");
         check(b"", 4, 6, "gap 4..6");
         check(b"", 4, 3, "");
+    }
+
+    #[test]
+    fn a_gap_is_read_back_from_its_note() {
+        let gap = Gap { first: 3, last: 17 };
+        let mut note = Vec::new();
+        gap.write_note("lost", &mut note);
+        assert!(note.starts_with(b"# gap 3..17 lost\t"));
+        let note = note.strip_suffix(b"\n").unwrap();
+        assert!(is_note(note));
+        assert_eq!(Gap::of_note(note), Some(gap));
+        for other in
+            ["# a note", "# gap ", "# gap 3", "# gap 3..", "# gap 3..2 x", "# gap -3..4 x", "gap 1..2 x"]
+        {
+            assert_eq!(Gap::of_note(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

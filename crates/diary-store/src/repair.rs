@@ -6,8 +6,9 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
+use diary_proto::Date;
+use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
-use diary_proto::{Date, seal};
 
 use crate::archive;
 use crate::day_file::{After, Header, name};
@@ -15,7 +16,7 @@ use crate::disk::{Disk, DiskFile, How};
 use crate::head::{self, Head};
 use crate::read::{Beginning, Reader, Shared};
 use crate::recover::{Doing, OpenError, Recovery, make_dir, sync_names};
-use crate::scan::{What, for_each_line, gap_note, scan};
+use crate::scan::{What, for_each_line, scan};
 
 /// How much is written at once.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -216,9 +217,8 @@ impl<'a> Copy<'a> {
 
     fn note_gap(&mut self, last: u64) {
         let Some(open) = self.file.as_mut().filter(|_| last > self.seq) else { return };
-        let start = open.unwritten.len();
-        open.unwritten.extend_from_slice(gap_note(self.seq + 1, last).as_bytes());
-        seal::seal(&mut open.unwritten, start);
+        let gap = Gap { first: self.seq + 1, last };
+        gap.write_note("damaged or missing when this copy was made", &mut open.unwritten);
         self.done.gaps.push((self.seq + 1, last));
         self.seq = last;
     }

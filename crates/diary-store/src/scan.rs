@@ -6,7 +6,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use diary_proto::Date;
-use diary_proto::entry::{StoredLine, is_note, parse_number};
+use diary_proto::block::Gap;
+use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 
 use crate::day_file::{Header, name};
@@ -52,18 +53,9 @@ pub enum What {
     Cut,
 }
 
-/// The note of a repair that these entries are missing, without its checksum.
-pub(crate) fn gap_note(first: u64, last: u64) -> String {
-    format!("# gap {first}..{last} damaged or missing when this copy was made\t")
-}
-
 /// The entries that a note says are missing.
 pub(crate) fn gap_of_note(line: &[u8]) -> Option<(u64, u64)> {
-    let rest = line.strip_prefix(b"# gap ")?;
-    let range = rest.split(|&b| b == b' ').next()?;
-    let dots = memchr::memmem::find(range, b"..")?;
-    let (first, last) = (parse_number(&range[..dots])?, parse_number(&range[dots + 2..])?);
-    (first <= last).then_some((first, last))
+    Gap::of_note(line).map(|gap| (gap.first, gap.last))
 }
 
 impl fmt::Display for Finding {
