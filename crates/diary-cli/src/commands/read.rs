@@ -1,9 +1,8 @@
 //! `log`, `search` and `follow`: entries are read and printed.
 
-use std::collections::VecDeque;
-use std::io;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
+use std::{env, io};
 
 use diary_client::{Error, ErrorKind, Event, History, Reader};
 use jiff::Zoned;
@@ -19,7 +18,8 @@ use crate::output::{Output, say};
 use crate::pager::Pager;
 use crate::patience::{HeldUp, Patience};
 use crate::select::{Keeper, Plan, Select};
-use crate::show::{Format, Printer};
+use crate::show::Printer;
+use crate::spool::Spool;
 use crate::unreachable_sentence;
 
 /// Entries that a follow prints before it writes its place down, while more of them wait.
@@ -35,8 +35,7 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
         Ok(reader) => reader,
         Err(code) => return code,
     };
-    let quiet = is_json(show, config);
-    echo(&plan, quiet);
+    echo(&plan);
     let printer = Printer::new(show, config);
     let (output, pager) = Pager::start(&printer);
     let mut page = Page::new(printer, output);
@@ -49,9 +48,7 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
         Ok(_) if gone => exit::DONE,
         Ok(_) if page.damage => exit::DAMAGE,
         Ok(_) if page.entries == 0 => {
-            if !quiet {
-                say(format_args!("no entries"));
-            }
+            say(format_args!("{}", plan.nothing()));
             exit::NOTHING_FOUND
         }
         Ok(_) => exit::DONE,
@@ -92,7 +89,7 @@ pub(crate) async fn follow(select: Select, show: &Show, cursor: Option<PathBuf>,
             return exit::REFUSED;
         }
     };
-    let mut page = Page::new(Printer::new(show, config), Output::new(io::stdout()));
+    let mut page = Page::new(Printer::new(show, config), Output::watched(io::stdout()));
     let mut interrupt = pin!(async {
         // Without a handler the signal ends the program, as it should.
         if tokio::signal::ctrl_c().await.is_err() {
@@ -103,7 +100,7 @@ pub(crate) async fn follow(select: Select, show: &Show, cursor: Option<PathBuf>,
     match place.cursor.as_ref().and_then(|cursor| cursor.seq()) {
         Some(seq) => place.seq = seq,
         None if wants_past => {
-            echo(&plan, is_json(show, config));
+            echo(&plan);
             match past(&reader, &plan, &mut page, GiveUp::Never, interrupt.as_mut()).await {
                 // All up to the head at the start was read, and what was committed since then up to this.
                 Ok(newest) => place.seq = place.seq.max(newest),
@@ -190,7 +187,8 @@ async fn past(
                 Some(Ok(event)) => {
                     patience.progress();
                     newest = newest.max(seq_of(&event).unwrap_or(0));
-                    keeper.take(event, |event| kept.take(event, page));
+                    keeper.take(event, |event| kept.take(&event, page));
+                    kept.check()?;
                 }
                 Some(Err(error)) => return Err(failed(&error)),
                 None => break,
@@ -208,43 +206,52 @@ async fn past(
             () = page.output.flush_when_idle() => {}
         }
     }
-    keeper.end(|event| kept.take(event, page));
-    kept.print(page);
+    keeper.end(|event| kept.take(&event, page));
+    kept.finish(page)?;
     page.output.flush();
     Ok(newest)
 }
 
-/// What is not printed at once: only the newest, or all in the other direction.
+/// Prints at once, or keeps for the end what is wanted in the other direction, or only the newest of.
 struct Kept {
-    newest: Option<u64>,
+    spool: Option<Spool>,
     reverse: bool,
-    events: VecDeque<Event>,
-    entries: u64,
+    failed: Option<io::Error>,
 }
 
 impl Kept {
     fn new(plan: &Plan) -> Self {
-        Self { newest: plan.newest, reverse: plan.reverse, events: VecDeque::new(), entries: 0 }
+        let spool = (plan.newest.is_some() || plan.reverse).then(|| Spool::new(plan.newest));
+        Self { spool, reverse: plan.reverse, failed: None }
     }
 
-    fn take(&mut self, event: Event, page: &mut Page) {
-        if self.newest.is_none() && !self.reverse {
-            return page.print(&event);
-        }
-        self.entries += u64::from(matches!(event, Event::Entry(_)));
-        self.events.push_back(event);
-        while self.newest.is_some_and(|newest| self.entries > newest) {
-            if let Some(Event::Entry(_)) = self.events.pop_front() {
-                self.entries -= 1;
-            }
+    fn take(&mut self, event: &Event, page: &mut Page) {
+        match &mut self.spool {
+            None => page.print(event),
+            Some(spool) => self.failed = self.failed.take().or_else(|| spool.push(event).err()),
         }
     }
 
-    fn print(self, page: &mut Page) {
-        match self.reverse {
-            true => self.events.iter().rev().for_each(|event| page.print(event)),
-            false => self.events.iter().for_each(|event| page.print(event)),
-        }
+    /// An error is the exit code.
+    fn check(&mut self) -> Result<(), u8> {
+        let Some(error) = self.failed.take() else { return Ok(()) };
+        let folder = env::temp_dir();
+        say(format_args!(
+            "what is to be printed cannot be kept in {}: {error}; set TMPDIR to a folder with more room",
+            folder.display()
+        ));
+        Err(exit::USAGE)
+    }
+
+    /// Nothing more comes.
+    fn finish(mut self, page: &mut Page) -> Result<(), u8> {
+        self.check()?;
+        let print = |event: &Event| {
+            page.print(event);
+            !page.output.is_gone()
+        };
+        self.failed = self.spool.take().and_then(|spool| spool.give(self.reverse, print).err());
+        self.check()
     }
 }
 
@@ -270,12 +277,11 @@ impl Place<'_> {
         }
     }
 
-    /// Never ready unless that fails: asked when nothing else is ready, as [`Output::flush_when_idle`].
-    async fn save_when_idle(&mut self, output: &mut Output) -> u8 {
-        match self.save(output) {
-            Ok(()) => std::future::pending().await,
-            Err(code) => code,
-        }
+    /// The same when nothing else is ready, as [`Output::flush_when_idle`].
+    async fn save_when_idle(&mut self, output: &mut Output) -> Result<(), u8> {
+        self.save(output)?;
+        output.flush_when_idle().await;
+        Ok(())
     }
 }
 
@@ -298,6 +304,7 @@ async fn live(
                 Some(Ok(event)) => {
                     patience.progress();
                     place.seq = place.seq.max(seq_of(&event).unwrap_or(0));
+                    page.printer.fit();
                     keeper.take(event, |event| page.print(&event));
                     place.unsaved += 1;
                     if place.unsaved >= SAVE_EVERY && let Err(code) = place.save(&mut page.output) {
@@ -312,7 +319,9 @@ async fn live(
                 None => return failed(&Error::Closed),
             },
             () = patience.wait() => drop(patience.look(HeldUp::Nothing)),
-            code = place.save_when_idle(&mut page.output) => return code,
+            saved = place.save_when_idle(&mut page.output) => if let Err(code) = saved {
+                return code;
+            },
         }
     }
     if page.output.has_failed() { exit::USAGE } else { exit::DONE }
@@ -348,15 +357,11 @@ fn usage(error: &str) -> u8 {
     exit::USAGE
 }
 
-/// How the command was understood. Programs that read JSON know what they asked for.
-fn echo(plan: &Plan, quiet: bool) {
-    if let Some(echo) = plan.echo.as_ref().filter(|_| !quiet) {
+/// How the command was understood.
+fn echo(plan: &Plan) {
+    if let Some(echo) = &plan.echo {
         say(format_args!("{echo}"));
     }
-}
-
-fn is_json(show: &Show, config: &Config) -> bool {
-    show.json || show.format.or(config.format) == Some(Format::Json)
 }
 
 /// The reader's current day.

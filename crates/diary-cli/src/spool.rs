@@ -1,0 +1,275 @@
+//! What is printed later: only the newest of what comes, or all of it the other way round. It may be more than a
+//! machine has memory, so all but the last part waits in a temporary file without a name.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use diary_client::{Event, Gap, Stored};
+use diary_proto::entry::{NewLine, StoredLine};
+
+/// Bytes of lines that are held in memory: enough for every answer that a person reads.
+const PART_BYTES: usize = 1024 * 1024;
+
+/// Events, as lines: an entry as it is stored, or `gap FIRST LAST`, or `damaged LINES`.
+pub(crate) struct Spool {
+    /// How many of the newest entries are wanted.
+    newest: u64,
+    part_bytes: usize,
+    file: Option<File>,
+    /// What is in the file, the oldest first.
+    parts: VecDeque<Part>,
+    /// Places in the file where nothing is any more.
+    free: Vec<u64>,
+    /// The newest lines.
+    open: Vec<u8>,
+    /// Entries among them.
+    open_entries: u64,
+}
+
+/// Lines in the file.
+struct Part {
+    /// Counted in [`Spool::slot_bytes`].
+    place: u64,
+    bytes: usize,
+    entries: u64,
+}
+
+impl Spool {
+    /// For so many of the newest entries, and what is missing between them; `None` for all.
+    pub(crate) fn new(newest: Option<u64>) -> Self {
+        Self::with(newest, PART_BYTES)
+    }
+
+    fn with(newest: Option<u64>, part_bytes: usize) -> Self {
+        let newest = newest.unwrap_or(u64::MAX);
+        let (parts, free, open) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { newest, part_bytes, file: None, parts, free, open, open_entries: 0 }
+    }
+
+    /// Adds what came.
+    ///
+    /// # Errors
+    /// Those of the temporary file.
+    pub(crate) fn push(&mut self, event: &Event) -> io::Result<()> {
+        write(event, &mut self.open);
+        self.open_entries += u64::from(matches!(event, Event::Entry(_)));
+        if self.open.len() >= self.part_bytes {
+            self.forget();
+            // Less than half would be written more often than it is worth.
+            if self.open.len() >= self.part_bytes / 2 {
+                self.close_part()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what is wanted, the oldest first or the newest first, for as long as `give` wants more.
+    ///
+    /// # Errors
+    /// Those of the temporary file.
+    pub(crate) fn give(mut self, reverse: bool, mut give: impl FnMut(&Event) -> bool) -> io::Result<()> {
+        self.forget();
+        let entries = self.entries();
+        // The oldest first: what is before the wanted ones. The newest first: the wanted ones.
+        let mut count = if reverse { self.newest } else { entries.saturating_sub(self.newest) };
+        let mut parts = self.parts.len() + 1;
+        let mut next = 0;
+        while parts > 0 {
+            parts -= 1;
+            let lines = self.lines(if reverse { parts } else { next })?;
+            next += 1;
+            let mut lines: Vec<&[u8]> = lines.split(|&byte| byte == b'\n').collect();
+            // Behind the last line feed is nothing.
+            lines.pop();
+            if reverse {
+                lines.reverse();
+            }
+            for line in lines {
+                let is_entry = is_entry(line);
+                match (reverse, count) {
+                    (true, 0) if is_entry => return Ok(()),
+                    (false, 1..) => {
+                        count -= u64::from(is_entry);
+                        continue;
+                    }
+                    _ => {}
+                }
+                count -= u64::from(reverse && is_entry);
+                let event = read(line).ok_or_else(|| io::Error::other("it is not what was written"))?;
+                if !give(&event) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> u64 {
+        self.parts.iter().map(|part| part.entries).sum::<u64>() + self.open_entries
+    }
+
+    /// Lets go of what is before the wanted entries, as far as that is cheap. What is missing right before the
+    /// oldest of them stays.
+    fn forget(&mut self) {
+        let mut more = self.entries().saturating_sub(self.newest);
+        while let Some(part) = self.parts.pop_front_if(|part| part.entries < more) {
+            more -= part.entries;
+            self.free.push(part.place);
+        }
+        if !self.parts.is_empty() {
+            return;
+        }
+        let mut end = 0;
+        for line in self.open.split_inclusive(|&byte| byte == b'\n') {
+            if more == 0 {
+                break;
+            }
+            end += line.len();
+            let is_entry = u64::from(is_entry(line));
+            (more, self.open_entries) = (more - is_entry, self.open_entries - is_entry);
+        }
+        self.open.drain(..end);
+    }
+
+    fn close_part(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile()?),
+        };
+        // Without a free place, the parts fill all of them.
+        let place = self.free.pop().unwrap_or(self.parts.len() as u64);
+        file.write_all_at(&self.open, place * Self::slot_bytes(self.part_bytes))?;
+        self.parts.push_back(Part { place, bytes: self.open.len(), entries: self.open_entries });
+        self.open.clear();
+        self.open_entries = 0;
+        Ok(())
+    }
+
+    /// The lines of a part; those in memory are the last.
+    fn lines(&mut self, part: usize) -> io::Result<Vec<u8>> {
+        let (Some(part), Some(file)) = (self.parts.get(part), &self.file) else {
+            return Ok(std::mem::take(&mut self.open));
+        };
+        let mut lines = vec![0; part.bytes];
+        file.read_exact_at(&mut lines, part.place * Self::slot_bytes(self.part_bytes))?;
+        Ok(lines)
+    }
+
+    /// A place in the file has room for the line that made the part full, too; what is not used is a hole.
+    fn slot_bytes(part_bytes: usize) -> u64 {
+        2 * part_bytes as u64
+    }
+}
+
+fn is_entry(line: &[u8]) -> bool {
+    line.first().is_some_and(u8::is_ascii_digit)
+}
+
+fn write(event: &Event, out: &mut Vec<u8>) {
+    match event {
+        Event::Entry(Stored { entry, key, .. }) => {
+            let time = &entry.time.to_bytes();
+            let (seq, at, key, index) = (entry.seq, entry.at, *key, 0);
+            NewLine { seq, time, at, author: &entry.author, text: &entry.text, index, key }.write(out);
+        }
+        Event::Gap(Gap { first, last }) => out.extend_from_slice(format!("gap {first} {last}\n").as_bytes()),
+        Event::Damaged { lines } => out.extend_from_slice(format!("damaged {lines}\n").as_bytes()),
+    }
+}
+
+/// What [`write`] wrote, without its line feed.
+fn read(line: &[u8]) -> Option<Event> {
+    if is_entry(line) {
+        let line = StoredLine::parse(line).ok()?;
+        let entry = line.to_entry().ok()?;
+        return Some(Event::Entry(Stored { entry, key: line.key, left: line.left.to_owned() }));
+    }
+    let words: Vec<&str> = std::str::from_utf8(line).ok()?.split(' ').collect();
+    Some(match words[..] {
+        ["gap", first, last] => Event::Gap(Gap { first: first.parse().ok()?, last: last.parse().ok()? }),
+        ["damaged", lines] => Event::Damaged { lines: lines.parse().ok()? },
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use diary_client::{Author, Entry, Key, Producer, Time};
+
+    use super::*;
+
+    /// Entries that have everything, and every seventh event something that is missing.
+    fn event(number: u64) -> Event {
+        match number % 14 {
+            5 => return Event::Gap(Gap { first: number, last: number + 2 }),
+            12 => return Event::Damaged { lines: number },
+            _ => {}
+        }
+        let time = Time::parse(b"2026-11-21T08:15:02.123456+08:00").unwrap();
+        let at = number.is_multiple_of(3).then(|| Time::parse(b"2015-03-02T08:15:00.000000+08:00").unwrap());
+        let key =
+            number.is_multiple_of(2).then_some(Key { producer: Producer(0x6b1f_09c2), counter: number });
+        let (author, text) = (Author::new("小明").unwrap(), format!("今天\n{}\t\\", "x".repeat(20)));
+        let own = at.map_or_else(String::new, |at| format!("({}) ", at.minute()));
+        let left = format!("{number} {time} 小明 {own}{}", diary_proto::escape::escape(&text));
+        Event::Entry(Stored { entry: Entry { seq: number, time, at, author, text }, key, left })
+    }
+
+    /// The rule, said simply.
+    fn expected(count: u64, newest: Option<u64>, reverse: bool) -> Vec<Event> {
+        let mut events: VecDeque<Event> = (1..=count).map(event).collect();
+        let entries = |events: &VecDeque<Event>| {
+            events.iter().filter(|event| matches!(event, Event::Entry(_))).count() as u64
+        };
+        while newest.is_some_and(|newest| entries(&events) > newest) {
+            events.pop_front();
+        }
+        if reverse { events.into_iter().rev().collect() } else { events.into() }
+    }
+
+    #[test]
+    fn what_comes_back_is_what_was_wanted() {
+        for part_bytes in [200, 300, 2000, PART_BYTES] {
+            for count in [0, 1, 4, 5, 6, 40, 150] {
+                for newest in [None, Some(0), Some(1), Some(2), Some(20), Some(40), Some(1000)] {
+                    for reverse in [false, true] {
+                        let mut spool = Spool::with(newest, part_bytes);
+                        (1..=count).for_each(|number| spool.push(&event(number)).unwrap());
+                        let mut given = Vec::new();
+                        let give = |event: &Event| {
+                            given.push(event.clone());
+                            true
+                        };
+                        spool.give(reverse, give).unwrap();
+                        let case = format!("{part_bytes} {count} {newest:?} {reverse}");
+                        assert_eq!(given, expected(count, newest, reverse), "{case}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_takes_no_more_of_the_disk_than_what_is_wanted() {
+        let mut spool = Spool::with(Some(30), 400);
+        (1..=10_000).for_each(|number| spool.push(&event(number)).unwrap());
+        let file = spool.file.as_ref().expect("30 entries are more than a part").metadata().unwrap();
+        assert!(file.len() < 40 * 400, "{}", file.len());
+        assert!(spool.open.capacity() < 4000);
+    }
+
+    #[test]
+    fn who_wants_no_more_gets_no_more() {
+        let mut spool = Spool::with(None, 300);
+        (1..=100).for_each(|number| spool.push(&event(number)).unwrap());
+        let mut given = 0;
+        let give = |_: &Event| {
+            given += 1;
+            given < 30
+        };
+        spool.give(true, give).unwrap();
+        assert_eq!(given, 30);
+    }
+}
