@@ -26,10 +26,6 @@ const FOR_THE_SHELL: &[char] =
 /// What a shell ends with when a command cannot be started, or is not there.
 const NOT_STARTED: [i32; 2] = [126, 127];
 
-/// What a shell does itself before it starts a command: a word with one of these is no command's name.
-const NO_NAME: &[char] =
-    &['|', '&', ';', '<', '>', '(', ')', '$', '`', '\\', '"', '\'', '*', '?', '~', '=', '[', '#'];
-
 /// The program that shows what is printed, if there is one.
 pub(crate) struct Pager(Option<Arc<Mutex<Child>>>);
 
@@ -111,7 +107,7 @@ fn spawn(pager: &str, stdout: Stdio) -> io::Result<Child> {
 /// would end only after it was given what then nobody sees.
 fn has_command(pager: &str) -> bool {
     let name = pager.split_whitespace().next().unwrap_or_default();
-    if name.contains(NO_NAME) {
+    if name.contains(FOR_THE_SHELL) {
         return true;
     }
     let mut shell = Command::new("sh");

@@ -94,13 +94,6 @@ fn quoted(word: &str, texts: &[String]) -> String {
     }
 }
 
-/// How many of the newest.
-#[derive(Debug, Clone, Copy)]
-enum Last {
-    All,
-    Newest(u64),
-}
-
 impl Select {
     /// Makes a plan of it; `today` is the reader's.
     ///
@@ -114,13 +107,13 @@ impl Select {
         filter.check().map_err(|refusal| refusal.message.into_owned())?;
 
         let conditions = days.is_some() || !filter.takes_all_of_its_range();
-        let last = last.unwrap_or(if conditions { Last::All } else { Last::Newest(LAST_DEFAULT) });
+        let last = last.unwrap_or(if conditions { None } else { Some(LAST_DEFAULT) });
         let resolved = days.is_some() || (self.last.is_none() && !conditions);
         let echo = resolved.then(|| echo(days, today, filter.author.as_ref(), last));
         let (which, newest) = match (days, last) {
-            (Some(days), last) => (server_days(days), last.newest()),
-            (None, Last::Newest(count)) if !conditions => (Which::Last(count), None),
-            (None, last) => (Which::All, last.newest()),
+            (Some(days), last) => (server_days(days), last),
+            (None, Some(count)) if !conditions => (Which::Last(count), None),
+            (None, last) => (Which::All, last),
         };
         Ok(Plan { filter: Filter { which, ..filter }, days, newest, reverse: self.reverse, today, echo })
     }
@@ -141,19 +134,11 @@ impl Select {
     }
 }
 
-impl Last {
-    fn newest(self) -> Option<u64> {
-        match self {
-            Last::All => None,
-            Last::Newest(count) => Some(count),
-        }
-    }
-}
-
-fn parse_last(said: &str) -> Result<Last, String> {
+/// How many of the newest; `None` for all.
+fn parse_last(said: &str) -> Result<Option<u64>, String> {
     match Which::parse(said) {
-        Ok(Which::All) => Ok(Last::All),
-        Ok(Which::Last(count)) if !said.is_empty() => Ok(Last::Newest(count)),
+        Ok(Which::All) => Ok(None),
+        Ok(Which::Last(count)) if !said.is_empty() => Ok(Some(count)),
         _ => Err("--last takes a number or all: --last 50".to_owned()),
     }
 }
@@ -166,10 +151,10 @@ fn server_days(days: Days) -> Which {
 }
 
 /// `2026-11-16 .. 2026-11-22, by anna, the newest 20`
-fn echo(days: Option<Days>, today: Date, author: Option<&Author>, last: Last) -> String {
+fn echo(days: Option<Days>, today: Date, author: Option<&Author>, last: Option<u64>) -> String {
     let days = days.map(|days| in_words(days, today).1);
     let author = author.map(|author| format!("by {author}"));
-    let last = last.newest().map(|count| format!("the newest {count}"));
+    let last = last.map(|count| format!("the newest {count}"));
     [days, author, last].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 

@@ -71,32 +71,17 @@ impl Spool {
     /// Those of the temporary file.
     pub(crate) fn give(mut self, reverse: bool, mut give: impl FnMut(&Event) -> bool) -> io::Result<()> {
         self.forget();
-        let entries = self.entries();
-        // The oldest first: what is before the wanted ones. The newest first: the wanted ones.
-        let mut count = if reverse { self.newest } else { entries.saturating_sub(self.newest) };
-        let mut parts = self.parts.len() + 1;
-        let mut next = 0;
-        while parts > 0 {
-            parts -= 1;
-            let lines = self.lines(if reverse { parts } else { next })?;
-            next += 1;
-            let mut lines: Vec<&[u8]> = lines.split(|&byte| byte == b'\n').collect();
-            // Behind the last line feed is nothing.
-            lines.pop();
+        let unwanted = self.unwanted();
+        let last = self.parts.len();
+        for turn in 0..=last {
+            let number = if reverse { last - turn } else { turn };
+            let lines = self.lines(number)?;
+            let from = if number == 0 { end_of(unwanted, &lines) } else { 0 };
+            let mut lines: Vec<&[u8]> = lines[from..].split_inclusive(|&byte| byte == b'\n').collect();
             if reverse {
                 lines.reverse();
             }
             for line in lines {
-                let is_entry = is_entry(line);
-                match (reverse, count) {
-                    (true, 0) if is_entry => return Ok(()),
-                    (false, 1..) => {
-                        count -= u64::from(is_entry);
-                        continue;
-                    }
-                    _ => {}
-                }
-                count -= u64::from(reverse && is_entry);
                 let event = read(line).ok_or_else(|| io::Error::other("it is not what was written"))?;
                 if !give(&event) {
                     return Ok(());
@@ -106,31 +91,24 @@ impl Spool {
         Ok(())
     }
 
-    fn entries(&self) -> u64 {
-        self.parts.iter().map(|part| part.entries).sum::<u64>() + self.open_entries
+    /// Entries that are older than the wanted ones.
+    fn unwanted(&self) -> u64 {
+        let entries = self.parts.iter().map(|part| part.entries).sum::<u64>() + self.open_entries;
+        entries.saturating_sub(self.newest)
     }
 
-    /// Lets go of what is before the wanted entries, as far as that is cheap. What is missing right before the
-    /// oldest of them stays.
+    /// Lets go of what is before the wanted entries, as far as that is cheap: what is left of it is in the first part.
+    /// What is missing right before the oldest wanted one stays.
     fn forget(&mut self) {
-        let mut more = self.entries().saturating_sub(self.newest);
-        while let Some(part) = self.parts.pop_front_if(|part| part.entries < more) {
-            more -= part.entries;
+        let mut unwanted = self.unwanted();
+        while let Some(part) = self.parts.pop_front_if(|part| part.entries < unwanted) {
+            unwanted -= part.entries;
             self.free.push(part.place);
         }
-        if !self.parts.is_empty() {
-            return;
+        if self.parts.is_empty() {
+            self.open.drain(..end_of(unwanted, &self.open));
+            self.open_entries -= unwanted;
         }
-        let mut end = 0;
-        for line in self.open.split_inclusive(|&byte| byte == b'\n') {
-            if more == 0 {
-                break;
-            }
-            end += line.len();
-            let is_entry = u64::from(is_entry(line));
-            (more, self.open_entries) = (more - is_entry, self.open_entries - is_entry);
-        }
-        self.open.drain(..end);
     }
 
     fn close_part(&mut self) -> io::Result<()> {
@@ -163,6 +141,19 @@ impl Spool {
     }
 }
 
+/// Where the first so many entries end.
+fn end_of(mut entries: u64, lines: &[u8]) -> usize {
+    let mut end = 0;
+    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+        if entries == 0 {
+            break;
+        }
+        end += line.len();
+        entries -= u64::from(is_entry(line));
+    }
+    end
+}
+
 fn is_entry(line: &[u8]) -> bool {
     line.first().is_some_and(u8::is_ascii_digit)
 }
@@ -179,8 +170,9 @@ fn write(event: &Event, out: &mut Vec<u8>) {
     }
 }
 
-/// What [`write`] wrote, without its line feed.
+/// What [`write`] wrote.
 fn read(line: &[u8]) -> Option<Event> {
+    let line = line.strip_suffix(b"\n")?;
     if is_entry(line) {
         let line = StoredLine::parse(line).ok()?;
         let entry = line.to_entry().ok()?;

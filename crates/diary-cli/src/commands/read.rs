@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::args::Show;
 use crate::config::Config;
-use crate::cursor::Cursor;
+use crate::cursor::{BadCursor, Cursor};
 use crate::exit;
 use crate::output::{Output, say};
 use crate::pager::Pager;
@@ -27,14 +27,13 @@ const SAVE_EVERY: u32 = 1000;
 
 /// Prints the entries that are there.
 pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
-    let plan = match select.plan(today()) {
-        Ok(plan) => plan,
-        Err(error) => return usage(&error),
-    };
-    let reader = match connect(config).await {
-        Ok(reader) => reader,
-        Err(code) => return code,
-    };
+    print_log(select, show, config).await.unwrap_or_else(|code| code)
+}
+
+/// The same; either way it is the exit code.
+async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u8> {
+    let plan = select.plan(today()).map_err(|error| usage(&error))?;
+    let reader = connect(config).await?;
     echo(&plan);
     let printer = Printer::new(show, config);
     let (output, pager) = Pager::start(&printer);
@@ -43,17 +42,17 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
     page.finish();
     let (gone, failed) = (page.output.is_gone(), page.output.has_failed());
     pager.finish(page.output);
-    match read {
-        Ok(_) if failed => exit::USAGE,
-        Ok(_) if gone => exit::DONE,
-        Ok(_) if page.damage => exit::DAMAGE,
-        Ok(_) if page.entries == 0 => {
+    read?;
+    Ok(match page.entries {
+        _ if failed => exit::USAGE,
+        _ if gone => exit::DONE,
+        _ if page.damage => exit::DAMAGE,
+        0 => {
             say(format_args!("{}", plan.nothing()));
             exit::NOTHING_FOUND
         }
-        Ok(_) => exit::DONE,
-        Err(code) => code,
-    }
+        _ => exit::DONE,
+    })
 }
 
 /// The same for the entries that hold a text.
@@ -64,31 +63,32 @@ pub(crate) async fn search(text: String, mut select: Select, show: &Show, config
 
 /// Prints entries as they come, and before them those that were asked for.
 pub(crate) async fn follow(select: Select, show: &Show, cursor: Option<PathBuf>, config: &Config) -> u8 {
+    print_follow(select, show, cursor, config).await.unwrap_or_else(|code| code)
+}
+
+/// The same; either way it is the exit code.
+async fn print_follow(
+    select: Select,
+    show: &Show,
+    cursor: Option<PathBuf>,
+    config: &Config,
+) -> Result<u8, u8> {
     let wants_past =
         select.on.is_some() || select.from.is_some() || select.to.is_some() || select.last.is_some();
     let today = today();
-    let plan = match select.plan(today) {
-        Ok(plan) if plan.reverse => {
-            return usage("a follow has no newest entry to begin with: leave out --reverse");
-        }
-        Ok(plan) => plan,
-        Err(error) => return usage(&error),
-    };
-    if let Some(over) = plan.days.map(|days| days.to).filter(|to| *to < today) {
-        return usage(&format!("nothing can follow after {over}, which is over; log shows what there is"));
+    let plan = select.plan(today).map_err(|error| usage(&error))?;
+    if plan.reverse {
+        return Err(usage("a follow has no newest entry to begin with: leave out --reverse"));
     }
-    let reader = match connect(config).await {
-        Ok(reader) => reader,
-        Err(code) => return code,
-    };
+    if let Some(over) = plan.days.map(|days| days.to).filter(|to| *to < today) {
+        return Err(usage(&format!(
+            "nothing can follow after {over}, which is over; log shows what there is"
+        )));
+    }
+    let reader = connect(config).await?;
     let (journal, head) = (reader.welcome().journal_id, reader.welcome().head);
-    let mut cursor = match cursor.map(|path| Cursor::open(path, journal, head)).transpose() {
-        Ok(cursor) => cursor,
-        Err(error) => {
-            say(format_args!("{error}"));
-            return exit::REFUSED;
-        }
-    };
+    let cursor = cursor.map(|path| Cursor::open(path, journal, head)).transpose();
+    let mut cursor = cursor.map_err(|error| refused(&error))?;
     let mut page = Page::new(Printer::new(show, config), Output::watched(io::stdout()));
     let mut interrupt = pin!(async {
         // Without a handler the signal ends the program, as it should.
@@ -101,11 +101,9 @@ pub(crate) async fn follow(select: Select, show: &Show, cursor: Option<PathBuf>,
         Some(seq) => place.seq = seq,
         None if wants_past => {
             echo(&plan);
-            match past(&reader, &plan, &mut page, GiveUp::Never, interrupt.as_mut()).await {
-                // All up to the head at the start was read, and what was committed since then up to this.
-                Ok(newest) => place.seq = place.seq.max(newest),
-                Err(code) => return code,
-            }
+            // All up to the head at the start was read, and what was committed since then up to this.
+            let newest = past(&reader, &plan, &mut page, GiveUp::Never, interrupt.as_mut()).await?;
+            place.seq = place.seq.max(newest);
         }
         None => {}
     }
@@ -269,10 +267,7 @@ impl Place<'_> {
         output.flush();
         self.unsaved = 0;
         match &mut self.cursor {
-            Some(cursor) if !output.is_gone() => cursor.save(self.seq).map_err(|error| {
-                say(format_args!("{error}"));
-                exit::REFUSED
-            }),
+            Some(cursor) if !output.is_gone() => cursor.save(self.seq).map_err(|error| refused(&error)),
             _ => Ok(()),
         }
     }
@@ -293,13 +288,16 @@ async fn live(
     page: &mut Page,
     mut place: Place<'_>,
     mut interrupt: Pin<&mut impl Future<Output = ()>>,
-) -> u8 {
+) -> Result<u8, u8> {
     let mut keeper = Keeper::new(plan, TimeZone::system());
     let mut patience = Patience::of(reader.state());
     while !page.output.is_gone() {
         tokio::select! {
             biased;
-            () = &mut interrupt => return place.save(&mut page.output).err().unwrap_or(exit::INTERRUPTED),
+            () = &mut interrupt => {
+                place.save(&mut page.output)?;
+                return Err(exit::INTERRUPTED);
+            }
             event = history.next() => match event {
                 Some(Ok(event)) => {
                     patience.progress();
@@ -307,24 +305,23 @@ async fn live(
                     page.printer.fit();
                     keeper.take(event, |event| page.print(&event));
                     place.unsaved += 1;
-                    if place.unsaved >= SAVE_EVERY && let Err(code) = place.save(&mut page.output) {
-                        return code;
+                    if place.unsaved >= SAVE_EVERY {
+                        place.save(&mut page.output)?;
                     }
                 }
                 Some(Err(error)) => {
                     // What was printed does not come again.
-                    return place.save(&mut page.output).err().unwrap_or_else(|| failed(&error));
+                    place.save(&mut page.output)?;
+                    return Err(failed(&error));
                 }
                 // A follow has no end of its own.
-                None => return failed(&Error::Closed),
+                None => return Err(failed(&Error::Closed)),
             },
             () = patience.wait() => drop(patience.look(HeldUp::Nothing)),
-            saved = place.save_when_idle(&mut page.output) => if let Err(code) = saved {
-                return code;
-            },
+            saved = place.save_when_idle(&mut page.output) => saved?,
         }
     }
-    if page.output.has_failed() { exit::USAGE } else { exit::DONE }
+    Ok(if page.output.has_failed() { exit::USAGE } else { exit::DONE })
 }
 
 /// The newest entry that an event is about.
@@ -355,6 +352,11 @@ fn failed(error: &Error) -> u8 {
 fn usage(error: &str) -> u8 {
     say(format_args!("{error}"));
     exit::USAGE
+}
+
+fn refused(error: &BadCursor) -> u8 {
+    say(format_args!("{error}"));
+    exit::REFUSED
 }
 
 /// How the command was understood.
