@@ -47,8 +47,8 @@ impl Output {
         Self { writer: BufWriter::new(Box::new(writer)), reader: None, gone: false, failed: false }
     }
 
-    /// One that notices at once when nobody reads any more, in [`flush_when_idle`](Self::flush_when_idle). It needs
-    /// a Tokio runtime around it.
+    /// One that notices at once when nobody has the other end of its pipe any more, in
+    /// [`flush_when_idle`](Self::flush_when_idle). It needs a Tokio runtime around it.
     pub(crate) fn watched(writer: impl Write + AsFd + 'static) -> Self {
         // What cannot be watched is a file, which is always there.
         let reader = writer.as_fd().try_clone_to_owned().and_then(watch).ok();
@@ -81,16 +81,20 @@ impl Output {
         }
     }
 
-    /// Flushes when it is asked, and is ready once nobody reads any more, if the output is watched. As the last
-    /// branch of a biased `select!` it is asked when nothing else is ready, so that output is written in large
-    /// pieces but never waits.
+    /// Flushes when it is asked, and is ready, once, when that shows that nobody reads any more; a pipe that is
+    /// watched shows it without a flush. As the last branch of a biased `select!` it is asked when nothing else is
+    /// ready, so that output is written in large pieces but never waits.
     ///
     /// Cancellation safe.
     pub(crate) async fn flush_when_idle(&mut self) {
+        if self.gone {
+            return std::future::pending().await;
+        }
         self.flush();
         match &self.reader {
+            _ if self.gone => {}
             // An error of waiting says that nothing can be known of the reader.
-            Some(reader) if !self.gone && reader.ready(Interest::ERROR).await.is_ok() => self.gone = true,
+            Some(reader) if reader.ready(Interest::ERROR).await.is_ok() => self.gone = true,
             _ => std::future::pending().await,
         }
     }
@@ -108,4 +112,36 @@ impl Output {
 #[allow(deprecated, reason = "what replaces it is unsafe, for the sake of descriptors that are not owned")]
 fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, Interest::ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_left_is_noticed_once() {
+        for watched in [true, false] {
+            let (reader, writer) = io::pipe().unwrap();
+            let mut output = if watched { Output::watched(writer) } else { Output::new(writer) };
+            output.print(b"a");
+            assert!(poll!(pin!(output.flush_when_idle())).is_pending());
+            drop(reader);
+            if !watched {
+                output.print(b"b");
+            }
+            output.flush_when_idle().await;
+            assert!(output.is_gone() && !output.has_failed());
+            assert!(poll!(pin!(output.flush_when_idle())).is_pending());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_has_no_reader_to_leave() {
+        let mut output = Output::watched(tempfile::tempfile().unwrap());
+        assert!(poll!(pin!(output.flush_when_idle())).is_pending());
+    }
 }

@@ -272,10 +272,12 @@ impl Place<'_> {
         }
     }
 
-    /// The same when nothing else is ready, as [`Output::flush_when_idle`].
+    /// The same when nothing else is ready, as [`Output::flush_when_idle`]; ready when nobody reads any more.
     async fn save_when_idle(&mut self, output: &mut Output) -> Result<(), u8> {
         self.save(output)?;
-        output.flush_when_idle().await;
+        if !output.is_gone() {
+            output.flush_when_idle().await;
+        }
         Ok(())
     }
 }
