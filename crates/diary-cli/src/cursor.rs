@@ -135,6 +135,20 @@ mod tests {
     }
 
     #[test]
+    fn sentences() {
+        let path = || "/home/anna/cursor".to_owned();
+        let source = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let said = [
+            BadCursor::File { path: path(), what: "read", source: source() },
+            BadCursor::File { path: path(), what: "written", source: source() },
+            BadCursor::Unreadable(path()),
+            BadCursor::OtherJournal { path: path(), known: 0xab, journal: 0x12cd },
+            BadCursor::Ahead { path: path(), seq: 10, head: 9 },
+        ];
+        insta::assert_snapshot!(said.map(|error| error.to_string()).join("\n"));
+    }
+
+    #[test]
     fn it_goes_on_where_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cursor");

@@ -1,8 +1,14 @@
 //! What people say for a day, a week, a month or a year.
+//!
+//! `calendar` reads what names a day, month or year by its number or name; the rest is seen from today.
+
+mod calendar;
 
 use diary_proto::escape::escape;
 use jiff::civil::{Date, Weekday};
 use jiff::{Span, ToSpan};
+
+use calendar::Named;
 
 /// Days that follow one another, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,111 +26,96 @@ enum Unit {
     Year,
 }
 
-const UNITS: [(&str, Unit); 12] = [
-    ("day", Unit::Day),
-    ("days", Unit::Day),
-    ("week", Unit::Week),
-    ("weeks", Unit::Week),
-    ("month", Unit::Month),
-    ("months", Unit::Month),
-    ("year", Unit::Year),
-    ("years", Unit::Year),
-    ("天", Unit::Day),
-    ("周", Unit::Week),
-    ("个月", Unit::Month),
-    ("年", Unit::Year),
+const UNITS: [(&[&str], Unit); 4] = [
+    (&["day", "days", "天", "日"], Unit::Day),
+    (&["week", "weeks", "周", "星期", "个星期", "礼拜", "个礼拜"], Unit::Week),
+    (&["month", "months", "月", "个月"], Unit::Month),
+    (&["year", "years", "年"], Unit::Year),
 ];
 
 /// Spans that have a name of one word: how many units back.
-const NAMES: [(&str, Unit, i64); 15] = [
-    ("today", Unit::Day, 0),
-    ("yesterday", Unit::Day, 1),
-    ("今天", Unit::Day, 0),
-    ("昨天", Unit::Day, 1),
-    ("前天", Unit::Day, 2),
-    ("本周", Unit::Week, 0),
-    ("这周", Unit::Week, 0),
-    ("上周", Unit::Week, 1),
-    ("本月", Unit::Month, 0),
-    ("这个月", Unit::Month, 0),
-    ("上月", Unit::Month, 1),
-    ("上个月", Unit::Month, 1),
-    ("今年", Unit::Year, 0),
-    ("去年", Unit::Year, 1),
-    ("前年", Unit::Year, 2),
+const NAMES: [(&[&str], Unit, i64); 8] = [
+    (&["tomorrow", "明天", "明日"], Unit::Day, -1),
+    (&["today", "今天", "今日"], Unit::Day, 0),
+    (&["yesterday", "昨天", "昨日"], Unit::Day, 1),
+    (&["前天", "前日"], Unit::Day, 2),
+    (&["大前天"], Unit::Day, 3),
+    (&["今年"], Unit::Year, 0),
+    (&["去年"], Unit::Year, 1),
+    (&["前年"], Unit::Year, 2),
 ];
 
+/// What stands before a Chinese unit: how many of them back.
+const BACK: [(&str, i64); 7] =
+    [("上上", 2), ("上个", 1), ("上", 1), ("本", 0), ("这个", 0), ("这", 0), ("下", -1)];
+
 const WEEKDAYS: [(&[&str], Weekday); 7] = [
-    (&["monday", "mon", "周一", "星期一"], Weekday::Monday),
-    (&["tuesday", "tue", "周二", "星期二"], Weekday::Tuesday),
-    (&["wednesday", "wed", "周三", "星期三"], Weekday::Wednesday),
-    (&["thursday", "thu", "周四", "星期四"], Weekday::Thursday),
-    (&["friday", "fri", "周五", "星期五"], Weekday::Friday),
-    (&["saturday", "sat", "周六", "星期六"], Weekday::Saturday),
-    (&["sunday", "sun", "周日", "星期日", "星期天"], Weekday::Sunday),
+    (&["monday", "mon", "一"], Weekday::Monday),
+    (&["tuesday", "tue", "二"], Weekday::Tuesday),
+    (&["wednesday", "wed", "三"], Weekday::Wednesday),
+    (&["thursday", "thu", "四"], Weekday::Thursday),
+    (&["friday", "fri", "五"], Weekday::Friday),
+    (&["saturday", "sat", "六"], Weekday::Saturday),
+    (&["sunday", "sun", "日", "天"], Weekday::Sunday),
 ];
+
+/// What stands before the number of a Chinese weekday.
+const WEEK: [&str; 3] = ["周", "星期", "礼拜"];
+
+/// Numbers as words: their place is their value.
+const NUMBERS: [&str; 13] =
+    ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+
+const DIGITS: [char; 10] = ['零', '一', '二', '三', '四', '五', '六', '七', '八', '九'];
 
 impl Days {
     fn one(day: Date) -> Self {
         Self { from: day, to: day }
     }
 
-    /// Reads what people say, seen from `today`. Case does not matter; weeks begin on Monday; a weekday is
-    /// the newest one, today too, and the `last` one is before today.
+    /// Reads what people say, seen from `today`. Case does not matter; weeks begin on Monday. A weekday, or a day or
+    /// month without a year, is the newest one, today's too; the `last` weekday is before today, and 上周一 the Monday
+    /// of the week before this.
     ///
     /// # Errors
-    /// A sentence with examples.
+    /// A sentence that says why there is no such day, or with examples.
     pub(crate) fn parse(said: &str, today: Date) -> Result<Self, String> {
-        Self::understand(&said.trim().to_lowercase(), today)
-            .filter(|days| days.from.year() >= 0)
-            .ok_or_else(|| {
+        let words = said.trim().to_lowercase();
+        let days = match Named::read(&words) {
+            Some(named) => Some(named.days(today)?),
+            None => understand(&words, today),
+        };
+        days.filter(|days| days.from.year() >= 0).ok_or_else(|| {
             let shown: String = said.chars().take(40).collect();
             format!(
-                "\"{}\" is no date; say 2026-11-21, 2026-11, 2026, yesterday, monday, last week, 3 days ago or 今天",
+                "\"{}\" is no date; say 2026-11-21, 2026-11, 2026, Nov 21, yesterday, monday, last week, 3 days ago or 今天",
                 escape(&shown)
             )
         })
     }
-
-    fn understand(said: &str, today: Date) -> Option<Self> {
-        let words: Vec<&str> = said.split_whitespace().collect();
-        match words[..] {
-            [word] => calendar(word)
-                .or_else(|| {
-                    let (_, unit, back) = NAMES.iter().find(|(name, ..)| *name == word)?;
-                    whole(*unit, *back, today)
-                })
-                .or_else(|| Some(Self::one(newest(weekday(word)?, today))))
-                .or_else(|| ago_in_chinese(word, today)),
-            ["this", unit] => whole(unit_called(unit)?, 0, today),
-            ["last", word] => match weekday(word) {
-                Some(day) => Some(Self::one(newest(day, today.yesterday().ok()?))),
-                None => whole(unit_called(word)?, 1, today),
-            },
-            [count, unit, "ago"] => {
-                let count = if matches!(count, "a" | "an" | "one") { Some(1) } else { number(count) };
-                ago(count?, unit_called(unit)?, today)
-            }
-            _ => None,
-        }
-    }
 }
 
-/// `2026-11-21`, `2026-11` or `2026`.
-fn calendar(word: &str) -> Option<Days> {
-    let mut parts = word.split('-');
-    let year = parts.next()?;
-    let (month, day, more) = (parts.next(), parts.next(), parts.next());
-    let digits = |part: &str, count| part.len() == count && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits(year, 4) || [month, day].into_iter().flatten().any(|part| !digits(part, 2)) || more.is_some() {
-        return None;
-    }
-    let (year, month) = (year.parse().ok()?, month.map(str::parse::<i8>).transpose().ok()?);
-    let first = Date::new(year, month.unwrap_or(1), 1).ok()?;
-    match (month, day) {
-        (_, Some(day)) => Date::new(year, month?, day.parse().ok()?).ok().map(Days::one),
-        (Some(_), None) => Some(Days { from: first, to: first.last_of_month() }),
-        (None, None) => Some(Days { from: first, to: first.last_of_year() }),
+/// What is seen from today.
+fn understand(said: &str, today: Date) -> Option<Days> {
+    let words: Vec<&str> = said.split_whitespace().collect();
+    match words[..] {
+        [word] => {
+            if let Some((_, unit, back)) = NAMES.iter().find(|(names, ..)| names.contains(&word)) {
+                return whole(*unit, *back, today);
+            }
+            if let Some(day) = weekday(word) {
+                return Some(Days::one(newest(day, today)));
+            }
+            ago_in_chinese(word, today).or_else(|| back_in_chinese(word, today))
+        }
+        ["this", unit] => whole(unit_called(unit)?, 0, today),
+        ["last", word] => match weekday(word) {
+            Some(day) => Some(Days::one(newest(day, today.yesterday().ok()?))),
+            None => whole(unit_called(word)?, 1, today),
+        },
+        ["the", "day", "before", "yesterday"] | ["day", "before", "yesterday"] => whole(Unit::Day, 2, today),
+        [count, unit, "ago"] => ago(number(count)?, unit_called(unit)?, today),
+        _ => None,
     }
 }
 
@@ -147,11 +138,24 @@ fn ago(count: i64, unit: Unit, today: Date) -> Option<Days> {
     Some(Days::one(today.checked_sub(span(unit, count)?).ok()?))
 }
 
-/// `3天前`
+/// `3天前`, `三个月前`
 fn ago_in_chinese(word: &str, today: Date) -> Option<Days> {
-    let said = word.strip_suffix('前')?;
-    let unit = said.trim_start_matches(|c: char| c.is_ascii_digit());
+    let said = ["以前", "之前", "前"].iter().find_map(|end| word.strip_suffix(end))?;
+    let is_digit = |c: char| c.is_ascii_digit() || c == '十' || c == '两' || DIGITS.contains(&c);
+    let unit = said.trim_start_matches(is_digit);
     ago(number(&said[..said.len() - unit.len()])?, unit_called(unit)?, today)
+}
+
+/// `上周`, `这个月`, and `上周一`, a day of that week
+fn back_in_chinese(word: &str, today: Date) -> Option<Days> {
+    let split = |(name, back): &(&str, i64)| Some((word.strip_prefix(name)?, *back));
+    BACK.iter().filter_map(split).find_map(|(rest, back)| match weekday(rest) {
+        Some(day) => {
+            let monday = whole(Unit::Week, back, today)?.from;
+            Some(Days::one(newest(day, monday.checked_add(6.days()).ok()?)))
+        }
+        None => whole(unit_called(rest).filter(|unit| *unit != Unit::Day)?, back, today),
+    })
 }
 
 fn span(unit: Unit, count: i64) -> Option<Span> {
@@ -166,15 +170,42 @@ fn span(unit: Unit, count: i64) -> Option<Span> {
 }
 
 fn unit_called(word: &str) -> Option<Unit> {
-    UNITS.iter().find(|(name, _)| *name == word).map(|(_, unit)| *unit)
+    UNITS.iter().find(|(names, _)| names.contains(&word)).map(|(_, unit)| *unit)
 }
 
 fn weekday(word: &str) -> Option<Weekday> {
-    WEEKDAYS.iter().find(|(names, _)| names.contains(&word)).map(|(_, day)| *day)
+    let name = match WEEK.iter().find_map(|week| word.strip_prefix(week)) {
+        Some(number) => number,
+        // A number alone is no weekday.
+        None if word.is_ascii() => word,
+        None => return None,
+    };
+    WEEKDAYS.iter().find(|(names, _)| names.contains(&name)).map(|(_, day)| *day)
 }
 
+/// `3`, `three`, `三`, `二十一`
 fn number(word: &str) -> Option<i64> {
-    word.parse().ok().filter(|_| word.bytes().all(|b| b.is_ascii_digit()))
+    if word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return word.parse().ok();
+    }
+    let place = NUMBERS.iter().position(|number| *number == word);
+    let place = place.or_else(|| matches!(word, "a" | "an").then_some(1)).or_else(|| chinese_number(word))?;
+    i64::try_from(place).ok()
+}
+
+/// Up to 九十九.
+fn chinese_number(word: &str) -> Option<usize> {
+    let one = |digit: &str| match digit {
+        "两" => Some(2),
+        _ => DIGITS.iter().position(|d| digit.chars().eq([*d])),
+    };
+    match word.split_once('十') {
+        None => one(word),
+        Some((tens, ones)) => {
+            let tens = if tens.is_empty() { 1 } else { one(tens)? };
+            Some(tens * 10 + if ones.is_empty() { 0 } else { one(ones)? })
+        }
+    }
 }
 
 /// The newest such weekday up to `day`.
@@ -205,8 +236,6 @@ mod tests {
             "",
             " ",
             "tomorow",
-            "2026-13",
-            "2026-02-30",
             "2026-1-2",
             "26-01-02",
             "2026-01-02-03",
@@ -218,7 +247,6 @@ mod tests {
             "3 days",
             "-3 days ago",
             "+3 days ago",
-            "three days ago",
             "last tag",
             "99999999999999999999 days ago",
             "999999999 years ago",
@@ -227,6 +255,21 @@ mod tests {
             "天前",
             "3前",
             "2026-11-21 x",
+            "前",
+            "百天前",
+            "十十天前",
+            "上",
+            "上天",
+            "上周八",
+            "一",
+            "2026年11",
+            "2026-W",
+            "nove",
+            "21",
+            "nov 002",
+            "nov nov",
+            "21 21 2026",
+            "nov 21 26",
         ] {
             let error = parse(said, TODAY);
             assert!(
@@ -236,6 +279,24 @@ mod tests {
         }
         assert!(parse("\u{1b}[2J", TODAY).starts_with("\"\\x1b[2J\" is no date"));
         assert!(parse(&"x".repeat(1000), TODAY).len() < 200);
+    }
+
+    #[test]
+    fn a_day_that_cannot_be_is_told_why() {
+        for (said, sentence) in [
+            ("2026-02-30", "February 2026 has no day 30; its last is 28"),
+            ("2024-02-30", "February 2024 has no day 30; its last is 29"),
+            ("2026-11-00", "November 2026 has no day 0; its last is 30"),
+            ("31 nov", "November has no day 31; its last is 30"),
+            ("2月30日", "February has no day 30; its last is 29"),
+            ("2026年13月", "there is no month 13; a year has 12"),
+            ("2026-13", "there is no month 13; a year has 12"),
+            ("2026-00-01", "there is no month 0; a year has 12"),
+            ("2026-W54", "2026 has no week 54"),
+            ("2025-W53", "2025 has no week 53"),
+        ] {
+            assert_eq!(parse(said, TODAY), sentence, "{said}");
+        }
     }
 
     #[test]
@@ -273,6 +334,53 @@ mod tests {
             ("this year", "2026-01-01 2026-12-31"),
             ("last year", "2025-01-01 2025-12-31"),
             ("去年", "2025-01-01 2025-12-31"),
+            ("今日", TODAY),
+            ("昨日", "2026-11-20"),
+            ("大前天", "2026-11-18"),
+            ("明天", "2026-11-22"),
+            ("Tomorrow", "2026-11-22"),
+            ("the day before yesterday", "2026-11-19"),
+            ("三天前", "2026-11-18"),
+            ("两周前", "2026-11-07"),
+            ("十天前", "2026-11-11"),
+            ("二十一天前", "2026-10-31"),
+            ("两个星期以前", "2026-11-07"),
+            ("一年前", "2025-11-21"),
+            ("three days ago", "2026-11-18"),
+            ("上周一", "2026-11-09"),
+            ("上周六", "2026-11-14"),
+            ("上周日", "2026-11-15"),
+            ("上星期一", "2026-11-09"),
+            ("上个星期天", "2026-11-15"),
+            ("上上周五", "2026-11-06"),
+            ("本周一", "2026-11-16"),
+            ("这周日", "2026-11-22"),
+            ("下周", "2026-11-23 2026-11-29"),
+            ("上星期", "2026-11-09 2026-11-15"),
+            ("上个月", "2026-10-01 2026-10-31"),
+            ("这个月", "2026-11-01 2026-11-30"),
+            ("礼拜三", "2026-11-18"),
+            ("2026/11/21", TODAY),
+            ("2026年11月21日", TODAY),
+            ("2026年2月3号", "2026-02-03"),
+            ("2026年11月", "2026-11-01 2026-11-30"),
+            ("2025年", "2025-01-01 2025-12-31"),
+            ("11月21日", TODAY),
+            ("11月22日", "2025-11-22"),
+            ("12月", "2025-12-01 2025-12-31"),
+            ("2月29日", "2024-02-29"),
+            ("Nov 21", TODAY),
+            ("nov 22", "2025-11-22"),
+            ("21 Nov 2026", TODAY),
+            ("Nov 21, 2026", TODAY),
+            ("21st november 2025", "2025-11-21"),
+            ("Sept. 3", "2026-09-03"),
+            ("May", "2026-05-01 2026-05-31"),
+            ("december", "2025-12-01 2025-12-31"),
+            ("november 2026", "2026-11-01 2026-11-30"),
+            ("2026-W47", "2026-11-16 2026-11-22"),
+            ("2020-w53", "2020-12-28 2021-01-03"),
+            ("2027-01-01", "2027-01-01"),
         ] {
             assert_eq!(parse(said, TODAY), days, "{said}");
         }

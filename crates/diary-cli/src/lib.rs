@@ -24,6 +24,7 @@ mod patience;
 mod pipe;
 mod select;
 mod show;
+mod spool;
 mod terminal;
 mod unanswered;
 

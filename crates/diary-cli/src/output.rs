@@ -2,7 +2,11 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::editor::Above;
 
@@ -32,13 +36,23 @@ pub(crate) fn say(sentence: fmt::Arguments<'_>) {
 /// It blocks while its reader is slow, and the connection with it: nothing is held for a slow reader.
 pub(crate) struct Output {
     writer: BufWriter<Box<dyn Write>>,
+    /// Where its reader's end shows before anything is written. A file has none.
+    reader: Option<AsyncFd<OwnedFd>>,
     gone: bool,
     failed: bool,
 }
 
 impl Output {
     pub(crate) fn new(writer: impl Write + 'static) -> Self {
-        Self { writer: BufWriter::new(Box::new(writer)), gone: false, failed: false }
+        Self { writer: BufWriter::new(Box::new(writer)), reader: None, gone: false, failed: false }
+    }
+
+    /// One that notices at once when nobody has the other end of its pipe any more, in
+    /// [`flush_when_idle`](Self::flush_when_idle). It needs a Tokio runtime around it.
+    pub(crate) fn watched(writer: impl Write + AsFd + 'static) -> Self {
+        // What cannot be watched is a file, which is always there.
+        let reader = writer.as_fd().try_clone_to_owned().and_then(watch).ok();
+        Self { reader, ..Self::new(writer) }
     }
 
     /// Nobody reads any more.
@@ -67,13 +81,22 @@ impl Output {
         }
     }
 
-    /// Never ready; flushes when it is asked. As the last branch of a biased `select!` it is asked when
-    /// nothing else is ready, so that output is written in large pieces but never waits.
+    /// Flushes when it is asked, and is ready, once, when that shows that nobody reads any more; a pipe that is
+    /// watched shows it without a flush. As the last branch of a biased `select!` it is asked when nothing else is
+    /// ready, so that output is written in large pieces but never waits.
     ///
     /// Cancellation safe.
     pub(crate) async fn flush_when_idle(&mut self) {
+        if self.gone {
+            return std::future::pending().await;
+        }
         self.flush();
-        std::future::pending::<()>().await;
+        match &self.reader {
+            _ if self.gone => {}
+            // An error of waiting says that nothing can be known of the reader.
+            Some(reader) if reader.ready(Interest::ERROR).await.is_ok() => self.gone = true,
+            _ => std::future::pending().await,
+        }
     }
 
     fn check(&mut self, result: io::Result<()>) {
@@ -83,5 +106,42 @@ impl Output {
             self.failed = true;
             say(format_args!("the output cannot be written: {error}"));
         }
+    }
+}
+
+#[allow(deprecated, reason = "what replaces it is unsafe, for the sake of descriptors that are not owned")]
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_left_is_noticed_once() {
+        for watched in [true, false] {
+            let (reader, writer) = io::pipe().unwrap();
+            let mut output = if watched { Output::watched(writer) } else { Output::new(writer) };
+            output.print(b"a");
+            assert!(poll!(pin!(output.flush_when_idle())).is_pending());
+            drop(reader);
+            if !watched {
+                output.print(b"b");
+            }
+            output.flush_when_idle().await;
+            assert!(output.is_gone() && !output.has_failed());
+            assert!(poll!(pin!(output.flush_when_idle())).is_pending());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_has_no_reader_to_leave() {
+        let mut output = Output::watched(tempfile::tempfile().unwrap());
+        assert!(poll!(pin!(output.flush_when_idle())).is_pending());
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use diary_proto::escape::escape;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit;
@@ -32,21 +33,30 @@ impl Pager {
     /// Starts one where `printer` prints for a person at a terminal; otherwise, or if it cannot be started, the
     /// output is stdout. It needs a Tokio runtime around it.
     pub(crate) fn start(printer: &Printer) -> (Output, Self) {
-        let child = match printer.may_be_paged() {
-            true => wanted(|name| env::var(name).ok()).and_then(|pager| spawn(&pager, Stdio::inherit()).ok()),
-            false => None,
-        };
-        Self::on(child)
+        let pager = wanted(|name| env::var(name).ok()).filter(|_| printer.may_be_paged());
+        Self::on(pager.and_then(|pager| match spawn(&pager, Stdio::inherit()) {
+            Ok(child) => Some(child),
+            Err(error) => {
+                // Nobody has asked for the usual one.
+                if pager != DEFAULT {
+                    say(format_args!(
+                        "the pager {} cannot be started: {error}; set DIARY_PAGER to another one, or to cat",
+                        escape(&pager)
+                    ));
+                }
+                None
+            }
+        }))
     }
 
     fn on(child: Option<Child>) -> (Output, Self) {
         let Some((child, input)) = child.and_then(|mut child| child.stdin.take().map(|input| (child, input)))
         else {
-            return (Output::new(io::stdout()), Self(None));
+            return (Output::watched(io::stdout()), Self(None));
         };
         let child = Arc::new(Mutex::new(child));
         leave_interrupts_to(Arc::clone(&child));
-        (Output::new(input), Self(Some(child)))
+        (Output::watched(input), Self(Some(child)))
     }
 
     /// Ends the output, and waits until the pager was left.
@@ -75,6 +85,9 @@ fn wanted(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
 
 fn spawn(pager: &str, stdout: Stdio) -> io::Result<Child> {
     let mut command = if pager.contains(FOR_THE_SHELL) {
+        if !has_command(pager) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let mut shell = Command::new("sh");
         shell.args(["-c", pager]);
         shell
@@ -88,6 +101,18 @@ fn spawn(pager: &str, stdout: Stdio) -> io::Result<Child> {
         }
     }
     command.stdin(Stdio::piped()).stdout(stdout).spawn()
+}
+
+/// Whether the shell knows the command that `pager` begins with, as far as that can be told without running it. It
+/// would end only after it was given what then nobody sees.
+fn has_command(pager: &str) -> bool {
+    let name = pager.split_whitespace().next().unwrap_or_default();
+    if name.contains(FOR_THE_SHELL) {
+        return true;
+    }
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "command -v -- \"$1\"", "sh", name]).stdin(Stdio::null()).stdout(Stdio::null());
+    shell.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Ctrl-C in a pager is the pager's. Once that has ended, it ends this program again.
@@ -151,6 +176,9 @@ mod tests {
 
     #[test]
     fn one_that_is_not_there() {
-        assert!(spawn("/nonexistent/pager", Stdio::null()).is_err());
+        for pager in ["/nonexistent/pager", "/nonexistent/pager -S", "no-such-pager -R | cat"] {
+            assert_eq!(spawn(pager, Stdio::null()).unwrap_err().kind(), io::ErrorKind::NotFound, "{pager}");
+        }
+        assert!(has_command("cd / && less") && has_command("LESS=X less") && has_command("sh -c 'x'"));
     }
 }

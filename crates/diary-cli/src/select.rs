@@ -5,6 +5,7 @@
 
 use diary_client::{Author, Day, Event, Filter, Which};
 use diary_proto::Sieve;
+use diary_proto::escape::escape;
 use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -13,6 +14,9 @@ use crate::dates::Days;
 
 /// How many entries are shown to those who name no condition.
 const LAST_DEFAULT: u64 = 20;
+
+/// Characters of a text that are shown in a sentence about it.
+const QUOTED_MAX_CHARS: usize = 40;
 
 /// The first and the last day that a request can name.
 const FIRST_DAY: Date = Date::constant(0, 1, 1);
@@ -34,7 +38,7 @@ pub(crate) struct Select {
     /// Only the newest so many, of those that fit
     #[arg(long, value_name = "N|all")]
     pub(crate) last: Option<String>,
-    /// Only by this author
+    /// Only by this author (smart case)
     #[arg(long, value_name = "NAME", value_parser = crate::args::parse_name)]
     pub(crate) author: Option<Author>,
     /// Only with this in their text (smart case); may be given more than once
@@ -58,15 +62,36 @@ pub(crate) struct Plan {
     /// Of those that fit, only the newest so many are wanted.
     pub(crate) newest: Option<u64>,
     pub(crate) reverse: bool,
+    today: Date,
     /// What the reader should know of how it was understood.
     pub(crate) echo: Option<String>,
 }
 
-/// How many of the newest.
-#[derive(Debug, Clone, Copy)]
-enum Last {
-    All,
-    Newest(u64),
+impl Plan {
+    /// What is said if there is nothing to print: `no entries by anna with "fog" on 2026-11-20`
+    pub(crate) fn nothing(&self) -> String {
+        let Filter { contains, without, author, .. } = &self.filter;
+        let author = author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
+        let (with, without) = (quoted(" with ", contains), quoted(" without ", without));
+        let days = self.days.map_or_else(String::new, |days| {
+            let (word, days) = in_words(days, self.today);
+            format!(" {word}{days}")
+        });
+        format!("no entries{author}{with}{without}{days}")
+    }
+}
+
+/// Texts as they were typed, as far as that helps to know them again.
+fn quoted(word: &str, texts: &[String]) -> String {
+    let quote = |text: &String| {
+        let shown: String = text.chars().take(QUOTED_MAX_CHARS).collect();
+        let more = if shown.len() < text.len() { "…" } else { "" };
+        format!("\"{}{more}\"", escape(&shown))
+    };
+    match texts {
+        [] => String::new(),
+        texts => format!("{word}{}", texts.iter().map(quote).collect::<Vec<_>>().join(" and ")),
+    }
 }
 
 impl Select {
@@ -82,15 +107,15 @@ impl Select {
         filter.check().map_err(|refusal| refusal.message.into_owned())?;
 
         let conditions = days.is_some() || !filter.takes_all_of_its_range();
-        let last = last.unwrap_or(if conditions { Last::All } else { Last::Newest(LAST_DEFAULT) });
+        let last = last.unwrap_or(if conditions { None } else { Some(LAST_DEFAULT) });
         let resolved = days.is_some() || (self.last.is_none() && !conditions);
-        let echo = resolved.then(|| echo(days, filter.author.as_ref(), last));
+        let echo = resolved.then(|| echo(days, today, filter.author.as_ref(), last));
         let (which, newest) = match (days, last) {
-            (Some(days), last) => (server_days(days), last.newest()),
-            (None, Last::Newest(count)) if !conditions => (Which::Last(count), None),
-            (None, last) => (Which::All, last.newest()),
+            (Some(days), last) => (server_days(days), last),
+            (None, Some(count)) if !conditions => (Which::Last(count), None),
+            (None, last) => (Which::All, last),
         };
-        Ok(Plan { filter: Filter { which, ..filter }, days, newest, reverse: self.reverse, echo })
+        Ok(Plan { filter: Filter { which, ..filter }, days, newest, reverse: self.reverse, today, echo })
     }
 
     fn days(&self, today: Date) -> Result<Option<Days>, String> {
@@ -109,19 +134,11 @@ impl Select {
     }
 }
 
-impl Last {
-    fn newest(self) -> Option<u64> {
-        match self {
-            Last::All => None,
-            Last::Newest(count) => Some(count),
-        }
-    }
-}
-
-fn parse_last(said: &str) -> Result<Last, String> {
+/// How many of the newest; `None` for all.
+fn parse_last(said: &str) -> Result<Option<u64>, String> {
     match Which::parse(said) {
-        Ok(Which::All) => Ok(Last::All),
-        Ok(Which::Last(count)) if !said.is_empty() => Ok(Last::Newest(count)),
+        Ok(Which::All) => Ok(None),
+        Ok(Which::Last(count)) if !said.is_empty() => Ok(Some(count)),
         _ => Err("--last takes a number or all: --last 50".to_owned()),
     }
 }
@@ -134,17 +151,23 @@ fn server_days(days: Days) -> Which {
 }
 
 /// `2026-11-16 .. 2026-11-22, by anna, the newest 20`
-fn echo(days: Option<Days>, author: Option<&Author>, last: Last) -> String {
-    let days = days.map(|Days { from, to }| match (from > FIRST_DAY, to < LAST_DAY) {
-        _ if from == to => from.to_string(),
-        (true, true) => format!("{from} .. {to}"),
-        (true, false) => format!("from {from} on"),
-        (false, true) => format!("up to {to}"),
-        (false, false) => "all days".to_owned(),
-    });
+fn echo(days: Option<Days>, today: Date, author: Option<&Author>, last: Option<u64>) -> String {
+    let days = days.map(|days| in_words(days, today).1);
     let author = author.map(|author| format!("by {author}"));
-    let last = last.newest().map(|count| format!("the newest {count}"));
+    let last = last.map(|count| format!("the newest {count}"));
     [days, author, last].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Days, and the word that leads to them in a sentence.
+fn in_words(Days { from, to }: Days, today: Date) -> (&'static str, String) {
+    let future = if from > today { ", in the future" } else { "" };
+    match (from > FIRST_DAY, to < LAST_DAY) {
+        _ if from == to => ("on ", format!("{from}{future}")),
+        (true, true) => ("in ", format!("{from} .. {to}{future}")),
+        (true, false) => ("", format!("from {from} on{future}")),
+        (false, true) => ("", format!("up to {to}")),
+        (false, false) => ("on ", "all days".to_owned()),
+    }
 }
 
 /// Keeps what fits a plan, of what the server sends.
@@ -287,6 +310,39 @@ mod tests {
         assert_eq!(plan.filter.contains, ["a", "b"]);
         assert_eq!(plan.filter.without, ["c"]);
         assert!(plan.reverse);
+    }
+
+    #[test]
+    fn sentences() {
+        let long = "長".repeat(50);
+        let said = [
+            &[][..],
+            &["--on", "someday"],
+            &["--on", "\u{1b}[2J"],
+            &["--on", "2026-02-30"],
+            &["--from", "2月30日"],
+            &["--to", "2026-13"],
+            &["--on", "2026-W54"],
+            &["--from", "today", "--to", "yesterday"],
+            &["--last", "few"],
+            &["--contains", ""],
+            &["--on", "上周一"],
+            &["--on", "2027-01-01"],
+            &["--from", "tomorrow", "--author", "anna"],
+            &["--from", "last month", "--to", "last week", "--last", "5"],
+            &["--from", "2026", "--contains", "fog", "--contains", "\u{1b}[2J", "--not", &long],
+            &["--to", "nov 20", "--author", "anna", "--reverse"],
+        ];
+        let said = said.map(|words| {
+            let sentences = match plan(words) {
+                Ok(plan) => {
+                    format!("echo: {}\nnothing: {}", plan.echo.as_deref().unwrap_or("-"), plan.nothing())
+                }
+                Err(error) => format!("error: {error}"),
+            };
+            format!("$ diary-cli log {}\n{sentences}\n", escape(&words.join(" ")))
+        });
+        insta::assert_snapshot!(said.join("\n"));
     }
 
     fn entry(seq: u64, time: &str, text: &str) -> Event {

@@ -103,6 +103,11 @@ impl Printer {
         Self { format, colour, zone, width, terminal: false, day: None, first: true }
     }
 
+    /// The terminal may have another width by now.
+    pub(crate) fn fit(&mut self) {
+        self.width = width();
+    }
+
     pub(crate) fn is_plain(&self) -> bool {
         self.format == Format::Plain
     }

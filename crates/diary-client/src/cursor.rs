@@ -189,6 +189,13 @@ impl Gather for Vec<Event> {
         let mut damaged = 0;
         for line in lines.split_inclusive(|&b| b == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
             if is_note(line) {
+                // The server's own, for what it found damaged or missing between the hits.
+                let (next, last) = (range.walker.next_seq(), range.last);
+                let gap = Gap::of_note(line).map(|gap| Gap { first: gap.first.max(next), ..gap });
+                if let Some(gap) = gap.filter(|gap| gap.last >= next).and_then(|gap| Range::clip(last, gap)) {
+                    range.walker = Walker::new(gap.last.saturating_add(1));
+                    self.take_gap(gap);
+                }
                 continue;
             }
             let Ok(line) = StoredLine::parse(line) else {
@@ -349,6 +356,23 @@ mod tests {
         test.asks("search #8.. [\"t\"]");
         // A server that looks at more than it was asked to does no harm.
         test.check([answer(1, 40, false), block([3, 7, 9, 31]), END], "9 done");
+    }
+
+    #[test]
+    fn a_search_tells_what_its_server_notes_once() {
+        let noted = |before: u64, gaps: &[(u64, u64)]| {
+            let ServerMessage::Block { lines, .. } = block([before]) else { unreachable!() };
+            let mut lines = lines.to_vec();
+            for &(first, last) in gaps {
+                Gap { first, last }.write_note("lost", &mut lines);
+            }
+            ServerMessage::Block { id: 1, lines: lines.into() }
+        };
+        let mut test = Test::new(Ask::Select(Filter::of_text("t")));
+        test.check([answer(1, 30, false), noted(3, &[(5, 6)])], "3 gap 5..6 …");
+        test.asks("search #7.. [\"t\"]");
+        let again = noted(7, &[(2, 3), (5, 6), (7, 8), (25, 40), (50, 60)]);
+        test.check([answer(5, 60, false), again, END], "7 gap 8..8 gap 25..30 done");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a reading is about: a range of entries, and what each of them must have.
 //!
 //! Client and server decide by the same [`Sieve`], so that it does not matter which of them does. Texts are
-//! found with smart case: one without capitals finds any case, one with a capital only its own.
+//! found with smart case, and so are authors: one without capitals finds any case, one with a capital only its own.
 
 use std::borrow::Cow;
 
@@ -76,7 +76,7 @@ impl Filter {
 pub struct Sieve {
     contains: Vec<Needle>,
     without: Vec<Needle>,
-    author: Option<Author>,
+    author: Option<Needle>,
 }
 
 impl Sieve {
@@ -86,7 +86,7 @@ impl Sieve {
         Self {
             contains: needles(&filter.contains),
             without: needles(&filter.without),
-            author: filter.author.clone(),
+            author: filter.author.as_ref().map(|author| Needle::new(author.as_str())),
         }
     }
 
@@ -96,13 +96,13 @@ impl Sieve {
     }
 
     /// The author that an entry must have.
-    pub fn author(&self) -> Option<&Author> {
+    pub fn author(&self) -> Option<&Needle> {
         self.author.as_ref()
     }
 
     /// Whether it takes an entry by `author` with this text (unescaped).
     pub fn takes(&self, author: &str, text: &str) -> bool {
-        if self.author.as_ref().is_some_and(|wanted| wanted.as_str() != author) {
+        if self.author.as_ref().is_some_and(|wanted| !wanted.is(author)) {
             return false;
         }
         let mut any_case = self.contains.iter().chain(&self.without).map(Needle::any_case);
@@ -133,6 +133,11 @@ impl Needle {
     /// It has no capitals, so it finds everything whose lower case has it.
     pub fn any_case(&self) -> bool {
         self.any_case
+    }
+
+    /// Whether `text` is it.
+    fn is(&self, text: &str) -> bool {
+        self.text == text || (self.any_case && text.to_lowercase() == self.text)
     }
 
     /// Whether `text`, which in lower case is `lower`, has it.
@@ -166,7 +171,8 @@ mod tests {
             (&filter(&[], &["雨", "雪"], None), "a", "下雪", false),
             (&filter(&[], &["雨", "雪"], None), "a", "晴", true),
             (&filter(&["天"], &[], Some("anna")), "anna", "今天", true),
-            (&filter(&["天"], &[], Some("anna")), "Anna", "今天", false),
+            (&filter(&["天"], &[], Some("anna")), "Anna", "今天", true),
+            (&filter(&["天"], &[], Some("Anna")), "anna", "今天", false),
             (&filter(&[], &[], Some("anna")), "ann", "anna", false),
         ] {
             assert_eq!(Sieve::new(filter).takes(author, text), taken, "{filter:?} {author} {text}");

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use diary_proto::block::Gap;
+use diary_proto::block::{Gap, Walker};
 use diary_proto::{Author, Code, Date, DayStart, Key, Producer, Refusal, Time, Which};
 use diary_store::scan::Seqs;
 use diary_store::{Derived, Fresh, Range, Reader};
@@ -23,7 +23,7 @@ use crate::limits::{
     GAPS_TOLD, PAGE_BYTES, RECENT_MAX_BATCHES, RECENT_MAX_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX,
     UNACKED_MAX_BYTES,
 };
-use crate::needle::Needle;
+use crate::needle::{GAP_WORDS, Needle};
 
 /// Entries that one session appends together: what one read of its socket brought. No allocation per
 /// entry, and one message answers them all.
@@ -379,23 +379,38 @@ impl Journal {
                 reader.extend(&mut range);
             }
             let lines = reader.next_page(&mut range, PAGE_BYTES)?;
-            Ok(Page { ended: lines.is_none(), lines: lines.unwrap_or_default().into(), range })
+            let (ended, lines) = (lines.is_none(), lines.unwrap_or_default().into());
+            Ok(Page { ended, lines, range, walker: None, gaps: Vec::new() })
         })
     }
 
-    /// Looks for what a filter takes in a range's next lines, on a thread for blocking work, when a search may have one.
-    pub(crate) fn search(&self, mut range: Range, needle: Arc<Needle>) -> JoinHandle<io::Result<Page>> {
+    /// Looks for what a filter takes in a range's next lines, on a thread for blocking work, when a search may have
+    /// one. With a `walker`, what is damaged or missing is noted among them.
+    pub(crate) fn search(
+        &self,
+        mut range: Range,
+        needle: Arc<Needle>,
+        mut walker: Option<Walker>,
+    ) -> JoinHandle<io::Result<Page>> {
         let (reader, places) = (self.reader.clone(), Arc::clone(&self.searches));
         let look = move || {
-            let (mut page, mut lines, mut seen) = (Vec::new(), Vec::new(), 0);
-            while lines.len() < PAGE_BYTES && seen < SEARCH_STEP_BYTES {
-                if !reader.next_page_into(&mut range, PAGE_BYTES, &mut page)? {
-                    return Ok(Page { lines: lines.into(), range, ended: true });
-                }
+            let (mut page, mut lines, mut gaps, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
+            let mut ended = false;
+            while !ended && lines.len() < PAGE_BYTES && seen < SEARCH_STEP_BYTES {
+                ended = !reader.next_page_into(&mut range, PAGE_BYTES, &mut page)?;
                 seen += page.len();
-                needle.find_lines(&page, &mut lines);
+                match &mut walker {
+                    _ if ended => {}
+                    _ if !range.is_dense() => needle.find_lines_among_notes(&page, &mut lines, &mut gaps),
+                    Some(walker) => needle.find_lines_and_gaps(&page, walker, &mut lines, &mut gaps),
+                    None => needle.find_lines(&page, &mut lines),
+                }
             }
-            Ok(Page { lines: lines.into(), range, ended: false })
+            if ended && let Some(gap) = walker.as_mut().and_then(|walker| walker.finish(range.last)) {
+                gap.write_note(GAP_WORDS, &mut lines);
+                gaps.push(gap);
+            }
+            Ok(Page { lines: lines.into(), range, ended, walker, gaps })
         };
         tokio::spawn(async move {
             let _place = places.acquire().await.map_err(io::Error::other)?;
@@ -451,4 +466,8 @@ pub(crate) struct Page {
     pub(crate) lines: Bytes,
     pub(crate) range: Range,
     pub(crate) ended: bool,
+    /// Where a search that checks all lines goes on with that.
+    pub(crate) walker: Option<Walker>,
+    /// What it noted.
+    pub(crate) gaps: Vec<Gap>,
 }

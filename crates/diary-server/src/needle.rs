@@ -2,13 +2,17 @@
 
 use std::sync::OnceLock;
 
-use diary_proto::entry::StoredLine;
+use diary_proto::block::{Gap, Step, Walker};
+use diary_proto::entry::{SealedLine, StoredLine};
 use diary_proto::escape::escape;
 use diary_proto::{Filter, Sieve};
 use regex::bytes::{Regex, RegexBuilder};
 
 /// Characters that the probe looks for: more would make it no faster, and large.
 const PROBE_MAX_CHARS: usize = 64;
+
+/// What a note says of the entries of a gap.
+pub(crate) const GAP_WORDS: &str = "damaged or missing";
 
 /// Bytes that the probe may take.
 const PROBE_MAX_BYTES: usize = 256 * 1024;
@@ -44,6 +48,45 @@ impl Needle {
         }
     }
 
+    /// The same, with a note for each gap that `walker` meets, in its place; those are also added to `gaps`. It
+    /// checks every line of the page, where [`find_lines`](Self::find_lines) looks only at hits.
+    pub(crate) fn find_lines_and_gaps(
+        &self,
+        page: &[u8],
+        walker: &mut Walker,
+        lines: &mut Vec<u8>,
+        gaps: &mut Vec<Gap>,
+    ) {
+        let (mut from, mut gap) = (0, None);
+        let step = |step: Step<SealedLine<'_>>| match step {
+            Step::Gap(met) => gap = Some(met),
+            Step::Entry(line) => {
+                if let Some(gap) = gap.take() {
+                    let at = line.left.as_ptr().addr() - page.as_ptr().addr();
+                    self.find_lines(&page[from..at], lines);
+                    from = at;
+                    gap.write_note(GAP_WORDS, lines);
+                    gaps.push(gap);
+                }
+            }
+        };
+        walker.pass(page, |_| true, step);
+        self.find_lines(&page[from..], lines);
+    }
+
+    /// The same for lines among which gaps are noted already.
+    pub(crate) fn find_lines_among_notes(&self, page: &[u8], lines: &mut Vec<u8>, gaps: &mut Vec<Gap>) {
+        for line in page.split_inclusive(|&b| b == b'\n') {
+            match Gap::of_note(line) {
+                Some(gap) => {
+                    lines.extend_from_slice(line);
+                    gaps.push(gap);
+                }
+                None => self.find_lines(line, lines),
+            }
+        }
+    }
+
     /// The next place, from `from` on, where it may be.
     fn probe_at(&self, page: &[u8], from: usize) -> Option<usize> {
         if from >= page.len() {
@@ -58,14 +101,17 @@ impl Needle {
 
 /// Looks for the longest text, as the rarest; else for the author.
 fn probe(sieve: &Sieve) -> Option<Regex> {
-    if let Some(needle) = sieve.contains().iter().max_by_key(|needle| needle.text().len()) {
-        let beginning: String = needle.text().chars().take(PROBE_MAX_CHARS).collect();
-        let escaped = escape(&beginning);
-        let pattern = if needle.any_case() { with_every_case(&escaped) } else { regex::escape(&escaped) };
-        let mut probe = RegexBuilder::new(&pattern);
-        return probe.case_insensitive(needle.any_case()).size_limit(PROBE_MAX_BYTES).build().ok();
-    }
-    Regex::new(&regex::escape(&format!(" {} ", sieve.author()?))).ok()
+    let longest = sieve.contains().iter().max_by_key(|needle| needle.text().len());
+    let (text, any_case) = match (longest, sieve.author()) {
+        (Some(needle), _) => {
+            let beginning: String = needle.text().chars().take(PROBE_MAX_CHARS).collect();
+            (escape(&beginning).into_owned(), needle.any_case())
+        }
+        (None, Some(author)) => (format!(" {} ", author.text()), author.any_case()),
+        (None, None) => return None,
+    };
+    let pattern = if any_case { with_every_case(&text) } else { regex::escape(&text) };
+    RegexBuilder::new(&pattern).case_insensitive(any_case).size_limit(PROBE_MAX_BYTES).build().ok()
 }
 
 /// A pattern that finds everything whose lower case is `escaped`. Only one capital has a lower case of two
@@ -152,6 +198,7 @@ mod tests {
             (filter(&[], &[], Some("anna")), &[1, 3]),
             (filter(&[], &[], Some("小明")), &[4]),
             (filter(&[], &[], Some("an")), &[]),
+            (filter(&[], &[], Some("Anna")), &[]),
             (filter(&[], &["rain"], None), &[3, 4]),
             (filter(&["rain", "anna"], &[], None), &[2]),
             (filter(&["rain"], &["anna"], None), &[1]),
@@ -159,6 +206,29 @@ mod tests {
         ] {
             assert_eq!(seqs(&filter, &page), expected, "{filter:?}");
         }
+    }
+
+    #[test]
+    fn an_author_without_capitals_is_found_in_any_case() {
+        let page = page([("Anna", "a"), ("ANNA", "a"), ("anna", "a"), ("joanna", "anna"), ("Ärger", "a")]);
+        let by = |name: &str| Filter { author: Some(Author::new(name).unwrap()), ..Filter::default() };
+        assert_eq!(seqs(&by("anna"), &page), [1, 2, 3]);
+        assert_eq!(seqs(&by("Anna"), &page), [1]);
+        assert_eq!(seqs(&by("ärger"), &page), [5]);
+    }
+
+    #[test]
+    fn gaps_stand_in_their_places() {
+        let texts = ["rain", "rain", "sun", "rain", "sun", "rain"];
+        let whole = page(texts.map(|text| ("a", text)));
+        let sound = |line: &&[u8]| !line.starts_with(b"2 ") && !line.starts_with(b"5 ");
+        let page: Vec<u8> = whole.split_inclusive(|&b| b == b'\n').filter(sound).flatten().copied().collect();
+        let (mut lines, mut gaps, mut walker) = (Vec::new(), Vec::new(), Walker::new(1));
+        Needle::new(&Filter::of_text("rain")).find_lines_and_gaps(&page, &mut walker, &mut lines, &mut gaps);
+        let begins = String::from_utf8(lines).unwrap();
+        let begins: Vec<&str> = begins.lines().map(|line| &line[..8]).collect();
+        assert_eq!(begins, ["1 2026-1", "# gap 2.", "4 2026-1", "# gap 5.", "6 2026-1"]);
+        assert_eq!(gaps, [2, 5].map(|seq| Gap { first: seq, last: seq }));
     }
 
     proptest! {

@@ -25,6 +25,10 @@ pub(crate) struct Stream {
     pub(crate) kind: Kind,
     pub(crate) walk: Walk,
     needle: Option<Arc<Needle>>,
+    /// Checks the lines that a search passes over.
+    check: Option<Walker>,
+    /// Whether it does.
+    checks: bool,
     live: Option<Live>,
     state: State,
     /// Pages that were had without waiting, since others had their turn.
@@ -68,9 +72,10 @@ impl Stream {
         Self::new(id, Kind::History, None, State::Finding(journal.range(which)))
     }
 
-    pub(crate) fn search(journal: &Journal, id: u32, filter: &Filter) -> Self {
+    /// With `checks`, what is damaged or missing is noted among the hits.
+    pub(crate) fn search(journal: &Journal, id: u32, filter: &Filter, checks: bool) -> Self {
         let finding = State::Finding(journal.range(filter.which));
-        Self::new(id, Kind::Search, Some(Arc::new(Needle::new(filter))), finding)
+        Self { checks, ..Self::new(id, Kind::Search, Some(Arc::new(Needle::new(filter))), finding) }
     }
 
     pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {
@@ -87,6 +92,8 @@ impl Stream {
             kind,
             walk: Walk { walker: None, count: 0, gaps: Vec::new() },
             needle,
+            check: None,
+            checks: false,
             live: None,
             state,
             pages_in_a_row: 0,
@@ -109,6 +116,7 @@ impl Stream {
                     if self.kind == Kind::History && dense {
                         self.walk.walker = Some(Walker::new(first));
                     }
+                    self.check = (self.checks && dense).then(|| Walker::new(first));
                     if self.kind != Kind::Follow {
                         let dense = dense && self.kind == Kind::History;
                         return Ok(Piece::Begin { first, last, dense });
@@ -118,6 +126,8 @@ impl Stream {
                     let read = joined(reading.await);
                     self.state = State::Over;
                     let page = read?;
+                    self.check = page.walker;
+                    self.walk.gaps.extend(page.gaps);
                     self.state = if page.ended { State::Ending(page.range) } else { State::More(page.range) };
                     if !page.lines.is_empty() {
                         return Ok(Piece::Lines(page.lines));
@@ -153,7 +163,7 @@ impl Stream {
                     }
                     let range = range.clone();
                     self.state = State::Reading(match &self.needle {
-                        Some(needle) => journal.search(range, Arc::clone(needle)),
+                        Some(needle) => journal.search(range, Arc::clone(needle), self.check.take()),
                         None => journal.page(range, self.kind == Kind::Follow),
                     });
                 }

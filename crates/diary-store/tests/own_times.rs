@@ -1,5 +1,7 @@
 //! Entries with a time of their own are found on the day that they are about, and nowhere else.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::sync::Arc;
 

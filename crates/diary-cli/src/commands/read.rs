@@ -1,9 +1,8 @@
 //! `log`, `search` and `follow`: entries are read and printed.
 
-use std::collections::VecDeque;
-use std::io;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
+use std::{env, io};
 
 use diary_client::{Error, ErrorKind, Event, History, Reader};
 use jiff::Zoned;
@@ -13,13 +12,14 @@ use tokio::time::Instant;
 
 use crate::args::Show;
 use crate::config::Config;
-use crate::cursor::Cursor;
+use crate::cursor::{BadCursor, Cursor};
 use crate::exit;
 use crate::output::{Output, say};
 use crate::pager::Pager;
 use crate::patience::{HeldUp, Patience};
 use crate::select::{Keeper, Plan, Select};
-use crate::show::{Format, Printer};
+use crate::show::Printer;
+use crate::spool::Spool;
 use crate::unreachable_sentence;
 
 /// Entries that a follow prints before it writes its place down, while more of them wait.
@@ -27,16 +27,14 @@ const SAVE_EVERY: u32 = 1000;
 
 /// Prints the entries that are there.
 pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
-    let plan = match select.plan(today()) {
-        Ok(plan) => plan,
-        Err(error) => return usage(&error),
-    };
-    let reader = match connect(config).await {
-        Ok(reader) => reader,
-        Err(code) => return code,
-    };
-    let quiet = is_json(show, config);
-    echo(&plan, quiet);
+    print_log(select, show, config).await.unwrap_or_else(|code| code)
+}
+
+/// The same; either way it is the exit code.
+async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u8> {
+    let plan = select.plan(today()).map_err(|error| usage(&error))?;
+    let reader = connect(config).await?;
+    echo(&plan);
     let printer = Printer::new(show, config);
     let (output, pager) = Pager::start(&printer);
     let mut page = Page::new(printer, output);
@@ -44,19 +42,17 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
     page.finish();
     let (gone, failed) = (page.output.is_gone(), page.output.has_failed());
     pager.finish(page.output);
-    match read {
-        Ok(_) if failed => exit::USAGE,
-        Ok(_) if gone => exit::DONE,
-        Ok(_) if page.damage => exit::DAMAGE,
-        Ok(_) if page.entries == 0 => {
-            if !quiet {
-                say(format_args!("no entries"));
-            }
+    read?;
+    Ok(match page.entries {
+        _ if failed => exit::USAGE,
+        _ if gone => exit::DONE,
+        _ if page.damage => exit::DAMAGE,
+        0 => {
+            say(format_args!("{}", plan.nothing()));
             exit::NOTHING_FOUND
         }
-        Ok(_) => exit::DONE,
-        Err(code) => code,
-    }
+        _ => exit::DONE,
+    })
 }
 
 /// The same for the entries that hold a text.
@@ -67,32 +63,33 @@ pub(crate) async fn search(text: String, mut select: Select, show: &Show, config
 
 /// Prints entries as they come, and before them those that were asked for.
 pub(crate) async fn follow(select: Select, show: &Show, cursor: Option<PathBuf>, config: &Config) -> u8 {
+    print_follow(select, show, cursor, config).await.unwrap_or_else(|code| code)
+}
+
+/// The same; either way it is the exit code.
+async fn print_follow(
+    select: Select,
+    show: &Show,
+    cursor: Option<PathBuf>,
+    config: &Config,
+) -> Result<u8, u8> {
     let wants_past =
         select.on.is_some() || select.from.is_some() || select.to.is_some() || select.last.is_some();
     let today = today();
-    let plan = match select.plan(today) {
-        Ok(plan) if plan.reverse => {
-            return usage("a follow has no newest entry to begin with: leave out --reverse");
-        }
-        Ok(plan) => plan,
-        Err(error) => return usage(&error),
-    };
-    if let Some(over) = plan.days.map(|days| days.to).filter(|to| *to < today) {
-        return usage(&format!("nothing can follow after {over}, which is over; log shows what there is"));
+    let plan = select.plan(today).map_err(|error| usage(&error))?;
+    if plan.reverse {
+        return Err(usage("a follow has no newest entry to begin with: leave out --reverse"));
     }
-    let reader = match connect(config).await {
-        Ok(reader) => reader,
-        Err(code) => return code,
-    };
+    if let Some(over) = plan.days.map(|days| days.to).filter(|to| *to < today) {
+        return Err(usage(&format!(
+            "nothing can follow after {over}, which is over; log shows what there is"
+        )));
+    }
+    let reader = connect(config).await?;
     let (journal, head) = (reader.welcome().journal_id, reader.welcome().head);
-    let mut cursor = match cursor.map(|path| Cursor::open(path, journal, head)).transpose() {
-        Ok(cursor) => cursor,
-        Err(error) => {
-            say(format_args!("{error}"));
-            return exit::REFUSED;
-        }
-    };
-    let mut page = Page::new(Printer::new(show, config), Output::new(io::stdout()));
+    let cursor = cursor.map(|path| Cursor::open(path, journal, head)).transpose();
+    let mut cursor = cursor.map_err(|error| refused(&error))?;
+    let mut page = Page::new(Printer::new(show, config), Output::watched(io::stdout()));
     let mut interrupt = pin!(async {
         // Without a handler the signal ends the program, as it should.
         if tokio::signal::ctrl_c().await.is_err() {
@@ -103,12 +100,10 @@ pub(crate) async fn follow(select: Select, show: &Show, cursor: Option<PathBuf>,
     match place.cursor.as_ref().and_then(|cursor| cursor.seq()) {
         Some(seq) => place.seq = seq,
         None if wants_past => {
-            echo(&plan, is_json(show, config));
-            match past(&reader, &plan, &mut page, GiveUp::Never, interrupt.as_mut()).await {
-                // All up to the head at the start was read, and what was committed since then up to this.
-                Ok(newest) => place.seq = place.seq.max(newest),
-                Err(code) => return code,
-            }
+            echo(&plan);
+            // All up to the head at the start was read, and what was committed since then up to this.
+            let newest = past(&reader, &plan, &mut page, GiveUp::Never, interrupt.as_mut()).await?;
+            place.seq = place.seq.max(newest);
         }
         None => {}
     }
@@ -190,7 +185,8 @@ async fn past(
                 Some(Ok(event)) => {
                     patience.progress();
                     newest = newest.max(seq_of(&event).unwrap_or(0));
-                    keeper.take(event, |event| kept.take(event, page));
+                    keeper.take(event, |event| kept.take(&event, page));
+                    kept.check()?;
                 }
                 Some(Err(error)) => return Err(failed(&error)),
                 None => break,
@@ -208,43 +204,52 @@ async fn past(
             () = page.output.flush_when_idle() => {}
         }
     }
-    keeper.end(|event| kept.take(event, page));
-    kept.print(page);
+    keeper.end(|event| kept.take(&event, page));
+    kept.finish(page)?;
     page.output.flush();
     Ok(newest)
 }
 
-/// What is not printed at once: only the newest, or all in the other direction.
+/// Prints at once, or keeps for the end what is wanted in the other direction, or only the newest of.
 struct Kept {
-    newest: Option<u64>,
+    spool: Option<Spool>,
     reverse: bool,
-    events: VecDeque<Event>,
-    entries: u64,
+    failed: Option<io::Error>,
 }
 
 impl Kept {
     fn new(plan: &Plan) -> Self {
-        Self { newest: plan.newest, reverse: plan.reverse, events: VecDeque::new(), entries: 0 }
+        let spool = (plan.newest.is_some() || plan.reverse).then(|| Spool::new(plan.newest));
+        Self { spool, reverse: plan.reverse, failed: None }
     }
 
-    fn take(&mut self, event: Event, page: &mut Page) {
-        if self.newest.is_none() && !self.reverse {
-            return page.print(&event);
-        }
-        self.entries += u64::from(matches!(event, Event::Entry(_)));
-        self.events.push_back(event);
-        while self.newest.is_some_and(|newest| self.entries > newest) {
-            if let Some(Event::Entry(_)) = self.events.pop_front() {
-                self.entries -= 1;
-            }
+    fn take(&mut self, event: &Event, page: &mut Page) {
+        match &mut self.spool {
+            None => page.print(event),
+            Some(spool) => self.failed = self.failed.take().or_else(|| spool.push(event).err()),
         }
     }
 
-    fn print(self, page: &mut Page) {
-        match self.reverse {
-            true => self.events.iter().rev().for_each(|event| page.print(event)),
-            false => self.events.iter().for_each(|event| page.print(event)),
-        }
+    /// An error is the exit code.
+    fn check(&mut self) -> Result<(), u8> {
+        let Some(error) = self.failed.take() else { return Ok(()) };
+        let folder = env::temp_dir();
+        say(format_args!(
+            "what is to be printed cannot be kept in {}: {error}; set TMPDIR to a folder with more room",
+            folder.display()
+        ));
+        Err(exit::USAGE)
+    }
+
+    /// Nothing more comes.
+    fn finish(mut self, page: &mut Page) -> Result<(), u8> {
+        self.check()?;
+        let print = |event: &Event| {
+            page.print(event);
+            !page.output.is_gone()
+        };
+        self.failed = self.spool.take().and_then(|spool| spool.give(self.reverse, print).err());
+        self.check()
     }
 }
 
@@ -262,20 +267,18 @@ impl Place<'_> {
         output.flush();
         self.unsaved = 0;
         match &mut self.cursor {
-            Some(cursor) if !output.is_gone() => cursor.save(self.seq).map_err(|error| {
-                say(format_args!("{error}"));
-                exit::REFUSED
-            }),
+            Some(cursor) if !output.is_gone() => cursor.save(self.seq).map_err(|error| refused(&error)),
             _ => Ok(()),
         }
     }
 
-    /// Never ready unless that fails: asked when nothing else is ready, as [`Output::flush_when_idle`].
-    async fn save_when_idle(&mut self, output: &mut Output) -> u8 {
-        match self.save(output) {
-            Ok(()) => std::future::pending().await,
-            Err(code) => code,
+    /// The same when nothing else is ready, as [`Output::flush_when_idle`]; ready when nobody reads any more.
+    async fn save_when_idle(&mut self, output: &mut Output) -> Result<(), u8> {
+        self.save(output)?;
+        if !output.is_gone() {
+            output.flush_when_idle().await;
         }
+        Ok(())
     }
 }
 
@@ -287,35 +290,40 @@ async fn live(
     page: &mut Page,
     mut place: Place<'_>,
     mut interrupt: Pin<&mut impl Future<Output = ()>>,
-) -> u8 {
+) -> Result<u8, u8> {
     let mut keeper = Keeper::new(plan, TimeZone::system());
     let mut patience = Patience::of(reader.state());
     while !page.output.is_gone() {
         tokio::select! {
             biased;
-            () = &mut interrupt => return place.save(&mut page.output).err().unwrap_or(exit::INTERRUPTED),
+            () = &mut interrupt => {
+                place.save(&mut page.output)?;
+                return Err(exit::INTERRUPTED);
+            }
             event = history.next() => match event {
                 Some(Ok(event)) => {
                     patience.progress();
                     place.seq = place.seq.max(seq_of(&event).unwrap_or(0));
+                    page.printer.fit();
                     keeper.take(event, |event| page.print(&event));
                     place.unsaved += 1;
-                    if place.unsaved >= SAVE_EVERY && let Err(code) = place.save(&mut page.output) {
-                        return code;
+                    if place.unsaved >= SAVE_EVERY {
+                        place.save(&mut page.output)?;
                     }
                 }
                 Some(Err(error)) => {
                     // What was printed does not come again.
-                    return place.save(&mut page.output).err().unwrap_or_else(|| failed(&error));
+                    place.save(&mut page.output)?;
+                    return Err(failed(&error));
                 }
                 // A follow has no end of its own.
-                None => return failed(&Error::Closed),
+                None => return Err(failed(&Error::Closed)),
             },
             () = patience.wait() => drop(patience.look(HeldUp::Nothing)),
-            code = place.save_when_idle(&mut page.output) => return code,
+            saved = place.save_when_idle(&mut page.output) => saved?,
         }
     }
-    if page.output.has_failed() { exit::USAGE } else { exit::DONE }
+    Ok(if page.output.has_failed() { exit::USAGE } else { exit::DONE })
 }
 
 /// The newest entry that an event is about.
@@ -348,15 +356,16 @@ fn usage(error: &str) -> u8 {
     exit::USAGE
 }
 
-/// How the command was understood. Programs that read JSON know what they asked for.
-fn echo(plan: &Plan, quiet: bool) {
-    if let Some(echo) = plan.echo.as_ref().filter(|_| !quiet) {
-        say(format_args!("{echo}"));
-    }
+fn refused(error: &BadCursor) -> u8 {
+    say(format_args!("{error}"));
+    exit::REFUSED
 }
 
-fn is_json(show: &Show, config: &Config) -> bool {
-    show.json || show.format.or(config.format) == Some(Format::Json)
+/// How the command was understood.
+fn echo(plan: &Plan) {
+    if let Some(echo) = &plan.echo {
+        say(format_args!("{echo}"));
+    }
 }
 
 /// The reader's current day.
