@@ -275,7 +275,7 @@ mod tests {
             ("\0\0\0\n".to_owned(), "does not begin as"),
             ("{\"diary-outbox\":2,\"more\":3}\n".to_owned(), "format 2, and this program reads 1"),
             ("{\"diary-outbox\":1,\"server\":\"h:1\"}\n".to_owned(), "does not begin as"),
-            (format!("{{\"diary-outbox\":1,\"server\":\"h\",\"secret\":\"{secret}\"}}\n"), "h needs a port"),
+            (format!("{{\"diary-outbox\":1,\"server\":\"h:\",\"secret\":\"{secret}\"}}\n"), "a port is"),
             (
                 format!(
                     "{{\"diary-outbox\":1,\"server\":\"h:1\",\"secret\":\"{secret}\",\"author\":\"a b\"}}\n"
