@@ -75,19 +75,89 @@ async fn what_cannot_be_an_entry_is_a_usage_error() {
     let long = "x".repeat(65537);
     for (arguments, input, why) in [
         (&["add", ""][..], &b""[..], "needs a text"),
-        (&["add", "-"], b"", "needs a text"),
+        (&["add", "  "], b"", "the text is blank"),
+        (&["add", "-"], b"", "the input is empty"),
         (&["add", "-"], b"\n", "needs a text"),
+        (&["add", "-"], b" \n\t\n", "the text is blank"),
         (&["add", "-"], b"a\xff", "not UTF-8"),
         (&["add", "-"], b"a\0b", "NUL"),
         (&["add", "-"], long.as_bytes(), "65536"),
         (&["add", &long], b"", "65536"),
-        (&["add"], b"", "<TEXT|->"),
+        (&["add"], b"", "needs TEXT or -"),
     ] {
         let ran = run(&mut home.cli(&address, arguments), input).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{why}: {}", ran.stderr);
         assert!(ran.stderr.contains(why), "{why}: {}", ran.stderr);
     }
     assert!(home.files().is_empty(), "nothing of it is kept");
+}
+
+/// Nobody knows whose the text is and where it goes, so it waits for its person.
+#[tokio::test]
+async fn a_configuration_that_cannot_be_read_loses_no_text() {
+    let (home, server) = (Home::new(), Server::start().await);
+    let config = home.0.path().join("config/diary");
+    fs::create_dir_all(&config).unwrap();
+    fs::write(config.join("config.toml"), "# mine\nserver = host:8888\n").unwrap();
+    let why = format!(
+        "{}, line 2: the value of server stands in quotes: server = \"host:8888\"",
+        config.join("config.toml").display()
+    );
+    let ran = run(&mut home.cli(server.address(), &["add", "-"]), "two\nlines\n").await;
+    let file = home.files().remove(0);
+    let path = file.display();
+    let said =
+        format!("nothing was written: {why}; the text is in {path}: then run diary-cli add - < {path}\n");
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (Some(2), "", said));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "two\nlines");
+    for arguments in [&["log"][..], &["search", "x"], &["follow"]] {
+        assert_eq!(home.run(server.address(), arguments).await.stderr, format!("{why}\n"));
+    }
+    // What needs nothing of it goes on.
+    for arguments in
+        [&["man"][..], &["completions", "bash"], &["--help"], &["--version"], &["outbox", "send"]]
+    {
+        let ran = home.run(server.address(), arguments).await;
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+
+    // The advice is right.
+    fs::remove_file(config.join("config.toml")).unwrap();
+    let text = fs::read(&file).unwrap();
+    assert_quiet(&run(&mut home.cli(server.address(), &["add", "-"]), text).await, 0, "1\n");
+    assert_eq!(stored(&server.journal()), ["anna two\\nlines"]);
+    server.stop().await;
+}
+
+/// On a terminal, nobody types in vain.
+#[tokio::test]
+async fn a_configuration_that_cannot_be_read_is_told_before_one_types() {
+    let home = Home::new();
+    let config = home.0.path().join("config/diary");
+    fs::create_dir_all(&config).unwrap();
+    fs::write(config.join("config.toml"), "server = host:8888\n").unwrap();
+    let mut terminal = Terminal::start(home.cli("127.0.0.1:1", &["add", "-"]));
+    terminal.sees("nothing was written: ").await;
+    assert_eq!(terminal.ends().await.0, Some(2));
+    assert!(home.files().is_empty());
+}
+
+/// Whoever wrote to another kind of server learns it, and where to learn more.
+#[tokio::test]
+async fn what_is_no_diary_is_told() {
+    let home = Home::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let ssh = tokio::spawn(async move {
+        let mut socket = listener.accept().await.unwrap().0;
+        tokio::io::AsyncWriteExt::write_all(&mut socket, b"SSH-2.0-x\r\n").await.unwrap();
+    });
+    let ran = home.run(&address, &["add", "a"]).await;
+    soon("it greets", ssh).await.unwrap();
+    assert_eq!(ran.code, Some(5));
+    let said = format!("what listens on {address} is not a diary of this version: it says \"SSH-2.0-x\"");
+    assert!(ran.stderr.starts_with(&said), "{ran:?}");
+    assert!(ran.stderr.ends_with(&format!("; diary-cli doctor --server {address} tells more\n")), "{ran:?}");
 }
 
 #[tokio::test]

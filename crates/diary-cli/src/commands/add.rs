@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use super::outbox::tell_refused;
 use crate::config::Config;
 use crate::deliver::{Delivery, deliver, deliver_left, note_unsent};
+use crate::doctor_advice;
 use crate::exit;
 use crate::outbox::{Outbox, Pushed, Tray};
 use crate::output::{Output, say};
@@ -20,20 +21,40 @@ const INPUT_MAX_BYTES: u64 = TEXT_MAX_BYTES as u64 + 3;
 
 /// Writes the entry, after those that were left for the same server, and prints its seq.
 pub(crate) async fn run(words: &[String], config: &Config) -> u8 {
-    let text = match words {
-        [word] if word == "-" => read_text(io::stdin().lock()),
-        words => Ok(words.join(" ")),
+    let from_input = matches!(words, [word] if word == "-");
+    if let Some(why) = config.wrong.as_ref().filter(|_| from_input && io::stdin().is_terminal()) {
+        // Before anything is typed in vain.
+        say(format_args!("nothing was written: {why}"));
+        return exit::USAGE;
+    }
+    let text = if from_input { read_text(io::stdin().lock()) } else { Ok(words.join(" ")) };
+    let why = match (text.and_then(check), &config.wrong) {
+        (Ok(text), None) => return add(text, config).await,
+        (Ok(text), Some(why)) => set_aside(&text, why, config),
+        (Err(why), _) => why,
     };
-    let text = text.and_then(|text| match check_text(&text) {
+    say(format_args!("nothing was written: {why}"));
+    exit::USAGE
+}
+
+/// What an entry cannot be, and what nobody means to write.
+fn check(text: String) -> Result<String, String> {
+    match check_text(&text) {
+        Ok(()) if text.trim().is_empty() => Err("the text is blank".to_owned()),
         Ok(()) => Ok(text),
         Err(refusal) => Err(refusal.message.into_owned()),
-    });
-    match text {
-        Ok(text) => add(text, config).await,
-        Err(why) => {
-            say(format_args!("nothing was written: {why}"));
-            exit::USAGE
+    }
+}
+
+/// Nobody knows whose it is and where it goes, so it goes nowhere before a person has looked. The sentence is why,
+/// and where the text is.
+fn set_aside(text: &str, why: &str, config: &Config) -> String {
+    match Outbox::new(config.state.as_deref()).set_aside(text) {
+        Ok(path) => {
+            let path = path.display();
+            format!("{why}; the text is in {path}: then run diary-cli add - < {path}")
         }
+        Err(error) => format!("{why}; {error}, and the text is NOT kept: {}", escape(text)),
     }
 }
 
@@ -42,6 +63,9 @@ fn read_text(input: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = input.take(INPUT_MAX_BYTES).read_to_end(&mut bytes);
     read.map_err(|error| format!("the input cannot be read: {error}"))?;
+    if bytes.is_empty() {
+        return Err("the input is empty".to_owned());
+    }
     if bytes.pop_if(|last| *last == b'\n').is_some() {
         bytes.pop_if(|last| *last == b'\r');
     }
@@ -116,13 +140,14 @@ impl Outcome<'_> {
     }
 
     fn not_acked(&self, tray: &Tray, error: &Error) -> u8 {
+        let advice = doctor_advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
         match (&self.pushed.kept, tray.path()) {
             (Ok(()), Some(path)) => say(format_args!(
-                "{error}: the text is kept in {}, and the next run for {} sends it",
+                "{error}: the text is kept in {}, and the next run for {} sends it{advice}",
                 path.display(),
                 self.config.server
             )),
-            _ => say(format_args!("{error}; the text is NOT kept: {}", escape(self.text))),
+            _ => say(format_args!("{error}{advice}; the text is NOT kept: {}", escape(self.text))),
         }
         exit::NOT_ACKED
     }
@@ -141,7 +166,6 @@ mod tests {
             ("a\n\n", "a\n"),
             ("a\r", "a\r"),
             ("\n", ""),
-            ("", ""),
             ("今天\n\n- 天气\n", "今天\n\n- 天气"),
         ] {
             assert_eq!(read_text(input.as_bytes()).as_deref(), Ok(text), "{input:?}");
@@ -160,6 +184,15 @@ mod tests {
         // Far over it, in the middle of a character.
         let text = read_text("今".repeat(TEXT_MAX_BYTES).as_bytes()).unwrap();
         assert_eq!(check_text(&text).unwrap_err().code, Code::TooLong);
+    }
+
+    #[test]
+    fn what_nobody_means_to_write() {
+        assert_eq!(read_text(&b""[..]), Err("the input is empty".to_owned()));
+        for blank in [" ", "\n", " \t\r\n\u{3000}"] {
+            assert_eq!(check(blank.to_owned()), Err("the text is blank".to_owned()), "{blank:?}");
+        }
+        assert_eq!(check(" a ".to_owned()).as_deref(), Ok(" a "));
     }
 
     #[test]

@@ -53,18 +53,13 @@ struct Report {
 pub(crate) async fn run(config: &Config) -> u8 {
     let mut report =
         Report { output: Output::new(io::stdout()), colour: config.colour.is_on(), code: exit::DONE };
-    report.step("configuration", configuration(config.file.as_deref()));
+    report.step("configuration", configuration(config));
     report.step("outbox", outbox(config.state.as_deref()));
-    if talk(config, &mut report).await.is_none() {
+    // With a file that cannot be read, nobody knows which server is meant, unless it is said.
+    let is_known = config.wrong.is_none() || config.server_is_said;
+    if is_known && talk(config, &mut report).await.is_none() {
         report.code = exit::UNREACHABLE;
     }
-    report.code
-}
-
-/// A configuration that cannot be read: nothing else can be tried.
-pub(crate) fn without_configuration(why: &str) -> u8 {
-    let mut report = Report { output: Output::new(io::stdout()), colour: false, code: exit::DONE };
-    report.step::<()>("configuration", Err(why.to_owned()));
     report.code
 }
 
@@ -117,11 +112,12 @@ impl Report {
 }
 
 /// It was read before this began; only where it is, is news.
-fn configuration(file: Option<&Path>) -> Result<((), String), Wrong> {
-    match file {
-        Some(path) if path.exists() => Ok(((), format!("{} is read", path.display()))),
-        Some(path) => Ok(((), format!("there is no {}, which is fine", path.display()))),
-        None => Err("nobody knows where its file would be; set HOME or XDG_CONFIG_HOME".to_owned()),
+fn configuration(config: &Config) -> Result<((), String), Wrong> {
+    match (&config.wrong, &config.file) {
+        (Some(why), _) => Err(why.clone()),
+        (None, Some(path)) if path.exists() => Ok(((), format!("{} is read", path.display()))),
+        (None, Some(path)) => Ok(((), format!("there is no {}, which is fine", path.display()))),
+        (None, None) => Err("nobody knows where its file would be; set HOME or XDG_CONFIG_HOME".to_owned()),
     }
 }
 

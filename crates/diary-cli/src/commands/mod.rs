@@ -9,7 +9,6 @@ mod shell;
 use crate::args::Command;
 use crate::config::Config;
 
-pub(crate) use doctor::without_configuration;
 pub(crate) use outbox::{count, tell_refused};
 
 /// Does it, and gives the exit code.

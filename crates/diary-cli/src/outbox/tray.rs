@@ -204,7 +204,7 @@ impl Tray {
     fn cannot_be_written(&self, error: &io::Error) -> String {
         match self.path() {
             Some(path) => format!("{} cannot be written: {error}", path.display()),
-            None => "there is no folder for an outbox: set HOME or XDG_STATE_HOME".to_owned(),
+            None => super::NO_FOLDER.to_owned(),
         }
     }
 
@@ -434,12 +434,12 @@ pub(super) fn damage<'a>(path: &'a Path, contents: &'a Contents) -> impl Iterato
 }
 
 /// Makes the folder, and everything above it that is missing, so that it stays.
-fn create_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     let missing = folder.ancestors().take_while(|folder| !folder.exists()).count();
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     folder.ancestors().skip(1).take(missing).try_for_each(sync_folder)
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
