@@ -173,7 +173,7 @@ async fn the_seq_is_printed_and_nothing_is_left() {
     assert_eq!(entries[..3], ["anna 今天 天气 很好", "anna two\\nlines", "anna --not -a flag"]);
     assert_eq!(entries[3].len(), "anna ".len() + 65536);
     assert!(home.files().is_empty());
-    assert_quiet(&home.run(server.address(), &["outbox"]).await, 1, "");
+    assert_quiet(&home.run(server.address(), &["outbox", "--json"]).await, 1, "");
     server.stop().await;
 }
 
@@ -247,8 +247,52 @@ async fn one_can_be_thrown_away() {
     let id = listed.split(' ').next().unwrap();
     let ran = home.run(&address, &["outbox", "drop", "nothing.1"]).await;
     assert!(ran.code == Some(2) && ran.stderr.contains("nothing.1"), "{ran:?}");
-    assert_quiet(&home.run(&address, &["outbox", "drop", id]).await, 0, "");
+    let json = home.run(&address, &["outbox", "--json"]).await;
+    assert!(json.code == Some(0) && json.stdout.contains(&format!("\"id\":\"{id}\"")), "{json:?}");
+    assert_quiet(&home.run(&address, &["outbox", "list", "--json"]).await, 0, &json.stdout);
+    let ran = home.run(&address, &["outbox", "drop", id]).await;
+    assert!(ran.stdout.starts_with(&format!("dropped {id} of 20")), "{ran:?}");
+    assert_quiet(&ran, 0, &ran.stdout);
+    assert!(ran.stdout.ends_with(": secret\n"), "{ran:?}");
     assert!(home.files().is_empty());
+    let ran = home.run(&address, &["outbox"]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), "nothing waits in the outbox\n"));
+    assert_quiet(&home.run(&address, &["outbox", "--json"]).await, 1, "");
+    assert_eq!(home.run(&address, &["outbox", "--json", "send"]).await.code, Some(2));
+}
+
+/// What was for one journal goes to another one only if its person says so.
+#[tokio::test]
+async fn another_journal_at_the_address_is_a_choice() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let address = address_to_be().await;
+    for text in ["mine", "unwanted"] {
+        assert_eq!(home.run(&address, &["add", text]).await.code, Some(5));
+    }
+    // As if the connection had been lost when a journal was met already.
+    for file in home.files() {
+        let lines = fs::read_to_string(&file).unwrap() + "{\"journal\":{\"id\":\"00000000000000a1\"}}\n";
+        fs::write(&file, lines).unwrap();
+    }
+    let server = server_at(&address, data.path()).await;
+    let ran = home.run(&address, &["add", "new"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "1\n"), "{ran:?}");
+    let listed = home.run(&address, &["outbox"]).await.stdout;
+    let ids: Vec<_> = listed.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    for id in &ids {
+        let said = format!("the entry {id} of 20");
+        assert!(ran.stderr.contains(&said), "{ran:?}");
+        assert!(
+            ran.stderr.contains(&format!("diary-cli outbox send-as-new {id} sends it there all the same"))
+        );
+    }
+    let ran = home.run(&address, &["outbox", "send"]).await;
+    assert!(ran.code == Some(4) && ran.stderr.lines().count() == 2, "it stays a choice: {ran:?}");
+    assert_quiet(&home.run(&address, &["outbox", "send-as-new", ids[0]]).await, 0, "2\n");
+    assert_eq!(home.run(&address, &["outbox", "drop", ids[1]]).await.code, Some(0));
+    assert!(home.files().is_empty());
+    server.stop().await;
+    assert_eq!(stored(&data.path().join("diary")), ["anna new", "anna mine"]);
 }
 
 /// A damaged entry in the diary may be the one that was sent: only a person can tell.
@@ -295,7 +339,7 @@ async fn a_stale_key_is_shown_with_both_choices() {
     let ran = home.run(&address, &["outbox", "send"]).await;
     assert!(ran.code == Some(4) && ran.stderr.contains("send-as-new"), "it stays a choice: {ran:?}");
     assert_quiet(&home.run(&address, &["outbox", "send-as-new", ids[0]]).await, 0, "3\n");
-    assert_quiet(&home.run(&address, &["outbox", "drop", ids[1]]).await, 0, "");
+    assert_eq!(home.run(&address, &["outbox", "drop", ids[1]]).await.code, Some(0));
     assert!(home.files().is_empty());
     server.stop().await;
     let lines = fs::read_to_string(&day_files(&journal)[0]).unwrap();

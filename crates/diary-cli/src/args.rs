@@ -98,6 +98,9 @@ pub(crate) enum Command {
     },
     /// Lists what could not be sent yet, or sends it
     Outbox {
+        /// Lists it as one JSON object a line
+        #[arg(long)]
+        json: bool,
         #[command(subcommand)]
         action: Option<OutboxAction>,
     },
@@ -127,6 +130,12 @@ pub(crate) struct Show {
 /// What is to be done with what could not be sent.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum OutboxAction {
+    /// Lists what waits, as outbox alone does
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Sends all of it
     Send,
     /// Sends one as a new entry, which the server cannot tell from one that was stored before
@@ -172,6 +181,9 @@ impl Args {
         let wrong = |message: &str| Err(Stop::Wrong(message.to_owned()));
         match (&args.command, &args.address, &args.past) {
             (Some(_), Some(address), _) => wrong(&server_behind_command(&address.to_string())),
+            (Some(Command::Outbox { json: true, action: Some(_) }), ..) => {
+                wrong("--json is for the list alone: diary-cli outbox --json")
+            }
             (Some(_), _, Some(_)) => wrong("-n is for a conversation; log takes --last"),
             (None, Some(_), _) if args.settings.server_is_flag => {
                 wrong("the server is named twice, as an address and with --server; leave one of them out")

@@ -68,8 +68,9 @@ pub(crate) struct Listing {
 pub(crate) struct Listed {
     /// What people call it: the beginning of its tray's random part, a dot, and its counter.
     pub(crate) id: String,
-    /// Where it goes.
+    /// Where it goes, and who wrote it.
     pub(crate) server: Address,
+    pub(crate) author: Option<Author>,
     pub(crate) kept: Kept,
     /// A program that is running holds it.
     pub(crate) held: bool,
@@ -192,6 +193,7 @@ impl Outbox {
             listing.entries.extend(contents.entries.into_values().map(|kept| Listed {
                 id: format!("{short}.{}", kept.counter),
                 server: contents.heading.server.clone(),
+                author: contents.heading.author.clone(),
                 kept,
                 held,
             }));

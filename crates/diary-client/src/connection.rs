@@ -62,6 +62,11 @@ pub(crate) struct Connector {
 pub(crate) struct Seen(Arc<Mutex<Option<Resume>>>);
 
 impl Seen {
+    /// Nothing of this journal, if it is known.
+    pub(crate) fn of(journal: Option<u64>) -> Self {
+        Self(Arc::new(Mutex::new(journal.map(|id| Resume { id, seq: 0, crc: 0 }))))
+    }
+
     /// What the next Hello says.
     fn get(&self) -> Option<Resume> {
         *self.lock()

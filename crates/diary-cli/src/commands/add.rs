@@ -129,7 +129,9 @@ impl Outcome<'_> {
     /// A refusal whose outcome is in doubt keeps the text for a choice; any other one is final.
     fn refused(&self, outbox: &Outbox, tray: &mut Tray, refusal: &Refusal) -> u8 {
         let server = &self.config.server;
-        if matches!(refusal.code, Code::StaleKey | Code::Conflict) && self.pushed.kept.is_ok() {
+        if matches!(refusal.code, Code::StaleKey | Code::Conflict | Code::OtherJournal)
+            && self.pushed.kept.is_ok()
+        {
             tell_refused(outbox, tray, [(self.pushed.counter, refusal)]);
         } else {
             // If that cannot be written down, it is listed as refused.

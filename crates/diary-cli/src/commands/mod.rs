@@ -15,7 +15,7 @@ pub(crate) use outbox::{count, tell_refused};
 pub(crate) async fn run(command: Command, config: &Config) -> u8 {
     match command {
         Command::Add { text } => add::run(&text, config).await,
-        Command::Outbox { action } => outbox::run(action, config).await,
+        Command::Outbox { json, action } => outbox::run(action, json, config).await,
         Command::Doctor => doctor::run(config).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),

@@ -37,6 +37,8 @@ pub(crate) struct Tray {
     bytes: u64,
     entries: BTreeMap<u64, Kept>,
     next_counter: u64,
+    /// The journal that the server was last seen to serve.
+    journal: Option<u64>,
     /// The file says of some entry that it was not sent.
     says_unsent: bool,
     /// Not all of it could be read, so it is not removed.
@@ -75,6 +77,7 @@ impl Tray {
             bytes: 0,
             entries: BTreeMap::new(),
             next_counter: 1,
+            journal: None,
             says_unsent: false,
             damaged: false,
         }
@@ -108,6 +111,7 @@ impl Tray {
             bytes: contents.whole_bytes,
             entries: contents.entries,
             next_counter: contents.next_counter,
+            journal: contents.journal,
             says_unsent: contents.says_unsent,
             damaged: !contents.damaged.is_empty(),
         };
@@ -194,7 +198,9 @@ impl Tray {
     fn push_instead_of(&mut self, time: Time, text: &str, instead_of: Option<u64>) -> Pushed {
         let counter = self.next_counter;
         self.next_counter += 1;
-        let kept = Kept { counter, time, text: text.to_owned(), refusal: None, sent: false };
+        // Whoever sends one as new means whatever journal is there now.
+        let journal = self.journal.filter(|_| instead_of.is_none());
+        let kept = Kept { counter, time, text: text.to_owned(), refusal: None, journal, sent: false };
         let line = Record::entry(&kept, instead_of).line();
         self.entries.insert(counter, kept);
         let written = if self.file.is_some() { self.append(&line, true) } else { self.create(&line) };
@@ -206,6 +212,17 @@ impl Tray {
             Some(path) => format!("{} cannot be written: {error}", path.display()),
             None => super::NO_FOLDER.to_owned(),
         }
+    }
+
+    /// The server serves this journal. What is kept for none yet, and what comes, goes to no other from now on.
+    pub(crate) fn met(&mut self, journal: u64) {
+        let fresh: Vec<_> = self.entries.values_mut().filter(|kept| kept.journal.is_none()).collect();
+        if fresh.is_empty() && self.journal == Some(journal) {
+            return;
+        }
+        fresh.into_iter().for_each(|kept| kept.journal = Some(journal));
+        self.journal = Some(journal);
+        self.note(&Record::journal(journal));
     }
 
     /// It is in the diary.
@@ -283,6 +300,9 @@ impl Tray {
         {
             self.bytes = self.header_bytes;
             self.says_unsent = false;
+            if let Some(journal) = self.journal {
+                self.note(&Record::journal(journal));
+            }
         }
     }
 
@@ -307,7 +327,8 @@ impl Tray {
         let folder = self.folder.as_deref().ok_or(io::ErrorKind::NotFound)?;
         create_folder(folder)?;
         let header = self.heading.line();
-        let bytes = [&header[..], line].concat();
+        let journal = self.journal.map(|id| Record::journal(id).line()).unwrap_or_default();
+        let bytes = [&header[..], &journal, line].concat();
         let (path, complete) = (draft(folder, &self.name), complete(folder, &self.name));
         let mut tries = 0;
         let file = loop {
