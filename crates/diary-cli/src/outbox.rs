@@ -125,7 +125,7 @@ impl Outbox {
                 continue;
             }
             match Tray::adopt(folder, &name, &mut adopted.troubles) {
-                Ok(Opened::Tray(tray)) => adopted.trays.push(tray),
+                Ok(Opened::Tray(tray)) => adopted.trays.push(*tray),
                 Ok(Opened::Held | Opened::Nothing) => {}
                 Err(trouble) => adopted.troubles.push(trouble),
             }
@@ -153,7 +153,7 @@ impl Outbox {
             return Err(format!("more than one entry is called {id}; diary-cli outbox tells them apart"));
         }
         match Tray::adopt(folder, name, &mut troubles)? {
-            Opened::Tray(tray) if tray.entry(counter).is_some() => Ok((tray, counter)),
+            Opened::Tray(tray) if tray.entry(counter).is_some() => Ok((*tray, counter)),
             Opened::Tray(_) | Opened::Nothing => Err(unknown()),
             Opened::Held => Err(format!("a program that is running holds {id}; end that first")),
         }

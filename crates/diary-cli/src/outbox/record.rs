@@ -161,6 +161,20 @@ impl Record {
 }
 
 impl Contents {
+    /// What a file says that is not there yet.
+    pub(super) fn new(heading: Heading) -> Self {
+        Self {
+            heading,
+            entries: BTreeMap::new(),
+            next_counter: 1,
+            journal: None,
+            says_unsent: false,
+            damaged: Vec::new(),
+            header_bytes: 0,
+            whole_bytes: 0,
+        }
+    }
+
     /// Reads a file.
     ///
     /// # Errors
@@ -169,16 +183,8 @@ impl Contents {
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let mut lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n');
         let header = lines.next().ok_or("it has no whole line")?;
-        let mut contents = Self {
-            heading: Heading::parse(header)?,
-            entries: BTreeMap::new(),
-            next_counter: 1,
-            journal: None,
-            says_unsent: false,
-            damaged: Vec::new(),
-            header_bytes: header.len() as u64,
-            whole_bytes: whole as u64,
-        };
+        let mut contents = Self::new(Heading::parse(header)?);
+        (contents.header_bytes, contents.whole_bytes) = (header.len() as u64, whole as u64);
         for (line, number) in lines.zip(2..) {
             let record = serde_json::from_slice(line).ok();
             if record.and_then(|record| contents.take_in(record)).is_none() {
@@ -190,8 +196,8 @@ impl Contents {
         Ok(contents)
     }
 
-    /// `None` if the record makes no sense.
-    fn take_in(&mut self, record: Record) -> Option<()> {
+    /// What follows from a record; `None` if it makes no sense.
+    pub(super) fn take_in(&mut self, record: Record) -> Option<()> {
         match record {
             Record::Entry { counter, time, text, instead_of } => {
                 if counter < self.next_counter {
