@@ -106,8 +106,9 @@ async fn a_configuration_that_cannot_be_read_loses_no_text() {
     let ran = run(&mut home.cli(server.address(), &["add", "-"]), "two\nlines\n").await;
     let file = home.files().remove(0);
     let path = file.display();
-    let said =
-        format!("nothing was written: {why}; the text is in {path}: then run diary-cli add - < {path}\n");
+    let said = format!(
+        "nothing was written: {why}; the text is in {path}, and diary-cli add - < {path} then writes it\n"
+    );
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (Some(2), "", said));
     assert_eq!(fs::read_to_string(&file).unwrap(), "two\nlines");
     for arguments in [&["log"][..], &["search", "x"], &["follow"]] {

@@ -89,7 +89,7 @@ async fn nothing_listens() {
     check(&doctor(home.path(), &address).await, 3, &expected);
 
     let path = home.path().join("none");
-    let what = format!("{} cannot be reached: there is no such socket", path.display());
+    let what = format!("nothing listens on {}; start a server there with diary-server", path.display());
     let expected = [expected[0], expected[1], ("wrong", "connection", what.as_str())];
     check(&doctor(home.path(), &format!("unix:{}", path.display())).await, 3, &expected);
 

@@ -1,8 +1,9 @@
 //! `add`: writes one entry, which is kept in the outbox until it is acked.
 
 use std::io::{self, IsTerminal, Read};
+use std::path::Path;
 
-use diary_client::{Ack, Code, Error, Refusal, Time};
+use diary_client::{Ack, Address, Code, Error, Refusal, Time};
 use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
@@ -52,7 +53,7 @@ fn set_aside(text: &str, why: &str, config: &Config) -> String {
     match Outbox::new(config.state.as_deref()).set_aside(text) {
         Ok(path) => {
             let path = path.display();
-            format!("{why}; the text is in {path}: then run diary-cli add - < {path}")
+            format!("{why}; the text is in {path}, and diary-cli add - < {path} then writes it")
         }
         Err(error) => format!("{why}; {error}, and the text is NOT kept: {}", escape(text)),
     }
@@ -142,16 +143,23 @@ impl Outcome<'_> {
     }
 
     fn not_acked(&self, tray: &Tray, error: &Error) -> u8 {
-        let advice = doctor_advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
-        match (&self.pushed.kept, tray.path()) {
-            (Ok(()), Some(path)) => say(format_args!(
-                "{error}: the text is kept in {}, and the next run for {} sends it{advice}",
-                path.display(),
-                self.config.server
-            )),
-            _ => say(format_args!("{error}{advice}; the text is NOT kept: {}", escape(self.text))),
-        }
+        let kept_in = tray.path().filter(|_| self.pushed.kept.is_ok());
+        say(format_args!(
+            "{}",
+            not_acked_sentence(error, kept_in.as_deref(), &self.config.server, self.text)
+        ));
         exit::NOT_ACKED
+    }
+}
+
+/// Why it is not in the diary, where it is instead, and what comes next.
+fn not_acked_sentence(error: &Error, kept_in: Option<&Path>, server: &Address, text: &str) -> String {
+    let advice = doctor_advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
+    match kept_in.map(Path::display) {
+        Some(path) => {
+            format!("{error}: the text is kept in {path}, and the next run for {server} sends it{advice}")
+        }
+        None => format!("{error}{advice}; the text is NOT kept: {}", escape(text)),
     }
 }
 
@@ -201,5 +209,33 @@ mod tests {
     fn what_is_not_utf8_is_refused() {
         let error = read_text(&b"a\xff\n"[..]).unwrap_err();
         assert!(error.contains("not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_text_that_is_not_stored() {
+        let address: Address = "diary.example:8888".parse().unwrap();
+        let limit = std::time::Duration::from_secs(5);
+        let file = Path::new("OUTBOX/FILE");
+        let mut said = Vec::new();
+        for error in [
+            Error::NothingListens(address.clone()),
+            Error::NoWelcome { address: address.clone(), limit },
+            Error::Refused(Refusal::new(Code::DiskFull, "the disk is full")),
+        ] {
+            said.extend([Some(file), None].map(|kept| not_acked_sentence(&error, kept, &address, "a\nb")));
+        }
+        let home = tempfile::tempdir().unwrap();
+        let config = |state: Option<&Path>| Config {
+            state: state.map(Path::to_owned),
+            ..Config::read(None, &crate::args::Settings::default())
+        };
+        let aside = set_aside("a\nb", "WHY", &config(Some(home.path())));
+        let file = std::fs::read_dir(home.path().join("outbox")).unwrap().next().unwrap().unwrap().path();
+        said.push(aside.replace(&file.display().to_string(), "FILE"));
+        std::fs::write(home.path().join("a file"), "").unwrap();
+        said.push(set_aside("a\nb", "WHY", &config(Some(&home.path().join("a file")))));
+        said.push(set_aside("a\nb", "WHY", &config(None)));
+        let said = said.join("\n").replace(&home.path().display().to_string(), "HOME");
+        insta::assert_snapshot!("add", said);
     }
 }
