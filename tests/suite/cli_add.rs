@@ -75,19 +75,90 @@ async fn what_cannot_be_an_entry_is_a_usage_error() {
     let long = "x".repeat(65537);
     for (arguments, input, why) in [
         (&["add", ""][..], &b""[..], "needs a text"),
-        (&["add", "-"], b"", "needs a text"),
+        (&["add", "  "], b"", "the text is blank"),
+        (&["add", "-"], b"", "the input is empty"),
         (&["add", "-"], b"\n", "needs a text"),
+        (&["add", "-"], b" \n\t\n", "the text is blank"),
         (&["add", "-"], b"a\xff", "not UTF-8"),
         (&["add", "-"], b"a\0b", "NUL"),
         (&["add", "-"], long.as_bytes(), "65536"),
         (&["add", &long], b"", "65536"),
-        (&["add"], b"", "<TEXT|->"),
+        (&["add"], b"", "needs TEXT or -"),
     ] {
         let ran = run(&mut home.cli(&address, arguments), input).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{why}: {}", ran.stderr);
         assert!(ran.stderr.contains(why), "{why}: {}", ran.stderr);
     }
     assert!(home.files().is_empty(), "nothing of it is kept");
+}
+
+/// Nobody knows whose the text is and where it goes, so it waits for its person.
+#[tokio::test]
+async fn a_configuration_that_cannot_be_read_loses_no_text() {
+    let (home, server) = (Home::new(), Server::start().await);
+    let config = home.0.path().join("config/diary");
+    fs::create_dir_all(&config).unwrap();
+    fs::write(config.join("config.toml"), "# mine\nserver = host:8888\n").unwrap();
+    let why = format!(
+        "{}, line 2: the value of server stands in quotes: server = \"host:8888\"",
+        config.join("config.toml").display()
+    );
+    let ran = run(&mut home.cli(server.address(), &["add", "-"]), "two\nlines\n").await;
+    let file = home.files().remove(0);
+    let path = file.display();
+    let said = format!(
+        "nothing was written: {why}; the text is in {path}, and diary-cli add - < {path} then writes it\n"
+    );
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (Some(2), "", said));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "two\nlines");
+    for arguments in [&["log"][..], &["search", "x"], &["follow"]] {
+        assert_eq!(home.run(server.address(), arguments).await.stderr, format!("{why}\n"));
+    }
+    // What needs nothing of it goes on.
+    for arguments in
+        [&["man"][..], &["completions", "bash"], &["--help"], &["--version"], &["outbox", "send"]]
+    {
+        let ran = home.run(server.address(), arguments).await;
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+
+    // The advice is right.
+    fs::remove_file(config.join("config.toml")).unwrap();
+    let text = fs::read(&file).unwrap();
+    assert_quiet(&run(&mut home.cli(server.address(), &["add", "-"]), text).await, 0, "1\n");
+    assert_eq!(stored(&server.journal()), ["anna two\\nlines"]);
+    server.stop().await;
+}
+
+/// On a terminal, nobody types in vain.
+#[tokio::test]
+async fn a_configuration_that_cannot_be_read_is_told_before_one_types() {
+    let home = Home::new();
+    let config = home.0.path().join("config/diary");
+    fs::create_dir_all(&config).unwrap();
+    fs::write(config.join("config.toml"), "server = host:8888\n").unwrap();
+    let mut terminal = Terminal::start(home.cli("127.0.0.1:1", &["add", "-"]));
+    terminal.sees("nothing was written: ").await;
+    assert_eq!(terminal.ends().await.0, Some(2));
+    assert!(home.files().is_empty());
+}
+
+/// Whoever wrote to another kind of server learns it, and where to learn more.
+#[tokio::test]
+async fn what_is_no_diary_is_told() {
+    let home = Home::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let ssh = tokio::spawn(async move {
+        let mut socket = listener.accept().await.unwrap().0;
+        tokio::io::AsyncWriteExt::write_all(&mut socket, b"SSH-2.0-x\r\n").await.unwrap();
+    });
+    let ran = home.run(&address, &["add", "a"]).await;
+    soon("it greets", ssh).await.unwrap();
+    assert_eq!(ran.code, Some(5));
+    let said = format!("what listens on {address} is not a diary of this version: it says \"SSH-2.0-x\"");
+    assert!(ran.stderr.starts_with(&said), "{ran:?}");
+    assert!(ran.stderr.ends_with(&format!("; diary-cli doctor --server {address} tells more\n")), "{ran:?}");
 }
 
 #[tokio::test]
@@ -103,7 +174,7 @@ async fn the_seq_is_printed_and_nothing_is_left() {
     assert_eq!(entries[..3], ["anna 今天 天气 很好", "anna two\\nlines", "anna --not -a flag"]);
     assert_eq!(entries[3].len(), "anna ".len() + 65536);
     assert!(home.files().is_empty());
-    assert_quiet(&home.run(server.address(), &["outbox"]).await, 1, "");
+    assert_quiet(&home.run(server.address(), &["outbox", "--json"]).await, 1, "");
     server.stop().await;
 }
 
@@ -177,8 +248,52 @@ async fn one_can_be_thrown_away() {
     let id = listed.split(' ').next().unwrap();
     let ran = home.run(&address, &["outbox", "drop", "nothing.1"]).await;
     assert!(ran.code == Some(2) && ran.stderr.contains("nothing.1"), "{ran:?}");
-    assert_quiet(&home.run(&address, &["outbox", "drop", id]).await, 0, "");
+    let json = home.run(&address, &["outbox", "--json"]).await;
+    assert!(json.code == Some(0) && json.stdout.contains(&format!("\"id\":\"{id}\"")), "{json:?}");
+    assert_quiet(&home.run(&address, &["outbox", "list", "--json"]).await, 0, &json.stdout);
+    let ran = home.run(&address, &["outbox", "drop", id]).await;
+    assert!(ran.stdout.starts_with(&format!("dropped {id} of 20")), "{ran:?}");
+    assert_quiet(&ran, 0, &ran.stdout);
+    assert!(ran.stdout.ends_with(": secret\n"), "{ran:?}");
     assert!(home.files().is_empty());
+    let ran = home.run(&address, &["outbox"]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), "nothing waits in the outbox\n"));
+    assert_quiet(&home.run(&address, &["outbox", "--json"]).await, 1, "");
+    assert_eq!(home.run(&address, &["outbox", "--json", "send"]).await.code, Some(2));
+}
+
+/// What was for one journal goes to another one only if its person says so.
+#[tokio::test]
+async fn another_journal_at_the_address_is_a_choice() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let address = address_to_be().await;
+    for text in ["mine", "unwanted"] {
+        assert_eq!(home.run(&address, &["add", text]).await.code, Some(5));
+    }
+    // As if the connection had been lost when a journal was met already.
+    for file in home.files() {
+        let lines = fs::read_to_string(&file).unwrap() + "{\"journal\":{\"id\":\"00000000000000a1\"}}\n";
+        fs::write(&file, lines).unwrap();
+    }
+    let server = server_at(&address, data.path()).await;
+    let ran = home.run(&address, &["add", "new"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "1\n"), "{ran:?}");
+    let listed = home.run(&address, &["outbox"]).await.stdout;
+    let ids: Vec<_> = listed.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    for id in &ids {
+        let said = format!("the entry {id} of 20");
+        assert!(ran.stderr.contains(&said), "{ran:?}");
+        assert!(
+            ran.stderr.contains(&format!("diary-cli outbox send-as-new {id} sends it there all the same"))
+        );
+    }
+    let ran = home.run(&address, &["outbox", "send"]).await;
+    assert!(ran.code == Some(4) && ran.stderr.lines().count() == 2, "it stays a choice: {ran:?}");
+    assert_quiet(&home.run(&address, &["outbox", "send-as-new", ids[0]]).await, 0, "2\n");
+    assert_eq!(home.run(&address, &["outbox", "drop", ids[1]]).await.code, Some(0));
+    assert!(home.files().is_empty());
+    server.stop().await;
+    assert_eq!(stored(&data.path().join("diary")), ["anna new", "anna mine"]);
 }
 
 /// A damaged entry in the diary may be the one that was sent: only a person can tell.
@@ -225,7 +340,7 @@ async fn a_stale_key_is_shown_with_both_choices() {
     let ran = home.run(&address, &["outbox", "send"]).await;
     assert!(ran.code == Some(4) && ran.stderr.contains("send-as-new"), "it stays a choice: {ran:?}");
     assert_quiet(&home.run(&address, &["outbox", "send-as-new", ids[0]]).await, 0, "3\n");
-    assert_quiet(&home.run(&address, &["outbox", "drop", ids[1]]).await, 0, "");
+    assert_eq!(home.run(&address, &["outbox", "drop", ids[1]]).await.code, Some(0));
     assert!(home.files().is_empty());
     server.stop().await;
     let lines = fs::read_to_string(&day_files(&journal)[0]).unwrap();

@@ -89,7 +89,7 @@ async fn nothing_listens() {
     check(&doctor(home.path(), &address).await, 3, &expected);
 
     let path = home.path().join("none");
-    let what = format!("{} cannot be reached: there is no such socket", path.display());
+    let what = format!("nothing listens on {}; start a server there with diary-server", path.display());
     let expected = [expected[0], expected[1], ("wrong", "connection", what.as_str())];
     check(&doctor(home.path(), &format!("unix:{}", path.display())).await, 3, &expected);
 
@@ -139,6 +139,10 @@ async fn what_is_wrong_at_home() {
     std::fs::write(config.join("config.toml"), "name = \"a\"\ncolour = \"never\"\n").unwrap();
     let what =
         "config.toml, line 2: unknown field `colour`, expected one of `server`, `name`, `color`, `format`";
-    check(&doctor(home.path(), server.address()).await, 4, &[("wrong", "configuration", what)]);
+    // Which server is meant is in that file, unless it is said.
+    let wrong = [("wrong", "configuration", what), ("wrong", "outbox", "cannot be written")];
+    check(&run(&mut cli(home.path(), &["doctor"]), "").await, 4, &wrong);
+    let rest = ["name", "connection", "greeting", "welcome", "history"].map(|step| ("ok", step, ""));
+    check(&doctor(home.path(), server.address()).await, 4, &[&wrong[..], &rest].concat());
     server.stop().await;
 }

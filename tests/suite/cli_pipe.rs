@@ -131,7 +131,10 @@ async fn what_listens_is_no_diary() {
     let ran = run(&mut cli(&address, &[]), "lost\n").await;
     assert_eq!(
         ran.stderr,
-        format!("what listens on {address} is not a diary of this version; diary-cli doctor tells more\n")
+        format!(
+            "what listens on {address} is not a diary of this version: it says \"220 mail.example.org ESMTP\"; \
+             diary-cli doctor --server {address} tells more\n"
+        )
     );
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""));
     soon("the client leaves", other).await.unwrap();
@@ -140,11 +143,11 @@ async fn what_listens_is_no_diary() {
 #[tokio::test]
 async fn wrong_words() {
     for (words, part) in [
-        (&["localhost"][..], "localhost needs a port"),
-        (&["127.0.0.1:1", "-n", "-1"], "unexpected argument"),
+        (&["diary"][..], "as an address it needs its port: diary:8888"),
+        (&["127.0.0.1:1", "-n", "-1"], "has no -1"),
         (&["127.0.0.1:1", "-n", "yesterday"], "a number, all or 0"),
         (&["127.0.0.1:1", "--name", "a b"], "spaces"),
-        (&["127.0.0.1:1", "more"], "unexpected argument"),
+        (&["127.0.0.1:1", "more"], "more is one word too many"),
         (&["127.0.0.1:99999"], "port"),
         (&["unix:"], "path"),
     ] {
@@ -176,9 +179,10 @@ async fn the_environment() {
         .await;
     assert_eq!(stored(&server.journal()), ["小明 one", "login two", "anna three", "小明 four"]);
 
-    let ran = run(environment("").env("DIARY_SERVER", "nowhere"), "").await;
+    let ran = run(environment("").env("DIARY_SERVER", "http://nowhere"), "").await;
     assert_eq!(ran.code, Some(2));
-    assert!(ran.stderr.contains("nowhere needs a port"), "{ran:?}");
+    let said = "DIARY_SERVER http://nowhere: an address has nothing like http:// before it: nowhere:8888\n";
+    assert_eq!(ran.stderr, said);
     server.stop().await;
 }
 

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
-use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use diary_client::{Address, Author, Which};
+use diary_client::{Address, Author, DEFAULT_PORT, Which};
+use diary_proto::escape::escape;
 
 use crate::select::Select;
 use crate::show::{Colour, Format};
+use crate::usage::Stop;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 nothing found, 2 usage, 3 the server cannot be reached, 4 something was refused, \
@@ -97,6 +98,9 @@ pub(crate) enum Command {
     },
     /// Lists what could not be sent yet, or sends it
     Outbox {
+        /// Lists it as one JSON object a line
+        #[arg(long)]
+        json: bool,
         #[command(subcommand)]
         action: Option<OutboxAction>,
     },
@@ -126,6 +130,12 @@ pub(crate) struct Show {
 /// What is to be done with what could not be sent.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum OutboxAction {
+    /// Lists what waits, as outbox alone does
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Sends all of it
     Send,
     /// Sends one as a new entry, which the server cannot tell from one that was stored before
@@ -140,33 +150,43 @@ pub(crate) enum OutboxAction {
     },
 }
 
+impl Command {
+    /// It needs nothing of the configuration file, or says itself what is wrong with that.
+    pub(crate) fn copes_without_file(&self) -> bool {
+        !matches!(self, Self::Log { .. } | Self::Follow { .. } | Self::Search { .. })
+    }
+}
+
 impl Args {
     /// Reads the process's arguments.
     ///
     /// # Errors
     /// Wrong usage, or a question for help or the version.
-    pub(crate) fn read() -> Result<Self, clap::Error> {
+    pub(crate) fn read() -> Result<Self, Stop> {
         Self::of(std::env::args_os())
     }
 
     pub(crate) fn of(
         words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
-    ) -> Result<Self, clap::Error> {
+    ) -> Result<Self, Stop> {
         let words: Vec<std::ffi::OsString> = words.into_iter().map(Into::into).collect();
-        let mut matches = Self::command()
-            .try_get_matches_from(&words)
-            .map_err(|error| mistyped(&words).unwrap_or(error))?;
+        let stop = |error: clap::Error| match mistyped(&words).filter(|_| error.use_stderr()) {
+            Some(why) => Stop::Wrong(why),
+            None => Stop::of(error, &words),
+        };
+        let mut matches = Self::command().try_get_matches_from(&words).map_err(stop)?;
         let server_is_flag = matches.value_source("server") == Some(ValueSource::CommandLine);
-        let mut args = Self::from_arg_matches_mut(&mut matches)?;
+        let mut args = Self::from_arg_matches_mut(&mut matches).map_err(|error| Stop::of(error, &words))?;
         args.settings.server_is_flag = server_is_flag;
-        let usage = |message: &str| Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        let wrong = |message: &str| Err(Stop::Wrong(message.to_owned()));
         match (&args.command, &args.address, &args.past) {
-            (Some(_), Some(address), _) => {
-                usage(&format!("with a command, say where the server is with --server {address}"))
+            (Some(_), Some(address), _) => wrong(&server_behind_command(&address.to_string())),
+            (Some(Command::Outbox { json: true, action: Some(_) }), ..) => {
+                wrong("--json is for the list alone: diary-cli outbox --json")
             }
-            (Some(_), _, Some(_)) => usage("-n is for a conversation; log takes --last"),
+            (Some(_), _, Some(_)) => wrong("-n is for a conversation; log takes --last"),
             (None, Some(_), _) if args.settings.server_is_flag => {
-                usage("the server is named twice, as an address and with --server")
+                wrong("the server is named twice, as an address and with --server; leave one of them out")
             }
             _ => Ok(args),
         }
@@ -188,39 +208,46 @@ pub(crate) fn command() -> clap::Command {
     Args::command()
 }
 
-/// A command that was mistyped, where what follows it would be complained of first.
-fn mistyped(words: &[std::ffi::OsString]) -> Option<clap::Error> {
-    let command = Args::command();
-    let mut words =
-        words.iter().skip(1).filter_map(|word| word.to_str()).filter(|word| !word.starts_with('-'));
-    let (word, why) = words.find_map(|word| match parse_address(word) {
-        _ if command.find_subcommand(word).is_some() => Some((word, String::new())),
-        Err(why) if why.contains(DID_YOU_MEAN) => Some((word, why)),
-        _ => None,
-    })?;
-    (!why.is_empty()).then(|| Args::command().error(ErrorKind::InvalidSubcommand, format!("{word}: {why}")))
+/// What is said of an address beside a command.
+pub(crate) fn server_behind_command(address: &str) -> String {
+    format!("with a command, say where the server is with --server {address}")
 }
 
-/// What a suggestion begins with.
-const DID_YOU_MEAN: &str = "did you mean";
+/// The sentence about a command that was mistyped, where what follows it would be complained of first.
+fn mistyped(words: &[std::ffi::OsString]) -> Option<String> {
+    let command = Args::command();
+    let words = words.iter().skip(1).filter_map(|word| word.to_str()).filter(|word| !word.starts_with('-'));
+    let mut commands = words.filter(|word| command.find_subcommand(word).is_some() || near(word).is_some());
+    let word = commands.next()?;
+    command.find_subcommand(word).is_none().then(|| no_such_command(word))
+}
 
-/// An address. A word that is none may be a command that was mistyped.
+/// The command that a word is nearly.
+fn near(word: &str) -> Option<String> {
+    let command = Args::command();
+    let likeness = |name: &&str| strsim::normalized_damerau_levenshtein(name, word);
+    let names = command.get_subcommands().map(clap::Command::get_name).filter(|name| likeness(name) > 0.6);
+    names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).map(str::to_owned)
+}
+
+fn no_such_command(word: &str) -> String {
+    let shown = escape(word);
+    match near(word) {
+        Some(name) => format!("there is no command {shown}; did you mean {name}?"),
+        None => format!(
+            "there is no command {shown} (diary-cli --help lists them), and as an address it needs its port: \
+             {shown}:{DEFAULT_PORT}"
+        ),
+    }
+}
+
+/// An address. A single word is rather a command that was mistyped.
 fn parse_address(word: &str) -> Result<Address, String> {
-    word.parse::<Address>().map_err(|error| {
-        let commands = Args::command();
-        let likeness = |name: &&str| strsim::normalized_damerau_levenshtein(name, word);
-        let near = commands
-            .get_subcommands()
-            .map(clap::Command::get_name)
-            .filter(|name| likeness(name) > 0.6)
-            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        match near {
-            Some(name) => {
-                format!("there is no such command; {DID_YOU_MEAN} {name}? (As an address: {error})")
-            }
-            None => error.to_string(),
-        }
-    })
+    let is_word = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_');
+    if is_word && word != "localhost" {
+        return Err(no_such_command(word));
+    }
+    word.parse::<Address>().map_err(|error| error.to_string())
 }
 
 pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
@@ -238,7 +265,7 @@ fn parse_past(word: &str) -> Result<Which, String> {
 mod tests {
     use super::*;
 
-    fn parse(words: &[&str]) -> Result<Args, clap::Error> {
+    fn parse(words: &[&str]) -> Result<Args, Stop> {
         Args::of([&["diary-cli"], words].concat())
     }
 
@@ -250,7 +277,8 @@ mod tests {
     #[test]
     fn an_address_alone_begins_a_conversation() {
         for (words, address, name, past) in [
-            (&["localhost:1"][..], "localhost:1", None, Which::Last(20)),
+            (&["localhost"][..], "localhost:8888", None, Which::Last(20)),
+            (&["localhost:1"], "localhost:1", None, Which::Last(20)),
             (&["[::1]:1", "-n", "all"], "[::1]:1", None, Which::All),
             (&["unix:/run/d", "--name", "小明", "-n0"], "unix:/run/d", Some("小明"), Which::Last(0)),
             (&["-n", "7", "h:1", "--name=a"], "h:1", Some("a"), Which::Last(7)),
@@ -286,22 +314,21 @@ mod tests {
     #[test]
     fn usage_errors_say_what_to_do() {
         for (words, part) in [
-            (&["localhost"][..], "localhost needs a port: localhost:8888"),
+            (&["status"][..], "as an address it needs its port: status:8888"),
             (&["serach"], "did you mean search?"),
             (&["lgo"], "did you mean log?"),
-            (&["serach", "x"], "serach: there is no such command; did you mean search?"),
+            (&["serach", "x"], "there is no command serach; did you mean search?"),
             (&["--server", "h:1", "lgo", "--last", "3"], "did you mean log?"),
             (&["h:1", "log"], "with a command, say where the server is with --server h:1"),
             (&["-n", "3", "log"], "log takes --last"),
             (&["h:1", "-n", "today"], "how many entries? a number, all or 0"),
             (&["h:1", "-n", ""], "how many entries?"),
             (&["h:1", "--name", "a b"], "a name has no spaces"),
-            (&["h:1", "i:2"], "unexpected argument"),
-            (&["add"], "<TEXT|->"),
+            (&["h:1", "i:2"], "i:2 is one word too many"),
+            (&["add"], "diary-cli add needs TEXT or -"),
         ] {
-            let error = parse(words).unwrap_err();
-            assert!(error.to_string().contains(part), "{words:?}: {error}");
-            assert!(error.use_stderr() && error.kind() != ErrorKind::DisplayHelp);
+            let Err(Stop::Wrong(said)) = parse(words) else { panic!("{words:?} is right") };
+            assert!(said.contains(part) && !said.contains('\n'), "{words:?}: {said}");
         }
     }
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use diary_client::{Address, Author};
 use diary_proto::escape::escape;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
-use crate::args::Settings;
+use crate::args::{Settings, parse_name};
 use crate::show::{Colour, Format};
 
 /// Where a diary listens unless it is told otherwise.
@@ -19,11 +20,16 @@ const DEFAULT_SERVER: &str = "127.0.0.1:8888";
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    server: Option<String>,
-    name: Option<String>,
+    #[serde(default, deserialize_with = "address")]
+    server: Option<Address>,
+    #[serde(default, deserialize_with = "name")]
+    name: Option<Author>,
     color: Option<Colour>,
     format: Option<Format>,
 }
+
+/// What is text in the file, so it stands in quotes.
+const TEXTS: [&str; 4] = ["server", "name", "color", "format"];
 
 /// What holds for one run: a flag, then the environment, then the file, then a default.
 #[derive(Debug, Clone)]
@@ -36,38 +42,46 @@ pub(crate) struct Config {
     pub(crate) colour: Colour,
     /// How entries look, where the configuration file says it.
     pub(crate) format: Option<Format>,
+    /// A flag or the environment names the server.
+    pub(crate) server_is_said: bool,
     /// Where the file is, or would be.
     pub(crate) file: Option<PathBuf>,
+    /// A sentence: why the file cannot be used. All else holds as if there were none.
+    pub(crate) wrong: Option<String>,
     /// The folder for what outlives a run: `$XDG_STATE_HOME/diary`, else `~/.local/state/diary`.
     pub(crate) state: Option<PathBuf>,
 }
 
 impl Config {
-    /// Puts together what holds. `server` is the one that the command line names.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong with the file.
-    pub(crate) fn read(server: Option<Address>, settings: &Settings) -> Result<Self, String> {
+    /// Puts together what holds. `server` is the one that the command line or the environment names.
+    pub(crate) fn read(server: Option<Address>, settings: &Settings) -> Self {
         let path = home("XDG_CONFIG_HOME", ".config").map(|home| home.join("diary/config.toml"));
-        let file = path.as_ref().map_or_else(|| Ok(File::default()), |path| read_file(path))?;
-        let wrong = |what: &str, why: String| match &path {
-            Some(path) => format!("{}: {what}: {why}", path.display()),
-            None => why,
+        let read = path.as_ref().map_or_else(|| Ok(File::default()), |path| read_file(path));
+        let (file, wrong) = match read {
+            Ok(file) => (file, None),
+            Err(why) => (File::default(), Some(why)),
         };
-        let from_file = file.server.map(|server| server.parse::<Address>());
-        let from_file = from_file.transpose().map_err(|error| wrong("server", error.to_string()))?;
-        let name = file.name.map(|name| Author::new(&name));
-        let name = name.transpose().map_err(|refusal| wrong("name", refusal.message.into_owned()))?;
-        Ok(Self {
-            server: server.or(from_file).unwrap_or_else(|| DEFAULT_SERVER.parse().expect("it is an address")),
+        let default = || DEFAULT_SERVER.parse().expect("it is an address");
+        Self {
+            server_is_said: server.is_some(),
+            server: server.or(file.server).unwrap_or_else(default),
             named_server: settings.server.clone().filter(|_| settings.server_is_flag),
-            author: settings.name.clone().or(name).or_else(login_name),
+            author: settings.name.clone().or(file.name).or_else(login_name),
             colour: settings.color.or(file.color).unwrap_or_default(),
             format: file.format,
             file: path,
+            wrong,
             state: home("XDG_STATE_HOME", ".local/state").map(|home| home.join("diary")),
-        })
+        }
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Address>, D::Error> {
+    String::deserialize(value)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn name<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Author>, D::Error> {
+    parse_name(&String::deserialize(value)?).map(Some).map_err(D::Error::custom)
 }
 
 fn read_file(path: &Path) -> Result<File, String> {
@@ -82,10 +96,22 @@ fn read_file(path: &Path) -> Result<File, String> {
 
 /// Where the file is wrong and how, in one line.
 fn syntax_sentence(path: &Path, text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let why = error.message().lines().collect::<Vec<_>>().join(", ");
-    format!("{}, line {line}: {}; mend the line or take it out", path.display(), escape(&why))
+    let start = error.span().map_or(0, |span| span.start);
+    let number = text.get(..start).unwrap_or_default().matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default();
+    let what = without_quotes(line).unwrap_or_else(|| {
+        let why = error.message().lines().collect::<Vec<_>>().join(", ");
+        format!("{}; mend the line or take it out", escape(&why))
+    });
+    format!("{}, line {}: {what}", path.display(), number + 1)
+}
+
+/// The mistake that nearly everyone makes first, and the line as it should be.
+fn without_quotes(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.split('#').next()?.trim());
+    let wanted = TEXTS.contains(&key) && !value.is_empty() && !value.contains(['"', '\'']);
+    wanted.then(|| format!("the value of {key} stands in quotes: {key} = \"{}\"", escape(value)))
 }
 
 /// A folder of the XDG base directory specification: `variable`, if it is an absolute path, else `~/default`.
@@ -99,4 +125,42 @@ fn login_name() -> Option<Author> {
     let said = ["USER", "LOGNAME"].into_iter().filter_map(|name| env::var(name).ok());
     let name = said.into_iter().find(|name| !name.is_empty()).or_else(|| whoami::username().ok())?;
     Author::new(&name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_file() {
+        let files = [
+            "server = host:8888\n",
+            "# mine\nname = anna # me\n",
+            "server = 5\n",
+            "server = [\"host\"]\n",
+            "server = \"host:8888\n",
+            "name = \"a\"\nserver = \"http://host:8888\"\n",
+            "name = \"a b\"\n",
+            "color = \"red\"\n",
+            "format = \"xml\"\n",
+            "name = \"a\"\ncolour = \"never\"\n",
+            "name = \"a\"\nname = \"b\"\n",
+            "server\n",
+            "server =\n",
+            "\u{1b}[2J = 1\n",
+        ];
+        let said = files.map(|text| match toml::from_str::<File>(text) {
+            Ok(_) => panic!("{text} is sound"),
+            Err(error) => format!("{text:?}\n{}", syntax_sentence(Path::new("config.toml"), text, &error)),
+        });
+        insta::assert_snapshot!("config_errors", said.join("\n"));
+    }
+
+    #[test]
+    fn what_a_file_says() {
+        let file: File = toml::from_str("server = \"h:1\"\nname = \"小明\"\nformat = \"json\"\n").unwrap();
+        assert_eq!(file.server.map(|server| server.to_string()).as_deref(), Some("h:1"));
+        assert!(file.name.is_some() && file.format == Some(Format::Json) && file.color.is_none());
+        assert!(toml::from_str::<File>("").unwrap().server.is_none());
+    }
 }

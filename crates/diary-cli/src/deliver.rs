@@ -42,9 +42,20 @@ pub(crate) async fn deliver(tray: &mut Tray) -> Delivery {
     }
     tray.sending();
     for run in runs {
-        if let Err(error) = send_run(tray, run, &mut delivery).await {
-            delivery.end = Some(error);
-            break;
+        let counters: Vec<u64> = run.iter().map(|(counter, _)| *counter).collect();
+        match send_run(tray, run, &mut delivery).await {
+            Ok(()) => {}
+            // Nothing is noted: where its journal is back, it goes there.
+            Err(Error::OtherJournal(why)) => {
+                let refusal = Refusal::new(Code::OtherJournal, why);
+                let left =
+                    tray.entries().filter(|kept| kept.refusal.is_none() && counters.contains(&kept.counter));
+                delivery.refused.extend(left.map(|kept| (kept.counter, refusal.clone())));
+            }
+            Err(error) => {
+                delivery.end = Some(error);
+                break;
+            }
         }
     }
     note_unsent(tray);
@@ -75,7 +86,8 @@ pub(crate) async fn deliver_left(outbox: &Outbox, server: &Address, told: bool) 
     end
 }
 
-/// What is to be sent, cut where counters are missing: a client counts without a gap.
+/// What is to be sent, cut where counters are missing, since a client counts without a gap, and where it is for
+/// another journal.
 fn runs(tray: &mut Tray, delivery: &mut Delivery) -> Vec<VecDeque<(u64, String)>> {
     let open = tray.entries().filter(|kept| kept.refusal.is_none());
     let open: Vec<_> = open.map(|kept| (kept.counter, kept.text.clone())).collect();
@@ -86,8 +98,10 @@ fn runs(tray: &mut Tray, delivery: &mut Delivery) -> Vec<VecDeque<(u64, String)>
             delivery.refused.push((counter, refusal));
             continue;
         }
+        let journal = |counter| tray.entry(counter).and_then(|kept| kept.journal);
+        let joins = |last: u64| last + 1 == counter && journal(last) == journal(counter);
         match runs.last_mut() {
-            Some(run) if run.back().is_some_and(|(last, _)| last + 1 == counter) => {
+            Some(run) if run.back().is_some_and(|(last, _)| joins(*last)) => {
                 run.push_back((counter, text));
             }
             _ => runs.push(VecDeque::from([(counter, text)])),
@@ -109,9 +123,11 @@ async fn send_run(
         author: tray.author().cloned(),
         secret: Some(tray.secret()),
         first_counter,
+        journal: tray.entry(first_counter).and_then(|kept| kept.journal),
         retry_below: last_sent.map_or(0, |counter| counter + 1),
     };
     let client = Client::connect(tray.server().clone(), options).await?;
+    tray.met(client.welcome().journal_id);
     let address = tray.server().clone();
     let mut hope = Hope::new(&client, &address);
     let mut sending = Sending { tray, delivery, open: VecDeque::new(), full: None };

@@ -1,6 +1,6 @@
 //! The client of the diary as a program.
 //!
-//! `args` and `config` are what it is told. Without a command, `pipe` sends every line of a file or another
+//! `args` and `config` are what it is told, and `usage` says what is wrong with that. Without a command, `pipe` sends every line of a file or another
 //! program, and `terminal` talks with a person; `input` cuts what they read into lines, and `patience` decides
 //! when a server that is away has been waited for long enough. With a command, `commands` does it: it reads
 //! what `select` (and its `dates`) says, prints it as `show` says, and keeps in the `outbox` what is not acked,
@@ -27,6 +27,7 @@ mod show;
 mod spool;
 mod terminal;
 mod unanswered;
+mod usage;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -38,27 +39,28 @@ use crate::config::Config;
 use crate::output::{Output, say};
 use crate::show::Printer;
 use crate::terminal::{Place, Signals};
+use crate::usage::Stop;
 
 /// Runs the program with the process's arguments, environment, input and output.
 pub fn main() -> ExitCode {
     let args = match Args::read() {
         Ok(args) => args,
-        Err(error) => {
-            // Help and version are no errors; if they cannot be printed, nobody is there to be told.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        Err(Stop::Help(help)) => {
+            // If it cannot be printed, nobody is there to be told.
+            let _ = help.print();
+            return ExitCode::from(exit::DONE);
         }
-    };
-    let config = match Config::read(args.server(), &args.settings) {
-        Ok(config) => config,
-        Err(why) if matches!(args.command, Some(args::Command::Doctor)) => {
-            return ExitCode::from(commands::without_configuration(&why));
-        }
-        Err(why) => {
+        Err(Stop::Wrong(why)) => {
             say(format_args!("{why}"));
             return ExitCode::from(exit::USAGE);
         }
     };
+    let config = Config::read(args.server(), &args.settings);
+    let copes = args.command.as_ref().is_some_and(args::Command::copes_without_file);
+    if let Some(why) = config.wrong.as_ref().filter(|_| !copes) {
+        say(format_args!("{why}"));
+        return ExitCode::from(exit::USAGE);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -130,7 +132,9 @@ pub(crate) fn unreachable_sentence(error: &Error) -> String {
         Error::NothingListens(_) => "start one with diary-server",
         Error::UnknownHost { .. } => "check its spelling and the network",
         Error::Unreachable { .. } => "check the address, the network and the firewall",
-        Error::Silent { .. } | Error::NotADiary(_) => "diary-cli doctor tells more",
+        Error::Silent { .. } | Error::NoWelcome { .. } | Error::NotADiary { .. } => {
+            &doctor_advice(error).unwrap_or_default()
+        }
         Error::Bye(_) | Error::Broken(_) => "try again once the server is back",
         Error::Protocol(_) => "use a diary-cli of the server's version",
         Error::OtherJournal(_) => "check that the address is the one of before",
@@ -139,6 +143,16 @@ pub(crate) fn unreachable_sentence(error: &Error) -> String {
         _ => return error.to_string(),
     };
     format!("{error}; {advice}")
+}
+
+/// The command that finds out more about where no diary answers.
+pub(crate) fn doctor_advice(error: &Error) -> Option<String> {
+    match error {
+        Error::Silent { address, .. }
+        | Error::NoWelcome { address, .. }
+        | Error::NotADiary { address, .. } => Some(format!("diary-cli doctor --server {address} tells more")),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

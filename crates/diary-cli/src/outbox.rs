@@ -10,8 +10,9 @@ mod record;
 mod tests;
 mod tray;
 
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use diary_client::{Address, Author};
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 
 pub(crate) use self::record::Kept;
 use self::record::{Contents, Heading};
-use self::tray::{Named, Opened, cannot_be_read, complete, damage, named};
+use self::tray::{Named, Opened, cannot_be_read, complete, create_folder, damage, named, sync_folder};
 pub(crate) use self::tray::{Pushed, Tray};
 
 /// Where the outbox is, in the folder for what outlives a run.
@@ -34,6 +35,9 @@ const RANDOM_BYTES: usize = 8;
 /// Fewest characters of a tray's random part in an id: enough that two ids are hardly ever alike, few enough
 /// to be typed.
 const ID_MIN_CHARS: usize = 4;
+
+/// What is said where there is no place for files.
+const NO_FOLDER: &str = "there is no folder for an outbox: set HOME or XDG_STATE_HOME";
 
 /// The folder. Nothing is made before something is to be kept.
 #[derive(Debug, Clone)]
@@ -64,8 +68,9 @@ pub(crate) struct Listing {
 pub(crate) struct Listed {
     /// What people call it: the beginning of its tray's random part, a dot, and its counter.
     pub(crate) id: String,
-    /// Where it goes.
+    /// Where it goes, and who wrote it.
     pub(crate) server: Address,
+    pub(crate) author: Option<Author>,
     pub(crate) kept: Kept,
     /// A program that is running holds it.
     pub(crate) held: bool,
@@ -89,6 +94,23 @@ impl Outbox {
         Ok(Tray::new(self.folder.clone(), new_name().map_err(no_random)?, heading))
     }
 
+    /// Keeps a text that has no server yet in a file of its own, which only a person sends.
+    ///
+    /// # Errors
+    /// A sentence: it cannot be written.
+    pub(crate) fn set_aside(&self, text: &str) -> Result<PathBuf, String> {
+        let folder = self.folder.as_ref().ok_or(NO_FOLDER)?;
+        let write = || {
+            create_folder(folder)?;
+            let path = folder.join(format!("{}.txt", new_name()?));
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_data())?;
+            sync_folder(folder)?;
+            Ok(path)
+        };
+        write().map_err(|error: io::Error| format!("{} cannot be written: {error}", folder.display()))
+    }
+
     /// Takes over what earlier runs left: for this server, or for all.
     pub(crate) fn adopt(&self, server: Option<&Address>) -> Adopted {
         let mut adopted = Adopted::default();
@@ -103,7 +125,7 @@ impl Outbox {
                 continue;
             }
             match Tray::adopt(folder, &name, &mut adopted.troubles) {
-                Ok(Opened::Tray(tray)) => adopted.trays.push(tray),
+                Ok(Opened::Tray(tray)) => adopted.trays.push(*tray),
                 Ok(Opened::Held | Opened::Nothing) => {}
                 Err(trouble) => adopted.troubles.push(trouble),
             }
@@ -131,7 +153,7 @@ impl Outbox {
             return Err(format!("more than one entry is called {id}; diary-cli outbox tells them apart"));
         }
         match Tray::adopt(folder, name, &mut troubles)? {
-            Opened::Tray(tray) if tray.entry(counter).is_some() => Ok((tray, counter)),
+            Opened::Tray(tray) if tray.entry(counter).is_some() => Ok((*tray, counter)),
             Opened::Tray(_) | Opened::Nothing => Err(unknown()),
             Opened::Held => Err(format!("a program that is running holds {id}; end that first")),
         }
@@ -171,6 +193,7 @@ impl Outbox {
             listing.entries.extend(contents.entries.into_values().map(|kept| Listed {
                 id: format!("{short}.{}", kept.counter),
                 server: contents.heading.server.clone(),
+                author: contents.heading.author.clone(),
                 kept,
                 held,
             }));

@@ -19,6 +19,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+pub(crate) use self::machine::push_json;
 use crate::args::Show;
 use crate::config::Config;
 use crate::output::say;

@@ -143,10 +143,13 @@ async fn begin(
     author: Option<Author>,
     waits: bool,
 ) -> Result<(Client, Tray, Option<String>), String> {
-    let tray = outbox.begin(&config.server, author.as_ref())?;
+    let mut tray = outbox.begin(&config.server, author.as_ref())?;
     let options = Options { author, secret: Some(tray.secret()), ..Options::default() };
     match Client::connect(config.server.clone(), options.clone()).await {
-        Ok(client) => Ok((client, tray, None)),
+        Ok(client) => {
+            tray.met(client.welcome().journal_id);
+            Ok((client, tray, None))
+        }
         Err(error) if waits => {
             let why = unreachable_sentence(&error);
             let client = Client::reconnecting(config.server.clone(), options, error);
@@ -311,6 +314,7 @@ impl Talk<'_> {
     /// The first connection stands: says where one is, shows the past, and sends what earlier runs left.
     fn arrive(&mut self) {
         self.has_arrived = true;
+        self.tray.met(self.client.welcome().journal_id);
         self.welcome();
         let (past, head) = (self.place.past, self.client.welcome().head);
         self.newest_seen = head;

@@ -15,13 +15,15 @@ fn errors() -> Vec<Error> {
     let refusal =
         Refusal::new(Code::Busy, "the server has no place for more than 100 connections; try later");
     vec![
-        Error::BadAddress("diary.example".parse::<diary_client::Address>().unwrap_err()),
+        Error::BadAddress("http://diary.example".parse::<diary_client::Address>().unwrap_err()),
         Error::NothingListens(address.clone()),
         Error::NothingListens("unix:/run/diary.sock".parse().unwrap()),
         Error::UnknownHost { address: address.clone(), source: io(io::ErrorKind::NotFound) },
         Error::Unreachable { address: address.clone(), source: io(io::ErrorKind::PermissionDenied) },
         Error::Silent { address: address.clone(), limit: Duration::from_secs(5) },
-        Error::NotADiary(address),
+        Error::NoWelcome { address: address.clone(), limit: Duration::from_secs(5) },
+        Error::NotADiary { address: address.clone(), says: "SSH-2.0-OpenSSH_9.6".to_owned() },
+        Error::NotADiary { address, says: String::new() },
         Error::TurnedAway(refusal.clone()),
         Error::Bye("the server stops".to_owned()),
         Error::Broken(io(io::ErrorKind::ConnectionReset)),
@@ -42,7 +44,23 @@ fn every_error_is_one_sentence() {
 
 #[test]
 fn bad_addresses() {
-    let words = ["", "localhost", "::1:8888", ":8888", "a b:1", "localhost:", "localhost:65536", "unix:"];
+    let words = [
+        "",
+        "::1:8888",
+        "::1",
+        "fe80::1%eth0",
+        ":8888",
+        "a b:1",
+        "localhost:",
+        "localhost:65536",
+        "localhost:1:2",
+        "unix:",
+        "/run/diary.sock",
+        "http://diary.example/",
+        "https://diary.example:8888",
+        "tcp://",
+        "\u{1b}[2J",
+    ];
     let said = words.map(|word| match word.parse::<diary_client::Address>() {
         Ok(address) => panic!("{address} is one"),
         Err(error) => format!("{word:?}: {error}"),
@@ -53,28 +71,48 @@ fn bad_addresses() {
 #[test]
 fn usage_errors() {
     let usages: &[&[&str]] = &[
-        &["localhost"],
+        &["status"],
         &["serach"],
-        &["folow"],
-        &["lgo"],
+        &["folow", "--last", "3"],
+        &["lgo", "x"],
+        &["::1"],
+        &["h:1", "i:2"],
         &["h:1", "log"],
+        &["log", "h:1"],
+        &["log", "yesterday"],
+        &["h:1", "--server", "i:2"],
+        &["--server", "http://h/"],
+        &["--server"],
         &["-n", "3", "log"],
         &["-n", "x"],
         &["--name", "a b"],
+        &["--name"],
         &["--color", "red"],
+        &["--colour", "never"],
+        &["--name", "a", "--name", "b"],
         &["add"],
+        &["add", "--not", "that"],
         &["search"],
         &["log", "--format", "xml"],
+        &["log", "--format"],
+        &["log", "--json=1"],
         &["log", "--on", "today", "--from", "today"],
         &["log", "--lats", "3"],
+        &["log", "--zzz"],
+        &["log", "--zzz\u{1b}[2J"],
         &["outbox", "dorp"],
+        &["outbox", "drop"],
+        &["outbox", "zzz"],
         &["completions", "tcsh"],
+        &["completions"],
     ];
-    let said = usages.iter().map(|words| {
-        let error = Args::of([&["diary-cli"], *words].concat()).unwrap_err();
-        format!("$ diary-cli {}\n{error}", words.join(" "))
+    let said = usages.iter().map(|words| match Args::of([&["diary-cli"], *words].concat()) {
+        Err(Stop::Wrong(why)) => format!("$ diary-cli {}\n{why}", words.join(" ").escape_debug()),
+        other => panic!("{words:?}: {other:?}"),
     });
-    assert_snapshot!("usage_errors", said.collect::<Vec<_>>().join("\n"));
+    let said: Vec<_> = said.collect();
+    assert!(said.iter().all(|said| said.lines().count() == 2), "{said:?}");
+    assert_snapshot!("usage_errors", said.join("\n"));
 }
 
 #[test]

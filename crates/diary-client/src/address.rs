@@ -1,16 +1,22 @@
 //! Where a server listens.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use diary_proto::escape::escape;
 
 /// What an address on a Unix socket starts with.
 const UNIX_PREFIX: &str = "unix:";
 
+/// Where a diary listens unless it is told otherwise.
+pub const DEFAULT_PORT: u16 = 8888;
+
 /// Where a server listens, as people write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// `HOST:PORT`, with brackets around an IPv6 address.
+    /// `HOST:PORT`, with brackets around an IPv6 address. A host alone gets the [`DEFAULT_PORT`].
     Tcp(String),
     /// `unix:PATH`.
     Unix(PathBuf),
@@ -26,12 +32,21 @@ impl FromStr for Address {
         if let Some(path) = address.strip_prefix(UNIX_PREFIX) {
             return if path.is_empty() { Err(BadAddress::Path) } else { Ok(Self::Unix(path.into())) };
         }
-        let Some((host, port)) = address.rsplit_once(':') else {
-            return Err(BadAddress::NoPort(diary_proto::escape::escape(address).into_owned()));
-        };
+        if address.starts_with(['/', '.']) {
+            return Err(BadAddress::Prefix(shown(address)));
+        }
+        if let Some((_, rest)) = address.split_once("://") {
+            return Err(BadAddress::Scheme(rest.split(['/', '?', '#']).next().and_then(right_form)));
+        }
+        if let Some(right) = with_brackets(address) {
+            return Err(BadAddress::Brackets(right));
+        }
+        let whole = if has_port(address) { address.to_owned() } else { format!("{address}:{DEFAULT_PORT}") };
+        let (host, port) = whole.rsplit_once(':').unwrap_or((&whole, ""));
         let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if inner.is_none() && host.contains(':') {
-            return Err(BadAddress::Brackets);
+            let right = host.split(':').next().unwrap_or_default();
+            return Err(BadAddress::Ports(right_form(&format!("{right}:{port}"))));
         }
         let bad_host = |c: char| c.is_whitespace() || c.is_control() || c == '/';
         if inner.unwrap_or(host).is_empty() || host.contains(bad_host) {
@@ -40,8 +55,34 @@ impl FromStr for Address {
         if !port.bytes().all(|b| b.is_ascii_digit()) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
             return Err(BadAddress::Port);
         }
-        Ok(Self::Tcp(address.to_owned()))
+        Ok(Self::Tcp(whole))
     }
+}
+
+/// Whether something stands where the port does.
+fn has_port(address: &str) -> bool {
+    !address.ends_with(']') && address.contains(':')
+}
+
+/// The address that was meant, if that can be told.
+fn right_form(meant: &str) -> Option<String> {
+    meant.parse::<Address>().ok().map(|address| shown(&address.to_string()))
+}
+
+/// An IPv6 address without its brackets, with them. `::1:8888` can be read in two ways: what looks like a port
+/// behind an address is meant as one.
+fn with_brackets(address: &str) -> Option<String> {
+    let is_ipv6 = |host: &str| host.split('%').next().is_some_and(|host| host.parse::<Ipv6Addr>().is_ok());
+    let is_port = |port: &str| port.len() > 3 && port.parse::<u16>().is_ok();
+    match address.rsplit_once(':') {
+        Some((host, port)) if is_ipv6(host) && is_port(port) => Some(format!("[{host}]:{port}")),
+        _ if is_ipv6(address) => Some(format!("[{address}]:{DEFAULT_PORT}")),
+        _ => None,
+    }
+}
+
+fn shown(word: &str) -> String {
+    escape(word).into_owned()
 }
 
 impl fmt::Display for Address {
@@ -59,12 +100,18 @@ pub enum BadAddress {
     /// Nothing.
     #[error("an address is HOST:PORT or unix:PATH")]
     Empty,
-    /// A host alone.
-    #[error("{0} needs a port: {0}:8888")]
-    NoPort(String),
-    /// An IPv6 address without brackets.
-    #[error("an IPv6 address stands in brackets: [::1]:8888")]
-    Brackets,
+    /// The path of a socket alone.
+    #[error("the path of a socket is written unix:{0}")]
+    Prefix(String),
+    /// An address for something else; what it is without that.
+    #[error("an address has nothing like http:// before it: {}", or_form(.0.as_deref()))]
+    Scheme(Option<String>),
+    /// An IPv6 address without brackets; the right form.
+    #[error("an IPv6 address stands in brackets: {0}")]
+    Brackets(String),
+    /// More than one port; the right form with the last one.
+    #[error("an address has one port: {}", or_form(.0.as_deref()))]
+    Ports(Option<String>),
     /// No host, or one that cannot be a name.
     #[error("the host before the port is missing or no name: HOST:PORT")]
     Host,
@@ -74,6 +121,11 @@ pub enum BadAddress {
     /// `unix:` alone.
     #[error("unix: needs the path of the socket: unix:PATH")]
     Path,
+}
+
+/// The right form of what was written, or that of all addresses.
+fn or_form(right: Option<&str>) -> &str {
+    right.unwrap_or("HOST:PORT")
 }
 
 #[cfg(test)]
@@ -86,14 +138,34 @@ mod tests {
         {
             assert_eq!(good.parse::<Address>().map(|a| a.to_string()), Ok(good.to_owned()));
         }
+        for (host, whole) in
+            [("localhost", "localhost:8888"), ("10.0.0.7", "10.0.0.7:8888"), ("[::1]", "[::1]:8888")]
+        {
+            assert_eq!(host.parse::<Address>().map(|a| a.to_string()), Ok(whole.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_none() {
         for (bad, why) in [
-            ("localhost", "localhost needs a port: localhost:8888"),
             ("", "an address is HOST:PORT or unix:PATH"),
             ("::1:8888", "an IPv6 address stands in brackets: [::1]:8888"),
+            ("::1", "an IPv6 address stands in brackets: [::1]:8888"),
+            ("fe80::1%eth0", "an IPv6 address stands in brackets: [fe80::1%eth0]:8888"),
+            ("2001:db8::7:2", "an IPv6 address stands in brackets: [2001:db8::7:2]:8888"),
+            ("2001:db8::7:9999", "an IPv6 address stands in brackets: [2001:db8::7]:9999"),
             (":8888", "the host before the port is missing or no name: HOST:PORT"),
             ("[]:8888", "the host before the port is missing or no name: HOST:PORT"),
-            ("http://x:8888", "an IPv6 address stands in brackets: [::1]:8888"),
+            ("http://x:8888", "an address has nothing like http:// before it: x:8888"),
+            ("https://x/diary?a", "an address has nothing like http:// before it: x:8888"),
+            ("tcp://[::1]:9", "an address has nothing like http:// before it: [::1]:9"),
+            ("http:///", "an address has nothing like http:// before it: HOST:PORT"),
+            ("x:8888:9999", "an address has one port: x:9999"),
+            ("x:y:z", "an address has one port: HOST:PORT"),
+            ("/run/d.sock", "the path of a socket is written unix:/run/d.sock"),
+            ("./d\n", "the path of a socket is written unix:./d\\n"),
             ("a b:8888", "the host before the port is missing or no name: HOST:PORT"),
+            ("a b", "the host before the port is missing or no name: HOST:PORT"),
             ("localhost:", "a port is a number from 1 to 65535: HOST:PORT"),
             ("localhost:0", "a port is a number from 1 to 65535: HOST:PORT"),
             ("localhost:+1", "a port is a number from 1 to 65535: HOST:PORT"),

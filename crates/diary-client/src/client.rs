@@ -44,6 +44,8 @@ pub struct Options {
     pub secret: Option<Bytes>,
     /// The counter of the first entry, 1 unless the secret was used before.
     pub first_counter: u64,
+    /// The journal that it writes to and reads, where that is known from before: no other one is taken for it.
+    pub journal: Option<u64>,
     /// Entries whose counters are below this one may have been sent before, by a client that ended without
     /// their acks: they go out as retries from the first time on. 0 unless the secret was used before.
     pub retry_below: u64,
@@ -51,7 +53,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { author: None, secret: None, first_counter: 1, retry_below: 0 }
+        Self { author: None, secret: None, first_counter: 1, journal: None, retry_below: 0 }
     }
 }
 
@@ -248,9 +250,9 @@ struct Parts {
 
 impl Parts {
     fn new(address: Address, options: Options) -> Result<Self, Error> {
-        let Options { author, secret, first_counter, retry_below } = options;
+        let Options { author, secret, first_counter, journal, retry_below } = options;
         let secret = secret.map_or_else(random_secret, check_secret)?;
-        let seen = Seen::default();
+        let seen = Seen::of(journal);
         let for_readings = Connector {
             address: address.clone(),
             author: author.clone(),

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::{Decoder, FramedRead};
 
 use crate::address::Address;
@@ -42,6 +42,9 @@ const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(120);
 /// Longest greeting line: the one that servers send has 200 bytes.
 const GREETING_MAX_BYTES: usize = 4096;
 
+/// How many characters are shown of what is no greeting.
+const SAYS_MAX_CHARS: usize = 60;
+
 /// What is read at once: several blocks of a short history.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -59,6 +62,11 @@ pub(crate) struct Connector {
 pub(crate) struct Seen(Arc<Mutex<Option<Resume>>>);
 
 impl Seen {
+    /// Nothing of this journal, if it is known.
+    pub(crate) fn of(journal: Option<u64>) -> Self {
+        Self(Arc::new(Mutex::new(journal.map(|id| Resume { id, seq: 0, crc: 0 }))))
+    }
+
     /// What the next Hello says.
     fn get(&self) -> Option<Resume> {
         *self.lock()
@@ -106,12 +114,16 @@ pub(crate) struct Connection {
 impl Connector {
     /// Connects and is welcomed, within [`CONNECT_LIMIT`].
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
-        let silent = |_| Error::Silent { address: self.address.clone(), limit: CONNECT_LIMIT };
-        timeout(CONNECT_LIMIT, self.connect_unhurried()).await.map_err(silent)?
+        let (address, limit) = (self.address.clone(), CONNECT_LIMIT);
+        let deadline = Instant::now() + limit;
+        let Ok(opened) = timeout_at(deadline, self.open()).await else {
+            return Err(Error::Silent { address, limit });
+        };
+        let welcomed = timeout_at(deadline, self.be_welcomed(opened?)).await;
+        welcomed.map_err(|_| Error::NoWelcome { address, limit })?
     }
 
-    async fn connect_unhurried(&self) -> Result<Connection, Error> {
-        let (reader, writer) = self.open().await?;
+    async fn be_welcomed(&self, (reader, writer): (Reader, Writer)) -> Result<Connection, Error> {
         let mut connection = Opening {
             incoming: Incoming(FramedRead::with_capacity(reader, ServerCodec::default(), READ_BUFFER_BYTES)),
             outgoing: Outgoing { writer, bytes: Vec::new(), written: 0 },
@@ -201,10 +213,13 @@ struct Opening {
 
 impl Opening {
     async fn greeting(&mut self, address: &Address) -> Result<(), Error> {
-        let not_a_diary = || Error::NotADiary(address.clone());
+        let not_a_diary = |says: &str| {
+            let says = clean(says.trim_end()).chars().take(SAYS_MAX_CHARS).collect();
+            Error::NotADiary { address: address.clone(), says }
+        };
         let line = match self.incoming.0.next().await {
             Some(Ok(Received::Greeting(line))) => line,
-            Some(Ok(Received::Frame(_)) | Err(FrameError::Length(_))) => return Err(not_a_diary()),
+            Some(Ok(Received::Frame(_)) | Err(FrameError::Length(_))) => return Err(not_a_diary("")),
             Some(Err(error)) => return Err(frame_error(error)),
             None => return Err(closed()),
         };
@@ -212,7 +227,7 @@ impl Opening {
         if let Some(refusal) = line.strip_prefix("error ") {
             return Err(Error::TurnedAway(read_refusal(refusal)));
         }
-        if line.starts_with(&format!("diary/{VERSION} ")) { Ok(()) } else { Err(not_a_diary()) }
+        if line.starts_with(&format!("diary/{VERSION} ")) { Ok(()) } else { Err(not_a_diary(&line)) }
     }
 
     async fn welcome(&mut self) -> Result<Welcome, Error> {

@@ -42,9 +42,23 @@ pub enum Error {
         /// How long it had.
         limit: Duration,
     },
+    /// The connection was made, but no greeting or no welcome came in time: it is no diary, which greets at once,
+    /// or one that hangs.
+    #[error("{address} takes the connection but does not greet as a diary within {} s", limit.as_secs_f32())]
+    NoWelcome {
+        /// What was asked for.
+        address: Address,
+        /// How long it had, for the connection too.
+        limit: Duration,
+    },
     /// What answers there does not speak this protocol.
-    #[error("what listens on {0} is not a diary of this version")]
-    NotADiary(Address),
+    #[error("what listens on {address} is not a diary of this version{}", quoted(says))]
+    NotADiary {
+        /// What was asked for.
+        address: Address,
+        /// The beginning of what it says instead, safe for any terminal; empty, if that is no text.
+        says: String,
+    },
     /// The server does not take this connection, or no longer.
     #[error("the server turned the connection away: {0}")]
     TurnedAway(Refusal),
@@ -95,7 +109,8 @@ impl Error {
             | Self::UnknownHost { .. }
             | Self::Unreachable { .. }
             | Self::Silent { .. }
-            | Self::NotADiary(_)
+            | Self::NoWelcome { .. }
+            | Self::NotADiary { .. }
             | Self::TurnedAway(_) => ErrorKind::Unreachable,
             Self::Bye(_) | Self::Broken(_) | Self::Protocol(_) => ErrorKind::Lost,
             Self::Refused(_) => ErrorKind::Refused,
@@ -111,4 +126,8 @@ impl Error {
     pub(crate) fn protocol(what: impl Into<String>) -> Self {
         Self::Protocol(what.into())
     }
+}
+
+fn quoted(says: &str) -> String {
+    if says.is_empty() { String::new() } else { format!(": it says \"{says}\"") }
 }

@@ -44,7 +44,7 @@ pub mod state;
 mod window;
 mod writer;
 
-pub use address::{Address, BadAddress};
+pub use address::{Address, BadAddress, DEFAULT_PORT};
 pub use client::{Ack, Client, NotAcked, Options, Pending, Room};
 pub use diary_proto::block::Gap;
 pub use diary_proto::entry::{Author, Entry, Key, Producer};

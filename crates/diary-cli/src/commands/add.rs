@@ -1,8 +1,9 @@
 //! `add`: writes one entry, which is kept in the outbox until it is acked.
 
 use std::io::{self, IsTerminal, Read};
+use std::path::Path;
 
-use diary_client::{Ack, Code, Error, Refusal, Time};
+use diary_client::{Ack, Address, Code, Error, Refusal, Time};
 use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
@@ -11,6 +12,7 @@ use jiff::tz::TimeZone;
 use super::outbox::tell_refused;
 use crate::config::Config;
 use crate::deliver::{Delivery, deliver, deliver_left, note_unsent};
+use crate::doctor_advice;
 use crate::exit;
 use crate::outbox::{Outbox, Pushed, Tray};
 use crate::output::{Output, say};
@@ -20,20 +22,40 @@ const INPUT_MAX_BYTES: u64 = TEXT_MAX_BYTES as u64 + 3;
 
 /// Writes the entry, after those that were left for the same server, and prints its seq.
 pub(crate) async fn run(words: &[String], config: &Config) -> u8 {
-    let text = match words {
-        [word] if word == "-" => read_text(io::stdin().lock()),
-        words => Ok(words.join(" ")),
+    let from_input = matches!(words, [word] if word == "-");
+    if let Some(why) = config.wrong.as_ref().filter(|_| from_input && io::stdin().is_terminal()) {
+        // Before anything is typed in vain.
+        say(format_args!("nothing was written: {why}"));
+        return exit::USAGE;
+    }
+    let text = if from_input { read_text(io::stdin().lock()) } else { Ok(words.join(" ")) };
+    let why = match (text.and_then(check), &config.wrong) {
+        (Ok(text), None) => return add(text, config).await,
+        (Ok(text), Some(why)) => set_aside(&text, why, config),
+        (Err(why), _) => why,
     };
-    let text = text.and_then(|text| match check_text(&text) {
+    say(format_args!("nothing was written: {why}"));
+    exit::USAGE
+}
+
+/// What an entry cannot be, and what nobody means to write.
+fn check(text: String) -> Result<String, String> {
+    match check_text(&text) {
+        Ok(()) if text.trim().is_empty() => Err("the text is blank".to_owned()),
         Ok(()) => Ok(text),
         Err(refusal) => Err(refusal.message.into_owned()),
-    });
-    match text {
-        Ok(text) => add(text, config).await,
-        Err(why) => {
-            say(format_args!("nothing was written: {why}"));
-            exit::USAGE
+    }
+}
+
+/// Nobody knows whose it is and where it goes, so it goes nowhere before a person has looked. The sentence is why,
+/// and where the text is.
+fn set_aside(text: &str, why: &str, config: &Config) -> String {
+    match Outbox::new(config.state.as_deref()).set_aside(text) {
+        Ok(path) => {
+            let path = path.display();
+            format!("{why}; the text is in {path}, and diary-cli add - < {path} then writes it")
         }
+        Err(error) => format!("{why}; {error}, and the text is NOT kept: {}", escape(text)),
     }
 }
 
@@ -42,6 +64,9 @@ fn read_text(input: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = input.take(INPUT_MAX_BYTES).read_to_end(&mut bytes);
     read.map_err(|error| format!("the input cannot be read: {error}"))?;
+    if bytes.is_empty() {
+        return Err("the input is empty".to_owned());
+    }
     if bytes.pop_if(|last| *last == b'\n').is_some() {
         bytes.pop_if(|last| *last == b'\r');
     }
@@ -105,7 +130,9 @@ impl Outcome<'_> {
     /// A refusal whose outcome is in doubt keeps the text for a choice; any other one is final.
     fn refused(&self, outbox: &Outbox, tray: &mut Tray, refusal: &Refusal) -> u8 {
         let server = &self.config.server;
-        if matches!(refusal.code, Code::StaleKey | Code::Conflict) && self.pushed.kept.is_ok() {
+        if matches!(refusal.code, Code::StaleKey | Code::Conflict | Code::OtherJournal)
+            && self.pushed.kept.is_ok()
+        {
             tell_refused(outbox, tray, [(self.pushed.counter, refusal)]);
         } else {
             // If that cannot be written down, it is listed as refused.
@@ -116,15 +143,23 @@ impl Outcome<'_> {
     }
 
     fn not_acked(&self, tray: &Tray, error: &Error) -> u8 {
-        match (&self.pushed.kept, tray.path()) {
-            (Ok(()), Some(path)) => say(format_args!(
-                "{error}: the text is kept in {}, and the next run for {} sends it",
-                path.display(),
-                self.config.server
-            )),
-            _ => say(format_args!("{error}; the text is NOT kept: {}", escape(self.text))),
-        }
+        let kept_in = tray.path().filter(|_| self.pushed.kept.is_ok());
+        say(format_args!(
+            "{}",
+            not_acked_sentence(error, kept_in.as_deref(), &self.config.server, self.text)
+        ));
         exit::NOT_ACKED
+    }
+}
+
+/// Why it is not in the diary, where it is instead, and what comes next.
+fn not_acked_sentence(error: &Error, kept_in: Option<&Path>, server: &Address, text: &str) -> String {
+    let advice = doctor_advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
+    match kept_in.map(Path::display) {
+        Some(path) => {
+            format!("{error}: the text is kept in {path}, and the next run for {server} sends it{advice}")
+        }
+        None => format!("{error}{advice}; the text is NOT kept: {}", escape(text)),
     }
 }
 
@@ -141,7 +176,6 @@ mod tests {
             ("a\n\n", "a\n"),
             ("a\r", "a\r"),
             ("\n", ""),
-            ("", ""),
             ("今天\n\n- 天气\n", "今天\n\n- 天气"),
         ] {
             assert_eq!(read_text(input.as_bytes()).as_deref(), Ok(text), "{input:?}");
@@ -163,8 +197,45 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_means_to_write() {
+        assert_eq!(read_text(&b""[..]), Err("the input is empty".to_owned()));
+        for blank in [" ", "\n", " \t\r\n\u{3000}"] {
+            assert_eq!(check(blank.to_owned()), Err("the text is blank".to_owned()), "{blank:?}");
+        }
+        assert_eq!(check(" a ".to_owned()).as_deref(), Ok(" a "));
+    }
+
+    #[test]
     fn what_is_not_utf8_is_refused() {
         let error = read_text(&b"a\xff\n"[..]).unwrap_err();
         assert!(error.contains("not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_text_that_is_not_stored() {
+        let address: Address = "diary.example:8888".parse().unwrap();
+        let limit = std::time::Duration::from_secs(5);
+        let file = Path::new("OUTBOX/FILE");
+        let mut said = Vec::new();
+        for error in [
+            Error::NothingListens(address.clone()),
+            Error::NoWelcome { address: address.clone(), limit },
+            Error::Refused(Refusal::new(Code::DiskFull, "the disk is full")),
+        ] {
+            said.extend([Some(file), None].map(|kept| not_acked_sentence(&error, kept, &address, "a\nb")));
+        }
+        let home = tempfile::tempdir().unwrap();
+        let config = |state: Option<&Path>| Config {
+            state: state.map(Path::to_owned),
+            ..Config::read(None, &crate::args::Settings::default())
+        };
+        let aside = set_aside("a\nb", "WHY", &config(Some(home.path())));
+        let file = std::fs::read_dir(home.path().join("outbox")).unwrap().next().unwrap().unwrap().path();
+        said.push(aside.replace(&file.display().to_string(), "FILE"));
+        std::fs::write(home.path().join("a file"), "").unwrap();
+        said.push(set_aside("a\nb", "WHY", &config(Some(&home.path().join("a file")))));
+        said.push(set_aside("a\nb", "WHY", &config(None)));
+        let said = said.join("\n").replace(&home.path().display().to_string(), "HOME");
+        insta::assert_snapshot!("add", said);
     }
 }

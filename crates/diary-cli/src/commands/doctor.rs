@@ -1,6 +1,7 @@
 //! `doctor`: tries the way to the server step by step, and says in a line each what is right, and what to do
 //! about what is wrong.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use diary_client::{Address, Client, Error, Event, Options, Stored, Time, Which};
+use diary_client::{Address, Client, Event, Options, Stored, Time, Which};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -53,18 +54,13 @@ struct Report {
 pub(crate) async fn run(config: &Config) -> u8 {
     let mut report =
         Report { output: Output::new(io::stdout()), colour: config.colour.is_on(), code: exit::DONE };
-    report.step("configuration", configuration(config.file.as_deref()));
+    report.step("configuration", configuration(config));
     report.step("outbox", outbox(config.state.as_deref()));
-    if talk(config, &mut report).await.is_none() {
+    // With a file that cannot be read, nobody knows which server is meant, unless it is said.
+    let is_known = config.wrong.is_none() || config.server_is_said;
+    if is_known && talk(config, &mut report).await.is_none() {
         report.code = exit::UNREACHABLE;
     }
-    report.code
-}
-
-/// A configuration that cannot be read: nothing else can be tried.
-pub(crate) fn without_configuration(why: &str) -> u8 {
-    let mut report = Report { output: Output::new(io::stdout()), colour: false, code: exit::DONE };
-    report.step::<()>("configuration", Err(why.to_owned()));
     report.code
 }
 
@@ -117,11 +113,12 @@ impl Report {
 }
 
 /// It was read before this began; only where it is, is news.
-fn configuration(file: Option<&Path>) -> Result<((), String), Wrong> {
-    match file {
-        Some(path) if path.exists() => Ok(((), format!("{} is read", path.display()))),
-        Some(path) => Ok(((), format!("there is no {}, which is fine", path.display()))),
-        None => Err("nobody knows where its file would be; set HOME or XDG_CONFIG_HOME".to_owned()),
+fn configuration(config: &Config) -> Result<((), String), Wrong> {
+    match (&config.wrong, &config.file) {
+        (Some(why), _) => Err(why.clone()),
+        (None, Some(path)) if path.exists() => Ok(((), format!("{} is read", path.display()))),
+        (None, Some(path)) => Ok(((), format!("there is no {}, which is fine", path.display()))),
+        (None, None) => Err("nobody knows where its file would be; set HOME or XDG_CONFIG_HOME".to_owned()),
     }
 }
 
@@ -179,17 +176,12 @@ type Stream = Box<dyn Socket>;
 async fn connect_tcp(addresses: &[SocketAddr]) -> Result<(Stream, String), Wrong> {
     let mut failures = Vec::new();
     for address in addresses {
-        let begin = Instant::now();
-        match timeout(STEP_LIMIT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
+        match reach(address, TcpStream::connect(address)).await {
+            Ok((stream, what)) => {
                 let first = failures.iter().map(|failure| format!("{failure}, but ")).collect::<String>();
-                return Ok((Box::new(stream), format!("{first}{address} answered after {}", millis(begin))));
+                return Ok((stream, first + &what));
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                failures.push(format!("nothing listens on {address}"));
-            }
-            Ok(Err(error)) => failures.push(format!("{address} cannot be reached: {error}")),
-            Err(_) => failures.push(format!("{address} gave no answer within {} s", STEP_LIMIT.as_secs())),
+            Err(why) => failures.push(why),
         }
     }
     let advice = "start a server there with diary-server, name another with --server, or look for a firewall";
@@ -198,28 +190,31 @@ async fn connect_tcp(addresses: &[SocketAddr]) -> Result<(Stream, String), Wrong
 
 async fn connect_unix(path: &Path) -> Result<(Stream, String), Wrong> {
     let shown = path.display();
-    let begin = Instant::now();
-    let advice = match timeout(STEP_LIMIT, UnixStream::connect(path)).await {
-        Ok(Ok(stream)) => return Ok((Box::new(stream), format!("{shown} answered after {}", millis(begin)))),
-        Ok(Err(error)) => match error.kind() {
-            io::ErrorKind::NotFound => {
-                "there is no such socket; start a server with diary-server --listen".to_owned()
-            }
-            io::ErrorKind::ConnectionRefused => {
-                "nothing listens there any more; start the server again".to_owned()
-            }
-            io::ErrorKind::PermissionDenied => "you may not use it; ask its owner".to_owned(),
-            _ => format!("{error}; check that it is a socket"),
-        },
-        Err(_) => {
-            format!("it gave no answer within {} s; look whether the server still runs", STEP_LIMIT.as_secs())
-        }
-    };
-    Err(format!("{shown} cannot be reached: {advice}"))
+    let advice = format!(
+        "start a server there with diary-server --listen unix:{shown}, or ask its owner if it is not yours"
+    );
+    reach(&shown, UnixStream::connect(path)).await.map_err(|why| format!("{why}; {advice}"))
 }
 
-fn millis(begin: Instant) -> String {
-    format!("{:.1} ms", begin.elapsed().as_secs_f64() * 1e3)
+/// Waits for a connection.
+async fn reach<S: Socket + 'static>(
+    shown: impl fmt::Display,
+    connecting: impl Future<Output = io::Result<S>>,
+) -> Result<(Stream, String), Wrong> {
+    let begin = Instant::now();
+    match timeout(STEP_LIMIT, connecting).await {
+        Ok(Ok(stream)) => {
+            let millis = begin.elapsed().as_secs_f64() * 1e3;
+            Ok((Box::new(stream), format!("{shown} answered after {millis:.1} ms")))
+        }
+        Ok(Err(error)) => match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                Err(format!("nothing listens on {shown}"))
+            }
+            _ => Err(format!("{shown} cannot be reached: {error}")),
+        },
+        Err(_) => Err(format!("{shown} gave no answer within {} s", STEP_LIMIT.as_secs())),
+    }
 }
 
 /// Reads the greeting. What does not greet is asked what it is.
@@ -265,22 +260,19 @@ async fn first_line(stream: &mut Stream) -> Option<Vec<u8>> {
 
 /// What answers like this.
 fn kind_of(answer: &[u8]) -> &'static str {
-    // The alert of a TLS server, which was spoken to in the clear.
-    const TLS_ALERT: &[u8] = &[0x15, 0x03];
-    match answer {
-        _ if answer.starts_with(b"HTTP/") => "it speaks HTTP",
-        _ if answer.starts_with(b"-ERR")
-            || answer.starts_with(b"-NOAUTH")
-            || answer.starts_with(b"-DENIED") =>
-        {
-            "it speaks as Redis does"
-        }
-        _ if answer.starts_with(b"SSH-") => "it speaks SSH",
-        _ if answer.starts_with(b"220") => "it speaks as mail and FTP servers do",
-        _ if answer.starts_with(TLS_ALERT) => "it speaks TLS",
-        _ if answer.starts_with(b"diary/") => "it is a diary of another version",
-        _ => "it speaks something else",
-    }
+    const KINDS: &[(&[u8], &str)] = &[
+        (b"HTTP/", "it speaks HTTP"),
+        (b"-ERR", "it speaks as Redis does"),
+        (b"-NOAUTH", "it speaks as Redis does"),
+        (b"-DENIED", "it speaks as Redis does"),
+        (b"SSH-", "it speaks SSH"),
+        (b"220", "it speaks as mail and FTP servers do"),
+        // An alert: it was spoken to in the clear.
+        (&[0x15, 0x03], "it speaks TLS"),
+        (b"diary/", "it is a diary of another version"),
+    ];
+    let kind = KINDS.iter().find(|(beginning, _)| answer.starts_with(beginning));
+    kind.map_or("it speaks something else", |(_, kind)| kind)
 }
 
 /// The newest entry, if there is one.
@@ -293,21 +285,11 @@ async fn newest(client: &Client, head: u64) -> Result<(Option<Stored>, String), 
             let what = format!("the newest entry is {}, by {}, {here} here", entry.seq, entry.author);
             Ok((Some(stored), what))
         }
-        Ok(Some(Ok(Event::Gap(gap)))) => {
-            let (first, last) = (gap.first, gap.last);
-            Err(format!(
-                "the entries {first}..{last} are damaged or missing; run diary-server verify where the server is"
-            ))
-        }
-        Ok(Some(Ok(Event::Damaged { lines }))) => {
-            Err(format!("{lines} damaged lines; run diary-server verify where the server is"))
-        }
-        Ok(Some(Err(Error::Refused(refusal)))) => Err(format!("the server refuses to read: {refusal}")),
-        Ok(Some(Err(error))) => Err(crate::unreachable_sentence(&error)),
         Ok(None) if head == 0 => Ok((None, "there is no entry yet".to_owned())),
-        Ok(None) => Err(format!(
-            "nothing came, though the head is {head}; run diary-server verify where the server is"
-        )),
+        Ok(None | Some(Ok(_))) => {
+            Err(format!("entry {head} is damaged or missing; run diary-server verify where the server is"))
+        }
+        Ok(Some(Err(error))) => Err(crate::unreachable_sentence(&error)),
         Err(_) => Err(format!("nothing came within {} s; look at the server's log", STEP_LIMIT.as_secs())),
     }
 }
@@ -328,6 +310,9 @@ fn clocks(newest: &Stored, now: &Time) -> Result<((), String), Wrong> {
 mod tests {
     use super::*;
     use diary_client::{Author, Entry};
+    use insta::assert_snapshot;
+
+    use crate::fake::Fake;
 
     /// What is said to a client by what writes `says` at once and `answers` whatever it hears.
     async fn meet(says: &'static [u8], answers: &'static [u8]) -> Result<((), String), Wrong> {
@@ -346,25 +331,71 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_greets() {
-        assert_eq!(meet(b"diary/1 ready head=3\n", b"").await, Ok(((), "diary/1 ready head=3".to_owned())));
-        for (says, answers, why) in [
-            (&b"error busy: too many\n"[..], &b""[..], "the server turns connections away: busy: too many"),
-            (
-                b"",
-                b"HTTP/1.1 400 Bad Request\r\n\r\n",
-                "it speaks HTTP, it says \"HTTP/1.1 400 Bad Request\"",
-            ),
-            (b"", b"-ERR wrong number of arguments for 'get' command\r\n", "it speaks as Redis does"),
-            (b"", b"\x15\x03\x01\0\x02\x02\x46", "it speaks TLS"),
-            (b"", b"", "it says nothing within 2 s"),
-            (b"SSH-2.0-OpenSSH_9.6\r\n", b"", "it speaks SSH"),
-            (b"220 mail\r\n", b"", "mail and FTP"),
-            (b"diary/2 ready\n", b"", "a diary of another version"),
-            (b"\x1b[2J\n", b"", "it speaks something else"),
+        let mut said = Vec::new();
+        for (says, answers) in [
+            (&b"diary/1 ready head=3\n"[..], &b""[..]),
+            (b"error busy: too many\n", b""),
+            (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+            (b"", b"-ERR wrong number of arguments for 'get' command\r\n"),
+            (b"", b"\x15\x03\x01\0\x02\x02\x46"),
+            (b"", b""),
+            (b"SSH-2.0-OpenSSH_9.6\r\n", b""),
+            (b"220 mail\r\n", b""),
+            (b"diary/2 ready\n", b""),
+            (b"\x1b[2J\n", b""),
         ] {
-            let said = meet(says, answers).await.unwrap_err();
-            assert!(said.contains(why) && !said.contains('\x1b'), "{said}");
+            said.push(line("greeting", meet(says, answers).await));
         }
+        assert_snapshot!("doctor_greeting", said.join("\n"));
+    }
+
+    fn line<T>(step: &str, outcome: Result<(T, String), Wrong>) -> String {
+        let (word, what) = outcome.map_or_else(|why| ("wrong", why), |(_, what)| ("ok", what));
+        assert!(!what.contains(['\n', '\x1b']), "{what:?}");
+        format!("{word} {step}: {what}")
+    }
+
+    #[tokio::test]
+    async fn what_is_found_out() {
+        let home = tempfile::tempdir().unwrap();
+        let shown = home.path().display().to_string();
+        let config = |file: Option<&str>, wrong: Option<&str>| Config {
+            file: file.map(|file| home.path().join(file)),
+            wrong: wrong.map(str::to_owned),
+            ..Config::read(None, &crate::args::Settings::default())
+        };
+        fs::write(home.path().join("a file"), "").unwrap();
+        let mut said: Vec<_> =
+            [(Some("a file"), None), (Some("none"), None), (None, None), (None, Some("why"))]
+                .map(|(file, wrong)| line("configuration", configuration(&config(file, wrong))))
+                .into();
+        said.push(line("outbox", outbox(None)));
+        said.push(line("outbox", outbox(Some(&home.path().join("a file")))));
+        said.push(line("outbox", outbox(Some(home.path()))));
+        let kept = Outbox::new(Some(home.path())).begin(&"127.0.0.1:1".parse().unwrap(), None);
+        let mut kept = kept.unwrap();
+        let now = Time::now(&TimeZone::UTC);
+        kept.push(now, "a").kept.unwrap();
+        said.push(line("outbox", outbox(Some(home.path()))));
+        kept.push(now, "b").kept.unwrap();
+        said.push(line("outbox", outbox(Some(home.path()))));
+        fs::write(home.path().join("outbox/0-1.jsonl"), "{\"diary-outbox\":9}\n").unwrap();
+        said.push(line("outbox", outbox(Some(home.path()))));
+
+        said.push(line("name", look_up("127.0.0.1:8888").await));
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let nobody = socket.local_addr().unwrap();
+        said.push(line("connection", connect_tcp(&[nobody, nobody]).await));
+        said.push(line("connection", connect_unix(&home.path().join("none")).await));
+        said.push(line("connection", connect_unix(&home.path().join("a file")).await));
+
+        let fake = Fake::start().await;
+        let client = fake.client("anna").await;
+        said.push(line("history", newest(&client, 0).await));
+        said.push(line("history", newest(&client, 7).await));
+        let said = said.join("\n").replace(&shown, "HOME").replace(&nobody.to_string(), "ADDRESS");
+        assert_snapshot!("doctor", said);
     }
 
     #[test]

@@ -9,14 +9,13 @@ mod shell;
 use crate::args::Command;
 use crate::config::Config;
 
-pub(crate) use doctor::without_configuration;
 pub(crate) use outbox::{count, tell_refused};
 
 /// Does it, and gives the exit code.
 pub(crate) async fn run(command: Command, config: &Config) -> u8 {
     match command {
         Command::Add { text } => add::run(&text, config).await,
-        Command::Outbox { action } => outbox::run(action, config).await,
+        Command::Outbox { json, action } => outbox::run(action, json, config).await,
         Command::Doctor => doctor::run(config).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),

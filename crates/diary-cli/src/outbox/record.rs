@@ -3,11 +3,13 @@
 //! ```text
 //! {"diary-outbox":1,"server":"127.0.0.1:8888","secret":"00ff…","author":"anna"}
 //! {"entry":{"counter":1,"time":"2026-11-21T08:15:02.123456+08:00","text":"今天天气很好"}}
+//! {"journal":{"id":"3717ff67fcd1b5c3"}}
 //! {"not_sent":{"from":1}}
 //! {"sending":{}}
 //! {"acked":{"counter":1}}
 //! ```
 //!
+//! Files from before there was a `journal` line have none, and their entries go to whatever journal they meet.
 //! A line without its line feed was never finished, so nothing was done that relies on it.
 
 use std::collections::BTreeMap;
@@ -46,6 +48,9 @@ pub(super) enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instead_of: Option<u64>,
     },
+    /// A server was met that serves this journal, named in hex: what is kept for none yet and what comes later is
+    /// for this one.
+    Journal { id: String },
     /// It is in the diary.
     Acked { counter: u64 },
     /// It will not be taken under its key.
@@ -67,6 +72,8 @@ pub(crate) struct Kept {
     pub(crate) text: String,
     /// Why it is not taken under its key, if it was refused.
     pub(crate) refusal: Option<Refusal>,
+    /// The journal that it is for, if one was met.
+    pub(crate) journal: Option<u64>,
     /// It may have been sent, so it may be in the diary.
     pub(crate) sent: bool,
 }
@@ -86,6 +93,8 @@ pub(super) struct Contents {
     pub(super) entries: BTreeMap<u64, Kept>,
     /// No entry has this counter or a higher one, not even one in a line that cannot be read.
     pub(super) next_counter: u64,
+    /// What an entry that comes now is for.
+    pub(super) journal: Option<u64>,
     /// The file says of some entry that it was not sent.
     pub(super) says_unsent: bool,
     /// The numbers of the lines that cannot be read.
@@ -136,6 +145,10 @@ impl Record {
         Self::Entry { counter: *counter, time: time.to_string(), text: text.clone(), instead_of }
     }
 
+    pub(super) fn journal(id: u64) -> Self {
+        Self::Journal { id: format!("{id:016x}") }
+    }
+
     pub(super) fn refused(counter: u64, refusal: &Refusal) -> Self {
         let (code, message) = (refusal.code.as_str().to_owned(), refusal.message.to_string());
         Self::Refused { counter, code, message }
@@ -148,6 +161,20 @@ impl Record {
 }
 
 impl Contents {
+    /// What a file says that is not there yet.
+    pub(super) fn new(heading: Heading) -> Self {
+        Self {
+            heading,
+            entries: BTreeMap::new(),
+            next_counter: 1,
+            journal: None,
+            says_unsent: false,
+            damaged: Vec::new(),
+            header_bytes: 0,
+            whole_bytes: 0,
+        }
+    }
+
     /// Reads a file.
     ///
     /// # Errors
@@ -156,15 +183,8 @@ impl Contents {
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let mut lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n');
         let header = lines.next().ok_or("it has no whole line")?;
-        let mut contents = Self {
-            heading: Heading::parse(header)?,
-            entries: BTreeMap::new(),
-            next_counter: 1,
-            says_unsent: false,
-            damaged: Vec::new(),
-            header_bytes: header.len() as u64,
-            whole_bytes: whole as u64,
-        };
+        let mut contents = Self::new(Heading::parse(header)?);
+        (contents.header_bytes, contents.whole_bytes) = (header.len() as u64, whole as u64);
         for (line, number) in lines.zip(2..) {
             let record = serde_json::from_slice(line).ok();
             if record.and_then(|record| contents.take_in(record)).is_none() {
@@ -176,8 +196,8 @@ impl Contents {
         Ok(contents)
     }
 
-    /// `None` if the record makes no sense.
-    fn take_in(&mut self, record: Record) -> Option<()> {
+    /// What follows from a record; `None` if it makes no sense.
+    pub(super) fn take_in(&mut self, record: Record) -> Option<()> {
         match record {
             Record::Entry { counter, time, text, instead_of } => {
                 if counter < self.next_counter {
@@ -185,10 +205,19 @@ impl Contents {
                 }
                 let time = Time::parse(time.as_bytes())?;
                 self.next_counter = counter.checked_add(1)?;
-                self.entries.insert(counter, Kept { counter, time, text, refusal: None, sent: true });
+                // Whoever sends one as new means whatever journal is there now.
+                let journal = self.journal.filter(|_| instead_of.is_none());
+                let kept = Kept { counter, time, text, refusal: None, journal, sent: true };
+                self.entries.insert(counter, kept);
                 if let Some(other) = instead_of {
                     self.entries.remove(&other);
                 }
+            }
+            Record::Journal { id } => {
+                let id = u64::from_str_radix(&id, 16).ok()?;
+                let fresh = self.entries.values_mut().filter(|kept| kept.journal.is_none());
+                fresh.for_each(|kept| kept.journal = Some(id));
+                self.journal = Some(id);
             }
             // One that is not kept may have been settled before.
             Record::Acked { counter } | Record::Dropped { counter } => {
@@ -242,7 +271,7 @@ mod tests {
 
     fn kept(counter: u64, text: &str) -> Kept {
         let time = Time::parse(TIME.as_bytes()).unwrap();
-        Kept { counter, time, text: text.to_owned(), refusal: None, sent: true }
+        Kept { counter, time, text: text.to_owned(), refusal: None, journal: None, sent: true }
     }
 
     fn entry(counter: u64, text: &str) -> Record {
@@ -260,7 +289,8 @@ mod tests {
         let show = |kept: &Kept| {
             let sent = if kept.sent { "?" } else { "" };
             let refusal = kept.refusal.as_ref().map(|refusal| format!(" {refusal}")).unwrap_or_default();
-            format!("{}{sent} {}{refusal}", kept.counter, kept.text)
+            let journal = kept.journal.map(|id| format!(" for {id:x}")).unwrap_or_default();
+            format!("{}{sent} {}{refusal}{journal}", kept.counter, kept.text)
         };
         contents.entries.values().map(show).collect()
     }
@@ -275,7 +305,7 @@ mod tests {
             ("\0\0\0\n".to_owned(), "does not begin as"),
             ("{\"diary-outbox\":2,\"more\":3}\n".to_owned(), "format 2, and this program reads 1"),
             ("{\"diary-outbox\":1,\"server\":\"h:1\"}\n".to_owned(), "does not begin as"),
-            (format!("{{\"diary-outbox\":1,\"server\":\"h\",\"secret\":\"{secret}\"}}\n"), "h needs a port"),
+            (format!("{{\"diary-outbox\":1,\"server\":\"h:\",\"secret\":\"{secret}\"}}\n"), "a port is"),
             (
                 format!(
                     "{{\"diary-outbox\":1,\"server\":\"h:1\",\"secret\":\"{secret}\",\"author\":\"a b\"}}\n"
@@ -300,6 +330,7 @@ mod tests {
             "\0\0\n",
             "{\"entry\":{\"counter\":2}}\n",
             "{\"unheard_of\":{}}\n",
+            "{\"journal\":{\"id\":\"none\"}}\n",
             "{\"entry\":{\"counter\":2,\"time\":\"today\",\"text\":\"a\"}}\n",
             "{\"refused\":{\"counter\":1,\"code\":\"none\",\"message\":\"m\"}}\n",
             // A counter is never used for two texts.
@@ -336,6 +367,16 @@ mod tests {
         assert_eq!(keeps(&records), ["1? a", "3? c", "4? b"]);
         records.extend([Acked { counter: 1 }, Acked { counter: 1 }, Record::refused(7, &stale())]);
         assert_eq!(keeps(&records), ["3? c", "4? b"], "what is not kept is not settled again");
+    }
+
+    #[test]
+    fn what_is_for_which_journal() {
+        let mut records = vec![entry(1, "a"), Record::journal(7), entry(2, "b")];
+        assert_eq!(keeps(&records), ["1? a for 7", "2? b for 7"]);
+        records.push(Record::entry(&kept(3, "a"), Some(1)));
+        assert_eq!(keeps(&records), ["2? b for 7", "3? a"]);
+        records.extend([Record::journal(8), entry(4, "c")]);
+        assert_eq!(keeps(&records), ["2? b for 7", "3? a for 8", "4? c for 8"]);
     }
 
     #[test]

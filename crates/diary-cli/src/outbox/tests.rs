@@ -8,6 +8,8 @@ use diary_client::{Author, Code, Refusal, Time};
 use tempfile::TempDir;
 
 use super::*;
+use crate::deliver::deliver;
+use crate::fake::Fake;
 
 const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
 
@@ -341,4 +343,60 @@ fn an_outbox_that_cannot_be_written_says_so_and_counts_on() {
     let mut nowhere = Outbox::new(None).begin(&server(1), None).unwrap();
     assert!(nowhere.push(TIME, "a").kept.unwrap_err().contains("set HOME or XDG_STATE_HOME"));
     nowhere.acked(1);
+}
+
+/// What has met a journal goes to no other one by itself, and what has met none goes to any.
+#[tokio::test]
+async fn another_journal_gets_nothing_unasked() {
+    let fake = Fake::start().await;
+    let (_state, outbox) = outbox();
+    let mut tray =
+        outbox.begin(&fake.address().parse().unwrap(), Some(&Author::new("anna").unwrap())).unwrap();
+    tray.push(TIME, "before").kept.unwrap();
+    tray.met(8);
+    tray.push(TIME, "behind").kept.unwrap();
+    drop(tray);
+
+    let mut tray = adopted(&outbox).remove(0);
+    let delivery = deliver(&mut tray).await;
+    let refused: Vec<_> =
+        delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal.code)).collect();
+    assert_eq!(refused, [(1, Code::OtherJournal), (2, Code::OtherJournal)]);
+    assert!(delivery.end.is_none() && fake.texts().is_empty());
+    assert!(tray.entries().all(|kept| kept.refusal.is_none()), "where its journal is back, it goes there");
+
+    let renewed = tray.renew(1).unwrap();
+    drop(tray);
+    let mut tray = adopted(&outbox).remove(0);
+    let delivery = deliver(&mut tray).await;
+    assert_eq!(delivery.acked.iter().map(|(counter, _)| *counter).collect::<Vec<_>>(), [renewed]);
+    assert_eq!(delivery.refused.iter().map(|(counter, _)| *counter).collect::<Vec<_>>(), [2]);
+    assert_eq!(fake.texts(), ["anna: before"]);
+    drop(tray);
+    assert_eq!(adopted(&outbox)[0].entry(2).unwrap().journal, Some(8));
+}
+
+#[tokio::test]
+async fn the_journal_is_remembered_and_goes_with_the_file() {
+    let fake = Fake::start().await;
+    let (state, outbox) = outbox();
+    let mut tray =
+        outbox.begin(&fake.address().parse().unwrap(), Some(&Author::new("anna").unwrap())).unwrap();
+    tray.push(TIME, "a").kept.unwrap();
+    deliver(&mut tray).await;
+    // All is settled, and the file is as good as new; what comes is for the journal all the same.
+    tray.push(TIME, "b").kept.unwrap();
+    drop(tray);
+    let mut tray = adopted(&outbox).remove(0);
+    assert_eq!(tray.entry(2).unwrap().journal, Some(7));
+    assert_eq!(deliver(&mut tray).await.acked.len(), 1);
+    drop(tray);
+    assert!(files(&state).is_empty());
+
+    // Known before there is a file.
+    let mut tray = outbox.begin(&server(1), None).unwrap();
+    tray.met(7);
+    tray.push(TIME, "c").kept.unwrap();
+    drop(tray);
+    assert_eq!(adopted(&outbox)[0].entry(1).unwrap().journal, Some(7));
 }

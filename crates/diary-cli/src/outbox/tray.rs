@@ -1,6 +1,5 @@
 //! One file of the outbox, and the process that holds it.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -28,19 +27,10 @@ pub(crate) struct Tray {
     /// `None` if there is no place for files.
     folder: Option<PathBuf>,
     name: String,
-    heading: Heading,
+    /// What the file says, or would say.
+    contents: Contents,
     /// `None` until there is an entry to keep.
     file: Option<File>,
-    /// Bytes of its header.
-    header_bytes: u64,
-    /// Bytes of its whole lines.
-    bytes: u64,
-    entries: BTreeMap<u64, Kept>,
-    next_counter: u64,
-    /// The file says of some entry that it was not sent.
-    says_unsent: bool,
-    /// Not all of it could be read, so it is not removed.
-    damaged: bool,
 }
 
 /// What became of an entry that was given to a [`Tray`].
@@ -56,7 +46,7 @@ pub(crate) struct Pushed {
 /// What a file turned out to be.
 pub(super) enum Opened {
     /// Something is kept in it.
-    Tray(Tray),
+    Tray(Box<Tray>),
     /// Another process has it.
     Held,
     /// Nothing is kept in it, or it is gone.
@@ -66,18 +56,7 @@ pub(super) enum Opened {
 impl Tray {
     /// A tray without a file.
     pub(super) fn new(folder: Option<PathBuf>, name: String, heading: Heading) -> Self {
-        Self {
-            folder,
-            name,
-            heading,
-            file: None,
-            header_bytes: 0,
-            bytes: 0,
-            entries: BTreeMap::new(),
-            next_counter: 1,
-            says_unsent: false,
-            damaged: false,
-        }
+        Self { folder, name, contents: Contents::new(heading), file: None }
     }
 
     /// Takes over the file `name`, if nobody holds it. A file in which nothing is kept is removed. Sentences
@@ -99,20 +78,10 @@ impl Tray {
             // A line that was not finished was never relied on; the next one begins in its place.
             file.set_len(contents.whole_bytes).map_err(wrong)?;
         }
-        let tray = Self {
-            folder: Some(folder.to_owned()),
-            name: name.to_owned(),
-            heading: contents.heading,
-            file: Some(file),
-            header_bytes: contents.header_bytes,
-            bytes: contents.whole_bytes,
-            entries: contents.entries,
-            next_counter: contents.next_counter,
-            says_unsent: contents.says_unsent,
-            damaged: !contents.damaged.is_empty(),
-        };
+        let tray =
+            Self { folder: Some(folder.to_owned()), name: name.to_owned(), contents, file: Some(file) };
         // If nothing is kept in it, the file goes with the tray.
-        Ok(if tray.entries.is_empty() { Opened::Nothing } else { Opened::Tray(tray) })
+        Ok(if tray.contents.entries.is_empty() { Opened::Nothing } else { Opened::Tray(Box::new(tray)) })
     }
 
     /// Finishes or removes a draft that nobody holds: its process ended before the file had its name. True if it
@@ -140,17 +109,17 @@ impl Tray {
 
     /// Where its entries go.
     pub(crate) fn server(&self) -> &Address {
-        &self.heading.server
+        &self.contents.heading.server
     }
 
     /// Who wrote them; `None` leaves it to the server.
     pub(crate) fn author(&self) -> Option<&Author> {
-        self.heading.author.as_ref()
+        self.contents.heading.author.as_ref()
     }
 
     /// What their keys come from, for [`Options`](diary_client::Options).
     pub(crate) fn secret(&self) -> Bytes {
-        self.heading.secret.clone()
+        self.contents.heading.secret.clone()
     }
 
     /// The file that it is, or will be; `None` if there is no place for it.
@@ -160,12 +129,12 @@ impl Tray {
 
     /// What is neither acked nor dropped, in order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Kept> {
-        self.entries.values()
+        self.contents.entries.values()
     }
 
     /// One of these.
     pub(crate) fn entry(&self, counter: u64) -> Option<&Kept> {
-        self.entries.get(&counter)
+        self.contents.entries.get(&counter)
     }
 
     /// Keeps an entry, which may be sent as soon as this returns: it is on disk, and so is its file's name.
@@ -179,24 +148,26 @@ impl Tray {
     /// # Errors
     /// A sentence: it cannot be written down, and all is as before.
     pub(crate) fn renew(&mut self, counter: u64) -> Result<u64, String> {
-        let Some(Kept { time, text, .. }) = self.entries.get(&counter).cloned() else {
+        let Some(Kept { time, text, .. }) = self.contents.entries.get(&counter).cloned() else {
             return Err(format!("there is no entry {counter} any more"));
         };
         let pushed = self.push_instead_of(time, &text, Some(counter));
         if let Err(why) = pushed.kept {
-            self.entries.remove(&pushed.counter);
+            self.contents.entries.remove(&pushed.counter);
             return Err(why);
         }
-        self.entries.remove(&counter);
+        self.contents.entries.remove(&counter);
         Ok(pushed.counter)
     }
 
     fn push_instead_of(&mut self, time: Time, text: &str, instead_of: Option<u64>) -> Pushed {
-        let counter = self.next_counter;
-        self.next_counter += 1;
-        let kept = Kept { counter, time, text: text.to_owned(), refusal: None, sent: false };
+        let counter = self.contents.next_counter;
+        self.contents.next_counter += 1;
+        // Whoever sends one as new means whatever journal is there now.
+        let journal = self.contents.journal.filter(|_| instead_of.is_none());
+        let kept = Kept { counter, time, text: text.to_owned(), refusal: None, journal, sent: false };
         let line = Record::entry(&kept, instead_of).line();
-        self.entries.insert(counter, kept);
+        self.contents.entries.insert(counter, kept);
         let written = if self.file.is_some() { self.append(&line, true) } else { self.create(&line) };
         Pushed { counter, kept: written.map_err(|error| self.cannot_be_written(&error)) }
     }
@@ -204,55 +175,56 @@ impl Tray {
     fn cannot_be_written(&self, error: &io::Error) -> String {
         match self.path() {
             Some(path) => format!("{} cannot be written: {error}", path.display()),
-            None => "there is no folder for an outbox: set HOME or XDG_STATE_HOME".to_owned(),
+            None => super::NO_FOLDER.to_owned(),
+        }
+    }
+
+    /// The server serves this journal. What is kept for none yet, and what comes, goes to no other from now on.
+    pub(crate) fn met(&mut self, journal: u64) {
+        if self.contents.journal != Some(journal) || self.entries().any(|kept| kept.journal.is_none()) {
+            self.note(Record::journal(journal));
         }
     }
 
     /// It is in the diary.
     pub(crate) fn acked(&mut self, counter: u64) {
-        self.entries.remove(&counter);
-        self.note(&Record::Acked { counter });
+        self.note(Record::Acked { counter });
         self.tidy();
     }
 
     /// It will not be taken under its key, and waits for a person's choice.
     pub(crate) fn refused(&mut self, counter: u64, refusal: &Refusal) {
-        if let Some(kept) = self.entries.get_mut(&counter) {
-            kept.refusal = Some(refusal.clone());
-            self.note(&Record::refused(counter, refusal));
+        if self.entry(counter).is_some() {
+            self.note(Record::refused(counter, refusal));
         }
     }
 
     /// It may be sent any moment now, by this process. What [`sending`](Self::sending) makes durable, this
     /// remembers.
     pub(crate) fn sent(&mut self, counter: u64) {
-        if let Some(kept) = self.entries.get_mut(&counter) {
+        if let Some(kept) = self.contents.entries.get_mut(&counter) {
             kept.sent = true;
         }
     }
 
     /// What is kept from this counter on was certainly not sent, neither now nor before.
     pub(crate) fn not_sent(&mut self, from: u64) {
-        let mut entries = self.entries.range_mut(from..).peekable();
-        if entries.peek().is_none() {
-            return;
+        if self.contents.entries.range(from..).next().is_some() {
+            self.note(Record::NotSent { from });
         }
-        entries.for_each(|(_, kept)| kept.sent = false);
-        self.note(&Record::NotSent { from });
-        self.says_unsent = true;
     }
 
     /// Makes sure that nobody takes for unsent what is sent from now on. To be called before the entries of an
     /// earlier run, or of an earlier attempt, are sent.
     pub(crate) fn sending(&mut self) {
-        if !self.says_unsent {
+        if !self.contents.says_unsent {
             return;
         }
         match self.append(&Record::Sending {}.line(), true) {
-            Ok(()) => self.says_unsent = false,
+            Ok(()) => self.contents.says_unsent = false,
             // The file goes on saying that they were not sent, so from now on they may be sent by others
             // without a word of this attempt: it has to be one of several, which the server can tell.
-            Err(_) => self.entries.values_mut().for_each(|kept| kept.sent = true),
+            Err(_) => self.contents.entries.values_mut().for_each(|kept| kept.sent = true),
         }
     }
 
@@ -261,28 +233,32 @@ impl Tray {
     /// # Errors
     /// A sentence: it cannot be written down, and all is as before.
     pub(crate) fn drop_entry(&mut self, counter: u64) -> Result<(), String> {
-        let dropped = self.append(&Record::Dropped { counter }.line(), true);
-        dropped.map_err(|error| self.cannot_be_written(&error))?;
-        self.entries.remove(&counter);
+        let dropped = Record::Dropped { counter };
+        self.append(&dropped.line(), true).map_err(|error| self.cannot_be_written(&error))?;
+        self.contents.take_in(dropped);
         self.tidy();
         Ok(())
     }
 
-    /// Writes down what became of entries. If that fails or is lost, an entry is sent once more with its key,
-    /// which the server recognises: so it need not be synced, and an error is none.
-    fn note(&mut self, record: &Record) {
+    /// Takes in what became of entries, and writes it down. If that fails or is lost, an entry is sent once more
+    /// with its key, which the server recognises: so it need not be synced, and an error is none.
+    fn note(&mut self, record: Record) {
         let _ = self.append(&record.line(), false);
+        self.contents.take_in(record);
     }
 
     /// When all is settled, the texts need not stay on disk.
     fn tidy(&mut self) {
         if let Some(file) = &self.file
-            && self.entries.is_empty()
-            && !self.damaged
-            && file.set_len(self.header_bytes).is_ok()
+            && self.contents.entries.is_empty()
+            && self.contents.damaged.is_empty()
+            && file.set_len(self.contents.header_bytes).is_ok()
         {
-            self.bytes = self.header_bytes;
-            self.says_unsent = false;
+            self.contents.whole_bytes = self.contents.header_bytes;
+            self.contents.says_unsent = false;
+            if let Some(journal) = self.contents.journal {
+                self.note(Record::journal(journal));
+            }
         }
     }
 
@@ -291,14 +267,14 @@ impl Tray {
         let Some(file) = &mut self.file else { return Ok(()) };
         let written = file.write_all(line).and_then(|()| if sync { file.sync_data() } else { Ok(()) });
         if let Err(error) = written {
-            if file.set_len(self.bytes).is_err() {
+            if file.set_len(self.contents.whole_bytes).is_err() {
                 // The next line would be glued to half of this one.
                 self.file = None;
                 self.name = super::new_name()?;
             }
             return Err(error);
         }
-        self.bytes += line.len() as u64;
+        self.contents.whole_bytes += line.len() as u64;
         Ok(())
     }
 
@@ -306,29 +282,24 @@ impl Tray {
     fn create(&mut self, line: &[u8]) -> io::Result<()> {
         let folder = self.folder.as_deref().ok_or(io::ErrorKind::NotFound)?;
         create_folder(folder)?;
-        let header = self.heading.line();
-        let bytes = [&header[..], line].concat();
+        let header = self.contents.heading.line();
+        let journal = self.contents.journal.map(|id| Record::journal(id).line()).unwrap_or_default();
+        let bytes = [&header[..], &journal, line].concat();
         let (path, complete) = (draft(folder, &self.name), complete(folder, &self.name));
+        let is_race = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
+        };
         let mut tries = 0;
         let file = loop {
             tries += 1;
             match create(&path, &complete, &bytes) {
                 // It was taken for one that was left behind, and is removed any moment now.
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
-                        && tries < CREATE_TRIES =>
-                {
-                    std::thread::yield_now();
-                }
-                Err(error) => {
-                    let _ = fs::remove_file(&path);
-                    return Err(error);
-                }
-                Ok(file) => break file,
+                Err(error) if is_race(&error) && tries < CREATE_TRIES => std::thread::yield_now(),
+                made => break made.inspect_err(|_| drop(fs::remove_file(&path)))?,
             }
         };
         sync_folder(folder)?;
-        (self.header_bytes, self.bytes) = (header.len() as u64, bytes.len() as u64);
+        (self.contents.header_bytes, self.contents.whole_bytes) = (header.len() as u64, bytes.len() as u64);
         self.file = Some(file);
         Ok(())
     }
@@ -337,8 +308,8 @@ impl Tray {
 impl Drop for Tray {
     fn drop(&mut self) {
         if self.file.is_some()
-            && self.entries.is_empty()
-            && !self.damaged
+            && self.contents.entries.is_empty()
+            && self.contents.damaged.is_empty()
             && let Some(path) = self.path()
         {
             // If it cannot be removed, the next run finds nothing in it and tries again.
@@ -434,12 +405,12 @@ pub(super) fn damage<'a>(path: &'a Path, contents: &'a Contents) -> impl Iterato
 }
 
 /// Makes the folder, and everything above it that is missing, so that it stays.
-fn create_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     let missing = folder.ancestors().take_while(|folder| !folder.exists()).count();
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     folder.ancestors().skip(1).take(missing).try_for_each(sync_folder)
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

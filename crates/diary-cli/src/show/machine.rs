@@ -77,7 +77,7 @@ impl Missing {
 }
 
 /// What JSON lets stand and a terminal might obey is written as `\uNNNN`, which says the same.
-fn push_json(object: &impl Serialize, out: &mut Vec<u8>) {
+pub(crate) fn push_json(object: &impl Serialize, out: &mut Vec<u8>) {
     let line = serde_json::to_string(object).expect("strings and numbers are always JSON");
     for c in line.chars() {
         if needs_care(c) {

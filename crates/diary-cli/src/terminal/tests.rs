@@ -32,10 +32,8 @@ async fn talk<F: Future<Output = ()>>(
     let words = [&["diary-cli", fake.address(), "--name", "anna"], words].concat();
     let args = crate::args::Args::try_parse_from(words).unwrap();
     let state = tempfile::tempdir().unwrap();
-    let config = Config {
-        state: Some(state.path().to_owned()),
-        ..Config::read(args.server(), &args.settings).unwrap()
-    };
+    let config =
+        Config { state: Some(state.path().to_owned()), ..Config::read(args.server(), &args.settings) };
     let paper = Paper::default();
     let (keys, chunks) = mpsc::channel(1);
     let place = Place {

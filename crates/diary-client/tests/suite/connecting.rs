@@ -61,8 +61,10 @@ async fn what_a_greeting_may_say() {
     assert_eq!(busy.to_string(), expected);
     for other in [&b"SSH-2.0-OpenSSH_9.6\r\n"[..], b"diary/2 ready head=1\n", &[b'x'; 10_000], b"\xff\xff\n"]
     {
-        assert!(matches!(greeted_with(other).await, Error::NotADiary(_)));
+        assert!(matches!(greeted_with(other).await, Error::NotADiary { .. }));
     }
+    let says = greeted_with(b"220 mail\x1b[2J ready\r\n").await.to_string();
+    assert!(says.ends_with("is not a diary of this version: it says \"220 mail\\x1b[2J ready\""), "{says}");
     assert!(matches!(greeted_with(b"diary/1 rea").await, Error::Broken(_)));
     assert!(matches!(greeted_with(b"diary/1 ready\n").await, Error::Broken(_)));
     assert!(matches!(greeted_with(b"diary/1 ready\n\xff\0\0\0").await, Error::Protocol(_)));
@@ -73,7 +75,10 @@ async fn what_a_greeting_may_say() {
 async fn a_server_that_never_greets() {
     let fake = Fake::start().await;
     let error = connect(&fake.address()).await.err().unwrap();
-    assert_eq!(error.to_string(), format!("{} gave no answer within 5 s", fake.address()));
+    assert_eq!(
+        error.to_string(),
+        format!("{} takes the connection but does not greet as a diary within 5 s", fake.address())
+    );
 }
 
 #[tokio::test]
