@@ -6,7 +6,18 @@ use diary_proto::{Code, Refusal};
 
 use crate::support::{Frames, Server, soon};
 
-const TEXTS: [&str; 8] = ["rain", "Rain", "snow", "今天下雨", "rain and snow", "RAIN\\n", "anna", "雪"];
+const TEXTS: [&str; 10] = [
+    "rain",
+    "Rain",
+    "snow",
+    "今天下雨",
+    "rain and snow",
+    "RAIN\\n",
+    "anna",
+    "雪",
+    "a #Rain, @anna",
+    "#rainbow，#雪",
+];
 const AUTHORS: [&str; 4] = ["anna", "Anna", "ben", "小明"];
 
 /// Seq, author and text of what a reading brings.
@@ -60,6 +71,7 @@ async fn the_server_finds_what_a_client_would_keep() {
                         contains: owned(contains),
                         without: owned(without),
                         author: author.map(|name| Author::new(name).unwrap()),
+                        tags: Vec::new(),
                     };
                     let expected: Vec<_> = all
                         .iter()
@@ -75,6 +87,17 @@ async fn the_server_finds_what_a_client_would_keep() {
         }
     }
     assert!(some > 50 && none > 50, "{some} {none}");
+    for (tags, texts) in [
+        (&["#rain"][..], &["a #Rain, @anna"][..]),
+        (&["#rain", "@anna"], &["a #Rain, @anna"]),
+        (&["#rain", "#雪"], &[]),
+        (&["#雪"], &["#rainbow，#雪"]),
+        (&["#RAIN"], &[]),
+    ] {
+        let filter = Filter { tags: owned(tags), author: Author::new("ben").ok(), ..Filter::default() };
+        let found = entries(reader.select(filter)).await;
+        assert_eq!(found.iter().map(|(_, _, text)| text.as_str()).collect::<Vec<_>>(), texts, "{tags:?}");
+    }
     drop(reader);
     server.stop().await;
 }
@@ -85,11 +108,13 @@ async fn what_is_too_much_is_refused_and_the_connection_goes_on() {
     let mut client = Frames::hello(server.address(), 1).await;
     let many = Filter { contains: vec!["a".to_owned(); 17], ..Filter::default() };
     let long = Filter { without: vec!["x".repeat(40_000), "y".repeat(40_000)], ..Filter::default() };
+    let no_tag = Filter { tags: vec!["rain".to_owned()], ..Filter::default() };
     let days = Filter { which: Which::Days(Day::Today, Day::Yesterday), ..Filter::of_text("a") };
     for (id, filter, code, part) in [
         (1, many, Code::BadArgument, "16 texts"),
         (2, long, Code::TooLong, "65535 bytes together"),
         (3, days, Code::BadArgument, "the first day of a range comes first"),
+        (5, no_tag, Code::BadArgument, "rain is no tag"),
     ] {
         client.send(&ClientMessage::Search { id, filter }).await;
         match client.message().await {

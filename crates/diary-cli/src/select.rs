@@ -6,6 +6,7 @@
 use diary_client::{Author, Day, Event, Filter, Which};
 use diary_proto::Sieve;
 use diary_proto::escape::escape;
+use diary_proto::tags::is_tag;
 use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -47,9 +48,21 @@ pub(crate) struct Select {
     /// Only without this in their text (smart case); may be given more than once
     #[arg(long, value_name = "TEXT")]
     pub(crate) not: Vec<String>,
+    /// Only with this tag in their text, #word (the # may be left out) or @name (smart case); may be given more than once
+    #[arg(long, value_name = "TAG", value_parser = parse_tag)]
+    pub(crate) tag: Vec<String>,
     /// The newest first
     #[arg(long)]
     pub(crate) reverse: bool,
+}
+
+/// A tag as it stands in texts. Without a sign it is one with #.
+fn parse_tag(said: &str) -> Result<String, String> {
+    let tag = if said.starts_with(['#', '@']) { said.to_owned() } else { format!("#{said}") };
+    match is_tag(&tag) {
+        true => Ok(tag),
+        false => Err("a tag is one word with a letter in it, such as #travel, travel or @anna".to_owned()),
+    }
 }
 
 /// What is to be read.
@@ -70,14 +83,15 @@ pub(crate) struct Plan {
 impl Plan {
     /// What is said if there is nothing to print: `no entries by anna with "fog" on 2026-11-20`
     pub(crate) fn nothing(&self) -> String {
-        let Filter { contains, without, author, .. } = &self.filter;
+        let Filter { contains, without, author, tags, .. } = &self.filter;
         let author = author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
+        let tagged = if tags.is_empty() { String::new() } else { format!(" tagged {}", tags.join(" and ")) };
         let (with, without) = (quoted(" with ", contains), quoted(" without ", without));
         let days = self.days.map_or_else(String::new, |days| {
             let (word, days) = in_words(days, self.today);
             format!(" {word}{days}")
         });
-        format!("no entries{author}{with}{without}{days}")
+        format!("no entries{author}{tagged}{with}{without}{days}")
     }
 }
 
@@ -102,8 +116,8 @@ impl Select {
     pub(crate) fn plan(self, today: Date) -> Result<Plan, String> {
         let days = self.days(today)?;
         let last = self.last.as_deref().map(parse_last).transpose()?;
-        let filter =
-            Filter { which: Which::All, contains: self.contains, without: self.not, author: self.author };
+        let Self { contains, not: without, author, tag: tags, .. } = self;
+        let filter = Filter { which: Which::All, contains, without, author, tags };
         filter.check().map_err(|refusal| refusal.message.into_owned())?;
 
         let conditions = days.is_some() || !filter.takes_all_of_its_range();
@@ -254,6 +268,10 @@ mod tests {
         words.select.plan(TODAY)
     }
 
+    fn plan_of(words: &[&str]) -> Plan {
+        plan(words).unwrap()
+    }
+
     #[test]
     fn what_cannot_be_used_says_so() {
         for (words, part) in [
@@ -269,6 +287,8 @@ mod tests {
             (&["--contains", ""], "at least one character"),
             (&["--not", ""], "at least one character"),
             (&["--author", "a b"], "a name has no spaces"),
+            (&["--tag", "a b"], "a tag is one word"),
+            (&["--tag", "#42"], "with a letter in it"),
             (&[&["--not", "a"][..]; 17].concat(), "may have 16 texts, this one has 17"),
         ] {
             let error = plan(words).unwrap_err();
@@ -310,6 +330,9 @@ mod tests {
         assert_eq!(plan.filter.contains, ["a", "b"]);
         assert_eq!(plan.filter.without, ["c"]);
         assert!(plan.reverse);
+        let plan = plan_of(&["--tag", "travel", "--tag", "#旅行", "--tag", "@anna"]);
+        assert_eq!(plan.filter.tags, ["#travel", "#旅行", "@anna"]);
+        assert_eq!(plan.nothing(), "no entries tagged #travel and #旅行 and @anna");
     }
 
     #[test]

@@ -7,13 +7,18 @@ use std::borrow::Cow;
 
 use crate::command::Which;
 use crate::entry::Author;
+use crate::escape::escape;
 use crate::refusal::{Code, Refusal};
+use crate::tags::{is_tag, tags};
 
-/// Most texts of one filter: each is looked for in every entry.
+/// Most texts and tags of one filter: each is looked for in every entry.
 pub const FILTER_MAX_TEXTS: usize = 16;
 
-/// All texts of one filter together: what the length of a string can say.
+/// All texts and tags of one filter together: what the length of a string can say.
 pub const SEARCH_MAX_BYTES: usize = u16::MAX as usize;
+
+/// Characters of what is no tag that its refusal shows.
+const TAG_SHOWN_MAX_CHARS: usize = 40;
 
 /// Which entries are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +31,15 @@ pub struct Filter {
     pub without: Vec<String>,
     /// Who wrote it.
     pub author: Option<Author>,
+    /// All of these are among the entry's [tags](crate::tags), each as a whole, with its sign.
+    pub tags: Vec<String>,
 }
 
 impl Default for Filter {
     /// Every entry.
     fn default() -> Self {
-        Self { which: Which::All, contains: Vec::new(), without: Vec::new(), author: None }
+        let (contains, without, tags) = (Vec::new(), Vec::new(), Vec::new());
+        Self { which: Which::All, contains, without, author: None, tags }
     }
 }
 
@@ -43,17 +51,22 @@ impl Filter {
 
     /// It is the range and nothing else: a history brings the same.
     pub fn takes_all_of_its_range(&self) -> bool {
-        self.contains.is_empty() && self.without.is_empty() && self.author.is_none()
+        self.contains.is_empty() && self.without.is_empty() && self.author.is_none() && self.tags.is_empty()
     }
 
-    /// Checks its texts.
+    /// Checks its texts and tags.
     ///
     /// # Errors
     /// A refusal that names the limit.
     pub fn check(&self) -> Result<(), Refusal> {
-        let texts = || self.contains.iter().chain(&self.without);
+        let texts = || self.contains.iter().chain(&self.without).chain(&self.tags);
         if texts().any(String::is_empty) {
             return Err(Refusal::new(Code::BadArgument, "a text to look for has at least one character"));
+        }
+        if let Some(other) = self.tags.iter().find(|tag| !is_tag(tag)) {
+            let shown: String = other.chars().take(TAG_SHOWN_MAX_CHARS).collect();
+            let message = format!("{} is no tag; one is #word or @name", escape(&shown));
+            return Err(Refusal::new(Code::BadArgument, message));
         }
         let count = texts().count();
         if count > FILTER_MAX_TEXTS {
@@ -77,6 +90,7 @@ pub struct Sieve {
     contains: Vec<Needle>,
     without: Vec<Needle>,
     author: Option<Needle>,
+    tags: Vec<Needle>,
 }
 
 impl Sieve {
@@ -87,12 +101,18 @@ impl Sieve {
             contains: needles(&filter.contains),
             without: needles(&filter.without),
             author: filter.author.as_ref().map(|author| Needle::new(author.as_str())),
+            tags: needles(&filter.tags),
         }
     }
 
     /// The texts that an entry must have.
     pub fn contains(&self) -> &[Needle] {
         &self.contains
+    }
+
+    /// The tags that an entry must have.
+    pub fn tags(&self) -> &[Needle] {
+        &self.tags
     }
 
     /// The author that an entry must have.
@@ -103,6 +123,9 @@ impl Sieve {
     /// Whether it takes an entry by `author` with this text (unescaped).
     pub fn takes(&self, author: &str, text: &str) -> bool {
         if self.author.as_ref().is_some_and(|wanted| !wanted.is(author)) {
+            return false;
+        }
+        if !self.tags.iter().all(|wanted| tags(text).any(|tag| wanted.is(tag))) {
             return false;
         }
         let mut any_case = self.contains.iter().chain(&self.without).map(Needle::any_case);
@@ -153,7 +176,28 @@ mod tests {
     fn filter(contains: &[&str], without: &[&str], author: Option<&str>) -> Filter {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         let author = author.map(|name| Author::new(name).unwrap());
-        Filter { which: Which::All, contains: owned(contains), without: owned(without), author }
+        Filter { contains: owned(contains), without: owned(without), author, ..Filter::default() }
+    }
+
+    fn tagged(tags: &[&str]) -> Filter {
+        Filter { tags: tags.iter().map(|&tag| tag.to_owned()).collect(), ..Filter::default() }
+    }
+
+    #[test]
+    fn a_tag_is_found_as_a_whole_in_any_case_unless_it_has_capitals() {
+        for (filter, text, taken) in [
+            (tagged(&["#rain"]), "Today #rain.", true),
+            (tagged(&["#rain"]), "#Rain", true),
+            (tagged(&["#Rain"]), "#rain", false),
+            (tagged(&["#rain"]), "#rainbow rain @rain", false),
+            (tagged(&["#rain", "@anna"]), "#rain", false),
+            (tagged(&["#rain", "@anna"]), "@Anna #rain", true),
+            (tagged(&["#旅行"]), "去了#旅行", false),
+            (tagged(&["#旅行"]), "去了，#旅行！", true),
+            (Filter { contains: vec!["sun".to_owned()], ..tagged(&["#rain"]) }, "#rain", false),
+        ] {
+            assert_eq!(Sieve::new(&filter).takes("a", text), taken, "{filter:?} {text}");
+        }
     }
 
     #[test]
@@ -186,12 +230,16 @@ mod tests {
             (filter(&["a"; 10], &["b"; 7], None), "may have 16 texts, this one has 17"),
             (filter(&[""], &[], None), "at least one character"),
             (filter(&["a"], &[""], None), "at least one character"),
+            (Filter { contains: vec!["a".to_owned(); 9], ..tagged(&["#a"; 8]) }, "may have 16 texts, this one has 17"),
+            (tagged(&["rain"]), "rain is no tag; one is #word or @name"),
+            (tagged(&["#\u{1b}"]), "#\\x1b is no tag"),
+            (tagged(&[""]), "at least one character"),
             (filter(&[&long], &["y"], None), "may have 65535 bytes together, these have 65536"),
         ] {
             let refusal = filter.check().unwrap_err();
             assert!(refusal.message.contains(part), "{refusal}");
         }
-        for filter in [filter(&["a"; 8], &["b"; 8], None), filter(&[&long], &[], None), Filter::default()] {
+        for filter in [filter(&["a"; 8], &["b"; 8], None), filter(&[&long], &[], None), tagged(&["#a", "@小明"])] {
             assert_eq!(filter.check(), Ok(()));
         }
     }

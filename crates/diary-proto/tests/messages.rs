@@ -71,9 +71,11 @@ fn append() -> impl Strategy<Value = Append> {
 
 fn filter() -> impl Strategy<Value = Filter> {
     let texts = || vec(".{1,20}", 0..5);
-    (which(), texts(), texts(), option::of("[a-z天]{1,9}")).prop_map(|(which, contains, without, author)| {
-        Filter { which, contains, without, author: author.map(|name| Author::new(&name).expect("a name")) }
-    })
+    let author = option::of("[a-z天]{1,9}")
+        .prop_map(|author| author.map(|name| Author::new(&name).expect("a name")));
+    (which(), texts(), texts(), author, vec("[#@][a-z天]{1,9}", 0..3)).prop_map(
+        |(which, contains, without, author, tags)| Filter { which, contains, without, author, tags },
+    )
 }
 
 fn client_message() -> impl Strategy<Value = ClientMessage> {
@@ -298,12 +300,15 @@ fn the_fields_behind_the_text_of_a_search_can_be_left_out() {
     let read = |body: &[u8]| ClientMessage::read(Frame { kind: 6, body: Bytes::copy_from_slice(body) });
     let search = ClientMessage::Search { id: 7, filter: Filter::of_text("hi") };
     assert_eq!(read(b"\0\0\0\x07\0\x02hi"), Ok(Some(search.clone())));
-    assert_eq!(read(b"\0\0\0\x07\0\x02hi\x01\0\0\0\0"), Ok(Some(search)));
+    assert_eq!(read(b"\0\0\0\x07\0\x02hi\x01\0\0\0\0"), Ok(Some(search.clone())));
+    assert_eq!(read(b"\0\0\0\x07\0\x02hi\x01\0\0\0\0\0"), Ok(Some(search)));
     for (bad, what) in [
         (&b"\0\0\0\x07\0\0"[..], "neither a text nor what may stand for it"),
         (b"\0\0\0\x07\0\x02hi\x01", "half of the fields"),
         (b"\0\0\0\x07\0\x02hi\x01\x01\0\0\0\0\0", "a further text that is empty"),
         (b"\0\0\0\x07\0\x02hi\x01\0\0\0\x03a b", "no author"),
+        (b"\0\0\0\x07\0\x02hi\x01\0\0\0\0\x01", "a tag that is not there"),
+        (b"\0\0\0\x07\0\x02hi\x01\0\0\0\0\x01\0\0", "a tag that is empty"),
         (b"\0\0\0\x07\0\x02hi\x09\0\0\0\0", "no form of a range"),
     ] {
         assert_eq!(read(bad).unwrap_err().code, Code::BadFrame, "{what}");

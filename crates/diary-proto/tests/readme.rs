@@ -13,6 +13,7 @@ use diary_proto::frame::{Frame, FrameCodec, IGNORABLE_FROM};
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::message::{ClientMessage, NewText, Run, ServerMessage};
 use diary_proto::{Author, Code, Command, Filter, Refusal, StoredLine, filter, limits, message, seal};
+use diary_proto::tags::tags;
 use tokio_util::codec::Decoder;
 
 const README: &str = include_str!("../README.md");
@@ -73,6 +74,13 @@ fn check_block(block: &Block, seen: &mut Seen) {
                 assert_eq!(unescape(stored.trim_start()).as_deref(), Ok(text.as_str()));
             }
         }
+        "tags" => {
+            for line in lines {
+                let (text, found) = literal(line);
+                let text = String::from_utf8(text).expect("UTF-8");
+                assert_eq!(tags(&text).collect::<Vec<_>>().join(" "), found.trim_start(), "{line}");
+            }
+        }
         "not-escaped" => lines.iter().for_each(|line| assert!(unescape(line).is_err(), "{line}")),
         tag => panic!("the README has a block of an unknown kind: {tag}"),
     }
@@ -107,6 +115,7 @@ fn every_example_is_true_and_nothing_is_left_out() {
         "lines",
         "not-escaped",
         "stored",
+        "tags",
         "text",
         "unreadable",
     ];
@@ -353,9 +362,12 @@ fn describe_client(message: &ClientMessage) -> String {
             format!("Follow id={id} from={}", from.map_or("now".into(), |seq| seq.to_string()))
         }
         ClientMessage::FollowOff { id } => format!("FollowOff id={id}"),
-        ClientMessage::Search { id, filter: Filter { which, contains, without, author } } => {
+        ClientMessage::Search { id, filter: Filter { which, contains, without, author, tags } } => {
             let author = author.as_ref().map_or("any", Author::as_str);
-            format!("Search id={id} which={which} contains={contains:?} without={without:?} author={author}")
+            format!(
+                "Search id={id} which={which} contains={contains:?} without={without:?} author={author} \
+                 tags={tags:?}"
+            )
         }
         ClientMessage::Quit => "Quit".into(),
     }

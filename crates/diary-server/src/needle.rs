@@ -99,9 +99,9 @@ impl Needle {
     }
 }
 
-/// Looks for the longest text, as the rarest; else for the author.
+/// Looks for the longest text or tag, as the rarest; else for the author.
 fn probe(sieve: &Sieve) -> Option<Regex> {
-    let longest = sieve.contains().iter().max_by_key(|needle| needle.text().len());
+    let longest = sieve.contains().iter().chain(sieve.tags()).max_by_key(|needle| needle.text().len());
     let (text, any_case) = match (longest, sieve.author()) {
         (Some(needle), _) => {
             let beginning: String = needle.text().chars().take(PROBE_MAX_CHARS).collect();
@@ -192,6 +192,7 @@ mod tests {
             contains: contains.iter().map(|&text| text.to_owned()).collect(),
             without: without.iter().map(|&text| text.to_owned()).collect(),
             author: author.map(|name| Author::new(name).unwrap()),
+            tags: Vec::new(),
         };
         for (filter, expected) in [
             (filter(&[], &[], None), &[1, 2, 3, 4][..]),
@@ -215,6 +216,18 @@ mod tests {
         assert_eq!(seqs(&by("anna"), &page), [1, 2, 3]);
         assert_eq!(seqs(&by("Anna"), &page), [1]);
         assert_eq!(seqs(&by("ärger"), &page), [5]);
+    }
+
+    #[test]
+    fn a_tag_is_found_as_a_whole() {
+        let texts = ["a\n#Rain", "#rainbow #rain", "#rainbow", "rain", "雨 #雨，", "a#雨"];
+        let page = page(texts.map(|text| ("a", text)));
+        let tagged =
+            |tags: &[&str]| Filter { tags: tags.iter().map(|&tag| tag.to_owned()).collect(), ..Filter::default() };
+        assert_eq!(seqs(&tagged(&["#rain"]), &page), [1, 2]);
+        assert_eq!(seqs(&tagged(&["#Rain"]), &page), [1]);
+        assert_eq!(seqs(&tagged(&["#rain", "#rainbow"]), &page), [2]);
+        assert_eq!(seqs(&tagged(&["#雨"]), &page), [5]);
     }
 
     #[test]
@@ -244,13 +257,14 @@ mod tests {
         /// What the server finds is what a client would keep of everything.
         #[test]
         fn a_filter_finds_what_it_takes_entry_by_entry(
-            entries in vec(("[ab]", "[aAbB\n天 ]{1,6}"), 0..12),
+            entries in vec(("[ab]", "[aAbB\n天 #]{1,6}"), 0..12),
             contains in vec("[aAbB\n天 ]{1,2}", 0..3),
             without in vec("[aAbB\n天 ]{1,2}", 0..3),
             author in proptest::option::of("[abc]"),
+            tags in vec("#[aAbB]{1,2}", 0..2),
         ) {
             let author = author.map(|name| Author::new(&name).unwrap());
-            let filter = Filter { which: Which::All, contains, without, author };
+            let filter = Filter { which: Which::All, contains, without, author, tags };
             let sieve = Sieve::new(&filter);
             let page = page(entries.iter().map(|(author, text)| (author.as_str(), text.as_str())));
             let taken = (1..).zip(&entries).filter(|(_, (author, text))| sieve.takes(author, text));

@@ -77,7 +77,7 @@ impl ClientMessage {
     /// Appends the message's frame to `out`.
     ///
     /// # Panics
-    /// If a string in it is longer than its limit, or a filter has more texts than 255.
+    /// If a string in it is longer than its limit, or a filter has more texts or tags than 255.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Hello(hello) => frame::write(out, kind::HELLO, |out| {
@@ -114,6 +114,7 @@ impl ClientMessage {
                 put_texts(out, more);
                 put_texts(out, &filter.without);
                 put_str(out, filter.author.as_ref().map_or("", Author::as_str));
+                put_texts(out, &filter.tags);
             }),
             Self::Quit => frame::write(out, kind::QUIT, |_| {}),
         }
@@ -243,7 +244,8 @@ impl Body {
         Some(ClientMessage::Follow { id, from: (from > 0).then_some(from) })
     }
 
-    /// The text may stand alone: clients of before say no more. One that is empty is none.
+    /// The text may stand alone, and the tags may be left out: clients of before say no more. A text that is empty
+    /// is none.
     fn search(&mut self) -> Option<ClientMessage> {
         let id = self.u32()?;
         let first = self.string()?;
@@ -256,10 +258,11 @@ impl Body {
         let without = self.texts()?;
         let author = Some(self.string()?).filter(|author| !author.is_empty());
         let author = author.map(|author| Author::new(&author)).transpose().ok()?;
-        Some(ClientMessage::Search { id, filter: Filter { which, contains, without, author } })
+        let tags = if self.0.is_empty() { Vec::new() } else { self.texts()? };
+        Some(ClientMessage::Search { id, filter: Filter { which, contains, without, author, tags } })
     }
 
-    /// Texts to look for, none of them empty.
+    /// Texts or tags to look for, none of them empty.
     fn texts(&mut self) -> Option<Vec<String>> {
         let count = self.u8()?;
         (0..count).map(|_| self.string().filter(|text| !text.is_empty())).collect()
