@@ -1,5 +1,7 @@
 //! Where a reading stands: what was delivered, and what is to be asked for next. It knows no socket.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use diary_proto::block::{Gap, Step, Walker};
 use diary_proto::entry::{StoredLine, is_note};
@@ -10,7 +12,7 @@ use crate::connection::{Seen, lost_by};
 use crate::error::Error;
 use crate::history::{Block, Event, Stored};
 
-/// The id of a reading's request: it is the only one on its connection.
+/// The id of a reading's first request. Nothing else is asked on its connection.
 const REQUEST: u32 = 1;
 
 /// What a reading asks for.
@@ -24,6 +26,7 @@ pub(crate) enum Ask {
 
 /// Where a reading stands.
 pub(crate) struct Cursor {
+    id: u32,
     ask: Ask,
     /// Known once an answer has begun.
     range: Option<Range>,
@@ -65,12 +68,17 @@ pub(crate) enum Taken {
 
 impl Cursor {
     pub(crate) fn new(ask: Ask, seen: Seen) -> Self {
-        Self { ask, range: None, seen }
+        Self { id: REQUEST, ask, range: None, seen }
+    }
+
+    /// One for each, to be answered over one connection, one after the other.
+    pub(crate) fn in_turn(asks: impl IntoIterator<Item = Ask>, seen: &Seen) -> VecDeque<Self> {
+        (REQUEST..).zip(asks).map(|(id, ask)| Self { id, ..Self::new(ask, seen.clone()) }).collect()
     }
 
     /// What to ask for on a new connection; `None` if nothing is missing any more.
     pub(crate) fn request(&self) -> Option<ClientMessage> {
-        let id = REQUEST;
+        let id = self.id;
         if self.is_complete() {
             return None;
         }
@@ -97,8 +105,12 @@ impl Cursor {
         gathered: &mut impl Gather,
     ) -> Result<Taken, Error> {
         match message {
-            ServerMessage::Answer { id: REQUEST, first, last, dense } => self.begin(first, last, dense)?,
-            ServerMessage::Block { id: REQUEST, lines } => {
+            // Of the one before, which was complete without it.
+            ServerMessage::End { id } if id < self.id => {}
+            ServerMessage::Answer { id, first, last, dense } if id == self.id => {
+                self.begin(first, last, dense)?;
+            }
+            ServerMessage::Block { id, lines } if id == self.id => {
                 let range =
                     self.range.as_mut().ok_or_else(|| Error::protocol("a block before its answer"))?;
                 match range.dense {
@@ -109,8 +121,8 @@ impl Cursor {
                     return Ok(Taken::Done);
                 }
             }
-            ServerMessage::End { id: REQUEST } => return self.end(gathered),
-            ServerMessage::Error { id: REQUEST, fatal, refusal } => {
+            ServerMessage::End { id } if id == self.id => return self.end(gathered),
+            ServerMessage::Error { id, fatal, refusal } if id == self.id => {
                 let passing = matches!(refusal.code, Code::Stopping | Code::Busy | Code::DiskFailed);
                 if fatal || passing {
                     return Err(lost_by(refusal));

@@ -100,7 +100,7 @@ pub struct Blocks {
 
 impl Blocks {
     pub(crate) fn start(ask: Ask, redial: Redial) -> Self {
-        Self { deliveries: Reading::start(ask, redial) }
+        Self { deliveries: Reading::start([ask], redial) }
     }
 
     /// The next block; `None` at the end. An error is the last one. Cancellation safe.
@@ -111,7 +111,12 @@ impl Blocks {
 
 impl History {
     pub(crate) fn start(ask: Ask, redial: Redial) -> Self {
-        Self { deliveries: Reading::start(ask, redial), ready: VecDeque::new() }
+        Self::start_all([ask], redial)
+    }
+
+    /// All of them, one after the other.
+    pub(crate) fn start_all(asks: impl IntoIterator<Item = Ask>, redial: Redial) -> Self {
+        Self { deliveries: Reading::start(asks, redial), ready: VecDeque::new() }
     }
 
     /// A reading that cannot even be asked for.
@@ -156,7 +161,8 @@ impl Stream for History {
 
 /// The task behind a reading.
 struct Reading<G> {
-    cursor: Cursor,
+    /// What is being answered, and what was asked for behind it.
+    cursors: VecDeque<Cursor>,
     redial: Redial,
     sender: mpsc::Sender<Delivery<G>>,
 }
@@ -174,9 +180,9 @@ enum End {
 }
 
 impl<G: Gather + Send + 'static> Reading<G> {
-    fn start(ask: Ask, redial: Redial) -> mpsc::Receiver<Delivery<G>> {
+    fn start(asks: impl IntoIterator<Item = Ask>, redial: Redial) -> mpsc::Receiver<Delivery<G>> {
         let (sender, deliveries) = mpsc::channel(BLOCKS_WAITING_MAX);
-        let reading = Self { cursor: Cursor::new(ask, redial.seen()), redial, sender };
+        let reading = Self { cursors: Cursor::in_turn(asks, &redial.seen()), redial, sender };
         tokio::spawn(reading.run());
         deliveries
     }
@@ -215,17 +221,16 @@ impl<G: Gather + Send + 'static> Reading<G> {
     }
 
     async fn read_connection(&mut self, mut connection: Connection) -> End {
-        let Some(request) = self.cursor.request() else {
-            return End::Done(Box::new(connection));
-        };
-        connection.outgoing.push(&request);
+        while self.cursors.pop_front_if(|cursor| cursor.request().is_none()).is_some() {}
+        let requests = self.cursors.iter().filter_map(Cursor::request);
+        requests.for_each(|request| connection.outgoing.push(&request));
         if let Err(error) = connection.outgoing.flush().await {
             return End::Lost(Error::broken(error));
         }
-        loop {
+        while let Some(cursor) = self.cursors.front_mut() {
             let mut gathered = G::default();
             let taken = match connection.incoming.next().await {
-                Ok(message) => self.cursor.take_in(message, &mut gathered),
+                Ok(message) => cursor.take_in(message, &mut gathered),
                 Err(error) => Err(error),
             };
             if !gathered.is_empty() {
@@ -236,10 +241,11 @@ impl<G: Gather + Send + 'static> Reading<G> {
             }
             match taken {
                 Ok(Taken::More) => {}
-                Ok(Taken::Done) => return End::Done(Box::new(connection)),
+                Ok(Taken::Done) => drop(self.cursors.pop_front()),
                 Ok(Taken::Failed(error)) => return End::Failed(error),
                 Err(error) => return End::Lost(error),
             }
         }
+        End::Done(Box::new(connection))
     }
 }

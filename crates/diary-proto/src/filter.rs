@@ -230,7 +230,10 @@ mod tests {
             (filter(&["a"; 10], &["b"; 7], None), "may have 16 texts, this one has 17"),
             (filter(&[""], &[], None), "at least one character"),
             (filter(&["a"], &[""], None), "at least one character"),
-            (Filter { contains: vec!["a".to_owned(); 9], ..tagged(&["#a"; 8]) }, "may have 16 texts, this one has 17"),
+            (
+                Filter { contains: vec!["a".to_owned(); 9], ..tagged(&["#a"; 8]) },
+                "may have 16 texts, this one has 17",
+            ),
             (tagged(&["rain"]), "rain is no tag; one is #word or @name"),
             (tagged(&["#\u{1b}"]), "#\\x1b is no tag"),
             (tagged(&[""]), "at least one character"),
@@ -239,7 +242,9 @@ mod tests {
             let refusal = filter.check().unwrap_err();
             assert!(refusal.message.contains(part), "{refusal}");
         }
-        for filter in [filter(&["a"; 8], &["b"; 8], None), filter(&[&long], &[], None), tagged(&["#a", "@小明"])] {
+        for filter in
+            [filter(&["a"; 8], &["b"; 8], None), filter(&[&long], &[], None), tagged(&["#a", "@小明"])]
+        {
             assert_eq!(filter.check(), Ok(()));
         }
     }

@@ -71,8 +71,8 @@ fn append() -> impl Strategy<Value = Append> {
 
 fn filter() -> impl Strategy<Value = Filter> {
     let texts = || vec(".{1,20}", 0..5);
-    let author = option::of("[a-z天]{1,9}")
-        .prop_map(|author| author.map(|name| Author::new(&name).expect("a name")));
+    let author =
+        option::of("[a-z天]{1,9}").prop_map(|author| author.map(|name| Author::new(&name).expect("a name")));
     (which(), texts(), texts(), author, vec("[#@][a-z天]{1,9}", 0..3)).prop_map(
         |(which, contains, without, author, tags)| Filter { which, contains, without, author, tags },
     )

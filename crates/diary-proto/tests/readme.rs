@@ -12,8 +12,8 @@ use diary_proto::escape::{escape, unescape};
 use diary_proto::frame::{Frame, FrameCodec, IGNORABLE_FROM};
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::message::{ClientMessage, NewText, Run, ServerMessage};
-use diary_proto::{Author, Code, Command, Filter, Refusal, StoredLine, filter, limits, message, seal};
 use diary_proto::tags::tags;
+use diary_proto::{Author, Code, Command, Filter, Refusal, StoredLine, filter, limits, message, seal};
 use tokio_util::codec::Decoder;
 
 const README: &str = include_str!("../README.md");

@@ -222,8 +222,10 @@ mod tests {
     fn a_tag_is_found_as_a_whole() {
         let texts = ["a\n#Rain", "#rainbow #rain", "#rainbow", "rain", "雨 #雨，", "a#雨"];
         let page = page(texts.map(|text| ("a", text)));
-        let tagged =
-            |tags: &[&str]| Filter { tags: tags.iter().map(|&tag| tag.to_owned()).collect(), ..Filter::default() };
+        let tagged = |tags: &[&str]| Filter {
+            tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
+            ..Filter::default()
+        };
         assert_eq!(seqs(&tagged(&["#rain"]), &page), [1, 2]);
         assert_eq!(seqs(&tagged(&["#Rain"]), &page), [1]);
         assert_eq!(seqs(&tagged(&["#rain", "#rainbow"]), &page), [2]);

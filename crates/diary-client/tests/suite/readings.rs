@@ -1,6 +1,6 @@
 //! History, follow and search, whole and interrupted.
 
-use diary_client::{Client, Error, Event, History, Which};
+use diary_client::{Client, Error, Event, History, Reader, Which};
 use diary_proto::message::{ClientMessage, ServerMessage};
 use diary_proto::{Code, Filter, Refusal};
 
@@ -48,6 +48,41 @@ fn history(which: Which) -> ClientMessage {
 
 fn follow(from: Option<u64>) -> ClientMessage {
     ClientMessage::Follow { id: 1, from }
+}
+
+/// What was complete is not asked for again, and an end that comes late is nobody else's.
+#[tokio::test]
+async fn several_ranges_come_over_one_connection_in_their_order() {
+    let fake = Fake::start().await;
+    let (reader, mut peer) =
+        tokio::join!(soon(Reader::connect(fake.address().parse().unwrap())), fake.accept());
+    let ranges = [Which::Last(2), Which::From(9), Which::Last(1), Which::Last(0)];
+    let mut reading = reader.unwrap().histories(ranges);
+    for (id, which) in (1..).zip(ranges) {
+        assert_eq!(peer.read().await, Some(ClientMessage::History { id, which }));
+    }
+    let answer = |id, first, last| ServerMessage::Answer { id, first, last, dense: true };
+    let block = |id, seqs: &[u64]| ServerMessage::Block { id, lines: lines(seqs.iter().copied()).into() };
+    peer.say(answer(1, 1, 2)).await;
+    peer.say(block(1, &[1, 2])).await;
+    peer.say(ServerMessage::End { id: 1 }).await;
+    peer.say(answer(2, 9, 12)).await;
+    peer.say(block(2, &[9, 10])).await;
+    assert_eq!(events(&mut reading, 4).await, "1 2 9 10");
+    drop(peer);
+    let mut peer = fake.accept().await;
+    for (id, which) in [(2, Which::From(11)), (3, Which::Last(1)), (4, Which::Last(0))] {
+        assert_eq!(peer.read().await, Some(ClientMessage::History { id, which }));
+    }
+    peer.say(answer(2, 11, 13)).await;
+    peer.say(block(2, &[11, 12, 13])).await;
+    peer.say(ServerMessage::End { id: 2 }).await;
+    peer.say(answer(3, 13, 13)).await;
+    peer.say(block(3, &[13])).await;
+    peer.say(ServerMessage::End { id: 3 }).await;
+    peer.say(answer(4, 14, 13)).await;
+    peer.say(ServerMessage::End { id: 4 }).await;
+    assert_eq!(all(&mut reading).await, "11 12 13 end");
 }
 
 #[tokio::test]
