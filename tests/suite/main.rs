@@ -9,6 +9,7 @@ mod cli_doctor;
 mod cli_editor;
 mod cli_pipe;
 mod cli_read;
+mod cli_stats;
 mod cli_terminal;
 mod damage;
 mod day_files;

@@ -10,6 +10,7 @@ use diary_proto::escape::escape;
 
 use crate::select::Select;
 use crate::show::{Colour, Format};
+use crate::stats::By;
 use crate::usage::Stop;
 
 const EXIT_CODES: &str = "\
@@ -96,6 +97,29 @@ pub(crate) enum Command {
         #[command(flatten)]
         show: Show,
     },
+    /// Lists tags, #word and @name, with the number of entries that have them
+    Tags {
+        #[command(flatten)]
+        select: Select,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Counts entries and words, and draws a year's days as a heat map
+    Stats {
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        options: StatsOptions,
+    },
+    /// Prints the entries of this day in earlier years, the oldest first
+    OnThisDay {
+        /// Another day than today: 2026-11-21, Nov 21, yesterday
+        #[arg(value_name = "DATE")]
+        date: Option<Vec<String>>,
+        #[command(flatten)]
+        show: Show,
+    },
     /// Lists what could not be sent yet, or sends it
     Outbox {
         /// Lists it as one JSON object a line
@@ -127,6 +151,26 @@ pub(crate) struct Show {
     pub(crate) json: bool,
 }
 
+/// What is shown of what was counted.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct StatsOptions {
+    /// A table with a row for each of these instead
+    #[arg(long, value_name = "WHAT", conflicts_with = "json")]
+    pub(crate) by: Option<By>,
+
+    /// The heat map of this calendar year; else of the 52 weeks up to today
+    #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i16).range(0..=9999))]
+    pub(crate) year: Option<i16>,
+
+    /// Writes the heat map as a picture, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+
+    /// Everything as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What is to be done with what could not be sent.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum OutboxAction {
@@ -153,7 +197,15 @@ pub(crate) enum OutboxAction {
 impl Command {
     /// It needs nothing of the configuration file, or says itself what is wrong with that.
     pub(crate) fn copes_without_file(&self) -> bool {
-        !matches!(self, Self::Log { .. } | Self::Follow { .. } | Self::Search { .. })
+        !matches!(
+            self,
+            Self::Log { .. }
+                | Self::Follow { .. }
+                | Self::Search { .. }
+                | Self::Tags { .. }
+                | Self::Stats { .. }
+                | Self::OnThisDay { .. }
+        )
     }
 }
 
@@ -314,7 +366,7 @@ mod tests {
     #[test]
     fn usage_errors_say_what_to_do() {
         for (words, part) in [
-            (&["status"][..], "as an address it needs its port: status:8888"),
+            (&["myhost"][..], "as an address it needs its port: myhost:8888"),
             (&["serach"], "did you mean search?"),
             (&["lgo"], "did you mean log?"),
             (&["serach", "x"], "there is no command serach; did you mean search?"),

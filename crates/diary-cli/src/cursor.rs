@@ -1,12 +1,13 @@
 //! The place where a follow stopped, in a file: the journal's id as 16 hex digits, a space, the seq of the newest
 //! entry that was printed.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use diary_proto::entry::parse_number;
+
+use crate::replace::replace;
 
 /// The file, and what it says.
 #[derive(Debug)]
@@ -72,22 +73,12 @@ impl Cursor {
         if self.seq == Some(seq) {
             return Ok(());
         }
-        let mut name = OsString::from(&self.path);
-        name.push(".new");
-        let written = replace(&self.path, Path::new(&name), &format!("{:016x} {seq}\n", self.journal));
+        let written = replace(&self.path, &format!("{:016x} {seq}\n", self.journal));
         let path = || self.path.display().to_string();
         written.map_err(|source| BadCursor::File { path: path(), what: "written", source })?;
         self.seq = Some(seq);
         Ok(())
     }
-}
-
-fn replace(path: &Path, new: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::create(new)?;
-    file.write_all(text.as_bytes())?;
-    // Else a power cut could leave the new name on an empty file.
-    file.sync_all()?;
-    fs::rename(new, path)
 }
 
 fn parse(bytes: &[u8]) -> Option<(u64, u64)> {

@@ -3,7 +3,7 @@
 //! `args` and `config` are what it is told, and `usage` says what is wrong with that. Without a command, `pipe` sends every line of a file or another
 //! program, and `terminal` talks with a person; `input` cuts what they read into lines, and `patience` decides
 //! when a server that is away has been waited for long enough. With a command, `commands` does it: it reads
-//! what `select` (and its `dates`) says, prints it as `show` says, and keeps in the `outbox` what is not acked,
+//! what `select` (and its `dates`) says, prints it as `show` says, or counts it with `stats`, and keeps in the `outbox` what is not acked,
 //! from where `deliver` sends it.
 
 mod args;
@@ -22,9 +22,11 @@ mod output;
 mod pager;
 mod patience;
 mod pipe;
+mod replace;
 mod select;
 mod show;
 mod spool;
+mod stats;
 mod terminal;
 mod unanswered;
 mod usage;

@@ -115,7 +115,12 @@ impl Printer {
 
     /// Whether it prints for a person who may want to leaf through it.
     pub(crate) fn may_be_paged(&self) -> bool {
-        self.terminal && matches!(self.format, Format::Pretty | Format::Short | Format::Txt | Format::Md)
+        self.terminal && self.is_for_people()
+    }
+
+    /// Whether it tells moments as people do, where the reader is.
+    pub(crate) fn is_for_people(&self) -> bool {
+        matches!(self.format, Format::Pretty | Format::Short | Format::Txt | Format::Md)
     }
 
     /// An answer begins: its first entry gets a heading, whatever stands above it.

@@ -71,6 +71,7 @@ fn bad_addresses() {
 #[test]
 fn usage_errors() {
     let usages: &[&[&str]] = &[
+        &["myhost"],
         &["status"],
         &["serach"],
         &["folow", "--last", "3"],
@@ -98,6 +99,11 @@ fn usage_errors() {
         &["log", "--json=1"],
         &["log", "--on", "today", "--from", "today"],
         &["log", "--lats", "3"],
+        &["log", "--tag", "a b"],
+        &["stats", "--by", "year"],
+        &["stats", "--by", "day", "--json"],
+        &["stats", "--year", "26000"],
+        &["tags", "--format", "csv"],
         &["log", "--zzz"],
         &["log", "--zzz\u{1b}[2J"],
         &["outbox", "dorp"],

@@ -2,9 +2,11 @@
 
 mod add;
 mod doctor;
+mod on_this_day;
 mod outbox;
 mod read;
 mod shell;
+mod stats;
 
 use crate::args::Command;
 use crate::config::Config;
@@ -21,6 +23,11 @@ pub(crate) async fn run(command: Command, config: &Config) -> u8 {
         Command::Man => shell::man(),
         Command::Log { select, show } => read::log(select, &show, config).await,
         Command::Search { text, select, show } => read::search(text.join(" "), select, &show, config).await,
+        Command::Tags { select, json } => stats::tags(select, json, config).await,
+        Command::Stats { select, options } => stats::stats(select, options, config).await,
+        Command::OnThisDay { date, show } => {
+            on_this_day::run(date.map(|words| words.join(" ")).as_deref(), &show, config).await
+        }
         Command::Follow { select, show, cursor } => read::follow(select, &show, cursor, config).await,
     }
 }

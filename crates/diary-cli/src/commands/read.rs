@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::{env, io};
 
-use diary_client::{Error, ErrorKind, Event, History, Reader};
+use diary_client::{Error, ErrorKind, Event, History, Reader, Stored};
 use jiff::Zoned;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use tokio::time::Instant;
 
 use crate::args::Show;
@@ -17,7 +16,7 @@ use crate::exit;
 use crate::output::{Output, say};
 use crate::pager::Pager;
 use crate::patience::{HeldUp, Patience};
-use crate::select::{Keeper, Plan, Select};
+use crate::select::{Keeper, Place, Plan, Select};
 use crate::show::Printer;
 use crate::spool::Spool;
 use crate::unreachable_sentence;
@@ -35,10 +34,25 @@ async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u
     let plan = select.plan(today()).map_err(|error| usage(&error))?;
     let reader = connect(config).await?;
     echo(&plan);
-    let printer = Printer::new(show, config);
+    let history = history(&reader, &plan);
+    let keeper = Keeper::new(&plan, Place::here(reader.welcome()));
+    let kept = Kept::new(&plan);
+    print_all(&reader, history, keeper, kept, Printer::new(show, config), &plan.nothing()).await
+}
+
+/// Prints what `sift` lets through of a reading, in a pager if it is long. `nothing` is said if it is nothing.
+pub(super) async fn print_all(
+    reader: &Reader,
+    history: History,
+    sift: impl Sift,
+    kept: Kept,
+    printer: Printer,
+    nothing: &str,
+) -> Result<u8, u8> {
     let (output, pager) = Pager::start(&printer);
     let mut page = Page::new(printer, output);
-    let read = past(&reader, &plan, &mut page, GiveUp::Soon, pin!(std::future::pending())).await;
+    let pour = Pour { history, sift, kept, give_up: GiveUp::Soon };
+    let read = pour.into_page(reader, &mut page, pin!(std::future::pending())).await;
     page.finish();
     let (gone, failed) = (page.output.is_gone(), page.output.has_failed());
     pager.finish(page.output);
@@ -48,7 +62,7 @@ async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u
         _ if gone => exit::DONE,
         _ if page.damage => exit::DAMAGE,
         0 => {
-            say(format_args!("{}", plan.nothing()));
+            say(format_args!("{nothing}"));
             exit::NOTHING_FOUND
         }
         _ => exit::DONE,
@@ -96,13 +110,16 @@ async fn print_follow(
             std::future::pending::<()>().await;
         }
     });
-    let mut place = Place { seq: head, cursor: cursor.as_mut(), unsaved: 0 };
+    let mut place = Progress { seq: head, cursor: cursor.as_mut(), unsaved: 0 };
     match place.cursor.as_ref().and_then(|cursor| cursor.seq()) {
         Some(seq) => place.seq = seq,
         None if wants_past => {
             echo(&plan);
             // All up to the head at the start was read, and what was committed since then up to this.
-            let newest = past(&reader, &plan, &mut page, GiveUp::Never, interrupt.as_mut()).await?;
+            let sift = Keeper::new(&plan, Place::here(reader.welcome()));
+            let kept = Kept::new(&plan);
+            let pour = Pour { history: history(&reader, &plan), sift, kept, give_up: GiveUp::Never };
+            let newest = pour.into_page(&reader, &mut page, interrupt.as_mut()).await?;
             place.seq = place.seq.max(newest);
         }
         None => {}
@@ -156,68 +173,156 @@ enum GiveUp {
     Never,
 }
 
-/// Reads what a plan asks for and prints it; the seq of the newest entry that was read, 0 for none. An error is the
-/// exit code.
-async fn past(
-    reader: &Reader,
-    plan: &Plan,
-    page: &mut Page,
-    give_up: GiveUp,
-    mut interrupt: Pin<&mut impl Future<Output = ()>>,
-) -> Result<u64, u8> {
-    let mut history = match plan.filter.takes_all_of_its_range() {
+/// What a plan asks the server for.
+pub(super) fn history(reader: &Reader, plan: &Plan) -> History {
+    match plan.filter.takes_all_of_its_range() {
         true => reader.history(plan.filter.which),
         false => reader.select(plan.filter.clone()),
-    };
-    let mut keeper = Keeper::new(plan, TimeZone::system());
+    }
+}
+
+/// Decides what of a reading is wanted.
+pub(super) trait Sift {
+    /// Gives what is wanted to `give`, now or later.
+    fn take(&mut self, event: Event, give: impl FnMut(Event));
+
+    /// Nothing more comes.
+    fn end(&mut self, give: impl FnMut(Event));
+}
+
+impl Sift for Keeper {
+    fn take(&mut self, event: Event, give: impl FnMut(Event)) {
+        Self::take(self, event, give);
+    }
+
+    fn end(&mut self, give: impl FnMut(Event)) {
+        Self::end(self, give);
+    }
+}
+
+/// A reading on its way to where it is printed.
+struct Pour<S> {
+    history: History,
+    sift: S,
+    kept: Kept,
+    give_up: GiveUp,
+}
+
+impl<S: Sift> Pour<S> {
+    /// Prints all of it; the seq of the newest entry that was read, 0 for none. An error is the exit code.
+    async fn into_page(
+        mut self,
+        reader: &Reader,
+        page: &mut Page,
+        mut interrupt: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<u64, u8> {
+        let mut patience = Patience::of(reader.state());
+        let started = Instant::now();
+        let mut newest = 0;
+        while !page.output.is_gone() {
+            tokio::select! {
+                biased;
+                () = &mut interrupt => {
+                    page.finish();
+                    return Err(exit::INTERRUPTED);
+                }
+                event = self.history.next() => match event {
+                    Some(Ok(event)) => {
+                        patience.progress();
+                        newest = newest.max(seq_of(&event).unwrap_or(0));
+                        self.sift.take(event, |event| self.kept.take(&event, page));
+                        self.kept.check()?;
+                    }
+                    Some(Err(error)) => return Err(failed(&error)),
+                    None => break,
+                },
+                () = patience.wait() => self.give_up.look(&mut patience, started)?,
+                () = page.output.flush_when_idle() => {}
+            }
+        }
+        self.sift.end(|event| self.kept.take(&event, page));
+        self.kept.finish(page)?;
+        page.output.flush();
+        Ok(newest)
+    }
+}
+
+impl GiveUp {
+    /// Says what became of the connection. An error is the exit code: it was tried for long enough.
+    fn look(self, patience: &mut Patience, started: Instant) -> Result<(), u8> {
+        let held_up = match self {
+            Self::Soon => HeldUp::End(started),
+            Self::Never => HeldUp::Nothing,
+        };
+        let Some(error) = patience.look(held_up) else { return Ok(()) };
+        say(format_args!("{}; the answer is not complete", unreachable_sentence(&error)));
+        Err(exit::UNREACHABLE)
+    }
+}
+
+/// Hands every entry that a plan asks for to `take`, and says what is missing among them. How many are, or the exit
+/// code.
+pub(super) async fn each(reader: &Reader, plan: &Plan, mut take: impl FnMut(&Stored)) -> Result<u64, u8> {
+    let mut history = history(reader, plan);
+    let mut keeper = Keeper::new(plan, Place::here(reader.welcome()));
     let mut patience = Patience::of(reader.state());
-    let mut kept = Kept::new(plan);
     let started = Instant::now();
-    let mut newest = 0;
-    while !page.output.is_gone() {
+    let mut missing = 0;
+    let mut count = |event: &Event| match event {
+        Event::Entry(stored) => take(stored),
+        Event::Gap(gap) => missing += gap.last - gap.first + 1,
+        Event::Damaged { lines } => missing += lines,
+    };
+    // Which entries are the newest is known only in the end.
+    let mut spool = plan.newest.map(|newest| Spool::new(Some(newest)));
+    let mut spoiled = None;
+    let mut keep = |event: Event| match &mut spool {
+        None => count(&event),
+        Some(spool) => spoiled = spoiled.take().or_else(|| spool.push(&event).err()),
+    };
+    loop {
         tokio::select! {
             biased;
-            () = &mut interrupt => {
-                page.finish();
-                return Err(exit::INTERRUPTED);
-            }
             event = history.next() => match event {
                 Some(Ok(event)) => {
                     patience.progress();
-                    newest = newest.max(seq_of(&event).unwrap_or(0));
-                    keeper.take(event, |event| kept.take(&event, page));
-                    kept.check()?;
+                    keeper.take(event, &mut keep);
                 }
                 Some(Err(error)) => return Err(failed(&error)),
                 None => break,
             },
-            () = patience.wait() => {
-                let held_up = match give_up {
-                    GiveUp::Soon => HeldUp::End(started),
-                    GiveUp::Never => HeldUp::Nothing,
-                };
-                if let Some(error) = patience.look(held_up) {
-                    say(format_args!("{}; the answer is not complete", unreachable_sentence(&error)));
-                    return Err(exit::UNREACHABLE);
-                }
-            }
-            () = page.output.flush_when_idle() => {}
+            () = patience.wait() => GiveUp::Soon.look(&mut patience, started)?,
         }
     }
-    keeper.end(|event| kept.take(&event, page));
-    kept.finish(page)?;
-    page.output.flush();
-    Ok(newest)
+    keeper.end(&mut keep);
+    if let Some(spool) = spool {
+        let given = spool.give(false, |event| {
+            count(event);
+            true
+        });
+        spoiled = spoiled.or(given.err());
+    }
+    spoiled.map_or(Ok(()), |error| Err(cannot_be_kept(&error)))?;
+    if missing > 0 {
+        let are = if missing == 1 { "entry is" } else { "entries are" };
+        say(format_args!("{missing} {are} damaged or missing, and not counted"));
+    }
+    Ok(missing)
 }
 
 /// Prints at once, or keeps for the end what is wanted in the other direction, or only the newest of.
-struct Kept {
+pub(super) struct Kept {
     spool: Option<Spool>,
     reverse: bool,
     failed: Option<io::Error>,
 }
 
 impl Kept {
+    /// What prints at once.
+    pub(super) fn nothing() -> Self {
+        Self { spool: None, reverse: false, failed: None }
+    }
+
     fn new(plan: &Plan) -> Self {
         let spool = (plan.newest.is_some() || plan.reverse).then(|| Spool::new(plan.newest));
         Self { spool, reverse: plan.reverse, failed: None }
@@ -232,13 +337,7 @@ impl Kept {
 
     /// An error is the exit code.
     fn check(&mut self) -> Result<(), u8> {
-        let Some(error) = self.failed.take() else { return Ok(()) };
-        let folder = env::temp_dir();
-        say(format_args!(
-            "what is to be printed cannot be kept in {}: {error}; set TMPDIR to a folder with more room",
-            folder.display()
-        ));
-        Err(exit::USAGE)
+        self.failed.take().map_or(Ok(()), |error| Err(cannot_be_kept(&error)))
     }
 
     /// Nothing more comes.
@@ -253,15 +352,25 @@ impl Kept {
     }
 }
 
+/// Says why, and gives the exit code.
+fn cannot_be_kept(error: &io::Error) -> u8 {
+    let folder = env::temp_dir();
+    say(format_args!(
+        "what is to be printed cannot be kept in {}: {error}; set TMPDIR to a folder with more room",
+        folder.display()
+    ));
+    exit::USAGE
+}
+
 /// How far a follow is.
-struct Place<'a> {
+struct Progress<'a> {
     /// All entries up to this one were printed, or need not be.
     seq: u64,
     cursor: Option<&'a mut Cursor>,
     unsaved: u32,
 }
 
-impl Place<'_> {
+impl Progress<'_> {
     /// What was printed up to here goes out, and only then it is written down. An error is the exit code.
     fn save(&mut self, output: &mut Output) -> Result<(), u8> {
         output.flush();
@@ -288,10 +397,10 @@ async fn live(
     mut history: History,
     plan: &Plan,
     page: &mut Page,
-    mut place: Place<'_>,
+    mut place: Progress<'_>,
     mut interrupt: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<u8, u8> {
-    let mut keeper = Keeper::new(plan, TimeZone::system());
+    let mut keeper = Keeper::new(plan, Place::here(reader.welcome()));
     let mut patience = Patience::of(reader.state());
     while !page.output.is_gone() {
         tokio::select! {
@@ -335,7 +444,7 @@ fn seq_of(event: &Event) -> Option<u64> {
     }
 }
 
-async fn connect(config: &Config) -> Result<Reader, u8> {
+pub(super) async fn connect(config: &Config) -> Result<Reader, u8> {
     Reader::connect(config.server.clone()).await.map_err(|error| {
         say(format_args!("{}", unreachable_sentence(&error)));
         exit::UNREACHABLE
@@ -351,7 +460,7 @@ fn failed(error: &Error) -> u8 {
     }
 }
 
-fn usage(error: &str) -> u8 {
+pub(super) fn usage(error: &str) -> u8 {
     say(format_args!("{error}"));
     exit::USAGE
 }
@@ -362,13 +471,13 @@ fn refused(error: &BadCursor) -> u8 {
 }
 
 /// How the command was understood.
-fn echo(plan: &Plan) {
+pub(super) fn echo(plan: &Plan) {
     if let Some(echo) = &plan.echo {
         say(format_args!("{echo}"));
     }
 }
 
 /// The reader's current day.
-fn today() -> Date {
+pub(super) fn today() -> Date {
     Zoned::now().date()
 }

@@ -1,0 +1,152 @@
+//! Entries and words by day, author and tag, and what follows from the days.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::AddAssign;
+
+use clap::ValueEnum;
+use jiff::civil::Date;
+use serde::Serialize;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::TagCounts;
+
+/// What a table of counts has a row for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// Every day with entries
+    Day,
+    /// Weeks from Monday to Sunday
+    Week,
+    /// Months
+    Month,
+    /// Who wrote
+    Author,
+    /// Tags
+    Tag,
+}
+
+/// Of some entries: how many, and the words in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Count {
+    pub(crate) entries: u64,
+    pub(crate) words: u64,
+}
+
+impl Count {
+    /// One entry with so many words.
+    pub(crate) fn one(words: u64) -> Self {
+        Self { entries: 1, words }
+    }
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.words += other.words;
+    }
+}
+
+/// Words of a text, by Unicode's word boundaries (UAX #29). Scripts without spaces have none: there every Han character
+/// and every kana of hiragana counts as a word, as word processors count them.
+pub(crate) fn words(text: &str) -> u64 {
+    text.unicode_words().count() as u64
+}
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) total: Count,
+    /// Days with entries.
+    pub(crate) days: BTreeMap<Date, Count>,
+    authors: HashMap<String, Count>,
+    tags: TagCounts,
+}
+
+/// Days in a row that have entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Streak {
+    pub(crate) first: Date,
+    pub(crate) last: Date,
+}
+
+impl Streak {
+    pub(crate) fn days(self) -> i32 {
+        (self.last - self.first).get_days() + 1
+    }
+}
+
+impl Counts {
+    /// Counts an entry that is of `day`.
+    pub(crate) fn take(&mut self, day: Date, author: &str, text: &str) {
+        let count = Count::one(words(text));
+        self.total += count;
+        *self.days.entry(day).or_default() += count;
+        match self.authors.get_mut(author) {
+            Some(known) => *known += count,
+            None => drop(self.authors.insert(author.to_owned(), count)),
+        }
+        self.tags.take(text, count);
+    }
+
+    /// The rows of a table: time in its order, authors and tags by entries.
+    pub(crate) fn rows(&self, by: By) -> Vec<(String, Count)> {
+        match by {
+            By::Day => self.spans(|day| day.to_string()),
+            By::Week => self.spans(|day| {
+                let week = day.iso_week_date();
+                format!("{:04}-W{:02}", week.year(), week.week())
+            }),
+            By::Month => self.spans(|day| day.strftime("%Y-%m").to_string()),
+            By::Tag => self.tags.rows(),
+            By::Author => {
+                let rows = self.authors.iter().map(|(author, count)| (author.clone(), *count));
+                sorted(rows.collect())
+            }
+        }
+    }
+
+    /// Days put together by the name of what they are part of.
+    fn spans(&self, name: impl Fn(Date) -> String) -> Vec<(String, Count)> {
+        let mut rows: Vec<(String, Count)> = Vec::new();
+        for (day, count) in &self.days {
+            let name = name(*day);
+            match rows.last_mut().filter(|(last, _)| *last == name) {
+                Some((_, sum)) => *sum += *count,
+                None => rows.push((name, *count)),
+            }
+        }
+        rows
+    }
+
+    /// The days in a row up to today; or up to yesterday, as long as today has none.
+    pub(crate) fn current_streak(&self, today: Date) -> Option<Streak> {
+        let last = [Some(today), today.yesterday().ok()].into_iter().flatten();
+        let last = last.into_iter().find(|day| self.days.contains_key(day))?;
+        self.streaks()
+            .find(|streak| (streak.first..=streak.last).contains(&last))
+            .map(|streak| Streak { last, ..streak })
+    }
+
+    /// The newest of the longest.
+    pub(crate) fn longest_streak(&self) -> Option<Streak> {
+        self.streaks().max_by_key(|streak| streak.days())
+    }
+
+    fn streaks(&self) -> impl Iterator<Item = Streak> {
+        let mut days = self.days.keys().copied().peekable();
+        std::iter::from_fn(move || {
+            let first = days.next()?;
+            let mut last = first;
+            while let Some(next) = days.next_if(|next| last.tomorrow().is_ok_and(|day| day == *next)) {
+                last = next;
+            }
+            Some(Streak { first, last })
+        })
+    }
+}
+
+/// By entries, the most first; then by name.
+pub(super) fn sorted(mut rows: Vec<(String, Count)>) -> Vec<(String, Count)> {
+    rows.sort_unstable_by(|a, b| b.1.entries.cmp(&a.1.entries).then_with(|| a.0.cmp(&b.0)));
+    rows
+}

@@ -1,0 +1,110 @@
+//! The days of a year as a calendar: a column for each week, a row for each day of the week, a shade for each day.
+
+use std::collections::BTreeMap;
+
+use jiff::ToSpan;
+use jiff::civil::{Date, Weekday};
+
+use super::{Count, Counts};
+
+/// Weeks of a map that ends with some day, that day's week among them.
+const WEEKS: i64 = 52;
+
+/// Shades of days with entries; 0 is for days without.
+pub(super) const SHADES: u64 = 4;
+
+/// Columns that the name of a month takes, and a space behind it.
+const MONTH_COLUMNS: usize = 4;
+
+/// A calendar with counts.
+#[derive(Debug)]
+pub(crate) struct Heat {
+    pub(super) first: Date,
+    pub(super) last: Date,
+    /// Days after it are left out, unless they have entries.
+    today: Date,
+    days: BTreeMap<Date, u64>,
+    /// The number of entries from which on a day has the darkest shade.
+    pub(super) most: u64,
+}
+
+/// A day of a calendar.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Day {
+    pub(super) date: Date,
+    pub(super) entries: u64,
+    pub(super) shade: u64,
+}
+
+impl Heat {
+    /// The weeks up to the one of `last`.
+    pub(crate) fn up_to(last: Date, today: Date, counts: &Counts) -> Self {
+        let first = monday(last).saturating_sub((WEEKS - 1).weeks());
+        Self::of(first, last, today, counts)
+    }
+
+    /// A calendar year.
+    pub(crate) fn year(year: i16, today: Date, counts: &Counts) -> Self {
+        let first = Date::constant(year, 1, 1);
+        Self::of(first, first.last_of_year(), today, counts)
+    }
+
+    fn of(first: Date, last: Date, today: Date, counts: &Counts) -> Self {
+        let entries = |(day, count): (&Date, &Count)| (*day, count.entries);
+        let days: BTreeMap<Date, u64> = counts.days.range(first..=last).map(entries).collect();
+        let most = high(days.values().copied().collect()).max(1);
+        Self { first, last, today, days, most }
+    }
+
+    /// Entries of all its days, and days with entries.
+    pub(super) fn total(&self) -> (u64, usize) {
+        (self.days.values().sum(), self.days.len())
+    }
+
+    /// Its columns, from Monday to Sunday.
+    pub(super) fn weeks(&self) -> Vec<[Option<Day>; 7]> {
+        let mondays = monday(self.first).series(1.week()).take_while(|monday| *monday <= self.last);
+        // The calendar ends on a Friday.
+        let day = |monday: Date, day: i64| self.day(monday.checked_add(day.days()).ok()?);
+        mondays.map(|monday| [0, 1, 2, 3, 4, 5, 6].map(|number| day(monday, number))).collect()
+    }
+
+    fn day(&self, date: Date) -> Option<Day> {
+        let entries = self.days.get(&date).copied().unwrap_or(0);
+        let is_in = (self.first..=self.last).contains(&date) && (date <= self.today || entries > 0);
+        is_in.then(|| Day { date, entries, shade: self.shade(entries) })
+    }
+
+    /// From 1 on in even steps up to what is many here.
+    fn shade(&self, entries: u64) -> u64 {
+        entries.saturating_mul(SHADES).div_ceil(self.most).min(SHADES)
+    }
+
+    /// The names of months with the columns of their first days. What would touch the next one is left out.
+    pub(super) fn months(&self) -> Vec<(usize, String)> {
+        let mut months: Vec<(usize, String)> = Vec::new();
+        for (column, week) in self.weeks().iter().enumerate() {
+            let Some(day) = week.iter().flatten().find(|day| day.date.day() == 1 || day.date == self.first)
+            else {
+                continue;
+            };
+            if months.last().is_some_and(|(last, _)| last + MONTH_COLUMNS > column) {
+                months.pop();
+            }
+            months.push((column, day.date.strftime("%b").to_string()));
+        }
+        months
+    }
+}
+
+fn monday(day: Date) -> Date {
+    let back = i64::from(Weekday::Monday.until(day.weekday()));
+    day.saturating_sub(back.days())
+}
+
+/// What is many: the number that few days (one of twenty) are above, so that one day that was moved in, with thousands,
+/// does not make all others look the same.
+fn high(mut counts: Vec<u64>) -> u64 {
+    counts.sort_unstable();
+    counts.get(counts.len().saturating_sub(1) * 19 / 20).copied().unwrap_or(0)
+}

@@ -1,0 +1,48 @@
+//! Entries by tag.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use diary_proto::tags::tags;
+
+use super::Count;
+use super::counts::sorted;
+
+/// Counts of tags. Case makes no difference; a tag is shown as it is written most often.
+#[derive(Debug, Default)]
+pub(crate) struct TagCounts {
+    /// By their lower case.
+    tags: HashMap<String, Tag>,
+}
+
+#[derive(Debug, Default)]
+struct Tag {
+    count: Count,
+    spellings: BTreeMap<String, u64>,
+}
+
+impl TagCounts {
+    /// Counts an entry for each of its tags, once, however often it has it.
+    pub(crate) fn take(&mut self, text: &str, count: Count) {
+        let mut seen = HashSet::new();
+        for spelling in tags(text) {
+            let lower = spelling.to_lowercase();
+            let tag = self.tags.entry(lower.clone()).or_default();
+            *tag.spellings.entry(spelling.to_owned()).or_default() += 1;
+            if seen.insert(lower) {
+                tag.count += count;
+            }
+        }
+    }
+
+    /// Tags with their counts, the most entries first.
+    pub(crate) fn rows(&self) -> Vec<(String, Count)> {
+        sorted(self.tags.values().map(|tag| (tag.spelling(), tag.count)).collect())
+    }
+}
+
+impl Tag {
+    fn spelling(&self) -> String {
+        let most = self.spellings.iter().max_by_key(|(_, times)| **times);
+        most.map_or_else(String::new, |(spelling, _)| spelling.clone())
+    }
+}

@@ -1,0 +1,222 @@
+//! `diary-cli tags`, `stats` and `on-this-day`, and `--tag` for all that read, over entries of many years.
+
+use std::path::Path;
+
+use diary_proto::message::{Append, ClientMessage, NewText, Texts};
+use diary_proto::{Author, Time};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use tokio::process::Command;
+
+use crate::support::{Frames, Ran, Server, cli_command, day_files, run, seq};
+
+/// Entries: date and time of day, if it is not now, author and text.
+type New<'a> = (Option<(Date, i8)>, &'a str, &'a str);
+
+/// A command of `diary-cli` for the server at `address`.
+fn cli(home: &Path, address: &str, words: &[&str]) -> Command {
+    let mut command = cli_command();
+    command.env("XDG_STATE_HOME", home.join("state")).env("XDG_CONFIG_HOME", home.join("config"));
+    command.env("TZ", "Asia/Shanghai").args(words).args(["--server", address]);
+    command
+}
+
+/// What it does, where the server and the reader are in Shanghai.
+async fn ask(server: &Server, home: &tempfile::TempDir, words: &[&str]) -> Ran {
+    run(&mut cli(home.path(), server.address(), words), "").await
+}
+
+/// Writes these, in one append.
+async fn write(server: &Server, entries: &[New<'_>]) {
+    let time = |(day, hour): (Date, i8)| {
+        let zoned = day.at(hour, 30, 0, 0).to_zoned(TimeZone::get("Asia/Shanghai").unwrap()).unwrap();
+        Time::at(zoned.timestamp(), zoned.time_zone())
+    };
+    let texts = Texts::own(entries.iter().map(|(at, author, text)| {
+        assert!(Author::new(author).is_ok());
+        NewText { at: at.map(time), author: author.as_bytes(), text: text.as_bytes() }
+    }));
+    let mut client = Frames::hello(server.address(), 1).await;
+    client.send(&ClientMessage::Append(Append { first_counter: 0, retry: false, texts })).await;
+    client.acks(entries.len()).await;
+}
+
+fn seqs(ran: &Ran) -> Vec<u64> {
+    ran.stdout.lines().filter_map(seq).collect()
+}
+
+/// The day that it is in Shanghai.
+fn today() -> Date {
+    Timestamp::now().to_zoned(TimeZone::get("Asia/Shanghai").unwrap()).date()
+}
+
+const DAY: Date = Date::constant(2015, 3, 2);
+
+#[tokio::test]
+async fn tags_are_listed_and_found() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    let at = |hour| Some((DAY, hour));
+    let entries: [New<'_>; 6] = [
+        (at(8), "anna", "to the lake #Travel with @ben"),
+        (at(9), "anna", "#travel #travel, and a@b.c #42"),
+        (at(10), "ben", "#travelling"),
+        (None, "小明", "去北京，#旅行。"),
+        (None, "小明", "no tag: C# # http://x/#y"),
+        (None, "小明", "#旅行 @ben"),
+    ];
+    write(&server, &entries).await;
+    let ran = ask(&server, &home, &["tags"]).await;
+    assert_eq!(ran.stdout, "2 #travel\n2 #旅行\n2 @ben\n1 #travelling\n");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    let ran = ask(&server, &home, &["tags", "--json", "--author", "anna", "--last", "1"]).await;
+    assert_eq!(ran.stdout, "{\"entries\":1,\"tag\":\"#travel\"}\n");
+    let ran = ask(&server, &home, &["tags", "--contains", "no tag"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+    assert_eq!(ran.stderr, "no tags in entries with \"no tag\"\n");
+    for (words, expected) in [
+        (&["log", "--tag", "travel"][..], &[1, 2][..]),
+        (&["log", "--tag", "#Travel"], &[1]),
+        (&["log", "--tag", "旅行", "--tag", "@ben"], &[6]),
+        (&["search", "北京", "--tag", "旅行"], &[4]),
+        (&["log", "--tag", "travel", "--last", "1", "--json"], &[]),
+        (&["log", "--on", "2015-03-02", "--tag", "@ben"], &[1]),
+        (&["log", "--tag", "lake"], &[]),
+    ] {
+        let ran = ask(&server, &home, words).await;
+        assert_eq!(seqs(&ran), expected, "{words:?}: {ran:?}");
+    }
+    let ran = ask(&server, &home, &["log", "--tag", "lake"]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), "no entries tagged #lake\n"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn stats_count_by_the_day_that_an_entry_is_of() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::with(|config| config.day_start = "03:00".parse().unwrap()).await;
+    let at = |days: i64, hour| Some((DAY.saturating_add(days.days()), hour));
+    let entries: [New<'_>; 5] = [
+        (at(0, 8), "anna", "three little words"),
+        (at(1, 2), "anna", "still the same night"),
+        (at(1, 8), "小明", "今天很好 #旅行"),
+        (at(3, 8), "anna", "later"),
+        (at(2, 8), "anna", "in between"),
+    ];
+    write(&server, &entries).await;
+    let ran = ask(&server, &home, &["stats", "--on", "2015"]).await;
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines[0], "5 entries, 16 words, on 4 days");
+    assert_eq!(lines[1], "the first on 2015-03-02, the last on 2015-03-05");
+    assert_eq!(lines[2], "streak: none; the longest: 4 days, 2015-03-02 .. 2015-03-05");
+    assert_eq!(lines[4], "2015-01-05 .. 2015-12-31: 5 entries on 4 days");
+    assert_eq!(
+        (lines.len(), ran.code, lines.last().unwrap().trim()),
+        (14, Some(0), "0 ·░▒▓█ 1+ entries a day")
+    );
+    assert!(!ran.stdout.contains('\x1b'), "a pipe has no colour");
+    for (words, table) in [
+        (
+            &["stats", "--by", "author"][..],
+            "author  entries  words\nanna          4     10\n小明          1      6\n",
+        ),
+        (&["stats", "--by", "week"], "week      entries  words\n2015-W10        5     16\n"),
+        (&["stats", "--by", "tag"], "tag    entries  words\n#旅行        1      6\n"),
+        (
+            &["stats", "--by", "day", "--author", "anna", "--last", "2"],
+            "day         entries  words\n2015-03-04        1      2\n2015-03-05        1      1\n",
+        ),
+    ] {
+        let ran = ask(&server, &home, words).await;
+        assert_eq!((ran.stdout.as_str(), ran.code), (table, Some(0)), "{words:?}: {ran:?}");
+    }
+    let picture = home.path().join("year.svg");
+    let words = ["stats", "--json", "--year", "2015", "--svg", picture.to_str().unwrap()];
+    let ran = ask(&server, &home, &words).await;
+    assert!(ran.stdout.starts_with("{\"by\":{") && ran.stdout.lines().count() == 1, "{ran:?}");
+    assert!(ran.stdout.contains("\"day\":\"2015-03-02\",\"entries\":2"), "{ran:?}");
+    let svg = std::fs::read_to_string(&picture).unwrap();
+    assert!(svg.contains("<title>2015-03-02: 2 entries</title>") && svg.ends_with("</svg>\n"), "{svg}");
+    let names = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().contains("svg")).count(), 1);
+    let colour = ask(&server, &home, &["stats", "--year", "2015", "--color", "always"]).await;
+    assert!(colour.stdout.contains("\x1b[48;5;40m"), "{colour:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_counted_says_why() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    for (words, code, said) in [
+        (&["stats"][..], 1, "no entries\n"),
+        (&["tags"], 1, "no tags in entries\n"),
+        (&["stats", "--author", "anna"], 1, "no entries by anna\n"),
+        (&["tags", "--reverse"], 2, "what is counted has no order: leave out --reverse\n"),
+        (&["on-this-day", "2026"], 2, "\"2026\" is more than one day; say 2026-11-21, Nov 21 or yesterday\n"),
+        (&["on-this-day", "Feb", "29"], 1, "no entries on February 29 of earlier years\n"),
+    ] {
+        let ran = ask(&server, &home, words).await;
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(code), "", said), "{words:?}");
+    }
+    write(&server, &[(None, "anna", "one"), (None, "anna", "two #a"), (None, "anna", "three")]).await;
+    let nowhere = home.path().join("nowhere/year.svg");
+    let ran = ask(&server, &home, &["stats", "--svg", nowhere.to_str().unwrap()]).await;
+    assert!(
+        ran.code == Some(2) && ran.stderr.contains("cannot be written") && ran.stdout.is_empty(),
+        "{ran:?}"
+    );
+
+    let file = day_files(&server.journal()).remove(0);
+    let bytes = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, bytes.replace(" one\t", " onn\t")).unwrap();
+    for words in [&["stats", "--by", "author"][..], &["tags"]] {
+        let ran = ask(&server, &home, words).await;
+        assert_eq!(
+            (ran.code, ran.stderr.as_str()),
+            (Some(6), "1 entry is damaged or missing, and not counted\n")
+        );
+        assert!(!ran.stdout.is_empty(), "the rest is counted");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn on_this_day_brings_every_year_before() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    let on = |year, month, day| Some((Date::constant(year, month, day), 12));
+    let entries: [New<'_>; 11] = [
+        (on(2024, 5, 7), "anna", "1"),
+        (on(1850, 5, 7), "anna", "2 an old letter"),
+        (on(2015, 5, 7), "小明", "3"),
+        (on(2015, 5, 8), "anna", "4 another day"),
+        (on(2015, 6, 7), "anna", "5 another month"),
+        (on(2020, 2, 29), "anna", "6"),
+        (on(2021, 3, 1), "anna", "7"),
+        (on(2019, 1, 1), "anna", "8"),
+        (on(1899, 12, 31), "anna", "9"),
+        (None, "anna", "10 today"),
+        (Some((today().saturating_sub(1.year()), 12)), "anna", "11 a year ago"),
+    ];
+    write(&server, &entries).await;
+    for (words, expected) in [
+        (&["on-this-day", "2000-05-07"][..], &[2, 3, 1][..]),
+        (&["on-this-day", "5月7日"], &[2, 3, 1]),
+        (&["on-this-day", "Feb", "29"], &[6]),
+        (&["on-this-day", "2021-03-01"], &[7]),
+        (&["on-this-day", "Jan", "1"], &[8]),
+        (&["on-this-day", "Dec", "31"], &[9]),
+    ] {
+        let ran = ask(&server, &home, words).await;
+        assert_eq!(seqs(&ran), expected, "{words:?}: {ran:?}");
+    }
+    // On a 29th of February there is no such day a year ago.
+    if (today().month(), today().day()) != (2, 29) {
+        let ran = ask(&server, &home, &["on-this-day"]).await;
+        assert_eq!(seqs(&ran), [11], "not what is of this year: {ran:?}");
+    }
+    let ran = ask(&server, &home, &["on-this-day", "--format", "pretty", "May", "7"]).await;
+    let expected = "── 1850-05-07 Tuesday ──\n12:30 anna 2 an old letter\n── 2015-05-07 Thursday ──\n12:30 小明 3\n\
+                    ── 2024-05-07 Tuesday ──\n12:30 anna 1\n";
+    assert_eq!(ran.stdout, expected, "under the day that it is of");
+    server.stop().await;
+}
