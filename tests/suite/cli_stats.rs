@@ -5,7 +5,7 @@ use std::path::Path;
 use diary_proto::message::{Append, ClientMessage, NewText, Texts};
 use diary_proto::{Author, Time};
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::tz::{TimeZone, offset};
 use jiff::{Timestamp, ToSpan};
 use tokio::process::Command;
 
@@ -30,7 +30,7 @@ async fn ask(server: &Server, home: &tempfile::TempDir, words: &[&str]) -> Ran {
 /// Writes these, in one append.
 async fn write(server: &Server, entries: &[New<'_>]) {
     let time = |(day, hour): (Date, i8)| {
-        let zoned = day.at(hour, 30, 0, 0).to_zoned(TimeZone::get("Asia/Shanghai").unwrap()).unwrap();
+        let zoned = day.at(hour, 30, 0, 0).to_zoned(shanghai()).unwrap();
         Time::at(zoned.timestamp(), zoned.time_zone())
     };
     let texts = Texts::own(entries.iter().map(|(at, author, text)| {
@@ -46,9 +46,14 @@ fn seqs(ran: &Ran) -> Vec<u64> {
     ran.stdout.lines().filter_map(seq).collect()
 }
 
+/// As it is now, at any time.
+fn shanghai() -> TimeZone {
+    TimeZone::fixed(offset(8))
+}
+
 /// The day that it is in Shanghai.
 fn today() -> Date {
-    Timestamp::now().to_zoned(TimeZone::get("Asia/Shanghai").unwrap()).date()
+    Timestamp::now().to_zoned(shanghai()).date()
 }
 
 const DAY: Date = Date::constant(2015, 3, 2);

@@ -68,6 +68,8 @@ pub(crate) struct Printer {
     width: usize,
     /// It goes to a terminal: nothing may reach it as it is that could be a control sequence.
     terminal: bool,
+    /// An entry with a time of its own stands under its own day, and not that of its commit.
+    under_own_days: bool,
     /// The day whose heading was printed last.
     day: Option<Date>,
     /// Nothing was printed yet.
@@ -101,7 +103,13 @@ impl Printer {
 
     /// One whose every part is given. `width` is in columns, 0 wraps nothing.
     pub(crate) fn of(format: Format, colour: bool, zone: TimeZone, width: usize) -> Self {
-        Self { format, colour, zone, width, terminal: false, day: None, first: true }
+        let (terminal, under_own_days) = (false, false);
+        Self { format, colour, zone, width, terminal, under_own_days, day: None, first: true }
+    }
+
+    /// The same, for entries of which it matters more when they were than when they were written down.
+    pub(crate) fn under_own_days(self) -> Self {
+        Self { under_own_days: true, ..self }
     }
 
     /// The terminal may have another width by now.
@@ -115,12 +123,7 @@ impl Printer {
 
     /// Whether it prints for a person who may want to leaf through it.
     pub(crate) fn may_be_paged(&self) -> bool {
-        self.terminal && self.is_for_people()
-    }
-
-    /// Whether it tells moments as people do, where the reader is.
-    pub(crate) fn is_for_people(&self) -> bool {
-        matches!(self.format, Format::Pretty | Format::Short | Format::Txt | Format::Md)
+        self.terminal && matches!(self.format, Format::Pretty | Format::Short | Format::Txt | Format::Md)
     }
 
     /// An answer begins: its first entry gets a heading, whatever stands above it.

@@ -33,8 +33,8 @@ async fn print(said: Option<&str>, show: &Show, config: &Config) -> Result<u8, u
     let place = Place::here(reader.welcome());
     let today = place.today();
     let day = said_day.unwrap_or(today);
-    let printer = Printer::new(show, config);
-    let sift = Anniversaries { day, this_year: today.year(), place, people: printer.is_for_people() };
+    let printer = Printer::new(show, config).under_own_days();
+    let sift = Anniversaries { day, this_year: today.year(), place };
     let nothing = format!("no entries on {} of earlier years", day.strftime("%B %-d"));
     print_all(&reader, reader.histories(ranges(day, today.year())), sift, Kept::nothing(), printer, &nothing)
         .await
@@ -67,26 +67,21 @@ struct Anniversaries {
     day: Date,
     this_year: i16,
     place: Place,
-    /// It is printed for people: under the day that it is of, and not that of its commit.
-    people: bool,
 }
 
 impl Sift for Anniversaries {
     fn take(&mut self, event: Event, mut give: impl FnMut(Event)) {
-        let Event::Entry(mut stored) = event else {
+        let wanted = match &event {
+            Event::Entry(stored) => {
+                let day = self.place.day_of(&stored.entry);
+                (day.month(), day.day()) == (self.day.month(), self.day.day()) && day.year() < self.this_year
+            }
             // It is within two days of one of them, and may have been on it.
-            return give(event);
+            Event::Gap(_) | Event::Damaged { .. } => true,
         };
-        let day = self.place.day_of(&stored.entry);
-        if (day.month(), day.day()) != (self.day.month(), self.day.day()) || day.year() >= self.this_year {
-            return;
+        if wanted {
+            give(event);
         }
-        if self.people
-            && let Some(own) = stored.entry.own.take()
-        {
-            stored.entry.time = own.at;
-        }
-        give(Event::Entry(stored));
     }
 
     fn end(&mut self, _give: impl FnMut(Event)) {}

@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use diary_client::Stored;
+use diary_proto::OwnTime;
 use diary_proto::escape::escape;
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use textwrap::{Options, WordSplitter, WrapAlgorithm};
 
 use super::safe::{lines, safe};
@@ -35,8 +36,9 @@ impl Printer {
     /// A heading for each day, then `HH:MM author text`, wrapped with a hanging indent.
     pub(super) fn pretty(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         let local = self.local(stored);
-        if self.turns_to(local.date()) {
-            let heading = format!("── {} ──", local.strftime("%Y-%m-%d %A"));
+        let day = self.day(stored);
+        if self.turns_to(day) {
+            let heading = format!("── {} ──", day.strftime("%Y-%m-%d %A"));
             self.push_painted(BOLD, &heading, out);
             out.push(b'\n');
         }
@@ -44,7 +46,7 @@ impl Printer {
         let author = stored.entry.author.as_str();
         let head = format!("{time} {author} ");
         let mut texts = lines(&stored.entry.text);
-        let first = format!("{head}{}{}", own_time(stored), safe(texts.next().unwrap_or_default()));
+        let first = format!("{head}{}{}", self.own_time(stored), safe(texts.next().unwrap_or_default()));
         let mut rows = self.wrap(&first, "").into_iter();
         let row = rows.next().unwrap_or_default();
         match row.strip_prefix(head.trim_end()) {
@@ -71,7 +73,7 @@ impl Printer {
         let author = stored.entry.author.as_str();
         self.push_painted(colour_of(author), author, out);
         let text = escape(&stored.entry.text);
-        push_row(&format!(" {}{text}", own_time(stored)), out);
+        push_row(&format!(" {}{text}", self.own_time(stored)), out);
     }
 
     /// A heading for each day; the text stands indented below time and author.
@@ -80,10 +82,11 @@ impl Printer {
         if !self.first {
             out.push(b'\n');
         }
-        if self.turns_to(local.date()) {
-            push_row(&format!("{}\n", local.strftime("%Y-%m-%d %A")), out);
+        let day = self.day(stored);
+        if self.turns_to(day) {
+            push_row(&format!("{}\n", day.strftime("%Y-%m-%d %A")), out);
         }
-        let own = own_time(stored);
+        let own = self.own_time(stored);
         push_row(format!("{} {} {own}", local.strftime("%H:%M"), stored.entry.author).trim_end(), out);
         for line in lines(&stored.entry.text) {
             push_row(format!("{TXT_INDENT}{}", safe(line)).trim_end(), out);
@@ -99,9 +102,28 @@ impl Printer {
         out.push(b'\n');
     }
 
-    /// When it was written, where the reader is.
+    /// When it was written, where the reader is; or its own time, where it was.
     pub(super) fn local(&self, stored: &Stored) -> DateTime {
-        stored.entry.time.in_zone(&self.zone).civil()
+        match self.own(stored) {
+            Some(own) => own.at.civil(),
+            None => stored.entry.time.in_zone(&self.zone).civil(),
+        }
+    }
+
+    /// The day of that.
+    pub(super) fn day(&self, stored: &Stored) -> Date {
+        self.own(stored).map_or_else(|| self.local(stored).date(), |own| own.day)
+    }
+
+    /// The own time, where the entry stands under it.
+    fn own(&self, stored: &Stored) -> Option<OwnTime> {
+        stored.entry.own.filter(|_| self.under_own_days)
+    }
+
+    /// `(2015-03-02 08:15) `, for an entry with a time of its own that stands elsewhere.
+    pub(super) fn own_time(&self, stored: &Stored) -> String {
+        let own = stored.entry.own.filter(|_| !self.under_own_days);
+        own.map_or_else(String::new, |own| format!("({}) ", own.at.minute()))
     }
 
     /// A line as rows that fit; all but the first of the text hang below it.
@@ -130,11 +152,6 @@ fn push_row(row: &str, out: &mut Vec<u8>) {
     let row = if row.trim_matches(' ').is_empty() { "" } else { row };
     out.extend_from_slice(row.as_bytes());
     out.push(b'\n');
-}
-
-/// `(2015-03-02 08:15) `, for an entry with a time of its own.
-pub(super) fn own_time(stored: &Stored) -> String {
-    stored.entry.own.map_or_else(String::new, |own| format!("({}) ", own.at.minute()))
 }
 
 /// An author's colour: the same on every machine, today and next year. It is FNV-1a of the name.
