@@ -3,22 +3,23 @@
 use std::collections::VecDeque;
 
 use diary_proto::Refusal;
-use diary_proto::message::{APPEND_MAX_ENTRIES, Append, Run, Texts};
+use diary_proto::limits::AUTHOR_MAX_BYTES;
+use diary_proto::message::{APPEND_MAX_ENTRIES, Append, NewText, Run, Texts};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::client::{Ack, NotAcked};
+use crate::client::{Ack, NewEntry, NotAcked};
 use crate::error::Error;
 
 /// Texts in one append frame: small enough that the first of them does not wait long for the rest, large
 /// enough that a frame's own cost is nothing.
 const APPEND_MAX_BYTES: usize = 256 * 1024;
 
-/// What each text takes in a frame besides its bytes.
-const TEXT_HEAD_BYTES: usize = 4;
+/// What each text takes in a frame besides its bytes: its length, and what it may say of itself.
+const TEXT_HEAD_BYTES: usize = 4 + 1 + 8 + 2 + 2 + AUTHOR_MAX_BYTES;
 
 /// An entry that is not acked.
 pub(crate) struct Open {
-    pub(crate) text: String,
+    pub(crate) entry: NewEntry,
     pub(crate) reply: oneshot::Sender<Result<Ack, Error>>,
     /// Its room in the window, given back when it is settled.
     #[expect(dead_code, reason = "it is held, not read")]
@@ -104,20 +105,20 @@ impl Window {
         // What was never sent does not share a frame with what was: only the latter is a retry.
         let last = if retry { self.index(self.unsent).min(self.slots.len()) } else { self.slots.len() };
         let mut bytes = 0;
-        let texts: Vec<&str> = self
+        let entries: Vec<&NewEntry> = self
             .slots
             .range(first..last)
             .take(APPEND_MAX_ENTRIES)
             .map_while(|slot| match slot {
-                Slot::Waiting(entry) => {
+                Slot::Waiting(Open { entry, .. }) => {
                     bytes += TEXT_HEAD_BYTES + entry.text.len();
-                    (bytes <= APPEND_MAX_BYTES).then_some(entry.text.as_str())
+                    (bytes <= APPEND_MAX_BYTES).then_some(entry)
                 }
                 _ => None,
             })
             .collect();
-        let count = texts.len();
-        let append = Append { first_counter, retry, texts: Texts::new(texts) };
+        let count = entries.len();
+        let append = Append { first_counter, retry, texts: texts_of(&entries) };
         self.cursor = first_counter + count as u64;
         self.unsent = self.unsent.max(self.cursor);
         self.waiting += count;
@@ -184,7 +185,7 @@ impl Window {
 
     /// Takes out what is not acked, in order.
     pub(crate) fn give_up(&mut self) -> Vec<NotAcked> {
-        self.drain().into_iter().map(|(sent, entry)| NotAcked { text: entry.text, sent }).collect()
+        self.drain().into_iter().map(|(sent, entry)| NotAcked { text: entry.entry.text, sent }).collect()
     }
 
     /// Every open entry, and whether it was ever sent.
@@ -202,6 +203,18 @@ impl Window {
     fn index(&self, counter: u64) -> usize {
         usize::try_from(counter.saturating_sub(self.front)).unwrap_or(usize::MAX)
     }
+}
+
+/// They travel with what they say of themselves only if one of them says anything.
+fn texts_of(entries: &[&NewEntry]) -> Texts {
+    if entries.iter().all(|entry| entry.at.is_none() && entry.author.is_none()) {
+        return Texts::new(entries.iter().map(|entry| entry.text.as_str()));
+    }
+    Texts::own(entries.iter().map(|entry| NewText {
+        text: entry.text.as_bytes(),
+        at: entry.at,
+        author: entry.author.as_ref().map_or(&[], |author| author.as_str().as_bytes()),
+    }))
 }
 
 #[cfg(test)]
@@ -229,7 +242,7 @@ mod tests {
             for text in texts {
                 let (reply, answer) = oneshot::channel();
                 let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-                self.window.push(Open { text: (*text).to_owned(), reply, room });
+                self.window.push(Open { entry: (*text).into(), reply, room });
                 self.replies.push(answer);
             }
         }
