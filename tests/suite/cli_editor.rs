@@ -22,6 +22,13 @@ async fn outbox(home: &tempfile::TempDir) -> String {
     run(&mut command, "").await.stdout
 }
 
+/// Sends what is kept; the exit code.
+async fn send_outbox(home: &tempfile::TempDir) -> Option<i32> {
+    let mut command = cli_command();
+    command.args(["outbox", "send"]).env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
+    run(&mut command, "").await.code
+}
+
 /// An address where a diary was, and a terminal of someone who does not know that it is gone.
 async fn offline(home: &tempfile::TempDir, data: &tempfile::TempDir) -> (String, Terminal) {
     let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
@@ -128,6 +135,48 @@ async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     assert_eq!(stored(&data.path().join("diary")), ["anna too early", "anna in time"]);
 }
 
+/// Whatever a text waits for, it is on disk from the moment that it was typed.
+#[tokio::test]
+async fn what_waits_behind_commands_outlives_the_program() {
+    let home = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let (address, mut terminal) = offline(&home, &data).await;
+    terminal.types("one\r/history\rtwo\r/search x\rthree\r").await;
+    terminal.types("/name ben\rfour\r/follow #1\r/name cleo\rfive\r/quit\r").await;
+    terminal.sees("5 unsent\r\n").await;
+    terminal.signal(Signal::KILL);
+    terminal.ends().await;
+    let kept = outbox(&home).await;
+    let texts: Vec<&str> = kept.lines().filter_map(|line| Some(line.rsplit_once(' ')?.1)).collect();
+    assert_eq!(texts, ["one", "two", "three", "four", "five"], "{kept}");
+
+    let server = Process::start(data.path(), &[&address], &[]).await;
+    assert_eq!(send_outbox(&home).await, Some(0));
+    server.stop().await;
+    let expected = ["anna one", "anna two", "anna three", "ben four", "cleo five"];
+    assert_eq!(stored(&data.path().join("diary")), expected);
+}
+
+/// In one conversation, commands and texts come as they were typed.
+#[tokio::test]
+async fn what_waited_goes_on_in_its_order() {
+    let home = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let (address, mut terminal) = offline(&home, &data).await;
+    terminal.types("one\r/history\r/name ben\rtwo\r/name cleo\rthree\r").await;
+    terminal.sees("3 unsent\r\n").await;
+    let server = Process::start(data.path(), &[&address], &[]).await;
+    terminal.sees("you write as ben\r\n").await;
+    terminal.sees("ok 2").await;
+    terminal.sees("you write as cleo\r\n").await;
+    terminal.sees("ok 3").await;
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    assert_eq!(outbox(&home).await, "");
+    server.stop().await;
+    assert_eq!(stored(&data.path().join("diary")), ["anna one", "ben two", "cleo three"]);
+}
+
 /// Who types ahead, or pastes where the terminal does not say so, loses nothing.
 #[tokio::test]
 async fn lines_that_come_at_once_are_all_taken() {
@@ -167,9 +216,7 @@ async fn a_name_that_was_said_offline() {
     assert!(said.contains("2 entries were not acked: kept in "), "{said}");
 
     let server = Process::start(data.path(), &[&address], &[]).await;
-    let mut command = cli_command();
-    command.args(["outbox", "send"]).env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
-    assert_eq!(run(&mut command, "").await.code, Some(0));
+    assert_eq!(send_outbox(&home).await, Some(0));
     server.stop().await;
     assert_eq!(stored(&data.path().join("diary")), ["anna one", "ben two"]);
 

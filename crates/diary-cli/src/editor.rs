@@ -29,7 +29,7 @@ use rustyline::{
 };
 use tokio::sync::mpsc;
 
-use crate::input::Typed;
+use crate::input::{Typed, is_command};
 use crate::output;
 
 /// Lines that were typed and not taken yet.
@@ -199,7 +199,7 @@ impl Edited {
                         continue;
                     }
                     self.remember(&mut editor, text);
-                    let is_last = text.starts_with('/') && Command::parse(text) == Ok(Command::Quit);
+                    let is_last = is_command(text) && Command::parse(text) == Ok(Command::Quit);
                     let text = check_text(text).map(|()| text.to_owned());
                     if self.lines.blocking_send(Typed::Line(text)).is_err() || is_last {
                         return;

@@ -2,6 +2,7 @@
 //!
 //! What is typed is kept in the outbox before anything else happens to it, and leaves it when it is acked.
 
+mod agenda;
 mod kept;
 
 use std::collections::VecDeque;
@@ -9,11 +10,10 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 
-use diary_client::{Author, Client, Error, Event, History, Options, Producer, Stored, Which};
+use diary_client::{Author, Client, Error, Event, History, Options, Producer, Refusal, Stored, Which};
 use diary_proto::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::deliver::deliver_left;
@@ -26,6 +26,7 @@ use crate::patience::{HeldUp, Patience};
 use crate::show::Printer;
 use crate::unanswered::{Unanswered, answer_of_first};
 use crate::unreachable_sentence;
+use agenda::{Agenda, Step};
 use kept::send;
 
 const HELP: &str = "\
@@ -93,66 +94,81 @@ impl Ended {
 /// Talks until the person ends it. At a prompt it goes on without a server, and waits for one.
 pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
     let outbox = Outbox::new(place.config.state.as_deref());
-    let begun = begin(&outbox, place.config, place.config.author.clone(), place.prompt.is_some()).await;
-    let (client, tray, away) = match begun {
-        Ok(begun) => begun,
+    let agenda = Agenda::new(outbox, place.config.server.clone(), place.config.author.as_ref());
+    let mut agenda = match agenda {
+        Ok(agenda) => agenda,
         Err(why) => return Ended { code: exit::UNREACHABLE, last_words: vec![why] },
     };
-    let mut talk = Talk {
-        patience: Patience::new(&client),
-        producers: vec![client.producer()],
-        client,
-        place,
-        outbox,
-        tray,
-        held: VecDeque::new(),
-        unsent: VecDeque::new(),
-        open: VecDeque::new(),
-        reading: None,
-        follow: None,
-        newest_seen: 0,
-        newest_own: 0,
-        new_name: None,
-        quiet: false,
-        lost: 0,
-        ended: None,
-        said_goodbye: false,
-        catch_up: None,
-        is_caught_up: false,
-        left_behind: false,
-        has_arrived: false,
-        unkept: false,
+    let options = options(agenda.tray());
+    let connecting = Client::connect(place.config.server.clone(), options.clone());
+    let (client, begun) = match listen_until(connecting, &mut agenda, &mut typed, &mut signals).await {
+        Some(Ok(client)) => (Ok(client), Begun::Connected),
+        Some(Err(error)) if place.prompt.is_some() => {
+            let why = unreachable_sentence(&error);
+            (Client::reconnecting(place.config.server.clone(), options, error), Begun::Away(why))
+        }
+        Some(Err(error)) if agenda.texts() == 0 => {
+            return Ended { code: exit::UNREACHABLE, last_words: vec![unreachable_sentence(&error)] };
+        }
+        Some(Err(error)) => {
+            let client = Client::reconnecting(place.config.server.clone(), options, error.clone());
+            (client, Begun::Over(End::Lost(error)))
+        }
+        None => {
+            let client = Client::reconnecting(place.config.server.clone(), options, Error::Closed);
+            (client, Begun::Over(End::Interrupted))
+        }
     };
-    match away {
-        None => talk.arrive(),
-        Some(why) => {
+    let mut talk = match client {
+        Ok(client) => Talk::new(client, place, agenda),
+        Err(error) => return Ended { code: exit::UNREACHABLE, last_words: vec![error.to_string()] },
+    };
+    match begun {
+        Begun::Connected => talk.arrive(),
+        Begun::Away(why) => {
             talk.show_state();
             talk.patience.told_lost();
             talk.note(format_args!("{why}; what you type is kept and sent when the server is there"));
         }
+        Begun::Over(end) => return talk.finish(end, typed).await,
     }
     let end = talk.run(&mut typed, &mut signals).await;
     talk.finish(end, typed).await
 }
 
-/// A client, and a tray that keeps its entries. If `waits`, the client may have no connection yet, for the
-/// reason that comes with it. An error is a sentence.
-async fn begin(
-    outbox: &Outbox,
-    config: &Config,
-    author: Option<Author>,
-    waits: bool,
-) -> Result<(Client, Tray, Option<String>), String> {
-    let tray = outbox.begin(&config.server, author.as_ref())?;
-    let options = Options { author, secret: Some(tray.secret()), ..Options::default() };
-    match Client::connect(config.server.clone(), options.clone()).await {
-        Ok(client) => Ok((client, tray, None)),
-        Err(error) if waits => {
-            let why = unreachable_sentence(&error);
-            let client = Client::reconnecting(config.server.clone(), options, error);
-            Ok((client.map_err(|error| error.to_string())?, tray, Some(why)))
+/// How a conversation begins.
+enum Begun {
+    Connected,
+    /// There is no server, for this reason.
+    Away(String),
+    Over(End),
+}
+
+/// A client that sends what a tray keeps.
+fn options(tray: &Tray) -> Options {
+    Options { author: tray.author().cloned(), secret: Some(tray.secret()), ..Options::default() }
+}
+
+/// Takes in what is typed until there is a client, or none can be had; `None` if that is interrupted.
+async fn listen_until(
+    connecting: impl Future<Output = Result<Client, Error>>,
+    agenda: &mut Agenda,
+    typed: &mut mpsc::Receiver<Typed>,
+    signals: &mut Signals,
+) -> Option<Result<Client, Error>> {
+    let mut connecting = std::pin::pin!(connecting);
+    loop {
+        tokio::select! {
+            biased;
+            () = signals.any() => return None,
+            line = typed.recv(), if agenda.is_open() => match line {
+                Some(Typed::Interrupt) => return None,
+                line => if let Some(trouble) = agenda.take_in(line) {
+                    say(format_args!("{trouble}"));
+                }
+            },
+            client = &mut connecting => return Some(client),
         }
-        Err(error) => Err(unreachable_sentence(&error)),
     }
 }
 
@@ -173,11 +189,8 @@ struct Talk<'a> {
     client: Client,
     place: Place<'a>,
     patience: Patience,
-    outbox: Outbox,
-    /// Keeps what is typed.
-    tray: Tray,
-    /// What was typed behind a command that is not done yet.
-    held: VecDeque<String>,
+    /// What was typed, and is not done yet.
+    agenda: Agenda,
     /// Kept, and to be sent, in order.
     unsent: VecDeque<(u64, String)>,
     /// What was sent and not answered, in order.
@@ -192,14 +205,10 @@ struct Talk<'a> {
     /// Every name writes with a key of its own.
     producers: Vec<Producer>,
     /// Who writes, once all before is acked.
-    new_name: Option<Author>,
+    renaming: Option<Renaming>,
     quiet: bool,
     /// Entries whose acks will not come.
     lost: usize,
-    /// When the input ended.
-    ended: Option<Instant>,
-    /// It ended by a goodbye: nothing behind that counts.
-    said_goodbye: bool,
     /// What earlier runs left goes out first.
     catch_up: Option<CatchUp>,
     is_caught_up: bool,
@@ -207,8 +216,13 @@ struct Talk<'a> {
     left_behind: bool,
     /// The server has been there.
     has_arrived: bool,
-    /// Some of what was typed could not be kept.
-    unkept: bool,
+}
+
+/// A change of the name.
+struct Renaming {
+    name: Author,
+    /// A new client, since a name is said with Hello.
+    connecting: Option<Pin<Box<dyn Future<Output = Result<Client, Error>>>>>,
 }
 
 struct Sent {
@@ -237,16 +251,33 @@ struct Follow {
     own_after: u64,
 }
 
-impl Talk<'_> {
+impl<'a> Talk<'a> {
+    fn new(client: Client, place: Place<'a>, agenda: Agenda) -> Self {
+        Self {
+            patience: Patience::new(&client),
+            producers: vec![client.producer()],
+            client,
+            place,
+            agenda,
+            unsent: VecDeque::new(),
+            open: VecDeque::new(),
+            reading: None,
+            follow: None,
+            newest_seen: 0,
+            newest_own: 0,
+            renaming: None,
+            quiet: false,
+            lost: 0,
+            catch_up: None,
+            is_caught_up: false,
+            left_behind: false,
+            has_arrived: false,
+        }
+    }
+
     async fn run(&mut self, typed: &mut mpsc::Receiver<Typed>, signals: &mut Signals) -> End {
         loop {
             self.go_on();
-            if let Some(name) = self.name_to_take() {
-                tokio::select! {
-                    () = self.rename(name) => continue,
-                    () = signals.any() => return End::Interrupted,
-                }
-            }
             if self.is_done() {
                 return End::Done;
             }
@@ -254,7 +285,7 @@ impl Talk<'_> {
             tokio::select! {
                 biased;
                 () = signals.any() => return End::Interrupted,
-                line = typed.recv(), if self.ended.is_none() => match line {
+                line = typed.recv(), if self.agenda.is_open() => match line {
                     Some(Typed::Interrupt) => return End::Interrupted,
                     line => {
                         if let Some(error) = self.take_in(line) {
@@ -271,6 +302,11 @@ impl Talk<'_> {
                 event = next_of(self.follow.as_mut().map(|follow| &mut follow.history)), if !reading => {
                     self.followed(event);
                 }
+                client = connected(&mut self.renaming) => {
+                    if let Err(error) = self.rename(client).await {
+                        return End::Lost(error);
+                    }
+                }
                 caught_up = done(&mut self.catch_up) => {
                     self.catch_up = None;
                     self.is_caught_up = true;
@@ -282,7 +318,7 @@ impl Talk<'_> {
                 sent = send(&self.client, &mut self.unsent), if self.is_caught_up && !self.unsent.is_empty() => {
                     match sent {
                         Ok((sent, pending)) => {
-                            self.tray.sent(sent.counter);
+                            self.agenda.tray().sent(sent.counter);
                             self.open.push_back((sent, pending));
                         }
                         Err(error) => return End::Lost(error),
@@ -291,7 +327,7 @@ impl Talk<'_> {
                 () = self.patience.wait() => {
                     self.place.output.flush();
                     self.show_state();
-                    let held_up = self.ended.map_or(HeldUp::Nothing, HeldUp::End);
+                    let held_up = self.agenda.ended().map_or(HeldUp::Nothing, HeldUp::End);
                     if let Some(error) = self.patience.look(held_up) {
                         return End::Lost(error);
                     }
@@ -326,7 +362,7 @@ impl Talk<'_> {
 
     /// Sends what earlier runs left, before anything else.
     fn catch_up(&mut self) {
-        let (outbox, server) = (self.outbox.clone(), self.place.config.server.clone());
+        let (outbox, server) = (self.agenda.outbox().clone(), self.place.config.server.clone());
         (self.is_caught_up, self.left_behind) = (false, false);
         self.catch_up = Some(Box::pin(async move { deliver_left(&outbox, &server, true).await }));
     }
@@ -347,19 +383,8 @@ impl Talk<'_> {
     }
 
     fn is_done(&self) -> bool {
-        let all_sent = self.held.is_empty() && self.unsent.is_empty() && self.open.is_empty();
-        self.ended.is_some() && all_sent && self.reading.is_none() && self.new_name.is_none()
-    }
-
-    /// Who writes from here on, once all before is acked.
-    fn name_to_take(&mut self) -> Option<Author> {
-        let all_acked = self.open.is_empty() && self.unsent.is_empty();
-        if all_acked && self.is_connected() { self.new_name.take() } else { None }
-    }
-
-    /// An answer is finished before the next command is looked at, as is a change of the name.
-    fn is_busy(&self) -> bool {
-        self.reading.is_some() || self.new_name.is_some()
+        let all_sent = self.agenda.is_empty() && self.unsent.is_empty() && self.open.is_empty();
+        self.agenda.ended().is_some() && all_sent && self.reading.is_none() && self.renaming.is_none()
     }
 
     /// Does what need not be waited for.
@@ -367,54 +392,54 @@ impl Talk<'_> {
         if self.place.output.is_gone() {
             // A conversation with someone who sees nothing is over.
             self.reading = None;
-            self.ended.get_or_insert_with(Instant::now);
+            self.agenda.end();
         }
         if !self.has_arrived && self.is_connected() {
             self.arrive();
         }
-        while !self.is_busy()
-            && let Some(line) = self.held.pop_front()
+        while let Some(step) = self.agenda.next(self.reading.is_some(), self.renaming.is_some()) {
+            match step {
+                Step::Text { counter, text } => self.unsent.push_back((counter, text)),
+                Step::Command { command, .. } => self.obey(command),
+                Step::Name(name) => self.renaming = Some(Renaming { name, connecting: None }),
+            }
+        }
+        self.begin_renaming();
+    }
+
+    /// Once all before is acked, somebody else writes.
+    fn begin_renaming(&mut self) {
+        let all_acked = self.open.is_empty() && self.unsent.is_empty() && self.is_connected();
+        if let Some(renaming) = &mut self.renaming
+            && renaming.connecting.is_none()
+            && all_acked
+            && let Some(tray) = self.agenda.next_tray()
         {
-            self.take_line(line);
+            let connecting = Client::connect(tray.server().clone(), options(tray));
+            renaming.connecting = Some(Box::pin(connecting));
         }
     }
 
     /// What was typed, or the end of it. An error: it ends while the server is away, and nothing is waited for.
     fn take_in(&mut self, line: Option<Typed>) -> Option<Error> {
-        match line {
-            Some(Typed::Line(Ok(line))) => {
-                // Texts need not wait for anything but a command before them.
-                if self.held.is_empty()
-                    && (!self.is_busy() || !line.starts_with('/'))
-                    && self.new_name.is_none()
-                {
-                    self.take_line(line);
-                } else {
-                    self.held.push_back(line);
-                }
-            }
-            Some(Typed::Line(Err(refusal))) => self.say(format_args!("error {refusal}")),
-            Some(Typed::Failed(error)) => {
-                self.say(format_args!("the input cannot be read: {error}"));
-                self.ended = Some(Instant::now());
-            }
-            Some(Typed::Interrupt) => {}
-            None => self.ended = Some(Instant::now()),
+        let before = self.agenda.texts();
+        let trouble = self.agenda.take_in(line);
+        if let Some(trouble) = trouble {
+            self.say(format_args!("{trouble}"));
         }
-        self.ended?;
+        if self.agenda.texts() > before && !self.is_connected() {
+            self.show_state();
+            self.note(format_args!(
+                "{} unsent",
+                self.agenda.texts() + self.unsent.len() + self.open.len()
+            ));
+        }
+        self.agenda.ended()?;
         self.client.state().borrow().error().cloned()
     }
 
-    fn take_line(&mut self, line: String) {
-        match line.strip_prefix('/') {
-            Some(rest) if rest.starts_with('/') => self.keep(rest.to_owned()),
-            Some(_) => self.obey(&line),
-            None => self.keep(line),
-        }
-    }
-
-    fn obey(&mut self, line: &str) {
-        match Command::parse(line) {
+    fn obey(&mut self, command: Result<Command, Refusal>) {
+        match command {
             Ok(Command::History(which)) => self.begin(self.client.history(which)),
             Ok(Command::Search(text)) => self.begin(self.client.search(text)),
             Ok(Command::Follow(from)) => {
@@ -429,7 +454,7 @@ impl Talk<'_> {
                 self.follow = None;
                 self.note(format_args!("not following"));
             }
-            Ok(Command::Name(name)) => self.new_name = Some(name),
+            Ok(Command::Name(_)) => {}
             Ok(Command::Quiet) => self.quiet = true,
             Ok(Command::Help) => {
                 self.note(format_args!("{}", HELP.trim_end()));
@@ -439,11 +464,7 @@ impl Talk<'_> {
                     ));
                 }
             }
-            Ok(Command::Quit) => {
-                self.ended = Some(Instant::now());
-                self.said_goodbye = true;
-                self.held.clear();
-            }
+            Ok(Command::Quit) => self.agenda.end(),
             Err(refusal) => self.say(format_args!("error {refusal}")),
         }
     }
@@ -455,22 +476,22 @@ impl Talk<'_> {
         self.reading = Some(Reading::of(history, true));
     }
 
-    /// Writes under another name: a new client, since a name is said with Hello.
-    async fn rename(&mut self, name: Author) {
-        match begin(&self.outbox, self.place.config, Some(name.clone()), false).await {
-            Ok((client, tray, _)) => {
-                self.patience = Patience::new(&client);
-                self.producers.push(client.producer());
-                self.tray = tray;
-                let old = std::mem::replace(&mut self.client, client);
-                // All of its entries are acked; it only says goodbye.
-                let _ = old.close().await;
-                self.note(format_args!("you write as {name}"));
-            }
-            // The server is away again: what was typed behind it waits for the name.
-            Err(_) if !self.is_connected() => self.new_name = Some(name),
-            Err(why) => self.say(format_args!("{why}; the name stays as it was")),
-        }
+    /// Writes under another name from here on. An error means that this cannot be.
+    async fn rename(&mut self, client: Result<Client, Error>) -> Result<(), Error> {
+        let (Some(renaming), Some(tray)) = (self.renaming.take(), self.agenda.next_tray()) else {
+            return Ok(());
+        };
+        // If the server is away again, what was typed behind the name waits for it.
+        let client = client
+            .or_else(|error| Client::reconnecting(tray.server().clone(), options(tray), error))?;
+        self.agenda.go_to_next_tray();
+        self.patience = Patience::new(&client);
+        self.producers.push(client.producer());
+        let old = std::mem::replace(&mut self.client, client);
+        // All of its entries are acked; it only says goodbye.
+        let _ = old.close().await;
+        self.note(format_args!("you write as {}", renaming.name));
+        Ok(())
     }
 
     /// What an answer brings.
@@ -557,6 +578,16 @@ impl Talk<'_> {
 /// Anyone's words, safe for the terminal.
 fn clean(text: &str) -> String {
     diary_proto::escape::escape(text).into_owned()
+}
+
+/// The client that writes under another name, once one is wanted.
+///
+/// Cancellation safe.
+async fn connected(renaming: &mut Option<Renaming>) -> Result<Client, Error> {
+    match renaming.as_mut().and_then(|renaming| renaming.connecting.as_mut()) {
+        Some(connecting) => connecting.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Completes when what is being done is done.

@@ -2,6 +2,7 @@
 
 use pty_process::{Pty, Size};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -97,6 +98,11 @@ impl Terminal {
     fn end_of(&self, part: &str) -> Option<usize> {
         let at = self.screen.windows(part.len()).position(|seen| seen == part.as_bytes())?;
         Some(at + part.len())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// Waits for the program's end; its exit code, and all that it still showed.

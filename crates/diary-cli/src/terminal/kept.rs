@@ -2,42 +2,24 @@
 
 use std::collections::VecDeque;
 
-use diary_client::{Ack, Client, Code, Error, Pending, Time};
-use diary_proto::Command;
+use diary_client::{Ack, Client, Code, Error, Pending};
 use diary_proto::answer::{HINT, is_old_command};
 use futures::FutureExt;
-use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
 use super::{End, Ended, Sent, Talk, clean};
 use crate::commands::{count, tell_refused};
 use crate::exit;
 use crate::input::Typed;
-use crate::outbox::Tray;
-use crate::output::say;
 
 impl Talk<'_> {
-    /// Keeps a text until it is acked.
-    pub(super) fn keep(&mut self, text: String) {
-        let pushed = self.tray.push(Time::now(&TimeZone::system()), &text);
-        if let Err(why) = &pushed.kept {
-            self.unkept = true;
-            self.say(format_args!("{why}; the entry is sent without being kept"));
-        }
-        self.unsent.push_back((pushed.counter, text));
-        if !self.is_connected() {
-            self.show_state();
-            self.note(format_args!("{} unsent", self.unsent.len() + self.open.len()));
-        }
-    }
-
     /// An entry was answered. An error means that the client has ended without its ack.
     pub(super) fn settle(&mut self, sent: Sent, answer: Result<Ack, Error>) -> Result<(), Error> {
         let Sent { counter, hint } = sent;
         match answer {
             Ok(ack) => {
                 self.patience.progress();
-                self.tray.acked(counter);
+                self.agenda.tray().acked(counter);
                 self.newest_own = self.newest_own.max(ack.seq);
                 if !self.quiet {
                     let hint = if hint { HINT } else { "" };
@@ -45,8 +27,10 @@ impl Talk<'_> {
                 }
             }
             Err(Error::Refused(refusal)) if matches!(refusal.code, Code::StaleKey | Code::Conflict) => {
-                self.tray.refused(counter, &refusal);
-                tell_refused(&self.outbox, &self.tray, [(counter, &refusal)]);
+                let outbox = self.agenda.outbox().clone();
+                let tray = self.agenda.tray();
+                tray.refused(counter, &refusal);
+                tell_refused(&outbox, tray, [(counter, &refusal)]);
             }
             Err(Error::Refused(refusal)) if refusal.code == Code::DiskFull => {
                 self.lost += 1;
@@ -54,7 +38,7 @@ impl Talk<'_> {
             }
             Err(Error::Refused(refusal)) => {
                 // If that cannot be written down, it is listed as refused.
-                let _ = self.tray.drop_entry(counter);
+                let _ = self.agenda.tray().drop_entry(counter);
                 self.say(format_args!("error {refusal}"));
             }
             Err(error) => {
@@ -68,16 +52,16 @@ impl Talk<'_> {
     pub(super) async fn finish(mut self, end: End, mut typed: mpsc::Receiver<Typed>) -> Ended {
         // What was typed and not looked at is no less worth keeping.
         typed.close();
-        while !self.said_goodbye
-            && let Ok(line) = typed.try_recv()
-        {
-            if let Typed::Line(Ok(line)) = line {
-                self.held.push_back(line);
+        while let Ok(line) = typed.try_recv() {
+            if let Some(trouble) = self.agenda.take_in(Some(line)) {
+                self.say(format_args!("{trouble}"));
             }
         }
-        let more = self.keep_held();
+        let undone = self.agenda.give_up(self.renaming.is_some());
+        self.unsent.extend(undone.texts);
+        undone.commands.iter().for_each(|line| self.say(format_args!("not done: {}", clean(line))));
         self.place.output.flush();
-        let count = self.not_acked() + more;
+        let count = self.not_acked() + undone.later.len();
         let why = match end {
             End::Interrupted if count == 0 => return Ended::with(exit::INTERRUPTED),
             End::Done if count == 0 => {
@@ -85,7 +69,7 @@ impl Talk<'_> {
                 return Ended::with(exit::DONE);
             }
             // The person has said all, and the server is only away.
-            End::Lost(_) if count == 0 && self.ended.is_some() && self.has_arrived => {
+            End::Lost(_) if count == 0 && self.agenda.ended().is_some() && self.has_arrived => {
                 return Ended::with(exit::DONE);
             }
             End::Lost(error) if count == 0 => {
@@ -95,46 +79,11 @@ impl Talk<'_> {
             End::Interrupted => "interrupted".to_owned(),
             End::Lost(error) => format!("gave up: {error}"),
         };
-        self.tell_not_acked(count, &why).await
-    }
-
-    /// Keeps what waits behind a command, each under the name that it was typed under. Gives how many are not in
-    /// the tray of this conversation's client.
-    fn keep_held(&mut self) -> usize {
-        let mut renamed = self.new_name.take();
-        let mut later: Option<Tray> = None;
-        let mut count = 0;
-        for line in std::mem::take(&mut self.held) {
-            let text = match line.strip_prefix('/') {
-                Some(rest) if rest.starts_with('/') => rest.to_owned(),
-                Some(_) => {
-                    match Command::parse(&line) {
-                        Ok(Command::Name(name)) => (renamed, later) = (Some(name), None),
-                        _ => self.say(format_args!("not done: {}", clean(&line))),
-                    }
-                    continue;
-                }
-                None => line,
-            };
-            if let (None, Some(name)) = (&later, &renamed) {
-                later = self.outbox.begin(&self.place.config.server, Some(name)).ok();
-            }
-            let Some(tray) = &mut later else {
-                self.keep(text);
-                continue;
-            };
-            count += 1;
-            let pushed = tray.push(Time::now(&TimeZone::system()), &text);
-            match &pushed.kept {
-                Ok(()) => tray.not_sent(pushed.counter),
-                Err(why) => say(format_args!("{why}; not kept: {}", clean(&text))),
-            }
-        }
-        count
+        self.tell_not_acked(count, undone.later, &why).await
     }
 
     /// Says what was not acked, and where it is kept.
-    async fn tell_not_acked(mut self, not_acked: usize, why: &str) -> Ended {
+    async fn tell_not_acked(mut self, not_acked: usize, later: Vec<String>, why: &str) -> Ended {
         let entries = count(not_acked, "entry was", "entries were");
         let given_up = self.client.give_up().await;
         // From the end, since the first of them may have been acked meanwhile.
@@ -146,10 +95,11 @@ impl Talk<'_> {
             .map(|(sent, _)| sent.counter)
             .next();
         if let Some(first) = of_client.or_else(|| self.unsent.front().map(|(counter, _)| *counter)) {
-            self.tray.not_sent(first);
+            self.agenda.tray().not_sent(first);
         }
         let mut last_words = Vec::new();
-        match self.tray.path().and_then(|path| Some(path.parent()?.to_owned())).filter(|_| !self.unkept) {
+        let folder = self.agenda.tray().path().and_then(|path| Some(path.parent()?.to_owned()));
+        match folder.filter(|_| !self.agenda.is_unkept()) {
             Some(folder) => {
                 let (server, folder) = (&self.place.config.server, folder.display());
                 let them = if not_acked == 1 { "it" } else { "them" };
@@ -160,7 +110,7 @@ impl Talk<'_> {
             None => {
                 last_words.push(format!("{why}; {entries} not acked"));
                 let given_up = given_up.into_iter().map(|entry| entry.text);
-                for text in given_up.chain(self.unsent.into_iter().map(|(_, text)| text)) {
+                for text in given_up.chain(self.unsent.into_iter().map(|(_, text)| text)).chain(later) {
                     last_words.push(format!("not acked: {}", clean(&text)));
                 }
             }
