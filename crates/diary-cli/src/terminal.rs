@@ -3,6 +3,7 @@
 //! What is typed is kept in the outbox before anything else happens to it, and leaves it when it is acked.
 
 mod agenda;
+mod answers;
 mod kept;
 
 use std::collections::VecDeque;
@@ -10,14 +11,13 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 
-use diary_client::{Author, Client, Error, Event, History, Options, Producer, Refusal, Stored, Which};
-use diary_proto::Command;
+use diary_client::{Author, Client, Error, Event, History, Options, Producer, Which};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::deliver::deliver_left;
-use crate::editor::Prompt;
+use crate::editor::{Above, Prompt};
 use crate::exit;
 use crate::input::Typed;
 use crate::outbox::{Outbox, Tray};
@@ -27,18 +27,11 @@ use crate::show::Printer;
 use crate::unanswered::{Unanswered, answer_of_first};
 use crate::unreachable_sentence;
 use agenda::{Agenda, Step};
+use answers::Reading;
 use kept::send;
 
-const HELP: &str = "\
-a line is an entry; `ok SEQ` says that it is on disk
-/history [N | all | DATE | DATE..DATE | #SEQ..]  entries (20), DATE is 2026-11-21, today or yesterday
-/follow [#SEQ | off]  entries as they come, from SEQ on or from now on
-/search TEXT  entries that hold TEXT; capitals count only if TEXT has one
-/name NAME  who writes from here on
-/quiet  no more acks
-/quit  goodbye, also Ctrl-D; Ctrl-C ends at once
-//text  stores a text that starts with /
-";
+/// Where one may type, if there is no line editor.
+const PROMPT: &str = "> ";
 
 /// Where a conversation takes place.
 pub(crate) struct Place<'a> {
@@ -49,6 +42,8 @@ pub(crate) struct Place<'a> {
     pub(crate) view: Printer,
     /// The prompt of a line editor. With one, entries of others appear as they come.
     pub(crate) prompt: Option<Prompt>,
+    /// A terminal without a line editor: the conversation itself shows where to type.
+    pub(crate) bare: bool,
 }
 
 /// What asks the program from outside to end.
@@ -216,6 +211,8 @@ struct Talk<'a> {
     left_behind: bool,
     /// The server has been there.
     has_arrived: bool,
+    /// The cursor stands behind a prompt that no editor has.
+    at_prompt: bool,
 }
 
 /// A change of the name.
@@ -229,20 +226,6 @@ struct Sent {
     counter: u64,
     /// It looks like a command of the programs before this one.
     hint: bool,
-}
-
-struct Reading {
-    history: History,
-    /// How many entries it brought so far.
-    count: u64,
-    /// The end is to be told; it is not at the start of the program.
-    told: bool,
-}
-
-impl Reading {
-    fn of(history: History, told: bool) -> Self {
-        Self { history, count: 0, told }
-    }
 }
 
 struct Follow {
@@ -272,6 +255,7 @@ impl<'a> Talk<'a> {
             is_caught_up: false,
             left_behind: false,
             has_arrived: false,
+            at_prompt: false,
         }
     }
 
@@ -281,7 +265,10 @@ impl<'a> Talk<'a> {
             if self.is_done() {
                 return End::Done;
             }
+            self.show_bare_prompt();
             let reading = self.reading.is_some();
+            let above = self.place.prompt.as_ref().map(Prompt::above).cloned();
+            let behind = above.as_ref().is_some_and(Above::is_behind);
             tokio::select! {
                 biased;
                 () = signals.any() => return End::Interrupted,
@@ -298,8 +285,12 @@ impl<'a> Talk<'a> {
                         return End::Lost(error);
                     }
                 }
-                event = next_of(self.reading.as_mut().map(|reading| &mut reading.history)) => self.read(event),
-                event = next_of(self.follow.as_mut().map(|follow| &mut follow.history)), if !reading => {
+                // What the screen has no room for is not read, and costs nothing here.
+                () = room(above.as_ref()), if behind => {}
+                event = next_of(self.reading.as_mut().map(|reading| &mut reading.history)), if !behind => {
+                    self.read(event);
+                }
+                event = next_of(self.follow.as_mut().map(|follow| &mut follow.history)), if !reading && !behind => {
                     self.followed(event);
                 }
                 client = connected(&mut self.renaming) => {
@@ -324,7 +315,8 @@ impl<'a> Talk<'a> {
                         Err(error) => return End::Lost(error),
                     }
                 }
-                () = self.patience.wait() => {
+                () = self.patience.wait(), if !behind || self.agenda.ended().is_some() => {
+                    self.break_bare_prompt(self.patience.has_news());
                     self.place.output.flush();
                     self.show_state();
                     let held_up = self.agenda.ended().map_or(HeldUp::Nothing, HeldUp::End);
@@ -375,6 +367,34 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// Where there is no editor: shows that one may type, if nothing else is to come first.
+    fn show_bare_prompt(&mut self) {
+        let waits = self.agenda.is_empty() && self.reading.is_none() && self.renaming.is_none();
+        let all_answered = self.unsent.is_empty() && self.open.is_empty();
+        if self.place.bare
+            && !self.at_prompt
+            && self.agenda.is_open()
+            && waits
+            && (all_answered || !self.is_connected())
+        {
+            self.place.output.print(PROMPT.as_bytes());
+            self.at_prompt = true;
+        }
+    }
+
+    /// What is printed begins on a line of its own.
+    fn break_bare_prompt(&mut self, printed: bool) {
+        if printed && std::mem::take(&mut self.at_prompt) {
+            self.place.output.print(b"\n");
+        }
+    }
+
+    /// Prints below whatever stands there.
+    fn print(&mut self, bytes: &[u8]) {
+        self.break_bare_prompt(!bytes.is_empty());
+        self.place.output.print(bytes);
+    }
+
     /// Lets the prompt show whether the server is there.
     fn show_state(&self) {
         if let Some(prompt) = &self.place.prompt {
@@ -423,133 +443,18 @@ impl<'a> Talk<'a> {
     /// What was typed, or the end of it. An error: it ends while the server is away, and nothing is waited for.
     fn take_in(&mut self, line: Option<Typed>) -> Option<Error> {
         let before = self.agenda.texts();
+        // Enter has begun a new line.
+        self.at_prompt = false;
         let trouble = self.agenda.take_in(line);
         if let Some(trouble) = trouble {
             self.say(format_args!("{trouble}"));
         }
         if self.agenda.texts() > before && !self.is_connected() {
             self.show_state();
-            self.note(format_args!(
-                "{} unsent",
-                self.agenda.texts() + self.unsent.len() + self.open.len()
-            ));
+            self.note(format_args!("{} unsent", self.agenda.texts() + self.unsent.len() + self.open.len()));
         }
         self.agenda.ended()?;
         self.client.state().borrow().error().cloned()
-    }
-
-    fn obey(&mut self, command: Result<Command, Refusal>) {
-        match command {
-            Ok(Command::History(which)) => self.begin(self.client.history(which)),
-            Ok(Command::Search(text)) => self.begin(self.client.search(text)),
-            Ok(Command::Follow(from)) => {
-                // One that follows already misses nothing by being asked again.
-                if from.is_some() || self.follow.is_none() {
-                    let history = self.client.follow(from);
-                    self.follow = Some(Follow { history, own_after: self.newest_own });
-                }
-                self.note(format_args!("following; /follow off ends it"));
-            }
-            Ok(Command::FollowOff) => {
-                self.follow = None;
-                self.note(format_args!("not following"));
-            }
-            Ok(Command::Name(_)) => {}
-            Ok(Command::Quiet) => self.quiet = true,
-            Ok(Command::Help) => {
-                self.note(format_args!("{}", HELP.trim_end()));
-                if self.place.prompt.is_some() {
-                    self.note(format_args!(
-                        "Alt-Enter, or \\ at the end of a line: another line of the same entry"
-                    ));
-                }
-            }
-            Ok(Command::Quit) => self.agenda.end(),
-            Err(refusal) => self.say(format_args!("error {refusal}")),
-        }
-    }
-
-    fn begin(&mut self, history: History) {
-        let mut bytes = Vec::new();
-        self.place.view.begin(&mut bytes);
-        self.place.output.print(&bytes);
-        self.reading = Some(Reading::of(history, true));
-    }
-
-    /// Writes under another name from here on. An error means that this cannot be.
-    async fn rename(&mut self, client: Result<Client, Error>) -> Result<(), Error> {
-        let (Some(renaming), Some(tray)) = (self.renaming.take(), self.agenda.next_tray()) else {
-            return Ok(());
-        };
-        // If the server is away again, what was typed behind the name waits for it.
-        let client = client
-            .or_else(|error| Client::reconnecting(tray.server().clone(), options(tray), error))?;
-        self.agenda.go_to_next_tray();
-        self.patience = Patience::new(&client);
-        self.producers.push(client.producer());
-        let old = std::mem::replace(&mut self.client, client);
-        // All of its entries are acked; it only says goodbye.
-        let _ = old.close().await;
-        self.note(format_args!("you write as {}", renaming.name));
-        Ok(())
-    }
-
-    /// What an answer brings.
-    fn read(&mut self, event: Option<Result<Event, Error>>) {
-        let Some(reading) = &mut self.reading else { return };
-        match event {
-            Some(Ok(event)) => {
-                reading.count += u64::from(matches!(event, Event::Entry(_)));
-                self.show(&event);
-            }
-            Some(Err(error)) => {
-                reading.told = false;
-                self.say(format_args!("error {error}"));
-            }
-            None => {
-                let (count, told) = (reading.count, reading.told);
-                self.reading = None;
-                if !told {
-                    self.follow_others();
-                }
-                match count {
-                    _ if !told => {}
-                    0 => self.note(format_args!("no entries")),
-                    1 => self.note(format_args!("1 entry")),
-                    _ => self.note(format_args!("{count} entries")),
-                }
-            }
-        }
-    }
-
-    /// What a follow brings. Entries that were just typed here are not shown a second time.
-    fn followed(&mut self, event: Option<Result<Event, Error>>) {
-        let own_after = self.follow.as_ref().map_or(0, |follow| follow.own_after);
-        match event {
-            Some(Ok(Event::Entry(stored))) if stored.entry.seq > own_after && self.is_own(&stored) => {}
-            Some(Ok(event)) => self.show(&event),
-            Some(Err(error)) => {
-                self.follow = None;
-                self.say(format_args!("error {error}; not following"));
-            }
-            None => self.follow = None,
-        }
-    }
-
-    fn is_own(&self, stored: &Stored) -> bool {
-        stored.key.is_some_and(|key| self.producers.contains(&key.producer))
-    }
-
-    fn show(&mut self, event: &Event) {
-        self.patience.progress();
-        self.newest_seen = self.newest_seen.max(match event {
-            Event::Entry(stored) => stored.entry.seq,
-            Event::Gap(gap) => gap.last,
-            Event::Damaged { .. } => 0,
-        });
-        let mut bytes = Vec::new();
-        self.place.view.event(event, &mut bytes);
-        self.place.output.print(&bytes);
     }
 
     fn welcome(&mut self) {
@@ -564,12 +469,13 @@ impl<'a> Talk<'a> {
         if self.place.view.is_plain() {
             self.say(what);
         } else {
-            self.place.output.print(format!("{what}\n").as_bytes());
+            self.print(format!("{what}\n").as_bytes());
         }
     }
 
     /// Says something on stderr, behind what was printed before.
     fn say(&mut self, what: fmt::Arguments<'_>) {
+        self.break_bare_prompt(true);
         self.place.output.flush();
         say(what);
     }
@@ -587,6 +493,15 @@ async fn connected(renaming: &mut Option<Renaming>) -> Result<Client, Error> {
     match renaming.as_mut().and_then(|renaming| renaming.connecting.as_mut()) {
         Some(connecting) => connecting.await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until the screen has room again.
+///
+/// Cancellation safe.
+async fn room(above: Option<&Above>) {
+    if let Some(above) = above {
+        above.room().await;
     }
 }
 

@@ -3,6 +3,7 @@
 use pty_process::{Pty, Size};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::tcgetattr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -11,6 +12,7 @@ use super::{PATIENCE, soon};
 
 pub(crate) const CTRL_C: &str = "\x03";
 pub(crate) const CTRL_D: &str = "\x04";
+pub(crate) const CTRL_R: &str = "\x12";
 pub(crate) const UP: &str = "\x1b[A";
 pub(crate) const LEFT: &str = "\x1b[D";
 pub(crate) const BACKSPACE: &str = "\x7f";
@@ -98,6 +100,11 @@ impl Terminal {
     fn end_of(&self, part: &str) -> Option<usize> {
         let at = self.screen.windows(part.len()).position(|seen| seen == part.as_bytes())?;
         Some(at + part.len())
+    }
+
+    /// The terminal's modes.
+    pub(crate) fn modes(&self) -> String {
+        format!("{:?}", tcgetattr(&self.pty).unwrap())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

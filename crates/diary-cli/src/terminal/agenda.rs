@@ -3,22 +3,35 @@
 
 use std::collections::VecDeque;
 
-use diary_client::{Address, Author, Refusal, Time};
+use diary_client::{Address, Author, Time, Which};
 use diary_proto::Command;
+use diary_proto::entry::parse_number;
+use jiff::Zoned;
 use jiff::tz::TimeZone;
 use tokio::time::Instant;
 
 use crate::input::{Typed, is_command};
 use crate::outbox::{Outbox, Tray};
+use crate::select::{Plan, Select};
 
 /// Something to be done.
 pub(super) enum Step {
     /// To send this text, which the first tray keeps by then.
     Text { counter: u64, text: String },
     /// To do this, or to say why not.
-    Command { line: String, command: Result<Command, Refusal> },
+    Command { line: String, command: Result<Wanted, String> },
     /// To write as this one from here on; the next tray is theirs.
     Name(Author),
+}
+
+/// What a command asks for.
+pub(super) enum Wanted {
+    /// What line mode knows, too.
+    Command(Command),
+    /// Entries of the reader's days.
+    Days(Box<Plan>),
+    /// One entry.
+    One(u64),
 }
 
 /// What waits to be done, and the trays that keep its texts.
@@ -83,8 +96,8 @@ impl Agenda {
     }
 
     fn take_command(&mut self, line: String) -> Option<String> {
-        let command = Command::parse(&line);
-        if let Ok(Command::Name(name)) = command {
+        let command = understand(&line);
+        if let Ok(Wanted::Command(Command::Name(name))) = command {
             match self.outbox.begin(&self.server, Some(&name)) {
                 Ok(tray) => self.trays.push_back(tray),
                 Err(why) => return Some(format!("{why}; the name stays as it was")),
@@ -92,7 +105,7 @@ impl Agenda {
             self.steps.push_back(Step::Name(name));
             return None;
         }
-        self.said_goodbye = command == Ok(Command::Quit);
+        self.said_goodbye = matches!(command, Ok(Wanted::Command(Command::Quit)));
         self.steps.push_back(Step::Command { line, command });
         None
     }
@@ -127,7 +140,7 @@ impl Agenda {
                 Step::Name(_) => is_later = true,
                 Step::Text { text, .. } if is_later => undone.later.push(text),
                 Step::Text { counter, text } => undone.texts.push_back((counter, text)),
-                Step::Command { command: Ok(Command::Quit), .. } => {}
+                Step::Command { command: Ok(Wanted::Command(Command::Quit)), .. } => {}
                 Step::Command { line, .. } => undone.commands.push(line),
             }
         }
@@ -184,4 +197,37 @@ impl Agenda {
     pub(super) fn outbox(&self) -> &Outbox {
         &self.outbox
     }
+}
+
+/// What a line asks for: what line mode understands, and days as people name them, seen from where the reader is.
+fn understand(line: &str) -> Result<Wanted, String> {
+    let command = Command::parse(line);
+    let argument = line.strip_prefix("/history").filter(|rest| rest.starts_with(char::is_whitespace));
+    let argument = argument.map_or("", str::trim);
+    if let Some(seq) = argument.strip_prefix('#').and_then(|seq| parse_number(seq.as_bytes()))
+        && seq > 0
+    {
+        return Ok(Wanted::One(seq));
+    }
+    let is_days = !argument.is_empty() && !argument.starts_with('#');
+    match command {
+        Err(_) | Ok(Command::History(Which::Days(..))) if is_days => days(argument),
+        command => command.map(Wanted::Command).map_err(|refusal| format!("error {refusal}")),
+    }
+}
+
+/// `DATE`, `DATE..DATE`, or a range that is open on one side.
+fn days(said: &str) -> Result<Wanted, String> {
+    let some = |said: &str| Some(said.to_owned()).filter(|said| !said.trim().is_empty());
+    let select = match said.split_once("..") {
+        Some((from, to)) => Select { from: some(from), to: some(to), ..Select::default() },
+        None => Select { on: some(said), ..Select::default() },
+    };
+    let is_range = select.on.is_none();
+    let plan =
+        select.plan(Zoned::now().date()).map_err(|why| match is_range && why.starts_with("--from") {
+            true => "error bad-argument: the first day of a range comes first: DATE..DATE".to_owned(),
+            false => format!("error bad-argument: which entries? N, all, #SEQ, #SEQ.. or days: {why}"),
+        })?;
+    Ok(Wanted::Days(Box::new(plan)))
 }

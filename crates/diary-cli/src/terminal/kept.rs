@@ -23,7 +23,8 @@ impl Talk<'_> {
                 self.newest_own = self.newest_own.max(ack.seq);
                 if !self.quiet {
                     let hint = if hint { HINT } else { "" };
-                    self.place.output.print(format!("ok {}{hint}\n", ack.seq).as_bytes());
+                    let line = format!("ok {} on {}{hint}\n", ack.seq, self.place.config.server);
+                    self.print(line.as_bytes());
                 }
             }
             Err(Error::Refused(refusal)) if matches!(refusal.code, Code::StaleKey | Code::Conflict) => {

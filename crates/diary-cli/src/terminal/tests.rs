@@ -44,6 +44,7 @@ async fn talk<F: Future<Output = ()>>(
         output: Output::new(paper.clone()),
         view: Printer::of(crate::show::Format::Pretty, false, TimeZone::UTC, 0),
         prompt: None,
+        bare: false,
     };
     let running = run(place, typed(chunks), Signals::new().unwrap());
     let (Ended { code, .. }, ()) = tokio::join!(running, script(Person { keys, paper: paper.clone() }));
@@ -54,6 +55,29 @@ async fn talk<F: Future<Output = ()>>(
 /// What was printed below the welcome.
 fn below_welcome(printed: &str) -> &str {
     printed.split_once('\n').map_or("", |(_, rest)| rest)
+}
+
+/// What is said when these are on disk.
+fn acks(fake: &Fake, seqs: std::ops::RangeInclusive<u64>) -> String {
+    seqs.map(|seq| format!("ok {seq} on {}\n", fake.address())).collect()
+}
+
+/// Which days, seen from where the reader is; and one entry alone.
+#[tokio::test]
+async fn a_history_of_what_people_say() {
+    let fake = Fake::start().await;
+    let (_, printed) = talk(&fake, &["-n0"], |person| async move {
+        person.types("one\ntwo\n").await;
+        person.sees("ok 2 on ").await;
+        person.types("/history 2026-11\n/history last year..2026-11-19\n/history 2026..\n").await;
+        person.types("/history 3 days ago..3 weeks ago\n/history soon\n/history #1\n/history #0\n").await;
+    })
+    .await;
+    let heading = "── 2026-11-21 Saturday ──\n";
+    let both = format!("{heading}00:15 anna one\n00:15 anna two\n2 entries\n");
+    let one = format!("{heading}00:15 anna one\n1 entry\n");
+    let answers = format!("{both}no entries\n{both}{one}");
+    assert_eq!(below_welcome(&printed), acks(&fake, 1..=2) + &answers);
 }
 
 #[tokio::test]
@@ -68,9 +92,8 @@ async fn entries_and_commands() {
     assert!(printed.starts_with("anna writes in diary at 127.0.0.1:"), "{printed}");
     let below = below_welcome(&printed);
     let expected_parts = [
-        "ok 1\n",
-        "ok 2\n",
-        "ok 3 (stored as a text; /help lists the commands)\n",
+        &acks(&fake, 1..=2),
+        &format!("ok 3 on {} (stored as a text; /help lists the commands)\n", fake.address()),
         "── 2026-11-21 Saturday ──\n00:15 anna /usr is a path\n1 entry\n",
     ];
     for part in expected_parts {
@@ -98,11 +121,11 @@ async fn a_follow_shows_others_and_not_what_was_just_typed() {
     let other = fake.client("ben").await;
     let (_, printed) = talk(&fake, &["-n0"], |person| async move {
         person.types("before\n").await;
-        person.sees("ok 1\n").await;
+        person.sees("ok 1 on ").await;
         person.types("/follow #1\n").await;
         person.sees("anna before").await;
         person.types("mine\n").await;
-        person.sees("ok 2\n").await;
+        person.sees("ok 2 on ").await;
         other.append("theirs").await.unwrap();
         person.sees("ben theirs\n").await;
         person.types("/follow off\n").await;
@@ -118,13 +141,14 @@ async fn another_name_writes_from_there_on() {
     let fake = Fake::start().await;
     let (code, printed) = talk(&fake, &["-n0"], |person| async move {
         person.types("one\n/name 小明\ntwo\n/name a b\n").await;
-        person.sees("ok 2\n").await;
+        person.sees("ok 2 on ").await;
         person.types("/name 小红\n").await;
         person.sees("you write as 小红\n").await;
     })
     .await;
     assert_eq!(fake.texts(), ["anna: one", "小明: two"]);
-    assert!(printed.contains("ok 1\nyou write as 小明\nok 2\n"), "{printed}");
+    let expected = format!("{}you write as 小明\n{}", acks(&fake, 1..=1), acks(&fake, 2..=2));
+    assert!(printed.contains(&expected), "{printed}");
     assert_eq!(code, exit::DONE);
 }
 
@@ -135,6 +159,6 @@ async fn a_connection_that_breaks_is_made_anew() {
         person.types(&format!("{BREAK}\nb\n")).await;
     })
     .await;
-    assert_eq!((code, below_welcome(&printed)), (exit::DONE, "ok 1\nok 2\n"));
+    assert_eq!((code, below_welcome(&printed)), (exit::DONE, acks(&fake, 1..=2).as_str()));
     assert_eq!(fake.texts().len(), 2);
 }
