@@ -12,6 +12,7 @@ use std::io;
 use std::pin::Pin;
 
 use diary_client::{Author, Client, Error, Event, History, Options, Producer, Which};
+use diary_proto::answer::is_old_command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -24,11 +25,10 @@ use crate::outbox::{Outbox, Tray};
 use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
 use crate::show::Printer;
-use crate::unanswered::{Unanswered, answer_of_first};
+use crate::unanswered::{Unanswered, answer_of_first, send_next};
 use crate::unreachable_sentence;
 use agenda::{Agenda, Step};
 use answers::Reading;
-use kept::send;
 
 /// Where one may type, if there is no line editor.
 const PROMPT: &str = "> ";
@@ -187,7 +187,7 @@ struct Talk<'a> {
     /// What was typed, and is not done yet.
     agenda: Agenda,
     /// Kept, and to be sent, in order.
-    unsent: VecDeque<(u64, String)>,
+    unsent: VecDeque<(Sent, String)>,
     /// What was sent and not answered, in order.
     open: Unanswered<Sent>,
     /// An answer that is being printed; nothing else is, until it ends.
@@ -226,6 +226,12 @@ struct Sent {
     counter: u64,
     /// It looks like a command of the programs before this one.
     hint: bool,
+}
+
+impl Sent {
+    fn new(counter: u64, text: &str) -> Self {
+        Self { counter, hint: is_old_command(text) }
+    }
 }
 
 struct Follow {
@@ -306,7 +312,7 @@ impl<'a> Talk<'a> {
                         self.say(format_args!("{error}; what is kept from before goes out another time"));
                     }
                 }
-                sent = send(&self.client, &mut self.unsent), if self.is_caught_up && !self.unsent.is_empty() => {
+                sent = send_next(&self.client, || self.unsent.pop_front()), if self.is_caught_up && !self.unsent.is_empty() => {
                     match sent {
                         Ok((sent, pending)) => {
                             self.agenda.tray().sent(sent.counter);
@@ -419,7 +425,7 @@ impl<'a> Talk<'a> {
         }
         while let Some(step) = self.agenda.next(self.reading.is_some(), self.renaming.is_some()) {
             match step {
-                Step::Text { counter, text } => self.unsent.push_back((counter, text)),
+                Step::Text { counter, text } => self.unsent.push_back((Sent::new(counter, &text), text)),
                 Step::Command { command, .. } => self.obey(command),
                 Step::Name(name) => self.renaming = Some(Renaming { name, connecting: None }),
             }

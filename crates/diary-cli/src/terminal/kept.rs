@@ -1,16 +1,14 @@
 //! What becomes of the entries that a person types: kept, sent, acked or refused, and at the end told of.
 
-use std::collections::VecDeque;
-
-use diary_client::{Ack, Client, Code, Error, Pending};
-use diary_proto::answer::{HINT, is_old_command};
-use futures::FutureExt;
+use diary_client::{Ack, Code, Error};
+use diary_proto::answer::HINT;
 use tokio::sync::mpsc;
 
 use super::{End, Ended, Sent, Talk, clean};
 use crate::commands::{count, tell_refused};
 use crate::exit;
 use crate::input::Typed;
+use crate::unanswered::take_answered;
 
 impl Talk<'_> {
     /// An entry was answered. An error means that the client has ended without its ack.
@@ -59,7 +57,7 @@ impl Talk<'_> {
             }
         }
         let undone = self.agenda.give_up(self.renaming.is_some());
-        self.unsent.extend(undone.texts);
+        self.unsent.extend(undone.texts.into_iter().map(|(counter, text)| (Sent::new(counter, &text), text)));
         undone.commands.iter().for_each(|line| self.say(format_args!("not done: {}", clean(line))));
         self.place.output.flush();
         let count = self.not_acked() + undone.later.len();
@@ -95,7 +93,7 @@ impl Talk<'_> {
             .skip(self.open.len().saturating_sub(not_sent))
             .map(|(sent, _)| sent.counter)
             .next();
-        if let Some(first) = of_client.or_else(|| self.unsent.front().map(|(counter, _)| *counter)) {
+        if let Some(first) = of_client.or_else(|| self.unsent.front().map(|(sent, _)| sent.counter)) {
             self.agenda.tray().not_sent(first);
         }
         let mut last_words = Vec::new();
@@ -121,29 +119,9 @@ impl Talk<'_> {
 
     /// How many typed entries were not acked, or refused. What is answered by now is noted.
     fn not_acked(&mut self) -> usize {
-        let mut open = VecDeque::new();
-        for (sent, mut pending) in std::mem::take(&mut self.open) {
-            match (&mut pending).now_or_never() {
-                Some(answer @ (Ok(_) | Err(Error::Refused(_)))) => {
-                    let _ = self.settle(sent, answer);
-                }
-                _ => open.push_back((sent, pending)),
-            }
+        for (sent, answer) in take_answered(&mut self.open) {
+            let _ = self.settle(sent, answer);
         }
-        self.open = open;
         self.lost + self.open.len() + self.unsent.len()
     }
-}
-
-/// Sends the next text.
-///
-/// Cancellation safe: the text is taken only when there is room for it.
-pub(super) async fn send(
-    client: &Client,
-    unsent: &mut VecDeque<(u64, String)>,
-) -> Result<(Sent, Pending), Error> {
-    let room = client.room().await?;
-    let (counter, text) = unsent.pop_front().unwrap_or_default();
-    let hint = is_old_command(&text);
-    Ok((Sent { counter, hint }, room.send(text)?))
 }
