@@ -10,14 +10,14 @@ use crate::patience::Patience;
 use crate::select::Keeper;
 
 const HELP: &str = "\
-a line is an entry; `ok SEQ` says that it is on disk
+a line is an entry; `ok SEQ on SERVER` says that it is on disk there
 /history [N | all | DATE | DATE..DATE | #SEQ | #SEQ..]  entries (20); DATE as yesterday, last week, 2026-11, 昨天
 /follow [#SEQ | off]  entries as they come, from SEQ on or from now on
 /search TEXT  entries that hold TEXT; capitals count only if TEXT has one
 /name NAME  who writes from here on
 /quiet  no more acks
 /quit  goodbye, also Ctrl-D; Ctrl-C ends at once
-//text  stores a text that starts with /
+//text  stores a text that starts with /; a text of several lines is never a command
 ";
 
 /// Rows of an entry that are shown to someone who did not ask for it.
