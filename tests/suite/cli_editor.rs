@@ -4,8 +4,8 @@ use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::support::{
-    ALT_ENTER, BACKSPACE, CTRL_D, CTRL_R, LEFT, Lines, Process, Server, Terminal, UP, cli_command, run,
-    stored,
+    ALT_ENTER, BACKSPACE, CTRL_D, CTRL_R, LEFT, Lines, Process, Relay, Server, Terminal, UP, cli_command,
+    run, stored,
 };
 
 /// `diary-cli` of someone called anna, whose outbox is in `home`.
@@ -213,6 +213,7 @@ async fn a_text_of_several_lines_is_a_text() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start().await;
     let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.sees("/help lists the commands").await;
     terminal.ends_in(&[">"]).await;
     terminal.pastes("/etc/hosts\r/quit\\\rends in \\").await;
     terminal.types("\r").await;
@@ -241,6 +242,7 @@ async fn entries_that_come_while_the_editor_shows_something_else() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start().await;
     let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.sees("/help lists the commands").await;
     terminal.ends_in(&[">"]).await;
     terminal.types("one\r").await;
     terminal.sees("ok 1 on ").await;
@@ -269,12 +271,46 @@ async fn entries_that_come_while_the_editor_shows_something_else() {
     server.stop().await;
 }
 
+/// The network fails again while what was missed comes in: each entry appears once, in order.
+#[tokio::test]
+async fn a_catch_up_that_breaks_in_its_middle() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let relay = Relay::start(server.address()).await;
+    let mut terminal = Terminal::start(cli(&home, relay.address()));
+    terminal.sees("/help lists the commands").await;
+    terminal.ends_in(&[">"]).await;
+    let mut other = server.lines().await;
+    other.ask("before").await;
+    terminal.sees(" local before\r\n").await;
+    relay.close();
+    terminal.ends_in(&["!"]).await;
+    terminal.types("mine\r").await;
+    terminal.sees("1 unsent\r\n").await;
+    other.send((1..=5000).map(|number| format!("missed {number}\n")).collect::<String>()).await;
+    for _ in 0..5000 {
+        other.line().await;
+    }
+    relay.open_and_cut_after(200_000);
+    let seen = terminal.sees(" missed 5000\r\n").await;
+    relay.cuts().await;
+    let numbers =
+        seen.split(" missed ").skip(1).map(|entry| entry.split('\r').next().unwrap().parse::<u32>());
+    assert!(numbers.map(Result::unwrap).eq(1..=5000));
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    let stored = stored(&server.journal());
+    assert_eq!(stored.iter().filter(|entry| *entry == "anna mine").count(), 1);
+    server.stop().await;
+}
+
 /// An entry as long as a page does not push all else off the screen; all of it is there for the asking.
 #[tokio::test]
 async fn a_long_entry_of_another() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start().await;
     let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.sees("/help lists the commands").await;
     terminal.ends_in(&[">"]).await;
     let mut other = server.lines().await;
     other.ask(&"word ".repeat(13_000)).await;

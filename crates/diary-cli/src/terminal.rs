@@ -215,11 +215,14 @@ struct Talk<'a> {
     at_prompt: bool,
 }
 
+/// A client is on its way.
+type Connecting = Pin<Box<dyn Future<Output = Result<Client, Error>>>>;
+
 /// A change of the name.
 struct Renaming {
     name: Author,
     /// A new client, since a name is said with Hello.
-    connecting: Option<Pin<Box<dyn Future<Output = Result<Client, Error>>>>>,
+    connecting: Option<Connecting>,
 }
 
 struct Sent {

@@ -5,6 +5,7 @@
 pub(crate) mod faulty;
 mod frames;
 mod programs;
+mod relay;
 mod stored;
 mod terminal;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use frames::{Frames, fill, hello, pairs, texts_of};
 pub(crate) use programs::{Ran, end_process, peer, run};
+pub(crate) use relay::Relay;
 pub(crate) use stored::{day_files, stored};
 pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, CTRL_R, LEFT, Terminal, UP};
 
