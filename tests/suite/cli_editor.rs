@@ -292,7 +292,7 @@ async fn a_catch_up_that_breaks_in_its_middle() {
         other.line().await;
     }
     relay.open_and_cut_after(200_000);
-    let seen = terminal.sees(" missed 5000\r\n").await;
+    let seen = terminal.sees_all(&[" missed 5000\r\n", " on 127.0.0.1:"]).await;
     relay.cuts().await;
     let numbers =
         seen.split(" missed ").skip(1).map(|entry| entry.split('\r').next().unwrap().parse::<u32>());
@@ -328,6 +328,7 @@ async fn a_half_line_outlives_a_signal() {
     let server = Server::start().await;
     let mut terminal = Terminal::start(cli(&home, server.address()));
     let before = terminal.modes();
+    terminal.sees("/help lists the commands").await;
     terminal.ends_in(&[">"]).await;
     assert_ne!(terminal.modes(), before, "the editor has the keys");
     terminal.types("half a\\\rline of 今天").await;

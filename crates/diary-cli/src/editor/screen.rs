@@ -89,10 +89,13 @@ impl Above {
     /// Gives what waits to the printer, until nothing more comes.
     fn show(&self, mut printer: impl ExternalPrinter) {
         loop {
-            let waiting =
-                self.0.more.wait_while(self.lock(), |waiting| waiting.bytes.is_empty() && !waiting.closed);
+            let more = |waiting: &mut Waiting| !waiting.bytes.contains(&b'\n') && !waiting.closed;
+            let waiting = self.0.more.wait_while(self.lock(), more);
             let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
-            let bytes = std::mem::take(&mut waiting.bytes);
+            // Whole lines: the editor ends each piece with one, and a character may be cut.
+            let end = waiting.bytes.iter().rposition(|&byte| byte == b'\n').map(|at| at + 1);
+            let rest = end.map_or_else(Vec::new, |end| waiting.bytes.split_off(end));
+            let bytes = std::mem::replace(&mut waiting.bytes, rest);
             drop(waiting);
             self.0.taken.notify_waiters();
             if bytes.is_empty() || printer.print(String::from_utf8_lossy(&bytes).into_owned()).is_err() {
