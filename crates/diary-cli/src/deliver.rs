@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use diary_client::{Ack, Address, Client, Code, Error, Options, Refusal, State};
 use diary_proto::entry::check_text;
-use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::commands::{count, tell_refused};
 use crate::outbox::{Outbox, Tray};
 use crate::output::say;
-use crate::unanswered::{Unanswered, answer_of_first};
+use crate::unanswered::{Unanswered, answer_of_first, send_next, take_answered};
 
 /// How long a lost connection is waited for: what is kept can go out with the next run.
 const AWAY_LIMIT: Duration = Duration::from_secs(10);
@@ -147,13 +146,10 @@ async fn send_run(
                     run.clear();
                 }
             }
-            room = client.room(), if !run.is_empty() => {
-                let (counter, text) = run.pop_front().unwrap_or_default();
-                match room.and_then(|room| room.send(text)) {
-                    Ok(pending) => sending.open.push_back((counter, pending)),
-                    Err(error) => break Some(error),
-                }
-            }
+            sent = send_next(&client, || run.pop_front()), if !run.is_empty() => match sent {
+                Ok(sent) => sending.open.push_back(sent),
+                Err(error) => break Some(error),
+            },
             error = hope.lost() => break Some(error),
         }
     };
@@ -220,14 +216,11 @@ impl Sending<'_> {
 
     /// The client was given up, with so many entries at the end that it never sent.
     fn give_up(mut self, unsent: usize) {
-        let mut left = Vec::new();
-        for (counter, pending) in std::mem::take(&mut self.open) {
-            // Behind one that waits, others may have been answered.
-            match pending.now_or_never() {
-                Some(answer @ (Ok(_) | Err(Error::Refused(_)))) => drop(self.settle(counter, answer)),
-                Some(Err(_)) | None => left.push(counter),
-            }
+        for (counter, answer) in take_answered(&mut self.open) {
+            // Neither an ack nor a refusal ends anything.
+            let _ = self.settle(counter, answer);
         }
+        let left: Vec<u64> = self.open.iter().map(|(counter, _)| *counter).collect();
         let sent = left.len().saturating_sub(unsent);
         left[..sent].iter().for_each(|&counter| self.tray.sent(counter));
     }
