@@ -26,6 +26,7 @@ mod select;
 mod show;
 mod spool;
 mod terminal;
+mod times;
 mod unanswered;
 mod usage;
 

@@ -123,6 +123,10 @@ impl Talk<'_> {
         self.patience = Patience::new(&client);
         self.producers.push(client.producer());
         let old = std::mem::replace(&mut self.client, client);
+        if self.is_connected() {
+            let journal = self.client.welcome().journal_id;
+            self.agenda.tray().met(journal);
+        }
         // All of its entries are acked; it only says goodbye.
         let _ = old.close().await;
         self.note(format_args!("you write as {}", renaming.name));
