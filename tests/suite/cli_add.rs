@@ -233,9 +233,13 @@ async fn an_entry_is_of_the_day_that_it_is_about_also_if_it_was_sent_later() {
     let server = server_at(&address, data.path()).await;
     let ran = home.run(&address, &["add", "now"]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "3\n"), "{ran:?}");
-    for (day, text) in [("2015-03-02", "(2015-03-02 08:15) moved in"), ("2026-11-20", "written an hour ago")] {
+    for (day, text) in [("2015-03-02", "(2015-03-02 08:15) moved in"), ("2026-11-20", "written an hour ago")]
+    {
         let ran = home.run(&address, &["log", "--on", day]).await;
-        assert!(ran.code == Some(0) && ran.stdout.contains(text) && ran.stdout.lines().count() == 1, "{ran:?}");
+        assert!(
+            ran.code == Some(0) && ran.stdout.contains(text) && ran.stdout.lines().count() == 1,
+            "{ran:?}"
+        );
     }
     let ran = home.run(&address, &["log", "--on", "today"]).await;
     assert!(ran.stdout.ends_with(" anna now\n") && ran.stdout.lines().count() == 1, "{ran:?}");

@@ -7,6 +7,7 @@
 //! from where `deliver` sends it.
 
 mod args;
+mod calendar;
 mod commands;
 mod config;
 mod cursor;

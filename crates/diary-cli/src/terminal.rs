@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 
-use diary_client::{Author, Client, Error, Event, History, NewEntry, Options, Producer, Which};
+use diary_client::{Author, Client, Error, Event, History, NewEntry, Options, Producer, Welcome, Which};
 use diary_proto::answer::is_old_command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -348,8 +348,9 @@ impl<'a> Talk<'a> {
     /// The first connection stands: says where one is, shows the past, and sends what earlier runs left.
     fn arrive(&mut self) {
         self.has_arrived = true;
-        let journal = self.client.welcome().journal_id;
-        self.agenda.tray().met(journal);
+        let Welcome { journal_id, day_start, .. } = self.client.welcome();
+        self.agenda.tray().met(journal_id);
+        self.place.view.start_days_at(day_start);
         self.welcome();
         let (past, head) = (self.place.past, self.client.welcome().head);
         self.newest_seen = head;

@@ -2,10 +2,10 @@
 
 use diary_client::{Client, Error, Event, History, Stored, Which};
 use diary_proto::Command;
-use jiff::tz::TimeZone;
 
 use super::agenda::Wanted;
 use super::{Follow, Talk, options};
+use crate::calendar::Calendar;
 use crate::patience::Patience;
 use crate::select::Keeper;
 
@@ -63,7 +63,7 @@ impl Talk<'_> {
             Ok(Wanted::Command(command)) => self.do_command(command),
             Ok(Wanted::Days(plan)) => {
                 let history = self.client.select(plan.filter.clone());
-                let keeper = Keeper::new(&plan, TimeZone::system());
+                let keeper = Keeper::new(&plan, Calendar::here(self.client.welcome().day_start));
                 self.begin(Reading { keeper: Some(keeper), ..Reading::of(history, true) });
             }
             Ok(Wanted::One(seq)) => {
