@@ -4,7 +4,8 @@ use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::support::{
-    ALT_ENTER, BACKSPACE, CTRL_D, LEFT, Lines, Process, Server, Terminal, cli_command, run, stored,
+    ALT_ENTER, BACKSPACE, CTRL_D, CTRL_R, LEFT, Lines, Process, Relay, Server, Terminal, UP, cli_command,
+    run, stored,
 };
 
 /// `diary-cli` of someone called anna, whose outbox is in `home`.
@@ -20,6 +21,18 @@ async fn outbox(home: &tempfile::TempDir) -> String {
     let mut command = cli_command();
     command.arg("outbox").env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
     run(&mut command, "").await.stdout
+}
+
+/// Sends what is kept; the exit code.
+async fn send_outbox(home: &tempfile::TempDir) -> Option<i32> {
+    let mut command = cli_command();
+    command.args(["outbox", "send"]).env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
+    run(&mut command, "").await.code
+}
+
+/// What is said when an entry is on disk.
+fn ok(seq: u64, address: &str) -> String {
+    format!("ok {seq} on {address}")
 }
 
 /// An address where a diary was, and a terminal of someone who does not know that it is gone.
@@ -48,7 +61,7 @@ async fn a_day_at_the_terminal() {
     // Chinese, with a key to the left and one that deletes: both count characters, not columns.
     terminal.types("今天天气不好").await;
     terminal.types(&format!("{LEFT}{BACKSPACE}很\r")).await;
-    terminal.ends_in(&["> 今天天气很好", "ok 1", ">"]).await;
+    terminal.ends_in(&["> 今天天气很好", &ok(1, &address), ">"]).await;
 
     // What another one writes appears above what is being typed.
     terminal.types("half a ").await;
@@ -60,16 +73,16 @@ async fn a_day_at_the_terminal() {
     terminal.types("line").await;
     terminal.ends_in(&["> half a line"]).await;
     terminal.types("\r").await;
-    terminal.ends_in(&["> half a line", "ok 3", ">"]).await;
+    terminal.ends_in(&["> half a line", &ok(3, &address), ">"]).await;
 
     // Several lines in one entry: by a backslash, by Alt-Enter, by a paste.
     terminal.types("one\\\r").await;
     terminal.types(&format!("two{ALT_ENTER}three\r")).await;
-    terminal.ends_in(&["ok 4", ">"]).await;
+    terminal.ends_in(&[&ok(4, &address), ">"]).await;
     let ten: Vec<String> = (1..=10).map(|number| format!("line {number} \\")).collect();
     terminal.pastes(&ten.join("\r")).await;
     terminal.types("\r").await;
-    terminal.ends_in(&["ok 5", ">"]).await;
+    terminal.ends_in(&[&ok(5, &address), ">"]).await;
 
     // The server is gone: the prompt says so, and what is typed waits.
     server.signal(Signal::KILL);
@@ -81,7 +94,7 @@ async fn a_day_at_the_terminal() {
     terminal.ends_in(&["! second", "2 unsent", "!"]).await;
     assert_eq!(outbox(&home).await.matches("a program that is running has it").count(), 2);
     let mut server = Process::start(data.path(), &[&address], &[]).await;
-    terminal.sees_all(&["ok 6\r\n", "ok 7\r\n", "connected again\r\n"]).await;
+    terminal.sees_all(&["ok 6 on ", "ok 7 on ", "connected again\r\n"]).await;
     terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
@@ -121,11 +134,53 @@ async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     let kept = format!("1 entry kept from before went to {address}\r\n");
     terminal.sees_all(&[&kept, "anna too early\r\n"]).await;
     terminal.types("in time\r").await;
-    terminal.ends_in(&["> in time", "ok 2", ">"]).await;
+    terminal.ends_in(&["> in time", &ok(2, &address), ">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     server.stop().await;
     assert_eq!(stored(&data.path().join("diary")), ["anna too early", "anna in time"]);
+}
+
+/// Whatever a text waits for, it is on disk from the moment that it was typed.
+#[tokio::test]
+async fn what_waits_behind_commands_outlives_the_program() {
+    let home = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let (address, mut terminal) = offline(&home, &data).await;
+    terminal.types("one\r/history\rtwo\r/search x\rthree\r").await;
+    terminal.types("/name ben\rfour\r/follow #1\r/name cleo\rfive\r/quit\r").await;
+    terminal.sees("5 unsent\r\n").await;
+    terminal.signal(Signal::KILL);
+    terminal.ends().await;
+    let kept = outbox(&home).await;
+    let texts: Vec<&str> = kept.lines().filter_map(|line| Some(line.rsplit_once(' ')?.1)).collect();
+    assert_eq!(texts, ["one", "two", "three", "four", "five"], "{kept}");
+
+    let server = Process::start(data.path(), &[&address], &[]).await;
+    assert_eq!(send_outbox(&home).await, Some(0));
+    server.stop().await;
+    let expected = ["anna one", "anna two", "anna three", "ben four", "cleo five"];
+    assert_eq!(stored(&data.path().join("diary")), expected);
+}
+
+/// In one conversation, commands and texts come as they were typed.
+#[tokio::test]
+async fn what_waited_goes_on_in_its_order() {
+    let home = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let (address, mut terminal) = offline(&home, &data).await;
+    terminal.types("one\r/history\r/name ben\rtwo\r/name cleo\rthree\r").await;
+    terminal.sees("3 unsent\r\n").await;
+    let server = Process::start(data.path(), &[&address], &[]).await;
+    terminal.sees("you write as ben\r\n").await;
+    terminal.sees("ok 2").await;
+    terminal.sees("you write as cleo\r\n").await;
+    terminal.sees("ok 3").await;
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    assert_eq!(outbox(&home).await, "");
+    server.stop().await;
+    assert_eq!(stored(&data.path().join("diary")), ["anna one", "ben two", "cleo three"]);
 }
 
 /// Who types ahead, or pastes where the terminal does not say so, loses nothing.
@@ -138,17 +193,182 @@ async fn lines_that_come_at_once_are_all_taken() {
     terminal.sees("> ").await;
     let lines: Vec<String> = (1..=30).map(|number| format!("line {number}")).collect();
     terminal.types(&format!("{}\r", lines.join("\r"))).await;
-    terminal.sees("ok 30\r\n").await;
+    terminal.sees("ok 30 on ").await;
     // What is not UTF-8 costs its own line, and no other.
     terminal.types_bytes(b"caf\xe9\r").await;
     terminal.sees("is not UTF-8, and the line is not sent; type it again").await;
     terminal.types("good\r").await;
-    terminal.sees("ok 31\r\n").await;
+    terminal.sees("ok 31 on ").await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     let stored = stored(&server.journal());
     assert_eq!(stored[..30], lines.iter().map(|line| format!("anna {line}")).collect::<Vec<_>>());
     assert_eq!(stored.last().unwrap(), "anna good");
+    server.stop().await;
+}
+
+/// What is pasted, or comes back from the history, is what it is: neither a command nor cut at a backslash.
+#[tokio::test]
+async fn a_text_of_several_lines_is_a_text() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.sees("/help lists the commands").await;
+    terminal.ends_in(&[">"]).await;
+    terminal.pastes("/etc/hosts\r/quit\\\rends in \\").await;
+    terminal.types("\r").await;
+    terminal.sees("ok 1 on ").await;
+    terminal.types(&format!("{UP}\r")).await;
+    terminal.sees("ok 2 on ").await;
+    terminal.pastes("// a remark\r// two").await;
+    terminal.types("\r").await;
+    terminal.sees("ok 3 on ").await;
+    // A mark shows where the entry goes on.
+    terminal.types("one\\\rtwo").await;
+    terminal.ends_in(&["> one\\ …", "two"]).await;
+    terminal.types("\r").await;
+    terminal.sees("ok 4 on ").await;
+    terminal.types("/quit\r").await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    let pasted = r"anna /etc/hosts\n/quit\\\nends in \\";
+    let expected = [pasted, pasted, r"anna // a remark\n// two", r"anna one\ntwo"];
+    assert_eq!(stored(&server.journal()), expected);
+    server.stop().await;
+}
+
+/// A person who looks for something typed before sees nothing new meanwhile, and misses nothing.
+#[tokio::test]
+async fn entries_that_come_while_the_editor_shows_something_else() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.sees("/help lists the commands").await;
+    terminal.ends_in(&[">"]).await;
+    terminal.types("one\r").await;
+    terminal.sees("ok 1 on ").await;
+    terminal.types(CTRL_R).await;
+    terminal.sees("reverse-i-search").await;
+    let mut other = server.lines().await;
+    let text = "x".repeat(50);
+    let lines: String = (1..=5000).map(|number| format!("{number} {text}\n")).collect();
+    other.send(lines).await;
+    for _ in 0..5000 {
+        other.line().await;
+    }
+    terminal.types("\x07").await;
+    let seen = terminal.sees(" local 5000 ").await;
+    let numbers = seen.split(" local ").skip(1).map(|entry| entry.split(' ').next().unwrap().parse::<u32>());
+    assert!(numbers.map(Result::unwrap).eq(1..=5000));
+    // To end it holds up nobody either, with more than fits on its way.
+    terminal.types(CTRL_R).await;
+    terminal.sees("reverse-i-search").await;
+    other.send("more\n".repeat(5000)).await;
+    for _ in 0..5000 {
+        other.line().await;
+    }
+    terminal.signal(Signal::TERM);
+    assert_eq!(terminal.ends().await.0, Some(130));
+    server.stop().await;
+}
+
+/// The network fails again while what was missed comes in: each entry appears once, in order.
+#[tokio::test]
+async fn a_catch_up_that_breaks_in_its_middle() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let relay = Relay::start(server.address()).await;
+    let mut terminal = Terminal::start(cli(&home, relay.address()));
+    terminal.sees("/help lists the commands").await;
+    terminal.ends_in(&[">"]).await;
+    let mut other = server.lines().await;
+    other.ask("before").await;
+    terminal.sees(" local before\r\n").await;
+    relay.close();
+    terminal.ends_in(&["!"]).await;
+    terminal.types("mine\r").await;
+    terminal.sees("1 unsent\r\n").await;
+    other.send((1..=5000).map(|number| format!("missed {number}\n")).collect::<String>()).await;
+    for _ in 0..5000 {
+        other.line().await;
+    }
+    relay.open_and_cut_after(200_000);
+    let seen = terminal.sees_all(&[" missed 5000\r\n", " on 127.0.0.1:"]).await;
+    relay.cuts().await;
+    let numbers =
+        seen.split(" missed ").skip(1).map(|entry| entry.split('\r').next().unwrap().parse::<u32>());
+    assert!(numbers.map(Result::unwrap).eq(1..=5000));
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    let stored = stored(&server.journal());
+    assert_eq!(stored.iter().filter(|entry| *entry == "anna mine").count(), 1);
+    server.stop().await;
+}
+
+/// An entry as long as a page does not push all else off the screen; all of it is there for the asking.
+#[tokio::test]
+async fn a_long_entry_of_another() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.sees("/help lists the commands").await;
+    terminal.ends_in(&[">"]).await;
+    let mut other = server.lines().await;
+    other.ask(&"word ".repeat(13_000)).await;
+    terminal.sees("more lines; /history #1 shows all\r\n").await;
+    terminal.types("/history #1\r").await;
+    let seen = terminal.sees("1 entry\r\n").await;
+    assert_eq!(seen.matches("word").count(), 13_000);
+    server.stop().await;
+}
+
+/// Whoever ends the program from outside gets the terminal as it was, and the person their half line back.
+#[tokio::test]
+async fn a_half_line_outlives_a_signal() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    let before = terminal.modes();
+    terminal.sees("/help lists the commands").await;
+    terminal.ends_in(&[">"]).await;
+    assert_ne!(terminal.modes(), before, "the editor has the keys");
+    terminal.types("half a\\\rline of 今天").await;
+    terminal.ends_in(&["> half a\\ …", "line of 今天"]).await;
+    terminal.signal(Signal::TERM);
+    terminal.ends_in(&["what stood on the line was not sent; the next conversation begins with it"]).await;
+    assert_eq!(terminal.modes(), before);
+    assert_eq!(terminal.ends().await.0, Some(130));
+
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.ends_in(&["> half a …", "line of 今天"]).await;
+    terminal.types("\r").await;
+    terminal.sees("ok 1 on ").await;
+    terminal.types("gone with the window").await;
+    terminal.ends_in(&["> gone with the window"]).await;
+    // The window is closed.
+    terminal.signal(Signal::HUP);
+    assert_eq!(terminal.ends().await.0, Some(130));
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.ends_in(&["> gone with the window"]).await;
+    assert_eq!(stored(&server.journal()), [r"anna half a\nline of 今天"]);
+    server.stop().await;
+}
+
+/// A terminal that takes no editor still shows where to type.
+#[tokio::test]
+async fn a_dumb_terminal() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let mut command = cli(&home, server.address());
+    command.env("TERM", "dumb");
+    let mut terminal = Terminal::start(command);
+    terminal.sees("this terminal (TERM=dumb) takes no line editor; going on without one\r\n").await;
+    terminal.ends_in(&[">"]).await;
+    terminal.types("hello\r").await;
+    terminal.ends_in(&["> hello", &ok(1, server.address()), ">"]).await;
+    terminal.types("/history\r").await;
+    terminal.ends_in(&["1 entry", ">"]).await;
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
     server.stop().await;
 }
 
@@ -167,9 +387,7 @@ async fn a_name_that_was_said_offline() {
     assert!(said.contains("2 entries were not acked: kept in "), "{said}");
 
     let server = Process::start(data.path(), &[&address], &[]).await;
-    let mut command = cli_command();
-    command.args(["outbox", "send"]).env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
-    assert_eq!(run(&mut command, "").await.code, Some(0));
+    assert_eq!(send_outbox(&home).await, Some(0));
     server.stop().await;
     assert_eq!(stored(&data.path().join("diary")), ["anna one", "ben two"]);
 

@@ -50,7 +50,7 @@ async fn the_past_under_a_heading_then_an_ack_a_line() {
     for (text, seq) in [("hello", 4), ("你好", 5), ("//home is where", 6)] {
         terminal.types(&format!("{text}\r")).await;
         terminal.sees(text).await;
-        terminal.sees(&format!("ok {seq}\r\n")).await;
+        terminal.sees(&format!("ok {seq} on ")).await;
     }
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
@@ -63,21 +63,25 @@ async fn the_commands() {
     let server = Server::start().await;
     let mut terminal = start(server.address(), &["-n", "0"]).await;
     for (line, answer) in [
-        ("Rain", "ok 1\r\n"),
-        ("雨", "ok 2\r\n"),
+        ("Rain", "ok 1 on "),
+        ("雨", "ok 2 on "),
         ("/history", "anna Rain\r\n"),
         ("", "anna 雨\r\n2 entries\r\n"),
         ("/history 1", "anna 雨\r\n1 entry\r\n"),
         ("/history 2001-01-01", "no entries\r\n"),
+        ("/history 今天", "anna 雨\r\n2 entries\r\n"),
+        ("/history 3 days ago", "no entries\r\n"),
+        ("/history last month..yesterday", "no entries\r\n"),
+        ("/history #1", "anna Rain\r\n1 entry\r\n"),
         ("/search rain", "anna Rain\r\n1 entry\r\n"),
         ("/search RAIN", "no entries\r\n"),
         ("/search 雨", "anna 雨\r\n1 entry\r\n"),
         ("/name 小明", "you write as 小明\r\n"),
-        ("三", "ok 3\r\n"),
+        ("三", "ok 3 on "),
         ("/history 1", "小明 三\r\n1 entry\r\n"),
         ("/name a b", "error bad-argument: "),
         ("/nonsense", "error unknown-command: "),
-        ("quit", "ok 4 (stored as a text; /help lists the commands)\r\n"),
+        ("quit", "(stored as a text; /help lists the commands)\r\n"),
         ("/help", "/follow [#SEQ | off]"),
         ("", "//text"),
     ] {
@@ -106,7 +110,7 @@ async fn entries_of_others_as_they_come() {
     terminal.sees(" local 今天\r\n").await;
     // What was typed here is on the screen already; it is not shown a second time.
     terminal.types("mine\r").await;
-    terminal.sees("ok 3\r\n").await;
+    terminal.sees("ok 3 on ").await;
     other.ask("after").await;
     let seen = terminal.sees(" local after\r\n").await;
     assert!(!seen.contains("mine") && !seen.contains("before"), "{seen}");
@@ -118,7 +122,7 @@ async fn entries_of_others_as_they_come() {
     terminal.sees("not following\r\n").await;
     other.ask("unseen").await;
     terminal.types("last\r").await;
-    let seen = terminal.sees("ok 6\r\n").await;
+    let seen = terminal.sees("ok 6 on ").await;
     assert!(!seen.contains("unseen"), "{seen}");
     server.stop().await;
 }
@@ -188,7 +192,7 @@ async fn a_lost_connection_loses_nothing_that_was_typed() {
     for signal in [Signal::KILL, Signal::TERM] {
         seq += 1;
         terminal.types(&format!("before {seq}\r")).await;
-        terminal.sees(&format!("ok {seq}\r\n")).await;
+        terminal.sees(&format!("ok {seq} on ")).await;
         server.signal(signal);
         server.wait().await;
         terminal.sees("trying to connect again\r\n").await;
@@ -196,7 +200,7 @@ async fn a_lost_connection_loses_nothing_that_was_typed() {
         terminal.types(&format!("away {seq}\r")).await;
         terminal.sees("1 unsent\r\n").await;
         server = Process::start(data.path(), &[&address], &[]).await;
-        terminal.sees_all(&["connected again\r\n", &format!("ok {seq}\r\n")]).await;
+        terminal.sees_all(&["connected again\r\n", &format!("ok {seq} on ")]).await;
     }
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
@@ -217,7 +221,7 @@ async fn ctrl_c_drops_no_half_line() {
     terminal.types(UP).await;
     terminal.sees("half a line").await;
     terminal.types(" is whole\r").await;
-    terminal.sees("ok 1\r\n").await;
+    terminal.sees("ok 1 on ").await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     assert_eq!(stored(&server.journal()), ["anna half a line is whole"]);
@@ -229,7 +233,7 @@ async fn ctrl_c_ends_at_once() {
     let server = Server::start().await;
     let mut terminal = start(server.address(), &[]).await;
     terminal.types("one\r").await;
-    terminal.sees("ok 1\r\n").await;
+    terminal.sees("ok 1 on ").await;
     terminal.types(CTRL_C).await;
     assert_eq!(terminal.ends().await.0, Some(130));
     assert_eq!(stored(&server.journal()), ["anna one"]);
@@ -251,6 +255,6 @@ async fn a_long_answer_does_not_hold_up_others() {
         terminal.sees(" local a line\r\n").await;
     }
     terminal.types("mine\r").await;
-    terminal.sees("ok 5002\r\n").await;
+    terminal.sees("ok 5002 on ").await;
     server.stop().await;
 }

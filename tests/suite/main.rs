@@ -24,6 +24,7 @@ mod kills;
 mod line_mode;
 mod log;
 mod order;
+mod own_times;
 mod peers;
 mod quiet;
 mod small_disks;

@@ -3,16 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use diary_client::{Ack, Address, Client, Code, Error, Options, Refusal, State};
+use diary_client::{Ack, Address, Client, Code, Error, NewEntry, Options, Refusal, State};
 use diary_proto::entry::check_text;
-use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::commands::{count, tell_refused};
 use crate::outbox::{Outbox, Tray};
 use crate::output::say;
-use crate::unanswered::{Unanswered, answer_of_first};
+use crate::unanswered::{Unanswered, answer_of_first, send_next, take_answered};
 
 /// How long a lost connection is waited for: what is kept can go out with the next run.
 const AWAY_LIMIT: Duration = Duration::from_secs(10);
@@ -88,12 +87,12 @@ pub(crate) async fn deliver_left(outbox: &Outbox, server: &Address, told: bool) 
 
 /// What is to be sent, cut where counters are missing, since a client counts without a gap, and where it is for
 /// another journal.
-fn runs(tray: &mut Tray, delivery: &mut Delivery) -> Vec<VecDeque<(u64, String)>> {
+fn runs(tray: &mut Tray, delivery: &mut Delivery) -> Vec<VecDeque<(u64, NewEntry)>> {
     let open = tray.entries().filter(|kept| kept.refusal.is_none());
-    let open: Vec<_> = open.map(|kept| (kept.counter, kept.text.clone())).collect();
-    let mut runs: Vec<VecDeque<(u64, String)>> = Vec::new();
-    for (counter, text) in open {
-        if let Err(refusal) = check_text(&text) {
+    let open: Vec<_> = open.map(|kept| (kept.counter, kept.to_send())).collect();
+    let mut runs: Vec<VecDeque<(u64, NewEntry)>> = Vec::new();
+    for (counter, entry) in open {
+        if let Err(refusal) = check_text(&entry.text) {
             tray.refused(counter, &refusal);
             delivery.refused.push((counter, refusal));
             continue;
@@ -102,9 +101,9 @@ fn runs(tray: &mut Tray, delivery: &mut Delivery) -> Vec<VecDeque<(u64, String)>
         let joins = |last: u64| last + 1 == counter && journal(last) == journal(counter);
         match runs.last_mut() {
             Some(run) if run.back().is_some_and(|(last, _)| joins(*last)) => {
-                run.push_back((counter, text));
+                run.push_back((counter, entry));
             }
-            _ => runs.push(VecDeque::from([(counter, text)])),
+            _ => runs.push(VecDeque::from([(counter, entry)])),
         }
     }
     runs
@@ -113,7 +112,7 @@ fn runs(tray: &mut Tray, delivery: &mut Delivery) -> Vec<VecDeque<(u64, String)>
 /// Sends entries with consecutive counters. An error is the reason why some of them stay.
 async fn send_run(
     tray: &mut Tray,
-    mut run: VecDeque<(u64, String)>,
+    mut run: VecDeque<(u64, NewEntry)>,
     delivery: &mut Delivery,
 ) -> Result<(), Error> {
     let Some(&(first_counter, _)) = run.front() else { return Ok(()) };
@@ -147,13 +146,10 @@ async fn send_run(
                     run.clear();
                 }
             }
-            room = client.room(), if !run.is_empty() => {
-                let (counter, text) = run.pop_front().unwrap_or_default();
-                match room.and_then(|room| room.send(text)) {
-                    Ok(pending) => sending.open.push_back((counter, pending)),
-                    Err(error) => break Some(error),
-                }
-            }
+            sent = send_next(&client, || run.pop_front()), if !run.is_empty() => match sent {
+                Ok(sent) => sending.open.push_back(sent),
+                Err(error) => break Some(error),
+            },
             error = hope.lost() => break Some(error),
         }
     };
@@ -220,14 +216,11 @@ impl Sending<'_> {
 
     /// The client was given up, with so many entries at the end that it never sent.
     fn give_up(mut self, unsent: usize) {
-        let mut left = Vec::new();
-        for (counter, pending) in std::mem::take(&mut self.open) {
-            // Behind one that waits, others may have been answered.
-            match pending.now_or_never() {
-                Some(answer @ (Ok(_) | Err(Error::Refused(_)))) => drop(self.settle(counter, answer)),
-                Some(Err(_)) | None => left.push(counter),
-            }
+        for (counter, answer) in take_answered(&mut self.open) {
+            // Neither an ack nor a refusal ends anything.
+            let _ = self.settle(counter, answer);
         }
+        let left: Vec<u64> = self.open.iter().map(|(counter, _)| *counter).collect();
         let sent = left.len().saturating_sub(unsent);
         left[..sent].iter().for_each(|&counter| self.tray.sent(counter));
     }

@@ -4,19 +4,21 @@
 //! The editor has a thread of its own, which sits in a read of the terminal. What is printed goes through a
 //! second one, because the editor takes it only between two keys.
 
+mod draft;
+mod line;
+mod screen;
+
 use std::borrow::Cow;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc as std_mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use diary_proto::Command;
 use diary_proto::entry::check_text;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -24,89 +26,108 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
 use rustyline::{
-    Cmd, ColorMode, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler,
-    ExternalPrinter, Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
+    Cmd, ColorMode, ConditionalEventHandler, Config, Context, Editor, Event, EventContext, EventHandler,
+    Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
+use textwrap::core::display_width;
 use tokio::sync::mpsc;
 
-use crate::input::Typed;
+use crate::input::{Typed, is_command};
 use crate::output;
+use line::Editing;
+
+pub(crate) use draft::keep as keep_draft;
+pub(crate) use screen::{Above, Screen};
 
 /// Lines that were typed and not taken yet.
 const TYPED_MAX: usize = 64;
 
-/// Pieces of output that wait for the editor.
-const PIECES_MAX: usize = 256;
-
-/// Bytes that are shown at once.
-const SHOW_MAX_BYTES: usize = 64 * 1024;
-
 /// What was typed in earlier runs, so much of it.
 const HISTORY_MAX: usize = 1000;
 
-/// Turns bracketed paste off again, which the editor turns on.
-const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+/// Stands behind each line of an entry but its last.
+const GOES_ON: &str = " …";
+
+/// Columns that this may take, with one that stays free: some terminals show it as wide as two letters.
+const GOES_ON_COLUMNS: usize = 4;
 
 /// The prompt, and what stands in its place while the server is away. The editor looks at it each time that
 /// something is printed, and wants both to be as wide.
 const PROMPT: &str = "> ";
 const PROMPT_AWAY: &str = "! ";
 
-/// The prompt, which shows whether the server is there.
+/// The prompt, which shows whether the server is there, and what goes on above it.
 #[derive(Clone, Default)]
-pub(crate) struct Prompt(Arc<AtomicBool>);
+pub(crate) struct Prompt {
+    away: Arc<AtomicBool>,
+    above: Above,
+    editing: Editing,
+}
 
 impl Prompt {
     /// To be called before that is told in words.
     pub(crate) fn set_away(&self, away: bool) {
-        self.0.store(away, Ordering::Relaxed);
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    pub(crate) fn above(&self) -> &Above {
+        &self.above
     }
 }
 
 impl Highlighter for Prompt {
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
-        if self.0.load(Ordering::Relaxed) { PROMPT_AWAY.into() } else { prompt.into() }
+        if self.away.load(Ordering::Relaxed) { PROMPT_AWAY.into() } else { prompt.into() }
     }
+
+    /// Marks where an entry goes on with another line. Only behind the end of a line is room for more than what
+    /// was typed.
+    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        if !line.contains('\n') {
+            return line.into();
+        }
+        let columns =
+            terminal_size::terminal_size_of(io::stdout()).map_or(0, |(columns, _)| columns.0.into());
+        marked(line, columns).into()
+    }
+}
+
+fn marked(line: &str, columns: usize) -> String {
+    let (mut marked, mut before) = (String::new(), PROMPT.len());
+    let mut lines = line.split('\n').peekable();
+    while let Some(line) = lines.next() {
+        marked.push_str(line);
+        if lines.peek().is_some() {
+            let used = (before + display_width(line)).checked_rem(columns).unwrap_or(columns);
+            marked.push_str(if used + GOES_ON_COLUMNS <= columns { GOES_ON } else { "" });
+            marked.push('\n');
+        }
+        before = 0;
+    }
+    marked
 }
 
 impl Helper for Prompt {}
 impl Completer for Prompt {
     type Candidate = String;
 }
+/// It is asked for a hint at every change, and so knows what stands on the line.
 impl Hinter for Prompt {
     type Hint = String;
+
+    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        self.editing.set_line(line);
+        None
+    }
 }
 impl Validator for Prompt {}
-
-/// The terminal while the editor has it. Dropping it gives it back as it was.
-pub(crate) struct Screen {
-    before: Option<Termios>,
-    shower: Option<thread::JoinHandle<()>>,
-}
-
-/// Where output goes that is to appear above the prompt.
-#[derive(Clone)]
-pub(crate) struct Above(std_mpsc::SyncSender<Vec<u8>>);
-
-impl Write for Above {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Starts the editor on the terminal that is the program's input and output. `state` is the folder for what
 /// outlives a run.
 ///
 /// # Errors
 /// Those of the terminal.
-pub(crate) fn start(
-    state: Option<&Path>,
-) -> rustyline::Result<(mpsc::Receiver<Typed>, Above, Prompt, Screen)> {
+pub(crate) fn start(state: Option<&Path>) -> rustyline::Result<(mpsc::Receiver<Typed>, Prompt, Screen)> {
     let config = Config::builder()
         .bracketed_paste(true)
         .max_history_size(HISTORY_MAX)?
@@ -117,113 +138,100 @@ pub(crate) fn start(
     let mut editor = Editor::<Prompt, FileHistory>::with_config(config)?;
     let prompt = Prompt::default();
     editor.set_helper(Some(prompt.clone()));
-    let (draft, pasted) = (Arc::new(Mutex::new(String::new())), Arc::new(AtomicBool::new(false)));
     editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
     editor.bind_sequence(
+        KeyEvent(KeyCode::Char('\\'), Modifiers::NONE),
+        EventHandler::Conditional(Box::new(NoteBackslash(prompt.editing.clone()))),
+    );
+    editor.bind_sequence(
         KeyEvent(KeyCode::Enter, Modifiers::NONE),
-        EventHandler::Conditional(Box::new(GoOnBehindBackslash { pasted: Arc::clone(&pasted) })),
+        EventHandler::Conditional(Box::new(GoOnBehindBackslash(prompt.editing.clone()))),
     );
-    editor.bind_sequence(
-        KeyEvent(KeyCode::BracketedPasteStart, Modifiers::NONE),
-        EventHandler::Conditional(Box::new(NotePaste(Arc::clone(&pasted)))),
-    );
-    editor.bind_sequence(
-        KeyEvent(KeyCode::Char('C'), Modifiers::CTRL),
-        EventHandler::Conditional(Box::new(KeepDraft(Arc::clone(&draft)))),
-    );
-    let before = tcgetattr(io::stdin()).ok();
-    let mut printer = editor.create_external_printer()?;
-    let (pieces, waiting) = std_mpsc::sync_channel::<Vec<u8>>(PIECES_MAX);
-    let shower = thread::Builder::new().name("screen".to_owned()).spawn(move || {
-        for mut bytes in &waiting {
-            while bytes.len() < SHOW_MAX_BYTES
-                && let Ok(more) = waiting.try_recv()
-            {
-                bytes.extend(more);
-            }
-            if printer.print(String::from_utf8_lossy(&bytes).into_owned()).is_err() {
-                return;
-            }
-        }
-    })?;
-    let above = Above(pieces);
-    output::show_above(Some(above.clone()));
+    let printer = editor.create_external_printer()?;
+    let editing = prompt.editing.clone();
+    let screen = Screen::start(prompt.above.clone(), printer, editing.clone())?;
     let (lines, typed) = mpsc::channel(TYPED_MAX);
-    let history = state.map(|state| state.join("history"));
-    let edited = Edited { lines, draft, pasted, history };
+    let (history, draft) = (state.map(|state| state.join("history")), draft::take(state));
+    let edited = Edited { lines, editing, history, draft };
     thread::Builder::new().name("editor".to_owned()).spawn(move || edited.read(editor))?;
-    Ok((typed, above, prompt, Screen { before, shower: Some(shower) }))
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        output::show_above(None);
-        if let Some(shower) = self.shower.take() {
-            // Everything that wrote to it is gone.
-            let _ = shower.join();
-        }
-        if let Some(before) = &self.before {
-            // Nobody is left to tell if this fails.
-            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, before);
-            let _ = io::stdout().write_all(PASTE_OFF).and_then(|()| io::stdout().flush());
-        }
-    }
+    Ok((typed, prompt, screen))
 }
 
 /// What becomes of what is typed.
 struct Edited {
     lines: mpsc::Sender<Typed>,
-    /// What stood there when Ctrl-C was pressed.
-    draft: Arc<Mutex<String>>,
-    /// Something was pasted into this line.
-    pasted: Arc<AtomicBool>,
+    editing: Editing,
     history: Option<PathBuf>,
+    /// What an earlier run was not told to send.
+    draft: Option<String>,
 }
 
 impl Edited {
     /// Reads until the end of input, a goodbye, or Ctrl-C on an empty line.
-    fn read(self, mut editor: Editor<Prompt, FileHistory>) {
+    fn read(mut self, mut editor: Editor<Prompt, FileHistory>) {
         if let Some(history) = &self.history {
             // There is none at first.
             let _ = editor.load_history(history);
         }
+        if self.draft.is_some() {
+            output::say(format_args!(
+                "this was not sent when the last conversation was ended; Enter sends it"
+            ));
+        }
         loop {
-            match editor.readline(PROMPT) {
-                Ok(line) => {
-                    // In what was pasted, a backslash at the end of a line is the text's own.
-                    let pasted = self.pasted.swap(false, Ordering::Relaxed);
-                    let line = if pasted { line } else { line.replace("\\\n", "\n") };
-                    // Whoever pastes lines does not mean the last one's end.
-                    let text = line.trim_end_matches(['\n', '\r']);
-                    if text.is_empty() {
-                        continue;
-                    }
-                    self.remember(&mut editor, text);
-                    let is_last = text.starts_with('/') && Command::parse(text) == Ok(Command::Quit);
-                    let text = check_text(text).map(|()| text.to_owned());
-                    if self.lines.blocking_send(Typed::Line(text)).is_err() || is_last {
-                        return;
-                    }
+            let read = match self.draft.take() {
+                Some(draft) => editor.readline_with_initial(PROMPT, (&draft, "")),
+                None => editor.readline(PROMPT),
+            };
+            if !self.take(read, &mut editor) {
+                return self.editing.set_over();
+            }
+        }
+    }
+
+    /// Hands over what was typed; false at the end.
+    fn take(&self, read: rustyline::Result<String>, editor: &mut Editor<Prompt, FileHistory>) -> bool {
+        let line = match read {
+            Ok(ref line) => self.editing.finish(line.clone()),
+            Err(_) => self.editing.take_line(),
+        };
+        match read {
+            Ok(_) => {
+                // Whoever pastes lines does not mean the last one's end.
+                let text = line.trim_end_matches(['\n', '\r']);
+                if text.is_empty() {
+                    return true;
                 }
-                Err(ReadlineError::Interrupted) => {
-                    self.pasted.store(false, Ordering::Relaxed);
-                    let draft =
-                        std::mem::take(&mut *self.draft.lock().unwrap_or_else(PoisonError::into_inner));
-                    if draft.is_empty() {
-                        let _ = self.lines.blocking_send(Typed::Interrupt);
-                        return;
-                    }
-                    self.remember(&mut editor, &draft);
-                    output::say(format_args!("not sent; Up brings it back, Ctrl-C again ends"));
+                self.remember(editor, text);
+                let is_last = is_command(text) && Command::parse(text) == Ok(Command::Quit);
+                let typed = Typed::Line(check_text(text).map(|()| text.to_owned()));
+                if self.lines.blocking_send(typed).is_err() {
+                    // The conversation is over; what comes too late for it is for the next one.
+                    self.editing.set_line(text);
+                    return false;
                 }
-                // A byte that is no UTF-8 ends the editor's line.
-                Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                    output::say(format_args!(
-                        "the terminal sent a byte that is not UTF-8, and the line is not sent; type it again"
-                    ));
-                }
-                // The end of input, or of the terminal.
-                Err(_) => return,
+                !is_last
+            }
+            Err(ReadlineError::Interrupted) if line.is_empty() => {
+                let _ = self.lines.blocking_send(Typed::Interrupt);
+                false
+            }
+            Err(ReadlineError::Interrupted) => {
+                self.remember(editor, &line);
+                output::say(format_args!("not sent; Up brings it back, Ctrl-C again ends"));
+                true
+            }
+            // A byte that is no UTF-8 ends the editor's line.
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                output::say(format_args!(
+                    "the terminal sent a byte that is not UTF-8, and the line is not sent; type it again"
+                ));
+                true
+            }
+            // The end of input, or of the terminal, which may have had a line.
+            Err(_) => {
+                self.editing.set_line(&line);
+                false
             }
         }
     }
@@ -240,34 +248,33 @@ impl Edited {
     }
 }
 
-/// Enter behind a backslash goes on with another line; but what was pasted may end in one.
-struct GoOnBehindBackslash {
-    pasted: Arc<AtomicBool>,
-}
+/// Notes that a backslash is typed.
+struct NoteBackslash(Editing);
 
-impl ConditionalEventHandler for GoOnBehindBackslash {
+impl ConditionalEventHandler for NoteBackslash {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, at: &EventContext<'_>) -> Option<Cmd> {
-        let is_behind = at.pos() == at.line().len() && at.line().ends_with('\\');
-        (is_behind && !self.pasted.load(Ordering::Relaxed)).then_some(Cmd::Newline)
-    }
-}
-
-/// Notes that something is pasted.
-struct NotePaste(Arc<AtomicBool>);
-
-impl ConditionalEventHandler for NotePaste {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.backslash_behind((at.pos() == at.line().len()).then_some(at.line()));
         None
     }
 }
 
-/// Ctrl-C keeps what stands there.
-struct KeepDraft(Arc<Mutex<String>>);
+/// Enter goes on with another line behind a backslash that was just typed.
+struct GoOnBehindBackslash(Editing);
 
-impl ConditionalEventHandler for KeepDraft {
+impl ConditionalEventHandler for GoOnBehindBackslash {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, at: &EventContext<'_>) -> Option<Cmd> {
-        at.line().clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Some(Cmd::Interrupt)
+        (at.pos() == at.line().len() && self.0.goes_on_behind(at.line())).then_some(Cmd::Newline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::marked;
+
+    #[test]
+    fn the_mark_stands_where_there_is_room() {
+        assert_eq!(marked("one\ntwo\n", 80), "one …\ntwo …\n");
+        assert_eq!(marked("123456\n123456\n1234567\n今天天\n", 10), "123456\n123456 …\n1234567\n今天天 …\n");
+        assert_eq!(marked("1\n2", 0), "1\n2");
     }
 }

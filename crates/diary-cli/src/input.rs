@@ -18,6 +18,11 @@ pub(crate) enum Typed {
     Failed(io::Error),
 }
 
+/// Whether a typed text is a command. One of several lines never is: it was pasted, or written as a text.
+pub(crate) fn is_command(text: &str) -> bool {
+    text.starts_with('/') && !text.starts_with("//") && !text.contains('\n')
+}
+
 /// Lines that were read and not taken yet.
 const LINES_AHEAD_MAX: usize = 64;
 

@@ -7,6 +7,7 @@
 //! from where `deliver` sends it.
 
 mod args;
+mod calendar;
 mod commands;
 mod config;
 mod cursor;
@@ -28,6 +29,7 @@ mod show;
 mod spool;
 mod stats;
 mod terminal;
+mod times;
 mod unanswered;
 mod usage;
 
@@ -35,6 +37,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use diary_client::{Client, Error, Options};
+use diary_proto::escape::escape;
 
 use crate::args::Args;
 use crate::config::Config;
@@ -109,10 +112,18 @@ async fn talk(args: &Args, config: &Config) -> u8 {
     };
     let editor = io::stdout().is_terminal().then(|| editor::start(config.state.as_deref()));
     let ended = match editor {
-        Some(Ok((typed, above, prompt, screen))) => {
-            let place = Place { config, past, view, output: Output::new(above), prompt: Some(prompt) };
-            let ended = terminal::run(place, typed, signals).await;
-            drop(screen);
+        Some(Ok((typed, prompt, screen))) => {
+            let output = Output::new(prompt.above().clone());
+            let place = Place { config, past, view, output, prompt: Some(prompt), bare: false };
+            let mut ended = terminal::run(place, typed, signals).await;
+            if let Some(line) = screen.close().await {
+                ended.last_words.push(match editor::keep_draft(config.state.as_deref(), &line) {
+                    Ok(()) => {
+                        "what stood on the line was not sent; the next conversation begins with it".to_owned()
+                    }
+                    Err(error) => format!("not sent, and not kept ({error}): {}", escape(&line)),
+                });
+            }
             ended
         }
         editor => {
@@ -120,7 +131,8 @@ async fn talk(args: &Args, config: &Config) -> u8 {
                 let kind = std::env::var("TERM").unwrap_or_default();
                 say(format_args!("this terminal (TERM={kind}) takes no line editor; going on without one"));
             }
-            let place = Place { config, past, view, output: Output::new(io::stdout()), prompt: None };
+            let (output, bare) = (Output::new(io::stdout()), io::stdout().is_terminal());
+            let place = Place { config, past, view, output, prompt: None, bare };
             terminal::run(place, input::typed(input::read(io::stdin())), signals).await
         }
     };

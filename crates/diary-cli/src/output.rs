@@ -20,6 +20,8 @@ pub(crate) fn show_above(above: Option<Above>) {
 
 /// Says one sentence on stderr, or above the prompt of a line editor.
 pub(crate) fn say(sentence: fmt::Arguments<'_>) {
+    #[cfg(test)]
+    tests::SAID.with_borrow_mut(|said| said.push(sentence.to_string()));
     let above = ABOVE.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some(mut above) = above {
         // Without a screen there is nobody to tell.
@@ -115,12 +117,22 @@ fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::RefCell;
     use std::pin::pin;
 
     use futures::poll;
 
     use super::*;
+
+    thread_local! {
+        pub(super) static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// What this thread has said since it was last asked.
+    pub(crate) fn said() -> Vec<String> {
+        SAID.take()
+    }
 
     #[tokio::test]
     async fn a_reader_that_left_is_noticed_once() {

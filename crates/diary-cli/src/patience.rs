@@ -71,6 +71,11 @@ impl Patience {
         }
     }
 
+    /// [`look`](Self::look) will say something.
+    pub(crate) fn has_news(&self) -> bool {
+        self.said_lost != self.state.borrow().error().is_some()
+    }
+
     /// Says what changed. If reconnecting has failed for too long, gives the reason.
     pub(crate) fn look(&mut self, held_up: HeldUp) -> Option<Error> {
         let error = self.state.borrow_and_update().error().cloned();

@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 
-use diary_client::{Ack, Client, Error, Pending, Refusal, Which};
+use diary_client::{Ack, Client, Error, NewEntry, Refusal, Which};
 use diary_proto::answer::push_ack;
-use futures::FutureExt;
 use tokio::time::Instant;
 
 use crate::exit;
@@ -13,7 +12,7 @@ use crate::input::{Chunks, Line, Lines};
 use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
 use crate::show::Printer;
-use crate::unanswered::{Unanswered, answer_of_first};
+use crate::unanswered::{Unanswered, answer_of_first, send_next, take_answered, written_now};
 
 /// Prints the past, then writes the input, and gives the exit code.
 pub(crate) async fn run(client: Client, past: Which, input: Chunks, output: Output) -> u8 {
@@ -49,7 +48,7 @@ struct Pipe {
     output: Output,
     lines: Lines,
     /// The line that is to be sent next.
-    next: Option<(u64, String)>,
+    next: Option<(u64, NewEntry)>,
     /// What was sent and not answered, in order.
     open: Unanswered<u64>,
     /// A line whose ack will not come.
@@ -109,11 +108,7 @@ impl Pipe {
                 (number, answer) = answer_of_first(&mut self.open), if !self.open.is_empty() => {
                     self.settle(number, answer)?;
                 }
-                sent = send(client, &mut self.next), if self.next.is_some() => match sent {
-                    (number, Ok(pending)) => self.open.push_back((number, pending)),
-                    (number, Err(Error::Refused(refusal))) => self.refuse(number, &refusal),
-                    (_, Err(error)) => return Err(error),
-                },
+                sent = send_next(client, || self.next.take()), if self.next.is_some() => self.open.push_back(sent?),
                 chunk = input.recv(), if self.next.is_none() && self.ended.is_none() => self.take_in(chunk),
                 () = self.patience.wait() => {
                     let held_up = match (self.ended, &self.next) {
@@ -150,7 +145,7 @@ impl Pipe {
                 line = self.lines.finish();
             }
             match line {
-                Some(Line { number, text: Ok(text) }) => self.next = Some((number, text)),
+                Some(Line { number, text: Ok(text) }) => self.next = Some((number, written_now(text))),
                 Some(Line { number, text: Err(refusal) }) => self.refuse(number, &refusal),
                 None => return,
             }
@@ -185,13 +180,11 @@ impl Pipe {
     /// Says which lines were not acked, as far as they were read.
     fn tell_not_acked(&mut self, error: &Error) {
         let mut numbers = Vec::from_iter(self.lost);
-        for (number, pending) in std::mem::take(&mut self.open) {
-            // Behind one that waits, others may have been answered.
-            match pending.now_or_never().map(|answer| self.settle(number, answer)) {
-                Some(Ok(())) => {}
-                Some(Err(_)) | None => numbers.push(number),
-            }
+        for (number, answer) in take_answered(&mut self.open) {
+            // Neither an ack nor a refusal ends anything.
+            let _ = self.settle(number, answer);
         }
+        numbers.extend(self.open.iter().map(|(number, _)| *number));
         while let Some((number, _)) = self.next.take() {
             numbers.push(number);
             self.find_next();
@@ -203,18 +196,6 @@ impl Pipe {
         let count = numbers.len();
         say(format_args!("gave up: {error}; {count} {lines} not acked, the first is line {first}{rest}"));
     }
-}
-
-/// Sends the next line.
-///
-/// Cancellation safe: the line is taken only when there is room for it.
-async fn send(client: &Client, next: &mut Option<(u64, String)>) -> (u64, Result<Pending, Error>) {
-    let room = match client.room().await {
-        Ok(room) => room,
-        Err(error) => return (0, Err(error)),
-    };
-    let (number, text) = next.take().unwrap_or_default();
-    (number, room.send(text))
 }
 
 #[cfg(test)]

@@ -3,15 +3,14 @@
 //! What a command was told becomes a [`Plan`]: what the server is asked for, and what is left to be done here.
 //! The server's days are those of its own zone, so it is asked for one more on each side.
 
-use diary_client::{Author, Day, Entry, Event, Filter, Time, Which};
+use diary_client::{Author, Day, Event, Filter, Which};
+use diary_proto::Sieve;
 use diary_proto::escape::escape;
-use diary_proto::message::Welcome;
 use diary_proto::tags::is_tag;
-use diary_proto::{DayStart, Sieve};
+use jiff::ToSpan;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
 
+use crate::calendar::Calendar;
 use crate::dates::Days;
 
 /// How many entries are shown to those who name no condition.
@@ -76,7 +75,8 @@ pub(crate) struct Plan {
     /// Of those that fit, only the newest so many are wanted.
     pub(crate) newest: Option<u64>,
     pub(crate) reverse: bool,
-    today: Date,
+    /// The reader's current day.
+    pub(crate) today: Date,
     /// What the reader should know of how it was understood.
     pub(crate) echo: Option<String>,
 }
@@ -185,41 +185,12 @@ fn in_words(Days { from, to }: Days, today: Date) -> (&'static str, String) {
     }
 }
 
-/// Where a reader is, and when a day begins there.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    pub(crate) zone: TimeZone,
-    pub(crate) day_start: DayStart,
-}
-
-impl Place {
-    /// This system's, with the days of the server that `welcome` is from.
-    pub(crate) fn here(welcome: &Welcome) -> Self {
-        Self { zone: TimeZone::system(), day_start: welcome.day_start }
-    }
-
-    /// The day that an entry is of: its own, or that of its commit.
-    pub(crate) fn day_of(&self, entry: &Entry) -> Date {
-        entry.own.map_or_else(|| self.day_of_commit(entry), |own| own.day)
-    }
-
-    fn day_of_commit(&self, entry: &Entry) -> Date {
-        self.day_start.day_of(entry.time.in_zone(&self.zone))
-    }
-
-    /// The day that it is now.
-    pub(crate) fn today(&self) -> Date {
-        self.day_start.day_of(Time::at(Timestamp::now(), &self.zone))
-    }
-}
-
 /// Keeps what fits a plan, of what the server sends.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     sieve: Sieve,
     days: Option<Days>,
-    /// The reader's.
-    place: Place,
+    calendar: Calendar,
     /// Gaps of which it is not known yet on which days they are.
     held: Vec<Event>,
     /// An entry was met that is behind the days.
@@ -227,9 +198,9 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(plan: &Plan, place: Place) -> Self {
+    pub(crate) fn new(plan: &Plan, calendar: Calendar) -> Self {
         let sieve = Sieve::new(&plan.filter);
-        Self { sieve, days: plan.days, place, held: Vec::new(), behind: false }
+        Self { sieve, days: plan.days, calendar, held: Vec::new(), behind: false }
     }
 
     /// Gives what fits to `give`. A gap is on a day only if the entries around it leave that open.
@@ -246,14 +217,14 @@ impl Keeper {
             }
             return;
         };
-        if let Some(own) = stored.entry.own {
+        let date = self.calendar.day_of(&stored.entry);
+        if stored.entry.own.is_some() {
             // It says nothing of the days of those around it.
-            if (days.from..=days.to).contains(&own.day) && self.fits(&event) {
+            if (days.from..=days.to).contains(&date) && self.fits(&event) {
                 give(event);
             }
             return;
         }
-        let date = self.place.day_of_commit(&stored.entry);
         self.behind = date > days.to;
         if date < days.from {
             return self.held.clear();
@@ -280,7 +251,9 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use diary_client::{Gap, Stored};
+    use diary_client::{Entry, Gap, Stored, Time};
+
+    use jiff::tz::TimeZone;
 
     use super::*;
 
@@ -405,12 +378,8 @@ mod tests {
     }
 
     fn kept(words: &[&str], events: impl IntoIterator<Item = Event>) -> String {
-        let place = Place { zone: TimeZone::get("Europe/Berlin").unwrap(), day_start: DayStart::default() };
-        kept_at(place, words, events)
-    }
-
-    fn kept_at(place: Place, words: &[&str], events: impl IntoIterator<Item = Event>) -> String {
-        let mut keeper = Keeper::new(&plan(words).unwrap(), place);
+        let mut keeper =
+            Keeper::new(&plan(words).unwrap(), Calendar::of(TimeZone::get("Europe/Berlin").unwrap()));
         let mut kept = Vec::new();
         let show = |event: Event| match event {
             Event::Entry(stored) => stored.entry.seq.to_string(),
@@ -438,19 +407,6 @@ mod tests {
         assert_eq!(kept(&["--from", "2026-11-22"], events.clone()), "4");
         assert_eq!(kept(&["--on", "today", "--not", "c"], events.clone()), "2");
         assert_eq!(kept(&["--author", "ben"], events), "");
-    }
-
-    #[test]
-    fn a_night_is_of_the_day_before_where_days_start_late() {
-        let events = [
-            entry(1, "2026-11-21T02:59:59.999999+00:00", "a"),
-            entry(2, "2026-11-21T03:00:00.000000+00:00", "b"),
-            entry(3, "2026-11-22T02:59:59.999999+00:00", "c"),
-            entry(4, "2026-11-22T03:00:00.000000+00:00", "d"),
-        ];
-        let place = Place { zone: TimeZone::UTC, day_start: "03:00".parse().unwrap() };
-        assert_eq!(kept_at(place.clone(), &["--on", "today"], events.clone()), "2 3");
-        assert_eq!(kept_at(place, &["--to", "yesterday"], events), "1");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! What is typed is kept in the outbox before anything else happens to it, and leaves it when it is acked.
 
+mod agenda;
+mod answers;
 mod kept;
 
 use std::collections::VecDeque;
@@ -9,35 +11,27 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 
-use diary_client::{Author, Client, Error, Event, History, Options, Producer, Stored, Which};
-use diary_proto::Command;
+use diary_client::{Author, Client, Error, Event, History, NewEntry, Options, Producer, Welcome, Which};
+use diary_proto::answer::is_old_command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::deliver::deliver_left;
-use crate::editor::Prompt;
+use crate::editor::{Above, Prompt};
 use crate::exit;
 use crate::input::Typed;
 use crate::outbox::{Outbox, Tray};
 use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
 use crate::show::Printer;
-use crate::unanswered::{Unanswered, answer_of_first};
+use crate::unanswered::{Unanswered, answer_of_first, send_next};
 use crate::unreachable_sentence;
-use kept::send;
+use agenda::{Agenda, Step};
+use answers::Reading;
 
-const HELP: &str = "\
-a line is an entry; `ok SEQ` says that it is on disk
-/history [N | all | DATE | DATE..DATE | #SEQ..]  entries (20), DATE is 2026-11-21, today or yesterday
-/follow [#SEQ | off]  entries as they come, from SEQ on or from now on
-/search TEXT  entries that hold TEXT; capitals count only if TEXT has one
-/name NAME  who writes from here on
-/quiet  no more acks
-/quit  goodbye, also Ctrl-D; Ctrl-C ends at once
-//text  stores a text that starts with /
-";
+/// Where one may type, if there is no line editor.
+const PROMPT: &str = "> ";
 
 /// Where a conversation takes place.
 pub(crate) struct Place<'a> {
@@ -48,6 +42,8 @@ pub(crate) struct Place<'a> {
     pub(crate) view: Printer,
     /// The prompt of a line editor. With one, entries of others appear as they come.
     pub(crate) prompt: Option<Prompt>,
+    /// A terminal without a line editor: the conversation itself shows where to type.
+    pub(crate) bare: bool,
 }
 
 /// What asks the program from outside to end.
@@ -93,69 +89,81 @@ impl Ended {
 /// Talks until the person ends it. At a prompt it goes on without a server, and waits for one.
 pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
     let outbox = Outbox::new(place.config.state.as_deref());
-    let begun = begin(&outbox, place.config, place.config.author.clone(), place.prompt.is_some()).await;
-    let (client, tray, away) = match begun {
-        Ok(begun) => begun,
+    let agenda = Agenda::new(outbox, place.config.server.clone(), place.config.author.as_ref());
+    let mut agenda = match agenda {
+        Ok(agenda) => agenda,
         Err(why) => return Ended { code: exit::UNREACHABLE, last_words: vec![why] },
     };
-    let mut talk = Talk {
-        patience: Patience::new(&client),
-        producers: vec![client.producer()],
-        client,
-        place,
-        outbox,
-        tray,
-        held: VecDeque::new(),
-        unsent: VecDeque::new(),
-        open: VecDeque::new(),
-        reading: None,
-        follow: None,
-        newest_seen: 0,
-        newest_own: 0,
-        new_name: None,
-        quiet: false,
-        lost: 0,
-        ended: None,
-        said_goodbye: false,
-        catch_up: None,
-        is_caught_up: false,
-        left_behind: false,
-        has_arrived: false,
-        unkept: false,
+    let options = options(agenda.tray());
+    let connecting = Client::connect(place.config.server.clone(), options.clone());
+    let (client, begun) = match listen_until(connecting, &mut agenda, &mut typed, &mut signals).await {
+        Some(Ok(client)) => (Ok(client), Begun::Connected),
+        Some(Err(error)) if place.prompt.is_some() => {
+            let why = unreachable_sentence(&error);
+            (Client::reconnecting(place.config.server.clone(), options, error), Begun::Away(why))
+        }
+        Some(Err(error)) if agenda.texts() == 0 => {
+            return Ended { code: exit::UNREACHABLE, last_words: vec![unreachable_sentence(&error)] };
+        }
+        Some(Err(error)) => {
+            let client = Client::reconnecting(place.config.server.clone(), options, error.clone());
+            (client, Begun::Over(End::Lost(error)))
+        }
+        None => {
+            let client = Client::reconnecting(place.config.server.clone(), options, Error::Closed);
+            (client, Begun::Over(End::Interrupted))
+        }
     };
-    match away {
-        None => talk.arrive(),
-        Some(why) => {
+    let mut talk = match client {
+        Ok(client) => Talk::new(client, place, agenda),
+        Err(error) => return Ended { code: exit::UNREACHABLE, last_words: vec![error.to_string()] },
+    };
+    match begun {
+        Begun::Connected => talk.arrive(),
+        Begun::Away(why) => {
             talk.show_state();
             talk.patience.told_lost();
             talk.note(format_args!("{why}; what you type is kept and sent when the server is there"));
         }
+        Begun::Over(end) => return talk.finish(end, typed).await,
     }
     let end = talk.run(&mut typed, &mut signals).await;
     talk.finish(end, typed).await
 }
 
-/// A client, and a tray that keeps its entries. If `waits`, the client may have no connection yet, for the
-/// reason that comes with it. An error is a sentence.
-async fn begin(
-    outbox: &Outbox,
-    config: &Config,
-    author: Option<Author>,
-    waits: bool,
-) -> Result<(Client, Tray, Option<String>), String> {
-    let mut tray = outbox.begin(&config.server, author.as_ref())?;
-    let options = Options { author, secret: Some(tray.secret()), ..Options::default() };
-    match Client::connect(config.server.clone(), options.clone()).await {
-        Ok(client) => {
-            tray.met(client.welcome().journal_id);
-            Ok((client, tray, None))
+/// How a conversation begins.
+enum Begun {
+    Connected,
+    /// There is no server, for this reason.
+    Away(String),
+    Over(End),
+}
+
+/// A client that sends what a tray keeps.
+fn options(tray: &Tray) -> Options {
+    Options { author: tray.author().cloned(), secret: Some(tray.secret()), ..Options::default() }
+}
+
+/// Takes in what is typed until there is a client, or none can be had; `None` if that is interrupted.
+async fn listen_until(
+    connecting: impl Future<Output = Result<Client, Error>>,
+    agenda: &mut Agenda,
+    typed: &mut mpsc::Receiver<Typed>,
+    signals: &mut Signals,
+) -> Option<Result<Client, Error>> {
+    let mut connecting = std::pin::pin!(connecting);
+    loop {
+        tokio::select! {
+            biased;
+            () = signals.any() => return None,
+            line = typed.recv(), if agenda.is_open() => match line {
+                Some(Typed::Interrupt) => return None,
+                line => if let Some(trouble) = agenda.take_in(line) {
+                    say(format_args!("{trouble}"));
+                }
+            },
+            client = &mut connecting => return Some(client),
         }
-        Err(error) if waits => {
-            let why = unreachable_sentence(&error);
-            let client = Client::reconnecting(config.server.clone(), options, error);
-            Ok((client.map_err(|error| error.to_string())?, tray, Some(why)))
-        }
-        Err(error) => Err(unreachable_sentence(&error)),
     }
 }
 
@@ -176,13 +184,10 @@ struct Talk<'a> {
     client: Client,
     place: Place<'a>,
     patience: Patience,
-    outbox: Outbox,
-    /// Keeps what is typed.
-    tray: Tray,
-    /// What was typed behind a command that is not done yet.
-    held: VecDeque<String>,
+    /// What was typed, and is not done yet.
+    agenda: Agenda,
     /// Kept, and to be sent, in order.
-    unsent: VecDeque<(u64, String)>,
+    unsent: VecDeque<(Sent, NewEntry)>,
     /// What was sent and not answered, in order.
     open: Unanswered<Sent>,
     /// An answer that is being printed; nothing else is, until it ends.
@@ -195,14 +200,10 @@ struct Talk<'a> {
     /// Every name writes with a key of its own.
     producers: Vec<Producer>,
     /// Who writes, once all before is acked.
-    new_name: Option<Author>,
+    renaming: Option<Renaming>,
     quiet: bool,
     /// Entries whose acks will not come.
     lost: usize,
-    /// When the input ended.
-    ended: Option<Instant>,
-    /// It ended by a goodbye: nothing behind that counts.
-    said_goodbye: bool,
     /// What earlier runs left goes out first.
     catch_up: Option<CatchUp>,
     is_caught_up: bool,
@@ -210,8 +211,18 @@ struct Talk<'a> {
     left_behind: bool,
     /// The server has been there.
     has_arrived: bool,
-    /// Some of what was typed could not be kept.
-    unkept: bool,
+    /// The cursor stands behind a prompt that no editor has.
+    at_prompt: bool,
+}
+
+/// A client is on its way.
+type Connecting = Pin<Box<dyn Future<Output = Result<Client, Error>>>>;
+
+/// A change of the name.
+struct Renaming {
+    name: Author,
+    /// A new client, since a name is said with Hello.
+    connecting: Option<Connecting>,
 }
 
 struct Sent {
@@ -220,17 +231,9 @@ struct Sent {
     hint: bool,
 }
 
-struct Reading {
-    history: History,
-    /// How many entries it brought so far.
-    count: u64,
-    /// The end is to be told; it is not at the start of the program.
-    told: bool,
-}
-
-impl Reading {
-    fn of(history: History, told: bool) -> Self {
-        Self { history, count: 0, told }
+impl Sent {
+    fn new(counter: u64, text: &str) -> Self {
+        Self { counter, hint: is_old_command(text) }
     }
 }
 
@@ -240,24 +243,45 @@ struct Follow {
     own_after: u64,
 }
 
-impl Talk<'_> {
+impl<'a> Talk<'a> {
+    fn new(client: Client, place: Place<'a>, agenda: Agenda) -> Self {
+        Self {
+            patience: Patience::new(&client),
+            producers: vec![client.producer()],
+            client,
+            place,
+            agenda,
+            unsent: VecDeque::new(),
+            open: VecDeque::new(),
+            reading: None,
+            follow: None,
+            newest_seen: 0,
+            newest_own: 0,
+            renaming: None,
+            quiet: false,
+            lost: 0,
+            catch_up: None,
+            is_caught_up: false,
+            left_behind: false,
+            has_arrived: false,
+            at_prompt: false,
+        }
+    }
+
     async fn run(&mut self, typed: &mut mpsc::Receiver<Typed>, signals: &mut Signals) -> End {
         loop {
             self.go_on();
-            if let Some(name) = self.name_to_take() {
-                tokio::select! {
-                    () = self.rename(name) => continue,
-                    () = signals.any() => return End::Interrupted,
-                }
-            }
             if self.is_done() {
                 return End::Done;
             }
+            self.show_bare_prompt();
             let reading = self.reading.is_some();
+            let above = self.place.prompt.as_ref().map(Prompt::above).cloned();
+            let behind = above.as_ref().is_some_and(Above::is_behind);
             tokio::select! {
                 biased;
                 () = signals.any() => return End::Interrupted,
-                line = typed.recv(), if self.ended.is_none() => match line {
+                line = typed.recv(), if self.agenda.is_open() => match line {
                     Some(Typed::Interrupt) => return End::Interrupted,
                     line => {
                         if let Some(error) = self.take_in(line) {
@@ -270,9 +294,18 @@ impl Talk<'_> {
                         return End::Lost(error);
                     }
                 }
-                event = next_of(self.reading.as_mut().map(|reading| &mut reading.history)) => self.read(event),
-                event = next_of(self.follow.as_mut().map(|follow| &mut follow.history)), if !reading => {
+                // What the screen has no room for is not read, and costs nothing here.
+                () = room(above.as_ref()), if behind => {}
+                event = next_of(self.reading.as_mut().map(|reading| &mut reading.history)), if !behind => {
+                    self.read(event);
+                }
+                event = next_of(self.follow.as_mut().map(|follow| &mut follow.history)), if !reading && !behind => {
                     self.followed(event);
+                }
+                client = connected(&mut self.renaming) => {
+                    if let Err(error) = self.rename(client).await {
+                        return End::Lost(error);
+                    }
                 }
                 caught_up = done(&mut self.catch_up) => {
                     self.catch_up = None;
@@ -282,19 +315,20 @@ impl Talk<'_> {
                         self.say(format_args!("{error}; what is kept from before goes out another time"));
                     }
                 }
-                sent = send(&self.client, &mut self.unsent), if self.is_caught_up && !self.unsent.is_empty() => {
+                sent = send_next(&self.client, || self.unsent.pop_front()), if self.is_caught_up && !self.unsent.is_empty() => {
                     match sent {
                         Ok((sent, pending)) => {
-                            self.tray.sent(sent.counter);
+                            self.agenda.tray().sent(sent.counter);
                             self.open.push_back((sent, pending));
                         }
                         Err(error) => return End::Lost(error),
                     }
                 }
-                () = self.patience.wait() => {
+                () = self.patience.wait(), if !behind || self.agenda.ended().is_some() => {
+                    self.break_bare_prompt(self.patience.has_news());
                     self.place.output.flush();
                     self.show_state();
-                    let held_up = self.ended.map_or(HeldUp::Nothing, HeldUp::End);
+                    let held_up = self.agenda.ended().map_or(HeldUp::Nothing, HeldUp::End);
                     if let Some(error) = self.patience.look(held_up) {
                         return End::Lost(error);
                     }
@@ -314,7 +348,9 @@ impl Talk<'_> {
     /// The first connection stands: says where one is, shows the past, and sends what earlier runs left.
     fn arrive(&mut self) {
         self.has_arrived = true;
-        self.tray.met(self.client.welcome().journal_id);
+        let Welcome { journal_id, day_start, .. } = self.client.welcome();
+        self.agenda.tray().met(journal_id);
+        self.place.view.start_days_at(day_start);
         self.welcome();
         let (past, head) = (self.place.past, self.client.welcome().head);
         self.newest_seen = head;
@@ -330,7 +366,7 @@ impl Talk<'_> {
 
     /// Sends what earlier runs left, before anything else.
     fn catch_up(&mut self) {
-        let (outbox, server) = (self.outbox.clone(), self.place.config.server.clone());
+        let (outbox, server) = (self.agenda.outbox().clone(), self.place.config.server.clone());
         (self.is_caught_up, self.left_behind) = (false, false);
         self.catch_up = Some(Box::pin(async move { deliver_left(&outbox, &server, true).await }));
     }
@@ -343,6 +379,34 @@ impl Talk<'_> {
         }
     }
 
+    /// Where there is no editor: shows that one may type, if nothing else is to come first.
+    fn show_bare_prompt(&mut self) {
+        let waits = self.agenda.is_empty() && self.reading.is_none() && self.renaming.is_none();
+        let all_answered = self.unsent.is_empty() && self.open.is_empty();
+        if self.place.bare
+            && !self.at_prompt
+            && self.agenda.is_open()
+            && waits
+            && (all_answered || !self.is_connected())
+        {
+            self.place.output.print(PROMPT.as_bytes());
+            self.at_prompt = true;
+        }
+    }
+
+    /// What is printed begins on a line of its own.
+    fn break_bare_prompt(&mut self, printed: bool) {
+        if printed && std::mem::take(&mut self.at_prompt) {
+            self.place.output.print(b"\n");
+        }
+    }
+
+    /// Prints below whatever stands there.
+    fn print(&mut self, bytes: &[u8]) {
+        self.break_bare_prompt(!bytes.is_empty());
+        self.place.output.print(bytes);
+    }
+
     /// Lets the prompt show whether the server is there.
     fn show_state(&self) {
         if let Some(prompt) = &self.place.prompt {
@@ -351,19 +415,8 @@ impl Talk<'_> {
     }
 
     fn is_done(&self) -> bool {
-        let all_sent = self.held.is_empty() && self.unsent.is_empty() && self.open.is_empty();
-        self.ended.is_some() && all_sent && self.reading.is_none() && self.new_name.is_none()
-    }
-
-    /// Who writes from here on, once all before is acked.
-    fn name_to_take(&mut self) -> Option<Author> {
-        let all_acked = self.open.is_empty() && self.unsent.is_empty();
-        if all_acked && self.is_connected() { self.new_name.take() } else { None }
-    }
-
-    /// An answer is finished before the next command is looked at, as is a change of the name.
-    fn is_busy(&self) -> bool {
-        self.reading.is_some() || self.new_name.is_some()
+        let all_sent = self.agenda.is_empty() && self.unsent.is_empty() && self.open.is_empty();
+        self.agenda.ended().is_some() && all_sent && self.reading.is_none() && self.renaming.is_none()
     }
 
     /// Does what need not be waited for.
@@ -371,168 +424,51 @@ impl Talk<'_> {
         if self.place.output.is_gone() {
             // A conversation with someone who sees nothing is over.
             self.reading = None;
-            self.ended.get_or_insert_with(Instant::now);
+            self.agenda.end();
         }
         if !self.has_arrived && self.is_connected() {
             self.arrive();
         }
-        while !self.is_busy()
-            && let Some(line) = self.held.pop_front()
+        while let Some(step) = self.agenda.next(self.reading.is_some(), self.renaming.is_some()) {
+            match step {
+                Step::Text { counter, entry } => {
+                    self.unsent.push_back((Sent::new(counter, &entry.text), entry));
+                }
+                Step::Command { command, .. } => self.obey(command),
+                Step::Name(name) => self.renaming = Some(Renaming { name, connecting: None }),
+            }
+        }
+        self.begin_renaming();
+    }
+
+    /// Once all before is acked, somebody else writes.
+    fn begin_renaming(&mut self) {
+        let all_acked = self.open.is_empty() && self.unsent.is_empty() && self.is_connected();
+        if let Some(renaming) = &mut self.renaming
+            && renaming.connecting.is_none()
+            && all_acked
+            && let Some(tray) = self.agenda.next_tray()
         {
-            self.take_line(line);
+            let connecting = Client::connect(tray.server().clone(), options(tray));
+            renaming.connecting = Some(Box::pin(connecting));
         }
     }
 
     /// What was typed, or the end of it. An error: it ends while the server is away, and nothing is waited for.
     fn take_in(&mut self, line: Option<Typed>) -> Option<Error> {
-        match line {
-            Some(Typed::Line(Ok(line))) => {
-                // Texts need not wait for anything but a command before them.
-                if self.held.is_empty()
-                    && (!self.is_busy() || !line.starts_with('/'))
-                    && self.new_name.is_none()
-                {
-                    self.take_line(line);
-                } else {
-                    self.held.push_back(line);
-                }
-            }
-            Some(Typed::Line(Err(refusal))) => self.say(format_args!("error {refusal}")),
-            Some(Typed::Failed(error)) => {
-                self.say(format_args!("the input cannot be read: {error}"));
-                self.ended = Some(Instant::now());
-            }
-            Some(Typed::Interrupt) => {}
-            None => self.ended = Some(Instant::now()),
+        let before = self.agenda.texts();
+        // Enter has begun a new line.
+        self.at_prompt = false;
+        let trouble = self.agenda.take_in(line);
+        if let Some(trouble) = trouble {
+            self.say(format_args!("{trouble}"));
         }
-        self.ended?;
+        if self.agenda.texts() > before && !self.is_connected() {
+            self.show_state();
+            self.note(format_args!("{} unsent", self.agenda.texts() + self.unsent.len() + self.open.len()));
+        }
+        self.agenda.ended()?;
         self.client.state().borrow().error().cloned()
-    }
-
-    fn take_line(&mut self, line: String) {
-        match line.strip_prefix('/') {
-            Some(rest) if rest.starts_with('/') => self.keep(rest.to_owned()),
-            Some(_) => self.obey(&line),
-            None => self.keep(line),
-        }
-    }
-
-    fn obey(&mut self, line: &str) {
-        match Command::parse(line) {
-            Ok(Command::History(which)) => self.begin(self.client.history(which)),
-            Ok(Command::Search(text)) => self.begin(self.client.search(text)),
-            Ok(Command::Follow(from)) => {
-                // One that follows already misses nothing by being asked again.
-                if from.is_some() || self.follow.is_none() {
-                    let history = self.client.follow(from);
-                    self.follow = Some(Follow { history, own_after: self.newest_own });
-                }
-                self.note(format_args!("following; /follow off ends it"));
-            }
-            Ok(Command::FollowOff) => {
-                self.follow = None;
-                self.note(format_args!("not following"));
-            }
-            Ok(Command::Name(name)) => self.new_name = Some(name),
-            Ok(Command::Quiet) => self.quiet = true,
-            Ok(Command::Help) => {
-                self.note(format_args!("{}", HELP.trim_end()));
-                if self.place.prompt.is_some() {
-                    self.note(format_args!(
-                        "Alt-Enter, or \\ at the end of a line: another line of the same entry"
-                    ));
-                }
-            }
-            Ok(Command::Quit) => {
-                self.ended = Some(Instant::now());
-                self.said_goodbye = true;
-                self.held.clear();
-            }
-            Err(refusal) => self.say(format_args!("error {refusal}")),
-        }
-    }
-
-    fn begin(&mut self, history: History) {
-        let mut bytes = Vec::new();
-        self.place.view.begin(&mut bytes);
-        self.place.output.print(&bytes);
-        self.reading = Some(Reading::of(history, true));
-    }
-
-    /// Writes under another name: a new client, since a name is said with Hello.
-    async fn rename(&mut self, name: Author) {
-        match begin(&self.outbox, self.place.config, Some(name.clone()), false).await {
-            Ok((client, tray, _)) => {
-                self.patience = Patience::new(&client);
-                self.producers.push(client.producer());
-                self.tray = tray;
-                let old = std::mem::replace(&mut self.client, client);
-                // All of its entries are acked; it only says goodbye.
-                let _ = old.close().await;
-                self.note(format_args!("you write as {name}"));
-            }
-            // The server is away again: what was typed behind it waits for the name.
-            Err(_) if !self.is_connected() => self.new_name = Some(name),
-            Err(why) => self.say(format_args!("{why}; the name stays as it was")),
-        }
-    }
-
-    /// What an answer brings.
-    fn read(&mut self, event: Option<Result<Event, Error>>) {
-        let Some(reading) = &mut self.reading else { return };
-        match event {
-            Some(Ok(event)) => {
-                reading.count += u64::from(matches!(event, Event::Entry(_)));
-                self.show(&event);
-            }
-            Some(Err(error)) => {
-                reading.told = false;
-                self.say(format_args!("error {error}"));
-            }
-            None => {
-                let (count, told) = (reading.count, reading.told);
-                self.reading = None;
-                if !told {
-                    self.follow_others();
-                }
-                match count {
-                    _ if !told => {}
-                    0 => self.note(format_args!("no entries")),
-                    1 => self.note(format_args!("1 entry")),
-                    _ => self.note(format_args!("{count} entries")),
-                }
-            }
-        }
-    }
-
-    /// What a follow brings. Entries that were just typed here are not shown a second time.
-    fn followed(&mut self, event: Option<Result<Event, Error>>) {
-        let own_after = self.follow.as_ref().map_or(0, |follow| follow.own_after);
-        match event {
-            Some(Ok(Event::Entry(stored))) if stored.entry.seq > own_after && self.is_own(&stored) => {}
-            Some(Ok(event)) => self.show(&event),
-            Some(Err(error)) => {
-                self.follow = None;
-                self.say(format_args!("error {error}; not following"));
-            }
-            None => self.follow = None,
-        }
-    }
-
-    fn is_own(&self, stored: &Stored) -> bool {
-        stored.key.is_some_and(|key| self.producers.contains(&key.producer))
-    }
-
-    fn show(&mut self, event: &Event) {
-        self.patience.progress();
-        self.newest_seen = self.newest_seen.max(match event {
-            Event::Entry(stored) => stored.entry.seq,
-            Event::Gap(gap) => gap.last,
-            Event::Damaged { .. } => 0,
-        });
-        let mut bytes = Vec::new();
-        self.place.view.event(event, &mut bytes);
-        self.place.output.print(&bytes);
     }
 
     fn welcome(&mut self) {
@@ -547,12 +483,13 @@ impl Talk<'_> {
         if self.place.view.is_plain() {
             self.say(what);
         } else {
-            self.place.output.print(format!("{what}\n").as_bytes());
+            self.print(format!("{what}\n").as_bytes());
         }
     }
 
     /// Says something on stderr, behind what was printed before.
     fn say(&mut self, what: fmt::Arguments<'_>) {
+        self.break_bare_prompt(true);
         self.place.output.flush();
         say(what);
     }
@@ -561,6 +498,25 @@ impl Talk<'_> {
 /// Anyone's words, safe for the terminal.
 fn clean(text: &str) -> String {
     diary_proto::escape::escape(text).into_owned()
+}
+
+/// The client that writes under another name, once one is wanted.
+///
+/// Cancellation safe.
+async fn connected(renaming: &mut Option<Renaming>) -> Result<Client, Error> {
+    match renaming.as_mut().and_then(|renaming| renaming.connecting.as_mut()) {
+        Some(connecting) => connecting.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the screen has room again.
+///
+/// Cancellation safe.
+async fn room(above: Option<&Above>) {
+    if let Some(above) = above {
+        above.room().await;
+    }
 }
 
 /// Completes when what is being done is done.

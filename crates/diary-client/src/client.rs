@@ -57,6 +57,26 @@ impl Default for Options {
     }
 }
 
+/// What is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// The text.
+    pub text: String,
+    /// When it was, if that is not now: the entry is of that day then.
+    pub at: Option<Time>,
+    /// When it was written down, if that is known: that counts as [`at`](Self::at), if nothing else does and the
+    /// entry goes out more than a minute later.
+    pub written: Option<Time>,
+    /// Who wrote it, if that is not the [client's author](Options::author).
+    pub author: Option<Author>,
+}
+
+impl<T: Into<String>> From<T> for NewEntry {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), at: None, written: None, author: None }
+    }
+}
+
 /// An entry is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ack {
@@ -158,8 +178,8 @@ impl Client {
     ///
     /// # Errors
     /// If it is refused, or the client ends before its ack.
-    pub async fn append(&self, text: impl Into<String>) -> Result<Ack, Error> {
-        self.send(text).await?.await
+    pub async fn append(&self, entry: impl Into<NewEntry>) -> Result<Ack, Error> {
+        self.send(entry).await?.await
     }
 
     /// Appends an entry without waiting for its ack, only for room in the window: 1 MiB of texts, 8192
@@ -170,8 +190,8 @@ impl Client {
     ///
     /// # Errors
     /// If the text breaks a limit, or the client has ended.
-    pub async fn send(&self, text: impl Into<String>) -> Result<Pending, Error> {
-        self.room().await?.send(text)
+    pub async fn send(&self, entry: impl Into<NewEntry>) -> Result<Pending, Error> {
+        self.room().await?.send(entry)
     }
 
     /// Waits until the window has room for an entry of any size.
@@ -296,13 +316,13 @@ impl Room<'_> {
     ///
     /// # Errors
     /// If the text breaks a limit: nothing is sent.
-    pub fn send(mut self, text: impl Into<String>) -> Result<Pending, Error> {
-        let text = text.into();
-        check_text(&text).map_err(Error::Refused)?;
+    pub fn send(mut self, entry: impl Into<NewEntry>) -> Result<Pending, Error> {
+        let entry = entry.into();
+        check_text(&entry.text).map_err(Error::Refused)?;
         // What this text does not need is free for others.
-        drop(self.room.split(TEXT_MAX_BYTES - text.len()));
+        drop(self.room.split(TEXT_MAX_BYTES - entry.text.len()));
         let (reply, answer) = oneshot::channel();
-        self.command.send(Command::Append(Open { text, reply, room: self.room }));
+        self.command.send(Command::Append(Open { entry, reply, room: self.room }));
         Ok(Pending { answer, shared: Arc::clone(self.shared) })
     }
 }

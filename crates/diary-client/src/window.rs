@@ -3,22 +3,27 @@
 use std::collections::VecDeque;
 
 use diary_proto::Refusal;
-use diary_proto::message::{APPEND_MAX_ENTRIES, Append, Run, Texts};
+use diary_proto::limits::AUTHOR_MAX_BYTES;
+use diary_proto::message::{APPEND_MAX_ENTRIES, Append, NewText, Run, Texts};
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::client::{Ack, NotAcked};
+use crate::client::{Ack, NewEntry, NotAcked};
 use crate::error::Error;
 
 /// Texts in one append frame: small enough that the first of them does not wait long for the rest, large
 /// enough that a frame's own cost is nothing.
 const APPEND_MAX_BYTES: usize = 256 * 1024;
 
-/// What each text takes in a frame besides its bytes.
-const TEXT_HEAD_BYTES: usize = 4;
+/// What each text takes in a frame besides its bytes: its length, and what it may say of itself.
+const TEXT_HEAD_BYTES: usize = 4 + 1 + 8 + 2 + 2 + AUTHOR_MAX_BYTES;
+
+/// What was written down less long ago is of now: the times of entries are read by the minute.
+const WRITTEN_NOW_MICROS: i64 = 60 * 1_000_000;
 
 /// An entry that is not acked.
 pub(crate) struct Open {
-    pub(crate) text: String,
+    pub(crate) entry: NewEntry,
     pub(crate) reply: oneshot::Sender<Result<Ack, Error>>,
     /// Its room in the window, given back when it is settled.
     #[expect(dead_code, reason = "it is held, not read")]
@@ -104,20 +109,20 @@ impl Window {
         // What was never sent does not share a frame with what was: only the latter is a retry.
         let last = if retry { self.index(self.unsent).min(self.slots.len()) } else { self.slots.len() };
         let mut bytes = 0;
-        let texts: Vec<&str> = self
+        let entries: Vec<&NewEntry> = self
             .slots
             .range(first..last)
             .take(APPEND_MAX_ENTRIES)
             .map_while(|slot| match slot {
-                Slot::Waiting(entry) => {
+                Slot::Waiting(Open { entry, .. }) => {
                     bytes += TEXT_HEAD_BYTES + entry.text.len();
-                    (bytes <= APPEND_MAX_BYTES).then_some(entry.text.as_str())
+                    (bytes <= APPEND_MAX_BYTES).then_some(entry)
                 }
                 _ => None,
             })
             .collect();
-        let count = texts.len();
-        let append = Append { first_counter, retry, texts: Texts::new(texts) };
+        let count = entries.len();
+        let append = Append { first_counter, retry, texts: texts_of(&entries, Timestamp::now()) };
         self.cursor = first_counter + count as u64;
         self.unsent = self.unsent.max(self.cursor);
         self.waiting += count;
@@ -184,7 +189,7 @@ impl Window {
 
     /// Takes out what is not acked, in order.
     pub(crate) fn give_up(&mut self) -> Vec<NotAcked> {
-        self.drain().into_iter().map(|(sent, entry)| NotAcked { text: entry.text, sent }).collect()
+        self.drain().into_iter().map(|(sent, entry)| NotAcked { text: entry.entry.text, sent }).collect()
     }
 
     /// Every open entry, and whether it was ever sent.
@@ -202,6 +207,23 @@ impl Window {
     fn index(&self, counter: u64) -> usize {
         usize::try_from(counter.saturating_sub(self.front)).unwrap_or(usize::MAX)
     }
+}
+
+/// They travel with what they say of themselves only if one of them says anything.
+fn texts_of(entries: &[&NewEntry], now: Timestamp) -> Texts {
+    let at = |entry: &NewEntry| {
+        entry
+            .at
+            .or(entry.written.filter(|written| now.as_microsecond() - written.micros > WRITTEN_NOW_MICROS))
+    };
+    if entries.iter().all(|entry| at(entry).is_none() && entry.author.is_none()) {
+        return Texts::new(entries.iter().map(|entry| entry.text.as_str()));
+    }
+    Texts::own(entries.iter().map(|entry| NewText {
+        text: entry.text.as_bytes(),
+        at: at(entry),
+        author: entry.author.as_ref().map_or(&[], |author| author.as_str().as_bytes()),
+    }))
 }
 
 #[cfg(test)]
@@ -229,7 +251,7 @@ mod tests {
             for text in texts {
                 let (reply, answer) = oneshot::channel();
                 let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-                self.window.push(Open { text: (*text).to_owned(), reply, room });
+                self.window.push(Open { entry: (*text).into(), reply, room });
                 self.replies.push(answer);
             }
         }
@@ -268,6 +290,25 @@ mod tests {
         test.ack(1, 2, 10).unwrap();
         assert_eq!(test.told(), "10 11 12 13");
         assert!(test.window.is_empty());
+    }
+
+    #[test]
+    fn what_waited_long_says_when_it_was_written() {
+        let time = |seconds: i64| Time { micros: seconds * 1_000_000, offset_minutes: 0 };
+        let entry = |at: Option<i64>, written: Option<i64>| NewEntry {
+            at: at.map(time),
+            written: written.map(time),
+            ..NewEntry::from("text")
+        };
+        let sent = |entries: &[NewEntry]| {
+            let now = Timestamp::from_second(1000).unwrap();
+            let texts = texts_of(&entries.iter().collect::<Vec<_>>(), now);
+            let at: Vec<_> = texts.iter().map(|new| new.at.map(|at| at.micros / 1_000_000)).collect();
+            (texts.are_own(), at)
+        };
+        assert_eq!(sent(&[entry(None, None), entry(None, Some(940))]), (false, vec![None, None]));
+        assert_eq!(sent(&[entry(None, Some(939)), entry(None, Some(999))]), (true, vec![Some(939), None]));
+        assert_eq!(sent(&[entry(Some(5), Some(939))]), (true, vec![Some(5)]));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub(crate) mod faulty;
 mod frames;
 mod programs;
+mod relay;
 mod stored;
 mod terminal;
 
@@ -23,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use frames::{Frames, fill, hello, pairs, texts_of};
 pub(crate) use programs::{Ran, end_process, peer, run};
+pub(crate) use relay::Relay;
 pub(crate) use stored::{day_files, stored};
-pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, LEFT, Terminal, UP};
+pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, CTRL_R, LEFT, Terminal, UP};
 
 /// For anything that should happen at once: a test that waits longer has failed. It is no measure of
 /// speed, so it is generous.

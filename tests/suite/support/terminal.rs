@@ -2,6 +2,8 @@
 
 use pty_process::{Pty, Size};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::tcgetattr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -10,6 +12,7 @@ use super::{PATIENCE, soon};
 
 pub(crate) const CTRL_C: &str = "\x03";
 pub(crate) const CTRL_D: &str = "\x04";
+pub(crate) const CTRL_R: &str = "\x12";
 pub(crate) const UP: &str = "\x1b[A";
 pub(crate) const LEFT: &str = "\x1b[D";
 pub(crate) const BACKSPACE: &str = "\x7f";
@@ -97,6 +100,16 @@ impl Terminal {
     fn end_of(&self, part: &str) -> Option<usize> {
         let at = self.screen.windows(part.len()).position(|seen| seen == part.as_bytes())?;
         Some(at + part.len())
+    }
+
+    /// The terminal's modes.
+    pub(crate) fn modes(&self) -> String {
+        format!("{:?}", tcgetattr(&self.pty).unwrap())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// Waits for the program's end; its exit code, and all that it still showed.

@@ -4,6 +4,7 @@ mod add;
 mod doctor;
 mod on_this_day;
 mod outbox;
+mod pour;
 mod read;
 mod shell;
 mod stats;
@@ -16,7 +17,7 @@ pub(crate) use outbox::{count, tell_refused};
 /// Does it, and gives the exit code.
 pub(crate) async fn run(command: Command, config: &Config) -> u8 {
     match command {
-        Command::Add { text } => add::run(&text, config).await,
+        Command::Add { text, at } => add::run(&text, at.as_deref(), config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
         Command::Doctor => doctor::run(config).await,
         Command::Completions { shell } => shell::completions(shell),

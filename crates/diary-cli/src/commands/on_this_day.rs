@@ -1,17 +1,17 @@
 //! `on-this-day`: what is of the same day in the years before this one.
 
-use diary_client::{Day, Event, Which};
+use diary_client::{Day, DayStart, Event, Which};
 use diary_proto::escape::escape;
 use jiff::ToSpan;
 use jiff::civil::Date;
 
 use crate::args::Show;
+use crate::calendar::Calendar;
 use crate::config::Config;
 use crate::dates::Days;
-use crate::select::Place;
-use crate::show::Printer;
 
-use super::read::{Kept, Sift, connect, print_all, today, usage};
+use super::pour::{Kept, Sift};
+use super::read::{connect, print_all, printer, usage};
 
 /// Years before this one are asked for in one piece: few diaries have any entries there.
 const YEAR_FIRST: i16 = 1900;
@@ -28,16 +28,17 @@ pub(crate) async fn run(said: Option<&str>, show: &Show, config: &Config) -> u8 
 
 /// The same; either way it is the exit code.
 async fn print(said: Option<&str>, show: &Show, config: &Config) -> Result<u8, u8> {
-    let said_day = said.map(|said| one_day(said, today())).transpose().map_err(|error| usage(&error))?;
+    let day = |today| said.map_or(Ok(today), |said| one_day(said, today)).map_err(|error| usage(&error));
+    // What is wrong with it needs no server.
+    day(Calendar::here(DayStart::default()).today())?;
     let reader = connect(config).await?;
-    let place = Place::here(reader.welcome());
-    let today = place.today();
-    let day = said_day.unwrap_or(today);
-    let printer = Printer::new(show, config).under_own_days();
-    let sift = Anniversaries { day, this_year: today.year(), place };
+    let calendar = Calendar::here(reader.welcome().day_start);
+    let today = calendar.today();
+    let day = day(today)?;
+    let (history, printer) = (reader.histories(ranges(day, today.year())), printer(&reader, show, config));
+    let sift = Anniversaries { day, this_year: today.year(), calendar };
     let nothing = format!("no entries on {} of earlier years", day.strftime("%B %-d"));
-    print_all(&reader, reader.histories(ranges(day, today.year())), sift, Kept::nothing(), printer, &nothing)
-        .await
+    print_all(&reader, history, sift, Kept::nothing(), printer, &nothing).await
 }
 
 fn one_day(said: &str, today: Date) -> Result<Date, String> {
@@ -66,14 +67,14 @@ fn ranges(day: Date, this_year: i16) -> Vec<Which> {
 struct Anniversaries {
     day: Date,
     this_year: i16,
-    place: Place,
+    calendar: Calendar,
 }
 
 impl Sift for Anniversaries {
     fn take(&mut self, event: Event, mut give: impl FnMut(Event)) {
         let wanted = match &event {
             Event::Entry(stored) => {
-                let day = self.place.day_of(&stored.entry);
+                let day = self.calendar.day_of(&stored.entry);
                 (day.month(), day.day()) == (self.day.month(), self.day.day()) && day.year() < self.this_year
             }
             // It is within two days of one of them, and may have been on it.

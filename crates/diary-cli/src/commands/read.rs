@@ -1,25 +1,24 @@
 //! `log`, `search` and `follow`: entries are read and printed.
 
+use std::io;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
-use std::{env, io};
 
-use diary_client::{Error, ErrorKind, Event, History, Reader, Stored};
-use jiff::Zoned;
-use jiff::civil::Date;
-use tokio::time::Instant;
+use diary_client::{DayStart, Error, History, Reader};
 
 use crate::args::Show;
+use crate::calendar::Calendar;
 use crate::config::Config;
 use crate::cursor::{BadCursor, Cursor};
 use crate::exit;
 use crate::output::{Output, say};
 use crate::pager::Pager;
 use crate::patience::{HeldUp, Patience};
-use crate::select::{Keeper, Place, Plan, Select};
+use crate::select::{Keeper, Plan, Select};
 use crate::show::Printer;
-use crate::spool::Spool;
 use crate::unreachable_sentence;
+
+use super::pour::{GiveUp, Kept, Page, Pour, Sift, failed, history, seq_of};
 
 /// Entries that a follow prints before it writes its place down, while more of them wait.
 const SAVE_EVERY: u32 = 1000;
@@ -31,13 +30,13 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
 
 /// The same; either way it is the exit code.
 async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u8> {
-    let plan = select.plan(today()).map_err(|error| usage(&error))?;
-    let reader = connect(config).await?;
+    let (plan, reader) = plan(&select, config).await?;
     echo(&plan);
     let history = history(&reader, &plan);
-    let keeper = Keeper::new(&plan, Place::here(reader.welcome()));
+    let keeper = Keeper::new(&plan, Calendar::here(reader.welcome().day_start));
     let kept = Kept::new(&plan);
-    print_all(&reader, history, keeper, kept, Printer::new(show, config), &plan.nothing()).await
+    let printer = printer(&reader, show, config);
+    print_all(&reader, history, keeper, kept, printer, &plan.nothing()).await
 }
 
 /// Prints what `sift` lets through of a reading, in a pager if it is long. `nothing` is said if it is nothing.
@@ -89,34 +88,32 @@ async fn print_follow(
 ) -> Result<u8, u8> {
     let wants_past =
         select.on.is_some() || select.from.is_some() || select.to.is_some() || select.last.is_some();
-    let today = today();
-    let plan = select.plan(today).map_err(|error| usage(&error))?;
-    if plan.reverse {
+    if select.reverse {
         return Err(usage("a follow has no newest entry to begin with: leave out --reverse"));
     }
-    if let Some(over) = plan.days.map(|days| days.to).filter(|to| *to < today) {
+    let (plan, reader) = plan(&select, config).await?;
+    if let Some(over) = plan.days.map(|days| days.to).filter(|to| *to < plan.today) {
         return Err(usage(&format!(
             "nothing can follow after {over}, which is over; log shows what there is"
         )));
     }
-    let reader = connect(config).await?;
     let (journal, head) = (reader.welcome().journal_id, reader.welcome().head);
     let cursor = cursor.map(|path| Cursor::open(path, journal, head)).transpose();
     let mut cursor = cursor.map_err(|error| refused(&error))?;
-    let mut page = Page::new(Printer::new(show, config), Output::watched(io::stdout()));
+    let mut page = Page::new(printer(&reader, show, config), Output::watched(io::stdout()));
     let mut interrupt = pin!(async {
         // Without a handler the signal ends the program, as it should.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     });
-    let mut place = Progress { seq: head, cursor: cursor.as_mut(), unsaved: 0 };
+    let mut place = Place { seq: head, cursor: cursor.as_mut(), unsaved: 0 };
     match place.cursor.as_ref().and_then(|cursor| cursor.seq()) {
         Some(seq) => place.seq = seq,
         None if wants_past => {
             echo(&plan);
             // All up to the head at the start was read, and what was committed since then up to this.
-            let sift = Keeper::new(&plan, Place::here(reader.welcome()));
+            let sift = Keeper::new(&plan, Calendar::here(reader.welcome().day_start));
             let kept = Kept::new(&plan);
             let pour = Pour { history: history(&reader, &plan), sift, kept, give_up: GiveUp::Never };
             let newest = pour.into_page(&reader, &mut page, interrupt.as_mut()).await?;
@@ -130,247 +127,15 @@ async fn print_follow(
     code
 }
 
-/// What is printed, and what was met.
-struct Page {
-    printer: Printer,
-    output: Output,
-    bytes: Vec<u8>,
-    entries: u64,
-    damage: bool,
-}
-
-impl Page {
-    fn new(mut printer: Printer, mut output: Output) -> Self {
-        let mut bytes = Vec::new();
-        printer.begin(&mut bytes);
-        output.print(&bytes);
-        Self { printer, output, bytes, entries: 0, damage: false }
-    }
-
-    fn print(&mut self, event: &Event) {
-        match event {
-            Event::Entry(_) => self.entries += 1,
-            Event::Gap(_) | Event::Damaged { .. } => self.damage = true,
-        }
-        self.bytes.clear();
-        self.printer.event(event, &mut self.bytes);
-        self.output.print(&self.bytes);
-    }
-
-    fn finish(&mut self) {
-        self.bytes.clear();
-        self.printer.end(&mut self.bytes);
-        self.output.print(&self.bytes);
-        self.output.flush();
-    }
-}
-
-/// How long a lost connection is tried anew.
-#[derive(Debug, Clone, Copy)]
-enum GiveUp {
-    /// As long as one waits for an answer.
-    Soon,
-    Never,
-}
-
-/// What a plan asks the server for.
-pub(super) fn history(reader: &Reader, plan: &Plan) -> History {
-    match plan.filter.takes_all_of_its_range() {
-        true => reader.history(plan.filter.which),
-        false => reader.select(plan.filter.clone()),
-    }
-}
-
-/// Decides what of a reading is wanted.
-pub(super) trait Sift {
-    /// Gives what is wanted to `give`, now or later.
-    fn take(&mut self, event: Event, give: impl FnMut(Event));
-
-    /// Nothing more comes.
-    fn end(&mut self, give: impl FnMut(Event));
-}
-
-impl Sift for Keeper {
-    fn take(&mut self, event: Event, give: impl FnMut(Event)) {
-        Self::take(self, event, give);
-    }
-
-    fn end(&mut self, give: impl FnMut(Event)) {
-        Self::end(self, give);
-    }
-}
-
-/// A reading on its way to where it is printed.
-struct Pour<S> {
-    history: History,
-    sift: S,
-    kept: Kept,
-    give_up: GiveUp,
-}
-
-impl<S: Sift> Pour<S> {
-    /// Prints all of it; the seq of the newest entry that was read, 0 for none. An error is the exit code.
-    async fn into_page(
-        mut self,
-        reader: &Reader,
-        page: &mut Page,
-        mut interrupt: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<u64, u8> {
-        let mut patience = Patience::of(reader.state());
-        let started = Instant::now();
-        let mut newest = 0;
-        while !page.output.is_gone() {
-            tokio::select! {
-                biased;
-                () = &mut interrupt => {
-                    page.finish();
-                    return Err(exit::INTERRUPTED);
-                }
-                event = self.history.next() => match event {
-                    Some(Ok(event)) => {
-                        patience.progress();
-                        newest = newest.max(seq_of(&event).unwrap_or(0));
-                        self.sift.take(event, |event| self.kept.take(&event, page));
-                        self.kept.check()?;
-                    }
-                    Some(Err(error)) => return Err(failed(&error)),
-                    None => break,
-                },
-                () = patience.wait() => self.give_up.look(&mut patience, started)?,
-                () = page.output.flush_when_idle() => {}
-            }
-        }
-        self.sift.end(|event| self.kept.take(&event, page));
-        self.kept.finish(page)?;
-        page.output.flush();
-        Ok(newest)
-    }
-}
-
-impl GiveUp {
-    /// Says what became of the connection. An error is the exit code: it was tried for long enough.
-    fn look(self, patience: &mut Patience, started: Instant) -> Result<(), u8> {
-        let held_up = match self {
-            Self::Soon => HeldUp::End(started),
-            Self::Never => HeldUp::Nothing,
-        };
-        let Some(error) = patience.look(held_up) else { return Ok(()) };
-        say(format_args!("{}; the answer is not complete", unreachable_sentence(&error)));
-        Err(exit::UNREACHABLE)
-    }
-}
-
-/// Hands every entry that a plan asks for to `take`, and says what is missing among them. How many are, or the exit
-/// code.
-pub(super) async fn each(reader: &Reader, plan: &Plan, mut take: impl FnMut(&Stored)) -> Result<u64, u8> {
-    let mut history = history(reader, plan);
-    let mut keeper = Keeper::new(plan, Place::here(reader.welcome()));
-    let mut patience = Patience::of(reader.state());
-    let started = Instant::now();
-    let mut missing = 0;
-    let mut count = |event: &Event| match event {
-        Event::Entry(stored) => take(stored),
-        Event::Gap(gap) => missing += gap.last - gap.first + 1,
-        Event::Damaged { lines } => missing += lines,
-    };
-    // Which entries are the newest is known only in the end.
-    let mut spool = plan.newest.map(|newest| Spool::new(Some(newest)));
-    let mut spoiled = None;
-    let mut keep = |event: Event| match &mut spool {
-        None => count(&event),
-        Some(spool) => spoiled = spoiled.take().or_else(|| spool.push(&event).err()),
-    };
-    loop {
-        tokio::select! {
-            biased;
-            event = history.next() => match event {
-                Some(Ok(event)) => {
-                    patience.progress();
-                    keeper.take(event, &mut keep);
-                }
-                Some(Err(error)) => return Err(failed(&error)),
-                None => break,
-            },
-            () = patience.wait() => GiveUp::Soon.look(&mut patience, started)?,
-        }
-    }
-    keeper.end(&mut keep);
-    if let Some(spool) = spool {
-        let given = spool.give(false, |event| {
-            count(event);
-            true
-        });
-        spoiled = spoiled.or(given.err());
-    }
-    spoiled.map_or(Ok(()), |error| Err(cannot_be_kept(&error)))?;
-    if missing > 0 {
-        let are = if missing == 1 { "entry is" } else { "entries are" };
-        say(format_args!("{missing} {are} damaged or missing, and not counted"));
-    }
-    Ok(missing)
-}
-
-/// Prints at once, or keeps for the end what is wanted in the other direction, or only the newest of.
-pub(super) struct Kept {
-    spool: Option<Spool>,
-    reverse: bool,
-    failed: Option<io::Error>,
-}
-
-impl Kept {
-    /// What prints at once.
-    pub(super) fn nothing() -> Self {
-        Self { spool: None, reverse: false, failed: None }
-    }
-
-    fn new(plan: &Plan) -> Self {
-        let spool = (plan.newest.is_some() || plan.reverse).then(|| Spool::new(plan.newest));
-        Self { spool, reverse: plan.reverse, failed: None }
-    }
-
-    fn take(&mut self, event: &Event, page: &mut Page) {
-        match &mut self.spool {
-            None => page.print(event),
-            Some(spool) => self.failed = self.failed.take().or_else(|| spool.push(event).err()),
-        }
-    }
-
-    /// An error is the exit code.
-    fn check(&mut self) -> Result<(), u8> {
-        self.failed.take().map_or(Ok(()), |error| Err(cannot_be_kept(&error)))
-    }
-
-    /// Nothing more comes.
-    fn finish(mut self, page: &mut Page) -> Result<(), u8> {
-        self.check()?;
-        let print = |event: &Event| {
-            page.print(event);
-            !page.output.is_gone()
-        };
-        self.failed = self.spool.take().and_then(|spool| spool.give(self.reverse, print).err());
-        self.check()
-    }
-}
-
-/// Says why, and gives the exit code.
-fn cannot_be_kept(error: &io::Error) -> u8 {
-    let folder = env::temp_dir();
-    say(format_args!(
-        "what is to be printed cannot be kept in {}: {error}; set TMPDIR to a folder with more room",
-        folder.display()
-    ));
-    exit::USAGE
-}
-
 /// How far a follow is.
-struct Progress<'a> {
+struct Place<'a> {
     /// All entries up to this one were printed, or need not be.
     seq: u64,
     cursor: Option<&'a mut Cursor>,
     unsaved: u32,
 }
 
-impl Progress<'_> {
+impl Place<'_> {
     /// What was printed up to here goes out, and only then it is written down. An error is the exit code.
     fn save(&mut self, output: &mut Output) -> Result<(), u8> {
         output.flush();
@@ -397,10 +162,10 @@ async fn live(
     mut history: History,
     plan: &Plan,
     page: &mut Page,
-    mut place: Progress<'_>,
+    mut place: Place<'_>,
     mut interrupt: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<u8, u8> {
-    let mut keeper = Keeper::new(plan, Place::here(reader.welcome()));
+    let mut keeper = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
     let mut patience = Patience::of(reader.state());
     while !page.output.is_gone() {
         tokio::select! {
@@ -435,13 +200,15 @@ async fn live(
     Ok(if page.output.has_failed() { exit::USAGE } else { exit::DONE })
 }
 
-/// The newest entry that an event is about.
-fn seq_of(event: &Event) -> Option<u64> {
-    match event {
-        Event::Entry(stored) => Some(stored.entry.seq),
-        Event::Gap(gap) => Some(gap.last),
-        Event::Damaged { .. } => None,
-    }
+/// What is asked for, and of whom. An error is the exit code.
+pub(super) async fn plan(select: &Select, config: &Config) -> Result<(Plan, Reader), u8> {
+    // What is wrong with it needs no server.
+    let plan = |today| select.clone().plan(today).map_err(|error| usage(&error));
+    plan(Calendar::here(DayStart::default()).today())?;
+    let reader = connect(config).await?;
+    // Which day it is now is the server's to say.
+    let plan = plan(Calendar::here(reader.welcome().day_start).today())?;
+    Ok((plan, reader))
 }
 
 pub(super) async fn connect(config: &Config) -> Result<Reader, u8> {
@@ -449,15 +216,6 @@ pub(super) async fn connect(config: &Config) -> Result<Reader, u8> {
         say(format_args!("{}", unreachable_sentence(&error)));
         exit::UNREACHABLE
     })
-}
-
-/// Says why a reading ended, and gives the exit code.
-fn failed(error: &Error) -> u8 {
-    say(format_args!("{error}"));
-    match error.kind() {
-        ErrorKind::Unreachable | ErrorKind::Lost => exit::UNREACHABLE,
-        _ => exit::REFUSED,
-    }
 }
 
 pub(super) fn usage(error: &str) -> u8 {
@@ -470,14 +228,16 @@ fn refused(error: &BadCursor) -> u8 {
     exit::REFUSED
 }
 
+/// It prints days as the server counts them.
+pub(super) fn printer(reader: &Reader, show: &Show, config: &Config) -> Printer {
+    let mut printer = Printer::new(show, config);
+    printer.start_days_at(reader.welcome().day_start);
+    printer
+}
+
 /// How the command was understood.
 pub(super) fn echo(plan: &Plan) {
     if let Some(echo) = &plan.echo {
         say(format_args!("{echo}"));
     }
-}
-
-/// The reader's current day.
-pub(super) fn today() -> Date {
-    Zoned::now().date()
 }

@@ -4,16 +4,18 @@ use diary_client::{Reader, Stored};
 use serde_json::json;
 
 use crate::args::{Show, StatsOptions};
+use crate::calendar::Calendar;
 use crate::config::Config;
 use crate::exit;
 use crate::output::say;
 use crate::pager::Pager;
 use crate::replace::replace;
-use crate::select::{Place, Plan, Select};
+use crate::select::{Plan, Select};
 use crate::show::{Printer, push_json, width};
 use crate::stats::{By, Count, Counts, Heat, Look, TagCounts, draw, json, sentences, svg, table};
 
-use super::read::{connect, each, echo, today, usage};
+use super::pour::each;
+use super::read::{echo, plan, usage};
 
 /// Lists tags with the number of entries that have them.
 pub(crate) async fn tags(select: Select, as_json: bool, config: &Config) -> u8 {
@@ -49,18 +51,18 @@ pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config
 /// The same; either way it is the exit code.
 async fn print_stats(select: Select, options: StatsOptions, config: &Config) -> Result<u8, u8> {
     let (plan, reader) = begin(select, config).await?;
-    let place = Place::here(reader.welcome());
+    let calendar = Calendar::here(reader.welcome().day_start);
     let mut counts = Counts::default();
     let count = |stored: &Stored| {
         let entry = &stored.entry;
-        counts.take(place.day_of(entry), entry.author.as_str(), &entry.text);
+        counts.take(calendar.day_of(entry), entry.author.as_str(), &entry.text);
     };
     let missing = each(&reader, &plan, count).await?;
     if counts.total == Count::default() {
         say(format_args!("{}", plan.nothing()));
         return Ok(if missing > 0 { exit::DAMAGE } else { exit::NOTHING_FOUND });
     }
-    let today = place.today();
+    let today = calendar.today();
     // Of days that are over, the year that ends with them.
     let last = plan.days.map_or(today, |days| days.to.min(today));
     let heat = match options.year {
@@ -94,8 +96,7 @@ async fn begin(mut select: Select, config: &Config) -> Result<(Plan, Reader), u8
         return Err(usage("what is counted has no order: leave out --reverse"));
     }
     select.last.get_or_insert_with(|| "all".to_owned());
-    let plan = select.plan(today()).map_err(|error| usage(&error))?;
-    let reader = connect(config).await?;
+    let (plan, reader) = plan(&select, config).await?;
     echo(&plan);
     Ok((plan, reader))
 }

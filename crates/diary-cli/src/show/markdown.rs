@@ -14,14 +14,13 @@ const LINE_BREAK: &str = "  ";
 
 impl Printer {
     pub(super) fn markdown(&mut self, stored: &Stored, out: &mut Vec<u8>) {
-        let local = self.local(stored);
-        let day = self.day(stored);
-        if self.turns_to(day) {
+        if let Some(day) = self.turns_to(stored) {
             let above = if self.first { "" } else { "\n" };
             out.extend_from_slice(format!("{above}## {}\n\n", day.strftime("%Y-%m-%d %A")).as_bytes());
         }
         let author = inline(stored.entry.author.as_str());
-        let head = format!("- {} **{author}** {}", local.strftime("%H:%M"), self.own_time(stored));
+        let time = self.calendar.clock(&stored.entry);
+        let head = format!("- {} **{author}** ", time.strftime("%H:%M"));
         out.extend_from_slice(head.as_bytes());
         let mut rest = lines(&stored.entry.text).enumerate().peekable();
         while let Some((number, line)) = rest.next() {

@@ -3,9 +3,7 @@
 use std::io::Write;
 
 use diary_client::Stored;
-use diary_proto::OwnTime;
 use diary_proto::escape::escape;
-use jiff::civil::{Date, DateTime};
 use textwrap::{Options, WordSplitter, WrapAlgorithm};
 
 use super::safe::{lines, safe};
@@ -35,18 +33,16 @@ const AUTHOR_COLOURS: [&str; 11] = [
 impl Printer {
     /// A heading for each day, then `HH:MM author text`, wrapped with a hanging indent.
     pub(super) fn pretty(&mut self, stored: &Stored, out: &mut Vec<u8>) {
-        let local = self.local(stored);
-        let day = self.day(stored);
-        if self.turns_to(day) {
+        if let Some(day) = self.turns_to(stored) {
             let heading = format!("── {} ──", day.strftime("%Y-%m-%d %A"));
             self.push_painted(BOLD, &heading, out);
             out.push(b'\n');
         }
-        let time = local.strftime("%H:%M").to_string();
+        let time = self.calendar.clock(&stored.entry).strftime("%H:%M").to_string();
         let author = stored.entry.author.as_str();
         let head = format!("{time} {author} ");
         let mut texts = lines(&stored.entry.text);
-        let first = format!("{head}{}{}", self.own_time(stored), safe(texts.next().unwrap_or_default()));
+        let first = format!("{head}{}", safe(texts.next().unwrap_or_default()));
         let mut rows = self.wrap(&first, "").into_iter();
         let row = rows.next().unwrap_or_default();
         match row.strip_prefix(head.trim_end()) {
@@ -67,27 +63,25 @@ impl Printer {
 
     /// Local date and time, author and text, in one line.
     pub(super) fn short(&self, stored: &Stored, out: &mut Vec<u8>) {
-        let time = self.local(stored).strftime("%Y-%m-%d %H:%M").to_string();
+        let time = self.calendar.clock(&stored.entry).strftime("%Y-%m-%d %H:%M").to_string();
         self.push_painted(DIM, &time, out);
         out.push(b' ');
         let author = stored.entry.author.as_str();
         self.push_painted(colour_of(author), author, out);
         let text = escape(&stored.entry.text);
-        push_row(&format!(" {}{text}", self.own_time(stored)), out);
+        push_row(&format!(" {text}"), out);
     }
 
     /// A heading for each day; the text stands indented below time and author.
     pub(super) fn txt(&mut self, stored: &Stored, out: &mut Vec<u8>) {
-        let local = self.local(stored);
         if !self.first {
             out.push(b'\n');
         }
-        let day = self.day(stored);
-        if self.turns_to(day) {
+        if let Some(day) = self.turns_to(stored) {
             push_row(&format!("{}\n", day.strftime("%Y-%m-%d %A")), out);
         }
-        let own = self.own_time(stored);
-        push_row(format!("{} {} {own}", local.strftime("%H:%M"), stored.entry.author).trim_end(), out);
+        let time = self.calendar.clock(&stored.entry);
+        push_row(&format!("{} {}", time.strftime("%H:%M"), stored.entry.author), out);
         for line in lines(&stored.entry.text) {
             push_row(format!("{TXT_INDENT}{}", safe(line)).trim_end(), out);
         }
@@ -100,30 +94,6 @@ impl Printer {
         }
         self.push_painted(YELLOW, &missing.to_string(), out);
         out.push(b'\n');
-    }
-
-    /// When it was written, where the reader is; or its own time, where it was.
-    pub(super) fn local(&self, stored: &Stored) -> DateTime {
-        match self.own(stored) {
-            Some(own) => own.at.civil(),
-            None => stored.entry.time.in_zone(&self.zone).civil(),
-        }
-    }
-
-    /// The day of that.
-    pub(super) fn day(&self, stored: &Stored) -> Date {
-        self.own(stored).map_or_else(|| self.local(stored).date(), |own| own.day)
-    }
-
-    /// The own time, where the entry stands under it.
-    fn own(&self, stored: &Stored) -> Option<OwnTime> {
-        stored.entry.own.filter(|_| self.under_own_days)
-    }
-
-    /// `(2015-03-02 08:15) `, for an entry with a time of its own that stands elsewhere.
-    pub(super) fn own_time(&self, stored: &Stored) -> String {
-        let own = stored.entry.own.filter(|_| !self.under_own_days);
-        own.map_or_else(String::new, |own| format!("({}) ", own.at.minute()))
     }
 
     /// A line as rows that fit; all but the first of the text hang below it.

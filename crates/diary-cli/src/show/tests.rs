@@ -137,12 +137,6 @@ fn visible(text: &str) -> String {
 }
 
 #[test]
-fn under_the_days_that_entries_are_of() {
-    let print = |format| print_with(Printer::of(format, false, TimeZone::UTC, 0).under_own_days());
-    assert_snapshot!("own_days", [Format::Pretty, Format::Md].map(print).join("\n"));
-}
-
-#[test]
 fn no_row_is_wider_than_the_terminal() {
     for width in WIDE {
         for line in print(Format::Pretty, false, width).lines() {

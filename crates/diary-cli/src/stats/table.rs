@@ -1,5 +1,7 @@
 //! A table of counts.
 
+use std::fmt::Write;
+
 use textwrap::core::display_width;
 
 use super::{By, Count};
@@ -13,17 +15,20 @@ pub(crate) fn table(by: By, rows: &[(String, Count)]) -> String {
         By::Author => "author",
         By::Tag => "tag",
     };
-    let numbers = |count: &Count| [count.entries.to_string(), count.words.to_string()];
-    let heading = (heading, ["entries".to_owned(), "words".to_owned()]);
+    let numbers = |count: &Count| (count.entries.to_string(), count.words.to_string());
+    let heading = (heading, ("entries".to_owned(), "words".to_owned()));
     let rows = rows.iter().map(|(name, count)| (name.as_str(), numbers(count)));
     let lines: Vec<_> = std::iter::once(heading).chain(rows).collect();
-    let widest = |width: &dyn Fn(&(&str, [String; 2])) -> usize| lines.iter().map(width).max().unwrap_or(0);
-    let name_columns = widest(&|(name, _)| display_width(name));
-    let columns = [0, 1].map(|column| widest(&|(_, numbers)| numbers[column].len()));
-    let line = |(name, numbers): &(&str, [String; 2])| {
-        let padding = name_columns - display_width(name);
-        let ([entries, words], [wide, wider]) = (numbers, columns);
-        format!("{name}{:padding$}  {entries:>wide$}  {words:>wider$}\n", "")
-    };
-    lines.iter().map(line).collect()
+    let (mut columns, mut wide, mut wider) = (0, 0, 0);
+    for (name, (entries, words)) in &lines {
+        columns = columns.max(display_width(name));
+        (wide, wider) = (wide.max(entries.len()), wider.max(words.len()));
+    }
+    let mut out = String::new();
+    for (name, (entries, words)) in lines {
+        let padding = columns - display_width(name);
+        // Writing into memory cannot fail.
+        let _ = writeln!(out, "{name}{:padding$}  {entries:>wide$}  {words:>wider$}", "");
+    }
+    out
 }

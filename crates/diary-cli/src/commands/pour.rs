@@ -1,0 +1,266 @@
+//! What a reading brings, on its way to where it is printed or counted.
+
+use std::pin::Pin;
+use std::{env, io};
+
+use diary_client::{Error, ErrorKind, Event, History, Reader, Stored};
+use tokio::time::Instant;
+
+use crate::calendar::Calendar;
+use crate::exit;
+use crate::output::{Output, say};
+use crate::patience::{HeldUp, Patience};
+use crate::select::{Keeper, Plan};
+use crate::show::Printer;
+use crate::spool::Spool;
+use crate::unreachable_sentence;
+
+/// What is printed, and what was met.
+pub(super) struct Page {
+    pub(super) printer: Printer,
+    pub(super) output: Output,
+    bytes: Vec<u8>,
+    pub(super) entries: u64,
+    pub(super) damage: bool,
+}
+
+impl Page {
+    pub(super) fn new(mut printer: Printer, mut output: Output) -> Self {
+        let mut bytes = Vec::new();
+        printer.begin(&mut bytes);
+        output.print(&bytes);
+        Self { printer, output, bytes, entries: 0, damage: false }
+    }
+
+    pub(super) fn print(&mut self, event: &Event) {
+        match event {
+            Event::Entry(_) => self.entries += 1,
+            Event::Gap(_) | Event::Damaged { .. } => self.damage = true,
+        }
+        self.bytes.clear();
+        self.printer.event(event, &mut self.bytes);
+        self.output.print(&self.bytes);
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.bytes.clear();
+        self.printer.end(&mut self.bytes);
+        self.output.print(&self.bytes);
+        self.output.flush();
+    }
+}
+
+/// How long a lost connection is tried anew.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum GiveUp {
+    /// As long as one waits for an answer.
+    Soon,
+    Never,
+}
+
+/// What a plan asks the server for.
+pub(super) fn history(reader: &Reader, plan: &Plan) -> History {
+    match plan.filter.takes_all_of_its_range() {
+        true => reader.history(plan.filter.which),
+        false => reader.select(plan.filter.clone()),
+    }
+}
+
+/// Decides what of a reading is wanted.
+pub(super) trait Sift {
+    /// Gives what is wanted to `give`, now or later.
+    fn take(&mut self, event: Event, give: impl FnMut(Event));
+
+    /// Nothing more comes.
+    fn end(&mut self, give: impl FnMut(Event));
+}
+
+impl Sift for Keeper {
+    fn take(&mut self, event: Event, give: impl FnMut(Event)) {
+        Self::take(self, event, give);
+    }
+
+    fn end(&mut self, give: impl FnMut(Event)) {
+        Self::end(self, give);
+    }
+}
+
+/// A reading on its way to where it is printed.
+pub(super) struct Pour<S> {
+    pub(super) history: History,
+    pub(super) sift: S,
+    pub(super) kept: Kept,
+    pub(super) give_up: GiveUp,
+}
+
+impl<S: Sift> Pour<S> {
+    /// Prints all of it; the seq of the newest entry that was read, 0 for none. An error is the exit code.
+    pub(super) async fn into_page(
+        mut self,
+        reader: &Reader,
+        page: &mut Page,
+        mut interrupt: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<u64, u8> {
+        let mut patience = Patience::of(reader.state());
+        let started = Instant::now();
+        let mut newest = 0;
+        while !page.output.is_gone() {
+            tokio::select! {
+                biased;
+                () = &mut interrupt => {
+                    page.finish();
+                    return Err(exit::INTERRUPTED);
+                }
+                event = self.history.next() => match event {
+                    Some(Ok(event)) => {
+                        patience.progress();
+                        newest = newest.max(seq_of(&event).unwrap_or(0));
+                        self.sift.take(event, |event| self.kept.take(&event, page));
+                        self.kept.check()?;
+                    }
+                    Some(Err(error)) => return Err(failed(&error)),
+                    None => break,
+                },
+                () = patience.wait() => self.give_up.look(&mut patience, started)?,
+                () = page.output.flush_when_idle() => {}
+            }
+        }
+        self.sift.end(|event| self.kept.take(&event, page));
+        self.kept.finish(page)?;
+        page.output.flush();
+        Ok(newest)
+    }
+}
+
+impl GiveUp {
+    /// Says what became of the connection. An error is the exit code: it was tried for long enough.
+    fn look(self, patience: &mut Patience, started: Instant) -> Result<(), u8> {
+        let held_up = match self {
+            Self::Soon => HeldUp::End(started),
+            Self::Never => HeldUp::Nothing,
+        };
+        let Some(error) = patience.look(held_up) else { return Ok(()) };
+        say(format_args!("{}; the answer is not complete", unreachable_sentence(&error)));
+        Err(exit::UNREACHABLE)
+    }
+}
+
+/// Hands every entry that a plan asks for to `take`, and says what is missing among them. How many are, or the exit
+/// code.
+pub(super) async fn each(reader: &Reader, plan: &Plan, mut take: impl FnMut(&Stored)) -> Result<u64, u8> {
+    let mut history = history(reader, plan);
+    let mut keeper = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
+    let mut patience = Patience::of(reader.state());
+    let started = Instant::now();
+    let mut missing = 0;
+    let mut count = |event: &Event| match event {
+        Event::Entry(stored) => take(stored),
+        Event::Gap(gap) => missing += gap.last - gap.first + 1,
+        Event::Damaged { lines } => missing += lines,
+    };
+    // Which entries are the newest is known only in the end.
+    let mut spool = plan.newest.map(|newest| Spool::new(Some(newest)));
+    let mut spoiled = None;
+    let mut keep = |event: Event| match &mut spool {
+        None => count(&event),
+        Some(spool) => spoiled = spoiled.take().or_else(|| spool.push(&event).err()),
+    };
+    loop {
+        tokio::select! {
+            biased;
+            event = history.next() => match event {
+                Some(Ok(event)) => {
+                    patience.progress();
+                    keeper.take(event, &mut keep);
+                }
+                Some(Err(error)) => return Err(failed(&error)),
+                None => break,
+            },
+            () = patience.wait() => GiveUp::Soon.look(&mut patience, started)?,
+        }
+    }
+    keeper.end(&mut keep);
+    if let Some(spool) = spool {
+        let given = spool.give(false, |event| {
+            count(event);
+            true
+        });
+        spoiled = spoiled.or(given.err());
+    }
+    spoiled.map_or(Ok(()), |error| Err(cannot_be_kept(&error)))?;
+    if missing > 0 {
+        let are = if missing == 1 { "entry is" } else { "entries are" };
+        say(format_args!("{missing} {are} damaged or missing, and not counted"));
+    }
+    Ok(missing)
+}
+
+/// Prints at once, or keeps for the end what is wanted in the other direction, or only the newest of.
+pub(super) struct Kept {
+    spool: Option<Spool>,
+    reverse: bool,
+    failed: Option<io::Error>,
+}
+
+impl Kept {
+    /// What prints at once.
+    pub(super) fn nothing() -> Self {
+        Self { spool: None, reverse: false, failed: None }
+    }
+
+    pub(super) fn new(plan: &Plan) -> Self {
+        let spool = (plan.newest.is_some() || plan.reverse).then(|| Spool::new(plan.newest));
+        Self { spool, reverse: plan.reverse, failed: None }
+    }
+
+    fn take(&mut self, event: &Event, page: &mut Page) {
+        match &mut self.spool {
+            None => page.print(event),
+            Some(spool) => self.failed = self.failed.take().or_else(|| spool.push(event).err()),
+        }
+    }
+
+    /// An error is the exit code.
+    fn check(&mut self) -> Result<(), u8> {
+        self.failed.take().map_or(Ok(()), |error| Err(cannot_be_kept(&error)))
+    }
+
+    /// Nothing more comes.
+    fn finish(mut self, page: &mut Page) -> Result<(), u8> {
+        self.check()?;
+        let print = |event: &Event| {
+            page.print(event);
+            !page.output.is_gone()
+        };
+        self.failed = self.spool.take().and_then(|spool| spool.give(self.reverse, print).err());
+        self.check()
+    }
+}
+
+/// Says why, and gives the exit code.
+fn cannot_be_kept(error: &io::Error) -> u8 {
+    let folder = env::temp_dir();
+    say(format_args!(
+        "what is to be printed cannot be kept in {}: {error}; set TMPDIR to a folder with more room",
+        folder.display()
+    ));
+    exit::USAGE
+}
+
+/// The newest entry that an event is about.
+pub(super) fn seq_of(event: &Event) -> Option<u64> {
+    match event {
+        Event::Entry(stored) => Some(stored.entry.seq),
+        Event::Gap(gap) => Some(gap.last),
+        Event::Damaged { .. } => None,
+    }
+}
+
+/// Says why a reading ended, and gives the exit code.
+pub(super) fn failed(error: &Error) -> u8 {
+    say(format_args!("{error}"));
+    match error.kind() {
+        ErrorKind::Unreachable | ErrorKind::Lost => exit::UNREACHABLE,
+        _ => exit::REFUSED,
+    }
+}
