@@ -27,3 +27,26 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     // Else a power cut could leave the new name on an empty file.
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for text in ["old", "new"] {
+            replace(&path, text).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        replace(&taken, "text").unwrap_err();
+        replace(&folder.path().join("nowhere/file"), "text").unwrap_err();
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["file", "taken"]);
+    }
+}

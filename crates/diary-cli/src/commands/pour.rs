@@ -152,11 +152,11 @@ pub(super) async fn each(reader: &Reader, plan: &Plan, mut take: impl FnMut(&Sto
     let mut keeper = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
     let mut patience = Patience::of(reader.state());
     let started = Instant::now();
-    let mut missing = 0;
+    let mut missing: u64 = 0;
     let mut count = |event: &Event| match event {
         Event::Entry(stored) => take(stored),
-        Event::Gap(gap) => missing += gap.last - gap.first + 1,
-        Event::Damaged { lines } => missing += lines,
+        Event::Gap(gap) => missing = missing.saturating_add((gap.last - gap.first).saturating_add(1)),
+        Event::Damaged { lines } => missing = missing.saturating_add(*lines),
     };
     // Which entries are the newest is known only in the end.
     let mut spool = plan.newest.map(|newest| Spool::new(Some(newest)));

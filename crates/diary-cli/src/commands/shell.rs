@@ -137,6 +137,11 @@ mod tests {
             "DIARY-CLI ADD",
             "DIARY-CLI LOG",
             "DIARY-CLI OUTBOX SEND",
+            "DIARY-CLI TAGS",
+            "DIARY-CLI STATS",
+            "DIARY-CLI ON-THIS-DAY",
+            "--tag",
+            "--svg",
             "--contains",
             "--cursor",
             "--server",
@@ -155,7 +160,7 @@ mod tests {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut args::command(), "diary-cli", &mut script);
             let script = String::from_utf8(script).unwrap();
-            for word in ["search", "outbox", "contains"] {
+            for word in ["search", "outbox", "contains", "tags", "stats", "on-this-day", "svg"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }
