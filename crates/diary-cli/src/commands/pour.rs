@@ -15,17 +15,43 @@ use crate::show::Printer;
 use crate::spool::Spool;
 use crate::unreachable_sentence;
 
-/// What is printed, and what was met.
-pub(super) struct Page {
-    pub(super) printer: Printer,
-    pub(super) output: Output,
-    bytes: Vec<u8>,
-    pub(super) entries: u64,
-    pub(super) damage: bool,
+/// What turns the events of a reading into bytes.
+pub(crate) trait Paper {
+    /// An answer begins.
+    fn begin(&mut self, out: &mut Vec<u8>);
+
+    /// Appends what is to be printed for an event.
+    fn event(&mut self, event: &Event, out: &mut Vec<u8>);
+
+    /// An answer ends.
+    fn end(&mut self, out: &mut Vec<u8>);
 }
 
-impl Page {
-    pub(super) fn new(mut printer: Printer, mut output: Output) -> Self {
+impl Paper for Printer {
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        Self::begin(self, out);
+    }
+
+    fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
+        Self::event(self, event, out);
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        Self::end(self, out);
+    }
+}
+
+/// What is printed, and what was met.
+pub(super) struct Page<P = Printer> {
+    pub(super) printer: P,
+    pub(super) output: Output,
+    bytes: Vec<u8>,
+    entries: u64,
+    damage: bool,
+}
+
+impl<P: Paper> Page<P> {
+    pub(super) fn new(mut printer: P, mut output: Output) -> Self {
         let mut bytes = Vec::new();
         printer.begin(&mut bytes);
         output.print(&bytes);
@@ -47,6 +73,35 @@ impl Page {
         self.printer.end(&mut self.bytes);
         self.output.print(&self.bytes);
         self.output.flush();
+    }
+
+    pub(super) fn ended(&self) -> Ended {
+        let (gone, failed) = (self.output.is_gone(), self.output.has_failed());
+        Ended { gone, failed, damage: self.damage, entries: self.entries }
+    }
+}
+
+/// How a page ended.
+pub(super) struct Ended {
+    gone: bool,
+    failed: bool,
+    damage: bool,
+    entries: u64,
+}
+
+impl Ended {
+    /// The exit code. If nothing was printed, `nothing` is said.
+    pub(super) fn code(&self, nothing: &str) -> u8 {
+        match self.entries {
+            _ if self.failed => exit::USAGE,
+            _ if self.gone => exit::DONE,
+            _ if self.damage => exit::DAMAGE,
+            0 => {
+                say(format_args!("{nothing}"));
+                exit::NOTHING_FOUND
+            }
+            _ => exit::DONE,
+        }
     }
 }
 
@@ -98,7 +153,7 @@ impl<S: Sift> Pour<S> {
     pub(super) async fn into_page(
         mut self,
         reader: &Reader,
-        page: &mut Page,
+        page: &mut Page<impl Paper>,
         mut interrupt: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<u64, u8> {
         let mut patience = Patience::of(reader.state());
@@ -213,7 +268,7 @@ impl Kept {
         Self { spool, reverse: plan.reverse, failed: None }
     }
 
-    fn take(&mut self, event: &Event, page: &mut Page) {
+    fn take(&mut self, event: &Event, page: &mut Page<impl Paper>) {
         match &mut self.spool {
             None => page.print(event),
             Some(spool) => self.failed = self.failed.take().or_else(|| spool.push(event).err()),
@@ -226,7 +281,7 @@ impl Kept {
     }
 
     /// Nothing more comes.
-    fn finish(mut self, page: &mut Page) -> Result<(), u8> {
+    fn finish(mut self, page: &mut Page<impl Paper>) -> Result<(), u8> {
         self.check()?;
         let print = |event: &Event| {
             page.print(event);

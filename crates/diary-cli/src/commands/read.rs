@@ -53,19 +53,10 @@ pub(super) async fn print_all(
     let pour = Pour { history, sift, kept, give_up: GiveUp::Soon };
     let read = pour.into_page(reader, &mut page, pin!(std::future::pending())).await;
     page.finish();
-    let (gone, failed) = (page.output.is_gone(), page.output.has_failed());
+    let ended = page.ended();
     pager.finish(page.output);
     read?;
-    Ok(match page.entries {
-        _ if failed => exit::USAGE,
-        _ if gone => exit::DONE,
-        _ if page.damage => exit::DAMAGE,
-        0 => {
-            say(format_args!("{nothing}"));
-            exit::NOTHING_FOUND
-        }
-        _ => exit::DONE,
-    })
+    Ok(ended.code(nothing))
 }
 
 /// The same for the entries that hold a text.
