@@ -37,6 +37,9 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
             return exit::USAGE;
         }
     };
+    if let Some(at) = at {
+        say(format_args!("about {}", at.minute()));
+    }
     let text = if from_input { read_text(io::stdin().lock()) } else { Ok(words.join(" ")) };
     let why = match (text.and_then(check), &config.wrong) {
         (Ok(text), None) => return add(text, at, config).await,
