@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::pin::{Pin, pin};
 
 use diary_client::{DayStart, Error, History, Reader};
+use jiff::civil::Date;
 
 use crate::args::Show;
 use crate::calendar::Calendar;
@@ -82,12 +83,14 @@ async fn print_follow(
     if select.reverse {
         return Err(usage("a follow has no newest entry to begin with: leave out --reverse"));
     }
-    let (plan, reader) = plan(&select, config).await?;
-    if let Some(over) = plan.days.map(|days| days.to).filter(|to| *to < plan.today) {
-        return Err(usage(&format!(
-            "nothing can follow after {over}, which is over; log shows what there is"
-        )));
+    // Where days start late it may still be yesterday. What is over even then needs no server.
+    let today = Calendar::here(DayStart::default()).today();
+    let planned = |today| select.clone().plan(today).ok();
+    if today.yesterday().ok().and_then(planned).is_some_and(|plan| over(&plan).is_some()) {
+        planned(today).map_or(Ok(()), |plan| not_over(&plan))?;
     }
+    let (plan, reader) = plan(&select, config).await?;
+    not_over(&plan)?;
     let (journal, head) = (reader.welcome().journal_id, reader.welcome().head);
     let cursor = cursor.map(|path| Cursor::open(path, journal, head)).transpose();
     let mut cursor = cursor.map_err(|error| refused(&error))?;
@@ -116,6 +119,17 @@ async fn print_follow(
     let code = live(&reader, history, &plan, &mut page, place, interrupt).await;
     page.finish();
     code
+}
+
+/// The last day of a plan, if it is over.
+fn over(plan: &Plan) -> Option<Date> {
+    plan.days.map(|days| days.to).filter(|to| *to < plan.today)
+}
+
+/// An error is the exit code: nothing can come.
+fn not_over(plan: &Plan) -> Result<(), u8> {
+    let Some(over) = over(plan) else { return Ok(()) };
+    Err(usage(&format!("nothing can follow after {over}, which is over; log shows what there is")))
 }
 
 /// How far a follow is.
