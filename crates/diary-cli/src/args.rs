@@ -7,7 +7,9 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use diary_client::{Address, Author, DEFAULT_PORT, Which};
 use diary_proto::escape::escape;
+use jiff::tz::TimeZone;
 
+use crate::import::Kind;
 use crate::select::Select;
 use crate::show::{Colour, Format};
 use crate::usage::Stop;
@@ -96,6 +98,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         show: Show,
     },
+    /// Writes the entries of files: of a diary, of jrnl, of logs. Run again, it adds nothing twice
+    Import(Import),
     /// Lists what could not be sent yet, or sends it
     Outbox {
         /// Lists it as one JSON object a line
@@ -113,6 +117,34 @@ pub(crate) enum Command {
     },
     /// Prints the manual page
     Man,
+}
+
+/// What is to be imported, and how it is read.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Import {
+    /// The files; - is the input
+    #[arg(required = true, value_name = "FILE|-")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// What they are; each is looked at, if not given
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Kind>,
+
+    /// Who wrote the entries that name nobody; as --name, if not given
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub(crate) author: Option<Author>,
+
+    /// Where the clocks were that show no zone, such as Asia/Shanghai; here, if not given
+    #[arg(long, value_name = "TZ", value_parser = parse_zone)]
+    pub(crate) timezone: Option<TimeZone>,
+
+    /// How times are written, as strptime has it, if not as ISO 8601: '%d.%m.%Y %H:%M'
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) time_format: Option<String>,
+
+    /// Says what it would do, and writes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// How entries are printed.
@@ -252,6 +284,10 @@ fn parse_address(word: &str) -> Result<Address, String> {
 
 pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
     Author::new(name).map_err(|refusal| refusal.message.into_owned())
+}
+
+fn parse_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| format!("there is no zone {}; say Europe/Berlin or UTC", escape(name)))
 }
 
 fn parse_past(word: &str) -> Result<Which, String> {

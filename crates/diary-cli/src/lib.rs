@@ -16,6 +16,7 @@ mod editor;
 mod exit;
 #[cfg(test)]
 mod fake;
+mod import;
 mod input;
 mod outbox;
 mod output;

@@ -2,6 +2,7 @@
 
 mod add;
 mod doctor;
+mod import;
 mod outbox;
 mod read;
 mod shell;
@@ -16,6 +17,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> u8 {
     match command {
         Command::Add { text } => add::run(&text, config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
+        Command::Import(import) => import::run(import, config).await,
         Command::Doctor => doctor::run(config).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),
