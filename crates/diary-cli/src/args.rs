@@ -9,6 +9,7 @@ use diary_client::{Address, Author, DEFAULT_PORT, Which};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
 
+use crate::export::Target;
 use crate::import::Kind;
 use crate::select::Select;
 use crate::show::{Colour, Format};
@@ -98,6 +99,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         show: Show,
     },
+    /// Prints entries for other programs, or writes them into a file; all, if nothing says which
+    Export(Export),
     /// Writes the entries of files: of a diary, of jrnl, of logs. Run again, it adds nothing twice
     Import(Import),
     /// Lists what could not be sent yet, or sends it
@@ -117,6 +120,25 @@ pub(crate) enum Command {
     },
     /// Prints the manual page
     Man,
+}
+
+/// What is to be exported, and where.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) select: Select,
+
+    /// What it is to be
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Target,
+
+    /// Writes it into this file, which appears once it is whole
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Writes over the file, if there is one
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
 }
 
 /// What is to be imported, and how it is read.
@@ -185,7 +207,10 @@ pub(crate) enum OutboxAction {
 impl Command {
     /// It needs nothing of the configuration file, or says itself what is wrong with that.
     pub(crate) fn copes_without_file(&self) -> bool {
-        !matches!(self, Self::Log { .. } | Self::Follow { .. } | Self::Search { .. })
+        !matches!(
+            self,
+            Self::Log { .. } | Self::Follow { .. } | Self::Search { .. } | Self::Export(_) | Self::Import(_)
+        )
     }
 }
 

@@ -4,7 +4,7 @@
 //! program, and `terminal` talks with a person; `input` cuts what they read into lines, and `patience` decides
 //! when a server that is away has been waited for long enough. With a command, `commands` does it: it reads
 //! what `select` (and its `dates`) says, prints it as `show` says, and keeps in the `outbox` what is not acked,
-//! from where `deliver` sends it.
+//! from where `deliver` sends it. `import` reads the files of others, and `export` writes for them.
 
 mod args;
 mod commands;
@@ -14,6 +14,7 @@ mod dates;
 mod deliver;
 mod editor;
 mod exit;
+mod export;
 #[cfg(test)]
 mod fake;
 mod import;

@@ -21,6 +21,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::read::interrupted;
 use crate::args::Import;
 use crate::config::Config;
 use crate::exit;
@@ -103,8 +104,9 @@ async fn take_in(import: &Import, files: &[Contents], config: &Config) -> Result
     for trouble in &harvest.troubles {
         say(format_args!("{}, line {}: {}", files[trouble.file].name, trouble.line, trouble.why));
     }
-    let mut sorted: Vec<&Found<'_>> = harvest.found.iter().collect();
-    sorted.sort_by_key(|entry| entry.when.time.micros);
+    let mut order: Vec<usize> = (0..harvest.found.len()).collect();
+    order.sort_by_key(|&at| harvest.found[at].when.time.micros);
+    let sorted = order.iter().map(|&at| &harvest.found[at]).collect();
     let author = import.author.clone().or_else(|| config.author.clone());
     let mut work =
         Work { config, files, author, sorted, not_readable: harvest.troubles.len(), damage: false };
@@ -115,7 +117,8 @@ async fn take_in(import: &Import, files: &[Contents], config: &Config) -> Result
     let (name, head) = (client.welcome().author.clone(), client.welcome().head);
     let compared = Compared::new(&harvest.found, &name);
     work.look(&client, &compared).await?;
-    let missing = compared.missing(&work.sorted);
+    let missing = compared.missing();
+    let missing: Vec<usize> = (0..order.len()).filter(|&place| missing[order[place]]).collect();
     let there = work.sorted.len() - missing.len();
     if import.dry_run {
         return Ok(work.tell(&name, missing.len(), there, None));
@@ -433,14 +436,6 @@ impl Work<'_> {
             at: Some(entry.when.time),
             author: entry.author.clone(),
         }
-    }
-}
-
-/// Waits for Ctrl-C.
-async fn interrupted() {
-    // Without a handler the signal ends the program, as it should.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

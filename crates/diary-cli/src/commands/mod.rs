@@ -2,6 +2,7 @@
 
 mod add;
 mod doctor;
+mod export;
 mod import;
 mod outbox;
 mod read;
@@ -11,12 +12,14 @@ use crate::args::Command;
 use crate::config::Config;
 
 pub(crate) use outbox::{count, tell_refused};
+pub(crate) use read::Paper;
 
 /// Does it, and gives the exit code.
 pub(crate) async fn run(command: Command, config: &Config) -> u8 {
     match command {
         Command::Add { text } => add::run(&text, config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
+        Command::Export(export) => export::run(export, config).await,
         Command::Import(import) => import::run(import, config).await,
         Command::Doctor => doctor::run(config).await,
         Command::Completions { shell } => shell::completions(shell),

@@ -40,19 +40,20 @@ async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u
     let mut page = Page::new(printer, output);
     let read = past(&reader, &plan, &mut page, GiveUp::Soon, pin!(std::future::pending())).await;
     page.finish();
-    let (gone, failed) = (page.output.is_gone(), page.output.has_failed());
+    let ended = page.ended();
     pager.finish(page.output);
     read?;
-    Ok(match page.entries {
-        _ if failed => exit::USAGE,
-        _ if gone => exit::DONE,
-        _ if page.damage => exit::DAMAGE,
-        0 => {
-            say(format_args!("{}", plan.nothing()));
-            exit::NOTHING_FOUND
-        }
-        _ => exit::DONE,
-    })
+    Ok(ended.code(&plan))
+}
+
+/// Prints what a plan asks for, without a pager, and gives the exit code either way.
+pub(crate) async fn print_plan(plan: &Plan, mut page: Page<impl Paper>, config: &Config) -> Result<u8, u8> {
+    let reader = connect(config).await?;
+    echo(plan);
+    let mut interrupt = pin!(interrupted());
+    past(&reader, plan, &mut page, GiveUp::Soon, interrupt.as_mut()).await?;
+    page.finish();
+    Ok(page.ended().code(plan))
 }
 
 /// The same for the entries that hold a text.
@@ -90,12 +91,7 @@ async fn print_follow(
     let cursor = cursor.map(|path| Cursor::open(path, journal, head)).transpose();
     let mut cursor = cursor.map_err(|error| refused(&error))?;
     let mut page = Page::new(Printer::new(show, config), Output::watched(io::stdout()));
-    let mut interrupt = pin!(async {
-        // Without a handler the signal ends the program, as it should.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    });
+    let mut interrupt = pin!(interrupted());
     let mut place = Place { seq: head, cursor: cursor.as_mut(), unsaved: 0 };
     match place.cursor.as_ref().and_then(|cursor| cursor.seq()) {
         Some(seq) => place.seq = seq,
@@ -113,17 +109,72 @@ async fn print_follow(
     code
 }
 
+/// Waits for Ctrl-C.
+pub(crate) async fn interrupted() {
+    // Without a handler the signal ends the program, as it should.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What turns the events of a reading into bytes.
+pub(crate) trait Paper {
+    /// An answer begins.
+    fn begin(&mut self, out: &mut Vec<u8>);
+    /// Appends what is to be printed for an event.
+    fn event(&mut self, event: &Event, out: &mut Vec<u8>);
+    /// An answer ends.
+    fn end(&mut self, out: &mut Vec<u8>);
+}
+
+impl Paper for Printer {
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        Printer::begin(self, out);
+    }
+
+    fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
+        Printer::event(self, event, out);
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        Printer::end(self, out);
+    }
+}
+
 /// What is printed, and what was met.
-struct Page {
-    printer: Printer,
+pub(crate) struct Page<P = Printer> {
+    printer: P,
     output: Output,
     bytes: Vec<u8>,
     entries: u64,
     damage: bool,
 }
 
-impl Page {
-    fn new(mut printer: Printer, mut output: Output) -> Self {
+/// How a page ended.
+struct Ended {
+    gone: bool,
+    failed: bool,
+    damage: bool,
+    entries: u64,
+}
+
+impl Ended {
+    fn code(&self, plan: &Plan) -> u8 {
+        match self.entries {
+            _ if self.failed => exit::USAGE,
+            _ if self.gone => exit::DONE,
+            _ if self.damage => exit::DAMAGE,
+            0 => {
+                say(format_args!("{}", plan.nothing()));
+                exit::NOTHING_FOUND
+            }
+            _ => exit::DONE,
+        }
+    }
+}
+
+impl<P: Paper> Page<P> {
+    pub(crate) fn new(mut printer: P, mut output: Output) -> Self {
         let mut bytes = Vec::new();
         printer.begin(&mut bytes);
         output.print(&bytes);
@@ -138,6 +189,11 @@ impl Page {
         self.bytes.clear();
         self.printer.event(event, &mut self.bytes);
         self.output.print(&self.bytes);
+    }
+
+    fn ended(&self) -> Ended {
+        let (gone, failed) = (self.output.is_gone(), self.output.has_failed());
+        Ended { gone, failed, damage: self.damage, entries: self.entries }
     }
 
     fn finish(&mut self) {
@@ -161,7 +217,7 @@ enum GiveUp {
 async fn past(
     reader: &Reader,
     plan: &Plan,
-    page: &mut Page,
+    page: &mut Page<impl Paper>,
     give_up: GiveUp,
     mut interrupt: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<u64, u8> {
@@ -223,7 +279,7 @@ impl Kept {
         Self { spool, reverse: plan.reverse, failed: None }
     }
 
-    fn take(&mut self, event: &Event, page: &mut Page) {
+    fn take(&mut self, event: &Event, page: &mut Page<impl Paper>) {
         match &mut self.spool {
             None => page.print(event),
             Some(spool) => self.failed = self.failed.take().or_else(|| spool.push(event).err()),
@@ -242,7 +298,7 @@ impl Kept {
     }
 
     /// Nothing more comes.
-    fn finish(mut self, page: &mut Page) -> Result<(), u8> {
+    fn finish(mut self, page: &mut Page<impl Paper>) -> Result<(), u8> {
         self.check()?;
         let print = |event: &Event| {
             page.print(event);
@@ -369,6 +425,6 @@ fn echo(plan: &Plan) {
 }
 
 /// The reader's current day.
-fn today() -> Date {
+pub(crate) fn today() -> Date {
     Zoned::now().date()
 }

@@ -1,8 +1,8 @@
 //! Which entries of the files are not in the diary yet.
 //!
 //! An entry is known by its time, as exactly as the file says it, its author and its text. What a file has twice is
-//! there twice; what two files have both is there as often as the one that has it more often says: files that are
-//! read together give what they would give one after the other.
+//! there twice. Files that are read together give what they would give one after the other: what one of them has is
+//! there when the next one is looked at.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -17,51 +17,40 @@ type Mark<'f> = (Exactness, i64, &'f str, &'f str);
 
 #[derive(Debug, Default)]
 struct Tally {
-    /// The file that is counted, and how often it has the entry.
+    /// The file that was counted last, and how often it has the entry so far.
     file: usize,
     in_file: u64,
-    /// The most that a file has.
-    wanted: u64,
+    /// How often it is in the diary. A cell, because texts that are not of the files find it by shared reference only.
     there: Cell<u64>,
 }
 
 /// Entries of files, and how often each is in the diary.
 pub(crate) struct Compared<'f> {
+    found: &'f [Found<'f>],
     tallies: HashMap<Mark<'f>, Tally>,
     used: Vec<Exactness>,
     /// The author of those who name none.
     author: &'f str,
-    /// The first and the last day on which the diary may have one of them.
-    days: Option<(Date, Date)>,
 }
 
 impl<'f> Compared<'f> {
-    /// `found` is in the order of the files.
-    pub(crate) fn new(found: &'f [Found<'_>], author: &'f str) -> Self {
-        let mut compared =
-            Self { tallies: HashMap::with_capacity(found.len()), used: Vec::new(), author, days: None };
+    pub(crate) fn new(found: &'f [Found<'f>], author: &'f str) -> Self {
+        let mut used = Vec::new();
+        let mut tallies = HashMap::with_capacity(found.len());
         for entry in found {
             let exactness = entry.when.exactness;
-            if !compared.used.contains(&exactness) {
-                compared.used.push(exactness);
+            if !used.contains(&exactness) {
+                used.push(exactness);
             }
-            let tally = compared.tallies.entry(mark(entry, author)).or_default();
-            if tally.file != entry.file {
-                tally.file = entry.file;
-                tally.in_file = 0;
-            }
-            tally.in_file += 1;
-            tally.wanted = tally.wanted.max(tally.in_file);
-            let day = entry.when.time.date();
-            let (from, to) = compared.days.unwrap_or((day, day));
-            compared.days = Some((from.min(day), to.max(day)));
+            tallies.entry(mark(entry, author, exactness)).or_insert_with(Tally::default);
         }
-        compared
+        Self { found, tallies, used, author }
     }
 
     /// The first and the last day of all entries.
     pub(crate) fn days(&self) -> Option<(Date, Date)> {
-        self.days
+        let days = || self.found.iter().map(|entry| entry.when.time.date());
+        days().min().zip(days().max())
     }
 
     /// Counts an entry of the diary.
@@ -69,29 +58,44 @@ impl<'f> Compared<'f> {
         let time = entry.own.map_or(entry.time, |own| own.at);
         for &exactness in &self.used {
             let mark = (exactness, measure(time, exactness), entry.author.as_str(), entry.text.as_str());
-            if let Some(tally) = self.tallies.get(&mark) {
-                tally.there.update(|there| there + 1);
-            }
+            self.count(&mark);
         }
     }
 
-    /// Which of `sorted` are to be written; all of them were counted in [`new`](Self::new).
-    pub(crate) fn missing(mut self, sorted: &[&'f Found<'_>]) -> Vec<usize> {
-        self.tallies.values_mut().for_each(|tally| tally.in_file = 0);
-        let author = self.author;
-        let mut is_missing = |entry: &&'f Found<'_>| {
-            self.tallies.get_mut(&mark(entry, author)).is_some_and(|tally| {
-                // Of several, the last: after a run that was ended, the first are there.
-                tally.in_file += 1;
-                (tally.there.get() + 1..=tally.wanted).contains(&tally.in_file)
-            })
+    fn count(&self, mark: &Mark<'_>) {
+        if let Some(tally) = self.tallies.get(mark) {
+            tally.there.update(|there| there + 1);
+        }
+    }
+
+    /// Whether each of the entries is to be written. Of several that are the same, the last are: after a run that was
+    /// ended, the first are there.
+    pub(crate) fn missing(mut self) -> Vec<bool> {
+        let mut missing = Vec::with_capacity(self.found.len());
+        for entry in self.found {
+            let is_missing = self.is_missing(entry);
+            if is_missing {
+                self.used.iter().for_each(|&exactness| self.count(&mark(entry, self.author, exactness)));
+            }
+            missing.push(is_missing);
+        }
+        missing
+    }
+
+    fn is_missing(&mut self, entry: &'f Found<'f>) -> bool {
+        let Some(tally) = self.tallies.get_mut(&mark(entry, self.author, entry.when.exactness)) else {
+            return true;
         };
-        (0..sorted.len()).filter(|&at| is_missing(&sorted[at])).collect()
+        if tally.file != entry.file {
+            tally.file = entry.file;
+            tally.in_file = 0;
+        }
+        tally.in_file += 1;
+        tally.in_file > tally.there.get()
     }
 }
 
-fn mark<'f>(entry: &'f Found<'_>, author: &'f str) -> Mark<'f> {
-    let exactness = entry.when.exactness;
+fn mark<'f>(entry: &'f Found<'f>, author: &'f str, exactness: Exactness) -> Mark<'f> {
     let author = entry.author.as_ref().map_or(author, |author| author.as_str());
     (exactness, measure(entry.when.time, exactness), author, &entry.text)
 }
