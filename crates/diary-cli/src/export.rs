@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::commands::Paper;
 use crate::import::{Clock, is_header};
 use crate::output::say;
-use crate::show::{Format, Printer, push_json};
+use crate::show::{Format, Printer, careful, push_json};
 
 /// What an export is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,6 +39,8 @@ pub(crate) struct Exporter {
     printer: Printer,
     /// Knows what jrnl would take for a time.
     clock: Clock,
+    /// It goes to a terminal.
+    terminal: bool,
     /// Nothing was written yet.
     first: bool,
     /// How often each tag was there, for jrnl.
@@ -67,7 +69,8 @@ struct Jrnl<'a> {
 }
 
 impl Exporter {
-    pub(crate) fn new(target: Target, zone: TimeZone) -> Self {
+    /// On a terminal it is for a person to look at, so there texts are made safe.
+    pub(crate) fn new(target: Target, zone: TimeZone, terminal: bool) -> Self {
         let format = match target {
             Target::Json => Format::Json,
             Target::Md => Format::Md,
@@ -76,9 +79,9 @@ impl Exporter {
             // What is missing is told on stderr, since there is no place for it.
             Target::Jrnl | Target::JrnlJson => Format::Csv,
         };
-        let printer = Printer::of(format, false, zone.clone(), 0);
+        let printer = Printer::of(format, false, zone.clone(), 0).on_terminal(terminal);
         let clock = Clock::new(zone, None);
-        Self { target, printer, clock, first: true, tags: BTreeMap::new(), indented: 0 }
+        Self { target, printer, clock, terminal, first: true, tags: BTreeMap::new(), indented: 0 }
     }
 
     fn jrnl_json(&mut self, stored: &Stored, out: &mut Vec<u8>) {
@@ -100,6 +103,7 @@ impl Exporter {
             let forged = number > 0 && is_header(line, &self.clock);
             self.indented += u64::from(forged);
             out.extend_from_slice(if number == 0 || forged { b" " } else { b"" });
+            let line = if self.terminal { careful(line) } else { line.into() };
             out.extend_from_slice(line.as_bytes());
             out.push(b'\n');
         }
@@ -193,7 +197,7 @@ mod tests {
     }
 
     fn exported(target: Target, events: &[Event]) -> String {
-        let mut exporter = Exporter::new(target, TimeZone::UTC);
+        let mut exporter = Exporter::new(target, TimeZone::UTC, false);
         let mut out = Vec::new();
         exporter.begin(&mut out);
         events.iter().for_each(|event| exporter.event(event, &mut out));
@@ -219,6 +223,19 @@ mod tests {
             format!("--- {name}\n{}", exported(target, &events).replace('\r', "␍"))
         });
         insta::assert_snapshot!("export", all.collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn no_control_character_reaches_a_terminal() {
+        let event = entry(1, None, "a\u{1b}[2J\n\u{202e}b");
+        for &target in Target::value_variants() {
+            let mut exporter = Exporter::new(target, TimeZone::UTC, true);
+            let mut out = Vec::new();
+            exporter.begin(&mut out);
+            exporter.event(&event, &mut out);
+            let out = String::from_utf8(out).unwrap();
+            assert!(!out.contains(['\u{1b}', '\u{202e}']), "{target:?}: {out:?}");
+        }
     }
 
     #[test]

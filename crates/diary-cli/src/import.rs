@@ -130,6 +130,8 @@ pub(crate) struct Trouble {
 pub(crate) struct Harvest<'f> {
     pub(crate) found: Vec<Found<'f>>,
     pub(crate) troubles: Vec<Trouble>,
+    /// Entries that are of their file's day for want of a time.
+    pub(crate) of_day: usize,
     file: usize,
 }
 
@@ -162,8 +164,12 @@ impl<'f> Harvest<'f> {
             Ok(text) if text.contains('\r') => Some(text.replace("\r\n", "\n").into()),
             Ok(text) => Some(text.into()),
             Err(error) => {
-                let above = memchr::memchr_iter(b'\n', &bytes[..error.valid_up_to()]).count();
-                self.trouble(line + above as u64, NOT_UTF8);
+                let above = memchr::memchr_iter(b'\n', &bytes[..error.valid_up_to()]).count() as u64;
+                let why = match above {
+                    0 => NOT_UTF8.to_owned(),
+                    _ => format!("{NOT_UTF8}; the entry that begins on line {line} is left out"),
+                };
+                self.trouble(line + above, why);
                 None
             }
         }

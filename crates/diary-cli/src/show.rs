@@ -19,7 +19,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-pub(crate) use self::machine::push_json;
+pub(crate) use self::machine::{careful, push_json};
 use crate::args::Show;
 use crate::config::Config;
 use crate::output::say;
@@ -102,6 +102,11 @@ impl Printer {
     /// One whose every part is given. `width` is in columns, 0 wraps nothing.
     pub(crate) fn of(format: Format, colour: bool, zone: TimeZone, width: usize) -> Self {
         Self { format, colour, zone, width, terminal: false, day: None, first: true }
+    }
+
+    /// The same, and it goes to a terminal, or not.
+    pub(crate) fn on_terminal(self, terminal: bool) -> Self {
+        Self { terminal, ..self }
     }
 
     /// The terminal may have another width by now.

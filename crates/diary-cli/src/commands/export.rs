@@ -1,7 +1,7 @@
 //! `export`: entries for other programs, to stdout or to a file that is there whole or not at all.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use diary_proto::escape::escape;
@@ -28,7 +28,8 @@ pub(crate) async fn run(export: Export, config: &Config) -> u8 {
             return exit::USAGE;
         }
     };
-    let exporter = Exporter::new(format, TimeZone::system());
+    let terminal = output.is_none() && io::stdout().is_terminal();
+    let exporter = Exporter::new(format, TimeZone::system(), terminal);
     match output {
         None => {
             let page = Page::new(exporter, Output::watched(io::stdout()));
@@ -75,7 +76,11 @@ impl Whole {
             return Err(format!("{} is there already; --force writes over it", shown()));
         }
         let file = tempfile::Builder::new().prefix(".diary-export-").tempfile_in(folder_of(&path));
-        let file = file.map_err(|error| format!("{} cannot be written: {error}", shown()))?;
+        let file = file.map_err(|error| {
+            // Its own sentence ends with the name of the file that was to stand beside it.
+            let why = error.to_string();
+            format!("{} cannot be written: {}", shown(), why.split(" at path ").next().unwrap_or_default())
+        })?;
         Ok(Self { file, path, force })
     }
 

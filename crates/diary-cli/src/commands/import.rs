@@ -90,15 +90,13 @@ async fn take_in(import: &Import, files: &[Contents], config: &Config) -> Result
     let clock =
         Clock::new(import.timezone.clone().unwrap_or_else(TimeZone::system), import.time_format.clone());
     let mut harvest = Harvest::default();
-    for Contents { name, bytes, day } in files {
-        let (found, troubles) = (harvest.found.len(), harvest.troubles.len());
-        let kind = harvest.read(&Source { bytes, day: *day }, import.format, &clock);
+    for file in files {
+        let (found, troubles, of_day) = (harvest.found.len(), harvest.troubles.len(), harvest.of_day);
+        let kind = harvest.read(&Source { bytes: &file.bytes, day: file.day }, import.format, &clock);
         if import.dry_run {
-            let what = &harvest.found[found..];
-            say(format_args!(
-                "{}",
-                file_sentence(name, kind, what, harvest.troubles.len() - troubles, &clock)
-            ));
+            let (troubles, of_day) = (harvest.troubles.len() - troubles, harvest.of_day - of_day);
+            let said = file_sentence(file, kind, &harvest.found[found..], troubles, of_day, &clock);
+            say(format_args!("{said}"));
         }
     }
     for trouble in &harvest.troubles {
@@ -126,20 +124,33 @@ async fn take_in(import: &Import, files: &[Contents], config: &Config) -> Result
     work.write(client, &missing, head).await
 }
 
-/// `a.txt: read as jrnl, 3 entries of 2026-11-20 .. 2026-11-21, 1 line not readable`
-fn file_sentence(name: &str, kind: Kind, found: &[Found<'_>], not_readable: usize, clock: &Clock) -> String {
-    let days = found.iter().map(|entry| entry.when.time.date());
-    let days = match (days.clone().min(), days.max()) {
-        (Some(from), Some(to)) if from == to => format!(" of {from}"),
-        (Some(from), Some(to)) => format!(" of {from} .. {to}"),
-        _ => String::new(),
-    };
-    let entries = counted(found.len(), "entry", "entries");
-    let not =
-        if not_readable == 0 { String::new() } else { format!(", not readable {}", number(not_readable)) };
-    let no_zone = found.iter().any(|entry| entry.when.exactness != Exactness::Moment);
-    let zone = if no_zone { format!(", with times of {}", clock.zone_name()) } else { String::new() };
-    format!("{name}: read as {}, {entries}{days}{zone}{not}", kind.name())
+/// `a.txt: read as jrnl, 3 entries of 2026-11-20 .. 2026-11-21, not readable 1`
+fn file_sentence(
+    file: &Contents,
+    kind: Kind,
+    found: &[Found<'_>],
+    not_readable: usize,
+    of_day: usize,
+    clock: &Clock,
+) -> String {
+    let mut said =
+        format!("{}: read as {}, {}", file.name, kind.name(), counted(found.len(), "entry", "entries"));
+    let days = || found.iter().map(|entry| entry.when.time.date());
+    match (days().min(), days().max()) {
+        (Some(from), Some(to)) if from == to => said.push_str(&format!(" of {from}")),
+        (Some(from), Some(to)) => said.push_str(&format!(" of {from} .. {to}")),
+        _ => {}
+    }
+    if found.iter().any(|entry| entry.when.exactness != Exactness::Moment) {
+        said.push_str(&format!(", with times of {}", clock.zone_name()));
+    }
+    if let Some(day) = file.day.filter(|_| of_day > 0) {
+        said.push_str(&format!(", {} without a time taken to be of {day}", number(of_day)));
+    }
+    if not_readable > 0 {
+        said.push_str(&format!(", not readable {}", number(not_readable)));
+    }
+    said
 }
 
 /// What is to be done, and who for.
@@ -267,7 +278,7 @@ impl Work<'_> {
         let what = match &sent {
             Some(_) => format!("imported {}", number(imported)),
             None if self.sorted.is_empty() => "imported 0".to_owned(),
-            None => format!("would import {} ({} where no author is named)", number(imported), escape(name)),
+            None => format!("would import {} (as {}, if they name nobody)", number(imported), escape(name)),
         };
         let mut line =
             format!("{what}, there already {}, not readable {}", number(there), number(not_readable));
@@ -342,13 +353,17 @@ impl<'a> Sending<'a> {
         let mut patience = Patience::new(&client);
         let mut interrupt = pin!(interrupted());
         let mut left = places.iter();
-        let mut stopped: Option<Instant> = None;
+        let mut stopped = false;
+        let mut ended: Option<Instant> = None;
         loop {
-            if self.full.is_some() {
+            if self.full.is_some() || stopped {
                 left = [].iter();
             }
-            if left.len() == 0 && self.open.is_empty() {
-                break;
+            if left.len() == 0 {
+                ended = ended.or_else(|| Some(Instant::now()));
+                if self.open.is_empty() {
+                    break;
+                }
             }
             tokio::select! {
                 biased;
@@ -366,17 +381,15 @@ impl<'a> Sending<'a> {
                         Err(error) => return Some(Stop::Lost { error, unacked: self.open.len() }),
                     }
                 }
-                () = interrupt.as_mut() => match stopped {
+                () = interrupt.as_mut() => {
                     // The second time, nobody wants to wait.
-                    Some(_) => return Some(Stop::Interrupted { unacked: self.open.len() }),
-                    None => {
-                        left = [].iter();
-                        stopped = Some(Instant::now());
-                        interrupt.set(interrupted());
+                    if std::mem::replace(&mut stopped, true) {
+                        return Some(Stop::Interrupted { unacked: self.open.len() });
                     }
-                },
+                    interrupt.set(interrupted());
+                }
                 () = patience.wait() => {
-                    let held_up = if left.len() == 0 { HeldUp::End(stopped.unwrap_or_else(Instant::now)) } else { HeldUp::Input };
+                    let held_up = ended.map_or(HeldUp::Input, HeldUp::End);
                     if let Some(error) = patience.look(held_up) {
                         return Some(Stop::Lost { error, unacked: self.open.len() });
                     }
@@ -387,8 +400,8 @@ impl<'a> Sending<'a> {
         let _ = client.close().await;
         match (self.full.take(), stopped) {
             (Some(refusal), _) => Some(Stop::Full(refusal)),
-            (None, Some(_)) => Some(Stop::Interrupted { unacked: 0 }),
-            (None, None) => None,
+            (None, true) => Some(Stop::Interrupted { unacked: 0 }),
+            (None, false) => None,
         }
     }
 

@@ -38,15 +38,22 @@ fn day_file<'f>(bytes: &'f [u8], harvest: &mut Harvest<'f>) {
 
 fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harvest<'f>) {
     let mut above = day.and_then(|day| clock.day(day));
+    let mut has_time = false;
     for line in lines::of(bytes).filter(|line| !line.is_blank()) {
         let Some(Cow::Borrowed(text)) = harvest.sound(line.number, line.bytes) else { continue };
         let (when, text) = match stamp(text, clock) {
-            Some((when, text)) => (Some(when), text),
+            Some((when, text)) => {
+                has_time = true;
+                (Some(when), text)
+            }
             None => (above, text),
         };
         above = when;
         match when {
-            Some(when) => harvest.entry(line.number, when, None::<Author>, text.into()),
+            Some(when) => {
+                harvest.of_day += usize::from(!has_time);
+                harvest.entry(line.number, when, None::<Author>, text.into());
+            }
             None => harvest.trouble(line.number, "it has no time, and none is above it"),
         }
     }

@@ -72,7 +72,7 @@ fn jrnl_text_that_is_damaged() {
             "2 BAD its entry above could not be read",
             "4 2026-11-21T08:15:00.000000+08:00 clock: good",
             "5 BAD it is not UTF-8; convert the file, for instance with iconv",
-            "8 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "8 BAD it is not UTF-8; convert the file, for instance with iconv; the entry that begins on line 7 is left out",
             "9 BAD an entry needs a text",
             "11 BAD a text may not contain a NUL byte",
             "12 BAD a text may have 65536 bytes; split it or send a shorter one",
