@@ -218,13 +218,15 @@ impl Work<'_> {
     async fn write(&self, client: Client, missing: &[usize], head: u64) -> Result<u8, u8> {
         let name = client.welcome().author;
         let mut sending = Sending::new(self, missing.len(), head);
-        let runs = runs(missing);
+        let mut runs = runs(missing);
         let keyed = runs.len() <= RUNS_MAX;
+        if !keyed {
+            runs = Vec::from_iter([0..missing.len()]);
+        }
         let secret = keyed.then(|| self.secret(&client));
         let mut client = Some(client);
-        let whole = [0..missing.len()];
         let mut end = None;
-        for run in if keyed { &runs[..] } else { &whole[..] } {
+        for run in &runs {
             let first_counter = 1 + missing.get(run.start).map_or(0, |&place| place as u64);
             let client = match (&secret, client.take()) {
                 (None, Some(client)) => client,

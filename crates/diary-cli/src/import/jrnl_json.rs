@@ -28,7 +28,7 @@ struct Entry<'f> {
 
 pub(super) fn read(bytes: &[u8], clock: &Clock, harvest: &mut Harvest<'_>) {
     let text = String::from_utf8_lossy(bytes);
-    let bad = bad_lines(bytes, &text);
+    let bad = if matches!(text, Cow::Borrowed(_)) { Vec::new() } else { bad_lines(bytes) };
     bad.iter().for_each(|&line| harvest.trouble(line, NOT_UTF8));
     let mut counted = Counted { text: &text, up_to: 0, line: 1 };
     let mut give = |raw: &RawValue| {
@@ -57,12 +57,9 @@ pub(super) fn read(bytes: &[u8], clock: &Clock, harvest: &mut Harvest<'_>) {
 }
 
 /// JSON is UTF-8 throughout. Where it is not, the lines are told, and the entries that have them are left out.
-fn bad_lines(bytes: &[u8], lossy: &Cow<'_, str>) -> Vec<u64> {
+fn bad_lines(bytes: &[u8]) -> Vec<u64> {
     let is_bad = |line: &lines::Line<'_>| std::str::from_utf8(line.bytes).is_err();
-    match lossy {
-        Cow::Borrowed(_) => Vec::new(),
-        Cow::Owned(_) => lines::of(bytes).filter(is_bad).map(|line| line.number).collect(),
-    }
+    lines::of(bytes).filter(is_bad).map(|line| line.number).collect()
 }
 
 fn without_place(error: &serde_json::Error) -> String {
