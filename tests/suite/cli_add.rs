@@ -217,6 +217,39 @@ async fn offline_it_is_kept_and_the_next_one_takes_it_along() {
 }
 
 #[tokio::test]
+async fn an_entry_is_of_the_day_that_it_is_about_also_if_it_was_sent_later() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let address = address_to_be().await;
+    let ran = home.run(&address, &["add", "--at", "2015-03-02 08:15", "moved in"]).await;
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    let ran = home.run(&address, &["add", "written an hour ago"]).await;
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    // Time passes.
+    let file = home.files().pop().unwrap();
+    let kept = fs::read_to_string(&file).unwrap();
+    let (before, rest) = kept.split_once("\"time\":\"").unwrap();
+    fs::write(&file, format!("{before}\"time\":\"2026-11-20T23:30:00.000000+08:00{}", &rest[32..])).unwrap();
+
+    let server = server_at(&address, data.path()).await;
+    let ran = home.run(&address, &["add", "now"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "3\n"), "{ran:?}");
+    for (day, text) in [("2015-03-02", "(2015-03-02 08:15) moved in"), ("2026-11-20", "written an hour ago")]
+    {
+        let ran = home.run(&address, &["log", "--on", day]).await;
+        assert!(
+            ran.code == Some(0) && ran.stdout.contains(text) && ran.stdout.lines().count() == 1,
+            "{ran:?}"
+        );
+    }
+    let ran = home.run(&address, &["log", "--on", "today"]).await;
+    assert!(ran.stdout.ends_with(" anna now\n") && ran.stdout.lines().count() == 1, "{ran:?}");
+    let ran = home.run(&address, &["add", "--at", "soon", "x"]).await;
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.starts_with("nothing was written: \"soon\" is no time; say "), "{ran:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn the_outbox_is_sent_to_where_it_belongs() {
     let home = Home::new();
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];

@@ -23,7 +23,7 @@ async fn three_kinds_of_clients_share_a_diary() {
 
     // Each writes, and all see it.
     cli.types("今天天气很好\r").await;
-    cli.sees("ok 1\r\n").await;
+    cli.sees("ok 1 on ").await;
     telnet.sees(" anna 今天天气很好\r\n").await;
     telnet.types("早上好\r").await;
     telnet.sees_all(&["\nok 2 ", " 大明 早上好\r\n"]).await;

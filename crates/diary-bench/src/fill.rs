@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
-use diary_proto::{Author, Key, Producer, Time};
+use diary_proto::{Author, Date, Key, Producer, Time};
 use diary_store::disk::RealDisk;
 use diary_store::{NewEntry, Staged};
 
 use crate::load::text;
 
 const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// The beginning of 1880.
+const LONG_AGO_MICROS: i64 = -2_840_140_800_000_000;
 
 /// So many days have a file.
 const DAYS: u64 = 5;
@@ -34,7 +37,29 @@ pub(crate) struct Filled {
 }
 
 impl Filled {
+    /// Entries of one day in a diary that [moved in](Self::moved_in).
+    pub(crate) const OWN_A_DAY: u64 = 20;
+
     pub(crate) fn new(entries: u64) -> anyhow::Result<Self> {
+        Self::of(entries, |_| None)
+    }
+
+    /// The same, of entries that are all about other days, from 1880 on.
+    pub(crate) fn moved_in(entries: u64) -> anyhow::Result<Self> {
+        Self::of(entries, |number| Some(Self::own_time(number)))
+    }
+
+    /// The day that an entry of such a diary is about.
+    pub(crate) fn own_day(&self, number: u64) -> Date {
+        Self::own_time(number % self.entries).date()
+    }
+
+    fn own_time(number: u64) -> Time {
+        let days = i64::try_from(number / Self::OWN_A_DAY).expect("a diary has fewer days");
+        Time { micros: LONG_AGO_MICROS + days * DAY_MICROS, offset_minutes: 0 }
+    }
+
+    fn of(entries: u64, own_time: impl Fn(u64) -> Option<Time>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let opened = diary_store::open(Arc::new(RealDisk), &folder.path().join("diary"))?;
         let (mut appender, _reader) = opened.with_derived()?;
@@ -50,7 +75,7 @@ impl Filled {
             let run = number / RUN;
             let counter = run / PRODUCERS * RUN + number % RUN;
             let key = Key { producer: Producer(run % PRODUCERS + 1), counter };
-            let entry = NewEntry { author: &author, text, key: Some((key, false)), at: None };
+            let entry = NewEntry { author: &author, text, key: Some((key, false)), at: own_time(number) };
             // A batch has one day.
             if number * DAYS / entries != number.saturating_sub(1) * DAYS / entries {
                 appender.commit(now)?;

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
     let name = words.next().unwrap_or_default();
     match Path::new(&name).file_name().and_then(|name| name.to_str()) {
         Some(peers::SERVER_NAME) => return diary_server::main(),
+        Some(peers::CLI_NAME) => return diary_cli::main(),
         Some(peers::BARE_NAME) => return ended(bare::main(words)),
         _ => {}
     }

@@ -13,6 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// The diary's own name, under which this program is the diary's server.
 pub(crate) const SERVER_NAME: &str = "diary-server";
 
+/// Its client's.
+pub(crate) const CLI_NAME: &str = "diary-cli";
+
 /// The bare loop's.
 pub(crate) const BARE_NAME: &str = "diary-bare";
 

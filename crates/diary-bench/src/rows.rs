@@ -1,6 +1,7 @@
 //! What is measured, row by row, each server in turn, round after round.
 
 mod append;
+mod moved_in;
 mod read;
 mod scale;
 
@@ -68,7 +69,7 @@ pub(crate) fn compare(options: &Options) -> anyhow::Result<()> {
 
 type Measure = fn(&Bench) -> anyhow::Result<Vec<Row>>;
 
-const ROWS: [(&str, Measure); 14] = [
+const ROWS: [(&str, Measure); 16] = [
     ("append", append::appends),
     ("append-frames", append::frames),
     ("append-slow-disk", append::appends_on_a_slow_disk),
@@ -83,6 +84,8 @@ const ROWS: [(&str, Measure); 14] = [
     ("followers", scale::followers),
     ("memory", scale::memory),
     ("growth", scale::growth),
+    ("import", moved_in::import),
+    ("backdated", moved_in::backdated),
 ];
 
 struct Bench {

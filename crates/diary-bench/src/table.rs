@@ -31,6 +31,8 @@ pub(crate) enum Goal {
     AtMost(f64, usize),
     /// The first series is at most so much.
     Below(f64),
+    /// The first series is at least so much.
+    Above(f64),
 }
 
 impl Goal {
@@ -38,7 +40,7 @@ impl Goal {
     pub(crate) fn of(self) -> usize {
         match self {
             Goal::AtLeast(_, of) | Goal::AtMost(_, of) => of,
-            Goal::Below(_) => 0,
+            Goal::Below(_) | Goal::Above(_) => 0,
         }
     }
 }
@@ -59,7 +61,7 @@ impl Row {
     fn values(&self, goal: Goal) -> Vec<f64> {
         match goal {
             Goal::AtLeast(_, of) | Goal::AtMost(_, of) => self.ratios(of),
-            Goal::Below(_) => self.series[0].figures.clone(),
+            Goal::Below(_) | Goal::Above(_) => self.series[0].figures.clone(),
         }
     }
 
@@ -71,6 +73,7 @@ impl Row {
             }
             Goal::AtMost(most, of) => (format!("≤ {most} of {}", self.series[of].of), value, value <= most),
             Goal::Below(most) => (format!("≤ {}", figure(most)), value, value <= most),
+            Goal::Above(least) => (format!("≥ {}", figure(least)), value, value >= least),
         }
     }
 

@@ -71,6 +71,10 @@ pub(crate) enum Command {
         /// before a text that begins with a dash
         #[arg(required = true, value_name = "TEXT|-")]
         text: Vec<String>,
+        /// When it was that it is about, as "2015-03-02 08:15", "yesterday 18:00" or "2 hours ago": the entry is
+        /// of that day then
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
     },
     /// Prints entries
     Log {
@@ -366,10 +370,10 @@ mod tests {
         }
         assert!(!parse(&["log"]).unwrap().settings.server_is_flag);
         let args = parse(&["add", "a", "--name", "ben", "b", "--", "--c"]).unwrap();
-        assert!(matches!(args.command, Some(Command::Add { text }) if text == ["a", "b", "--c"]));
+        assert!(matches!(args.command, Some(Command::Add { text, .. }) if text == ["a", "b", "--c"]));
         assert_eq!(args.settings.name.as_ref().map(Author::as_str), Some("ben"));
         let args = parse(&["add", "-"]).unwrap();
-        assert!(matches!(args.command, Some(Command::Add { text }) if text == ["-"]));
+        assert!(matches!(args.command, Some(Command::Add { text, .. }) if text == ["-"]));
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn weekday(word: &str) -> Option<Weekday> {
 }
 
 /// `3`, `three`, `三`, `二十一`
-fn number(word: &str) -> Option<i64> {
+pub(crate) fn number(word: &str) -> Option<i64> {
     if word.bytes().all(|byte| byte.is_ascii_digit()) {
         return word.parse().ok();
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use diary_client::{Ack, Address, Client, Code, Error, Options, Refusal, State};
+use diary_client::{Ack, Address, Client, Code, Error, NewEntry, Options, Refusal, State};
 use diary_proto::entry::check_text;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -87,12 +87,12 @@ pub(crate) async fn deliver_left(outbox: &Outbox, server: &Address, told: bool) 
 
 /// What is to be sent, cut where counters are missing, since a client counts without a gap, and where it is for
 /// another journal.
-fn runs(tray: &mut Tray, delivery: &mut Delivery) -> Vec<VecDeque<(u64, String)>> {
+fn runs(tray: &mut Tray, delivery: &mut Delivery) -> Vec<VecDeque<(u64, NewEntry)>> {
     let open = tray.entries().filter(|kept| kept.refusal.is_none());
-    let open: Vec<_> = open.map(|kept| (kept.counter, kept.text.clone())).collect();
-    let mut runs: Vec<VecDeque<(u64, String)>> = Vec::new();
-    for (counter, text) in open {
-        if let Err(refusal) = check_text(&text) {
+    let open: Vec<_> = open.map(|kept| (kept.counter, kept.to_send())).collect();
+    let mut runs: Vec<VecDeque<(u64, NewEntry)>> = Vec::new();
+    for (counter, entry) in open {
+        if let Err(refusal) = check_text(&entry.text) {
             tray.refused(counter, &refusal);
             delivery.refused.push((counter, refusal));
             continue;
@@ -101,9 +101,9 @@ fn runs(tray: &mut Tray, delivery: &mut Delivery) -> Vec<VecDeque<(u64, String)>
         let joins = |last: u64| last + 1 == counter && journal(last) == journal(counter);
         match runs.last_mut() {
             Some(run) if run.back().is_some_and(|(last, _)| joins(*last)) => {
-                run.push_back((counter, text));
+                run.push_back((counter, entry));
             }
-            _ => runs.push(VecDeque::from([(counter, text)])),
+            _ => runs.push(VecDeque::from([(counter, entry)])),
         }
     }
     runs
@@ -112,7 +112,7 @@ fn runs(tray: &mut Tray, delivery: &mut Delivery) -> Vec<VecDeque<(u64, String)>
 /// Sends entries with consecutive counters. An error is the reason why some of them stay.
 async fn send_run(
     tray: &mut Tray,
-    mut run: VecDeque<(u64, String)>,
+    mut run: VecDeque<(u64, NewEntry)>,
     delivery: &mut Delivery,
 ) -> Result<(), Error> {
     let Some(&(first_counter, _)) = run.front() else { return Ok(()) };

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
-use diary_client::{Event, Stored, Time};
+use diary_client::{DayStart, Event, Stored, Time};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -70,7 +70,7 @@ struct Jrnl<'a> {
 
 impl Exporter {
     /// On a terminal it is for a person to look at, so there texts are made safe.
-    pub(crate) fn new(target: Target, zone: TimeZone, terminal: bool) -> Self {
+    pub(crate) fn new(target: Target, zone: TimeZone, day_start: DayStart, terminal: bool) -> Self {
         let format = match target {
             Target::Json => Format::Json,
             Target::Md => Format::Md,
@@ -79,7 +79,8 @@ impl Exporter {
             // What is missing is told on stderr, since there is no place for it.
             Target::Jrnl | Target::JrnlJson => Format::Csv,
         };
-        let printer = Printer::of(format, false, zone.clone(), 0).on_terminal(terminal);
+        let mut printer = Printer::of(format, false, zone.clone(), 0).on_terminal(terminal);
+        printer.start_days_at(day_start);
         let clock = Clock::new(zone, None);
         Self { target, printer, clock, terminal, first: true, tags: BTreeMap::new(), indented: 0 }
     }
@@ -183,7 +184,7 @@ fn tags(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use diary_client::{Author, Entry, Gap};
-    use diary_proto::{DayStart, OwnTime};
+    use diary_proto::OwnTime;
 
     use super::*;
 
@@ -197,7 +198,7 @@ mod tests {
     }
 
     fn exported(target: Target, events: &[Event]) -> String {
-        let mut exporter = Exporter::new(target, TimeZone::UTC, false);
+        let mut exporter = Exporter::new(target, TimeZone::UTC, DayStart::default(), false);
         let mut out = Vec::new();
         exporter.begin(&mut out);
         events.iter().for_each(|event| exporter.event(event, &mut out));
@@ -229,7 +230,7 @@ mod tests {
     fn no_control_character_reaches_a_terminal() {
         let event = entry(1, None, "a\u{1b}[2J\n\u{202e}b");
         for &target in Target::value_variants() {
-            let mut exporter = Exporter::new(target, TimeZone::UTC, true);
+            let mut exporter = Exporter::new(target, TimeZone::UTC, DayStart::default(), true);
             let mut out = Vec::new();
             exporter.begin(&mut out);
             exporter.event(&event, &mut out);

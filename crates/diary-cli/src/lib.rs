@@ -7,6 +7,7 @@
 //! from where `deliver` sends it. `import` reads the files of others, and `export` writes for them.
 
 mod args;
+mod calendar;
 mod commands;
 mod config;
 mod cursor;
@@ -28,6 +29,7 @@ mod select;
 mod show;
 mod spool;
 mod terminal;
+mod times;
 mod unanswered;
 mod usage;
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use diary_client::{Ack, Client, Error, Refusal, Which};
+use diary_client::{Ack, Client, Error, NewEntry, Refusal, Which};
 use diary_proto::answer::push_ack;
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::input::{Chunks, Line, Lines};
 use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
 use crate::show::Printer;
-use crate::unanswered::{Unanswered, answer_of_first, send_next, take_answered};
+use crate::unanswered::{Unanswered, answer_of_first, send_next, take_answered, written_now};
 
 /// Prints the past, then writes the input, and gives the exit code.
 pub(crate) async fn run(client: Client, past: Which, input: Chunks, output: Output) -> u8 {
@@ -48,7 +48,7 @@ struct Pipe {
     output: Output,
     lines: Lines,
     /// The line that is to be sent next.
-    next: Option<(u64, String)>,
+    next: Option<(u64, NewEntry)>,
     /// What was sent and not answered, in order.
     open: Unanswered<u64>,
     /// A line whose ack will not come.
@@ -145,7 +145,7 @@ impl Pipe {
                 line = self.lines.finish();
             }
             match line {
-                Some(Line { number, text: Ok(text) }) => self.next = Some((number, text)),
+                Some(Line { number, text: Ok(text) }) => self.next = Some((number, written_now(text))),
                 Some(Line { number, text: Err(refusal) }) => self.refuse(number, &refusal),
                 None => return,
             }

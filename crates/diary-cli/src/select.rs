@@ -8,8 +8,8 @@ use diary_proto::Sieve;
 use diary_proto::escape::escape;
 use jiff::ToSpan;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
+use crate::calendar::Calendar;
 use crate::dates::Days;
 
 /// How many entries are shown to those who name no condition.
@@ -62,7 +62,8 @@ pub(crate) struct Plan {
     /// Of those that fit, only the newest so many are wanted.
     pub(crate) newest: Option<u64>,
     pub(crate) reverse: bool,
-    today: Date,
+    /// The reader's current day.
+    pub(crate) today: Date,
     /// What the reader should know of how it was understood.
     pub(crate) echo: Option<String>,
 }
@@ -175,8 +176,7 @@ fn in_words(Days { from, to }: Days, today: Date) -> (&'static str, String) {
 pub(crate) struct Keeper {
     sieve: Sieve,
     days: Option<Days>,
-    /// The reader's.
-    zone: TimeZone,
+    calendar: Calendar,
     /// Gaps of which it is not known yet on which days they are.
     held: Vec<Event>,
     /// An entry was met that is behind the days.
@@ -184,9 +184,9 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(plan: &Plan, zone: TimeZone) -> Self {
+    pub(crate) fn new(plan: &Plan, calendar: Calendar) -> Self {
         let sieve = Sieve::new(&plan.filter);
-        Self { sieve, days: plan.days, zone, held: Vec::new(), behind: false }
+        Self { sieve, days: plan.days, calendar, held: Vec::new(), behind: false }
     }
 
     /// Gives what fits to `give`. A gap is on a day only if the entries around it leave that open.
@@ -203,14 +203,14 @@ impl Keeper {
             }
             return;
         };
-        if let Some(own) = stored.entry.own {
+        let date = self.calendar.day_of(&stored.entry);
+        if stored.entry.own.is_some() {
             // It says nothing of the days of those around it.
-            if (days.from..=days.to).contains(&own.day) && self.fits(&event) {
+            if (days.from..=days.to).contains(&date) && self.fits(&event) {
                 give(event);
             }
             return;
         }
-        let date = stored.entry.time.in_zone(&self.zone).civil().date();
         self.behind = date > days.to;
         if date < days.from {
             return self.held.clear();
@@ -238,6 +238,8 @@ impl Keeper {
 mod tests {
     use clap::Parser;
     use diary_client::{Entry, Gap, Stored, Time};
+
+    use jiff::tz::TimeZone;
 
     use super::*;
 
@@ -353,7 +355,8 @@ mod tests {
     }
 
     fn kept(words: &[&str], events: impl IntoIterator<Item = Event>) -> String {
-        let mut keeper = Keeper::new(&plan(words).unwrap(), TimeZone::get("Europe/Berlin").unwrap());
+        let mut keeper =
+            Keeper::new(&plan(words).unwrap(), Calendar::of(TimeZone::get("Europe/Berlin").unwrap()));
         let mut kept = Vec::new();
         let show = |event: Event| match event {
             Event::Entry(stored) => stored.entry.seq.to_string(),

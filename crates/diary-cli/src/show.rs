@@ -14,13 +14,14 @@ use std::env;
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
-use diary_client::{Event, Gap, Stored};
+use diary_client::{DayStart, Event, Gap, Stored};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 pub(crate) use self::machine::{careful, push_json};
 use crate::args::Show;
+use crate::calendar::Calendar;
 use crate::config::Config;
 use crate::output::say;
 
@@ -62,8 +63,7 @@ pub(crate) enum Format {
 pub(crate) struct Printer {
     format: Format,
     colour: bool,
-    /// The reader's.
-    zone: TimeZone,
+    calendar: Calendar,
     /// Columns of the terminal; 0 wraps nothing.
     width: usize,
     /// It goes to a terminal: nothing may reach it as it is that could be a control sequence.
@@ -101,7 +101,13 @@ impl Printer {
 
     /// One whose every part is given. `width` is in columns, 0 wraps nothing.
     pub(crate) fn of(format: Format, colour: bool, zone: TimeZone, width: usize) -> Self {
-        Self { format, colour, zone, width, terminal: false, day: None, first: true }
+        let calendar = Calendar::of(zone);
+        Self { format, colour, calendar, width, terminal: false, day: None, first: true }
+    }
+
+    /// The server says when its days start.
+    pub(crate) fn start_days_at(&mut self, day_start: DayStart) {
+        self.calendar.start_days_at(day_start);
     }
 
     /// The same, and it goes to a terminal, or not.
@@ -174,9 +180,10 @@ impl Printer {
         }
     }
 
-    /// Whether an entry of `date` needs a heading before it.
-    fn turns_to(&mut self, date: Date) -> bool {
-        self.day.replace(date) != Some(date)
+    /// The day of an entry that needs a heading before it.
+    fn turns_to(&mut self, stored: &Stored) -> Option<Date> {
+        let date = self.calendar.day_of(&stored.entry);
+        (self.day.replace(date) != Some(date)).then_some(date)
     }
 }
 

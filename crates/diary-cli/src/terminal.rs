@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 
-use diary_client::{Author, Client, Error, Event, History, Options, Producer, Which};
+use diary_client::{Author, Client, Error, Event, History, NewEntry, Options, Producer, Welcome, Which};
 use diary_proto::answer::is_old_command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -187,7 +187,7 @@ struct Talk<'a> {
     /// What was typed, and is not done yet.
     agenda: Agenda,
     /// Kept, and to be sent, in order.
-    unsent: VecDeque<(Sent, String)>,
+    unsent: VecDeque<(Sent, NewEntry)>,
     /// What was sent and not answered, in order.
     open: Unanswered<Sent>,
     /// An answer that is being printed; nothing else is, until it ends.
@@ -348,8 +348,9 @@ impl<'a> Talk<'a> {
     /// The first connection stands: says where one is, shows the past, and sends what earlier runs left.
     fn arrive(&mut self) {
         self.has_arrived = true;
-        let journal = self.client.welcome().journal_id;
-        self.agenda.tray().met(journal);
+        let Welcome { journal_id, day_start, .. } = self.client.welcome();
+        self.agenda.tray().met(journal_id);
+        self.place.view.start_days_at(day_start);
         self.welcome();
         let (past, head) = (self.place.past, self.client.welcome().head);
         self.newest_seen = head;
@@ -430,7 +431,9 @@ impl<'a> Talk<'a> {
         }
         while let Some(step) = self.agenda.next(self.reading.is_some(), self.renaming.is_some()) {
             match step {
-                Step::Text { counter, text } => self.unsent.push_back((Sent::new(counter, &text), text)),
+                Step::Text { counter, entry } => {
+                    self.unsent.push_back((Sent::new(counter, &entry.text), entry));
+                }
                 Step::Command { command, .. } => self.obey(command),
                 Step::Name(name) => self.renaming = Some(Renaming { name, connecting: None }),
             }

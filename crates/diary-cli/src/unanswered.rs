@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use diary_client::{Ack, Client, Error, Pending};
+use diary_client::{Ack, Client, Error, NewEntry, Pending, Time};
 use futures::FutureExt;
+use jiff::tz::TimeZone;
 
 /// Entries in the order in which they were sent, each with what its sender remembers of it.
 pub(crate) type Unanswered<T> = VecDeque<(T, Pending)>;
@@ -26,13 +27,18 @@ pub(crate) async fn answer_of_first<T>(open: &mut Unanswered<T>) -> (T, Result<A
 /// Cancellation safe: it is taken only when there is room for it.
 pub(crate) async fn send_next<T>(
     client: &Client,
-    next: impl FnOnce() -> Option<(T, String)>,
+    next: impl FnOnce() -> Option<(T, NewEntry)>,
 ) -> Result<(T, Pending), Error> {
     let room = client.room().await?;
     match next() {
-        Some((what, text)) => Ok((what, room.send(text)?)),
+        Some((what, entry)) => Ok((what, room.send(entry)?)),
         None => std::future::pending().await,
     }
+}
+
+/// A text that was written just now.
+pub(crate) fn written_now(text: String) -> NewEntry {
+    NewEntry { written: Some(Time::now(&TimeZone::system())), ..text.into() }
 }
 
 /// Takes out what is acked or refused by now: behind one that waits, others may be. The rest stays, in order.

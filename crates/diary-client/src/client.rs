@@ -64,13 +64,16 @@ pub struct NewEntry {
     pub text: String,
     /// When it was, if that is not now: the entry is of that day then.
     pub at: Option<Time>,
+    /// When it was written down, if that is known: that counts as [`at`](Self::at), if nothing else does and the
+    /// entry goes out more than a minute later.
+    pub written: Option<Time>,
     /// Who wrote it, if that is not the [client's author](Options::author).
     pub author: Option<Author>,
 }
 
 impl<T: Into<String>> From<T> for NewEntry {
     fn from(text: T) -> Self {
-        Self { text: text.into(), at: None, author: None }
+        Self { text: text.into(), at: None, written: None, author: None }
     }
 }
 

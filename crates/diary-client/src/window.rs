@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use diary_proto::Refusal;
 use diary_proto::limits::AUTHOR_MAX_BYTES;
 use diary_proto::message::{APPEND_MAX_ENTRIES, Append, NewText, Run, Texts};
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::client::{Ack, NewEntry, NotAcked};
@@ -16,6 +17,9 @@ const APPEND_MAX_BYTES: usize = 256 * 1024;
 
 /// What each text takes in a frame besides its bytes: its length, and what it may say of itself.
 const TEXT_HEAD_BYTES: usize = 4 + 1 + 8 + 2 + 2 + AUTHOR_MAX_BYTES;
+
+/// What was written down less long ago is of now: the times of entries are read by the minute.
+const WRITTEN_NOW_MICROS: i64 = 60 * 1_000_000;
 
 /// An entry that is not acked.
 pub(crate) struct Open {
@@ -118,7 +122,7 @@ impl Window {
             })
             .collect();
         let count = entries.len();
-        let append = Append { first_counter, retry, texts: texts_of(&entries) };
+        let append = Append { first_counter, retry, texts: texts_of(&entries, Timestamp::now()) };
         self.cursor = first_counter + count as u64;
         self.unsent = self.unsent.max(self.cursor);
         self.waiting += count;
@@ -206,13 +210,18 @@ impl Window {
 }
 
 /// They travel with what they say of themselves only if one of them says anything.
-fn texts_of(entries: &[&NewEntry]) -> Texts {
-    if entries.iter().all(|entry| entry.at.is_none() && entry.author.is_none()) {
+fn texts_of(entries: &[&NewEntry], now: Timestamp) -> Texts {
+    let at = |entry: &NewEntry| {
+        entry
+            .at
+            .or(entry.written.filter(|written| now.as_microsecond() - written.micros > WRITTEN_NOW_MICROS))
+    };
+    if entries.iter().all(|entry| at(entry).is_none() && entry.author.is_none()) {
         return Texts::new(entries.iter().map(|entry| entry.text.as_str()));
     }
     Texts::own(entries.iter().map(|entry| NewText {
         text: entry.text.as_bytes(),
-        at: entry.at,
+        at: at(entry),
         author: entry.author.as_ref().map_or(&[], |author| author.as_str().as_bytes()),
     }))
 }
@@ -281,6 +290,25 @@ mod tests {
         test.ack(1, 2, 10).unwrap();
         assert_eq!(test.told(), "10 11 12 13");
         assert!(test.window.is_empty());
+    }
+
+    #[test]
+    fn what_waited_long_says_when_it_was_written() {
+        let time = |seconds: i64| Time { micros: seconds * 1_000_000, offset_minutes: 0 };
+        let entry = |at: Option<i64>, written: Option<i64>| NewEntry {
+            at: at.map(time),
+            written: written.map(time),
+            ..NewEntry::from("text")
+        };
+        let sent = |entries: &[NewEntry]| {
+            let now = Timestamp::from_second(1000).unwrap();
+            let texts = texts_of(&entries.iter().collect::<Vec<_>>(), now);
+            let at: Vec<_> = texts.iter().map(|new| new.at.map(|at| at.micros / 1_000_000)).collect();
+            (texts.are_own(), at)
+        };
+        assert_eq!(sent(&[entry(None, None), entry(None, Some(940))]), (false, vec![None, None]));
+        assert_eq!(sent(&[entry(None, Some(939)), entry(None, Some(999))]), (true, vec![Some(939), None]));
+        assert_eq!(sent(&[entry(Some(5), Some(939))]), (true, vec![Some(5)]));
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::read::{Range, Reader};
 /// What an entry takes, roughly: whoever wants few need not read much.
 const USUAL_LINE_BYTES: u64 = 256;
 
+/// Bytes that are looked at before whoever asked gets a turn, with what was found so far.
+const LOOK_MAX_BYTES: usize = 32 * 1024 * 1024;
+
 /// The least that is read at once.
 const PAGE_MIN_BYTES: usize = 4 * 1024;
 
@@ -95,7 +98,7 @@ impl Reader {
         Ok(range)
     }
 
-    /// The next lines of a range whose entries are picked out.
+    /// The next lines of a range whose entries are picked out; none of them, if it takes long to find one.
     pub(crate) fn next_picked_into(
         &self,
         range: &mut Range,
@@ -103,9 +106,9 @@ impl Reader {
         max_bytes: usize,
         page: &mut Vec<u8>,
     ) -> io::Result<bool> {
-        let mut raw = Vec::new();
+        let (mut raw, mut seen) = (Vec::new(), 0);
         page.clear();
-        while page.is_empty() {
+        while page.is_empty() && seen < LOOK_MAX_BYTES {
             let Some(place) = &mut picked.place else {
                 let Some(&(first, last)) = picked.places.get(picked.begun) else { return Ok(false) };
                 let mut begin = self.from(first)?;
@@ -127,6 +130,7 @@ impl Reader {
                 picked.place = None;
                 continue;
             }
+            seen += raw.len();
             if let Some(file) = range.file() {
                 picked.sift(&raw, file, page);
             }

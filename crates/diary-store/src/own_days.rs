@@ -18,6 +18,9 @@ const WRITTEN_RUN_BYTES: usize = 8 + 4 + 1 + 4 + 4;
 /// Ranges that are closer than this are read as one: to find a place takes as long as to read so many entries.
 const NEAR_ENTRIES: u64 = 64;
 
+/// Most ranges of one answer, 64 KiB that wait with it: where there are more, some that are less close become one.
+const PLACES_MAX: usize = 4096;
+
 /// Entries with consecutive seqs, some of which have an own time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Run {
@@ -114,13 +117,12 @@ impl OwnDays {
         }
         found.extend(self.runs.iter().filter(|run| run.touches(days)).map(|run| (run.first, run.last())));
         found.sort_unstable();
-        found.dedup_by(|next, before| {
-            let near = next.0 <= before.1.saturating_add(NEAR_ENTRIES);
-            if near {
-                before.1 = before.1.max(next.1);
-            }
-            near
-        });
+        let mut near = NEAR_ENTRIES;
+        join(&mut found, near);
+        while found.len() > PLACES_MAX {
+            near = near.saturating_mul(4);
+            join(&mut found, near);
+        }
         Some(found)
     }
 
@@ -174,6 +176,17 @@ impl OwnDays {
         }
         Ok(Self { runs })
     }
+}
+
+/// Makes one of ranges between which there are fewer entries than `near`.
+fn join(ranges: &mut Vec<Seqs>, near: u64) {
+    ranges.dedup_by(|next, before| {
+        let is_near = next.0 <= before.1.saturating_add(near);
+        if is_near {
+            before.1 = before.1.max(next.1);
+        }
+        is_near
+    });
 }
 
 /// yyyymmdd, which keeps the order of days.
@@ -236,6 +249,7 @@ mod tests {
         }
         assert!(table.runs.len() <= MAX_RUNS);
         let found = table.seqs_of(date(5), date(5), None).unwrap();
+        assert!(found.len() <= PLACES_MAX, "{}", found.len());
         assert!((1..=runs).filter(|seq| seq % 28 == 4).all(|seq| is_in(&found, seq * 3)));
     }
 

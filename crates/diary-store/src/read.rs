@@ -280,7 +280,8 @@ impl Reader {
         range.end_offset = Some(head.end);
     }
 
-    /// The next lines of a range, `max_bytes` or one longer line at the most; `None` at its end.
+    /// The next lines of a range, `max_bytes` or one longer line at the most; `None` at its end. In a range that is not
+    /// dense there may be none of them before its end, too.
     ///
     /// # Errors
     /// Those of reading day files. The range stays where it was.

@@ -168,10 +168,22 @@ pub(super) fn search(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 }
 
 /// How long it takes, in seconds.
-fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+pub(super) fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     let began = Instant::now();
     work()?;
     Ok(began.elapsed().as_secs_f64())
+}
+
+/// Asks for a history, and counts its entries.
+pub(super) fn history(address: &str, which: &str) -> anyhow::Result<u64> {
+    let mut stream = line_mode(address)?;
+    stream.write_all(format!("/history {which}\n").as_bytes())?;
+    for (line, number) in BufReader::new(stream).lines().zip(0..) {
+        if line?.starts_with("end ") {
+            return Ok(number - 1);
+        }
+    }
+    bail!("a history without an end")
 }
 
 /// Connects, and reads the greeting.

@@ -7,6 +7,7 @@ use diary_client::{Ack, Address, Code, Error, Refusal, Time};
 use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
+use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use super::outbox::tell_refused;
@@ -16,21 +17,32 @@ use crate::doctor_advice;
 use crate::exit;
 use crate::outbox::{Outbox, Pushed, Tray};
 use crate::output::{Output, say};
+use crate::times;
 
 /// Most bytes that are read of the input: a text at its limit, its line end, and one to see that it is too long.
 const INPUT_MAX_BYTES: u64 = TEXT_MAX_BYTES as u64 + 3;
 
 /// Writes the entry, after those that were left for the same server, and prints its seq.
-pub(crate) async fn run(words: &[String], config: &Config) -> u8 {
+pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> u8 {
     let from_input = matches!(words, [word] if word == "-");
     if let Some(why) = config.wrong.as_ref().filter(|_| from_input && io::stdin().is_terminal()) {
         // Before anything is typed in vain.
         say(format_args!("nothing was written: {why}"));
         return exit::USAGE;
     }
+    let at = match at.map(|said| times::parse(said, &Zoned::now())).transpose() {
+        Ok(at) => at,
+        Err(why) => {
+            say(format_args!("nothing was written: {why}"));
+            return exit::USAGE;
+        }
+    };
+    if let Some(at) = at {
+        say(format_args!("about {}", at.minute()));
+    }
     let text = if from_input { read_text(io::stdin().lock()) } else { Ok(words.join(" ")) };
     let why = match (text.and_then(check), &config.wrong) {
-        (Ok(text), None) => return add(text, config).await,
+        (Ok(text), None) => return add(text, at, config).await,
         (Ok(text), Some(why)) => set_aside(&text, why, config),
         (Err(why), _) => why,
     };
@@ -79,7 +91,7 @@ fn read_text(input: impl Read) -> Result<String, String> {
         .map_err(|_| "the input is not UTF-8; convert it, for instance with iconv".to_owned())
 }
 
-async fn add(text: String, config: &Config) -> u8 {
+async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
     let outbox = Outbox::new(config.state.as_deref());
     let mut tray = match outbox.begin(&config.server, config.author.as_ref()) {
         Ok(tray) => tray,
@@ -89,7 +101,7 @@ async fn add(text: String, config: &Config) -> u8 {
         }
     };
     // Before anything else takes time: from here on, the text outlives this process.
-    let pushed = tray.push(Time::now(&TimeZone::system()), &text);
+    let pushed = tray.push_about(at, Time::now(&TimeZone::system()), &text);
     if let Err(why) = &pushed.kept {
         say(format_args!("{why}; the entry is sent without being kept"));
     }

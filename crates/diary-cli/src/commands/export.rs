@@ -14,51 +14,35 @@ use crate::config::Config;
 use crate::exit;
 use crate::export::Exporter;
 use crate::output::{Output, say};
-use crate::select::Plan;
 
 /// Does it, and gives the exit code.
 pub(crate) async fn run(export: Export, config: &Config) -> u8 {
+    print(export, config).await.unwrap_or_else(|code| code)
+}
+
+/// The same; either way it is the exit code.
+async fn print(export: Export, config: &Config) -> Result<u8, u8> {
     let Export { mut select, format, output, force } = export;
     // Whoever takes a diary along takes all of it.
     select.last = select.last.or_else(|| Some("all".to_owned()));
-    let plan = match select.plan(read::today()) {
-        Ok(plan) => plan,
-        Err(why) => {
-            say(format_args!("{why}"));
-            return exit::USAGE;
-        }
-    };
     let terminal = output.is_none() && io::stdout().is_terminal();
-    let exporter = Exporter::new(format, TimeZone::system(), terminal);
-    match output {
-        None => {
-            let page = Page::new(exporter, Output::watched(io::stdout()));
-            read::print_plan(&plan, page, config).await.unwrap_or_else(|code| code)
-        }
-        Some(path) => match Whole::begin(path, force) {
-            Ok(whole) => to_file(whole, &plan, exporter, config).await,
-            Err(why) => {
-                say(format_args!("nothing was exported: {why}"));
-                exit::USAGE
-            }
-        },
-    }
-}
-
-async fn to_file(whole: Whole, plan: &Plan, exporter: Exporter, config: &Config) -> u8 {
-    let file = match whole.file.reopen() {
-        Ok(file) => file,
-        Err(error) => return whole.failed(&error),
+    let whole = output.map(|path| Whole::begin(path, force)).transpose();
+    let whole = whole.map_err(|why| {
+        say(format_args!("nothing was exported: {why}"));
+        exit::USAGE
+    })?;
+    let (plan, reader) = read::plan(&select, config).await?;
+    let exporter = Exporter::new(format, TimeZone::system(), reader.welcome().day_start, terminal);
+    let Some(whole) = whole else {
+        return read::print_plan(&reader, &plan, Page::new(exporter, Output::watched(io::stdout()))).await;
     };
-    let page = Page::new(exporter, Output::new(file));
-    match read::print_plan(plan, page, config).await {
-        // What is damaged is told in the file, or on stderr; the rest of it is sound.
-        Ok(code @ (exit::DONE | exit::DAMAGE)) => match whole.finish() {
-            Ok(()) => code,
-            Err(error) => error,
-        },
-        Ok(code) | Err(code) => code,
+    let file = whole.file.reopen().map_err(|error| whole.failed(&error))?;
+    let code = read::print_plan(&reader, &plan, Page::new(exporter, Output::new(file))).await?;
+    // What is damaged is told in the file, or on stderr; the rest of it is sound.
+    if matches!(code, exit::DONE | exit::DAMAGE) {
+        whole.finish()?;
     }
+    Ok(code)
 }
 
 /// A file that appears under its name once it is whole. Until then it has another one beside it, and none if it is

@@ -221,7 +221,8 @@ impl Work<'_> {
         let mut runs = runs(missing);
         let keyed = runs.len() <= RUNS_MAX;
         if !keyed {
-            runs = Vec::from_iter([0..missing.len()]);
+            runs.clear();
+            runs.push(0..missing.len());
         }
         let secret = keyed.then(|| self.secret(&client));
         let mut client = Some(client);
@@ -447,9 +448,9 @@ impl Work<'_> {
     fn entry(&self, place: usize) -> NewEntry {
         let entry = self.sorted[place];
         NewEntry {
-            text: entry.text.clone().into_owned(),
             at: Some(entry.when.time),
             author: entry.author.clone(),
+            ..entry.text.clone().into_owned().into()
         }
     }
 }

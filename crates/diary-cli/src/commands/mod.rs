@@ -17,7 +17,7 @@ pub(crate) use read::Paper;
 /// Does it, and gives the exit code.
 pub(crate) async fn run(command: Command, config: &Config) -> u8 {
     match command {
-        Command::Add { text } => add::run(&text, config).await,
+        Command::Add { text, at } => add::run(&text, at.as_deref(), config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
         Command::Export(export) => export::run(export, config).await,
         Command::Import(import) => import::run(import, config).await,

@@ -244,7 +244,7 @@ mod tests {
             id: "2e2d.1".to_owned(),
             server: "diary.example:8888".parse().unwrap(),
             author: Some(Author::new("anna").unwrap()),
-            kept: Kept { counter: 1, time, text, refusal, journal: Some(7), sent: true },
+            kept: Kept { counter: 1, time, at: None, text, refusal, journal: Some(7), sent: true },
             held: false,
         }
     }

@@ -4,13 +4,11 @@ use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::{env, io};
 
-use diary_client::{Error, ErrorKind, Event, History, Reader};
-use jiff::Zoned;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use diary_client::{DayStart, Error, ErrorKind, Event, History, Reader};
 use tokio::time::Instant;
 
 use crate::args::Show;
+use crate::calendar::Calendar;
 use crate::config::Config;
 use crate::cursor::{BadCursor, Cursor};
 use crate::exit;
@@ -32,10 +30,10 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
 
 /// The same; either way it is the exit code.
 async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u8> {
-    let plan = select.plan(today()).map_err(|error| usage(&error))?;
-    let reader = connect(config).await?;
+    let (plan, reader) = plan(&select, config).await?;
     echo(&plan);
-    let printer = Printer::new(show, config);
+    let mut printer = Printer::new(show, config);
+    printer.start_days_at(reader.welcome().day_start);
     let (output, pager) = Pager::start(&printer);
     let mut page = Page::new(printer, output);
     let read = past(&reader, &plan, &mut page, GiveUp::Soon, pin!(std::future::pending())).await;
@@ -47,11 +45,10 @@ async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u
 }
 
 /// Prints what a plan asks for, without a pager, and gives the exit code either way.
-pub(crate) async fn print_plan(plan: &Plan, mut page: Page<impl Paper>, config: &Config) -> Result<u8, u8> {
-    let reader = connect(config).await?;
+pub(crate) async fn print_plan(reader: &Reader, plan: &Plan, mut page: Page<impl Paper>) -> Result<u8, u8> {
     echo(plan);
     let mut interrupt = pin!(interrupted());
-    past(&reader, plan, &mut page, GiveUp::Soon, interrupt.as_mut()).await?;
+    past(reader, plan, &mut page, GiveUp::Soon, interrupt.as_mut()).await?;
     page.finish();
     Ok(page.ended().code(plan))
 }
@@ -76,21 +73,21 @@ async fn print_follow(
 ) -> Result<u8, u8> {
     let wants_past =
         select.on.is_some() || select.from.is_some() || select.to.is_some() || select.last.is_some();
-    let today = today();
-    let plan = select.plan(today).map_err(|error| usage(&error))?;
-    if plan.reverse {
+    if select.reverse {
         return Err(usage("a follow has no newest entry to begin with: leave out --reverse"));
     }
-    if let Some(over) = plan.days.map(|days| days.to).filter(|to| *to < today) {
+    let (plan, reader) = plan(&select, config).await?;
+    if let Some(over) = plan.days.map(|days| days.to).filter(|to| *to < plan.today) {
         return Err(usage(&format!(
             "nothing can follow after {over}, which is over; log shows what there is"
         )));
     }
-    let reader = connect(config).await?;
     let (journal, head) = (reader.welcome().journal_id, reader.welcome().head);
     let cursor = cursor.map(|path| Cursor::open(path, journal, head)).transpose();
     let mut cursor = cursor.map_err(|error| refused(&error))?;
-    let mut page = Page::new(Printer::new(show, config), Output::watched(io::stdout()));
+    let mut printer = Printer::new(show, config);
+    printer.start_days_at(reader.welcome().day_start);
+    let mut page = Page::new(printer, Output::watched(io::stdout()));
     let mut interrupt = pin!(interrupted());
     let mut place = Place { seq: head, cursor: cursor.as_mut(), unsaved: 0 };
     match place.cursor.as_ref().and_then(|cursor| cursor.seq()) {
@@ -225,7 +222,7 @@ async fn past(
         true => reader.history(plan.filter.which),
         false => reader.select(plan.filter.clone()),
     };
-    let mut keeper = Keeper::new(plan, TimeZone::system());
+    let mut keeper = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
     let mut patience = Patience::of(reader.state());
     let mut kept = Kept::new(plan);
     let started = Instant::now();
@@ -347,7 +344,7 @@ async fn live(
     mut place: Place<'_>,
     mut interrupt: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<u8, u8> {
-    let mut keeper = Keeper::new(plan, TimeZone::system());
+    let mut keeper = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
     let mut patience = Patience::of(reader.state());
     while !page.output.is_gone() {
         tokio::select! {
@@ -391,6 +388,17 @@ fn seq_of(event: &Event) -> Option<u64> {
     }
 }
 
+/// What is asked for, and of whom. An error is the exit code.
+pub(crate) async fn plan(select: &Select, config: &Config) -> Result<(Plan, Reader), u8> {
+    // What is wrong with it needs no server.
+    let plan = |today| select.clone().plan(today).map_err(|error| usage(&error));
+    plan(Calendar::here(DayStart::default()).today())?;
+    let reader = connect(config).await?;
+    // Which day it is now is the server's to say.
+    let plan = plan(Calendar::here(reader.welcome().day_start).today())?;
+    Ok((plan, reader))
+}
+
 async fn connect(config: &Config) -> Result<Reader, u8> {
     Reader::connect(config.server.clone()).await.map_err(|error| {
         say(format_args!("{}", unreachable_sentence(&error)));
@@ -422,9 +430,4 @@ fn echo(plan: &Plan) {
     if let Some(echo) = &plan.echo {
         say(format_args!("{echo}"));
     }
-}
-
-/// The reader's current day.
-pub(crate) fn today() -> Date {
-    Zoned::now().date()
 }

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use diary_client::{Address, Author, Code, Refusal, Time};
+use diary_client::{Address, Author, Code, NewEntry, Refusal, Time};
 use diary_proto::limits::{SECRET_MAX_BYTES, SECRET_MIN_BYTES};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,9 @@ pub(super) enum Record {
     Entry {
         counter: u64,
         time: String,
+        /// When it was that it is about, if the person said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
         text: String,
         /// The entry that this one stands for, which is kept no longer. In one record with the entry, so that
         /// the text is never kept twice.
@@ -69,6 +72,8 @@ pub(crate) struct Kept {
     pub(crate) counter: u64,
     /// When it was written.
     pub(crate) time: Time,
+    /// When it was that it is about, if the person said so.
+    pub(crate) at: Option<Time>,
     pub(crate) text: String,
     /// Why it is not taken under its key, if it was refused.
     pub(crate) refusal: Option<Refusal>,
@@ -76,6 +81,13 @@ pub(crate) struct Kept {
     pub(crate) journal: Option<u64>,
     /// It may have been sent, so it may be in the diary.
     pub(crate) sent: bool,
+}
+
+impl Kept {
+    /// What is to be sent.
+    pub(crate) fn to_send(&self) -> NewEntry {
+        NewEntry { at: self.at, written: Some(self.time), ..self.text.as_str().into() }
+    }
 }
 
 /// Where entries go, and what makes their keys.
@@ -141,8 +153,9 @@ impl Heading {
 
 impl Record {
     pub(super) fn entry(kept: &Kept, instead_of: Option<u64>) -> Self {
-        let Kept { counter, time, text, .. } = kept;
-        Self::Entry { counter: *counter, time: time.to_string(), text: text.clone(), instead_of }
+        let Kept { counter, time, at, text, .. } = kept;
+        let (time, at) = (time.to_string(), at.map(|at| at.to_string()));
+        Self::Entry { counter: *counter, time, at, text: text.clone(), instead_of }
     }
 
     pub(super) fn journal(id: u64) -> Self {
@@ -199,15 +212,19 @@ impl Contents {
     /// What follows from a record; `None` if it makes no sense.
     pub(super) fn take_in(&mut self, record: Record) -> Option<()> {
         match record {
-            Record::Entry { counter, time, text, instead_of } => {
+            Record::Entry { counter, time, at, text, instead_of } => {
                 if counter < self.next_counter {
                     return None;
                 }
                 let time = Time::parse(time.as_bytes())?;
+                let at = match at {
+                    Some(at) => Some(Time::parse(at.as_bytes())?),
+                    None => None,
+                };
                 self.next_counter = counter.checked_add(1)?;
                 // Whoever sends one as new means whatever journal is there now.
                 let journal = self.journal.filter(|_| instead_of.is_none());
-                let kept = Kept { counter, time, text, refusal: None, journal, sent: true };
+                let kept = Kept { counter, time, at, text, refusal: None, journal, sent: true };
                 self.entries.insert(counter, kept);
                 if let Some(other) = instead_of {
                     self.entries.remove(&other);
@@ -271,7 +288,7 @@ mod tests {
 
     fn kept(counter: u64, text: &str) -> Kept {
         let time = Time::parse(TIME.as_bytes()).unwrap();
-        Kept { counter, time, text: text.to_owned(), refusal: None, journal: None, sent: true }
+        Kept { counter, time, at: None, text: text.to_owned(), refusal: None, journal: None, sent: true }
     }
 
     fn entry(counter: u64, text: &str) -> Record {

@@ -140,7 +140,12 @@ impl Tray {
     /// Keeps an entry, which may be sent as soon as this returns: it is on disk, and so is its file's name.
     /// Counters count up from 1. The text must have passed [`check_text`](diary_proto::entry::check_text).
     pub(crate) fn push(&mut self, time: Time, text: &str) -> Pushed {
-        self.push_instead_of(time, text, None)
+        self.push_about(None, time, text)
+    }
+
+    /// The same, for an entry that is about another time than that of its writing.
+    pub(crate) fn push_about(&mut self, at: Option<Time>, time: Time, text: &str) -> Pushed {
+        self.push_instead_of(at, time, text, None)
     }
 
     /// Keeps the text of an entry under a fresh key, and no longer under its old one. Gives the new counter.
@@ -148,10 +153,10 @@ impl Tray {
     /// # Errors
     /// A sentence: it cannot be written down, and all is as before.
     pub(crate) fn renew(&mut self, counter: u64) -> Result<u64, String> {
-        let Some(Kept { time, text, .. }) = self.contents.entries.get(&counter).cloned() else {
+        let Some(Kept { at, time, text, .. }) = self.contents.entries.get(&counter).cloned() else {
             return Err(format!("there is no entry {counter} any more"));
         };
-        let pushed = self.push_instead_of(time, &text, Some(counter));
+        let pushed = self.push_instead_of(at, time, &text, Some(counter));
         if let Err(why) = pushed.kept {
             self.contents.entries.remove(&pushed.counter);
             return Err(why);
@@ -160,12 +165,18 @@ impl Tray {
         Ok(pushed.counter)
     }
 
-    fn push_instead_of(&mut self, time: Time, text: &str, instead_of: Option<u64>) -> Pushed {
+    fn push_instead_of(
+        &mut self,
+        at: Option<Time>,
+        time: Time,
+        text: &str,
+        instead_of: Option<u64>,
+    ) -> Pushed {
         let counter = self.contents.next_counter;
         self.contents.next_counter += 1;
         // Whoever sends one as new means whatever journal is there now.
         let journal = self.contents.journal.filter(|_| instead_of.is_none());
-        let kept = Kept { counter, time, text: text.to_owned(), refusal: None, journal, sent: false };
+        let kept = Kept { counter, time, at, text: text.to_owned(), refusal: None, journal, sent: false };
         let line = Record::entry(&kept, instead_of).line();
         self.contents.entries.insert(counter, kept);
         let written = if self.file.is_some() { self.append(&line, true) } else { self.create(&line) };

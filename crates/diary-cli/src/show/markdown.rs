@@ -3,7 +3,6 @@
 
 use diary_client::Stored;
 
-use super::people::own_time;
 use super::safe::{lines, needs_care, push_safe};
 use super::{Missing, Printer};
 
@@ -15,13 +14,13 @@ const LINE_BREAK: &str = "  ";
 
 impl Printer {
     pub(super) fn markdown(&mut self, stored: &Stored, out: &mut Vec<u8>) {
-        let local = self.local(stored);
-        if self.turns_to(local.date()) {
+        if let Some(day) = self.turns_to(stored) {
             let above = if self.first { "" } else { "\n" };
-            out.extend_from_slice(format!("{above}## {}\n\n", local.strftime("%Y-%m-%d %A")).as_bytes());
+            out.extend_from_slice(format!("{above}## {}\n\n", day.strftime("%Y-%m-%d %A")).as_bytes());
         }
         let author = inline(stored.entry.author.as_str());
-        let head = format!("- {} **{author}** {}", local.strftime("%H:%M"), own_time(stored));
+        let time = self.calendar.clock(&stored.entry);
+        let head = format!("- {} **{author}** ", time.strftime("%H:%M"));
         out.extend_from_slice(head.as_bytes());
         let mut rest = lines(&stored.entry.text).enumerate().peekable();
         while let Some((number, line)) = rest.next() {

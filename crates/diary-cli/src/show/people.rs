@@ -4,7 +4,6 @@ use std::io::Write;
 
 use diary_client::Stored;
 use diary_proto::escape::escape;
-use jiff::civil::DateTime;
 use textwrap::{Options, WordSplitter, WrapAlgorithm};
 
 use super::safe::{lines, safe};
@@ -34,17 +33,16 @@ const AUTHOR_COLOURS: [&str; 11] = [
 impl Printer {
     /// A heading for each day, then `HH:MM author text`, wrapped with a hanging indent.
     pub(super) fn pretty(&mut self, stored: &Stored, out: &mut Vec<u8>) {
-        let local = self.local(stored);
-        if self.turns_to(local.date()) {
-            let heading = format!("── {} ──", local.strftime("%Y-%m-%d %A"));
+        if let Some(day) = self.turns_to(stored) {
+            let heading = format!("── {} ──", day.strftime("%Y-%m-%d %A"));
             self.push_painted(BOLD, &heading, out);
             out.push(b'\n');
         }
-        let time = local.strftime("%H:%M").to_string();
+        let time = self.calendar.clock(&stored.entry).strftime("%H:%M").to_string();
         let author = stored.entry.author.as_str();
         let head = format!("{time} {author} ");
         let mut texts = lines(&stored.entry.text);
-        let first = format!("{head}{}{}", own_time(stored), safe(texts.next().unwrap_or_default()));
+        let first = format!("{head}{}", safe(texts.next().unwrap_or_default()));
         let mut rows = self.wrap(&first, "").into_iter();
         let row = rows.next().unwrap_or_default();
         match row.strip_prefix(head.trim_end()) {
@@ -65,26 +63,25 @@ impl Printer {
 
     /// Local date and time, author and text, in one line.
     pub(super) fn short(&self, stored: &Stored, out: &mut Vec<u8>) {
-        let time = self.local(stored).strftime("%Y-%m-%d %H:%M").to_string();
+        let time = self.calendar.clock(&stored.entry).strftime("%Y-%m-%d %H:%M").to_string();
         self.push_painted(DIM, &time, out);
         out.push(b' ');
         let author = stored.entry.author.as_str();
         self.push_painted(colour_of(author), author, out);
         let text = escape(&stored.entry.text);
-        push_row(&format!(" {}{text}", own_time(stored)), out);
+        push_row(&format!(" {text}"), out);
     }
 
     /// A heading for each day; the text stands indented below time and author.
     pub(super) fn txt(&mut self, stored: &Stored, out: &mut Vec<u8>) {
-        let local = self.local(stored);
         if !self.first {
             out.push(b'\n');
         }
-        if self.turns_to(local.date()) {
-            push_row(&format!("{}\n", local.strftime("%Y-%m-%d %A")), out);
+        if let Some(day) = self.turns_to(stored) {
+            push_row(&format!("{}\n", day.strftime("%Y-%m-%d %A")), out);
         }
-        let own = own_time(stored);
-        push_row(format!("{} {} {own}", local.strftime("%H:%M"), stored.entry.author).trim_end(), out);
+        let time = self.calendar.clock(&stored.entry);
+        push_row(&format!("{} {}", time.strftime("%H:%M"), stored.entry.author), out);
         for line in lines(&stored.entry.text) {
             push_row(format!("{TXT_INDENT}{}", safe(line)).trim_end(), out);
         }
@@ -97,11 +94,6 @@ impl Printer {
         }
         self.push_painted(YELLOW, &missing.to_string(), out);
         out.push(b'\n');
-    }
-
-    /// When it was written, where the reader is.
-    pub(super) fn local(&self, stored: &Stored) -> DateTime {
-        stored.entry.time.in_zone(&self.zone).civil()
     }
 
     /// A line as rows that fit; all but the first of the text hang below it.
@@ -130,11 +122,6 @@ fn push_row(row: &str, out: &mut Vec<u8>) {
     let row = if row.trim_matches(' ').is_empty() { "" } else { row };
     out.extend_from_slice(row.as_bytes());
     out.push(b'\n');
-}
-
-/// `(2015-03-02 08:15) `, for an entry with a time of its own.
-pub(super) fn own_time(stored: &Stored) -> String {
-    stored.entry.own.map_or_else(String::new, |own| format!("({}) ", own.at.minute()))
 }
 
 /// An author's colour: the same on every machine, today and next year. It is FNV-1a of the name.

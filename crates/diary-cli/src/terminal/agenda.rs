@@ -3,21 +3,21 @@
 
 use std::collections::VecDeque;
 
-use diary_client::{Address, Author, Time, Which};
+use diary_client::{Address, Author, NewEntry, Which};
 use diary_proto::Command;
 use diary_proto::entry::parse_number;
 use jiff::Zoned;
-use jiff::tz::TimeZone;
 use tokio::time::Instant;
 
 use crate::input::{Typed, is_command};
 use crate::outbox::{Outbox, Tray};
 use crate::select::{Plan, Select};
+use crate::unanswered::written_now;
 
 /// Something to be done.
 pub(super) enum Step {
     /// To send this text, which the first tray keeps by then.
-    Text { counter: u64, text: String },
+    Text { counter: u64, entry: NewEntry },
     /// To do this, or to say why not.
     Command { line: String, command: Result<Wanted, String> },
     /// To write as this one from here on; the next tray is theirs.
@@ -53,7 +53,7 @@ pub(super) struct Agenda {
 #[derive(Default)]
 pub(super) struct Undone {
     /// Texts of the first tray.
-    pub(super) texts: VecDeque<(u64, String)>,
+    pub(super) texts: VecDeque<(u64, NewEntry)>,
     /// Texts of the others, which are under another name.
     pub(super) later: Vec<String>,
     /// Commands.
@@ -116,8 +116,10 @@ impl Agenda {
             _ => line,
         };
         let tray = self.trays.back_mut().expect("there is one for each name, and always a name");
-        let pushed = tray.push(Time::now(&TimeZone::system()), &text);
-        self.steps.push_back(Step::Text { counter: pushed.counter, text });
+        let entry = written_now(text);
+        let time = entry.written.expect("it was written now");
+        let pushed = tray.push(time, &entry.text);
+        self.steps.push_back(Step::Text { counter: pushed.counter, entry });
         let why = pushed.kept.err()?;
         self.unkept = true;
         Some(format!("{why}; the entry is sent without being kept"))
@@ -138,8 +140,8 @@ impl Agenda {
         for step in std::mem::take(&mut self.steps) {
             match step {
                 Step::Name(_) => is_later = true,
-                Step::Text { text, .. } if is_later => undone.later.push(text),
-                Step::Text { counter, text } => undone.texts.push_back((counter, text)),
+                Step::Text { entry, .. } if is_later => undone.later.push(entry.text),
+                Step::Text { counter, entry } => undone.texts.push_back((counter, entry)),
                 Step::Command { command: Ok(Wanted::Command(Command::Quit)), .. } => {}
                 Step::Command { line, .. } => undone.commands.push(line),
             }

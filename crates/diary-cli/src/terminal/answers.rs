@@ -2,10 +2,10 @@
 
 use diary_client::{Client, Error, Event, History, Stored, Which};
 use diary_proto::Command;
-use jiff::tz::TimeZone;
 
 use super::agenda::Wanted;
 use super::{Follow, Talk, options};
+use crate::calendar::Calendar;
 use crate::patience::Patience;
 use crate::select::Keeper;
 
@@ -63,7 +63,7 @@ impl Talk<'_> {
             Ok(Wanted::Command(command)) => self.do_command(command),
             Ok(Wanted::Days(plan)) => {
                 let history = self.client.select(plan.filter.clone());
-                let keeper = Keeper::new(&plan, TimeZone::system());
+                let keeper = Keeper::new(&plan, Calendar::here(self.client.welcome().day_start));
                 self.begin(Reading { keeper: Some(keeper), ..Reading::of(history, true) });
             }
             Ok(Wanted::One(seq)) => {
@@ -123,6 +123,10 @@ impl Talk<'_> {
         self.patience = Patience::new(&client);
         self.producers.push(client.producer());
         let old = std::mem::replace(&mut self.client, client);
+        if self.is_connected() {
+            let journal = self.client.welcome().journal_id;
+            self.agenda.tray().met(journal);
+        }
         // All of its entries are acked; it only says goodbye.
         let _ = old.close().await;
         self.note(format_args!("you write as {}", renaming.name));

@@ -57,7 +57,9 @@ impl Talk<'_> {
             }
         }
         let undone = self.agenda.give_up(self.renaming.is_some());
-        self.unsent.extend(undone.texts.into_iter().map(|(counter, text)| (Sent::new(counter, &text), text)));
+        self.unsent.extend(
+            undone.texts.into_iter().map(|(counter, entry)| (Sent::new(counter, &entry.text), entry)),
+        );
         undone.commands.iter().for_each(|line| self.say(format_args!("not done: {}", clean(line))));
         self.place.output.flush();
         let count = self.not_acked() + undone.later.len();
@@ -109,7 +111,8 @@ impl Talk<'_> {
             None => {
                 last_words.push(format!("{why}; {entries} not acked"));
                 let given_up = given_up.into_iter().map(|entry| entry.text);
-                for text in given_up.chain(self.unsent.into_iter().map(|(_, text)| text)).chain(later) {
+                for text in given_up.chain(self.unsent.into_iter().map(|(_, entry)| entry.text)).chain(later)
+                {
                     last_words.push(format!("not acked: {}", clean(&text)));
                 }
             }

@@ -219,7 +219,9 @@ async fn what_is_said_in_a_conversation() {
         person.sees("you write as ben").await;
     })
     .await;
-    check("conversation", &printed, &ended, &[(fake.address(), "[server]"), (&id, "[id]")], &state);
+    let time = TIME.in_zone(&TimeZone::system()).minute();
+    let names = [(fake.address(), "[server]"), (&id, "[id]"), (&time, "[time]")];
+    check("conversation", &printed, &ended, &names, &state);
 }
 
 /// The server never was there, and what is typed waits for it.

@@ -1,0 +1,136 @@
+//! A diary that was kept elsewhere and moves in: importing it, and reading it by its days.
+
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use diary_proto::Date;
+
+use super::Bench;
+use super::read::{line_mode, timed};
+use crate::fill::Filled;
+use crate::load::{Load, Shape};
+use crate::peers::{CLI_NAME, Kind, Peer};
+use crate::table::{Goal, Row};
+use crate::talk::Protocol;
+
+/// Entries of the jrnl that moves in.
+const ENTRIES: u32 = 100_000;
+
+/// On each of its days.
+const ENTRIES_A_DAY: u32 = 10;
+
+const FIRST_DAY: Date = Date::constant(1990, 1, 1);
+
+/// Importing a jrnl into an empty diary, importing it again, and then one of its days: all by `diary-cli` as a cold
+/// process.
+pub(super) fn import(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let of = &["diary-cli"];
+    let size = format!("of {ENTRIES} entries");
+    let mut first = Row::new(format!("import {size}, from jrnl"), "entries/s", of, &[Goal::Above(50_000.0)]);
+    let mut again = Row::new(format!("import {size} that are there"), "entries/s", of, &[]);
+    let mut on = Row::new(format!("log --on a day of a jrnl {size}"), "ms", of, &[Goal::Below(10.0)]);
+    let folder = tempfile::tempdir()?;
+    let jrnl = folder.path().join("jrnl.txt");
+    write_jrnl(&jrnl)?;
+    for round in 0..=bench.rounds {
+        let data = tempfile::tempdir()?;
+        let diary = Peer::start(Kind::Diary, data.path(), false)?;
+        let cli = Cli::new(data.path(), &diary.address)?;
+        let file = jrnl.to_str().context("a path of this program's own")?;
+        let import = || timed(|| cli.run(&["import", file]).map(drop));
+        let (one, two) = (import()?, import()?);
+        let day = day(round * 701);
+        let words = ["log", "--on", &day.to_string()];
+        let printed = cli.run(&words)?;
+        ensure!(printed.lines().count() == ENTRIES_A_DAY as usize, "{day} has other entries: {printed}");
+        let mut waits =
+            (0..20).map(|_| timed(|| cli.run(&words).map(drop))).collect::<Result<Vec<_>, _>>()?;
+        waits.sort_by(f64::total_cmp);
+        if round > 0 {
+            first.series[0].figures.push(f64::from(ENTRIES) / one);
+            again.series[0].figures.push(f64::from(ENTRIES) / two);
+            on.series[0].figures.push(waits[waits.len() / 2] * 1e3);
+        }
+    }
+    Ok(vec![first, again, on])
+}
+
+/// The start of a diary of a million entries that are all about other days, one of these days, and what the server
+/// holds then.
+pub(super) fn backdated(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let filled = Filled::moved_in(if bench.quick { 100_000 } else { 1_000_000 })?;
+    let size = format!("{} entries with own times", filled.entries);
+    let of = &["diary"];
+    let mut time = Row::new(format!("start of {size}"), "ms", of, &[Goal::Below(50.0)]);
+    let mut by_day = Row::new(format!("/history of one day among {size}"), "ms", of, &[Goal::Below(10.0)]);
+    let what = format!("most resident from such a start to an ack with a key, {size}");
+    let mut memory = Row::new(what, "MiB", of, &[Goal::Below(16.0)]);
+    for round in 0..=bench.rounds {
+        let diary = Peer::start(Kind::Diary, filled.data(), false)?;
+        let greeted = line_mode(&diary.address).map(|_| diary.began.elapsed())?;
+        let one = Shape { connections: 1, depth: 1 };
+        Load::open_as(&diary.address, Protocol::Frame, one, round + 1)?.run(Duration::ZERO)?;
+        let day = filled.own_day(round as u64 * 70_001);
+        let asked = timed(|| {
+            let entries = super::read::history(&diary.address, &day.to_string())?;
+            ensure!(entries == Filled::OWN_A_DAY, "{day} has {entries} entries");
+            Ok(())
+        })?;
+        if round > 0 {
+            time.series[0].figures.push(greeted.as_secs_f64() * 1e3);
+            by_day.series[0].figures.push(asked * 1e3);
+            memory.series[0].figures.push(diary.memory("VmHWM")? as f64 / 1024.0 / 1024.0);
+        }
+        diary.stop()?;
+    }
+    Ok(vec![time, by_day, memory])
+}
+
+/// A day of the jrnl.
+fn day(number: usize) -> Date {
+    let days = number % (ENTRIES / ENTRIES_A_DAY) as usize;
+    FIRST_DAY
+        .saturating_add(jiff::Span::new().days(i32::try_from(days).expect("ten thousand days at the most")))
+}
+
+/// Titles and bodies, as jrnl keeps them.
+fn write_jrnl(path: &Path) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(fs::File::create(path)?);
+    for number in 0..ENTRIES {
+        let (day, minute) = (day((number / ENTRIES_A_DAY) as usize), number % ENTRIES_A_DAY * 90);
+        let (hour, minute) = (minute / 60, minute % 60);
+        writeln!(
+            out,
+            "[{day} {hour:02}:{minute:02}] Day {number} at the lake. It rained in the morning; @anna and I stayed in.\n\
+             In the afternoon the sun came out #weather 今天下午天气很好\n"
+        )?;
+    }
+    Ok(out.flush()?)
+}
+
+/// `diary-cli`, which this program is under that name.
+struct Cli<'a> {
+    home: &'a Path,
+    address: &'a str,
+}
+
+impl<'a> Cli<'a> {
+    fn new(home: &'a Path, address: &'a str) -> anyhow::Result<Self> {
+        symlink(std::env::current_exe()?, home.join(CLI_NAME))?;
+        Ok(Self { home, address })
+    }
+
+    fn run(&self, words: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(self.home.join(CLI_NAME));
+        command.args(words).env("DIARY_SERVER", self.address).env("TZ", "UTC");
+        let output =
+            command.env("HOME", self.home).env("XDG_STATE_HOME", self.home.join("state")).output()?;
+        ensure!(output.status.success(), "diary-cli {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}

@@ -1,0 +1,79 @@
+//! Which day an entry is of, and what the clock said, for one reader.
+
+use diary_client::{DayStart, Entry, Time};
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+
+/// A reader's zone, and when the diary's days start.
+#[derive(Debug, Clone)]
+pub(crate) struct Calendar {
+    zone: TimeZone,
+    day_start: DayStart,
+}
+
+impl Calendar {
+    /// That of a reader in `zone`, of a diary whose days start at midnight.
+    pub(crate) fn of(zone: TimeZone) -> Self {
+        Self { zone, day_start: DayStart::default() }
+    }
+
+    /// That of this process, for a server's diary.
+    pub(crate) fn here(day_start: DayStart) -> Self {
+        Self { zone: TimeZone::system(), day_start }
+    }
+
+    /// The server says so.
+    pub(crate) fn start_days_at(&mut self, day_start: DayStart) {
+        self.day_start = day_start;
+    }
+
+    /// The reader's current day.
+    pub(crate) fn today(&self) -> Date {
+        self.day_start.day_of(Time::now(&self.zone))
+    }
+
+    /// The day that an entry is of: the one that it is about, or that of its writing, where the reader is.
+    pub(crate) fn day_of(&self, entry: &Entry) -> Date {
+        match entry.own {
+            Some(own) => own.day,
+            None => self.day_start.day_of(entry.time.in_zone(&self.zone)),
+        }
+    }
+
+    /// What the clock said: where it happened, for a time of its own, and else where the reader is.
+    pub(crate) fn clock(&self, entry: &Entry) -> DateTime {
+        entry.own.map_or_else(|| entry.time.in_zone(&self.zone), |own| own.at).civil()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diary_client::{Author, OwnTime};
+
+    use super::*;
+
+    #[test]
+    fn an_entry_is_of_its_own_day_or_of_the_readers() {
+        let time = |text: &str| Time::parse(text.as_bytes()).unwrap();
+        let day_start: DayStart = "03:00".parse().unwrap();
+        let author = Author::new("anna").unwrap();
+        let mut entry = Entry {
+            seq: 1,
+            time: time("2026-11-21T01:30:00.000000+08:00"),
+            own: None,
+            author,
+            text: "x".to_owned(),
+        };
+        let mut calendar = Calendar::of(TimeZone::get("Asia/Shanghai").unwrap());
+        assert_eq!(calendar.day_of(&entry).to_string(), "2026-11-21");
+        calendar.start_days_at(day_start);
+        assert_eq!(calendar.day_of(&entry).to_string(), "2026-11-20");
+        assert_eq!(calendar.clock(&entry).to_string(), "2026-11-21T01:30:00");
+        let far = Calendar { zone: TimeZone::UTC, day_start };
+        assert_eq!(far.day_of(&entry).to_string(), "2026-11-20");
+        assert_eq!(far.clock(&entry).to_string(), "2026-11-20T17:30:00");
+        entry.own = Some(OwnTime::new(time("2015-03-02T02:15:00.000000-03:30"), day_start));
+        assert_eq!(far.day_of(&entry).to_string(), "2015-03-01");
+        assert_eq!(far.clock(&entry).to_string(), "2015-03-02T02:15:00");
+    }
+}
