@@ -7,6 +7,7 @@ mod chunks;
 mod cli_add;
 mod cli_doctor;
 mod cli_editor;
+mod cli_import;
 mod cli_pipe;
 mod cli_read;
 mod cli_stats;

@@ -7,7 +7,10 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use diary_client::{Address, Author, DEFAULT_PORT, Which};
 use diary_proto::escape::escape;
+use jiff::tz::TimeZone;
 
+use crate::export::Target;
+use crate::import::Kind;
 use crate::select::Select;
 use crate::show::{Colour, Format};
 use crate::stats::By;
@@ -124,6 +127,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         show: Show,
     },
+    /// Prints entries for other programs, or writes them into a file; all, if nothing says which
+    Export(Export),
+    /// Writes the entries of files: of a diary, of jrnl, of logs. Run again, it adds nothing twice
+    Import(Import),
     /// Lists what could not be sent yet, or sends it
     Outbox {
         /// Lists it as one JSON object a line
@@ -141,6 +148,53 @@ pub(crate) enum Command {
     },
     /// Prints the manual page
     Man,
+}
+
+/// What is to be exported, and where.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) select: Select,
+
+    /// What it is to be
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Target,
+
+    /// Writes it into this file, which appears once it is whole
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Writes over the file, if there is one
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
+}
+
+/// What is to be imported, and how it is read.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Import {
+    /// The files; - is the input
+    #[arg(required = true, value_name = "FILE|-")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// What they are; each is looked at, if not given
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Kind>,
+
+    /// Who wrote the entries that name nobody; as --name, if not given
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub(crate) author: Option<Author>,
+
+    /// Where the clocks were that show no zone, such as Asia/Shanghai; here, if not given
+    #[arg(long, value_name = "TZ", value_parser = parse_zone)]
+    pub(crate) timezone: Option<TimeZone>,
+
+    /// How times are written, as strptime has it, if not as ISO 8601: '%d.%m.%Y %H:%M'
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) time_format: Option<String>,
+
+    /// Says what it would do, and writes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// How entries are printed.
@@ -209,6 +263,8 @@ impl Command {
                 | Self::Tags { .. }
                 | Self::Stats { .. }
                 | Self::OnThisDay { .. }
+                | Self::Export(_)
+                | Self::Import(_)
         )
     }
 }
@@ -308,6 +364,10 @@ fn parse_address(word: &str) -> Result<Address, String> {
 
 pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
     Author::new(name).map_err(|refusal| refusal.message.into_owned())
+}
+
+fn parse_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| format!("there is no zone {}; say Europe/Berlin or UTC", escape(name)))
 }
 
 fn parse_past(word: &str) -> Result<Which, String> {

@@ -19,7 +19,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-pub(crate) use self::machine::push_json;
+pub(crate) use self::machine::{careful, push_json};
 use crate::args::Show;
 use crate::calendar::Calendar;
 use crate::config::Config;
@@ -108,6 +108,11 @@ impl Printer {
     /// The server says when its days start.
     pub(crate) fn start_days_at(&mut self, day_start: DayStart) {
         self.calendar.start_days_at(day_start);
+    }
+
+    /// The same, and it goes to a terminal, or not.
+    pub(crate) fn on_terminal(self, terminal: bool) -> Self {
+        Self { terminal, ..self }
     }
 
     /// The terminal may have another width by now.

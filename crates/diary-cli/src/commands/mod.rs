@@ -2,6 +2,8 @@
 
 mod add;
 mod doctor;
+mod export;
+mod import;
 mod on_this_day;
 mod outbox;
 mod pour;
@@ -13,12 +15,15 @@ use crate::args::Command;
 use crate::config::Config;
 
 pub(crate) use outbox::{count, tell_refused};
+pub(crate) use pour::Paper;
 
 /// Does it, and gives the exit code.
 pub(crate) async fn run(command: Command, config: &Config) -> u8 {
     match command {
         Command::Add { text, at } => add::run(&text, at.as_deref(), config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
+        Command::Export(export) => export::run(export, config).await,
+        Command::Import(import) => import::run(import, config).await,
         Command::Doctor => doctor::run(config).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),

@@ -19,7 +19,7 @@ use crate::select::{Keeper, Plan, Select};
 use crate::show::Printer;
 use crate::unreachable_sentence;
 
-use super::pour::{GiveUp, Kept, Page, Pour, Sift, failed, history, seq_of};
+use super::pour::{GiveUp, Kept, Page, Paper, Pour, Sift, failed, history, seq_of};
 
 /// Entries that a follow prints before it writes its place down, while more of them wait.
 const SAVE_EVERY: u32 = 1000;
@@ -60,6 +60,25 @@ pub(super) async fn print_all(
     Ok(ended.code(nothing))
 }
 
+/// Prints what a plan asks for, without a pager, and gives the exit code either way.
+pub(super) async fn print_plan(reader: &Reader, plan: &Plan, mut page: Page<impl Paper>) -> Result<u8, u8> {
+    echo(plan);
+    let sift = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
+    let (history, kept) = (history(reader, plan), Kept::new(plan));
+    let pour = Pour { history, sift, kept, give_up: GiveUp::Soon };
+    pour.into_page(reader, &mut page, pin!(interrupted())).await?;
+    page.finish();
+    Ok(page.ended().code(&plan.nothing()))
+}
+
+/// Waits for Ctrl-C.
+pub(super) async fn interrupted() {
+    // Without a handler the signal ends the program, as it should.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// The same for the entries that hold a text.
 pub(crate) async fn search(text: String, mut select: Select, show: &Show, config: &Config) -> u8 {
     select.contains.insert(0, text);
@@ -95,12 +114,7 @@ async fn print_follow(
     let cursor = cursor.map(|path| Cursor::open(path, journal, head)).transpose();
     let mut cursor = cursor.map_err(|error| refused(&error))?;
     let mut page = Page::new(printer(&reader, show, config), Output::watched(io::stdout()));
-    let mut interrupt = pin!(async {
-        // Without a handler the signal ends the program, as it should.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    });
+    let mut interrupt = pin!(interrupted());
     let mut place = Place { seq: head, cursor: cursor.as_mut(), unsaved: 0 };
     match place.cursor.as_ref().and_then(|cursor| cursor.seq()) {
         Some(seq) => place.seq = seq,

@@ -27,7 +27,8 @@ pub(super) fn csv(stored: &Stored, terminal: bool, out: &mut Vec<u8>) {
     push_record([&entry.seq.to_string(), &entry.time.to_string(), &at, entry.author.as_str(), &text], out);
 }
 
-fn careful(line: &str) -> Cow<'_, str> {
+/// A line of a text for a terminal, where what it could obey is escaped.
+pub(crate) fn careful(line: &str) -> Cow<'_, str> {
     if line.contains(needs_care) { escape(line) } else { Cow::Borrowed(line) }
 }
 

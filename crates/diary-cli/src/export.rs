@@ -1,0 +1,249 @@
+//! Entries as other programs take them in.
+//!
+//! md, csv and txt are those of `log`. The own json has what an entry is wherever it is: time, author and text.
+//! jrnl's two formats are those that jrnl writes itself: its file, which `jrnl --import` takes, and its json.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use diary_client::{DayStart, Event, Stored, Time};
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::commands::Paper;
+use crate::import::{Clock, is_header};
+use crate::output::say;
+use crate::show::{Format, Printer, careful, push_json};
+
+/// What an export is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Target {
+    /// One JSON object a line: time, author and text; import gives the same entries back
+    Json,
+    /// Markdown
+    Md,
+    /// Comma-separated values with a heading line
+    Csv,
+    /// Plain text with days as headings
+    Txt,
+    /// jrnl's own file, for jrnl --import
+    Jrnl,
+    /// What jrnl --format json prints
+    JrnlJson,
+}
+
+/// Writes the events of a reading down.
+pub(crate) struct Exporter {
+    target: Target,
+    /// For what is not an entry, and for the formats of `log`.
+    printer: Printer,
+    /// Knows what jrnl would take for a time.
+    clock: Clock,
+    /// It goes to a terminal.
+    terminal: bool,
+    /// Nothing was written yet.
+    first: bool,
+    /// How often each tag was there, for jrnl.
+    tags: BTreeMap<String, u64>,
+    /// Lines that jrnl would take for the beginning of an entry.
+    indented: u64,
+}
+
+/// An entry, wherever it is.
+#[derive(Serialize)]
+struct Own<'a> {
+    time: String,
+    author: &'a str,
+    text: &'a str,
+}
+
+/// An entry as jrnl has it.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+struct Jrnl<'a> {
+    title: &'a str,
+    body: &'a str,
+    date: String,
+    time: String,
+    tags: Vec<String>,
+    starred: bool,
+}
+
+impl Exporter {
+    /// On a terminal it is for a person to look at, so there texts are made safe.
+    pub(crate) fn new(target: Target, zone: TimeZone, day_start: DayStart, terminal: bool) -> Self {
+        let format = match target {
+            Target::Json => Format::Json,
+            Target::Md => Format::Md,
+            Target::Csv => Format::Csv,
+            Target::Txt => Format::Txt,
+            // What is missing is told on stderr, since there is no place for it.
+            Target::Jrnl | Target::JrnlJson => Format::Csv,
+        };
+        let mut printer = Printer::of(format, false, zone.clone(), 0).on_terminal(terminal);
+        printer.start_days_at(day_start);
+        let clock = Clock::new(zone, None);
+        Self { target, printer, clock, terminal, first: true, tags: BTreeMap::new(), indented: 0 }
+    }
+
+    fn jrnl_json(&mut self, stored: &Stored, out: &mut Vec<u8>) {
+        let entry = Jrnl::of(stored);
+        for tag in &entry.tags {
+            *self.tags.entry(tag.clone()).or_default() += 1;
+        }
+        out.extend_from_slice(if self.first { b"{\"entries\": [\n" } else { b",\n" });
+        push_json(&entry, out);
+        out.pop_if(|last| *last == b'\n');
+    }
+
+    /// As jrnl writes it, but for lines of a text that would begin another entry: they get a blank before them.
+    fn jrnl(&mut self, stored: &Stored, out: &mut Vec<u8>) {
+        let feed = if self.first { "" } else { "\n" };
+        let time = happened(stored).civil().strftime("%Y-%m-%d %H:%M:%S");
+        out.extend_from_slice(format!("{feed}[{time}]").as_bytes());
+        for (number, line) in stored.entry.text.trim_end_matches('\n').split('\n').enumerate() {
+            let forged = number > 0 && is_header(line, &self.clock);
+            self.indented += u64::from(forged);
+            out.extend_from_slice(if number == 0 || forged { b" " } else { b"" });
+            let line = if self.terminal { careful(line) } else { line.into() };
+            out.extend_from_slice(line.as_bytes());
+            out.push(b'\n');
+        }
+    }
+}
+
+impl Paper for Exporter {
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if !matches!(self.target, Target::Jrnl | Target::JrnlJson) {
+            self.printer.begin(out);
+        }
+    }
+
+    fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
+        match (event, self.target) {
+            (Event::Entry(stored), Target::Json) => {
+                let entry = &stored.entry;
+                let time = happened(stored).to_string();
+                push_json(&Own { time, author: entry.author.as_str(), text: &entry.text }, out);
+            }
+            (Event::Entry(stored), Target::Jrnl) => self.jrnl(stored, out),
+            (Event::Entry(stored), Target::JrnlJson) => self.jrnl_json(stored, out),
+            _ => return self.printer.event(event, out),
+        }
+        self.first = false;
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        match self.target {
+            Target::JrnlJson => {
+                out.extend_from_slice(if self.first { b"{\"entries\": [" } else { b"" });
+                out.extend_from_slice(b"\n], \"tags\": ");
+                push_json(&self.tags, out);
+                out.pop_if(|last| *last == b'\n');
+                out.extend_from_slice(b"}\n");
+            }
+            Target::Jrnl if self.indented > 0 => say(format_args!(
+                "{} lines of texts begin as entries of jrnl do: a blank stands before them now",
+                self.indented
+            )),
+            _ => self.printer.end(out),
+        }
+    }
+}
+
+/// When it was, by the clock of who wrote it.
+fn happened(stored: &Stored) -> Time {
+    stored.entry.own.map_or(stored.entry.time, |own| own.at)
+}
+
+impl<'a> Jrnl<'a> {
+    /// Its first line is the title, and a title that ends in an asterisk is starred, as in jrnl's own file.
+    fn of(stored: &'a Stored) -> Self {
+        let text = stored.entry.text.as_str();
+        let (title, body) = text.split_once('\n').unwrap_or((text, ""));
+        let starred = title.trim_end().ends_with('*');
+        let title = if starred { title.trim_matches([' ', '*']) } else { title };
+        let civil = happened(stored).civil();
+        let (date, time) = (civil.strftime("%Y-%m-%d").to_string(), civil.strftime("%H:%M").to_string());
+        Self { title, body, date, time, tags: tags(text), starred }
+    }
+}
+
+/// What jrnl takes for tags, unless it is told to look for others than `@`: each once, in small letters.
+fn tags(text: &str) -> Vec<String> {
+    let is_of_tag = |c: char| c.is_alphanumeric() || "_-+*#/".contains(c);
+    let tag = |word: &str| {
+        let length = word.strip_prefix('@')?.find(|c| !is_of_tag(c)).unwrap_or(word.len() - 1);
+        (length > 0).then(|| word[..=length].to_lowercase())
+    };
+    let mut tags: Vec<String> = text.split_whitespace().filter_map(tag).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}
+
+#[cfg(test)]
+mod tests {
+    use diary_client::{Author, Entry, Gap};
+    use diary_proto::OwnTime;
+
+    use super::*;
+
+    fn entry(seq: u64, own: Option<&str>, text: &str) -> Event {
+        let time = |said: &str| Time::parse(said.as_bytes()).unwrap();
+        let own = own.map(|own| OwnTime::new(time(own), DayStart::default()));
+        let author = Author::new("小明").unwrap();
+        let entry =
+            Entry { seq, time: time("2026-11-21T08:15:02.123456+08:00"), own, author, text: text.to_owned() };
+        Event::Entry(Stored { entry, key: None, left: String::new() })
+    }
+
+    fn exported(target: Target, events: &[Event]) -> String {
+        let mut exporter = Exporter::new(target, TimeZone::UTC, DayStart::default(), false);
+        let mut out = Vec::new();
+        exporter.begin(&mut out);
+        events.iter().for_each(|event| exporter.event(event, &mut out));
+        exporter.end(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_format() {
+        let events = [
+            entry(1, None, "今天天气很好 *\n[2015-03-02 08:15] not an entry\n[x] done\n"),
+            entry(
+                2,
+                Some("2015-03-02T08:15:00.000000-03:30"),
+                "With @Work and @home/garden, and an a@b.c\n\n@work",
+            ),
+            Event::Gap(Gap { first: 3, last: 4 }),
+            entry(5, None, "Three. Sentences. \u{1b}[2J"),
+        ];
+        let all = Target::value_variants().iter().map(|&target| {
+            let name =
+                target.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            format!("--- {name}\n{}", exported(target, &events).replace('\r', "␍"))
+        });
+        insta::assert_snapshot!("export", all.collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn no_control_character_reaches_a_terminal() {
+        let event = entry(1, None, "a\u{1b}[2J\n\u{202e}b");
+        for &target in Target::value_variants() {
+            let mut exporter = Exporter::new(target, TimeZone::UTC, DayStart::default(), true);
+            let mut out = Vec::new();
+            exporter.begin(&mut out);
+            exporter.event(&event, &mut out);
+            let out = String::from_utf8(out).unwrap();
+            assert!(!out.contains(['\u{1b}', '\u{202e}']), "{target:?}: {out:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_something_too() {
+        assert_eq!(exported(Target::JrnlJson, &[]), "{\"entries\": [\n], \"tags\": {}}\n");
+        for target in [Target::Json, Target::Jrnl, Target::Md, Target::Txt] {
+            assert_eq!(exported(target, &[]), "");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What other programs wrote, and this one: files become entries.
+//!
+//! One module a format. Each goes through the bytes of a file and hands every entry, and every line that it could
+//! not read, to a [`Harvest`]; `when` reads times, and `compare` finds out which of the entries are in the diary.
+//! Texts are borrowed from the files where they can be, so a run takes about as much memory as its files have
+//! bytes, and 150 bytes for each entry.
+
+pub(crate) mod compare;
+mod daily;
+mod jrnl;
+mod jrnl_json;
+mod lines;
+mod log;
+mod own_json;
+#[cfg(test)]
+mod tests;
+mod when;
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use clap::ValueEnum;
+use diary_client::{Author, Time};
+use diary_proto::entry::check_text;
+use diary_proto::escape::escape;
+use jiff::civil::Date;
+
+pub(crate) use self::jrnl::is_header;
+pub(crate) use self::when::Clock;
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// One JSON object a line, as export --format json and log --json print it
+    Json,
+    /// jrnl's own file
+    Jrnl,
+    /// What jrnl --format json prints
+    JrnlJson,
+    /// A day file of a diary, or any log: every line is an entry
+    Log,
+    /// Lines such as [Sat Nov 21 08:15:02 2026] text
+    Daily,
+}
+
+impl Kind {
+    /// What is said of a file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Jrnl => "jrnl",
+            Self::JrnlJson => "jrnl-json",
+            Self::Log => "log",
+            Self::Daily => "daily",
+        }
+    }
+
+    /// What the bytes look like. What looks like nothing else is a log.
+    pub(crate) fn detect(bytes: &[u8], clock: &Clock) -> Self {
+        let first = lines::of(bytes).find(|line| !line.is_blank()).map(|line| line.bytes).unwrap_or_default();
+        if bytes.trim_ascii_start().starts_with(b"{") {
+            return if own_json::is_own(first) { Self::Json } else { Self::JrnlJson };
+        }
+        let first = String::from_utf8_lossy(first);
+        match () {
+            () if daily::stamp(&first, clock).is_some() => Self::Daily,
+            () if is_header(&first, clock) || jrnl::is_old_header(&first, clock) => Self::Jrnl,
+            () => Self::Log,
+        }
+    }
+}
+
+/// A file, or the input.
+#[derive(Debug)]
+pub(crate) struct Source<'f> {
+    pub(crate) bytes: &'f [u8],
+    /// The day of lines that have no time: that of the file's name, else that of its last change.
+    pub(crate) day: Option<Date>,
+}
+
+impl Source<'_> {
+    /// The day that a file is called after: `2026-11-21.log`.
+    pub(crate) fn day_in_name(path: &Path) -> Option<Date> {
+        path.file_stem()?.to_str()?.get(..10)?.parse().ok()
+    }
+}
+
+/// How exactly a file says when something was; entries are compared as exactly, so that a file without a zone or
+/// without seconds is known again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Exactness {
+    /// A moment.
+    Moment,
+    /// A clock on some wall.
+    Clock,
+    /// The same without seconds.
+    ClockMinute,
+}
+
+/// When an entry was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct When {
+    pub(crate) time: Time,
+    pub(crate) exactness: Exactness,
+}
+
+/// An entry of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found<'f> {
+    pub(crate) when: When,
+    /// Who wrote it, where the file says that.
+    pub(crate) author: Option<Author>,
+    pub(crate) text: Cow<'f, str>,
+    /// Which of the files.
+    pub(crate) file: usize,
+    /// Where it begins there, from 1.
+    pub(crate) line: u64,
+}
+
+/// A line that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) file: usize,
+    pub(crate) line: u64,
+    pub(crate) why: String,
+}
+
+/// What was found in all files so far.
+#[derive(Debug, Default)]
+pub(crate) struct Harvest<'f> {
+    pub(crate) found: Vec<Found<'f>>,
+    pub(crate) troubles: Vec<Trouble>,
+    /// Entries that are of their file's day for want of a time.
+    pub(crate) of_day: usize,
+    file: usize,
+}
+
+impl<'f> Harvest<'f> {
+    /// Reads a file, and says as what.
+    pub(crate) fn read(&mut self, source: &Source<'f>, kind: Option<Kind>, clock: &Clock) -> Kind {
+        let bytes = source.bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(source.bytes);
+        let kind = kind.unwrap_or_else(|| Kind::detect(bytes, clock));
+        match kind {
+            Kind::Json => own_json::read(bytes, clock, self),
+            Kind::Jrnl => jrnl::read(bytes, clock, self),
+            Kind::JrnlJson => jrnl_json::read(bytes, clock, self),
+            Kind::Log => log::read(bytes, source.day, clock, self),
+            Kind::Daily => daily::read(bytes, clock, self),
+        }
+        self.file += 1;
+        kind
+    }
+
+    fn entry(&mut self, line: u64, when: When, author: Option<Author>, text: Cow<'f, str>) {
+        match check_text(&text) {
+            Ok(()) => self.found.push(Found { when, author, text, file: self.file, line }),
+            Err(refusal) => self.trouble(line, refusal.message),
+        }
+    }
+
+    /// The text in some bytes, which begin on `line`, with its lines ended in one way.
+    fn sound(&mut self, line: u64, bytes: &'f [u8]) -> Option<Cow<'f, str>> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if text.contains('\r') => Some(text.replace("\r\n", "\n").into()),
+            Ok(text) => Some(text.into()),
+            Err(error) => {
+                let above = memchr::memchr_iter(b'\n', &bytes[..error.valid_up_to()]).count() as u64;
+                let why = match above {
+                    0 => NOT_UTF8.to_owned(),
+                    _ => format!("{NOT_UTF8}; the entry that begins on line {line} is left out"),
+                };
+                self.trouble(line + above, why);
+                None
+            }
+        }
+    }
+
+    fn trouble(&mut self, line: u64, why: impl Into<String>) {
+        self.troubles.push(Trouble { file: self.file, line, why: why.into() });
+    }
+}
+
+const NOT_UTF8: &str = "it is not UTF-8; convert the file, for instance with iconv";
+
+/// Characters of a word that is shown in a sentence about it.
+const SHOWN_MAX_CHARS: usize = 40;
+
+/// A word of a file, safe for a terminal and not too long.
+fn shown(word: &str) -> String {
+    let start: String = word.chars().take(SHOWN_MAX_CHARS).collect();
+    let more = if start.len() < word.len() { "…" } else { "" };
+    format!("{}{more}", escape(&start))
+}

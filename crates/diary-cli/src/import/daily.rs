@@ -1,0 +1,52 @@
+//! Lines such as `[Sat Nov 21 08:15:02 2026] text`, as C's asctime and Python's write the time; also without
+//! brackets. A line without a time goes on with the entry above: whoever wrote these files wrote a text with a line
+//! break as two lines.
+
+use super::{Clock, Harvest, When, lines};
+
+struct Open {
+    line: u64,
+    when: When,
+    start: usize,
+}
+
+/// The time that a line begins with, and what is behind it.
+pub(super) fn stamp<'t>(line: &'t str, clock: &Clock) -> Option<(When, &'t str)> {
+    let (when, rest) = match line.strip_prefix('[') {
+        Some(inner) => {
+            let (when, rest) = clock.asctime(inner)?;
+            (when, rest.strip_prefix(']')?)
+        }
+        None => clock.asctime(line)?,
+    };
+    Some((when, rest.strip_prefix([' ', '\t']).unwrap_or(rest)))
+}
+
+pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>) {
+    let mut open: Option<Open> = None;
+    for line in lines::of(bytes) {
+        let sound = line.bytes.utf8_chunks().next().map(|chunk| chunk.valid()).unwrap_or_default();
+        match stamp(sound, clock) {
+            Some((when, rest)) => {
+                close(open.take(), &bytes[..line.start], harvest);
+                let start = line.start + sound.len() - rest.len();
+                open = Some(Open { line: line.number, when, start });
+            }
+            None if open.is_none() && !line.is_blank() => {
+                harvest.trouble(
+                    line.number,
+                    "it has no time such as [Sat Nov 21 08:15:02 2026], and no entry is above it",
+                );
+            }
+            None => {}
+        }
+    }
+    close(open, bytes, harvest);
+}
+
+fn close<'f>(open: Option<Open>, before: &'f [u8], harvest: &mut Harvest<'f>) {
+    let Some(Open { line, when, start }) = open else { return };
+    if let Some(text) = harvest.sound(line, before[start..].trim_ascii_end()) {
+        harvest.entry(line, when, None, text);
+    }
+}

@@ -1,0 +1,126 @@
+//! jrnl's own file: `[2026-11-21 08:15:02 AM] Title`, the body below it, and an empty line before the next entry.
+//! A title that ends in ` *` is starred; it stays that way in the text. jrnl 1 wrote no brackets.
+//!
+//! The format is that of jrnl's documentation, and of what its versions 2 to 4 write: how a time looks is a setting
+//! there (`timeformat`), so it may be told.
+
+use std::borrow::Cow;
+
+use super::lines::{self, Line};
+use super::{Clock, Harvest, When, shown};
+
+/// Digits of a date in brackets: what has fewer is a footnote or a box to tick.
+const DATE_MIN_DIGITS: usize = 6;
+
+/// What a line is.
+enum Head<'t> {
+    /// The first of an entry, whose title begins at this byte.
+    Entry(When, usize),
+    /// It has something like a time in brackets that cannot be read.
+    Unreadable(&'t str),
+    /// It goes on with the entry above.
+    Body,
+}
+
+/// Whether jrnl would begin an entry with this line.
+pub(crate) fn is_header(line: &str, clock: &Clock) -> bool {
+    !matches!(head(line, clock), Head::Body)
+}
+
+/// Whether jrnl 1 did: to the minute. What has seconds is rather a log.
+pub(super) fn is_old_header(line: &str, clock: &Clock) -> bool {
+    let minute = line.as_bytes().get(10) == Some(&b' ') && line.as_bytes().get(16) == Some(&b' ');
+    minute && matches!(old_head(line, clock), Head::Entry(..))
+}
+
+fn head<'t>(line: &'t str, clock: &Clock) -> Head<'t> {
+    let Some((time, rest)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
+        return Head::Body;
+    };
+    if !(rest.is_empty() || rest.starts_with(' ')) {
+        return Head::Body;
+    }
+    match clock.whole(time) {
+        Some(when) => Head::Entry(when, line.len() - rest.len()),
+        None if time.bytes().filter(u8::is_ascii_digit).count() >= DATE_MIN_DIGITS => Head::Unreadable(time),
+        None => Head::Body,
+    }
+}
+
+fn old_head<'t>(line: &'t str, clock: &Clock) -> Head<'t> {
+    match clock.stamp(line) {
+        Some((when, rest)) if rest.starts_with(' ') => Head::Entry(when, line.len() - rest.len()),
+        _ => Head::Body,
+    }
+}
+
+/// An entry that has begun.
+struct Open {
+    line: u64,
+    when: When,
+    /// Where its title begins in the file.
+    start: usize,
+}
+
+pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>) {
+    let first = lines::of(bytes).find(|line| !line.is_blank());
+    let old = first.is_some_and(|line| is_old_header(&String::from_utf8_lossy(line.bytes), clock));
+    let mut open: Option<Open> = None;
+    let mut lost = false;
+    for line in lines::of(bytes) {
+        match head_of(&line, old, clock) {
+            Head::Entry(when, title) => {
+                close(open.take(), &bytes[..line.start], harvest);
+                open = Some(Open { line: line.number, when, start: line.start + title });
+            }
+            Head::Unreadable(time) => {
+                close(open.take(), &bytes[..line.start], harvest);
+                harvest.trouble(line.number, no_time(time));
+                lost = true;
+            }
+            Head::Body if open.is_none() && !line.is_blank() => {
+                let why = if lost { "its entry above could not be read" } else { "no entry begins above it" };
+                harvest.trouble(line.number, why);
+            }
+            Head::Body => {}
+        }
+    }
+    close(open, bytes, harvest);
+}
+
+fn no_time(said: &str) -> String {
+    format!("[{}] is no time that is known; --time-format says how times are written", shown(said))
+}
+
+fn head_of<'f>(line: &Line<'f>, old: bool, clock: &Clock) -> Head<'f> {
+    let old_too = old && line.bytes.first().is_some_and(u8::is_ascii_digit);
+    if !old_too && line.bytes.first() != Some(&b'[') {
+        return Head::Body;
+    }
+    // A bad byte further on is of the title, and told with the text.
+    let sound = line.bytes.utf8_chunks().next().map(|chunk| chunk.valid()).unwrap_or_default();
+    if old_too { old_head(sound, clock) } else { head(sound, clock) }
+}
+
+/// The entry ends where `before` does.
+fn close<'f>(open: Option<Open>, before: &'f [u8], harvest: &mut Harvest<'f>) {
+    let Some(Open { line, when, start }) = open else { return };
+    if let Some(text) = harvest.sound(line, &before[start..]) {
+        let text = match text {
+            Cow::Borrowed(text) => joined(text),
+            Cow::Owned(text) => joined(&text).into_owned().into(),
+        };
+        harvest.entry(line, when, None, text);
+    }
+}
+
+/// A title and its body. As in jrnl, blanks around either are no part of it.
+fn joined(text: &str) -> Cow<'_, str> {
+    let text = text.trim();
+    match text.split_once('\n') {
+        Some((title, body)) if title.trim_end() != title || body.trim_start() != body => {
+            format!("{}\n{}", title.trim_end(), body.trim_start()).into()
+        }
+        _ => text.into(),
+    }
+}

@@ -1,0 +1,148 @@
+//! What `jrnl --format json` prints: `{"tags": {…}, "entries": [{"title", "body", "date", "time", "tags",
+//! "starred"}]}`. Title and body become a text as in jrnl's own file, so that both are the same entry; its tags
+//! stand in the text.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::civil::{Date, Time as Hour};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::{Clock, Exactness, Harvest, NOT_UTF8, When, lines, shown};
+
+#[derive(Deserialize)]
+struct Entry<'f> {
+    #[serde(borrow)]
+    title: Cow<'f, str>,
+    #[serde(borrow, default)]
+    body: Cow<'f, str>,
+    #[serde(borrow)]
+    date: Cow<'f, str>,
+    #[serde(borrow)]
+    time: Cow<'f, str>,
+    #[serde(default)]
+    starred: bool,
+}
+
+pub(super) fn read(bytes: &[u8], clock: &Clock, harvest: &mut Harvest<'_>) {
+    let text = String::from_utf8_lossy(bytes);
+    let bad = if matches!(text, Cow::Borrowed(_)) { Vec::new() } else { bad_lines(bytes) };
+    bad.iter().for_each(|&line| harvest.trouble(line, NOT_UTF8));
+    let mut counted = Counted { text: &text, up_to: 0, line: 1 };
+    let mut give = |raw: &RawValue| {
+        // A raw value is a part of the text that it was read from.
+        let start = raw.get().as_ptr().addr() - text.as_ptr().addr();
+        let (first, last) = (counted.line_of(start), counted.line_of(start + raw.get().len()));
+        if bad.iter().any(|line| (first..=last).contains(line)) {
+            return;
+        }
+        let entry = serde_json::from_str::<Entry<'_>>(raw.get())
+            .map_err(|error| format!("it is not JSON of a jrnl entry: {}", without_place(&error)));
+        match entry.and_then(|entry| Ok((when(&entry, clock)?, text_of(&entry)))) {
+            Ok((when, text)) => harvest.entry(first, when, None, text.into()),
+            Err(why) => harvest.trouble(first, why),
+        }
+    };
+    let mut json = serde_json::Deserializer::from_str(&text);
+    let ended = json.deserialize_map(Journal(&mut give)).and_then(|()| json.end());
+    if let Err(error) = ended {
+        let why = format!(
+            "it is not JSON as jrnl writes it, and nothing behind it was read: {}",
+            without_place(&error)
+        );
+        harvest.trouble(error.line() as u64, why);
+    }
+}
+
+/// JSON is UTF-8 throughout. Where it is not, the lines are told, and the entries that have them are left out.
+fn bad_lines(bytes: &[u8]) -> Vec<u64> {
+    let is_bad = |line: &lines::Line<'_>| std::str::from_utf8(line.bytes).is_err();
+    lines::of(bytes).filter(is_bad).map(|line| line.number).collect()
+}
+
+fn without_place(error: &serde_json::Error) -> String {
+    error.to_string().split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+/// Counts lines, for places that only go forward.
+struct Counted<'t> {
+    text: &'t str,
+    up_to: usize,
+    line: u64,
+}
+
+impl Counted<'_> {
+    fn line_of(&mut self, place: usize) -> u64 {
+        self.line += memchr::memchr_iter(b'\n', &self.text.as_bytes()[self.up_to..place]).count() as u64;
+        self.up_to = place;
+        self.line
+    }
+}
+
+fn when(entry: &Entry<'_>, clock: &Clock) -> Result<When, String> {
+    let date = entry.date.parse::<Date>().ok();
+    let hour = entry.time.parse::<Hour>().ok();
+    let when = date.zip(hour).and_then(|(date, hour)| clock.civil(date.to_datetime(hour)));
+    let exactness = if entry.time.len() > "08:15".len() { Exactness::Clock } else { Exactness::ClockMinute };
+    match when {
+        Some(when) => Ok(When { exactness, ..when }),
+        None => Err(format!("\"{} {}\" is no time", shown(&entry.date), shown(&entry.time))),
+    }
+}
+
+fn text_of(entry: &Entry<'_>) -> String {
+    let star = if entry.starred { " *" } else { "" };
+    let feed = if entry.body.is_empty() { "" } else { "\n" };
+    format!("{}{star}{feed}{}", entry.title, entry.body)
+}
+
+/// Gives every entry of a journal as it comes, so that one that is cut short loses only its end.
+struct Journal<F>(F);
+
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Journal<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a journal with entries")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let mut has_entries = false;
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            if name == "entries" {
+                has_entries = true;
+                map.next_value_seed(Entries(&mut self.0))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        if has_entries { Ok(()) } else { Err(serde::de::Error::missing_field("entries")) }
+    }
+}
+
+struct Entries<'a, F>(&'a mut F);
+
+impl<'de, F: FnMut(&'de RawValue)> DeserializeSeed<'de> for Entries<'_, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, entries: D) -> Result<(), D::Error> {
+        entries.deserialize_seq(self)
+    }
+}
+
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Entries<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of entries")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(entry) = entries.next_element::<&'de RawValue>()? {
+            (self.0)(entry);
+        }
+        Ok(())
+    }
+}

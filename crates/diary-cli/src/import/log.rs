@@ -1,0 +1,71 @@
+//! Plain logs: every line is an entry. A day file of a diary is one, and has all that an entry is; any other line may
+//! begin with a time (RFC 3339 or ISO 8601, in brackets or not), and is otherwise of the time of the line above, or of
+//! the file's day.
+
+use std::borrow::Cow;
+
+use diary_client::Author;
+use diary_proto::entry::{StoredLine, is_note};
+use jiff::civil::Date;
+
+use super::{Clock, Exactness, Harvest, When, lines};
+
+/// How a day file begins.
+const DAY_FILE: &[u8] = b"# diary 1 ";
+
+pub(super) fn read<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harvest<'f>) {
+    match bytes.starts_with(DAY_FILE) {
+        true => day_file(bytes, harvest),
+        false => any(bytes, day, clock, harvest),
+    }
+}
+
+fn day_file<'f>(bytes: &'f [u8], harvest: &mut Harvest<'f>) {
+    for line in lines::of(bytes).filter(|line| !line.is_blank() && !is_note(line.bytes)) {
+        let entry = StoredLine::parse(line.bytes).and_then(|stored| {
+            let entry = stored.to_entry()?;
+            Ok((entry.own.map_or(entry.time, |own| own.at), entry.author, entry.text))
+        });
+        match entry {
+            Ok((time, author, text)) => {
+                let when = When { time, exactness: Exactness::Moment };
+                harvest.entry(line.number, when, Some(author), text.into());
+            }
+            Err(error) => harvest.trouble(line.number, format!("it is damaged: {error}")),
+        }
+    }
+}
+
+fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harvest<'f>) {
+    let mut above = day.and_then(|day| clock.day(day));
+    let mut has_time = false;
+    for line in lines::of(bytes).filter(|line| !line.is_blank()) {
+        let Some(Cow::Borrowed(text)) = harvest.sound(line.number, line.bytes) else { continue };
+        let (when, text) = match stamp(text, clock) {
+            Some((when, text)) => {
+                has_time = true;
+                (Some(when), text)
+            }
+            None => (above, text),
+        };
+        above = when;
+        match when {
+            Some(when) => {
+                harvest.of_day += usize::from(!has_time);
+                harvest.entry(line.number, when, None::<Author>, text.into());
+            }
+            None => harvest.trouble(line.number, "it has no time, and none is above it"),
+        }
+    }
+}
+
+fn stamp<'t>(line: &'t str, clock: &Clock) -> Option<(When, &'t str)> {
+    let (when, rest) = match line.strip_prefix('[') {
+        Some(inner) => {
+            let (time, rest) = inner.split_once(']')?;
+            (clock.whole(time)?, rest)
+        }
+        None => clock.stamp(line)?,
+    };
+    Some((when, rest.strip_prefix([' ', '\t']).unwrap_or(rest)))
+}

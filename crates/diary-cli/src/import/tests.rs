@@ -1,0 +1,264 @@
+use diary_client::Time;
+use diary_proto::Date;
+use jiff::tz::TimeZone;
+
+use super::*;
+
+fn clock(format: Option<&str>) -> Clock {
+    Clock::new(TimeZone::get("Asia/Shanghai").unwrap(), format.map(str::to_owned))
+}
+
+/// What is found in a file, one line for each entry and each line that cannot be read, with its number.
+fn read_as(bytes: &[u8], kind: Option<Kind>, format: Option<&str>) -> (Kind, Vec<String>) {
+    let mut harvest = Harvest::default();
+    let day = Some(Date::constant(2026, 11, 20));
+    let kind = harvest.read(&Source { bytes, day }, kind, &clock(format));
+    let entries = harvest.found.iter().map(|entry| {
+        let author = entry.author.as_ref().map(|author| format!(" {author}")).unwrap_or_default();
+        let exact = match entry.when.exactness {
+            Exactness::Moment => "",
+            Exactness::Clock => " clock",
+            Exactness::ClockMinute => " minute",
+        };
+        (
+            entry.line,
+            format!("{} {}{exact}{author}: {}", entry.line, entry.when.time, entry.text.escape_debug()),
+        )
+    });
+    let troubles = harvest
+        .troubles
+        .iter()
+        .map(|trouble| (trouble.line, format!("{} BAD {}", trouble.line, trouble.why)));
+    let mut all: Vec<_> = entries.chain(troubles).collect();
+    all.sort_by_key(|(line, _)| *line);
+    (kind, all.into_iter().map(|(_, said)| said).collect())
+}
+
+fn check(bytes: impl AsRef<[u8]>, kind: Kind, expected: &[&str]) {
+    let (detected, said) = read_as(bytes.as_ref(), None, None);
+    assert_eq!((detected, said), (kind, expected.iter().map(|line| (*line).to_owned()).collect()));
+}
+
+#[test]
+fn jrnl_text() {
+    check(
+        "[2026-11-21 08:15:02 AM] 今天天气很好。出去走走 *\n第一行\n\n  第二行 \n- [x] done\n[1] a note\n\n\
+         [2026-11-21 08:15:03 PM] Two. Sentences.\r\nand a body\r\n[2026-11-21 09:00] minutes\n[2026-11-22] a day\n",
+        Kind::Jrnl,
+        &[
+            "1 2026-11-21T08:15:02.000000+08:00 clock: 今天天气很好。出去走走 *\\n第一行\\n\\n  第二行 \\n- [x] done\\n[1] a note",
+            "8 2026-11-21T20:15:03.000000+08:00 clock: Two. Sentences.\\nand a body",
+            "10 2026-11-21T09:00:00.000000+08:00 clock: minutes",
+            "11 2026-11-22T00:00:00.000000+08:00 clock: a day",
+        ],
+    );
+}
+
+#[test]
+fn jrnl_text_that_is_damaged() {
+    let long = "x".repeat(64 * 1024 + 1);
+    check(
+        [
+            &b"[2026-13-21 08:15] no such month\nits body\n\n[2026-11-21 08:15] good\n"[..],
+            b"[2026-11-21 08:16] bad \xff byte\nbody\n[2026-11-21 08:17] its\nbody \xfe\n",
+            b"[2026-11-21 08:18] \n\n[2026-11-21 08:19] x\0y\n[2026-11-21 08:20] ",
+            long.as_bytes(),
+            b"\n[2026-11-21 08:21] end",
+        ]
+        .concat(),
+        Kind::Jrnl,
+        &[
+            "1 BAD [2026-13-21 08:15] is no time that is known; --time-format says how times are written",
+            "2 BAD its entry above could not be read",
+            "4 2026-11-21T08:15:00.000000+08:00 clock: good",
+            "5 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "8 BAD it is not UTF-8; convert the file, for instance with iconv; the entry that begins on line 7 is left out",
+            "9 BAD an entry needs a text",
+            "11 BAD a text may not contain a NUL byte",
+            "12 BAD a text may have 65536 bytes; split it or send a shorter one",
+            "13 2026-11-21T08:21:00.000000+08:00 clock: end",
+        ],
+    );
+}
+
+#[test]
+fn jrnl_text_of_old_and_of_other_clocks() {
+    check(
+        "2015-03-02 08:15 First. Of jrnl 1\nits body\n2015-3 goats\n\n2015-03-02 09:15 Second *\n",
+        Kind::Jrnl,
+        &[
+            "1 2015-03-02T08:15:00.000000+08:00 clock: First. Of jrnl 1\\nits body\\n2015-3 goats",
+            "5 2015-03-02T09:15:00.000000+08:00 clock: Second *",
+        ],
+    );
+    let (kind, said) = read_as(b"[21.11.2026 08:15] Titel\n", None, Some("%d.%m.%Y %H:%M"));
+    assert_eq!((kind, said[0].as_str()), (Kind::Jrnl, "1 2026-11-21T08:15:00.000000+08:00 clock: Titel"));
+    let (kind, said) = read_as(b"[21.11.2026 08:15] Titel\nmehr\n", None, None);
+    assert_eq!((kind, said.len()), (Kind::Jrnl, 2));
+    assert!(said.iter().all(|said| said.contains("BAD")), "{said:?}");
+}
+
+#[test]
+fn jrnl_json() {
+    check(
+        r#"{
+  "tags": {"@work": 1},
+  "entries": [
+    {"title": "Title.", "body": "Body\n@work", "date": "2026-11-21", "time": "08:15", "tags": ["@work"], "starred": true},
+    {"title": "今天", "body": "", "date": "2026-11-21", "time": "23:59", "tags": [], "starred": false, "uuid": "x"},
+    {"title": "bad", "body": "", "date": "2026-02-30", "time": "23:59"},
+    {"title": 5},
+    {"title": "", "body": "", "date": "2026-11-21", "time": "23:59"}
+  ]
+}
+"#,
+        Kind::JrnlJson,
+        &[
+            "4 2026-11-21T08:15:00.000000+08:00 minute: Title. *\\nBody\\n@work",
+            "5 2026-11-21T23:59:00.000000+08:00 minute: 今天",
+            "6 BAD \"2026-02-30 23:59\" is no time",
+            "7 BAD it is not JSON of a jrnl entry: invalid type: integer `5`, expected a string",
+            "8 BAD an entry needs a text",
+        ],
+    );
+    check(
+        b"{\"entries\": [\n{\"title\": \"a\", \"date\": \"2026-11-21\", \"time\": \"08:15\"},\n{\"title\": \"\xff\", \"date\": \"2026-11-21\", \"time\": \"08:15\"},\n{\"title\"",
+        Kind::JrnlJson,
+        &[
+            "2 2026-11-21T08:15:00.000000+08:00 minute: a",
+            "3 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "4 BAD it is not JSON as jrnl writes it, and nothing behind it was read: EOF while parsing an object",
+        ],
+    );
+    check(
+        "{}",
+        Kind::JrnlJson,
+        &["1 BAD it is not JSON as jrnl writes it, and nothing behind it was read: missing field `entries`"],
+    );
+}
+
+#[test]
+fn own_json() {
+    check(
+        b"{\"time\":\"2026-11-21T08:15:02.123456+08:00\",\"author\":\"anna\",\"text\":\"a\\nb\"}\n\
+          {\"seq\":7,\"time\":\"2026-11-21T08:15:02.123456+08:00\",\"at\":\"2015-03-02T08:15:00.000000-03:30\",\"author\":\"\xe5\xb0\x8f\xe6\x98\x8e\",\"text\":\"\xe9\x9b\xaa\",\"key\":\"6b1f09c2d4e8a735.1\"}\n\
+          \n{\"time\":\"2026-11-21T08:15:02Z\",\"text\":\"no name\"}\n{\"gap\":{\"first\":3,\"last\":4}}\n\
+          {\"time\":\"2026-11-21T08:15:02Z\",\"author\":\"a b\",\"text\":\"x\"}\n{\"text\":\"x\"}\n{\"time\":\"soon\",\"text\":\"x\"}\n\
+          {\"time\":\"2026-11-21T08:15:02Z\"}\nnot json\n{\"text\":\"\xff\"}\n",
+        Kind::Json,
+        &[
+            "1 2026-11-21T08:15:02.123456+08:00 anna: a\\nb",
+            "2 2015-03-02T08:15:00.000000-03:30 小明: 雪",
+            "4 2026-11-21T08:15:02.000000+00:00: no name",
+            "5 BAD entries were damaged or missing here when it was exported",
+            "6 BAD a name has no spaces, control characters or backslashes",
+            "7 BAD it has no time",
+            "8 BAD \"soon\" is no time",
+            "9 BAD it has no text",
+            "10 BAD it is not JSON of an entry: expected ident (column 2)",
+            "11 BAD it is not UTF-8; convert the file, for instance with iconv",
+        ],
+    );
+}
+
+#[test]
+fn day_files() {
+    check(
+        "# diary 1 2026-11-21 id=3717ff67fcd1b5c3 first=1 after=-\t4b471f60\n\
+         1 2026-11-21T18:56:11.330699+08:00 local hello from telnet\t0 - 6b21daf5\n\
+         2 2026-11-21T18:56:11.340134+08:00 local 今天天气很坏\t0 - 6e180193\n\
+         418 2026-11-21T12:00:02.000000+08:00 anna (2026-11-21 01:30) home late\t0 - at=2026-11-21T01:30:00.000000+08:00 day=2026-11-20 c9ae793d\n",
+        Kind::Log,
+        &[
+            "2 2026-11-21T18:56:11.330699+08:00 local: hello from telnet",
+            "3 BAD it is damaged: the checksum does not match",
+            "4 2026-11-21T01:30:00.000000+08:00 anna: home late",
+        ],
+    );
+}
+
+#[test]
+fn any_log() {
+    check(
+        b"no time yet\n2026-11-21T08:15:02Z rfc\n\n2026-11-21 08:15:02,123 python\n  indented\n2026-11-21T08:15:02.5+0800 offset\n\
+          [2026-11-21 08:15:02] brackets\n2026-11-21T08:15:02 \xff\n2026-11-21x\n",
+        Kind::Log,
+        &[
+            "1 2026-11-20T00:00:00.000000+08:00 clock: no time yet",
+            "2 2026-11-21T08:15:02.000000+00:00: rfc",
+            "4 2026-11-21T08:15:02.123000+08:00 clock: python",
+            "5 2026-11-21T08:15:02.123000+08:00 clock:   indented",
+            "6 2026-11-21T08:15:02.500000+08:00: offset",
+            "7 2026-11-21T08:15:02.000000+08:00 clock: brackets",
+            "8 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "9 2026-11-21T08:15:02.000000+08:00 clock: 2026-11-21x",
+        ],
+    );
+    check("", Kind::Log, &[]);
+}
+
+#[test]
+fn daily_log() {
+    check(
+        "[Sat Nov 21 08:15:02 2026] 今天\n[Sun Nov  1 08:15:02 2026] spaces\nand a second line\n\nSat Nov 21 08:15:04 2026 bare\n",
+        Kind::Daily,
+        &[
+            "1 2026-11-21T08:15:02.000000+08:00 clock: 今天",
+            "2 2026-11-01T08:15:02.000000+08:00 clock: spaces\\nand a second line",
+            "5 2026-11-21T08:15:04.000000+08:00 clock: bare",
+        ],
+    );
+    let (_, said) = read_as(b"lost\n[Sat Nov 21 08:15:02 2026] a\n", Some(Kind::Daily), None);
+    assert_eq!(said[0], "1 BAD it has no time such as [Sat Nov 21 08:15:02 2026], and no entry is above it");
+    // A Saturday is called a Monday.
+    let (_, said) = read_as(b"[Mon Nov 21 08:15:02 2026] a\n", Some(Kind::Daily), None);
+    assert!(said[0].starts_with("1 BAD"), "{said:?}");
+}
+
+#[test]
+fn clocks_that_were_set() {
+    let clock = Clock::new(TimeZone::get("Europe/Berlin").unwrap(), None);
+    for (said, time) in [
+        ("2026-03-29 02:30:00", "2026-03-29T02:30:00.000000+01:00"),
+        ("2026-10-25 02:30:00", "2026-10-25T02:30:00.000000+02:00"),
+        ("1890-01-01 12:00:00", "1890-01-01T12:00:00.000000+00:53"),
+    ] {
+        assert_eq!(clock.whole(said).unwrap().time, Time::parse(time.as_bytes()).unwrap(), "{said}");
+    }
+}
+
+#[test]
+fn what_is_there_is_known_as_exactly_as_the_file_says() {
+    use compare::Compared;
+    use diary_client::Entry;
+    let mut harvest = Harvest::default();
+    let files = [
+        "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] b\n",
+        "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] c\n",
+        "{\"entries\":[{\"title\":\"c\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
+          {\"title\":\"d\",\"date\":\"2026-11-21\",\"time\":\"08:15\"}]}",
+        "{\"time\":\"2026-11-21T00:15:02Z\",\"author\":\"ben\",\"text\":\"e\"}\n",
+    ];
+    for file in files {
+        harvest.read(&Source { bytes: file.as_bytes(), day: None }, None, &clock(None));
+    }
+    let missing = |there: &[(&str, &str, &str)]| {
+        let compared = Compared::new(&harvest.found, "anna");
+        for (time, author, text) in there {
+            let (time, author) = (Time::parse(time.as_bytes()).unwrap(), Author::new(author).unwrap());
+            compared.is_there(&Entry { seq: 1, time, own: None, author, text: (*text).to_owned() });
+        }
+        let missing = compared.missing().into_iter().zip(&harvest.found).enumerate();
+        let missing = missing.filter(|(_, (missing, _))| *missing);
+        missing.map(|(at, (_, found))| format!("{at}{}", found.text)).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(missing(&[]), "0a 1a 2b 4c 6d 7e");
+    // Another zone's clock that says the same; of two, the last is missing.
+    assert_eq!(missing(&[("2026-11-21T08:15:02.000000-05:00", "anna", "a")]), "1a 2b 4c 6d 7e");
+    assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "a")]), "0a 1a 2b 4c 6d 7e");
+    assert_eq!(missing(&[("2026-11-21T08:15:02.000001+08:00", "anna", "b")]), "0a 1a 2b 4c 6d 7e");
+    // Without seconds, any second of the minute; with a zone, the moment in any zone.
+    assert_eq!(missing(&[("2026-11-21T08:15:59.999999+08:00", "anna", "d")]), "0a 1a 2b 4c 7e");
+    assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d");
+    assert_eq!(missing(&[("2026-11-21T00:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d 7e");
+}

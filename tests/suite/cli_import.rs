@@ -1,0 +1,341 @@
+//! `diary-cli import` and `export`: what goes in comes out again, once, whatever ends a run, and what cannot be read is
+//! told.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use jiff::civil::DateTime;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::support::{Lines, Process, Ran, Server, cli_command, peer, run, soon, stored};
+
+/// Diaries that are filled and emptied for each round trip.
+const ROUND_TRIPS: u32 = 12;
+
+/// A folder with files, and the person who has them.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, contents).unwrap();
+        path
+    }
+
+    fn cli(&self, address: &str, words: &[&str]) -> Command {
+        let mut command = cli_command();
+        command.env("XDG_STATE_HOME", self.0.path().join("state"));
+        command.env("XDG_CONFIG_HOME", self.0.path().join("config"));
+        command.env("DIARY_SERVER", address).env("DIARY_NAME", "anna").env("TZ", "Asia/Shanghai");
+        command.current_dir(self.0.path()).args(words);
+        command
+    }
+
+    async fn run(&self, address: &str, words: &[&str]) -> Ran {
+        run(&mut self.cli(address, words), "").await
+    }
+
+    /// Runs it, and it does all of its work.
+    async fn done(&self, address: &str, words: &[&str]) -> String {
+        let ran = self.run(address, words).await;
+        assert_eq!(ran.code, Some(0), "{words:?}: {ran:?}");
+        ran.stdout
+    }
+}
+
+/// What was said, as a transcript.
+fn transcript(words: &[&str], ran: &Ran) -> String {
+    let Ran { code, stdout, stderr } = ran;
+    format!("$ diary-cli {}\n{stderr}{stdout}[{}]\n", words.join(" "), code.unwrap_or(-1))
+}
+
+fn objects(lines: &str) -> Vec<Value> {
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Runs an async test of one case of a proptest.
+fn in_runtime(test: impl Future<Output = ()>) {
+    tokio::runtime::Runtime::new().unwrap().block_on(test);
+}
+
+#[test]
+fn own_json_round_trip() {
+    let time = (-2_000_000_000_000_000i64..4_000_000_000_000_000, -1439i16..1440)
+        .prop_map(|(micros, offset_minutes)| diary_proto::Time { micros, offset_minutes });
+    // Few of each, so that some are the same.
+    let entry = (time, "anna|ben|小明", "[^\0]{1,20}|a");
+    let entries = proptest::collection::vec(entry, 1..20).prop_flat_map(|entries| {
+        let count = entries.len();
+        (Just(entries), proptest::collection::vec(0..count, 0..10))
+    });
+    let config = Config { cases: ROUND_TRIPS, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&entries, |(entries, again)| {
+            let mut all: Vec<_> =
+                entries.iter().chain(again.iter().map(|&at| &entries[at])).cloned().collect();
+            all.sort_by_key(|(time, ..)| time.micros);
+            let rows = all.iter().map(
+                |(time, author, text)| json!({"time": time.to_string(), "author": author, "text": text}),
+            );
+            let rows: Vec<Value> = rows.collect();
+            in_runtime(async {
+                let (home, server) = (Home::new(), Server::start().await);
+                let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+                home.file("in.jsonl", lines.join("\n"));
+                let count = rows.len();
+                let said = home.done(server.address(), &["import", "in.jsonl"]).await;
+                assert_eq!(said, format!("imported {count}, there already 0, not readable 0\n"));
+                let out = home.done(server.address(), &["export", "--format", "json"]).await;
+                assert_eq!(objects(&out), rows);
+                home.file("out.jsonl", out);
+                for file in ["in.jsonl", "out.jsonl"] {
+                    let said = home.done(server.address(), &["import", file]).await;
+                    assert_eq!(said, format!("imported 0, there already {count}, not readable 0\n"));
+                }
+            });
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn jrnl_json_round_trip() {
+    let civil = (0i64..3_000_000_000).prop_map(|seconds| {
+        let time =
+            DateTime::constant(1970, 1, 1, 0, 0, 0, 0) + jiff::SignedDuration::from_secs(seconds / 60 * 60);
+        (time.strftime("%Y-%m-%d").to_string(), time.strftime("%H:%M").to_string())
+    });
+    let word = "[a-zA-Z0-9今天気.!?,\"\\\\\\[\\]é]{1,8}";
+    let title = proptest::collection::vec(word, 1..4).prop_map(|words| words.join(" "));
+    let body = proptest::collection::vec(word, 0..6).prop_map(|words| words.join("\n"));
+    let entries = proptest::collection::vec((civil, title, body, any::<bool>()), 1..20);
+    let config = Config { cases: ROUND_TRIPS, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&entries, |mut entries| {
+            entries.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+            let entries = entries.iter().map(|((date, time), title, body, starred)| {
+            json!({"title": title, "body": body, "date": date, "time": time, "tags": [], "starred": starred})
+        });
+            let journal = json!({"tags": {}, "entries": entries.collect::<Vec<_>>()});
+            in_runtime(async {
+                let (home, server) = (Home::new(), Server::start().await);
+                home.file("in.json", serde_json::to_string_pretty(&journal).unwrap());
+                home.done(server.address(), &["import", "in.json"]).await;
+                let out = home.done(server.address(), &["export", "--format", "jrnl-json"]).await;
+                assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), journal);
+                // It is of the same clocks, wherever that is.
+                let count = journal["entries"].as_array().unwrap().len();
+                let said = home
+                    .done(server.address(), &["import", "in.json", "--timezone", "America/New_York"])
+                    .await;
+                assert_eq!(said, format!("imported 0, there already {count}, not readable 0\n"));
+            });
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// A journal with a bit of everything, some of it damaged.
+const JOURNAL: &[u8] = b"[2015-03-02 08:15:02 AM] \xe4\xbb\x8a\xe5\xa4\xa9. Fog *\nbody\n\n[2015-03-02 09:00] twice\n\
+    [2015-03-02 09:00] twice\n[2015-13-02 09:00] no month\nlost\n[2015-03-03 10:00] bad \xff\n[2015-03-04 10:00] last\n";
+
+#[tokio::test]
+async fn what_is_said() {
+    let (home, server) = (Home::new(), Server::start().await);
+    home.file("journal.txt", JOURNAL);
+    home.file("daily.log", "[Mon Mar  2 08:15:02 2015] 今天\nand more\n");
+    home.file("2015-03-05.log", "a\n08:15 b\n");
+    home.file("empty.log", "");
+    let mut said = String::new();
+    for words in [
+        &["import", "--dry-run", "journal.txt", "daily.log", "2015-03-05.log"][..],
+        &["log"],
+        &["import", "journal.txt"],
+        &["import", "journal.txt"],
+        &["import", "daily.log", "2015-03-05.log", "--author", "ben"],
+        &["import", "daily.log"],
+        &["import", "empty.log"],
+        &["import", "nothing.log"],
+        &["import", "-", "-"],
+        &["import", "journal.txt", "--timezone", "Nowhere"],
+        &["export", "--format", "txt", "--author", "ben", "--output", "ben.txt"],
+        &["export", "--format", "txt", "--author", "ben", "--output", "ben.txt"],
+        &["export", "--format", "csv", "--author", "ben", "--output", "ben.txt", "--force"],
+        &["export", "--format", "md", "--output", "no/folder.md"],
+        &["export", "--format", "json", "--author", "nobody", "--output", "nobody.json"],
+    ] {
+        let ran = home.run(server.address(), words).await;
+        said.push_str(&transcript(words, &ran));
+    }
+    assert!(
+        fs::read_to_string(home.0.path().join("ben.txt")).unwrap().starts_with("seq,time,at,author,text\r\n")
+    );
+    let mut files: Vec<_> =
+        fs::read_dir(home.0.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["2015-03-05.log", "ben.txt", "daily.log", "empty.log", "journal.txt"]);
+    insta::assert_snapshot!("import", said);
+}
+
+#[tokio::test]
+async fn day_files_of_another_diary() {
+    let (home, one, other) = (Home::new(), Server::start().await, Server::start().await);
+    home.file("journal.txt", "[2015-03-02 08:15] a\n[2015-03-02 08:16] b *\nbody\n");
+    home.done(one.address(), &["import", "journal.txt", "--author", "ben"]).await;
+    home.done(one.address(), &["add", "of today"]).await;
+    let files = crate::support::day_files(&one.journal());
+    let file = files.first().unwrap().to_str().unwrap();
+    for said in
+        ["imported 3, there already 0, not readable 0\n", "imported 0, there already 3, not readable 0\n"]
+    {
+        assert_eq!(home.done(other.address(), &["import", file]).await, said);
+    }
+    let export = &["export", "--format", "json"];
+    assert_eq!(home.done(one.address(), export).await, home.done(other.address(), export).await);
+}
+
+/// A journal of so many entries.
+fn many(count: usize) -> String {
+    let entry = |number: usize| {
+        format!(
+            "[2015-{:02}-{:02} 08:15] entry {number}\nwith a body\n\n",
+            number / 28 % 12 + 1,
+            number % 28 + 1
+        )
+    };
+    (0..count).map(entry).collect()
+}
+
+/// An import that is ended in the middle, and run again at once.
+async fn ended_and_run_again(signal: Signal) -> Ran {
+    const COUNT: usize = 60_000;
+    let home = Home::new();
+    let data = tempfile::tempdir().unwrap();
+    let server = Process::start(data.path(), &["127.0.0.1:0"], &["--log", "error"]).await;
+    home.file("journal.txt", many(COUNT));
+    let mut follower = Lines::connect(server.address()).await;
+    assert_eq!(follower.ask("/follow #1").await, "ok follow from 1");
+    let command = &mut home.cli(server.address(), &["import", "journal.txt"]);
+    let ended = async {
+        follower.line().await;
+    };
+    let ran = end_once(command, signal, ended).await;
+    drop(follower);
+
+    home.done(server.address(), &["import", "journal.txt"]).await;
+    let said = home.done(server.address(), &["import", "journal.txt"]).await;
+    assert_eq!(said, "imported 0, there already 60,000, not readable 0\n");
+    server.stop().await;
+    let texts = stored(&data.path().join("diary"));
+    let distinct: BTreeSet<_> = texts.iter().map(|entry| entry.split_once(' ').unwrap().1).collect();
+    assert_eq!((texts.len(), distinct.len()), (COUNT, COUNT));
+    ran
+}
+
+/// Runs a command, and ends it as soon as something has happened.
+async fn end_once(command: &mut Command, signal: Signal, happened: impl Future<Output = ()>) -> Ran {
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+    happened.await;
+    assert_eq!(child.try_wait().unwrap(), None, "it still runs");
+    kill_process(pid, signal).unwrap();
+    let output = soon("it ends", child.wait_with_output()).await.unwrap();
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn interrupted_in_the_middle() {
+    let ran = ended_and_run_again(Signal::INT).await;
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    assert!(
+        ran.stderr.starts_with("stopped: ") && ran.stderr.ends_with("the same command goes on from there\n")
+    );
+    assert!(ran.stdout.starts_with("imported "), "{ran:?}");
+}
+
+#[tokio::test]
+async fn killed_in_the_middle() {
+    for _ in 0..3 {
+        assert_eq!(ended_and_run_again(Signal::KILL).await.code, None);
+    }
+}
+
+#[tokio::test]
+async fn a_real_jrnl_and_back() {
+    let (home, server) = (Home::new(), Server::start().await);
+    let one = jrnl_config(&home, "one");
+    for words in [
+        &["2026-11-21 08:15: Fog on the hill. Then sun @work and @Home"][..],
+        &["2015-03-02 23:59*: 今天天气很好。出去走走"],
+        &["2026-11-20 12:00: A title\nA body\n\n[x] done @work\n[1] a note"],
+        // jrnl's import leaves no order to entries of the same second.
+        &["2026-11-20 12:01: Only a title"],
+    ] {
+        jrnl(&home, &one, words).await;
+    }
+    let before = jrnl(&home, &one, &["--format", "json"]).await;
+    home.file("one.json", &before);
+
+    // Its file, and its json, which is the same without seconds.
+    let said = home.done(server.address(), &["import", "one.txt"]).await;
+    assert_eq!(said, "imported 4, there already 0, not readable 0\n");
+    let said = home.done(server.address(), &["import", "one.json", "one.txt"]).await;
+    assert_eq!(said, "imported 0, there already 8, not readable 0\n");
+    let ours = home.done(server.address(), &["export", "--format", "jrnl-json"]).await;
+    assert_eq!(journal(&ours), journal(&before));
+
+    // jrnl imports its own file only, in every version: what it makes of ours is what its json and ours say.
+    home.done(server.address(), &["export", "--format", "jrnl", "--output", "ours.txt"]).await;
+    let two = jrnl_config(&home, "two");
+    jrnl(&home, &two, &["--import", "--file", "ours.txt"]).await;
+    let after = jrnl(&home, &two, &["--format", "json"]).await;
+    assert_eq!(journal(&after), journal(&ours));
+    let file = |name: &str| fs::read_to_string(home.0.path().join(name)).unwrap();
+    assert_eq!(file("two.txt"), file("one.txt"));
+}
+
+fn jrnl_config(home: &Home, name: &str) -> String {
+    let journal = home.0.path().join(name).with_extension("txt");
+    let config = format!(
+        "colors: {{body: none, date: none, tags: none, title: none}}\ndefault_hour: 9\ndefault_minute: 0\neditor: ''\n\
+         encrypt: false\nhighlight: false\nindent_character: '|'\njournals:\n  default: {{journal: {}}}\nlinewrap: 79\n\
+         tagsymbols: '@'\ntemplate: false\ntimeformat: '%F %r'\nversion: v4.6\n",
+        journal.display()
+    );
+    home.file(&format!("{name}.yaml"), config).to_str().unwrap().to_owned()
+}
+
+async fn jrnl(home: &Home, config: &str, words: &[&str]) -> String {
+    let mut command = peer("jrnl");
+    command
+        .env("LC_ALL", "C.UTF-8")
+        .env("HOME", home.0.path())
+        .env("XDG_CONFIG_HOME", home.0.path().join("config"));
+    command.current_dir(home.0.path()).args(["--config-file", config]).args(words);
+    let ran = run(&mut command, "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    ran.stdout
+}
+
+/// A journal's json. Its tags have no order.
+fn journal(said: &str) -> Value {
+    let mut journal: Value = serde_json::from_str(said).unwrap();
+    for entry in journal["entries"].as_array_mut().unwrap() {
+        entry["tags"].as_array_mut().unwrap().sort_by_key(|tag| tag.as_str().unwrap().to_owned());
+    }
+    journal
+}
