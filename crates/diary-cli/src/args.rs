@@ -335,7 +335,7 @@ fn mistyped(words: &[std::ffi::OsString]) -> Option<String> {
 }
 
 /// The command that a word is nearly.
-fn near(word: &str) -> Option<String> {
+pub(crate) fn near(word: &str) -> Option<String> {
     let command = Args::command();
     let likeness = |name: &&str| strsim::normalized_damerau_levenshtein(name, word);
     let names = command.get_subcommands().map(clap::Command::get_name).filter(|name| likeness(name) > 0.6);

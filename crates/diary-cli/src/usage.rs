@@ -37,7 +37,7 @@ impl Mistake<'_> {
             ErrorKind::InvalidValue => self.value(),
             ErrorKind::ValueValidation => self.validation(),
             ErrorKind::UnknownArgument => self.unknown(),
-            ErrorKind::InvalidSubcommand => self.no_such(&self.said(ContextKind::InvalidSubcommand)),
+            ErrorKind::InvalidSubcommand => self.no_such_command(),
             ErrorKind::MissingRequiredArgument => {
                 let needs =
                     self.said(ContextKind::InvalidArg).replace(['<', '>', '.'], "").replace('|', " or ");
@@ -86,8 +86,15 @@ impl Mistake<'_> {
         }
         Some(match word.contains(':') && word.parse::<Address>().is_ok() && command.contains(' ') {
             true => args::server_behind_command(&word),
-            false => format!("{word} is one word too many; {command} --help says what it takes"),
+            false => one_too_many(&word, &command),
         })
+    }
+
+    fn no_such_command(&self) -> Option<String> {
+        let (command, word) = (self.command(), self.said(ContextKind::InvalidSubcommand));
+        // Behind an address it need not be one; clap finds more words alike than people do.
+        let is_one = command.contains(' ') || args::near(&word).is_some();
+        if is_one { self.no_such(&word) } else { Some(one_too_many(&word, &command)) }
     }
 
     fn no_such(&self, word: &str) -> Option<String> {
@@ -164,4 +171,7 @@ fn one_of(choices: &[String]) -> String {
         [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
         _ => choices.concat(),
     }
+}
+fn one_too_many(word: &str, command: &str) -> String {
+    format!("{word} is one word too many; {command} --help says what it takes")
 }
