@@ -54,6 +54,10 @@ async fn they_are_on_their_day_for_every_reader_also_after_a_restart() {
     let expected =
         [("anna".to_owned(), own, "moved in".to_owned()), ("小明".to_owned(), own, "那天".to_owned())];
     assert_eq!(day(&reader, Date::constant(2015, 3, 2)).await, expected);
+    let that_day = Day::Date(Date::constant(2015, 3, 2));
+    let mut blocks = reader.blocks(Which::Days(that_day, that_day));
+    let block = soon("a block", blocks.next()).await.unwrap().unwrap();
+    assert_eq!((block.entries, block.gaps.len()), (2, 0));
 
     let mut lines = server.lines().await;
     let shown = lines.history("2015-03-02").await;

@@ -174,6 +174,42 @@ impl Range {
     }
 }
 
+/// What is met where entries are not dense.
+enum Hit<'a> {
+    Entry(StoredLine<'a>),
+    /// The server says so.
+    Gap(Gap),
+    /// A line that says nothing.
+    Damaged,
+}
+
+impl Range {
+    /// Walks over lines that are not dense; what was met before is skipped.
+    fn hits<'a>(&mut self, lines: &'a [u8], mut visit: impl FnMut(Hit<'a>)) {
+        for line in lines.split_inclusive(|&b| b == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
+            let next = self.walker.next_seq();
+            if is_note(line) {
+                // The server's own, for what it found damaged or missing between the hits.
+                let gap = Gap::of_note(line).map(|gap| Gap { first: gap.first.max(next), ..gap });
+                let gap = gap.filter(|gap| gap.last >= next).and_then(|gap| Self::clip(self.last, gap));
+                if let Some(gap) = gap {
+                    self.walker = Walker::new(gap.last.saturating_add(1));
+                    visit(Hit::Gap(gap));
+                }
+                continue;
+            }
+            match StoredLine::parse(line) {
+                Ok(line) if (next..=self.last).contains(&line.seq) => {
+                    self.walker = Walker::new(line.seq.saturating_add(1));
+                    visit(Hit::Entry(line));
+                }
+                Ok(_) => {}
+                Err(_) => visit(Hit::Damaged),
+            }
+        }
+    }
+}
+
 impl Gather for Vec<Event> {
     fn is_empty(&self) -> bool {
         Vec::is_empty(self)
@@ -199,31 +235,17 @@ impl Gather for Vec<Event> {
 
     fn take_hits(&mut self, range: &mut Range, lines: &[u8], seen: &Seen) {
         let mut damaged = 0;
-        for line in lines.split_inclusive(|&b| b == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
-            if is_note(line) {
-                // The server's own, for what it found damaged or missing between the hits.
-                let (next, last) = (range.walker.next_seq(), range.last);
-                let gap = Gap::of_note(line).map(|gap| Gap { first: gap.first.max(next), ..gap });
-                if let Some(gap) = gap.filter(|gap| gap.last >= next).and_then(|gap| Range::clip(last, gap)) {
-                    range.walker = Walker::new(gap.last.saturating_add(1));
-                    self.take_gap(gap);
+        range.hits(lines, |hit| match hit {
+            Hit::Entry(line) => {
+                seen.saw(line.seq, line.crc);
+                match Stored::read(&line) {
+                    Some(stored) => self.push(Event::Entry(stored)),
+                    None => damaged += 1,
                 }
-                continue;
             }
-            let Ok(line) = StoredLine::parse(line) else {
-                damaged += 1;
-                continue;
-            };
-            if line.seq < range.walker.next_seq() || line.seq > range.last {
-                continue;
-            }
-            range.walker = Walker::new(line.seq + 1);
-            seen.saw(line.seq, line.crc);
-            match Stored::read(&line) {
-                Some(stored) => self.push(Event::Entry(stored)),
-                None => damaged += 1,
-            }
-        }
+            Hit::Gap(gap) => self.take_gap(gap),
+            Hit::Damaged => damaged += 1,
+        });
         if damaged > 0 {
             self.push(Event::Damaged { lines: damaged });
         }
@@ -262,7 +284,17 @@ impl Gather for Block {
     }
 
     fn take_hits(&mut self, range: &mut Range, lines: &[u8], seen: &Seen) {
-        self.take_block(range, Bytes::copy_from_slice(lines), seen);
+        let (first, last) = (range.walker.next_seq(), range.last);
+        *self = Self { first, last, is_sparse: true, ..Self::default() };
+        range.hits(lines, |hit| match hit {
+            Hit::Entry(line) => {
+                self.entries += 1;
+                seen.saw(line.seq, line.crc);
+            }
+            Hit::Gap(gap) => self.gaps.push(gap),
+            Hit::Damaged => self.damaged += 1,
+        });
+        self.lines = Bytes::copy_from_slice(lines);
     }
 }
 

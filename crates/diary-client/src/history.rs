@@ -60,17 +60,22 @@ pub struct Block {
     pub entries: u64,
     /// Entries of the range that are damaged or missing before or among them.
     pub gaps: Vec<Gap>,
+    /// Lines that say nothing, not even which entries they were; only where entries are not dense.
+    pub damaged: u64,
     pub(crate) lines: Bytes,
     pub(crate) first: u64,
     pub(crate) last: u64,
+    /// Not all between its entries belongs to the reading.
+    pub(crate) is_sparse: bool,
 }
 
 impl Block {
-    /// Gives every entry to `visit`, in order. A line whose checksum fits but whose fields cannot be read is in
+    /// Gives every entry to `visit`, in order, and gaps where entries are dense. A line whose checksum fits but whose fields cannot be read is in
     /// a gap, once a readable one follows.
     pub fn for_each(&self, mut visit: impl FnMut(Step<StoredLine<'_>>)) {
         Walker::new(self.first).walk(&self.lines, |step| match step {
             Step::Entry(line) if line.seq > self.last => {}
+            Step::Gap(_) if self.is_sparse => {}
             step => visit(step),
         });
     }
