@@ -205,7 +205,7 @@ impl Gather for Vec<Event> {
             if line.seq < range.walker.next_seq() || line.seq > range.last {
                 continue;
             }
-            range.walker = Walker::new(line.seq + 1);
+            range.walker = Walker::new(line.seq.saturating_add(1));
             seen.saw(line.seq, line.crc);
             match Stored::read(&line) {
                 Some(stored) => self.push(Event::Entry(stored)),
