@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::support::faulty::under;
-use crate::support::{CTRL_D, Process, Ran, Server, Terminal, cli_command, day_files, peer, run, soon, stored};
+use crate::support::{
+    CTRL_D, Process, Ran, Server, Terminal, cli_command, day_files, peer, run, soon, stored,
+};
 
 /// No client connects from an address other than 127.0.0.1, so nothing takes the port while the server is
 /// away.

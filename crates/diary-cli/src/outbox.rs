@@ -222,6 +222,12 @@ impl Outbox {
     }
 }
 
+/// How many entries wait in a file, besides those that were refused.
+pub(crate) fn count_in(file: &Path) -> usize {
+    let contents = fs::read(file).ok().and_then(|bytes| Contents::read(&bytes).ok());
+    contents.map_or(0, |contents| contents.entries.values().filter(|kept| kept.refusal.is_none()).count())
+}
+
 /// The names of the files, the oldest first. With `drafts`, those that were left behind are seen to before.
 fn names(folder: &Path, drafts: bool, troubles: &mut Vec<String>) -> Vec<String> {
     let files = match fs::read_dir(folder) {
