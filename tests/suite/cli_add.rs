@@ -9,7 +9,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::support::{CTRL_D, Process, Ran, Server, Terminal, cli_command, day_files, run, soon, stored};
+use crate::support::faulty::under;
+use crate::support::{
+    CTRL_D, Process, Ran, Server, Terminal, cli_command, day_files, peer, run, soon, stored,
+};
 
 /// No client connects from an address other than 127.0.0.1, so nothing takes the port while the server is
 /// away.
@@ -90,6 +93,34 @@ async fn what_cannot_be_an_entry_is_a_usage_error() {
         assert!(ran.stderr.contains(why), "{why}: {}", ran.stderr);
     }
     assert!(home.files().is_empty(), "nothing of it is kept");
+}
+
+/// More is kept than a process may have files: it goes out all the same, one file after the other.
+#[tokio::test]
+async fn more_is_kept_than_a_process_may_open() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let address = address_to_be().await;
+    for number in 1..=60 {
+        assert_eq!(home.run(&address, &["add", &number.to_string()]).await.code, Some(5));
+    }
+    let server = server_at(&address, data.path()).await;
+    let limited = |arguments: &[&str]| {
+        let mut limit = peer("prlimit");
+        limit.arg("--nofile=32:32");
+        under(limit, home.cli(&address, arguments))
+    };
+    assert_quiet(&run(&mut limited(&["add", "61"]), "").await, 0, "61\n");
+    assert!(home.files().is_empty());
+    server.stop().await;
+    for number in 62..=100 {
+        assert_eq!(home.run(&address, &["add", &number.to_string()]).await.code, Some(5));
+    }
+    let server = server_at(&address, data.path()).await;
+    let said = format!("39 entries are on disk at {address}\n");
+    assert_quiet(&run(&mut limited(&["outbox", "send"]), "").await, 0, &said);
+    server.stop().await;
+    let expected: Vec<String> = (1..=100).map(|number| format!("anna {number}")).collect();
+    assert_eq!(stored(&data.path().join("diary")), expected);
 }
 
 /// Nobody knows whose the text is and where it goes, so it waits for its person.

@@ -24,12 +24,13 @@ struct File {
     server: Option<Address>,
     #[serde(default, deserialize_with = "name")]
     name: Option<Author>,
-    color: Option<Colour>,
+    #[serde(alias = "color")]
+    colour: Option<Colour>,
     format: Option<Format>,
 }
 
 /// What is text in the file, so it stands in quotes.
-const TEXTS: [&str; 4] = ["server", "name", "color", "format"];
+const TEXTS: [&str; 5] = ["server", "name", "colour", "color", "format"];
 
 /// What holds for one run: a flag, then the environment, then the file, then a default.
 #[derive(Debug, Clone)]
@@ -67,7 +68,7 @@ impl Config {
             server: server.or(file.server).unwrap_or_else(default),
             named_server: settings.server.clone().filter(|_| settings.server_is_flag),
             author: settings.name.clone().or(file.name).or_else(login_name),
-            colour: settings.color.or(file.color).unwrap_or_default(),
+            colour: settings.color.or(file.colour).unwrap_or_default(),
             format: file.format,
             file: path,
             wrong,
@@ -143,7 +144,7 @@ mod tests {
             "name = \"a b\"\n",
             "color = \"red\"\n",
             "format = \"xml\"\n",
-            "name = \"a\"\ncolour = \"never\"\n",
+            "name = \"a\"\ncolours = \"never\"\n",
             "name = \"a\"\nname = \"b\"\n",
             "server\n",
             "server =\n",
@@ -160,7 +161,11 @@ mod tests {
     fn what_a_file_says() {
         let file: File = toml::from_str("server = \"h:1\"\nname = \"小明\"\nformat = \"json\"\n").unwrap();
         assert_eq!(file.server.map(|server| server.to_string()).as_deref(), Some("h:1"));
-        assert!(file.name.is_some() && file.format == Some(Format::Json) && file.color.is_none());
+        assert!(file.name.is_some() && file.format == Some(Format::Json) && file.colour.is_none());
+        for key in ["colour", "color"] {
+            let file: File = toml::from_str(&format!("{key} = \"never\"\n")).unwrap();
+            assert!(file.colour.is_some(), "{key}");
+        }
         assert!(toml::from_str::<File>("").unwrap().server.is_none());
     }
 }

@@ -66,11 +66,10 @@ pub(crate) async fn deliver(tray: &mut Tray) -> Delivery {
 /// # Errors
 /// Why nothing more can be sent now.
 pub(crate) async fn deliver_left(outbox: &Outbox, server: &Address, told: bool) -> Result<(), Error> {
-    let adopted = outbox.adopt(Some(server));
-    adopted.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
+    let mut left = outbox.adopt(Some(server));
     let mut sent = 0;
     let mut end = Ok(());
-    for mut tray in adopted.trays {
+    for mut tray in left.by_ref() {
         let delivery = deliver(&mut tray).await;
         sent += delivery.acked.len();
         tell_refused(outbox, &tray, delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal)));
@@ -79,6 +78,7 @@ pub(crate) async fn deliver_left(outbox: &Outbox, server: &Address, told: bool) 
             break;
         }
     }
+    left.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
     if sent > 0 && told {
         say(format_args!("{} kept from before went to {server}", count(sent, "entry", "entries")));
     }
@@ -299,9 +299,10 @@ mod tests {
 
     /// The one tray that nobody holds.
     fn adopt(state: &TempDir) -> Tray {
-        let mut adopted = Outbox::new(Some(state.path())).adopt(None);
-        assert_eq!((adopted.trays.len(), adopted.troubles.as_slice()), (1, &[][..]));
-        adopted.trays.remove(0)
+        let mut left = Outbox::new(Some(state.path())).adopt(None);
+        let tray = left.next().unwrap();
+        assert!(left.next().is_none() && left.troubles.is_empty(), "{:?}", left.troubles);
+        tray
     }
 
     fn is_empty(state: &TempDir) -> bool {

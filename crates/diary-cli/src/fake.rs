@@ -19,7 +19,7 @@ use tokio_util::codec::Framed;
 
 pub(crate) const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
 
-/// A text with this in it is refused.
+/// A text with this in it finds no room until there is some.
 pub(crate) const REFUSED: &str = "refuse";
 
 /// A text with this in it is stale if it comes as a retry.
@@ -37,6 +37,7 @@ struct Journal {
     keys: HashMap<Key, u64>,
     /// Every entry that was sent: its counter, and whether as a retry.
     appends: Vec<(u64, bool)>,
+    has_room: bool,
 }
 
 impl Journal {
@@ -50,6 +51,8 @@ pub(crate) struct Fake {
     address: String,
     journal: Arc<Mutex<Journal>>,
     head: watch::Sender<u64>,
+    /// How often there was no room.
+    refusals: watch::Sender<u64>,
     _sessions: JoinSet<()>,
 }
 
@@ -64,15 +67,16 @@ impl Fake {
         let journal = Arc::new(Mutex::new(Journal::default()));
         let head = watch::Sender::new(0);
         let mut sessions = JoinSet::new();
-        let (shared, moved) = (Arc::clone(&journal), head.clone());
+        let refusals = watch::Sender::new(0);
+        let (shared, moved, refused) = (Arc::clone(&journal), head.clone(), refusals.clone());
         sessions.spawn(async move {
             let mut sessions = JoinSet::new();
             loop {
                 let stream = listener.accept().await.unwrap().0;
-                sessions.spawn(Session::run(stream, Arc::clone(&shared), moved.clone()));
+                sessions.spawn(Session::run(stream, Arc::clone(&shared), moved.clone(), refused.clone()));
             }
         });
-        Self { address, journal, head, _sessions: sessions }
+        Self { address, journal, head, refusals, _sessions: sessions }
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -87,6 +91,16 @@ impl Fake {
     /// Waits until so many entries are stored.
     pub(crate) async fn stores(&self, count: u64) {
         self.head.subscribe().wait_for(|head| *head >= count).await.unwrap();
+    }
+
+    /// Waits until there was no room so many times.
+    pub(crate) async fn refuses(&self, count: u64) {
+        self.refusals.subscribe().wait_for(|refusals| *refusals >= count).await.unwrap();
+    }
+
+    /// From now on there is room for all.
+    pub(crate) fn make_room(&self) {
+        self.journal.lock().unwrap().has_room = true;
     }
 
     /// What was sent: counters, each with a `+` if it came as a retry.
@@ -106,18 +120,24 @@ struct Session {
     framed: Framed<TcpStream, FrameCodec>,
     journal: Arc<Mutex<Journal>>,
     head: watch::Sender<u64>,
+    refusals: watch::Sender<u64>,
     author: Author,
     producer: Producer,
 }
 
 impl Session {
-    async fn run(mut stream: TcpStream, journal: Arc<Mutex<Journal>>, head: watch::Sender<u64>) {
+    async fn run(
+        mut stream: TcpStream,
+        journal: Arc<Mutex<Journal>>,
+        head: watch::Sender<u64>,
+        refusals: watch::Sender<u64>,
+    ) {
         stream.write_all(greeting("diary", 7, 0).as_bytes()).await.unwrap();
         let mut framed = Framed::new(stream, FrameCodec);
         let Some(ClientMessage::Hello(hello)) = read(&mut framed).await else { return };
         let author = Author::new(&hello.author).unwrap();
         let producer = Producer::of_secret(&hello.secret);
-        let mut session = Self { framed, journal, head, author, producer };
+        let mut session = Self { framed, journal, head, refusals, author, producer };
         let welcome = Welcome {
             version: 1,
             journal_id: 7,
@@ -180,9 +200,10 @@ impl Session {
             if text.contains(SILENCE) {
                 return std::future::pending().await;
             }
-            if text.contains(REFUSED) {
+            if text.contains(REFUSED) && !self.journal().has_room {
                 let refusal = Refusal::new(Code::DiskFull, "no room");
                 self.say(&ServerMessage::Refused { first_counter: counter, count: 1, refusal }).await;
+                self.refusals.send_modify(|refusals| *refusals += 1);
                 continue;
             }
             let breaks = text.contains(BREAK);

@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::vec;
 
 use diary_client::{Address, Author};
 use jiff::Timestamp;
@@ -46,13 +47,42 @@ pub(crate) struct Outbox {
     folder: Option<PathBuf>,
 }
 
-/// What was adopted.
-#[derive(Default)]
-pub(crate) struct Adopted {
-    /// The oldest first.
-    pub(crate) trays: Vec<Tray>,
-    /// Sentences about files and lines that cannot be read.
+/// What earlier runs left, the oldest first. Each tray is taken over when its turn comes, and is to be dropped before
+/// the next one: more of them may wait than a process may have files.
+pub(crate) struct Left {
+    folder: PathBuf,
+    server: Option<Address>,
+    names: vec::IntoIter<String>,
+    /// Sentences about files and lines that cannot be read, as far as they were met.
     pub(crate) troubles: Vec<String>,
+}
+
+impl Iterator for Left {
+    type Item = Tray;
+
+    fn next(&mut self) -> Option<Tray> {
+        loop {
+            let name = self.names.next()?;
+            if self.is_elsewhere(&name) {
+                continue;
+            }
+            match Tray::adopt(&self.folder, &name, &mut self.troubles) {
+                Ok(Opened::Tray(tray)) => return Some(*tray),
+                Ok(Opened::Held | Opened::Nothing) => {}
+                Err(trouble) => self.troubles.push(trouble),
+            }
+        }
+    }
+}
+
+impl Left {
+    /// What is for another server is not touched.
+    fn is_elsewhere(&self, name: &str) -> bool {
+        let Some(server) = &self.server else { return false };
+        let contents = fs::read(complete(&self.folder, name)).ok();
+        let contents = contents.and_then(|bytes| Contents::read(&bytes).ok());
+        contents.is_some_and(|contents| contents.heading.server != *server)
+    }
 }
 
 /// All that is kept.
@@ -111,26 +141,16 @@ impl Outbox {
         write().map_err(|error: io::Error| format!("{} cannot be written: {error}", folder.display()))
     }
 
-    /// Takes over what earlier runs left: for this server, or for all.
-    pub(crate) fn adopt(&self, server: Option<&Address>) -> Adopted {
-        let mut adopted = Adopted::default();
-        let Some(folder) = &self.folder else { return adopted };
-        for name in names(folder, true, &mut adopted.troubles) {
-            // What is for another server is not touched.
-            let elsewhere = |path: &Path| {
-                let contents = fs::read(path).ok().and_then(|bytes| Contents::read(&bytes).ok());
-                contents.is_some_and(|contents| server.is_some_and(|to| contents.heading.server != *to))
-            };
-            if elsewhere(&complete(folder, &name)) {
-                continue;
-            }
-            match Tray::adopt(folder, &name, &mut adopted.troubles) {
-                Ok(Opened::Tray(tray)) => adopted.trays.push(*tray),
-                Ok(Opened::Held | Opened::Nothing) => {}
-                Err(trouble) => adopted.troubles.push(trouble),
-            }
+    /// Takes over what earlier runs left, one tray after the other: for this server, or for all.
+    pub(crate) fn adopt(&self, server: Option<&Address>) -> Left {
+        let mut troubles = Vec::new();
+        let names = self.folder.as_ref().map(|folder| names(folder, true, &mut troubles));
+        Left {
+            folder: self.folder.clone().unwrap_or_default(),
+            server: server.cloned(),
+            names: names.unwrap_or_default().into_iter(),
+            troubles,
         }
-        adopted
     }
 
     /// Takes over the tray of one entry, which it names by its counter.
@@ -200,6 +220,12 @@ impl Outbox {
         }
         listing
     }
+}
+
+/// How many entries wait in a file, besides those that were refused.
+pub(crate) fn count_in(file: &Path) -> usize {
+    let contents = fs::read(file).ok().and_then(|bytes| Contents::read(&bytes).ok());
+    contents.map_or(0, |contents| contents.entries.values().filter(|kept| kept.refusal.is_none()).count())
 }
 
 /// The names of the files, the oldest first. With `drafts`, those that were left behind are seen to before.

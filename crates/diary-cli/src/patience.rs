@@ -34,6 +34,8 @@ pub(crate) struct Patience {
     state: watch::Receiver<State>,
     /// It was said that a connection is lost, and not yet that it is back.
     said_lost: bool,
+    /// A connection that was lost is back, and nobody has asked yet.
+    is_back: bool,
     /// Since when connections are lost without an ack in between, however often they came back.
     trouble: Option<Instant>,
 }
@@ -44,7 +46,7 @@ impl Patience {
     }
 
     pub(crate) fn of(state: watch::Receiver<State>) -> Self {
-        Self { state, said_lost: false, trouble: None }
+        Self { state, said_lost: false, is_back: false, trouble: None }
     }
 
     /// The person has been told already that there is no connection.
@@ -55,6 +57,11 @@ impl Patience {
     /// An ack or an entry came.
     pub(crate) fn progress(&mut self) {
         self.trouble = None;
+    }
+
+    /// Whether a connection that was lost is back since this was last asked.
+    pub(crate) fn is_back(&mut self) -> bool {
+        std::mem::take(&mut self.is_back)
     }
 
     /// Waits until [`look`](Self::look) may find something new.
@@ -81,6 +88,7 @@ impl Patience {
         let error = self.state.borrow_and_update().error().cloned();
         if self.said_lost != error.is_some() {
             self.said_lost = error.is_some();
+            self.is_back = !self.said_lost;
             match &error {
                 Some(error) => say(format_args!("{error}; trying to connect again")),
                 None => say(format_args!("connected again")),

@@ -192,7 +192,7 @@ impl Pipe {
         self.output.flush();
         let first = numbers.first().copied().unwrap_or_default();
         let lines = if numbers.len() == 1 { "line was" } else { "lines were" };
-        let rest = if self.ended.is_some() { "" } else { "; what follows them was not read" };
+        let rest = if self.ended.is_some() { "" } else { "; what follows them was not written" };
         let count = numbers.len();
         say(format_args!("gave up: {error}; {count} {lines} not acked, the first is line {first}{rest}"));
     }

@@ -4,6 +4,7 @@
 
 mod agenda;
 mod answers;
+mod catch_up;
 mod kept;
 
 use std::collections::VecDeque;
@@ -17,7 +18,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::deliver::deliver_left;
 use crate::editor::{Above, Prompt};
 use crate::exit;
 use crate::input::Typed;
@@ -29,6 +29,7 @@ use crate::unanswered::{Unanswered, answer_of_first, send_next};
 use crate::unreachable_sentence;
 use agenda::{Agenda, Step};
 use answers::Reading;
+use catch_up::CatchUp;
 
 /// Where one may type, if there is no line editor.
 const PROMPT: &str = "> ";
@@ -177,9 +178,6 @@ enum End {
     Lost(Error),
 }
 
-/// What earlier runs left is being sent.
-type CatchUp = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
-
 struct Talk<'a> {
     client: Client,
     place: Place<'a>,
@@ -204,11 +202,8 @@ struct Talk<'a> {
     quiet: bool,
     /// Entries whose acks will not come.
     lost: usize,
-    /// What earlier runs left goes out first.
-    catch_up: Option<CatchUp>,
-    is_caught_up: bool,
-    /// Some of it could not be sent; a new connection is worth another try.
-    left_behind: bool,
+    /// What is kept from before goes out first.
+    catch_up: CatchUp,
     /// The server has been there.
     has_arrived: bool,
     /// The cursor stands behind a prompt that no editor has.
@@ -218,10 +213,11 @@ struct Talk<'a> {
 /// A client is on its way.
 type Connecting = Pin<Box<dyn Future<Output = Result<Client, Error>>>>;
 
-/// A change of the name.
+/// A change to the next tray.
 struct Renaming {
-    name: Author,
-    /// A new client, since a name is said with Hello.
+    /// Who writes from then on, if that changes.
+    name: Option<Author>,
+    /// A new client, since a name is said with Hello, as is the secret of a tray.
     connecting: Option<Connecting>,
 }
 
@@ -260,9 +256,7 @@ impl<'a> Talk<'a> {
             renaming: None,
             quiet: false,
             lost: 0,
-            catch_up: None,
-            is_caught_up: false,
-            left_behind: false,
+            catch_up: CatchUp::default(),
             has_arrived: false,
             at_prompt: false,
         }
@@ -274,10 +268,15 @@ impl<'a> Talk<'a> {
             if self.is_done() {
                 return End::Done;
             }
+            if let Some(refusal) = self.catch_up.full().filter(|_| self.is_without_room()) {
+                return End::Lost(Error::Refused(refusal.clone()));
+            }
             self.show_bare_prompt();
             let reading = self.reading.is_some();
             let above = self.place.prompt.as_ref().map(Prompt::above).cloned();
             let behind = above.as_ref().is_some_and(Above::is_behind);
+            let (again_at, may_send) =
+                (self.catch_up.again_at(), self.catch_up.is_done() && !self.unsent.is_empty());
             tokio::select! {
                 biased;
                 () = signals.any() => return End::Interrupted,
@@ -303,19 +302,13 @@ impl<'a> Talk<'a> {
                     self.followed(event);
                 }
                 client = connected(&mut self.renaming) => {
-                    if let Err(error) = self.rename(client).await {
+                    if let Err(error) = self.rename(client) {
                         return End::Lost(error);
                     }
                 }
-                caught_up = done(&mut self.catch_up) => {
-                    self.catch_up = None;
-                    self.is_caught_up = true;
-                    if let Err(error) = caught_up {
-                        self.left_behind = true;
-                        self.say(format_args!("{error}; what is kept from before goes out another time"));
-                    }
-                }
-                sent = send_next(&self.client, || self.unsent.pop_front()), if self.is_caught_up && !self.unsent.is_empty() => {
+                sent = self.catch_up.sent() => self.caught_up(sent),
+                () = CatchUp::again(again_at) => self.catch_up(),
+                sent = send_next(&self.client, || self.unsent.pop_front()), if may_send => {
                     match sent {
                         Ok((sent, pending)) => {
                             self.agenda.tray().sent(sent.counter);
@@ -332,7 +325,7 @@ impl<'a> Talk<'a> {
                     if let Some(error) = self.patience.look(held_up) {
                         return End::Lost(error);
                     }
-                    if self.left_behind && self.is_connected() {
+                    if self.patience.is_back() {
                         self.catch_up();
                     }
                 }
@@ -362,13 +355,6 @@ impl<'a> Talk<'a> {
             self.follow_others();
         }
         self.catch_up();
-    }
-
-    /// Sends what earlier runs left, before anything else.
-    fn catch_up(&mut self) {
-        let (outbox, server) = (self.agenda.outbox().clone(), self.place.config.server.clone());
-        (self.is_caught_up, self.left_behind) = (false, false);
-        self.catch_up = Some(Box::pin(async move { deliver_left(&outbox, &server, true).await }));
     }
 
     /// A person at a prompt sees what others write.
@@ -416,7 +402,8 @@ impl<'a> Talk<'a> {
 
     fn is_done(&self) -> bool {
         let all_sent = self.agenda.is_empty() && self.unsent.is_empty() && self.open.is_empty();
-        self.agenda.ended().is_some() && all_sent && self.reading.is_none() && self.renaming.is_none()
+        let is_waiting = self.reading.is_some() || self.renaming.is_some() || self.catch_up.full().is_some();
+        self.agenda.ended().is_some() && all_sent && !is_waiting
     }
 
     /// Does what need not be waited for.
@@ -435,9 +422,12 @@ impl<'a> Talk<'a> {
                     self.unsent.push_back((Sent::new(counter, &entry.text), entry));
                 }
                 Step::Command { command, .. } => self.obey(command),
-                Step::Name(name) => self.renaming = Some(Renaming { name, connecting: None }),
+                Step::Name(name) => {
+                    self.renaming = Some(Renaming { name: Some(name), connecting: None });
+                }
             }
         }
+        self.set_aside();
         self.begin_renaming();
     }
 
@@ -516,16 +506,6 @@ async fn connected(renaming: &mut Option<Renaming>) -> Result<Client, Error> {
 async fn room(above: Option<&Above>) {
     if let Some(above) = above {
         above.room().await;
-    }
-}
-
-/// Completes when what is being done is done.
-///
-/// Cancellation safe.
-async fn done(what: &mut Option<CatchUp>) -> Result<(), Error> {
-    match what {
-        Some(what) => what.await,
-        None => std::future::pending().await,
     }
 }
 

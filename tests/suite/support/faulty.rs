@@ -17,8 +17,10 @@ pub(crate) fn under(mut outer: Command, inner: Command) -> Command {
     let inner = inner.as_std();
     outer.arg(inner.get_program()).args(inner.get_args());
     for (name, value) in inner.get_envs() {
-        assert_eq!(value, None);
-        outer.env_remove(name);
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
     }
     outer
 }

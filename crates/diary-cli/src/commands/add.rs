@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
-use diary_client::{Ack, Address, Code, Error, Refusal, Time};
+use diary_client::{Ack, Address, Error, Refusal, Time};
 use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
@@ -116,7 +116,7 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
     let outcome = Outcome { config, text: &text, pushed: &pushed };
     match (delivery.acked.first(), delivery.refused.first(), delivery.end) {
         (Some((_, ack)), _, _) => outcome.stored(ack),
-        (None, Some((_, refusal)), _) => outcome.refused(&outbox, &mut tray, refusal),
+        (None, Some((_, refusal)), _) => outcome.refused(&outbox, &tray, refusal),
         (None, None, end) => outcome.not_acked(&tray, &end.unwrap_or(Error::Closed)),
     }
 }
@@ -139,17 +139,13 @@ impl Outcome<'_> {
         exit::DONE
     }
 
-    /// A refusal whose outcome is in doubt keeps the text for a choice; any other one is final.
-    fn refused(&self, outbox: &Outbox, tray: &mut Tray, refusal: &Refusal) -> u8 {
-        let server = &self.config.server;
-        if matches!(refusal.code, Code::StaleKey | Code::Conflict | Code::OtherJournal)
-            && self.pushed.kept.is_ok()
-        {
+    /// The text stays for its person's choice, whatever it was refused for.
+    fn refused(&self, outbox: &Outbox, tray: &Tray, refusal: &Refusal) -> u8 {
+        if self.pushed.kept.is_ok() {
             tell_refused(outbox, tray, [(self.pushed.counter, refusal)]);
         } else {
-            // If that cannot be written down, it is listed as refused.
-            let _ = tray.drop_entry(self.pushed.counter);
-            say(format_args!("{server} refused the entry, and it is not kept: {refusal}"));
+            let (server, text) = (&self.config.server, escape(self.text));
+            say(format_args!("{server} refused the entry: {refusal}; the text is NOT kept: {text}"));
         }
         exit::REFUSED
     }
@@ -177,6 +173,8 @@ fn not_acked_sentence(error: &Error, kept_in: Option<&Path>, server: &Address, t
 
 #[cfg(test)]
 mod tests {
+    use diary_client::Code;
+
     use super::*;
 
     #[test]

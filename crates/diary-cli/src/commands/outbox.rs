@@ -152,11 +152,10 @@ struct Sent {
 
 /// Sends what nobody holds, to one server or to all.
 async fn send(outbox: &Outbox, server: Option<&Address>) -> u8 {
-    let adopted = outbox.adopt(server);
-    adopted.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
+    let mut left = outbox.adopt(server);
     let mut all: Vec<Sent> = Vec::new();
     let mut refused = 0;
-    for mut tray in adopted.trays {
+    for mut tray in left.by_ref() {
         let at = all.iter().position(|sent| sent.server == *tray.server()).unwrap_or_else(|| {
             all.push(Sent { server: tray.server().clone(), acked: 0, away: None });
             all.len() - 1
@@ -181,6 +180,7 @@ async fn send(outbox: &Outbox, server: Option<&Address>) -> u8 {
         }
         tell_refused(outbox, &tray, told);
     }
+    left.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
     let are = |number| count(number, "entry is", "entries are");
     let acked = all.iter().filter(|sent| sent.acked > 0);
     let lines: String =
@@ -191,7 +191,7 @@ async fn send(outbox: &Outbox, server: Option<&Address>) -> u8 {
             say(format_args!("{error}: {} kept for {server}", are(*kept)));
         }
     }
-    match (all.iter().all(|sent| sent.away.is_none()), refused, adopted.troubles.is_empty()) {
+    match (all.iter().all(|sent| sent.away.is_none()), refused, left.troubles.is_empty()) {
         (false, ..) => exit::NOT_ACKED,
         (true, 1.., _) => exit::REFUSED,
         (true, 0, false) => exit::DAMAGE,

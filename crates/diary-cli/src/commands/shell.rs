@@ -33,7 +33,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
         &[
             (
                 "$XDG_CONFIG_HOME/diary/config.toml",
-                "server, name, color and format, each if it is wanted; else in ~/.config",
+                "server, name, colour and format, each if it is wanted; else in ~/.config",
             ),
             ("$XDG_STATE_HOME/diary/", "what could not be sent yet; else in ~/.local/state"),
         ],

@@ -48,10 +48,17 @@ fn kept(trays: &[Tray]) -> Vec<String> {
     entries.map(|kept| format!("{}{} {}", kept.counter, sent(kept), kept.text)).collect()
 }
 
+/// What nobody holds, for one server or for all, and what is wrong with it.
+fn adopt(outbox: &Outbox, server: Option<&Address>) -> (Vec<Tray>, Vec<String>) {
+    let mut left = outbox.adopt(server);
+    let trays = left.by_ref().collect();
+    (trays, left.troubles)
+}
+
 fn adopted(outbox: &Outbox) -> Vec<Tray> {
-    let adopted = outbox.adopt(None);
-    assert_eq!(adopted.troubles, [""; 0]);
-    adopted.trays
+    let (trays, troubles) = adopt(outbox, None);
+    assert_eq!(troubles, [""; 0]);
+    trays
 }
 
 fn mode(path: &Path) -> u32 {
@@ -137,9 +144,9 @@ fn the_oldest_goes_first_and_only_what_is_for_the_server() {
     let mut other = outbox.begin(&server(2), None).unwrap();
     other.push(TIME, "elsewhere").kept.unwrap();
     drop((trays, other));
-    let first = outbox.adopt(Some(&server(1)));
-    assert_eq!(kept(&first.trays), ["1? a", "1? b", "1? c"]);
-    assert!(outbox.adopt(Some(&server(3))).trays.is_empty());
+    let (first, _) = adopt(&outbox, Some(&server(1)));
+    assert_eq!(kept(&first), ["1? a", "1? b", "1? c"]);
+    assert!(adopt(&outbox, Some(&server(3))).0.is_empty());
     assert_eq!(kept(&adopted(&outbox)), ["1? elsewhere"]);
 }
 
@@ -153,7 +160,7 @@ fn what_cannot_be_read_is_named_and_left() {
         fs::write(folder.join(name), content).unwrap();
     }
     fs::write(folder.join("notes.txt"), "not ours").unwrap();
-    for troubles in [outbox.list().troubles, outbox.adopt(None).troubles] {
+    for troubles in [outbox.list().troubles, adopt(&outbox, None).1] {
         assert_eq!(troubles.len(), 3, "{troubles:?}");
         for ((name, _), trouble) in bad.iter().zip(&troubles) {
             assert!(trouble.contains(name) && trouble.contains("left as it is"), "{trouble}");
@@ -174,14 +181,14 @@ fn a_damaged_line_is_told_and_keeps_the_file() {
     let damaged = fs::read_to_string(&path).unwrap().replace("\"text\":\"b\"", "\"text\":\"b");
     fs::write(&path, &damaged).unwrap();
     assert!(outbox.list().troubles[0].contains("line 3"));
-    let mut second = outbox.adopt(None);
-    assert!(second.troubles[0].contains(&format!("{}, line 3", path.display())), "{:?}", second.troubles);
-    assert_eq!(kept(&second.trays), ["1? a", "3? c"]);
-    second.trays[0].acked(1);
-    second.trays[0].acked(3);
+    let (mut second, troubles) = adopt(&outbox, None);
+    assert!(troubles[0].contains(&format!("{}, line 3", path.display())), "{troubles:?}");
+    assert_eq!(kept(&second), ["1? a", "3? c"]);
+    second[0].acked(1);
+    second[0].acked(3);
     drop(second);
     assert!(fs::read_to_string(&path).unwrap().starts_with(&damaged));
-    assert!(outbox.adopt(None).trays.is_empty());
+    assert!(adopt(&outbox, None).0.is_empty());
     assert_eq!(files(&state), [path]);
 }
 
@@ -216,8 +223,7 @@ fn cut_at_every_byte() {
         fs::write(&path, &bytes[..end]).unwrap();
         let Some((whole, expected)) = states.iter().rev().find(|(whole, _)| *whole <= end) else {
             // The file appears with its first entry in it, so this is none of ours.
-            let adopted = outbox.adopt(None);
-            assert!(adopted.trays.is_empty(), "{end}");
+            assert!(adopt(&outbox, None).0.is_empty(), "{end}");
             continue;
         };
         let mut second = adopted(&outbox);

@@ -81,6 +81,9 @@ impl Agenda {
         match typed {
             _ if self.said_goodbye => None,
             Some(Typed::Line(Ok(line))) if is_command(&line) => self.take_command(line),
+            Some(Typed::Line(Ok(line))) if line.trim().is_empty() => {
+                Some("nothing was written: the text is blank".to_owned())
+            }
             Some(Typed::Line(Ok(line))) => self.take_text(line),
             Some(Typed::Line(Err(refusal))) => Some(format!("error {refusal}")),
             Some(Typed::Failed(error)) => {
@@ -148,6 +151,35 @@ impl Agenda {
         }
         self.trays.iter_mut().skip(1).for_each(|tray| tray.not_sent(1));
         undone
+    }
+
+    /// Leaves what the first tray keeps to others; what is typed from now on is kept in another one. Of the first,
+    /// nothing is sent from `first_unsent` on. If `is_renaming`, nothing more is written with it anyway.
+    ///
+    /// # Errors
+    /// A sentence: the system gives no random bytes, and all is as before.
+    pub(super) fn set_aside(&mut self, first_unsent: Option<u64>, is_renaming: bool) -> Result<(), String> {
+        let mut first_unsent = first_unsent;
+        if !is_renaming {
+            let author = self.tray().author().cloned();
+            let fresh = self.outbox.begin(&self.server, author.as_ref())?;
+            let is_name = |step: &Step| matches!(step, Step::Name(_));
+            let later = self.steps.iter().position(is_name).unwrap_or(self.steps.len());
+            let later = self.steps.split_off(later);
+            self.steps.retain(|step| match step {
+                Step::Text { counter, .. } => {
+                    first_unsent.get_or_insert(*counter);
+                    false
+                }
+                _ => true,
+            });
+            self.steps.extend(later);
+            self.trays.insert(1, fresh);
+        }
+        if let Some(first) = first_unsent {
+            self.tray().not_sent(first);
+        }
+        Ok(())
     }
 
     /// The tray that keeps what is being sent.

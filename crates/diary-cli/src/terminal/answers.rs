@@ -112,7 +112,7 @@ impl Talk<'_> {
     }
 
     /// Writes under another name from here on. An error means that this cannot be.
-    pub(super) async fn rename(&mut self, client: Result<Client, Error>) -> Result<(), Error> {
+    pub(super) fn rename(&mut self, client: Result<Client, Error>) -> Result<(), Error> {
         let (Some(renaming), Some(tray)) = (self.renaming.take(), self.agenda.next_tray()) else {
             return Ok(());
         };
@@ -127,9 +127,12 @@ impl Talk<'_> {
             let journal = self.client.welcome().journal_id;
             self.agenda.tray().met(journal);
         }
-        // All of its entries are acked; it only says goodbye.
-        let _ = old.close().await;
-        self.note(format_args!("you write as {}", renaming.name));
+        // All of its entries are answered; it only says goodbye, which nobody waits for.
+        tokio::spawn(old.close());
+        if let Some(name) = renaming.name {
+            self.note(format_args!("you write as {name}"));
+        }
+        self.let_go();
         Ok(())
     }
 

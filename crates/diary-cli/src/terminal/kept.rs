@@ -1,6 +1,6 @@
 //! What becomes of the entries that a person types: kept, sent, acked or refused, and at the end told of.
 
-use diary_client::{Ack, Code, Error};
+use diary_client::{Ack, Code, Error, Refusal};
 use diary_proto::answer::HINT;
 use tokio::sync::mpsc;
 
@@ -25,27 +25,32 @@ impl Talk<'_> {
                     self.print(line.as_bytes());
                 }
             }
-            Err(Error::Refused(refusal)) if matches!(refusal.code, Code::StaleKey | Code::Conflict) => {
-                let outbox = self.agenda.outbox().clone();
-                let tray = self.agenda.tray();
-                tray.refused(counter, &refusal);
-                tell_refused(&outbox, tray, [(counter, &refusal)]);
-            }
-            Err(Error::Refused(refusal)) if refusal.code == Code::DiskFull => {
-                self.lost += 1;
-                self.say(format_args!("error {refusal}; it is kept, and the next run sends it"));
-            }
-            Err(Error::Refused(refusal)) => {
-                // If that cannot be written down, it is listed as refused.
-                let _ = self.agenda.tray().drop_entry(counter);
-                self.say(format_args!("error {refusal}"));
-            }
+            Err(Error::Refused(refusal)) => self.refused(counter, refusal),
             Err(error) => {
                 self.lost += 1;
                 return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// It is not in the diary, and nobody else may have it.
+    fn refused(&mut self, counter: u64, refusal: Refusal) {
+        let is_full = refusal.code == Code::DiskFull;
+        self.lost += usize::from(is_full);
+        if self.agenda.is_unkept() {
+            let text = self.agenda.tray().entry(counter).map(|kept| clean(&kept.text)).unwrap_or_default();
+            self.say(format_args!("error {refusal}; the text is NOT kept: {text}"));
+        } else if is_full {
+            self.stop_for_room(refusal);
+        } else {
+            let outbox = self.agenda.outbox().clone();
+            self.break_bare_prompt(true);
+            self.place.output.flush();
+            let tray = self.agenda.tray();
+            tray.refused(counter, &refusal);
+            tell_refused(&outbox, tray, [(counter, &refusal)]);
+        }
     }
 
     pub(super) async fn finish(mut self, end: End, mut typed: mpsc::Receiver<Typed>) -> Ended {
@@ -62,7 +67,7 @@ impl Talk<'_> {
         );
         undone.commands.iter().for_each(|line| self.say(format_args!("not done: {}", clean(line))));
         self.place.output.flush();
-        let count = self.not_acked() + undone.later.len();
+        let count = self.not_acked() + undone.later.len() + self.catch_up.set_aside();
         let why = match end {
             End::Interrupted if count == 0 => return Ended::with(exit::INTERRUPTED),
             End::Done if count == 0 => {

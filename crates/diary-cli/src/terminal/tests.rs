@@ -94,7 +94,7 @@ async fn a_history_of_what_people_say() {
 async fn entries_and_commands() {
     let fake = Fake::start().await;
     let (code, printed) = talk(&fake, &[], |person| async move {
-        person.types("hello\n//usr is a path\n/nope\nexit\n/search usr\n/search none\n").await;
+        person.types("hello\n  \t\n//usr is a path\n/nope\nexit\n/search usr\n/search none\n").await;
         person.sees("no entries\n").await;
         person.types("/quiet\nunseen\n/history 2\n/quit\nnot stored\n").await;
     })
@@ -110,6 +110,7 @@ async fn entries_and_commands() {
         assert!(below.contains(part), "{part:?} is not in {below}");
     }
     assert!(!below.contains("ok 4"), "{below}");
+    assert!(said().contains(&"nothing was written: the text is blank".to_owned()));
     assert_eq!(code, exit::DONE);
     assert_eq!(fake.texts(), ["anna: hello", "anna: /usr is a path", "anna: exit", "anna: unseen"]);
 }
@@ -173,22 +174,76 @@ async fn a_connection_that_breaks_is_made_anew() {
     assert_eq!(fake.texts().len(), 2);
 }
 
-/// The server has no room: the text stays in the outbox, and what fits goes on.
+/// The server has no room: the text stays in the outbox, and what is behind it does not overtake it.
 #[tokio::test]
 async fn a_server_whose_disk_is_full() {
     let fake = Fake::start().await;
     let state = tempfile::tempdir().unwrap();
-    let (ended, printed) = talk_in(&state, fake.address(), &["-n0"], |person| async move {
-        person.types(&format!("{REFUSED} this\nsmall\n")).await;
-        person.sees("ok 1 on ").await;
+    let (ended, printed) = talk_in(&state, fake.address(), &["-n0"], async |person| {
+        person.types(&format!("{REFUSED} this\n")).await;
+        tried_again(&fake, 2).await;
+        person.types("small\n/name ben\nother\n").await;
     })
     .await;
-    assert!(said().contains(&"error disk-full: no room; it is kept, and the next run sends it".to_owned()));
+    let told = "error disk-full: no room; it and all behind it is kept, and sent once there is room";
+    assert_eq!(said().iter().filter(|said| *said == told).count(), 1);
     assert_eq!((ended.code, ended.last_words.len()), (exit::NOT_ACKED, 1));
-    assert_eq!(below_welcome(&printed), acks(&fake, 1..=1));
+    assert!(ended.last_words[0].contains("; 3 entries were not acked: kept in "), "{:?}", ended.last_words);
+    assert!(!printed.contains("ok "), "{printed}");
     let kept = Outbox::new(Some(state.path())).list().entries;
-    assert!(kept.iter().map(|kept| kept.kept.text.as_str()).eq(["refuse this"]));
-    assert_eq!(fake.texts(), ["anna: small"]);
+    assert!(kept.iter().map(|kept| kept.kept.text.as_str()).eq(["refuse this", "small", "other"]));
+    assert!(fake.texts().is_empty());
+}
+
+/// Waits until there was no room so often, while the clock runs ahead whenever all wait.
+async fn tried_again(fake: &Fake, count: u64) {
+    tokio::time::pause();
+    fake.refuses(count).await;
+    tokio::time::resume();
+}
+
+/// Once there is room, all goes out in the order in which it was typed.
+#[tokio::test]
+async fn a_disk_that_is_freed() {
+    let fake = Fake::start().await;
+    let (code, printed) = talk(&fake, &["-n0"], async |person| {
+        person.types(&format!("one\n{REFUSED} two\nthree {REFUSED}\n")).await;
+        tried_again(&fake, 4).await;
+        person.types("four\n/name ben\nfive\n").await;
+        tried_again(&fake, 5).await;
+        fake.make_room();
+        tokio::time::pause();
+        fake.stores(5).await;
+        tokio::time::resume();
+        person.types("six\n").await;
+        person.sees("ok 6 on ").await;
+    })
+    .await;
+    assert_eq!(code, exit::DONE, "{printed}");
+    let texts =
+        ["anna: one", "anna: refuse two", "anna: three refuse", "anna: four", "ben: five", "ben: six"];
+    assert_eq!(fake.texts(), texts);
+}
+
+/// What another run kept while the server was away goes out when it is back.
+#[tokio::test]
+async fn what_others_kept_meanwhile_goes_out_with_a_new_connection() {
+    let fake = Fake::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let outbox = Outbox::new(Some(state.path()));
+    let (ended, _) = talk_in(&state, fake.address(), &["-n0"], async |person| {
+        person.types("one\n").await;
+        person.sees("ok 1 on ").await;
+        let mut tray =
+            outbox.begin(&fake.address().parse().unwrap(), Author::new("ben").ok().as_ref()).unwrap();
+        tray.push(TIME, "meanwhile").kept.unwrap();
+        drop(tray);
+        person.types(&format!("{BREAK}\n")).await;
+        fake.stores(3).await;
+    })
+    .await;
+    assert_eq!(ended.code, exit::DONE);
+    assert_eq!(fake.texts()[2], "ben: meanwhile");
 }
 
 /// Each sentence that a conversation has, in the order in which a bad day brings them.
@@ -207,7 +262,7 @@ async fn what_is_said_in_a_conversation() {
     let (ended, printed) = talk_in(&state, fake.address(), &["-n0"], |person| async move {
         person.types("one\n").await;
         person.sees("ok 2 on ").await;
-        person.types(&format!("quit\n{REFUSED}\n{BREAK}\n")).await;
+        person.types(&format!("quit\n{BREAK}\n")).await;
         person.sees("ok 4 on ").await;
         for line in ["/nope", "/name a b", "/search", "/history soon", "/follow x", "/quiet now", "/help"] {
             person.types(&format!("{line}\n")).await;
@@ -217,6 +272,7 @@ async fn what_is_said_in_a_conversation() {
             person.types(&format!("{line}\n")).await;
         }
         person.sees("you write as ben").await;
+        person.types(&format!("{REFUSED}\n")).await;
     })
     .await;
     let time = TIME.in_zone(&TimeZone::system()).minute();
