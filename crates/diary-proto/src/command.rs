@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use crate::entry::{Author, parse_number};
 use crate::escape::escape;
 use crate::refusal::{Code, Refusal};
+use crate::time::parse_date;
 
 /// How many entries `/history` shows when nobody says.
 pub const HISTORY_DEFAULT: u64 = 20;
@@ -182,20 +183,6 @@ impl Day {
             date => parse_date(date).map(Day::Date),
         }
     }
-}
-
-/// `2026-11-21`, exactly.
-pub fn parse_date(text: &str) -> Option<Date> {
-    let bytes = text.as_bytes();
-    let shape = bytes.len() == 10
-        && bytes
-            .iter()
-            .enumerate()
-            .all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() });
-    if !shape {
-        return None;
-    }
-    Date::new(text[..4].parse().ok()?, text[5..7].parse().ok()?, text[8..].parse().ok()?).ok()
 }
 
 #[cfg(test)]

@@ -11,13 +11,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::command::parse_date;
 use crate::escape::{escape_into, is_escaped, unescape};
 use crate::limits::{AUTHOR_MAX_BYTES, TEXT_MAX_BYTES};
 use crate::own_time::OwnTime;
 use crate::refusal::{Code, Refusal};
 use crate::seal;
-use crate::time::{TIME_BYTES, Time};
+use crate::time::{TIME_BYTES, Time, parse_date};
 
 /// One thing written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::io;
 
 use diary_proto::Date;
-use diary_proto::command::parse_date;
 use diary_proto::entry::{StoredLine, parse_number};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::seal;
+use diary_proto::time::parse_date;
 
 use crate::FORMAT;
 use crate::disk::DiskFile;
