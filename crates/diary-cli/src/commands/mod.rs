@@ -10,6 +10,7 @@ mod pour;
 mod read;
 mod shell;
 mod stats;
+mod windows;
 
 use crate::args::Command;
 use crate::config::Config;

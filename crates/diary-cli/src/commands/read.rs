@@ -19,7 +19,7 @@ use crate::select::{Keeper, Plan, Select};
 use crate::show::Printer;
 use crate::unreachable_sentence;
 
-use super::pour::{GiveUp, Kept, Page, Paper, Pour, Sift, failed, history, seq_of};
+use super::pour::{GiveUp, Kept, Page, Paper, Pour, Sift, ask, failed, seq_of};
 
 /// Entries that a follow prints before it writes its place down, while more of them wait.
 const SAVE_EVERY: u32 = 1000;
@@ -33,9 +33,8 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
 async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u8> {
     let (plan, reader) = plan(&select, config).await?;
     echo(&plan);
-    let history = history(&reader, &plan);
+    let (history, kept) = ask(&reader, &plan);
     let keeper = Keeper::new(&plan, Calendar::here(reader.welcome().day_start));
-    let kept = Kept::new(&plan);
     let printer = printer(&reader, show, config);
     print_all(&reader, history, keeper, kept, printer, &plan.nothing()).await
 }
@@ -64,7 +63,7 @@ pub(super) async fn print_all(
 pub(super) async fn print_plan(reader: &Reader, plan: &Plan, mut page: Page<impl Paper>) -> Result<u8, u8> {
     echo(plan);
     let sift = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
-    let (history, kept) = (history(reader, plan), Kept::new(plan));
+    let (history, kept) = ask(reader, plan);
     let pour = Pour { history, sift, kept, give_up: GiveUp::Soon };
     pour.into_page(reader, &mut page, pin!(interrupted())).await?;
     page.finish();
@@ -122,8 +121,8 @@ async fn print_follow(
             echo(&plan);
             // All up to the head at the start was read, and what was committed since then up to this.
             let sift = Keeper::new(&plan, Calendar::here(reader.welcome().day_start));
-            let kept = Kept::new(&plan);
-            let pour = Pour { history: history(&reader, &plan), sift, kept, give_up: GiveUp::Never };
+            let (history, kept) = ask(&reader, &plan);
+            let pour = Pour { history, sift, kept, give_up: GiveUp::Never };
             let newest = pour.into_page(&reader, &mut page, interrupt.as_mut()).await?;
             place.seq = place.seq.max(newest);
         }
