@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::calendar::Calendar;
 use crate::exit;
-use crate::output::{Output, say};
+use crate::output::{self, Output, say};
 use crate::patience::{HeldUp, Patience};
 use crate::select::{Keeper, Plan};
 use crate::show::Printer;
@@ -118,11 +118,9 @@ pub(super) enum GiveUp {
 /// Asks the server for what a plan wants, and gives what that goes through.
 pub(super) fn ask(reader: &Reader, plan: &Plan) -> (History, Kept) {
     let mut kept = Kept::new(plan, reader.welcome().head);
-    let history = kept.look_further(reader).unwrap_or_else(|| {
-        match plan.filter.takes_all_of_its_range() {
-            true => reader.history(plan.filter.which),
-            false => reader.select(plan.filter.clone()),
-        }
+    let history = kept.look_further(reader).unwrap_or_else(|| match plan.filter.takes_all_of_its_range() {
+        true => reader.history(plan.filter.which),
+        false => reader.select(plan.filter.clone()),
     });
     (history, kept)
 }
@@ -249,8 +247,8 @@ pub(super) async fn each(reader: &Reader, plan: &Plan, mut take: impl FnMut(&Sto
         true
     })?;
     if missing > 0 {
-        let are = if missing == 1 { "entry is" } else { "entries are" };
-        say(format_args!("{missing} {are} damaged or missing, and not counted"));
+        let are = output::count(missing, "entry is", "entries are");
+        say(format_args!("{are} damaged or missing, and not counted"));
     }
     Ok(missing)
 }
