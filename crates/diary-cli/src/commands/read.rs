@@ -12,7 +12,8 @@ use crate::calendar::Calendar;
 use crate::config::Config;
 use crate::cursor::{BadCursor, Cursor};
 use crate::exit;
-use crate::output::{Output, say};
+use crate::outbox::{Listed, Outbox};
+use crate::output::{Output, count, say};
 use crate::pager::Pager;
 use crate::patience::{HeldUp, Patience};
 use crate::select::{Keeper, Plan, Select};
@@ -229,11 +230,28 @@ pub(super) async fn plan(select: &Select, config: &Config) -> Result<(Plan, Read
     Ok((plan, reader))
 }
 
+/// To read, and not without what one wrote oneself: says if something of that waits to be sent here.
 pub(super) async fn connect(config: &Config) -> Result<Reader, u8> {
-    Reader::connect(config.server.clone()).await.map_err(|error| {
+    let reader = Reader::connect(config.server.clone()).await.map_err(|error| {
         say(format_args!("{}", unreachable_sentence(&error)));
         exit::UNREACHABLE
-    })
+    })?;
+    let waiting = waiting(config);
+    if waiting > 0 {
+        let (wait, them) =
+            (count(waiting, "entry waits", "entries wait"), if waiting == 1 { "it" } else { "them" });
+        say(format_args!("{wait} in the outbox for {}; diary-cli outbox send sends {them}", config.server));
+    }
+    Ok(reader)
+}
+
+/// How many entries wait in the outbox to be sent to this server. Those that it refused wait for a choice, and what a
+/// running program holds is that one's.
+fn waiting(config: &Config) -> usize {
+    let listing = Outbox::new(config.state.as_deref()).list();
+    let waits =
+        |listed: &&Listed| listed.server == config.server && !listed.held && listed.kept.refusal.is_none();
+    listing.entries.iter().filter(waits).count()
 }
 
 pub(super) fn usage(error: &str) -> u8 {
