@@ -120,7 +120,8 @@ async fn log_and_search_with_conditions() {
         (&["search", "rain", "--not", "snow", "--author", "ben"], &[2], ""),
         (&["search", "rain", "--last", "1"], &[5], ""),
         (&["search", "fog", "--not", "sun"], &[], "no entries with \"fog\" without \"sun\"\n"),
-        (&["log", "--last", "0"], &[], "no entries\n"),
+        (&["log", "--last", "0"], &[], "no entries were asked for: --last 0\n"),
+        (&["log", "-n", "2"], &[5, 6], ""),
     ] {
         let ran = run(&mut cli(home.path(), server.address(), words), "").await;
         assert_eq!((seqs(&ran), ran.stderr.as_str()), (expected.to_vec(), said), "{words:?}");
@@ -387,7 +388,9 @@ async fn the_newest_that_fit_are_those_of_the_whole_diary() {
         bytes = bytes.replace(&format!(" sun {damaged}\t"), &format!(" bun {damaged}\t"));
     }
     std::fs::write(&file, bytes).unwrap();
-    for conditions in [&["search", "fog"][..], &["search", "rain"], &["log", "--not", "sun"], &["search", "4"]] {
+    for conditions in
+        [&["search", "fog"][..], &["search", "rain"], &["log", "--not", "sun"], &["search", "4"]]
+    {
         let whole = run(&mut cli(home.path(), server.address(), conditions), "").await;
         for count in [0, 1, 2, 3, 4, 5, 6, 7] {
             let last = format!("--last={count}");
@@ -399,6 +402,33 @@ async fn the_newest_that_fit_are_those_of_the_whole_diary() {
             let ran = run(&mut cli(home.path(), server.address(), &reversed), "").await;
             assert!(ran.stdout.lines().eq(expected.into_iter().rev()), "{reversed:?}: {ran:?}");
         }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_written_is_told() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    write(server.address(), &["#one"]).await;
+    for words in [
+        &["log"][..],
+        &["follow", "--last", "1"],
+        &["tags"],
+        &["stats"],
+        &["export", "--format", "csv"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        let mut command = cli(home.path(), server.address(), words);
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let child = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        let ended = soon("it ends", child.wait_with_output()).await.unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(
+            said.ends_with("the output cannot be written: No space left on device (os error 28)\n"),
+            "{said}"
+        );
+        assert_eq!(ended.status.code(), Some(2), "{words:?}");
     }
     server.stop().await;
 }
