@@ -241,7 +241,14 @@ async fn offline_it_is_kept_and_the_next_one_takes_it_along() {
     assert_eq!(listed.code, Some(0));
 
     let server = server_at(&address, data.path()).await;
+    let waits = format!("2 entries wait in the outbox for {address}; diary-cli outbox send sends them\n");
+    for words in [&["log", "--last", "1"][..], &["search", "one"], &["tags"], &["stats"]] {
+        let ran = home.run(&address, words).await;
+        assert!(ran.code == Some(1) && ran.stderr.starts_with(&waits), "{words:?}: {ran:?}");
+        assert_eq!(ran.stderr.matches("outbox").count(), 2, "it is said once: {ran:?}");
+    }
     assert_quiet(&home.run(&address, &["add", "three"]).await, 0, "3\n");
+    assert_eq!(home.run(&address, &["log", "--last", "1"]).await.stderr, "");
     assert_eq!(stored(&data.path().join("diary")), ["anna one", "anna two\\n\\x1b[31m", "anna three"]);
     assert!(home.files().is_empty());
     server.stop().await;

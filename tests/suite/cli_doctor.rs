@@ -136,8 +136,8 @@ async fn what_is_wrong_at_home() {
 
     let config = home.path().join(".config/diary");
     std::fs::create_dir_all(&config).unwrap();
-    std::fs::write(config.join("config.toml"), "name = \"a\"\nfarbe = \"never\"\n").unwrap();
-    let what = "config.toml, line 2: ";
+    std::fs::write(config.join("config.toml"), "name = \"a\"\ntoken = \"never\"\n").unwrap();
+    let what = "config.toml, line 2: there is no token; there are server, name, colour and format";
     // Which server is meant is in that file, unless it is said.
     let wrong = [("wrong", "configuration", what), ("wrong", "outbox", "cannot be written")];
     check(&run(&mut cli(home.path(), &["doctor"]), "").await, 4, &wrong);

@@ -144,7 +144,7 @@ async fn what_listens_is_no_diary() {
 async fn wrong_words() {
     for (words, part) in [
         (&["diary"][..], "as an address it needs its port: diary:8888"),
-        (&["127.0.0.1:1", "-n", "-1"], "has no -1"),
+        (&["127.0.0.1:1", "-n", "-1"], "a number, all or 0"),
         (&["127.0.0.1:1", "-n", "yesterday"], "a number, all or 0"),
         (&["127.0.0.1:1", "--name", "a b"], "spaces"),
         (&["127.0.0.1:1", "more"], "more is one word too many"),
@@ -171,7 +171,13 @@ async fn the_environment() {
         command
     };
     run(&mut environment("小明"), "one\n").await;
-    run(&mut environment(""), "two\n").await;
+    // What is empty says nothing.
+    run(environment("").env("DIARY_NAME", "").env("DIARY_COLOR", ""), "two\n").await;
+    let empty = ["DIARY_SERVER", "DIARY_NAME", "DIARY_FORMAT", "DIARY_COLOR"].map(|name| (name, ""));
+    let ran = run(cli_command().envs(empty).args(["log", "--server", server.address()]), "").await;
+    assert_eq!((ran.code, ran.stdout.lines().count()), (Some(0), 2), "{ran:?}");
+    let ran = run(cli_command().envs(empty).args(["log", "--last", "few"]), "").await;
+    assert!(ran.stderr.contains("--last takes a number"), "{ran:?}");
     run(environment("小明").args(["--name", "anna"]), "three\n").await;
     // An argument wins over the environment.
     let (_socket, closed) = closed_address();
@@ -278,5 +284,27 @@ async fn the_reader_of_the_output_leaves() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     assert!(ran.stdout.lines().count() == 1 && ran.stdout.starts_with("1 "), "{ran:?}");
     assert_eq!(stored(&server.journal())[20_000..], ["anna one", "anna two"]);
+    server.stop().await;
+}
+
+/// The line that a person goes on with, whoever ends it: nothing is written by halves in silence.
+#[tokio::test]
+async fn a_signal_is_answered_with_where_it_stopped() {
+    let server = Server::start().await;
+    for (signal, line) in [(Signal::INT, 1), (Signal::TERM, 2)] {
+        let mut command = cli(server.address(), &["-n", "0"]);
+        let mut client =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut input = client.stdin.take().unwrap();
+        input.write_all(b"one\n").await.unwrap();
+        let mut acks = BufReader::new(client.stdout.take().unwrap()).lines();
+        assert!(is_ack(&soon("an ack comes", acks.next_line()).await.unwrap().unwrap(), line));
+        let pid = rustix::process::Pid::from_raw(client.id().unwrap().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        let output = soon("the client ends", client.wait_with_output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(130), "{signal:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said, "interrupted: all up to line 1 is in the diary; what follows was not written\n");
+    }
     server.stop().await;
 }

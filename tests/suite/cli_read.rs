@@ -120,7 +120,8 @@ async fn log_and_search_with_conditions() {
         (&["search", "rain", "--not", "snow", "--author", "ben"], &[2], ""),
         (&["search", "rain", "--last", "1"], &[5], ""),
         (&["search", "fog", "--not", "sun"], &[], "no entries with \"fog\" without \"sun\"\n"),
-        (&["log", "--last", "0"], &[], "no entries\n"),
+        (&["log", "--last", "0"], &[], "no entries were asked for: --last 0\n"),
+        (&["log", "-n", "2"], &[5, 6], ""),
     ] {
         let ran = run(&mut cli(home.path(), server.address(), words), "").await;
         assert_eq!((seqs(&ran), ran.stderr.as_str()), (expected.to_vec(), said), "{words:?}");
@@ -348,5 +349,86 @@ async fn a_pager_at_a_terminal() {
     // One that is left before it has read anything.
     assert_eq!(page("true").await, (Some(0), String::new()));
     assert_eq!(page("exec true").await, (Some(0), String::new()));
+    server.stop().await;
+}
+
+/// The newest so many of the lines of an answer, and what is missing between them and right before them.
+fn newest(lines: &str, mut count: usize) -> Vec<&str> {
+    let is_wanted = |line: &&str| match seq(line) {
+        Some(_) if count == 0 => false,
+        Some(_) => {
+            count -= 1;
+            true
+        }
+        None => true,
+    };
+    let mut lines: Vec<&str> = lines.lines().rev().take_while(is_wanted).collect();
+    lines.reverse();
+    lines
+}
+
+/// They are looked for from the end, and still are those of all of the diary: whether they are at its beginning, or
+/// not there, or beside damage.
+#[tokio::test]
+async fn the_newest_that_fit_are_those_of_the_whole_diary() {
+    const ENTRIES: usize = 25_000;
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    let mut writer = server.lines().await;
+    let text = |number| match number {
+        3 | 9 | 4_990 | 5_010 | 24_000 | 24_990 => format!("fog {number}\n"),
+        _ => format!("sun {number}\n"),
+    };
+    writer.send((1..=ENTRIES).map(text).collect::<String>()).await;
+    for _ in 0..ENTRIES {
+        writer.line().await;
+    }
+    let file = day_files(&server.journal()).remove(0);
+    let mut bytes = std::fs::read_to_string(&file).unwrap();
+    for damaged in [5, 4_999, 5_002, 6_000, 24_500] {
+        bytes = bytes.replace(&format!(" sun {damaged}\t"), &format!(" bun {damaged}\t"));
+    }
+    std::fs::write(&file, bytes).unwrap();
+    for conditions in
+        [&["search", "fog"][..], &["search", "rain"], &["log", "--not", "sun"], &["search", "4"]]
+    {
+        let whole = run(&mut cli(home.path(), server.address(), conditions), "").await;
+        for count in [0, 1, 2, 3, 4, 5, 6, 7] {
+            let last = format!("--last={count}");
+            let words = [conditions, &[&last]].concat();
+            let ran = run(&mut cli(home.path(), server.address(), &words), "").await;
+            let expected = newest(&whole.stdout, count);
+            assert_eq!(ran.stdout.lines().collect::<Vec<_>>(), expected, "{words:?}");
+            let reversed = [&words[..], &["--reverse"]].concat();
+            let ran = run(&mut cli(home.path(), server.address(), &reversed), "").await;
+            assert!(ran.stdout.lines().eq(expected.into_iter().rev()), "{reversed:?}: {ran:?}");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_written_is_told() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    write(server.address(), &["#one"]).await;
+    for words in [
+        &["log"][..],
+        &["follow", "--last", "1"],
+        &["tags"],
+        &["stats"],
+        &["export", "--format", "csv"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        let mut command = cli(home.path(), server.address(), words);
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let child = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        let ended = soon("it ends", child.wait_with_output()).await.unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(
+            said.ends_with("the output cannot be written: No space left on device (os error 28)\n"),
+            "{said}"
+        );
+        assert_eq!(ended.status.code(), Some(2), "{words:?}");
+    }
     server.stop().await;
 }

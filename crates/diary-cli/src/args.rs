@@ -14,7 +14,7 @@ use crate::import::Kind;
 use crate::select::Select;
 use crate::show::{Colour, Format};
 use crate::stats::By;
-use crate::usage::Stop;
+use crate::usage::{Stop, shortened};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 nothing found, 2 usage, 3 the server cannot be reached, 4 something was refused, \
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     pub(crate) settings: Settings,
 
     /// How many of the newest entries to show first; without a command only
-    #[arg(short = 'n', value_name = "N|all|0", value_parser = parse_past)]
+    #[arg(short = 'n', value_name = "N|all|0", allow_negative_numbers = true, value_parser = parse_past)]
     past: Option<Which>,
 
     #[command(subcommand)]
@@ -55,7 +55,7 @@ pub(crate) struct Settings {
     pub(crate) name: Option<Author>,
 
     /// Whether to print in colour
-    #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "WHEN", env = "DIARY_COLOR", hide_env_values = true)]
+    #[arg(long, alias = "colour", global = true, display_order = SETTINGS_ORDER, value_name = "WHEN", env = "DIARY_COLOR", hide_env_values = true)]
     pub(crate) color: Option<Colour>,
 
     /// The server is named on the command line, not in the environment.
@@ -286,7 +286,8 @@ impl Args {
             Some(why) => Stop::Wrong(why),
             None => Stop::of(error, &words),
         };
-        let mut matches = Self::command().try_get_matches_from(&words).map_err(stop)?;
+        let command = without_empty_variables(Self::command());
+        let mut matches = command.try_get_matches_from(&words).map_err(stop)?;
         let server_is_flag = matches.value_source("server") == Some(ValueSource::CommandLine);
         let mut args = Self::from_arg_matches_mut(&mut matches).map_err(|error| Stop::of(error, &words))?;
         args.settings.server_is_flag = server_is_flag;
@@ -296,7 +297,7 @@ impl Args {
             (Some(Command::Outbox { json: true, action: Some(_) }), ..) => {
                 wrong("--json is for the list alone: diary-cli outbox --json")
             }
-            (Some(_), _, Some(_)) => wrong("-n is for a conversation; log takes --last"),
+            (Some(_), _, Some(_)) => wrong("-n stands behind its command: diary-cli log -n 5"),
             (None, Some(_), _) if args.settings.server_is_flag => {
                 wrong("the server is named twice, as an address and with --server; leave one of them out")
             }
@@ -318,6 +319,16 @@ impl Args {
 /// The program's arguments, for completions and the manual page.
 pub(crate) fn command() -> clap::Command {
     Args::command()
+}
+
+/// A variable that is empty says nothing, as everywhere.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|arg| match arg.get_env().is_some_and(is_empty) {
+        true => arg.env(None::<&'static str>),
+        false => arg,
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// What is said of an address beside a command.
@@ -343,7 +354,8 @@ pub(crate) fn near(word: &str) -> Option<String> {
 }
 
 fn no_such_command(word: &str) -> String {
-    let shown = escape(word);
+    let shown = shortened(word);
+    let shown = escape(&shown);
     match near(word) {
         Some(name) => format!("there is no command {shown}; did you mean {name}?"),
         None => format!(
@@ -436,10 +448,12 @@ mod tests {
             (&["serach", "x"], "there is no command serach; did you mean search?"),
             (&["--server", "h:1", "lgo", "--last", "3"], "did you mean log?"),
             (&["h:1", "log"], "with a command, say where the server is with --server h:1"),
-            (&["-n", "3", "log"], "log takes --last"),
+            (&["-n", "3", "log"], "-n stands behind its command: diary-cli log -n 5"),
+            (&["h:1", "-n", "-1"], "how many entries? a number, all or 0"),
             (&["h:1", "-n", "today"], "how many entries? a number, all or 0"),
             (&["h:1", "-n", ""], "how many entries?"),
             (&["h:1", "--name", "a b"], "a name has no spaces"),
+            (&["h:1", "--name", &"長".repeat(100)], "長…: a name may have 64 bytes, this one has 300"),
             (&["h:1", "i:2"], "i:2 is one word too many"),
             (&["add"], "diary-cli add needs TEXT or -"),
         ] {

@@ -1,36 +1,34 @@
 //! What the program is told beside its command line: the configuration file, and then defaults.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use diary_client::{Address, Author};
+use clap::ValueEnum;
+use diary_client::{Address, Author, BadAddress};
 use diary_proto::escape::escape;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use toml::{Spanned, Value};
 
 use crate::args::{Settings, parse_name};
 use crate::show::{Colour, Format};
+use crate::usage::{one_of, shortened};
 
 /// Where a diary listens unless it is told otherwise.
 const DEFAULT_SERVER: &str = "127.0.0.1:8888";
 
-/// The configuration file: `$XDG_CONFIG_HOME/diary/config.toml`. All of it may be left out.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What the configuration file says: `$XDG_CONFIG_HOME/diary/config.toml`. All of it may be left out.
+#[derive(Debug, Default)]
 struct File {
-    #[serde(default, deserialize_with = "address")]
     server: Option<Address>,
-    #[serde(default, deserialize_with = "name")]
     name: Option<Author>,
-    #[serde(alias = "color")]
     colour: Option<Colour>,
     format: Option<Format>,
 }
 
-/// What is text in the file, so it stands in quotes.
-const TEXTS: [&str; 5] = ["server", "name", "colour", "color", "format"];
+/// What the file may say, colour in either spelling.
+const NAMES: [&str; 5] = ["server", "name", "colour", "color", "format"];
 
 /// What holds for one run: a flag, then the environment, then the file, then a default.
 #[derive(Debug, Clone)]
@@ -77,17 +75,9 @@ impl Config {
     }
 }
 
-fn address<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Address>, D::Error> {
-    String::deserialize(value)?.parse().map(Some).map_err(D::Error::custom)
-}
-
-fn name<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Author>, D::Error> {
-    parse_name(&String::deserialize(value)?).map(Some).map_err(D::Error::custom)
-}
-
 fn read_file(path: &Path) -> Result<File, String> {
     match fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text).map_err(|error| syntax_sentence(path, &text, &error)),
+        Ok(text) => File::read(&text).map_err(|wrong| wrong.sentence(path, &text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(File::default()),
         Err(error) => {
             Err(format!("{} cannot be read: {error}; make it readable or move it away", path.display()))
@@ -95,23 +85,81 @@ fn read_file(path: &Path) -> Result<File, String> {
     }
 }
 
-/// Where the file is wrong and how, in one line.
-fn syntax_sentence(path: &Path, text: &str, error: &toml::de::Error) -> String {
-    let start = error.span().map_or(0, |span| span.start);
-    let number = text.get(..start).unwrap_or_default().matches('\n').count();
-    let line = text.lines().nth(number).unwrap_or_default();
-    let what = without_quotes(line).unwrap_or_else(|| {
-        let why = error.message().lines().collect::<Vec<_>>().join(", ");
-        format!("{}; mend the line or take it out", escape(&why))
-    });
-    format!("{}, line {}: {what}", path.display(), number + 1)
+impl File {
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let said: BTreeMap<Spanned<String>, Spanned<Value>> =
+            toml::from_str(text).map_err(|error| Wrong::of_toml(&error))?;
+        let mut said: Vec<_> = said.into_iter().collect();
+        said.sort_by_key(|(key, _)| key.span().start);
+        let mut file = Self::default();
+        for (key, value) in said {
+            let at = key.span().start;
+            file.take(key.get_ref(), value.get_ref()).map_err(|why| Wrong { at, why })?;
+        }
+        Ok(file)
+    }
+
+    fn take(&mut self, key: &str, value: &Value) -> Result<(), String> {
+        if !NAMES.contains(&key) {
+            return Err(format!(
+                "there is no {}; there are server, name, colour and format",
+                escape(&shortened(key))
+            ));
+        }
+        let said = value.as_str().ok_or_else(|| format!("the value of {key} is a text in quotes"))?;
+        match key {
+            "server" => self.server = Some(said.parse().map_err(|error: BadAddress| error.to_string())?),
+            "name" => self.name = Some(parse_name(said)?),
+            "format" => self.format = Some(one_of_them(key, said)?),
+            _ if self.colour.is_some() => {
+                return Err("colour is said twice; leave one of them out".to_owned());
+            }
+            _ => self.colour = Some(one_of_them(key, said)?),
+        }
+        Ok(())
+    }
+}
+
+/// One of the values that there are.
+fn one_of_them<T: ValueEnum>(key: &str, said: &str) -> Result<T, String> {
+    T::from_str(said, false).map_err(|_| {
+        let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let values: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
+        format!("{key} takes {}, not {}", one_of(&values), escape(&shortened(said)))
+    })
+}
+
+/// Where the file is wrong, and how.
+struct Wrong {
+    /// In bytes from its beginning.
+    at: usize,
+    why: String,
+}
+
+impl Wrong {
+    /// What is no TOML. Its own words are for those who write parsers.
+    fn of_toml(error: &toml::de::Error) -> Self {
+        let why = match error.message().contains("duplicate key") {
+            true => "this is said twice; leave one of them out",
+            false => "a line is a name, = and a value in quotes, such as name = \"anna\"",
+        };
+        Self { at: error.span().map_or(0, |span| span.start), why: why.to_owned() }
+    }
+
+    /// The same in one line.
+    fn sentence(&self, path: &Path, text: &str) -> String {
+        let number = text.get(..self.at).unwrap_or_default().matches('\n').count();
+        let line = text.lines().nth(number).unwrap_or_default();
+        let what = without_quotes(line);
+        format!("{}, line {}: {}", path.display(), number + 1, what.as_ref().unwrap_or(&self.why))
+    }
 }
 
 /// The mistake that nearly everyone makes first, and the line as it should be.
 fn without_quotes(line: &str) -> Option<String> {
     let (key, value) = line.split_once('=')?;
     let (key, value) = (key.trim(), value.split('#').next()?.trim());
-    let wanted = TEXTS.contains(&key) && !value.is_empty() && !value.contains(['"', '\'']);
+    let wanted = NAMES.contains(&key) && !value.is_empty() && !value.contains(['"', '\'']);
     wanted.then(|| format!("the value of {key} stands in quotes: {key} = \"{}\"", escape(value)))
 }
 
@@ -144,28 +192,30 @@ mod tests {
             "name = \"a b\"\n",
             "color = \"red\"\n",
             "format = \"xml\"\n",
-            "name = \"a\"\ncolours = \"never\"\n",
+            "name = \"a\"\ncolor = \"never\"\ncolour = \"never\"\n",
+            "name = \"a\"\ntoken = \"x\"\n",
+            "[server]\nhost = \"a\"\n",
             "name = \"a\"\nname = \"b\"\n",
             "server\n",
             "server =\n",
             "\u{1b}[2J = 1\n",
         ];
-        let said = files.map(|text| match toml::from_str::<File>(text) {
+        let said = files.map(|text| match File::read(text) {
             Ok(_) => panic!("{text} is sound"),
-            Err(error) => format!("{text:?}\n{}", syntax_sentence(Path::new("config.toml"), text, &error)),
+            Err(wrong) => format!("{text:?}\n{}", wrong.sentence(Path::new("config.toml"), text)),
         });
         insta::assert_snapshot!("config_errors", said.join("\n"));
     }
 
     #[test]
     fn what_a_file_says() {
-        let file: File = toml::from_str("server = \"h:1\"\nname = \"小明\"\nformat = \"json\"\n").unwrap();
+        let read = |text| File::read(text).map_err(|wrong| wrong.why).unwrap();
+        let file = read("server = \"h:1\"\nname = \"小明\"\nformat = \"json\"\n");
         assert_eq!(file.server.map(|server| server.to_string()).as_deref(), Some("h:1"));
         assert!(file.name.is_some() && file.format == Some(Format::Json) && file.colour.is_none());
-        for key in ["colour", "color"] {
-            let file: File = toml::from_str(&format!("{key} = \"never\"\n")).unwrap();
-            assert!(file.colour.is_some(), "{key}");
+        assert!(read("").server.is_none());
+        for text in ["colour = \"never\"", "color = \"never\""] {
+            assert_eq!(read(text).colour, Some(Colour::Never));
         }
-        assert!(toml::from_str::<File>("").unwrap().server.is_none());
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::commands::Paper;
 use crate::import::{Clock, is_header};
-use crate::output::say;
+use crate::output::{count, say};
 use crate::show::{Format, Printer, careful, push_json};
 
 /// What an export is.
@@ -142,8 +142,8 @@ impl Paper for Exporter {
                 out.extend_from_slice(b"}\n");
             }
             Target::Jrnl if self.indented > 0 => say(format_args!(
-                "{} lines of texts begin as entries of jrnl do: a blank stands before them now",
-                self.indented
+                "{} as entries of jrnl do: a blank stands before now",
+                count(self.indented, "line of a text begins", "lines of texts begin")
             )),
             _ => self.printer.end(out),
         }

@@ -142,6 +142,11 @@ impl Lines {
         }
     }
 
+    /// How many lines have ended.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The line that has not ended, where the input did.
     pub(crate) fn finish(&mut self) -> Option<Line> {
         let overlong = std::mem::take(&mut self.overlong);

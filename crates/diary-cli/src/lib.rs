@@ -100,7 +100,8 @@ async fn converse(args: &Args, config: &Config) -> u8 {
             return exit::UNREACHABLE;
         }
     };
-    pipe::run(client, args.past(), input::read(io::stdin()), Output::new(io::stdout())).await
+    let (input, output) = (input::read(io::stdin()), Output::new(io::stdout()));
+    pipe::run(client, args.past(), input, output, pipe::interrupted()).await
 }
 
 /// With a line editor, where the output is a terminal too.

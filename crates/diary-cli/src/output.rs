@@ -32,6 +32,12 @@ pub(crate) fn say(sentence: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{sentence}");
 }
 
+/// `1 day`, `2 days`
+pub(crate) fn count<N: fmt::Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let noun = if count == N::from(1) { one } else { many };
+    format!("{count} {noun}")
+}
+
 /// Stdout, buffered. When whoever reads it is gone, that is no error: entries are still to be stored,
 /// only their acks have no reader.
 ///

@@ -2,20 +2,28 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::{Pin, pin};
 
 use diary_client::{Ack, Client, Error, NewEntry, Refusal, Which};
 use diary_proto::answer::push_ack;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::exit;
 use crate::input::{Chunks, Line, Lines};
-use crate::output::{Output, say};
+use crate::output::{Output, count, say};
 use crate::patience::{HeldUp, Patience};
 use crate::show::Printer;
 use crate::unanswered::{Unanswered, answer_of_first, send_next, take_answered, written_now};
 
-/// Prints the past, then writes the input, and gives the exit code.
-pub(crate) async fn run(client: Client, past: Which, input: Chunks, output: Output) -> u8 {
+/// Prints the past, then writes the input, and gives the exit code. When `interrupt` is ready, it gives up.
+pub(crate) async fn run(
+    client: Client,
+    past: Which,
+    mut input: Chunks,
+    output: Output,
+    interrupt: impl Future<Output = ()>,
+) -> u8 {
     let mut pipe = Pipe {
         patience: Patience::new(&client),
         output,
@@ -26,21 +34,52 @@ pub(crate) async fn run(client: Client, past: Which, input: Chunks, output: Outp
         ended: None,
         code: exit::DONE,
     };
-    let end = match pipe.print_past(&client, past).await {
-        Ok(()) => pipe.write(&client, input).await,
-        Err(error) => {
+    let mut interrupt = pin!(interrupt);
+    let end = match pipe.print_past(&client, past, interrupt.as_mut()).await {
+        Ok(()) => pipe.write(&client, &mut input, interrupt).await,
+        Err(End::Lost(error)) => {
             say(format_args!("gave up: {error}"));
             return exit::UNREACHABLE;
         }
+        Err(interrupted) => Err(interrupted),
     };
-    if let Err(error) = end {
-        pipe.tell_not_acked(&error);
-        return exit::NOT_ACKED;
+    if let Err(end) = end {
+        return pipe.give_up(&end, &mut input);
     }
     pipe.output.flush();
     // All is acked: whether the server still says goodbye is not worth an error.
     let _ = client.close().await;
     pipe.code
+}
+
+/// Waits for SIGINT or SIGTERM, from the moment on when it is asked first.
+pub(crate) async fn interrupted() {
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    // Without a handler the signal ends the program, as it should.
+    let [Ok(mut interrupt), Ok(mut terminate)] = signals else { return std::future::pending().await };
+    let came = async |signal: &mut Signal| {
+        if signal.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = came(&mut interrupt) => {}
+        () = came(&mut terminate) => {}
+    }
+}
+
+/// Why not all of the input was written.
+enum End {
+    /// The server is gone.
+    Lost(Error),
+    /// A person or the system ended it.
+    Interrupted,
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Lost(error)
+    }
 }
 
 struct Pipe {
@@ -59,8 +98,13 @@ struct Pipe {
 }
 
 impl Pipe {
-    /// An error means that the server is gone.
-    async fn print_past(&mut self, client: &Client, past: Which) -> Result<(), Error> {
+    /// An error is why it ended before.
+    async fn print_past(
+        &mut self,
+        client: &Client,
+        past: Which,
+        mut interrupt: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), End> {
         if past == Which::Last(0) {
             return Ok(());
         }
@@ -70,6 +114,7 @@ impl Pipe {
         while !self.output.is_gone() {
             tokio::select! {
                 biased;
+                () = &mut interrupt => return Err(End::Interrupted),
                 event = history.next() => match event {
                     Some(Ok(event)) => {
                         self.patience.progress();
@@ -82,12 +127,12 @@ impl Pipe {
                         say(format_args!("error {refusal}"));
                         self.code = exit::REFUSED;
                     }
-                    Some(Err(error)) => return Err(error),
+                    Some(Err(error)) => return Err(error.into()),
                     None => break,
                 },
                 () = self.patience.wait() => {
                     if let Some(error) = self.patience.look(HeldUp::End(asked)) {
-                        return Err(error);
+                        return Err(error.into());
                     }
                 }
                 () = self.output.flush_when_idle() => {}
@@ -97,7 +142,12 @@ impl Pipe {
     }
 
     /// Writes all of the input. An error means that not all is acked.
-    async fn write(&mut self, client: &Client, mut input: Chunks) -> Result<(), Error> {
+    async fn write(
+        &mut self,
+        client: &Client,
+        input: &mut Chunks,
+        mut interrupt: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), End> {
         loop {
             self.find_next();
             if self.ended.is_some() && self.next.is_none() && self.open.is_empty() {
@@ -105,6 +155,7 @@ impl Pipe {
             }
             tokio::select! {
                 biased;
+                () = &mut interrupt => return Err(End::Interrupted),
                 (number, answer) = answer_of_first(&mut self.open), if !self.open.is_empty() => {
                     self.settle(number, answer)?;
                 }
@@ -117,7 +168,7 @@ impl Pipe {
                         (None, None) => HeldUp::Nothing,
                     };
                     if let Some(error) = self.patience.look(held_up) {
-                        return Err(error);
+                        return Err(error.into());
                     }
                 }
                 () = self.output.flush_when_idle() => {}
@@ -177,31 +228,70 @@ impl Pipe {
         }
     }
 
-    /// Says which lines were not acked, as far as they were read.
-    fn tell_not_acked(&mut self, error: &Error) {
+    /// Says which lines were not acked, as far as they were read, and gives the exit code.
+    fn give_up(&mut self, end: &End, input: &mut Chunks) -> u8 {
         let mut numbers = Vec::from_iter(self.lost);
         for (number, answer) in take_answered(&mut self.open) {
             // Neither an ack nor a refusal ends anything.
             let _ = self.settle(number, answer);
         }
         numbers.extend(self.open.iter().map(|(number, _)| *number));
+        numbers.extend(self.unsent());
+        // What was read ahead may have the first one.
+        while let (true, Ok(chunk)) = (numbers.is_empty() && self.ended.is_none(), input.try_recv()) {
+            self.take_in(Some(chunk));
+            numbers.extend(self.unsent());
+        }
+        let reads_on = self.ended.is_none();
+        if numbers.is_empty() {
+            // A line that has not ended was not sent.
+            numbers.extend(self.lines.finish().map(|line| line.number));
+        }
+        self.output.flush();
+        let why = match end {
+            End::Lost(error) => error.to_string(),
+            End::Interrupted => "interrupted".to_owned(),
+        };
+        match (numbers.first(), self.lines.number()) {
+            (Some(first), _) => {
+                let were = count(numbers.len(), "line was", "lines were");
+                let rest = if reads_on { "; what follows was not written" } else { "" };
+                say(format_args!("gave up: {why}; {were} not acked, the first is line {first}{rest}"));
+                return exit::NOT_ACKED;
+            }
+            (None, 0) => {}
+            (None, last) => {
+                let but = if self.code == exit::REFUSED { ", but for what was refused" } else { "" };
+                say(format_args!(
+                    "{why}: all up to line {last} is in the diary{but}; what follows was not written"
+                ));
+            }
+        }
+        match end {
+            End::Lost(_) => exit::NOT_ACKED,
+            End::Interrupted => exit::INTERRUPTED,
+        }
+    }
+
+    /// Takes the numbers of the lines that were read and not sent.
+    fn unsent(&mut self) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        self.find_next();
         while let Some((number, _)) = self.next.take() {
             numbers.push(number);
             self.find_next();
         }
-        self.output.flush();
-        let first = numbers.first().copied().unwrap_or_default();
-        let lines = if numbers.len() == 1 { "line was" } else { "lines were" };
-        let rest = if self.ended.is_some() { "" } else { "; what follows them was not written" };
-        let count = numbers.len();
-        say(format_args!("gave up: {error}; {count} {lines} not acked, the first is line {first}{rest}"));
+        numbers
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
     use crate::fake::{BREAK, Fake, Paper, SILENCE, TIME};
+    use crate::output::tests::said;
     use tokio::sync::mpsc;
 
     /// Input that comes at once and ends.
@@ -215,7 +305,7 @@ mod tests {
     async fn run_with(fake: &Fake, past: Which, text: &[u8]) -> (u8, String) {
         let paper = Paper::default();
         let output = Output::new(paper.clone());
-        let code = run(fake.client("anna").await, past, input(text), output).await;
+        let code = run(fake.client("anna").await, past, input(text), output, pending()).await;
         (code, paper.text())
     }
 
@@ -269,7 +359,8 @@ mod tests {
         let client = fake.client("anna").await;
         let paper = Paper::default();
         let text = format!("a\n{SILENCE}\nb\n");
-        let running = run(client, Which::Last(0), input(text.as_bytes()), Output::new(paper.clone()));
+        let running =
+            run(client, Which::Last(0), input(text.as_bytes()), Output::new(paper.clone()), pending());
         let ending = async {
             paper.shows("ok 1").await;
             drop(fake);
@@ -277,6 +368,47 @@ mod tests {
         };
         let (code, ()) = tokio::join!(running, ending);
         assert_eq!((code, paper.text()), (exit::NOT_ACKED, format!("ok 1 {TIME}\n")));
+    }
+
+    /// The exit code and what is said, if it is interrupted once `shown` was printed; the input does not end.
+    async fn interrupted_after(text: &str, shown: &str) -> (u8, Vec<String>) {
+        let fake = Fake::start().await;
+        let client = fake.client("anna").await;
+        let (paper, (sender, chunks)) = (Paper::default(), mpsc::channel(4));
+        sender.try_send(Ok(text.as_bytes().to_vec())).unwrap();
+        said();
+        let interrupt = paper.shows(shown);
+        let code = run(client, Which::Last(0), chunks, Output::new(paper.clone()), interrupt).await;
+        (code, said())
+    }
+
+    #[tokio::test]
+    async fn who_interrupts_learns_which_line_is_the_first_that_is_not_acked() {
+        for (text, shown, code, sentence) in [
+            (
+                format!("a\n\n{SILENCE}\nb\nc"),
+                "ok 1",
+                exit::NOT_ACKED,
+                "gave up: interrupted; 2 lines were not acked, the first is line 3; what follows was not written",
+            ),
+            (
+                "a\nb\nc".to_owned(),
+                "ok 2",
+                exit::NOT_ACKED,
+                "gave up: interrupted; 1 line was not acked, the first is line 3; what follows was not written",
+            ),
+            (
+                "a\nb\n".to_owned(),
+                "ok 2",
+                exit::INTERRUPTED,
+                "interrupted: all up to line 2 is in the diary; what follows was not written",
+            ),
+        ] {
+            assert_eq!(interrupted_after(&text, shown).await, (code, vec![sentence.to_owned()]), "{text:?}");
+        }
+        let (code, said) = interrupted_after("a\n", "").await;
+        assert!(code == exit::NOT_ACKED && said[0].contains("the first is line 1"), "{said:?}");
+        assert_eq!(interrupted_after("", "").await, (exit::INTERRUPTED, Vec::new()));
     }
 
     #[tokio::test]
@@ -292,7 +424,7 @@ mod tests {
         }
         let fake = Fake::start().await;
         let client = fake.client("anna").await;
-        let code = run(client, Which::All, input(b"a\nb\n"), Output::new(Gone)).await;
+        let code = run(client, Which::All, input(b"a\nb\n"), Output::new(Gone), pending()).await;
         assert_eq!((code, fake.texts().len()), (exit::DONE, 2));
     }
 }

@@ -1,35 +1,96 @@
 //! Files that are there whole or not at all.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use diary_proto::escape::escape;
+use tempfile::NamedTempFile;
 
 /// Puts a new file in the place of what is at `path`. A crash leaves one or the other.
 ///
 /// # Errors
 /// Those of writing and renaming; the old one is still there then.
 pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut name = OsString::from(path);
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let written = write(&new, text).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        // What failed before is told; what is left over helps nobody.
-        let _ = fs::remove_file(&new);
-    }
-    written
-}
-
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    // Whoever may read the user's files may read this one, unless the user's umask says otherwise.
+    let mut file = beside(path, Permissions::from_mode(0o666))?;
     file.write_all(text.as_bytes())?;
     // Else a power cut could leave the new name on an empty file.
-    file.sync_all()
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// A file that appears under its name once it is whole. Until then it has another one beside it, and none if it is
+/// given up.
+pub(crate) struct Whole {
+    file: NamedTempFile,
+    path: PathBuf,
+    force: bool,
+}
+
+impl Whole {
+    /// With `force`, it may take the place of another one.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn begin(path: PathBuf, force: bool) -> Result<Self, String> {
+        let shown = || escape(&path.display().to_string()).into_owned();
+        if !force && path.symlink_metadata().is_ok() {
+            return Err(format!("{} is there already; --force writes over it", shown()));
+        }
+        // It may be all of a diary, which is nobody else's business.
+        let file = beside(&path, Permissions::from_mode(0o600));
+        let file = file.map_err(|error| {
+            // Its own sentence ends with the name of the file that was to stand beside it.
+            let why = error.to_string();
+            format!("{} cannot be written: {}", shown(), why.split(" at path ").next().unwrap_or_default())
+        })?;
+        Ok(Self { file, path, force })
+    }
+
+    /// What is to be written to.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn file(&self) -> Result<File, String> {
+        self.file.reopen().map_err(|error| cannot_be_written(&self.path, &error))
+    }
+
+    /// It is on disk under its name before this returns.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn finish(self) -> Result<(), String> {
+        let Self { file, path, force } = self;
+        let persist = || -> io::Result<()> {
+            file.as_file().sync_all()?;
+            let persisted = if force { file.persist(&path) } else { file.persist_noclobber(&path) };
+            persisted.map_err(|error| error.error)?;
+            File::open(folder_of(&path))?.sync_all()
+        };
+        persist().map_err(|error| cannot_be_written(&path, &error))
+    }
+}
+
+fn beside(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".diary-").permissions(permissions).tempfile_in(folder_of(path))
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn cannot_be_written(path: &Path, error: &io::Error) -> String {
+    format!("{} cannot be written: {error}", escape(&path.display().to_string()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -40,13 +101,19 @@ mod tests {
             replace(&path, text).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
+        // What is not ours stays.
+        fs::write(folder.path().join("file.new"), "mine").unwrap();
+        replace(&path, "newer").unwrap();
         let taken = folder.path().join("taken");
         fs::create_dir(&taken).unwrap();
         replace(&taken, "text").unwrap_err();
         replace(&folder.path().join("nowhere/file"), "text").unwrap_err();
+        Whole::begin(taken.clone(), true).unwrap().finish().unwrap_err();
+        drop(Whole::begin(folder.path().join("given up"), false).unwrap());
         let mut names: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["file", "taken"]);
+        assert_eq!(names, ["file", "file.new", "taken"]);
+        assert_eq!(fs::read_to_string(folder.path().join("file.new")).unwrap(), "mine");
     }
 }

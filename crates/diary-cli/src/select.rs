@@ -12,12 +12,10 @@ use jiff::civil::Date;
 
 use crate::calendar::Calendar;
 use crate::dates::Days;
+use crate::usage::shortened;
 
 /// How many entries are shown to those who name no condition.
 const LAST_DEFAULT: u64 = 20;
-
-/// Characters of a text that are shown in a sentence about it.
-const QUOTED_MAX_CHARS: usize = 40;
 
 /// The first and the last day that a request can name.
 const FIRST_DAY: Date = Date::constant(0, 1, 1);
@@ -37,7 +35,7 @@ pub(crate) struct Select {
     #[arg(long, value_name = "DATE", conflicts_with = "on")]
     pub(crate) to: Option<String>,
     /// Only the newest so many, of those that fit
-    #[arg(long, value_name = "N|all")]
+    #[arg(short = 'n', long, value_name = "N|all", allow_negative_numbers = true)]
     pub(crate) last: Option<String>,
     /// Only by this author (smart case)
     #[arg(long, value_name = "NAME", value_parser = crate::args::parse_name)]
@@ -84,7 +82,10 @@ pub(crate) struct Plan {
 impl Plan {
     /// What is said if there is nothing to print: `no entries by anna with "fog" on 2026-11-20`
     pub(crate) fn nothing(&self) -> String {
-        let Filter { contains, without, author, tags, .. } = &self.filter;
+        let Filter { which, contains, without, author, tags } = &self.filter;
+        if *which == Which::Last(0) || self.newest == Some(0) {
+            return "no entries were asked for: --last 0".to_owned();
+        }
         let author = author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
         let tagged = if tags.is_empty() { String::new() } else { format!(" tagged {}", tags.join(" and ")) };
         let (with, without) = (quoted(" with ", contains), quoted(" without ", without));
@@ -98,11 +99,7 @@ impl Plan {
 
 /// Texts as they were typed, as far as that helps to know them again.
 fn quoted(word: &str, texts: &[String]) -> String {
-    let quote = |text: &String| {
-        let shown: String = text.chars().take(QUOTED_MAX_CHARS).collect();
-        let more = if shown.len() < text.len() { "…" } else { "" };
-        format!("\"{}{more}\"", escape(&shown))
-    };
+    let quote = |text: &String| format!("\"{}\"", escape(&shortened(text)));
     match texts {
         [] => String::new(),
         texts => format!("{word}{}", texts.iter().map(quote).collect::<Vec<_>>().join(" and ")),
@@ -286,6 +283,8 @@ mod tests {
             (&["--last", ""], "--last takes a number or all"),
             (&["--last", "today"], "--last takes a number or all"),
             (&["--last=-1"], "--last takes a number or all"),
+            (&["--last", "-1"], "--last takes a number or all"),
+            (&["-n", "-1"], "--last takes a number or all"),
             (&["--contains", ""], "at least one character"),
             (&["--not", ""], "at least one character"),
             (&["--author", "a b"], "a name has no spaces"),
@@ -304,6 +303,8 @@ mod tests {
             (&[][..], "20", None, Some("the newest 20")),
             (&["--last", "all"], "all", None, None),
             (&["--last", "7"], "7", None, None),
+            (&["-n", "7"], "7", None, None),
+            (&["-n7"], "7", None, None),
             (&["--last", "0"], "0", None, None),
             (&["--contains", "a"], "all", None, None),
             (&["--author", "anna", "--last", "3"], "all", Some(3), None),
@@ -350,6 +351,8 @@ mod tests {
             &["--on", "2026-W54"],
             &["--from", "today", "--to", "yesterday"],
             &["--last", "few"],
+            &["--last", "0"],
+            &["--author", "anna", "-n", "0"],
             &["--contains", ""],
             &["--on", "上周一"],
             &["--on", "2027-01-01"],

@@ -17,7 +17,6 @@ use clap::ValueEnum;
 use diary_client::{DayStart, Event, Gap, Stored};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 
 pub(crate) use self::machine::{careful, push_json};
 use crate::args::Show;
@@ -26,8 +25,7 @@ use crate::config::Config;
 use crate::output::say;
 
 /// Whether to print in colour.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Colour {
     /// On a terminal, unless NO_COLOR is set
     #[default]
@@ -39,8 +37,7 @@ pub(crate) enum Colour {
 }
 
 /// How entries look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// Days as headings, times in the reader's zone, long texts wrapped
     Pretty,

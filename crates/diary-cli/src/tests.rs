@@ -89,7 +89,7 @@ fn usage_errors() {
         &["--name", "a b"],
         &["--name"],
         &["--color", "red"],
-        &["--colour", "never"],
+        &["--colour", "red"],
         &["--name", "a", "--name", "b"],
         &["add"],
         &["add", "--not", "that"],

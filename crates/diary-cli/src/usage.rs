@@ -1,5 +1,6 @@
 //! What is said of a command line that cannot be used: in one sentence what is wrong, and what would be right.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -7,6 +8,17 @@ use diary_client::Address;
 use diary_proto::escape::escape;
 
 use crate::args;
+
+/// Characters of something that are shown in a sentence about it.
+const SHOWN_MAX_CHARS: usize = 40;
+
+/// What was said, as far as that helps to know it again.
+pub(crate) fn shortened(said: &str) -> Cow<'_, str> {
+    match said.char_indices().nth(SHOWN_MAX_CHARS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &said[..end])),
+        None => Cow::Borrowed(said),
+    }
+}
 
 /// Why a command line is not done.
 #[derive(Debug)]
@@ -58,7 +70,7 @@ impl Mistake<'_> {
 
     /// A value that is not one of those that there are, or none at all.
     fn value(&self) -> Option<String> {
-        let (who, value) = (self.who(), self.said(ContextKind::InvalidValue));
+        let (who, value) = (self.who(), self.value_said());
         let choices = match self.error.get(ContextKind::ValidValue) {
             Some(ContextValue::Strings(choices)) if !choices.is_empty() => Some(one_of(choices)),
             _ => None,
@@ -75,7 +87,7 @@ impl Mistake<'_> {
     fn validation(&self) -> Option<String> {
         let why = std::error::Error::source(&self.error)?;
         let is_flag = self.said(ContextKind::InvalidArg).starts_with('-');
-        let before = || format!("{} {}: ", self.who(), self.said(ContextKind::InvalidValue));
+        let before = || format!("{} {}: ", self.who(), self.value_said());
         Some(format!("{}{why}", if is_flag { before() } else { String::new() }))
     }
 
@@ -107,7 +119,7 @@ impl Mistake<'_> {
             }
             None => format!("{command} --help lists what there is"),
         };
-        Some(format!("{command} has no {word}; {what_to_do}"))
+        Some(format!("{command} has no {}; {what_to_do}", shortened(word)))
     }
 
     fn conflict(&self) -> Option<String> {
@@ -127,7 +139,9 @@ impl Mistake<'_> {
         if !flag.starts_with('-') {
             return self.command();
         }
-        let is_said = self.words.iter().any(|word| word.to_string_lossy().starts_with(flag));
+        let names = if flag == "--color" { &["--color", "--colour"][..] } else { &[flag] };
+        let is_said = |word: &OsString| names.iter().any(|name| word.to_string_lossy().starts_with(name));
+        let is_said = self.words.iter().any(is_said);
         let mut command = args::command();
         // Flags that all commands have are known to each of them only then.
         command.build();
@@ -151,6 +165,10 @@ impl Mistake<'_> {
         name
     }
 
+    fn value_said(&self) -> String {
+        shortened(&self.said(ContextKind::InvalidValue)).into_owned()
+    }
+
     /// What clap has to say of something; nothing, if it says nothing.
     fn said(&self, kind: ContextKind) -> String {
         match self.error.get(kind) {
@@ -166,12 +184,14 @@ fn flag(arg: &str) -> &str {
     arg.split_whitespace().next().unwrap_or_default()
 }
 
-fn one_of(choices: &[String]) -> String {
+/// `a, b or c`
+pub(crate) fn one_of(choices: &[String]) -> String {
     match choices {
         [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
         _ => choices.concat(),
     }
 }
+
 fn one_too_many(word: &str, command: &str) -> String {
-    format!("{word} is one word too many; {command} --help says what it takes")
+    format!("{} is one word too many; {command} --help says what it takes", shortened(word))
 }

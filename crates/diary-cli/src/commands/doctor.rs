@@ -16,11 +16,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
-use super::outbox::count;
 use crate::config::Config;
 use crate::exit;
 use crate::outbox::Outbox;
-use crate::output::Output;
+use crate::output::{Output, count};
 
 /// How long each step may take.
 const STEP_LIMIT: Duration = Duration::from_secs(5);

@@ -10,11 +10,13 @@ mod pour;
 mod read;
 mod shell;
 mod stats;
+mod windows;
 
 use crate::args::Command;
 use crate::config::Config;
 
-pub(crate) use outbox::{count, tell_refused};
+pub(crate) use crate::output::count;
+pub(crate) use outbox::tell_refused;
 pub(crate) use pour::Paper;
 
 /// Does it, and gives the exit code.

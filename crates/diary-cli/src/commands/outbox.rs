@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::deliver::{Delivery, deliver};
 use crate::exit;
 use crate::outbox::{Listed, Outbox, Tray};
-use crate::output::{Output, say};
+use crate::output::{Output, count, say};
 use crate::show::push_json;
 
 /// Does it, and gives the exit code. Without an action it lists.
@@ -54,11 +54,6 @@ fn refused_sentence(id: &str, server: &Address, time: Option<String>, refusal: &
     }
 }
 
-/// So many of them.
-pub(crate) fn count(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
 /// What can be done with a refused entry.
 fn choices(id: &str) -> String {
     format!(
@@ -82,8 +77,11 @@ fn list(outbox: &Outbox, json: bool) -> u8 {
             lines.extend_from_slice(listed(entry).as_bytes());
         }
     }
-    print(&lines);
+    let printed = print(&lines);
     listing.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
+    if !printed {
+        return exit::USAGE;
+    }
     match (listing.troubles.is_empty(), listing.entries.is_empty()) {
         (false, _) => exit::DAMAGE,
         (true, true) => {
@@ -136,10 +134,12 @@ fn minute(time: Time) -> String {
     time.in_zone(&TimeZone::system()).minute()
 }
 
-fn print(bytes: &[u8]) {
+/// Whether the output could be written.
+fn print(bytes: &[u8]) -> bool {
     let mut output = Output::new(io::stdout());
     output.print(bytes);
     output.flush();
+    !output.has_failed()
 }
 
 /// What became of all that is for one server.

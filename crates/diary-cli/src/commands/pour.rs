@@ -8,12 +8,14 @@ use tokio::time::Instant;
 
 use crate::calendar::Calendar;
 use crate::exit;
-use crate::output::{Output, say};
+use crate::output::{self, Output, say};
 use crate::patience::{HeldUp, Patience};
 use crate::select::{Keeper, Plan};
 use crate::show::Printer;
 use crate::spool::Spool;
 use crate::unreachable_sentence;
+
+use super::windows::Windows;
 
 /// What turns the events of a reading into bytes.
 pub(crate) trait Paper {
@@ -113,12 +115,14 @@ pub(super) enum GiveUp {
     Never,
 }
 
-/// What a plan asks the server for.
-pub(super) fn history(reader: &Reader, plan: &Plan) -> History {
-    match plan.filter.takes_all_of_its_range() {
+/// Asks the server for what a plan wants, and gives what that goes through.
+pub(super) fn ask(reader: &Reader, plan: &Plan) -> (History, Kept) {
+    let mut kept = Kept::new(plan, reader.welcome().head);
+    let history = kept.look_further(reader).unwrap_or_else(|| match plan.filter.takes_all_of_its_range() {
         true => reader.history(plan.filter.which),
         false => reader.select(plan.filter.clone()),
-    }
+    });
+    (history, kept)
 }
 
 /// Decides what of a reading is wanted.
@@ -170,18 +174,24 @@ impl<S: Sift> Pour<S> {
                     Some(Ok(event)) => {
                         patience.progress();
                         newest = newest.max(seq_of(&event).unwrap_or(0));
-                        self.sift.take(event, |event| self.kept.take(&event, page));
+                        self.sift.take(event, |event| self.kept.take(&event, |event| page.print(event)));
                         self.kept.check()?;
                     }
                     Some(Err(error)) => return Err(failed(&error)),
-                    None => break,
+                    None => match self.kept.look_further(reader) {
+                        Some(history) => self.history = history,
+                        None => break,
+                    },
                 },
                 () = patience.wait() => self.give_up.look(&mut patience, started)?,
                 () = page.output.flush_when_idle() => {}
             }
         }
-        self.sift.end(|event| self.kept.take(&event, page));
-        self.kept.finish(page)?;
+        self.sift.end(|event| self.kept.take(&event, |event| page.print(event)));
+        self.kept.finish(|event| {
+            page.print(event);
+            !page.output.is_gone()
+        })?;
         page.output.flush();
         Ok(newest)
     }
@@ -203,7 +213,7 @@ impl GiveUp {
 /// Hands every entry that a plan asks for to `take`, and says what is missing among them. How many are, or the exit
 /// code.
 pub(super) async fn each(reader: &Reader, plan: &Plan, mut take: impl FnMut(&Stored)) -> Result<u64, u8> {
-    let mut history = history(reader, plan);
+    let (mut history, mut kept) = ask(reader, plan);
     let mut keeper = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
     let mut patience = Patience::of(reader.state());
     let started = Instant::now();
@@ -213,65 +223,76 @@ pub(super) async fn each(reader: &Reader, plan: &Plan, mut take: impl FnMut(&Sto
         Event::Gap(gap) => missing = missing.saturating_add((gap.last - gap.first).saturating_add(1)),
         Event::Damaged { lines } => missing = missing.saturating_add(*lines),
     };
-    // Which entries are the newest is known only in the end.
-    let mut spool = plan.newest.map(|newest| Spool::new(Some(newest)));
-    let mut spoiled = None;
-    let mut keep = |event: Event| match &mut spool {
-        None => count(&event),
-        Some(spool) => spoiled = spoiled.take().or_else(|| spool.push(&event).err()),
-    };
     loop {
         tokio::select! {
             biased;
             event = history.next() => match event {
                 Some(Ok(event)) => {
                     patience.progress();
-                    keeper.take(event, &mut keep);
+                    keeper.take(event, |event| kept.take(&event, &mut count));
+                    kept.check()?;
                 }
                 Some(Err(error)) => return Err(failed(&error)),
-                None => break,
+                None => match kept.look_further(reader) {
+                    Some(further) => history = further,
+                    None => break,
+                },
             },
             () = patience.wait() => GiveUp::Soon.look(&mut patience, started)?,
         }
     }
-    keeper.end(&mut keep);
-    if let Some(spool) = spool {
-        let given = spool.give(false, |event| {
-            count(event);
-            true
-        });
-        spoiled = spoiled.or(given.err());
-    }
-    spoiled.map_or(Ok(()), |error| Err(cannot_be_kept(&error)))?;
+    keeper.end(|event| kept.take(&event, &mut count));
+    kept.finish(|event| {
+        count(event);
+        true
+    })?;
     if missing > 0 {
-        let are = if missing == 1 { "entry is" } else { "entries are" };
-        say(format_args!("{missing} {are} damaged or missing, and not counted"));
+        let are = output::count(missing, "entry is", "entries are");
+        say(format_args!("{are} damaged or missing, and not counted"));
     }
     Ok(missing)
 }
 
-/// Prints at once, or keeps for the end what is wanted in the other direction, or only the newest of.
+/// Gives on at once, or keeps for the end what is wanted in the other direction, or only the newest of.
 pub(super) struct Kept {
     spool: Option<Spool>,
+    newest: Option<u64>,
+    /// Entries that were kept.
+    entries: u64,
+    windows: Option<Windows>,
     reverse: bool,
     failed: Option<io::Error>,
 }
 
 impl Kept {
-    /// What prints at once.
+    /// What gives on at once.
     pub(super) fn nothing() -> Self {
-        Self { spool: None, reverse: false, failed: None }
+        Self { spool: None, newest: None, entries: 0, windows: None, reverse: false, failed: None }
     }
 
-    pub(super) fn new(plan: &Plan) -> Self {
+    /// For a diary with this head.
+    fn new(plan: &Plan, head: u64) -> Self {
         let spool = (plan.newest.is_some() || plan.reverse).then(|| Spool::new(plan.newest));
-        Self { spool, reverse: plan.reverse, failed: None }
+        let windows = Windows::new(plan, head);
+        Self { spool, newest: plan.newest, windows, reverse: plan.reverse, ..Self::nothing() }
     }
 
-    fn take(&mut self, event: &Event, page: &mut Page<impl Paper>) {
+    /// Asks for more of the diary, where what was read of it had too few entries; all is to be read again then. One
+    /// more than is wanted must be there, else nobody knows what is missing right before the oldest wanted one.
+    fn look_further(&mut self, reader: &Reader) -> Option<History> {
+        let newest = self.newest?;
+        let filter = self.windows.as_mut().filter(|_| self.entries <= newest)?.next()?;
+        (self.spool, self.entries) = (Some(Spool::new(Some(newest))), 0);
+        Some(reader.select(filter))
+    }
+
+    fn take(&mut self, event: &Event, mut give: impl FnMut(&Event)) {
         match &mut self.spool {
-            None => page.print(event),
-            Some(spool) => self.failed = self.failed.take().or_else(|| spool.push(event).err()),
+            None => give(event),
+            Some(spool) => {
+                self.entries += u64::from(matches!(event, Event::Entry(_)));
+                self.failed = self.failed.take().or_else(|| spool.push(event).err());
+            }
         }
     }
 
@@ -280,14 +301,10 @@ impl Kept {
         self.failed.take().map_or(Ok(()), |error| Err(cannot_be_kept(&error)))
     }
 
-    /// Nothing more comes.
-    fn finish(mut self, page: &mut Page<impl Paper>) -> Result<(), u8> {
+    /// Nothing more comes: what was kept is given on for as long as `give` wants more.
+    fn finish(mut self, give: impl FnMut(&Event) -> bool) -> Result<(), u8> {
         self.check()?;
-        let print = |event: &Event| {
-            page.print(event);
-            !page.output.is_gone()
-        };
-        self.failed = self.spool.take().and_then(|spool| spool.give(self.reverse, print).err());
+        self.failed = self.spool.take().and_then(|spool| spool.give(self.reverse, give).err());
         self.check()
     }
 }

@@ -12,14 +12,15 @@ use crate::calendar::Calendar;
 use crate::config::Config;
 use crate::cursor::{BadCursor, Cursor};
 use crate::exit;
-use crate::output::{Output, say};
+use crate::outbox::{Listed, Outbox};
+use crate::output::{Output, count, say};
 use crate::pager::Pager;
 use crate::patience::{HeldUp, Patience};
 use crate::select::{Keeper, Plan, Select};
 use crate::show::Printer;
 use crate::unreachable_sentence;
 
-use super::pour::{GiveUp, Kept, Page, Paper, Pour, Sift, failed, history, seq_of};
+use super::pour::{GiveUp, Kept, Page, Paper, Pour, Sift, ask, failed, seq_of};
 
 /// Entries that a follow prints before it writes its place down, while more of them wait.
 const SAVE_EVERY: u32 = 1000;
@@ -33,9 +34,8 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
 async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u8> {
     let (plan, reader) = plan(&select, config).await?;
     echo(&plan);
-    let history = history(&reader, &plan);
+    let (history, kept) = ask(&reader, &plan);
     let keeper = Keeper::new(&plan, Calendar::here(reader.welcome().day_start));
-    let kept = Kept::new(&plan);
     let printer = printer(&reader, show, config);
     print_all(&reader, history, keeper, kept, printer, &plan.nothing()).await
 }
@@ -64,7 +64,7 @@ pub(super) async fn print_all(
 pub(super) async fn print_plan(reader: &Reader, plan: &Plan, mut page: Page<impl Paper>) -> Result<u8, u8> {
     echo(plan);
     let sift = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
-    let (history, kept) = (history(reader, plan), Kept::new(plan));
+    let (history, kept) = ask(reader, plan);
     let pour = Pour { history, sift, kept, give_up: GiveUp::Soon };
     pour.into_page(reader, &mut page, pin!(interrupted())).await?;
     page.finish();
@@ -122,8 +122,8 @@ async fn print_follow(
             echo(&plan);
             // All up to the head at the start was read, and what was committed since then up to this.
             let sift = Keeper::new(&plan, Calendar::here(reader.welcome().day_start));
-            let kept = Kept::new(&plan);
-            let pour = Pour { history: history(&reader, &plan), sift, kept, give_up: GiveUp::Never };
+            let (history, kept) = ask(&reader, &plan);
+            let pour = Pour { history, sift, kept, give_up: GiveUp::Never };
             let newest = pour.into_page(&reader, &mut page, interrupt.as_mut()).await?;
             place.seq = place.seq.max(newest);
         }
@@ -230,11 +230,28 @@ pub(super) async fn plan(select: &Select, config: &Config) -> Result<(Plan, Read
     Ok((plan, reader))
 }
 
+/// To read, and not without what one wrote oneself: says if something of that waits to be sent here.
 pub(super) async fn connect(config: &Config) -> Result<Reader, u8> {
-    Reader::connect(config.server.clone()).await.map_err(|error| {
+    let reader = Reader::connect(config.server.clone()).await.map_err(|error| {
         say(format_args!("{}", unreachable_sentence(&error)));
         exit::UNREACHABLE
-    })
+    })?;
+    let waiting = waiting(config);
+    if waiting > 0 {
+        let (wait, them) =
+            (count(waiting, "entry waits", "entries wait"), if waiting == 1 { "it" } else { "them" });
+        say(format_args!("{wait} in the outbox for {}; diary-cli outbox send sends {them}", config.server));
+    }
+    Ok(reader)
+}
+
+/// How many entries wait in the outbox to be sent to this server. Those that it refused wait for a choice, and what a
+/// running program holds is that one's.
+fn waiting(config: &Config) -> usize {
+    let listing = Outbox::new(config.state.as_deref()).list();
+    let waits =
+        |listed: &&Listed| listed.server == config.server && !listed.held && listed.kept.refusal.is_none();
+    listing.entries.iter().filter(waits).count()
 }
 
 pub(super) fn usage(error: &str) -> u8 {

@@ -43,7 +43,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("0", "done"),
             ("1", "nothing was found"),
-            ("2", "the arguments or the input cannot be used"),
+            ("2", "the arguments, the input or the output cannot be used"),
             ("3", "the server cannot be reached"),
             ("4", "something was refused"),
             ("5", "not all was acked; it waits in the outbox"),
@@ -120,7 +120,7 @@ fn print(bytes: &[u8]) -> u8 {
     let mut output = Output::new(io::stdout());
     output.print(bytes);
     output.flush();
-    exit::DONE
+    if output.has_failed() { exit::USAGE } else { exit::DONE }
 }
 
 #[cfg(test)]
@@ -163,6 +163,21 @@ mod tests {
             for word in ["search", "outbox", "contains", "tags", "stats", "on-this-day", "svg"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
+            let name = shell.to_string();
+            if matches!(name.as_str(), "bash" | "zsh" | "fish") {
+                check_syntax(&name, &script);
+            }
+        }
+    }
+
+    /// Lets the shell parse it, where there is one; bash is everywhere.
+    fn check_syntax(shell: &str, script: &str) {
+        use std::process::{Command, Stdio};
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), script).unwrap();
+        match Command::new(shell).arg("-n").arg(file.path()).stdin(Stdio::null()).output() {
+            Ok(parsed) => assert!(parsed.status.success() && parsed.stderr.is_empty(), "{parsed:?}"),
+            Err(error) => assert!(shell != "bash" && error.kind() == io::ErrorKind::NotFound, "{error}"),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::output::count;
+
 use super::heat::{Day, Heat, SHADES};
 
 /// What shades are without colour.
@@ -58,12 +60,7 @@ pub(super) fn meaning(heat: &Heat) -> String {
 
 /// `3 entries on 1 day`
 pub(super) fn entries_on_days(entries: u64, days: usize) -> String {
-    format!("{} on {}", counted(entries, "entry", "entries"), counted(days as u64, "day", "days"))
-}
-
-/// `1 day`, `2 days`
-pub(super) fn counted(count: u64, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
+    format!("{} on {}", count(entries, "entry", "entries"), count(days, "day", "days"))
 }
 
 fn months(heat: &Heat, left_out: usize, columns: usize) -> String {

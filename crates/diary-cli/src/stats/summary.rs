@@ -4,22 +4,22 @@ use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use super::counts::{By, Counts, Streak};
-use super::map::counted;
+use crate::output::count;
 
 /// What is said before a calendar.
 pub(crate) fn sentences(counts: &Counts, today: Date) -> String {
     let total = counts.total;
     let mut out = format!(
         "{}, {}, on {}\n",
-        counted(total.entries, "entry", "entries"),
-        counted(total.words, "word", "words"),
-        counted(counts.days.len() as u64, "day", "days")
+        count(total.entries, "entry", "entries"),
+        count(total.words, "word", "words"),
+        count(counts.days.len(), "day", "days")
     );
     if let (Some((first, _)), Some((last, _))) = (counts.days.first_key_value(), counts.days.last_key_value())
     {
         out.push_str(&format!("the first on {first}, the last on {last}\n"));
     }
-    let streak = |streak: Streak| counted(streak.days().unsigned_abs().into(), "day", "days");
+    let streak = |streak: Streak| count(streak.days().unsigned_abs(), "day", "days");
     let current = match counts.current_streak(today) {
         Some(current) => format!("{}, since {}", streak(current), current.first),
         None => "none".to_owned(),

@@ -4,7 +4,8 @@
 use std::fmt::Write;
 
 use super::heat::{Heat, SHADES};
-use super::map::{counted, entries_on_days, meaning};
+use super::map::{entries_on_days, meaning};
+use crate::output::count;
 
 /// Pixels from a day to the next.
 const STEP: usize = 13;
@@ -45,7 +46,7 @@ pub(crate) fn svg(heat: &Heat) -> String {
     for (column, week) in weeks.iter().enumerate() {
         for (row, day) in week.iter().enumerate() {
             let Some(day) = day else { continue };
-            let title = format!("{}: {}", day.date, counted(day.entries, "entry", "entries"));
+            let title = format!("{}: {}", day.date, count(day.entries, "entry", "entries"));
             square(LEFT + column * STEP, TOP + row * STEP, day.shade, &title, &mut out);
         }
     }
