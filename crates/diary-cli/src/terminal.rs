@@ -79,11 +79,19 @@ pub(crate) struct Ended {
     pub(crate) code: u8,
     /// What is to be told once a line editor has given the terminal back.
     pub(crate) last_words: Vec<String>,
+    /// Who would have written what stands on the line.
+    pub(crate) author: Option<Author>,
 }
 
 impl Ended {
     fn with(code: u8) -> Self {
-        Self { code, last_words: Vec::new() }
+        Self { code, last_words: Vec::new(), author: None }
+    }
+
+    /// Before anybody wrote anything.
+    fn at_once(why: String, place: &Place<'_>) -> Self {
+        let author = place.config.author.clone();
+        Self { code: exit::UNREACHABLE, last_words: vec![why], author }
     }
 }
 
@@ -93,7 +101,7 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut 
     let agenda = Agenda::new(outbox, place.config.server.clone(), place.config.author.as_ref());
     let mut agenda = match agenda {
         Ok(agenda) => agenda,
-        Err(why) => return Ended { code: exit::UNREACHABLE, last_words: vec![why] },
+        Err(why) => return Ended::at_once(why, &place),
     };
     let options = options(agenda.tray());
     let connecting = Client::connect(place.config.server.clone(), options.clone());
@@ -104,7 +112,7 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut 
             (Client::reconnecting(place.config.server.clone(), options, error), Begun::Away(why))
         }
         Some(Err(error)) if agenda.texts() == 0 => {
-            return Ended { code: exit::UNREACHABLE, last_words: vec![unreachable_sentence(&error)] };
+            return Ended::at_once(unreachable_sentence(&error), &place);
         }
         Some(Err(error)) => {
             let client = Client::reconnecting(place.config.server.clone(), options, error.clone());
@@ -117,7 +125,7 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut 
     };
     let mut talk = match client {
         Ok(client) => Talk::new(client, place, agenda),
-        Err(error) => return Ended { code: exit::UNREACHABLE, last_words: vec![error.to_string()] },
+        Err(error) => return Ended::at_once(error.to_string(), &place),
     };
     match begun {
         Begun::Connected => talk.arrive(),
