@@ -62,8 +62,10 @@ impl Signals {
         Ok(Self([interrupt?, terminate?, hangup?]))
     }
 
+    /// Waits for one of them.
+    ///
     /// Cancellation safe.
-    async fn any(&mut self) {
+    pub(crate) async fn any(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
