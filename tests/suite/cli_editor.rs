@@ -389,7 +389,8 @@ async fn a_dumb_terminal() {
     let mut command = cli(&home, server.address());
     command.env("TERM", "dumb");
     let mut terminal = Terminal::start(command);
-    terminal.sees("this terminal (TERM=dumb) takes no line editor; going on without one\r\n").await;
+    terminal.sees("this terminal (TERM=dumb) takes no line editor; going on without one, and ").await;
+    terminal.sees("what others write comes only after /follow").await;
     terminal.ends_in(&[">"]).await;
     terminal.types("hello\r").await;
     terminal.ends_in(&["> hello", &ok(1, server.address()), ">"]).await;
@@ -398,6 +399,35 @@ async fn a_dumb_terminal() {
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     server.stop().await;
+}
+
+/// A server that is there and does nothing is told of long before it is given up.
+#[tokio::test]
+async fn a_server_that_hangs() {
+    for kind in ["xterm", "dumb"] {
+        let home = tempfile::tempdir().unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let mut server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
+        let address = server.address().to_owned();
+        let away = if kind == "dumb" { ">" } else { "!" };
+        let mut command = cli(&home, &address);
+        command.env("TERM", kind);
+        let mut terminal = Terminal::start(command);
+        terminal.sees("/help lists the commands").await;
+        terminal.ends_in(&[">"]).await;
+        server.signal(Signal::STOP);
+        terminal.types("one\r").await;
+        let told = format!("1 unsent: {address} is there, and has acked nothing for 2 s");
+        terminal.ends_in(&[&told, away]).await;
+        terminal.types("two\r").await;
+        terminal.ends_in(&["2 unsent", away]).await;
+        server.signal(Signal::CONT);
+        terminal.ends_in(&[&ok(2, &address), ">"]).await;
+        terminal.types(CTRL_D).await;
+        assert_eq!(terminal.ends().await.0, Some(0));
+        server.signal(Signal::TERM);
+        server.wait().await;
+    }
 }
 
 /// A change of the name counts for what is typed behind it, also without a server.

@@ -130,7 +130,10 @@ async fn talk(args: &Args, config: &Config) -> u8 {
         editor => {
             if let Some(Err(_)) = editor {
                 let kind = std::env::var("TERM").unwrap_or_default();
-                say(format_args!("this terminal (TERM={kind}) takes no line editor; going on without one"));
+                say(format_args!(
+                    "this terminal (TERM={kind}) takes no line editor; going on without one, and what others write \
+                     comes only after /follow, since it would break up what you type"
+                ));
             }
             let (output, bare) = (Output::new(io::stdout()), io::stdout().is_terminal());
             let place = Place { config, past, view, output, prompt: None, bare };

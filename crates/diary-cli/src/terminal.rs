@@ -23,7 +23,7 @@ use crate::exit;
 use crate::input::Typed;
 use crate::outbox::{Outbox, Tray};
 use crate::output::{Output, say};
-use crate::patience::{HeldUp, Patience};
+use crate::patience::{HeldUp, Patience, Silence, TELL_SILENCE_AFTER, until};
 use crate::show::Printer;
 use crate::unanswered::{Unanswered, answer_of_first, send_next};
 use crate::unreachable_sentence;
@@ -62,10 +62,8 @@ impl Signals {
         Ok(Self([interrupt?, terminate?, hangup?]))
     }
 
-    /// Waits for one of them.
-    ///
     /// Cancellation safe.
-    pub(crate) async fn any(&mut self) {
+    async fn any(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -192,6 +190,7 @@ struct Talk<'a> {
     client: Client,
     place: Place<'a>,
     patience: Patience,
+    silence: Silence,
     /// What was typed, and is not done yet.
     agenda: Agenda,
     /// Kept, and to be sent, in order.
@@ -253,6 +252,7 @@ impl<'a> Talk<'a> {
     fn new(client: Client, place: Place<'a>, agenda: Agenda) -> Self {
         Self {
             patience: Patience::new(&client),
+            silence: Silence::default(),
             producers: vec![client.producer()],
             client,
             place,
@@ -281,12 +281,13 @@ impl<'a> Talk<'a> {
             if let Some(refusal) = self.catch_up.full().filter(|_| self.is_without_room()) {
                 return End::Lost(Error::Refused(refusal.clone()));
             }
+            let behind = self.place.prompt.as_ref().is_some_and(|prompt| prompt.above().is_behind());
+            self.silence.watch(self.is_connected() && self.unacked() > 0 && !behind);
             self.show_bare_prompt();
             let reading = self.reading.is_some();
             let above = self.place.prompt.as_ref().map(Prompt::above).cloned();
-            let behind = above.as_ref().is_some_and(Above::is_behind);
-            let (again_at, may_send) =
-                (self.catch_up.again_at(), self.catch_up.is_done() && !self.unsent.is_empty());
+            let (again_at, silent_at) = (self.catch_up.again_at(), self.silence.tell_at());
+            let may_send = self.catch_up.is_done() && !self.unsent.is_empty();
             tokio::select! {
                 biased;
                 () = signals.any() => return End::Interrupted,
@@ -317,7 +318,8 @@ impl<'a> Talk<'a> {
                     }
                 }
                 sent = self.catch_up.sent() => self.caught_up(sent),
-                () = CatchUp::again(again_at) => self.catch_up(),
+                () = until(again_at) => self.catch_up(),
+                () = until(silent_at) => self.tell_silence(),
                 sent = send_next(&self.client, || self.unsent.pop_front()), if may_send => {
                     match sent {
                         Ok((sent, pending)) => {
@@ -383,7 +385,7 @@ impl<'a> Talk<'a> {
             && !self.at_prompt
             && self.agenda.is_open()
             && waits
-            && (all_answered || !self.is_connected())
+            && (all_answered || !self.is_connected() || self.silence.is_told())
         {
             self.place.output.print(PROMPT.as_bytes());
             self.at_prompt = true;
@@ -406,7 +408,34 @@ impl<'a> Talk<'a> {
     /// Lets the prompt show whether the server is there.
     fn show_state(&self) {
         if let Some(prompt) = &self.place.prompt {
-            prompt.set_away(!self.is_connected());
+            prompt.set_away(!self.is_connected() || self.silence.is_told());
+        }
+    }
+
+    /// How many typed entries have no answer.
+    fn unacked(&self) -> usize {
+        self.agenda.texts() + self.unsent.len() + self.open.len()
+    }
+
+    /// The connection stands, and nothing comes of what was typed.
+    fn tell_silence(&mut self) {
+        self.silence.told();
+        self.show_state();
+        let (server, limit) = (self.place.config.server.clone(), TELL_SILENCE_AFTER.as_secs());
+        let unacked = self.unacked();
+        self.note(format_args!("{unacked} unsent: {server} is there, and has acked nothing for {limit} s"));
+    }
+
+    /// The server does something.
+    fn answered(&mut self) {
+        self.patience.progress();
+        if self.silence.answered() {
+            self.show_state();
+            if self.quiet {
+                // No ack says so.
+                let server = self.place.config.server.clone();
+                self.note(format_args!("{server} answers again"));
+            }
         }
     }
 
@@ -463,9 +492,9 @@ impl<'a> Talk<'a> {
         if let Some(trouble) = trouble {
             self.say(format_args!("{trouble}"));
         }
-        if self.agenda.texts() > before && !self.is_connected() {
+        if self.agenda.texts() > before && (!self.is_connected() || self.silence.is_told()) {
             self.show_state();
-            self.note(format_args!("{} unsent", self.agenda.texts() + self.unsent.len() + self.open.len()));
+            self.note(format_args!("{} unsent", self.unacked()));
         }
         self.agenda.ended()?;
         self.client.state().borrow().error().cloned()

@@ -16,7 +16,7 @@ impl Talk<'_> {
         let Sent { counter, hint } = sent;
         match answer {
             Ok(ack) => {
-                self.patience.progress();
+                self.answered();
                 self.agenda.tray().acked(counter);
                 self.newest_own = self.newest_own.max(ack.seq);
                 if !self.quiet {
@@ -25,7 +25,10 @@ impl Talk<'_> {
                     self.print(line.as_bytes());
                 }
             }
-            Err(Error::Refused(refusal)) => self.refused(counter, refusal),
+            Err(Error::Refused(refusal)) => {
+                self.answered();
+                self.refused(counter, refusal);
+            }
             Err(error) => {
                 self.lost += 1;
                 return Err(error);
