@@ -71,6 +71,29 @@ fn assert_quiet(ran: &Ran, code: i32, stdout: &str) {
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(code), stdout, ""));
 }
 
+/// Ctrl-C while a server says nothing ends it with a word of where the text is, and how to take it back.
+#[tokio::test]
+async fn an_add_that_is_interrupted_says_where_the_text_is() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let home = Home::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut command = home.cli(&address, &["add", "a"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let silent = soon("it connects", listener.accept()).await.unwrap();
+        let pid = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        let ran = soon("it ends", child.wait_with_output()).await.unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!((ran.status.code(), &ran.stdout[..]), (Some(5), &b""[..]), "{said}");
+        assert!(said.starts_with("interrupted before the ack: the text is kept in "), "{said}");
+        let id = said.split("diary-cli outbox drop ").nth(1).unwrap().split(' ').next().unwrap();
+        assert_eq!(home.run(&address, &["outbox", "drop", id]).await.code, Some(0));
+        assert!(home.files().is_empty());
+        drop(silent);
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_an_entry_is_a_usage_error() {
     let home = Home::new();

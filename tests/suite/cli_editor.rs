@@ -10,8 +10,12 @@ use crate::support::{
 
 /// `diary-cli` of someone called anna, whose outbox is in `home`.
 fn cli(home: &tempfile::TempDir, address: &str) -> Command {
+    cli_of(home, address, "anna")
+}
+
+fn cli_of(home: &tempfile::TempDir, address: &str, name: &str) -> Command {
     let mut command = cli_command();
-    command.arg(address).args(["--name", "anna", "-n", "0"]);
+    command.arg(address).args(["--name", name, "-n", "0"]);
     command.env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
     command
 }
@@ -28,6 +32,12 @@ async fn send_outbox(home: &tempfile::TempDir) -> Option<i32> {
     let mut command = cli_command();
     command.args(["outbox", "send"]).env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
     run(&mut command, "").await.code
+}
+
+/// How many lines wait for the next conversation.
+fn drafts(home: &tempfile::TempDir) -> usize {
+    let files = std::fs::read_dir(home.path().join("diary")).unwrap();
+    files.filter(|file| file.as_ref().unwrap().file_name().to_str().unwrap().contains("draft")).count()
 }
 
 /// What is said when an entry is on disk.
@@ -194,16 +204,19 @@ async fn lines_that_come_at_once_are_all_taken() {
     let lines: Vec<String> = (1..=30).map(|number| format!("line {number}")).collect();
     terminal.types(&format!("{}\r", lines.join("\r"))).await;
     terminal.sees("ok 30 on ").await;
-    // What is not UTF-8 costs its own line, and no other.
+    // What is not UTF-8 costs no more than itself.
     terminal.types_bytes(b"caf\xe9\r").await;
-    terminal.sees("is not UTF-8, and the line is not sent; type it again").await;
-    terminal.types("good\r").await;
+    terminal.sees("is not UTF-8; the line is not sent, and stands here without it").await;
+    terminal.ends_in(&["> caf"]).await;
+    terminal.types("é\r").await;
     terminal.sees("ok 31 on ").await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     let stored = stored(&server.journal());
     assert_eq!(stored[..30], lines.iter().map(|line| format!("anna {line}")).collect::<Vec<_>>());
-    assert_eq!(stored.last().unwrap(), "anna good");
+    assert_eq!(stored.last().unwrap(), "anna café");
+    let history = std::fs::read_to_string(home.path().join("diary/history")).unwrap();
+    assert!(history.contains("\ncaf\n"), "{history}");
     server.stop().await;
 }
 
@@ -338,10 +351,25 @@ async fn a_half_line_outlives_a_signal() {
     assert_eq!(terminal.modes(), before);
     assert_eq!(terminal.ends().await.0, Some(130));
 
+    // Nobody else is offered it, and whoever is does not lose it to a crash.
+    let mut ben = Terminal::start(cli_of(&home, server.address(), "ben"));
+    ben.sees("ben writes in ").await;
+    ben.ends_in(&[">"]).await;
+    ben.types(CTRL_D).await;
+    assert_eq!(ben.ends().await.0, Some(0));
     let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.ends_in(&["> half a …", "line of 今天"]).await;
+    terminal.signal(Signal::KILL);
+    terminal.ends().await;
+
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal
+        .sees(&format!("not sent when the last conversation with {} as anna was", server.address()))
+        .await;
     terminal.ends_in(&["> half a …", "line of 今天"]).await;
     terminal.types("\r").await;
     terminal.sees("ok 1 on ").await;
+    assert_eq!(drafts(&home), 0);
     terminal.types("gone with the window").await;
     terminal.ends_in(&["> gone with the window"]).await;
     // The window is closed.
@@ -361,7 +389,8 @@ async fn a_dumb_terminal() {
     let mut command = cli(&home, server.address());
     command.env("TERM", "dumb");
     let mut terminal = Terminal::start(command);
-    terminal.sees("this terminal (TERM=dumb) takes no line editor; going on without one\r\n").await;
+    terminal.sees("this terminal (TERM=dumb) takes no line editor; going on without one, and ").await;
+    terminal.sees("what others write comes only after /follow").await;
     terminal.ends_in(&[">"]).await;
     terminal.types("hello\r").await;
     terminal.ends_in(&["> hello", &ok(1, server.address()), ">"]).await;
@@ -370,6 +399,35 @@ async fn a_dumb_terminal() {
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     server.stop().await;
+}
+
+/// A server that is there and does nothing is told of long before it is given up.
+#[tokio::test]
+async fn a_server_that_hangs() {
+    for kind in ["xterm", "dumb"] {
+        let home = tempfile::tempdir().unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let mut server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
+        let address = server.address().to_owned();
+        let away = if kind == "dumb" { ">" } else { "!" };
+        let mut command = cli(&home, &address);
+        command.env("TERM", kind);
+        let mut terminal = Terminal::start(command);
+        terminal.sees("/help lists the commands").await;
+        terminal.ends_in(&[">"]).await;
+        server.signal(Signal::STOP);
+        terminal.types("one\r").await;
+        let told = format!("1 unsent: {address} is there, and has acked nothing for 2 s");
+        terminal.ends_in(&[&told, away]).await;
+        terminal.types("two\r").await;
+        terminal.ends_in(&["2 unsent", away]).await;
+        server.signal(Signal::CONT);
+        terminal.ends_in(&[&ok(2, &address), ">"]).await;
+        terminal.types(CTRL_D).await;
+        assert_eq!(terminal.ends().await.0, Some(0));
+        server.signal(Signal::TERM);
+        server.wait().await;
+    }
 }
 
 /// A change of the name counts for what is typed behind it, also without a server.

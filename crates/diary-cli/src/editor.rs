@@ -36,7 +36,7 @@ use crate::input::{Typed, is_command};
 use crate::output;
 use line::Editing;
 
-pub(crate) use draft::keep as keep_draft;
+pub(crate) use draft::Drafts;
 pub(crate) use screen::{Above, Screen};
 
 /// Lines that were typed and not taken yet.
@@ -127,7 +127,10 @@ impl Validator for Prompt {}
 ///
 /// # Errors
 /// Those of the terminal.
-pub(crate) fn start(state: Option<&Path>) -> rustyline::Result<(mpsc::Receiver<Typed>, Prompt, Screen)> {
+pub(crate) fn start(
+    state: Option<&Path>,
+    drafts: Drafts,
+) -> rustyline::Result<(mpsc::Receiver<Typed>, Prompt, Screen)> {
     let config = Config::builder()
         .bracketed_paste(true)
         .max_history_size(HISTORY_MAX)?
@@ -151,8 +154,8 @@ pub(crate) fn start(state: Option<&Path>) -> rustyline::Result<(mpsc::Receiver<T
     let editing = prompt.editing.clone();
     let screen = Screen::start(prompt.above.clone(), printer, editing.clone())?;
     let (lines, typed) = mpsc::channel(TYPED_MAX);
-    let (history, draft) = (state.map(|state| state.join("history")), draft::take(state));
-    let edited = Edited { lines, editing, history, draft };
+    let history = state.map(|state| state.join("history"));
+    let edited = Edited { lines, editing, history, drafts, next: None };
     thread::Builder::new().name("editor".to_owned()).spawn(move || edited.read(editor))?;
     Ok((typed, prompt, screen))
 }
@@ -163,7 +166,9 @@ struct Edited {
     editing: Editing,
     history: Option<PathBuf>,
     /// What an earlier run was not told to send.
-    draft: Option<String>,
+    drafts: Drafts,
+    /// What stands on the next line from the start.
+    next: Option<String>,
 }
 
 impl Edited {
@@ -173,14 +178,25 @@ impl Edited {
             // There is none at first.
             let _ = editor.load_history(history);
         }
-        if self.draft.is_some() {
+        for path in self.drafts.of_nobody() {
+            let path = path.display();
             output::say(format_args!(
-                "this was not sent when the last conversation was ended; Enter sends it"
+                "{path} has a line that was not sent, and nobody knows to whom it goes; diary-cli add - < {path} writes it, and to remove the file ends this"
+            ));
+        }
+        self.next = self.drafts.take();
+        if self.next.is_some() {
+            let whose = self.drafts.whose();
+            output::say(format_args!(
+                "this was not sent when the last conversation with {whose} was ended; Enter sends it"
             ));
         }
         loop {
-            let read = match self.draft.take() {
-                Some(draft) => editor.readline_with_initial(PROMPT, (&draft, "")),
+            let read = match self.next.take() {
+                Some(line) => {
+                    self.editing.set_line(&line);
+                    editor.readline_with_initial(PROMPT, (&line, ""))
+                }
                 None => editor.readline(PROMPT),
             };
             if !self.take(read, &mut editor) {
@@ -190,7 +206,7 @@ impl Edited {
     }
 
     /// Hands over what was typed; false at the end.
-    fn take(&self, read: rustyline::Result<String>, editor: &mut Editor<Prompt, FileHistory>) -> bool {
+    fn take(&mut self, read: rustyline::Result<String>, editor: &mut Editor<Prompt, FileHistory>) -> bool {
         let line = match read {
             Ok(ref line) => self.editing.finish(line.clone()),
             Err(_) => self.editing.take_line(),
@@ -200,6 +216,7 @@ impl Edited {
                 // Whoever pastes lines does not mean the last one's end.
                 let text = line.trim_end_matches(['\n', '\r']);
                 if text.is_empty() {
+                    self.drafts.done();
                     return true;
                 }
                 self.remember(editor, text);
@@ -210,26 +227,36 @@ impl Edited {
                     self.editing.set_line(text);
                     return false;
                 }
+                self.drafts.done();
                 !is_last
             }
             Err(ReadlineError::Interrupted) if line.is_empty() => {
+                self.drafts.done();
                 let _ = self.lines.blocking_send(Typed::Interrupt);
                 false
             }
             Err(ReadlineError::Interrupted) => {
                 self.remember(editor, &line);
+                self.drafts.done();
                 output::say(format_args!("not sent; Up brings it back, Ctrl-C again ends"));
                 true
             }
             // A byte that is no UTF-8 ends the editor's line.
             Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 output::say(format_args!(
-                    "the terminal sent a byte that is not UTF-8, and the line is not sent; type it again"
+                    "the terminal sent a byte that is not UTF-8; the line is not sent, and stands here without it"
                 ));
+                if !line.is_empty() {
+                    self.remember(editor, &line);
+                    self.next = Some(line);
+                }
                 true
             }
             // The end of input, or of the terminal, which may have had a line.
             Err(_) => {
+                if line.is_empty() {
+                    self.drafts.done();
+                }
                 self.editing.set_line(&line);
                 false
             }

@@ -39,11 +39,12 @@ mod usage;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use diary_client::{Client, Error, Options};
+use diary_client::{Author, Client, Error, Options};
 use diary_proto::escape::escape;
 
 use crate::args::Args;
 use crate::config::Config;
+use crate::editor::Drafts;
 use crate::output::{Output, say};
 use crate::show::Printer;
 use crate::terminal::{Place, Signals};
@@ -114,26 +115,26 @@ async fn talk(args: &Args, config: &Config) -> u8 {
             return exit::UNREACHABLE;
         }
     };
-    let editor = io::stdout().is_terminal().then(|| editor::start(config.state.as_deref()));
+    let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
+    let editor = io::stdout().is_terminal().then(|| editor::start(config.state.as_deref(), drafts.clone()));
     let ended = match editor {
         Some(Ok((typed, prompt, screen))) => {
             let output = Output::new(prompt.above().clone());
             let place = Place { config, past, view, output, prompt: Some(prompt), bare: false };
             let mut ended = terminal::run(place, typed, signals).await;
             if let Some(line) = screen.close().await {
-                ended.last_words.push(match editor::keep_draft(config.state.as_deref(), &line) {
-                    Ok(()) => {
-                        "what stood on the line was not sent; the next conversation begins with it".to_owned()
-                    }
-                    Err(error) => format!("not sent, and not kept ({error}): {}", escape(&line)),
-                });
+                let kept = drafts.keep(ended.author.as_ref(), &line);
+                ended.last_words.push(unsent_sentence(&line, kept, ended.author.as_ref(), config));
             }
             ended
         }
         editor => {
             if let Some(Err(_)) = editor {
                 let kind = std::env::var("TERM").unwrap_or_default();
-                say(format_args!("this terminal (TERM={kind}) takes no line editor; going on without one"));
+                say(format_args!(
+                    "this terminal (TERM={kind}) takes no line editor; going on without one, and what others write \
+                     comes only after /follow, since it would break up what you type"
+                ));
             }
             let (output, bare) = (Output::new(io::stdout()), io::stdout().is_terminal());
             let place = Place { config, past, view, output, prompt: None, bare };
@@ -142,6 +143,20 @@ async fn talk(args: &Args, config: &Config) -> u8 {
     };
     ended.last_words.iter().for_each(|words| say(format_args!("{words}")));
     ended.code
+}
+
+/// What becomes of a line that nobody sent.
+fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, config: &Config) -> String {
+    let renamed = author.filter(|_| author != config.author.as_ref());
+    match (kept, renamed) {
+        (Ok(()), None) => {
+            "what stood on the line was not sent; the next conversation begins with it".to_owned()
+        }
+        (Ok(()), Some(name)) => {
+            format!("what stood on the line was not sent; the next conversation as {name} begins with it")
+        }
+        (Err(error), _) => format!("not sent, and not kept ({error}): {}", escape(line)),
+    }
 }
 
 /// What failed, why, and what to do about it, for an error that ends what was asked for.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diary_client::{Client, Error, State};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::output::say;
 
@@ -14,6 +14,9 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 
 /// The same while input waits that has no room: more of it may come, so it is worth more patience.
 const GIVE_UP_FULL_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a server that is there may answer nothing before a person is told. Most acks take milliseconds.
+pub(crate) const TELL_SILENCE_AFTER: Duration = Duration::from_secs(2);
 
 /// How often to look while a connection is lost.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -102,5 +105,51 @@ impl Patience {
             HeldUp::End(since) => trouble.max(since).elapsed() >= GIVE_UP_AFTER,
         };
         hopeless.then_some(error)
+    }
+}
+
+/// Watches whether a server that is there answers what it was sent.
+#[derive(Default)]
+pub(crate) struct Silence {
+    /// Since when something waits without any answer.
+    since: Option<Instant>,
+    is_told: bool,
+}
+
+impl Silence {
+    /// Whether something waits for an answer. To be called whenever that may have changed.
+    pub(crate) fn watch(&mut self, is_waiting: bool) {
+        match is_waiting {
+            true => _ = self.since.get_or_insert_with(Instant::now),
+            false => *self = Self::default(),
+        }
+    }
+
+    /// An answer came. Whether the person had been told that none does.
+    pub(crate) fn answered(&mut self) -> bool {
+        std::mem::take(self).is_told
+    }
+
+    /// When the person is to be told, unless they were.
+    pub(crate) fn tell_at(&self) -> Option<Instant> {
+        self.since.filter(|_| !self.is_told).map(|since| since + TELL_SILENCE_AFTER)
+    }
+
+    pub(crate) fn told(&mut self) {
+        self.is_told = true;
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.is_told
+    }
+}
+
+/// Waits for a moment, if there is one.
+///
+/// Cancellation safe.
+pub(crate) async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }

@@ -23,7 +23,7 @@ use crate::exit;
 use crate::input::Typed;
 use crate::outbox::{Outbox, Tray};
 use crate::output::{Output, say};
-use crate::patience::{HeldUp, Patience};
+use crate::patience::{HeldUp, Patience, Silence, TELL_SILENCE_AFTER, until};
 use crate::show::Printer;
 use crate::unanswered::{Unanswered, answer_of_first, send_next};
 use crate::unreachable_sentence;
@@ -79,11 +79,19 @@ pub(crate) struct Ended {
     pub(crate) code: u8,
     /// What is to be told once a line editor has given the terminal back.
     pub(crate) last_words: Vec<String>,
+    /// Who would have written what stands on the line.
+    pub(crate) author: Option<Author>,
 }
 
 impl Ended {
     fn with(code: u8) -> Self {
-        Self { code, last_words: Vec::new() }
+        Self { code, last_words: Vec::new(), author: None }
+    }
+
+    /// Before anybody wrote anything.
+    fn at_once(why: String, place: &Place<'_>) -> Self {
+        let author = place.config.author.clone();
+        Self { code: exit::UNREACHABLE, last_words: vec![why], author }
     }
 }
 
@@ -93,7 +101,7 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut 
     let agenda = Agenda::new(outbox, place.config.server.clone(), place.config.author.as_ref());
     let mut agenda = match agenda {
         Ok(agenda) => agenda,
-        Err(why) => return Ended { code: exit::UNREACHABLE, last_words: vec![why] },
+        Err(why) => return Ended::at_once(why, &place),
     };
     let options = options(agenda.tray());
     let connecting = Client::connect(place.config.server.clone(), options.clone());
@@ -104,7 +112,7 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut 
             (Client::reconnecting(place.config.server.clone(), options, error), Begun::Away(why))
         }
         Some(Err(error)) if agenda.texts() == 0 => {
-            return Ended { code: exit::UNREACHABLE, last_words: vec![unreachable_sentence(&error)] };
+            return Ended::at_once(unreachable_sentence(&error), &place);
         }
         Some(Err(error)) => {
             let client = Client::reconnecting(place.config.server.clone(), options, error.clone());
@@ -117,7 +125,7 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut 
     };
     let mut talk = match client {
         Ok(client) => Talk::new(client, place, agenda),
-        Err(error) => return Ended { code: exit::UNREACHABLE, last_words: vec![error.to_string()] },
+        Err(error) => return Ended::at_once(error.to_string(), &place),
     };
     match begun {
         Begun::Connected => talk.arrive(),
@@ -182,6 +190,7 @@ struct Talk<'a> {
     client: Client,
     place: Place<'a>,
     patience: Patience,
+    silence: Silence,
     /// What was typed, and is not done yet.
     agenda: Agenda,
     /// Kept, and to be sent, in order.
@@ -243,6 +252,7 @@ impl<'a> Talk<'a> {
     fn new(client: Client, place: Place<'a>, agenda: Agenda) -> Self {
         Self {
             patience: Patience::new(&client),
+            silence: Silence::default(),
             producers: vec![client.producer()],
             client,
             place,
@@ -271,12 +281,13 @@ impl<'a> Talk<'a> {
             if let Some(refusal) = self.catch_up.full().filter(|_| self.is_without_room()) {
                 return End::Lost(Error::Refused(refusal.clone()));
             }
+            let behind = self.place.prompt.as_ref().is_some_and(|prompt| prompt.above().is_behind());
+            self.silence.watch(self.is_connected() && self.unacked() > 0 && !behind);
             self.show_bare_prompt();
             let reading = self.reading.is_some();
             let above = self.place.prompt.as_ref().map(Prompt::above).cloned();
-            let behind = above.as_ref().is_some_and(Above::is_behind);
-            let (again_at, may_send) =
-                (self.catch_up.again_at(), self.catch_up.is_done() && !self.unsent.is_empty());
+            let (again_at, silent_at) = (self.catch_up.again_at(), self.silence.tell_at());
+            let may_send = self.catch_up.is_done() && !self.unsent.is_empty();
             tokio::select! {
                 biased;
                 () = signals.any() => return End::Interrupted,
@@ -307,7 +318,8 @@ impl<'a> Talk<'a> {
                     }
                 }
                 sent = self.catch_up.sent() => self.caught_up(sent),
-                () = CatchUp::again(again_at) => self.catch_up(),
+                () = until(again_at) => self.catch_up(),
+                () = until(silent_at) => self.tell_silence(),
                 sent = send_next(&self.client, || self.unsent.pop_front()), if may_send => {
                     match sent {
                         Ok((sent, pending)) => {
@@ -373,7 +385,7 @@ impl<'a> Talk<'a> {
             && !self.at_prompt
             && self.agenda.is_open()
             && waits
-            && (all_answered || !self.is_connected())
+            && (all_answered || !self.is_connected() || self.silence.is_told())
         {
             self.place.output.print(PROMPT.as_bytes());
             self.at_prompt = true;
@@ -396,7 +408,34 @@ impl<'a> Talk<'a> {
     /// Lets the prompt show whether the server is there.
     fn show_state(&self) {
         if let Some(prompt) = &self.place.prompt {
-            prompt.set_away(!self.is_connected());
+            prompt.set_away(!self.is_connected() || self.silence.is_told());
+        }
+    }
+
+    /// How many typed entries have no answer.
+    fn unacked(&self) -> usize {
+        self.agenda.texts() + self.unsent.len() + self.open.len()
+    }
+
+    /// The connection stands, and nothing comes of what was typed.
+    fn tell_silence(&mut self) {
+        self.silence.told();
+        self.show_state();
+        let (server, limit) = (self.place.config.server.clone(), TELL_SILENCE_AFTER.as_secs());
+        let unacked = self.unacked();
+        self.note(format_args!("{unacked} unsent: {server} is there, and has acked nothing for {limit} s"));
+    }
+
+    /// The server does something.
+    fn answered(&mut self) {
+        self.patience.progress();
+        if self.silence.answered() {
+            self.show_state();
+            if self.quiet {
+                // No ack says so.
+                let server = self.place.config.server.clone();
+                self.note(format_args!("{server} answers again"));
+            }
         }
     }
 
@@ -453,9 +492,9 @@ impl<'a> Talk<'a> {
         if let Some(trouble) = trouble {
             self.say(format_args!("{trouble}"));
         }
-        if self.agenda.texts() > before && !self.is_connected() {
+        if self.agenda.texts() > before && (!self.is_connected() || self.silence.is_told()) {
             self.show_state();
-            self.note(format_args!("{} unsent", self.agenda.texts() + self.unsent.len() + self.open.len()));
+            self.note(format_args!("{} unsent", self.unacked()));
         }
         self.agenda.ended()?;
         self.client.state().borrow().error().cloned()

@@ -9,6 +9,7 @@ use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::outbox::tell_refused;
 use crate::config::Config;
@@ -93,6 +94,8 @@ fn read_text(input: impl Read) -> Result<String, String> {
 
 async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
     let outbox = Outbox::new(config.state.as_deref());
+    // Before anything is kept, so that nothing ends this without a word of where it is.
+    let mut signals = signals().ok();
     let mut tray = match outbox.begin(&config.server, config.author.as_ref()) {
         Ok(tray) => tray,
         Err(why) => {
@@ -105,19 +108,46 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
     if let Err(why) = &pushed.kept {
         say(format_args!("{why}; the entry is sent without being kept"));
     }
-    let left = deliver_left(&outbox, &config.server, io::stderr().is_terminal()).await;
-    let delivery = match left {
-        Ok(()) => deliver(&mut tray).await,
-        Err(error) => {
-            note_unsent(&mut tray);
-            Delivery { end: Some(error), ..Delivery::default() }
-        }
+    let delivery = tokio::select! {
+        biased;
+        delivery = deliver_all(&outbox, &mut tray, config) => Some(delivery),
+        () = asked_to_end(signals.as_mut()) => None,
     };
     let outcome = Outcome { config, text: &text, pushed: &pushed };
+    let Some(delivery) = delivery else { return outcome.interrupted(&outbox, &tray) };
     match (delivery.acked.first(), delivery.refused.first(), delivery.end) {
         (Some((_, ack)), _, _) => outcome.stored(ack),
         (None, Some((_, refusal)), _) => outcome.refused(&outbox, &tray, refusal),
         (None, None, end) => outcome.not_acked(&tray, &end.unwrap_or(Error::Closed)),
+    }
+}
+
+/// Sends what was left for the same server, then the entry.
+///
+/// Not cancellation safe, as [`deliver`] is.
+async fn deliver_all(outbox: &Outbox, tray: &mut Tray, config: &Config) -> Delivery {
+    match deliver_left(outbox, &config.server, io::stderr().is_terminal()).await {
+        Ok(()) => deliver(tray).await,
+        Err(error) => {
+            note_unsent(tray);
+            Delivery { end: Some(error), ..Delivery::default() }
+        }
+    }
+}
+
+/// SIGINT and SIGTERM. Not the end of the terminal: under nohup, it is to go on.
+fn signals() -> io::Result<[Signal; 2]> {
+    Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?])
+}
+
+/// Waits for one of them.
+///
+/// Cancellation safe.
+async fn asked_to_end(signals: Option<&mut [Signal; 2]>) {
+    let Some([interrupt, terminate]) = signals else { return std::future::pending().await };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
 }
 
@@ -150,6 +180,15 @@ impl Outcome<'_> {
         exit::REFUSED
     }
 
+    /// Whoever ends it learns that the next run goes on with it, which may not be what they meant.
+    fn interrupted(&self, outbox: &Outbox, tray: &Tray) -> u8 {
+        let kept = tray.path().filter(|_| self.pushed.kept.is_ok());
+        let kept = kept.map(|path| (path, outbox.id(tray, self.pushed.counter)));
+        let kept = kept.as_ref().map(|(path, id)| (path.as_path(), id.as_str()));
+        say(format_args!("{}", interrupted_sentence(kept, &self.config.server, self.text)));
+        exit::NOT_ACKED
+    }
+
     fn not_acked(&self, tray: &Tray, error: &Error) -> u8 {
         let kept_in = tray.path().filter(|_| self.pushed.kept.is_ok());
         say(format_args!(
@@ -168,6 +207,18 @@ fn not_acked_sentence(error: &Error, kept_in: Option<&Path>, server: &Address, t
             format!("{error}: the text is kept in {path}, and the next run for {server} sends it{advice}")
         }
         None => format!("{error}{advice}; the text is NOT kept: {}", escape(text)),
+    }
+}
+
+/// It was sent or was not; nobody waited for the answer. `kept` is where, and under which id.
+fn interrupted_sentence(kept: Option<(&Path, &str)>, server: &Address, text: &str) -> String {
+    match kept {
+        Some((path, id)) => format!(
+            "interrupted before the ack: the text is kept in {}, and the next run for {server} sends it; \
+             diary-cli outbox drop {id} takes it back, if it is not in the diary yet",
+            path.display()
+        ),
+        None => format!("interrupted before the ack; the text is NOT kept: {}", escape(text)),
     }
 }
 
@@ -234,6 +285,7 @@ mod tests {
         ] {
             said.extend([Some(file), None].map(|kept| not_acked_sentence(&error, kept, &address, "a\nb")));
         }
+        said.extend([Some((file, "1a2b.1")), None].map(|kept| interrupted_sentence(kept, &address, "a\nb")));
         let home = tempfile::tempdir().unwrap();
         let config = |state: Option<&Path>| Config {
             state: state.map(Path::to_owned),

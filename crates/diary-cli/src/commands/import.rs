@@ -379,7 +379,7 @@ impl<'a> Sending<'a> {
                 room = client.room(), if left.len() > 0 => {
                     let Some(&place) = left.next() else { continue };
                     match room.and_then(|room| room.send(self.work.entry(place))) {
-                        Ok(pending) => self.open.push_back((place, pending)),
+                        Ok(pending) => self.open.push_back((place, pending.into())),
                         Err(Error::Refused(refusal)) => self.refuse(place, &refusal),
                         Err(error) => return Some(Stop::Lost { error, unacked: self.open.len() }),
                     }

@@ -262,6 +262,33 @@ fn a_draft_that_was_left_is_finished_or_removed() {
             assert!(found.is_empty() && files(&state).is_empty(), "{end}");
         }
     }
+    // What another program may have meant as an entry is not for this one to remove.
+    let header = bytes.split_inclusive(|&byte| byte == b'\n').next().unwrap();
+    let strange = [
+        (b"{\"diary-outbox\":9}\n{\"text\":\"a\"}\n".to_vec(), "format 9"),
+        ([header, b"{\"text\":\"a\"}\n"].concat(), "none of its lines is an entry"),
+    ];
+    for (content, why) in strange {
+        fs::write(&draft, &content).unwrap();
+        for troubles in [outbox.list().troubles, adopt(&outbox, None).1] {
+            let [trouble] = &troubles[..] else { panic!("{troubles:?}") };
+            assert!(trouble.contains("left as it is") && trouble.contains(why), "{trouble}");
+        }
+        assert_eq!(fs::read(&draft).unwrap(), content);
+    }
+}
+
+/// Somebody took the draft of a tray for one that was left behind, and may remove it by its name.
+#[test]
+fn a_name_that_was_taken_is_not_used_again() {
+    let (_state, outbox) = outbox();
+    drop(tray(&outbox, &["the folder is there"]));
+    let mut second = tray(&outbox, &[]);
+    let path = second.path().unwrap();
+    let draft = path.with_file_name(format!(".{}.draft", path.file_stem().unwrap().to_str().unwrap()));
+    fs::write(&draft, "").unwrap();
+    assert_eq!(second.push(TIME, "b").kept, Ok(()));
+    assert!(draft.exists() && !path.exists() && second.path().unwrap().exists());
 }
 
 #[test]

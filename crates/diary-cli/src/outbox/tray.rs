@@ -31,6 +31,8 @@ pub(crate) struct Tray {
     contents: Contents,
     /// `None` until there is an entry to keep.
     file: Option<File>,
+    /// The file may end in a part of a line, which could not be cut off.
+    is_torn: bool,
 }
 
 /// What became of an entry that was given to a [`Tray`].
@@ -56,7 +58,7 @@ pub(super) enum Opened {
 impl Tray {
     /// A tray without a file.
     pub(super) fn new(folder: Option<PathBuf>, name: String, heading: Heading) -> Self {
-        Self { folder, name, contents: Contents::new(heading), file: None }
+        Self { folder, name, contents: Contents::new(heading), file: None, is_torn: false }
     }
 
     /// Takes over the file `name`, if nobody holds it. A file in which nothing is kept is removed. Sentences
@@ -78,25 +80,32 @@ impl Tray {
             // A line that was not finished was never relied on; the next one begins in its place.
             file.set_len(contents.whole_bytes).map_err(wrong)?;
         }
-        let tray =
-            Self { folder: Some(folder.to_owned()), name: name.to_owned(), contents, file: Some(file) };
+        let (folder, name) = (Some(folder.to_owned()), name.to_owned());
+        let tray = Self { folder, name, contents, file: Some(file), is_torn: false };
         // If nothing is kept in it, the file goes with the tray.
         Ok(if tray.contents.entries.is_empty() { Opened::Nothing } else { Opened::Tray(Box::new(tray)) })
     }
 
     /// Finishes or removes a draft that nobody holds: its process ended before the file had its name. True if it
-    /// has that now.
+    /// has that now. Only what certainly holds no entry is removed.
     ///
     /// # Errors
-    /// Why that cannot be done.
+    /// Why that cannot be done. It is left as it is.
     pub(super) fn finish_draft(folder: &Path, name: &str) -> io::Result<bool> {
         let path = draft(folder, name);
         let Taken::File(file, bytes) = take(&path)? else { return Ok(false) };
-        if Contents::read(&bytes).is_ok_and(|contents| !contents.entries.is_empty()) {
-            file.sync_data()?;
-            fs::rename(&path, complete(folder, name))?;
-            sync_folder(folder)?;
-            return Ok(true);
+        match Contents::read(&bytes) {
+            Ok(contents) if !contents.entries.is_empty() => {
+                file.sync_data()?;
+                fs::rename(&path, complete(folder, name))?;
+                sync_folder(folder)?;
+                return Ok(true);
+            }
+            Ok(contents) if contents.damaged.is_empty() => {}
+            Ok(_) => return Err(io::Error::other("none of its lines is an entry that this program knows")),
+            // One that was just begun has no whole line. Another one may be of a newer program.
+            Err(why) if bytes.contains(&b'\n') => return Err(io::Error::other(why)),
+            Err(_) => {}
         }
         fs::remove_file(&path)?;
         Ok(false)
@@ -273,16 +282,17 @@ impl Tray {
         }
     }
 
-    /// Appends a line. After an error, the file is as it was before.
+    /// Appends a line. After an error, the file is as it was before, or nothing is appended until it is: the next
+    /// line would be glued to half of this one. It stays this tray's, since nobody else may go on with its counters.
     fn append(&mut self, line: &[u8], sync: bool) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
+        if self.is_torn {
+            file.set_len(self.contents.whole_bytes)?;
+            self.is_torn = false;
+        }
         let written = file.write_all(line).and_then(|()| if sync { file.sync_data() } else { Ok(()) });
         if let Err(error) = written {
-            if file.set_len(self.contents.whole_bytes).is_err() {
-                // The next line would be glued to half of this one.
-                self.file = None;
-                self.name = super::new_name()?;
-            }
+            self.is_torn = file.set_len(self.contents.whole_bytes).is_err();
             return Err(error);
         }
         self.contents.whole_bytes += line.len() as u64;
@@ -296,16 +306,17 @@ impl Tray {
         let header = self.contents.heading.line();
         let journal = self.contents.journal.map(|id| Record::journal(id).line()).unwrap_or_default();
         let bytes = [&header[..], &journal, line].concat();
-        let (path, complete) = (draft(folder, &self.name), complete(folder, &self.name));
         let is_race = |error: &io::Error| {
             matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
         };
         let mut tries = 0;
         let file = loop {
             tries += 1;
-            match create(&path, &complete, &bytes) {
-                // It was taken for one that was left behind, and is removed any moment now.
-                Err(error) if is_race(&error) && tries < CREATE_TRIES => std::thread::yield_now(),
+            let path = draft(folder, &self.name);
+            match create(&path, &complete(folder, &self.name), &bytes) {
+                // It was taken for one that was left behind. Whoever has it now may still remove it by its name,
+                // so that is not used again.
+                Err(error) if is_race(&error) && tries < CREATE_TRIES => self.name = super::new_name()?,
                 made => break made.inspect_err(|_| drop(fs::remove_file(&path)))?,
             }
         };
@@ -424,4 +435,45 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
 
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::Outbox;
+
+    const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
+
+    /// A disk that neither takes a line nor cuts half of it off again costs that line, and nobody else goes on
+    /// with the file meanwhile.
+    #[test]
+    fn a_file_that_cannot_be_mended_keeps_its_owner() {
+        let state = tempfile::tempdir().unwrap();
+        let outbox = Outbox::new(Some(state.path()));
+        let mut tray = outbox.begin(&"127.0.0.1:1".parse().unwrap(), None).unwrap();
+        tray.push(TIME, "a").kept.unwrap();
+        let path = tray.path().unwrap();
+        let lend = |tray: &mut Tray, options: &OpenOptions| {
+            tray.file = None;
+            let file = options.open(&path).unwrap();
+            file.try_lock().unwrap();
+            tray.file = Some(file);
+        };
+        // It can neither be written nor cut.
+        lend(&mut tray, OpenOptions::new().read(true));
+        for text in ["b", "c"] {
+            tray.push(TIME, text).kept.unwrap_err();
+            assert_eq!(tray.path().as_ref(), Some(&path));
+            assert!(outbox.adopt(None).next().is_none(), "it is held");
+        }
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"entry\":{\"cou").unwrap();
+        lend(&mut tray, OpenOptions::new().append(true));
+        assert_eq!(tray.push(TIME, "d").kept, Ok(()));
+        drop(tray);
+        let mut left = outbox.adopt(None);
+        let tray = left.next().unwrap();
+        let kept: Vec<_> = tray.entries().map(|kept| (kept.counter, kept.text.as_str())).collect();
+        assert_eq!((kept, &left.troubles[..]), (vec![(1, "a"), (4, "d")], &[][..]));
+        assert!(left.next().is_none());
+    }
 }

@@ -187,6 +187,11 @@ impl Agenda {
         self.trays.front_mut().expect("there is one for each name, and always a name")
     }
 
+    /// Who writes what is typed now.
+    pub(super) fn last_author(&self) -> Option<Author> {
+        self.trays.back()?.author().cloned()
+    }
+
     /// The tray of the next name.
     pub(super) fn next_tray(&self) -> Option<&Tray> {
         self.trays.get(1)

@@ -138,6 +138,9 @@ impl Talk<'_> {
 
     /// What an answer brings.
     pub(super) fn read(&mut self, event: Option<Result<Event, Error>>) {
+        if matches!(event, Some(Ok(_))) {
+            self.answered();
+        }
         let Some(reading) = &mut self.reading else { return };
         let (told, is_one, is_end) = (reading.told, reading.is_one, event.is_none());
         match event.transpose() {

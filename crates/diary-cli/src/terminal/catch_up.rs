@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use diary_client::{Code, Error, Refusal};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::{Renaming, Talk};
 use crate::deliver::deliver_left;
@@ -74,16 +74,7 @@ impl CatchUp {
         sent
     }
 
-    /// Waits until the rest is to be tried again.
-    ///
-    /// Cancellation safe.
-    pub(super) async fn again(again_at: Option<Instant>) {
-        match again_at {
-            Some(at) => sleep_until(at).await,
-            None => std::future::pending().await,
-        }
-    }
-
+    /// When the rest is to be tried again.
     pub(super) fn again_at(&self) -> Option<Instant> {
         self.again_at
     }

@@ -16,7 +16,7 @@ impl Talk<'_> {
         let Sent { counter, hint } = sent;
         match answer {
             Ok(ack) => {
-                self.patience.progress();
+                self.answered();
                 self.agenda.tray().acked(counter);
                 self.newest_own = self.newest_own.max(ack.seq);
                 if !self.quiet {
@@ -25,7 +25,10 @@ impl Talk<'_> {
                     self.print(line.as_bytes());
                 }
             }
-            Err(Error::Refused(refusal)) => self.refused(counter, refusal),
+            Err(Error::Refused(refusal)) => {
+                self.answered();
+                self.refused(counter, refusal);
+            }
             Err(error) => {
                 self.lost += 1;
                 return Err(error);
@@ -61,6 +64,12 @@ impl Talk<'_> {
                 self.say(format_args!("{trouble}"));
             }
         }
+        let author = self.agenda.last_author();
+        Ended { author, ..self.give_up(end).await }
+    }
+
+    /// What was not acked stays in the outbox.
+    async fn give_up(mut self, end: End) -> Ended {
         let undone = self.agenda.give_up(self.renaming.is_some());
         self.unsent.extend(
             undone.texts.into_iter().map(|(counter, entry)| (Sent::new(counter, &entry.text), entry)),
@@ -79,7 +88,8 @@ impl Talk<'_> {
                 return Ended::with(exit::DONE);
             }
             End::Lost(error) if count == 0 => {
-                return Ended { code: exit::UNREACHABLE, last_words: vec![format!("gave up: {error}")] };
+                let last_words = vec![format!("gave up: {error}")];
+                return Ended { last_words, ..Ended::with(exit::UNREACHABLE) };
             }
             End::Done => "the input ended".to_owned(),
             End::Interrupted => "interrupted".to_owned(),
@@ -122,7 +132,7 @@ impl Talk<'_> {
                 }
             }
         }
-        Ended { code: exit::NOT_ACKED, last_words }
+        Ended { last_words, ..Ended::with(exit::NOT_ACKED) }
     }
 
     /// How many typed entries were not acked, or refused. What is answered by now is noted.
