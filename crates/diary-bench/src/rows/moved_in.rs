@@ -15,7 +15,7 @@ use super::read::{line_mode, timed};
 use crate::fill::Filled;
 use crate::load::{Load, Shape};
 use crate::peers::{CLI_NAME, Kind, Peer};
-use crate::table::{Goal, Row};
+use crate::table::{Goal, Row, median};
 use crate::talk::Protocol;
 
 /// Entries of the jrnl that moves in.
@@ -26,14 +26,15 @@ const ENTRIES_A_DAY: u32 = 10;
 
 const FIRST_DAY: Date = Date::constant(1990, 1, 1);
 
-/// Importing a jrnl into an empty diary, importing it again, and then one of its days: all by `diary-cli` as a cold
-/// process.
+/// Importing a jrnl into an empty diary, importing it again, then one of its days, and the newest entries: all by
+/// `diary-cli` as a cold process.
 pub(super) fn import(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let of = &["diary-cli"];
     let size = format!("of {ENTRIES} entries");
     let mut first = Row::new(format!("import {size}, from jrnl"), "entries/s", of, &[Goal::Above(50_000.0)]);
     let mut again = Row::new(format!("import {size} that are there"), "entries/s", of, &[]);
     let mut on = Row::new(format!("log --on a day of a jrnl {size}"), "ms", of, &[Goal::Below(10.0)]);
+    let mut last = Row::new(format!("log --last 20 {size}"), "ms", of, &[Goal::Below(15.0)]);
     let folder = tempfile::tempdir()?;
     let jrnl = folder.path().join("jrnl.txt");
     write_jrnl(&jrnl)?;
@@ -48,16 +49,19 @@ pub(super) fn import(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let words = ["log", "--on", &day.to_string()];
         let printed = cli.run(&words)?;
         ensure!(printed.lines().count() == ENTRIES_A_DAY as usize, "{day} has other entries: {printed}");
-        let mut waits =
-            (0..20).map(|_| timed(|| cli.run(&words).map(drop))).collect::<Result<Vec<_>, _>>()?;
-        waits.sort_by(f64::total_cmp);
+        let wait = |words: &[&str]| {
+            let waits = (0..20).map(|_| timed(|| cli.run(words).map(drop)));
+            anyhow::Ok(median(&waits.collect::<anyhow::Result<Vec<_>>>()?))
+        };
+        let (that_day, newest) = (wait(&words)?, wait(&["log", "--last", "20"])?);
         if round > 0 {
             first.series[0].figures.push(f64::from(ENTRIES) / one);
             again.series[0].figures.push(f64::from(ENTRIES) / two);
-            on.series[0].figures.push(waits[waits.len() / 2] * 1e3);
+            on.series[0].figures.push(that_day * 1e3);
+            last.series[0].figures.push(newest * 1e3);
         }
     }
-    Ok(vec![first, again, on])
+    Ok(vec![first, again, on, last])
 }
 
 /// The start of a diary of a million entries that are all about other days, one of these days, and what the server
