@@ -369,9 +369,9 @@ async fn a_half_line_outlives_a_signal() {
     terminal.ends_in(&["> half a …", "line of 今天"]).await;
     terminal.types("\r").await;
     terminal.sees("ok 1 on ").await;
-    assert_eq!(drafts(&home), 0);
     terminal.types("gone with the window").await;
     terminal.ends_in(&["> gone with the window"]).await;
+    assert_eq!(drafts(&home), 0);
     // The window is closed.
     terminal.signal(Signal::HUP);
     assert_eq!(terminal.ends().await.0, Some(130));
