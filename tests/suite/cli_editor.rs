@@ -340,7 +340,7 @@ async fn a_half_line_outlives_a_signal() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start().await;
     let mut terminal = Terminal::start(cli(&home, server.address()));
-    let before = terminal.modes();
+    let before = terminal.modes_before();
     terminal.sees("/help lists the commands").await;
     terminal.ends_in(&[">"]).await;
     assert_ne!(terminal.modes(), before, "the editor has the keys");

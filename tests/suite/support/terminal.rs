@@ -3,7 +3,7 @@
 use pty_process::{Pty, Size};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::termios::tcgetattr;
+use rustix::termios::{Termios, tcgetattr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -29,14 +29,17 @@ pub(crate) struct Terminal {
     screen: Vec<u8>,
     /// What a person sees of all that appeared.
     shown: vt100::Parser,
+    /// How the terminal was before anything ran on it.
+    before: Termios,
 }
 
 impl Terminal {
     pub(crate) fn start(command: Command) -> Self {
         let (pty, end) = pty_process::open().unwrap();
         pty.resize(Size::new(SIZE.0, SIZE.1)).unwrap();
+        let before = tcgetattr(&pty).unwrap();
         let child = pty_process::Command::from(command).spawn(end).unwrap();
-        Self { pty, child, screen: Vec::new(), shown: vt100::Parser::new(SIZE.0, SIZE.1, 0) }
+        Self { pty, child, screen: Vec::new(), shown: vt100::Parser::new(SIZE.0, SIZE.1, 0), before }
     }
 
     /// Sends bytes that may be no text.
@@ -105,6 +108,11 @@ impl Terminal {
     /// The terminal's modes.
     pub(crate) fn modes(&self) -> String {
         format!("{:?}", tcgetattr(&self.pty).unwrap())
+    }
+
+    /// Those that it had before anything ran on it.
+    pub(crate) fn modes_before(&self) -> String {
+        format!("{:?}", self.before)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
