@@ -93,6 +93,8 @@ pub(crate) enum Exactness {
     Moment,
     /// A clock on some wall.
     Clock,
+    /// The same in whole seconds.
+    ClockSecond,
     /// The same without seconds.
     ClockMinute,
 }

@@ -156,7 +156,7 @@ fn parse_last(said: &str) -> Result<Option<u64>, String> {
 }
 
 /// The server's days that may hold what a reader anywhere calls `days`.
-fn server_days(days: Days) -> Which {
+pub(crate) fn server_days(days: Days) -> Which {
     let from = days.from.saturating_sub(2.days()).max(FIRST_DAY);
     let to = days.to.saturating_add(2.days());
     Which::Days(Day::Date(from), Day::Date(to))
@@ -192,12 +192,15 @@ pub(crate) struct Keeper {
     held: Vec<Event>,
     /// An entry was met that is behind the days.
     behind: bool,
+    /// An entry with a time of its own was met: then days do not follow each other, and a server tells only those gaps
+    /// that may be of the days that it was asked for.
+    is_mixed: bool,
 }
 
 impl Keeper {
     pub(crate) fn new(plan: &Plan, calendar: Calendar) -> Self {
         let sieve = Sieve::new(&plan.filter);
-        Self { sieve, days: plan.days, calendar, held: Vec::new(), behind: false }
+        Self { sieve, days: plan.days, calendar, held: Vec::new(), behind: false, is_mixed: false }
     }
 
     /// Gives what fits to `give`. A gap is on a day only if the entries around it leave that open.
@@ -209,25 +212,29 @@ impl Keeper {
             return;
         };
         let Event::Entry(stored) = &event else {
-            if !self.behind {
-                self.held.push(event);
+            match (self.is_mixed, self.behind) {
+                (true, _) => give(event),
+                (false, true) => {}
+                (false, false) => self.held.push(event),
             }
             return;
         };
         let date = self.calendar.day_of(&stored.entry);
         if stored.entry.own.is_some() {
             // It says nothing of the days of those around it.
+            self.is_mixed = true;
+            self.held.drain(..).for_each(&mut give);
             if (days.from..=days.to).contains(&date) && self.fits(&event) {
                 give(event);
             }
             return;
         }
         self.behind = date > days.to;
-        if date < days.from {
+        if date < days.from && !self.is_mixed {
             return self.held.clear();
         }
         self.held.drain(..).for_each(&mut give);
-        if !self.behind && self.fits(&event) {
+        if date >= days.from && !self.behind && self.fits(&event) {
             give(event);
         }
     }

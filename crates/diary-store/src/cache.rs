@@ -9,6 +9,7 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use diary_proto::Date;
 use diary_proto::block::{Step, Walker};
 use diary_proto::entry::{StoredLine, parse_number};
 use diary_proto::seal;
@@ -111,7 +112,7 @@ impl Derived {
     /// Where it cannot be loaded: no retry can be judged, and entries up to the head may be of any day.
     pub fn unknown(head: u64) -> Self {
         let mut own_days = OwnDays::default();
-        own_days.doubt(head);
+        own_days.doubt((1, head), Date::MIN, Date::MAX);
         Self { keys: KeyTable::unknown(), own_days, seq: head, uncached_bytes: 0 }
     }
 }
@@ -130,11 +131,12 @@ impl DerivedLoader {
         // Others may append while this reads; whoever takes what is derived knows what they did.
         let head = reader.head().seq;
         if let Some((place, own_days, keys)) = read(reader) {
-            let mut gathered = Gathered { keys, own_days, next: place.seq + 1 };
+            let mut gathered = Gathered { keys, own_days, next: place.seq + 1, own_day: None };
             let uncached_bytes = gathered.take_range(reader, place.seq + 1)?;
             return Ok(gathered.finish(head, uncached_bytes));
         }
-        let mut gathered = Gathered { keys: KeyTable::default(), own_days: OwnDays::default(), next: 1 };
+        let mut gathered =
+            Gathered { keys: KeyTable::default(), own_days: OwnDays::default(), next: 1, own_day: None };
         take_archives(reader, &mut gathered)?;
         if let Some(archived) = reader.archived()? {
             gathered.reach(archived.seq);
@@ -149,16 +151,23 @@ impl DerivedLoader {
     }
 }
 
-/// What is derived, entry by entry. Where entries are missing, the keys know that they do not know.
+/// What is derived, entry by entry. Where entries are missing, both tables know that they do not know.
 struct Gathered {
     keys: KeyTable,
     own_days: OwnDays,
     /// The seq that should come next.
     next: u64,
+    /// The day that the entry before it is about, if that is another than its file's.
+    own_day: Option<Date>,
 }
 
 impl Gathered {
     fn take(&mut self, line: &StoredLine<'_>) {
+        let own_day = line.own.map(|own| own.day);
+        if self.next < line.seq {
+            self.doubt_own_days((self.next, line.seq - 1), own_day);
+        }
+        self.own_day = own_day;
         self.reach(line.seq - 1);
         self.next = line.seq + 1;
         if let Some(key) = line.key {
@@ -177,7 +186,19 @@ impl Gathered {
         }
     }
 
+    /// Entries are missing behind the one that was taken last. What is missing among entries that are about other
+    /// days may be about those.
+    fn doubt_own_days(&mut self, seqs: (u64, u64), day_behind: Option<Date>) {
+        let days = [self.own_day, day_behind];
+        if let (Some(from), Some(to)) = (days.iter().flatten().min(), days.iter().flatten().max()) {
+            self.own_days.doubt(seqs, *from, *to);
+        }
+    }
+
     fn finish(mut self, head: u64, uncached_bytes: u64) -> Derived {
+        if self.next <= head {
+            self.doubt_own_days((self.next, head), None);
+        }
         self.reach(head);
         Derived { keys: self.keys, own_days: self.own_days, seq: self.next - 1, uncached_bytes }
     }

@@ -73,20 +73,23 @@ impl OwnDays {
         self.runs.push(Run { first: seq, count: 1, whole: true, min: day, max: day });
     }
 
-    /// Notes that entries up to `last` may belong to any day.
-    pub(crate) fn doubt(&mut self, last: u64) {
-        self.runs.clear();
-        let mut first = 1;
+    /// Notes that entries from `first` to `last`, the newest so far, may belong to any day from `from` to `to`.
+    pub(crate) fn doubt(&mut self, (mut first, last): Seqs, from: Date, to: Date) {
         while first <= last {
             let count = u32::try_from(last - first + 1).unwrap_or(u32::MAX);
-            self.runs.push(Run { first, count, whole: false, min: 0, max: u32::MAX });
+            self.runs.push(Run { first, count, whole: false, min: number(from), max: number(to) });
             first += u64::from(count);
         }
     }
 
     /// Adds what a later table says of entries behind `seq`.
     pub(crate) fn extend(&mut self, later: Self, seq: u64) {
-        self.runs.extend(later.runs.into_iter().filter(|run| run.first > seq));
+        let behind = later.runs.into_iter().filter(|run| run.last() > seq).map(|run| {
+            let first = run.first.max(seq + 1);
+            let before = u32::try_from(first - run.first).expect("less than a run has");
+            Run { first, count: run.count - before, ..run }
+        });
+        self.runs.extend(behind);
     }
 
     /// Where the entries of these days are, if the files of these days, which hold the seqs `files`, hold
@@ -255,6 +258,15 @@ mod tests {
 
     fn is_in(found: &[Seqs], seq: u64) -> bool {
         found.iter().any(|&(first, last)| (first..=last).contains(&seq))
+    }
+
+    #[test]
+    fn what_another_table_has_too_is_taken_from_it_once() {
+        let days = [Some(5); 10];
+        let mut first = table(&days[..6]);
+        first.extend(table(&days), 6);
+        assert_eq!(first.seqs_of(date(5), date(5), None), Some(vec![(1, 10)]));
+        assert_eq!(first.runs.iter().map(|run| run.count).sum::<u32>(), 10);
     }
 
     proptest! {

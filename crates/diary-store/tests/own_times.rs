@@ -106,10 +106,14 @@ fn damage_among_them_is_told() {
     appender.stop().unwrap();
     let path = diary.file("2026-11-20.log");
     let damaged = fs::read_to_string(&path).unwrap().replace("two", "2wo");
-    fs::write(&path, damaged).unwrap();
+    fs::write(&path, &damaged).unwrap();
     assert_eq!(day(&diary.open().reader, "2015-03-02"), ["one", "gap 2..2", "three", "four"]);
     fs::remove_file(&path).unwrap();
     assert_eq!(day(&diary.open().reader, "2015-03-02"), ["gap 1..4"]);
+    // What is derived anew knows of what is missing among them that it may be of their day.
+    fs::write(&path, damaged).unwrap();
+    fs::remove_file(diary.file("cache")).unwrap();
+    assert_eq!(day(&diary.open().reader, "2015-03-02"), ["one", "gap 2..2", "three", "four"]);
 }
 
 #[test]

@@ -12,11 +12,10 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use bytes::Bytes;
-use diary_client::{Ack, Author, Client, Code, Error, Event, Gap, NewEntry, Options, Refusal, Which};
+use diary_client::{Ack, Author, Client, Code, Error, Event, Gap, NewEntry, Options, Refusal};
+use diary_proto::Date;
 use diary_proto::escape::escape;
-use diary_proto::{Date, Day};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use jiff::ToSpan;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -24,11 +23,13 @@ use tokio::time::Instant;
 use super::read::interrupted;
 use crate::args::Import;
 use crate::config::Config;
+use crate::dates::Days;
 use crate::exit;
 use crate::import::compare::Compared;
 use crate::import::{Clock, Exactness, Found, Harvest, Kind, Source};
 use crate::output::{Output, say};
 use crate::patience::{HeldUp, Patience};
+use crate::select::server_days;
 use crate::unanswered::{Unanswered, answer_of_first};
 use crate::unreachable_sentence;
 
@@ -93,8 +94,9 @@ async fn take_in(import: &Import, files: &[Contents], config: &Config) -> Result
     for file in files {
         let (found, troubles, of_day) = (harvest.found.len(), harvest.troubles.len(), harvest.of_day);
         let kind = harvest.read(&Source { bytes: &file.bytes, day: file.day }, import.format, &clock);
-        if import.dry_run {
-            let (troubles, of_day) = (harvest.troubles.len() - troubles, harvest.of_day - of_day);
+        let (troubles, of_day) = (harvest.troubles.len() - troubles, harvest.of_day - of_day);
+        // A day that only the file has is a guess, of which its person should know.
+        if import.dry_run || of_day > 0 {
             let said = file_sentence(file, kind, &harvest.found[found..], troubles, of_day, &clock);
             say(format_args!("{said}"));
         }
@@ -179,8 +181,7 @@ impl Work<'_> {
     async fn look(&mut self, client: &Client, compared: &Compared<'_>) -> Result<(), u8> {
         let Some((from, to)) = compared.days() else { return Ok(()) };
         // The days of the diary may begin later than at midnight, and in another zone.
-        let day = |date: Date, days: i64| Day::Date(date.saturating_add(days.days()));
-        let mut history = client.history(Which::Days(day(from, -2), day(to, 2)));
+        let mut history = client.history(server_days(Days { from, to }));
         let mut patience = Patience::new(client);
         let started = Instant::now();
         loop {
@@ -219,7 +220,8 @@ impl Work<'_> {
         let name = client.welcome().author;
         let mut sending = Sending::new(self, missing.len(), head);
         let mut runs = runs(missing);
-        let keyed = runs.len() <= RUNS_MAX;
+        // What is damaged comes again, whatever its key was.
+        let keyed = runs.len() <= RUNS_MAX && !self.damage;
         if !keyed {
             runs.clear();
             runs.push(0..missing.len());

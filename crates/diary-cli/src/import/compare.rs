@@ -106,6 +106,7 @@ fn measure(time: Time, exactness: Exactness) -> i64 {
     match exactness {
         Exactness::Moment => time.micros,
         Exactness::Clock => clock,
+        Exactness::ClockSecond => clock.div_euclid(1_000_000),
         Exactness::ClockMinute => clock.div_euclid(60_000_000),
     }
 }

@@ -38,10 +38,23 @@ pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>
                     "it has no time such as [Sat Nov 21 08:15:02 2026], and no entry is above it",
                 );
             }
+            None if looks_dated(sound) => harvest.trouble(
+                line.number,
+                "it begins as if with a time, and that is none; it stays a line of the entry above",
+            ),
             None => {}
         }
     }
     close(open, bytes, harvest);
+}
+
+/// `[Sat …`, with a year before the bracket ends: somebody meant a time.
+fn looks_dated(line: &str) -> bool {
+    let inner = line.strip_prefix('[').and_then(|line| line.split_once(']'));
+    inner.is_some_and(|(inner, _)| {
+        let year = inner.split_whitespace().next_back().unwrap_or_default();
+        inner.contains(':') && year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit())
+    })
 }
 
 fn close<'f>(open: Option<Open>, before: &'f [u8], harvest: &mut Harvest<'f>) {

@@ -2,13 +2,11 @@
 //! begin with a time (RFC 3339 or ISO 8601, in brackets or not), and is otherwise of the time of the line above, or of
 //! the file's day.
 
-use std::borrow::Cow;
-
 use diary_client::Author;
 use diary_proto::entry::{StoredLine, is_note};
 use jiff::civil::Date;
 
-use super::{Clock, Exactness, Harvest, When, lines};
+use super::{Clock, Exactness, Harvest, NOT_UTF8, When, lines};
 
 /// How a day file begins.
 const DAY_FILE: &[u8] = b"# diary 1 ";
@@ -40,7 +38,11 @@ fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harv
     let mut above = day.and_then(|day| clock.day(day));
     let mut has_time = false;
     for line in lines::of(bytes).filter(|line| !line.is_blank()) {
-        let Some(Cow::Borrowed(text)) = harvest.sound(line.number, line.bytes) else { continue };
+        // What ends a line is not in it any more; any other CR belongs to the text.
+        let Ok(text) = std::str::from_utf8(line.bytes) else {
+            harvest.trouble(line.number, NOT_UTF8);
+            continue;
+        };
         let (when, text) = match stamp(text, clock) {
             Some((when, text)) => {
                 has_time = true;

@@ -17,7 +17,8 @@ fn read_as(bytes: &[u8], kind: Option<Kind>, format: Option<&str>) -> (Kind, Vec
         let author = entry.author.as_ref().map(|author| format!(" {author}")).unwrap_or_default();
         let exact = match entry.when.exactness {
             Exactness::Moment => "",
-            Exactness::Clock => " clock",
+            Exactness::Clock => " fraction",
+            Exactness::ClockSecond => " clock",
             Exactness::ClockMinute => " minute",
         };
         (
@@ -180,14 +181,14 @@ fn day_files() {
 #[test]
 fn any_log() {
     check(
-        b"no time yet\n2026-11-21T08:15:02Z rfc\n\n2026-11-21 08:15:02,123 python\n  indented\n2026-11-21T08:15:02.5+0800 offset\n\
+        b"no time yet\r50%\n2026-11-21T08:15:02Z rfc\n\n2026-11-21 08:15:02,123 python\n  indented\n2026-11-21T08:15:02.5+0800 offset\n\
           [2026-11-21 08:15:02] brackets\n2026-11-21T08:15:02 \xff\n2026-11-21x\n",
         Kind::Log,
         &[
-            "1 2026-11-20T00:00:00.000000+08:00 clock: no time yet",
+            "1 2026-11-20T00:00:00.000000+08:00 clock: no time yet\\r50%",
             "2 2026-11-21T08:15:02.000000+00:00: rfc",
-            "4 2026-11-21T08:15:02.123000+08:00 clock: python",
-            "5 2026-11-21T08:15:02.123000+08:00 clock:   indented",
+            "4 2026-11-21T08:15:02.123000+08:00 fraction: python",
+            "5 2026-11-21T08:15:02.123000+08:00 fraction:   indented",
             "6 2026-11-21T08:15:02.500000+08:00: offset",
             "7 2026-11-21T08:15:02.000000+08:00 clock: brackets",
             "8 BAD it is not UTF-8; convert the file, for instance with iconv",
@@ -200,12 +201,13 @@ fn any_log() {
 #[test]
 fn daily_log() {
     check(
-        "[Sat Nov 21 08:15:02 2026] 今天\n[Sun Nov  1 08:15:02 2026] spaces\nand a second line\n\nSat Nov 21 08:15:04 2026 bare\n",
+        "[Sat Nov 21 08:15:02 2026] 今天\n[Sun Nov  1 08:15:02 2026] spaces\nand a second line\n\nSat Nov 21 08:15:04 2026 bare\n[Sat Feb 30 10:00:00 2026] none\n",
         Kind::Daily,
         &[
             "1 2026-11-21T08:15:02.000000+08:00 clock: 今天",
             "2 2026-11-01T08:15:02.000000+08:00 clock: spaces\\nand a second line",
-            "5 2026-11-21T08:15:04.000000+08:00 clock: bare",
+            "5 2026-11-21T08:15:04.000000+08:00 clock: bare\\n[Sat Feb 30 10:00:00 2026] none",
+            "6 BAD it begins as if with a time, and that is none; it stays a line of the entry above",
         ],
     );
     let (_, said) = read_as(b"lost\n[Sat Nov 21 08:15:02 2026] a\n", Some(Kind::Daily), None);
@@ -256,7 +258,9 @@ fn what_is_there_is_known_as_exactly_as_the_file_says() {
     // Another zone's clock that says the same; of two, the last is missing.
     assert_eq!(missing(&[("2026-11-21T08:15:02.000000-05:00", "anna", "a")]), "1a 2b 4c 6d 7e");
     assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "a")]), "0a 1a 2b 4c 6d 7e");
-    assert_eq!(missing(&[("2026-11-21T08:15:02.000001+08:00", "anna", "b")]), "0a 1a 2b 4c 6d 7e");
+    // A file in whole seconds says no more of what was written a moment later.
+    assert_eq!(missing(&[("2026-11-21T08:15:02.000001+08:00", "anna", "b")]), "0a 1a 4c 6d 7e");
+    assert_eq!(missing(&[("2026-11-21T08:15:03.000000+08:00", "anna", "b")]), "0a 1a 2b 4c 6d 7e");
     // Without seconds, any second of the minute; with a zone, the moment in any zone.
     assert_eq!(missing(&[("2026-11-21T08:15:59.999999+08:00", "anna", "d")]), "0a 1a 2b 4c 7e");
     assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d");

@@ -120,7 +120,11 @@ impl Clock {
             AmbiguousOffset::Unambiguous { offset } => offset,
             AmbiguousOffset::Gap { before, .. } | AmbiguousOffset::Fold { before, .. } => before,
         };
-        Some(When { time: at(civil, offset)?, exactness: Exactness::Clock })
+        let exactness = match civil.subsec_nanosecond() {
+            0 => Exactness::ClockSecond,
+            _ => Exactness::Clock,
+        };
+        Some(When { time: at(civil, offset)?, exactness })
     }
 
     /// The first moment of a day.
