@@ -186,6 +186,7 @@ async fn what_waited_goes_on_in_its_order() {
     terminal.sees("ok 2").await;
     terminal.sees("you write as cleo\r\n").await;
     terminal.sees("ok 3").await;
+    terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     assert_eq!(outbox(&home).await, "");
@@ -210,6 +211,7 @@ async fn lines_that_come_at_once_are_all_taken() {
     terminal.ends_in(&["> caf"]).await;
     terminal.types("é\r").await;
     terminal.sees("ok 31 on ").await;
+    terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     let stored = stored(&server.journal());
@@ -439,6 +441,9 @@ async fn a_name_that_was_said_offline() {
     terminal.types("one\r").await;
     terminal.sees("1 unsent\r\n").await;
     terminal.types("/name ben\rtwo\r").await;
+    terminal.sees("2 unsent\r\n").await;
+    // Between two prompts the terminal itself would take the key.
+    terminal.ends_in(&["!"]).await;
     terminal.types(CTRL_D).await;
     let (code, said) = terminal.ends().await;
     assert_eq!(code, Some(5), "{said}");
