@@ -121,7 +121,9 @@ async fn live(seed: u64) -> Tally {
     for round in 0..ROUNDS_PER_LIFE {
         let what = format!("seed {seed}, round {round}");
         let reached = moment.after(random.below(ACKS_MAX));
-        let plain = tokio::spawn(write_lines(address.clone(), format!("plain {round}"), moment.clone()));
+        // It is connected before anything is ended: its task may begin later than that.
+        let plain = TcpStream::connect(&address).await.unwrap();
+        let plain = tokio::spawn(write_lines(plain, format!("plain {round}"), moment.clone()));
         let leave = CancellationToken::new();
         let leaving = client(&address, "passer-by").await;
         let leaving = tokio::spawn(write_and_leave(leaving, round, moment.clone(), leave.clone()));
@@ -376,9 +378,9 @@ async fn write_and_leave(client: Client, round: u64, moment: Moment, leave: Canc
 }
 
 /// Someone without keys, in line mode, until the connection breaks.
-async fn write_lines(address: String, name: String, moment: Moment) -> Seen {
+async fn write_lines(stream: TcpStream, name: String, moment: Moment) -> Seen {
     let (mut acks, mut in_flight) = (Vec::new(), VecDeque::new());
-    let (reader, mut writer) = TcpStream::connect(&address).await.unwrap().into_split();
+    let (reader, mut writer) = stream.into_split();
     let mut answers = BufReader::new(reader).lines();
     let greeting = soon("a greeting or the end", answers.next_line()).await;
     while let Ok(Some(_)) = greeting {

@@ -48,6 +48,15 @@ pub(crate) struct Server {
     folder: tempfile::TempDir,
 }
 
+/// Waits until nobody holds a lock.
+async fn lock_is_free(path: PathBuf) {
+    let locked = tokio::task::spawn_blocking(|| {
+        let file = std::fs::File::open(path).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    });
+    soon("the lock is free", locked).await.unwrap();
+}
+
 impl Server {
     /// On a free port, with a diary of its own.
     pub(crate) async fn start() -> Self {
@@ -64,7 +73,15 @@ impl Server {
         let mut config = Config::local(folder.path());
         config.timezone = Some("Asia/Shanghai".to_owned());
         change(&mut config);
-        let server = diary_server::Server::start(config).await.unwrap();
+        let server = loop {
+            match diary_server::Server::start(config.clone()).await {
+                // A process that another test has forked and that is no program yet has this process's locks, too.
+                Err(error) if error.to_string().contains("another diary-server has") => {
+                    lock_is_free(config.data.join(&config.journal).join("lock")).await;
+                }
+                started => break started.unwrap(),
+            }
+        };
         let addresses = server.addresses().to_vec();
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
