@@ -4,6 +4,7 @@ use std::path::Path;
 
 use diary_proto::message::{Append, ClientMessage, NewText, Texts};
 use diary_proto::{Author, Time};
+use diary_server::Config;
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, offset};
 use jiff::{Timestamp, ToSpan};
@@ -223,5 +224,31 @@ async fn on_this_day_brings_every_year_before() {
     let expected = "── 1850-05-07 Tuesday ──\n12:30 anna 2 an old letter\n── 2015-05-07 Thursday ──\n12:30 小明 3\n\
                     ── 2024-05-07 Tuesday ──\n12:30 anna 1\n";
     assert_eq!(ran.stdout, expected, "under the day that it is of");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn another_start_of_the_day_leaves_what_is_there_where_it_is() {
+    // Where it is before noon now.
+    let zone = if Timestamp::now().to_zoned(TimeZone::UTC).hour() < 12 { "UTC" } else { "Etc/GMT+12" };
+    let home = tempfile::tempdir().unwrap();
+    let start_days_at = |start: &'static str| {
+        move |config: &mut Config| {
+            config.timezone = Some(zone.to_owned());
+            config.day_start = start.parse().unwrap();
+        }
+    };
+    let server = Server::with(start_days_at("23:59")).await;
+    server.lines().await.ask("of the evening before").await;
+    let folder = server.stop().await;
+    let server = Server::on(folder, start_days_at("00:00")).await;
+    server.lines().await.ask("of today").await;
+    let today = Timestamp::now().to_zoned(TimeZone::get(zone).unwrap()).date();
+    let yesterday = today.yesterday().unwrap();
+    for (day, seqs_of_day) in [(yesterday, [1]), (today, [2])] {
+        let mut log = cli(home.path(), server.address(), &["log", "--on", &day.to_string()]);
+        let ran = run(log.env("TZ", zone), "").await;
+        assert_eq!(seqs(&ran), seqs_of_day, "{}{}", ran.stdout, ran.stderr);
+    }
     server.stop().await;
 }

@@ -37,7 +37,7 @@ fn stored(text: &str, key: Option<Key>) -> Vec<u8> {
     let time = b"2026-11-21T08:15:02.123456+08:00";
     let mut out = Vec::new();
     for seq in 1..=ENTRIES as u64 {
-        NewLine { seq, time, own: None, author: &author, text, index: 0, key }.write(&mut out);
+        NewLine { seq, time, own: None, day: None, author: &author, text, index: 0, key }.write(&mut out);
     }
     out
 }

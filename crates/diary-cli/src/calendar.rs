@@ -32,12 +32,11 @@ impl Calendar {
         self.day_start.day_of(Time::now(&self.zone))
     }
 
-    /// The day that an entry is of: the one that it is about, or that of its writing, where the reader is.
+    /// The day that an entry is of: the one that it is about or was put to when it was written, whenever days start
+    /// today, and else that of its writing, where the reader is.
     pub(crate) fn day_of(&self, entry: &Entry) -> Date {
-        match entry.own {
-            Some(own) => own.day,
-            None => self.day_start.day_of(entry.time.in_zone(&self.zone)),
-        }
+        let own = entry.own.map(|own| own.day);
+        own.or(entry.day).unwrap_or_else(|| entry.time.in_zone(&self.zone).date())
     }
 
     /// What the clock said: where it happened, for a time of its own, and else where the reader is.
@@ -61,16 +60,21 @@ mod tests {
             seq: 1,
             time: time("2026-11-21T01:30:00.000000+08:00"),
             own: None,
+            day: None,
             author,
             text: "x".to_owned(),
         };
         let mut calendar = Calendar::of(TimeZone::get("Asia/Shanghai").unwrap());
         assert_eq!(calendar.day_of(&entry).to_string(), "2026-11-21");
+        // When days start now says nothing of an entry that is there.
         calendar.start_days_at(day_start);
-        assert_eq!(calendar.day_of(&entry).to_string(), "2026-11-20");
+        assert_eq!(calendar.day_of(&entry).to_string(), "2026-11-21");
         assert_eq!(calendar.clock(&entry).to_string(), "2026-11-21T01:30:00");
         let far = Calendar { zone: TimeZone::UTC, day_start };
         assert_eq!(far.day_of(&entry).to_string(), "2026-11-20");
+        entry.day = Some("2026-11-19".parse().unwrap());
+        assert_eq!(far.day_of(&entry).to_string(), "2026-11-19");
+        assert_eq!(calendar.day_of(&entry).to_string(), "2026-11-19");
         assert_eq!(far.clock(&entry).to_string(), "2026-11-20T17:30:00");
         entry.own = Some(OwnTime::new(time("2015-03-02T02:15:00.000000-03:30"), day_start));
         assert_eq!(far.day_of(&entry).to_string(), "2015-03-01");

@@ -192,8 +192,8 @@ mod tests {
         let time = |said: &str| Time::parse(said.as_bytes()).unwrap();
         let own = own.map(|own| OwnTime::new(time(own), DayStart::default()));
         let author = Author::new("小明").unwrap();
-        let entry =
-            Entry { seq, time: time("2026-11-21T08:15:02.123456+08:00"), own, author, text: text.to_owned() };
+        let (time, text) = (time("2026-11-21T08:15:02.123456+08:00"), text.to_owned());
+        let entry = Entry { seq, time, own, day: None, author, text };
         Event::Entry(Stored { entry, key: None, left: String::new() })
     }
 

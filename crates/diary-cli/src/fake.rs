@@ -259,8 +259,17 @@ impl Session {
             let mut lines = Vec::new();
             let (author, text, key) = self.journal().entry(seq).clone();
             let time = &TIME.to_bytes();
-            NewLine { seq, time, own: None, author: &author, text: &text, index: 0, key: Some(key) }
-                .write(&mut lines);
+            NewLine {
+                seq,
+                time,
+                own: None,
+                day: None,
+                author: &author,
+                text: &text,
+                index: 0,
+                key: Some(key),
+            }
+            .write(&mut lines);
             self.say(&ServerMessage::Block { id, lines: lines.into() }).await;
         }
     }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use diary_client::{Event, Gap, Stored};
+use diary_client::{Entry, Event, Gap, Stored};
 use diary_proto::entry::{NewLine, StoredLine};
 
 /// Bytes of lines that are held in memory: enough for every answer that a person reads.
@@ -162,8 +162,9 @@ fn write(event: &Event, out: &mut Vec<u8>) {
     match event {
         Event::Entry(Stored { entry, key, .. }) => {
             let time = &entry.time.to_bytes();
-            let (seq, own, key, index) = (entry.seq, entry.own, *key, 0);
-            NewLine { seq, time, own, author: &entry.author, text: &entry.text, index, key }.write(out);
+            let Entry { seq, own, day, author, text, .. } = entry;
+            let (seq, own, day, key) = (*seq, *own, *day, *key);
+            NewLine { seq, time, own, day, author, text, index: 0, key }.write(out);
         }
         Event::Gap(Gap { first, last }) => out.extend_from_slice(format!("gap {first} {last}\n").as_bytes()),
         Event::Damaged { lines } => out.extend_from_slice(format!("damaged {lines}\n").as_bytes()),
@@ -188,7 +189,7 @@ fn read(line: &[u8]) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
-    use diary_client::{Author, Entry, Key, Producer, Time};
+    use diary_client::{Author, Key, Producer, Time};
     use diary_proto::{DayStart, OwnTime};
 
     use super::*;
@@ -203,12 +204,13 @@ mod tests {
         let time = Time::parse(b"2026-11-21T08:15:02.123456+08:00").unwrap();
         let at = Time::parse(b"2015-03-02T01:15:00.000000+08:00").unwrap();
         let own = number.is_multiple_of(3).then(|| OwnTime::new(at, DayStart::from_minutes(180).unwrap()));
+        let day = number.is_multiple_of(5).then(|| "2026-11-20".parse().unwrap()).filter(|_| own.is_none());
         let key =
             number.is_multiple_of(2).then_some(Key { producer: Producer(0x6b1f_09c2), counter: number });
         let (author, text) = (Author::new("小明").unwrap(), format!("今天\n{}\t\\", "x".repeat(20)));
         let before = own.map_or_else(String::new, |own| format!("({}) ", own.at.minute()));
         let left = format!("{number} {time} 小明 {before}{}", diary_proto::escape::escape(&text));
-        Event::Entry(Stored { entry: Entry { seq: number, time, own, author, text }, key, left })
+        Event::Entry(Stored { entry: Entry { seq: number, time, own, day, author, text }, key, left })
     }
 
     /// The rule, said simply.

@@ -308,7 +308,7 @@ mod tests {
         let mut lines = Vec::new();
         for seq in seqs {
             let time = b"2026-11-21T08:15:02.123456+08:00";
-            NewLine { seq, time, own: None, author: &author, text: "t", index: 0, key: None }
+            NewLine { seq, time, own: None, day: None, author: &author, text: "t", index: 0, key: None }
                 .write(&mut lines);
         }
         ServerMessage::Block { id: 1, lines: lines.into() }

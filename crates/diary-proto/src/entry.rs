@@ -5,11 +5,14 @@
 //! Left of the TAB is for people; `index` is the place in the batch, so `seq - index` names the batch;
 //! `key` is the writer's own name for the append, or `-`. Names and values that a reader does not know
 //! are kept and ignored; `at=TIME` is the entry's own time where it differs from its commit, and
-//! `day=DATE` the day that it belongs to where that is not `at`'s.
+//! `day=DATE` the day that it belongs to where that is not the date of its own time or, without one, of its
+//! commit.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use jiff::civil::Date;
 
 use crate::escape::{escape_into, is_escaped, unescape};
 use crate::limits::{AUTHOR_MAX_BYTES, TEXT_MAX_BYTES};
@@ -27,6 +30,9 @@ pub struct Entry {
     pub time: Time,
     /// Its own time, where it differs from when it was committed.
     pub own: Option<OwnTime>,
+    /// The day that it was committed on, where that is not the date of `time`: days start later than midnight.
+    /// `None` if it has a time of its own, which has a day.
+    pub day: Option<Date>,
     /// Who wrote it.
     pub author: Author,
     /// What was written, unescaped.
@@ -166,6 +172,8 @@ pub struct NewLine<'a> {
     pub time: &'a [u8; TIME_BYTES],
     /// The entry's own time, where it differs.
     pub own: Option<OwnTime>,
+    /// The day of the commit, where that is not the date of `time`. It is written if there is no own time.
+    pub day: Option<Date>,
     /// Who wrote it.
     pub author: &'a Author,
     /// The text, not yet escaped.
@@ -198,12 +206,16 @@ impl NewLine<'_> {
             Some(key) => key.write(out),
             None => out.push(b'-'),
         }
-        if let Some(OwnTime { at, day }) = self.own {
-            out.extend_from_slice(b" at=");
-            out.extend_from_slice(&at.to_bytes());
-            if day != at.date() {
-                out.extend_from_slice(format!(" day={day}").as_bytes());
+        let day = match self.own {
+            Some(OwnTime { at, day }) => {
+                out.extend_from_slice(b" at=");
+                out.extend_from_slice(&at.to_bytes());
+                (day != at.date()).then_some(day)
             }
+            None => self.day,
+        };
+        if let Some(day) = day {
+            out.extend_from_slice(format!(" day={day}").as_bytes());
         }
         out.push(b' ');
         seal::seal(out, start)
@@ -261,6 +273,8 @@ pub struct StoredLine<'a> {
     pub key: Option<Key>,
     /// The entry's own time, where it differs.
     pub own: Option<OwnTime>,
+    /// The day of the commit, where that is not the date of `time`, and there is no own time.
+    pub day: Option<Date>,
     /// The line's checksum.
     pub crc: u32,
     /// All that stands left of the TAB.
@@ -312,8 +326,9 @@ impl<'a> StoredLine<'a> {
             }
         }
         let own = at.map(|at| OwnTime { at, day: day.unwrap_or_else(|| at.date()) });
+        let day = day.filter(|_| own.is_none());
         unescape(text).map_err(|_| BadLine::Field("text"))?;
-        Ok(Self { seq, time, author, text, index, key, own, crc, left })
+        Ok(Self { seq, time, author, text, index, key, own, day, crc, left })
     }
 
     /// The seq of the first entry of its batch.
@@ -335,6 +350,7 @@ impl<'a> StoredLine<'a> {
             seq: self.seq,
             time: Time::parse(self.time.as_bytes()).ok_or(BadLine::Field("time"))?,
             own: self.own,
+            day: self.day,
             author: Author::new(self.author).map_err(|_| BadLine::Field("author"))?,
             text: self.unescaped().into_owned(),
         })
@@ -396,7 +412,8 @@ mod tests {
     fn line(text: &str, own: Option<OwnTime>, key: Option<Key>) -> Vec<u8> {
         let time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 }.to_bytes();
         let mut out = Vec::new();
-        NewLine { seq: 413, time: &time, own, author: &anna(), text, index: 2, key }.write(&mut out);
+        NewLine { seq: 413, time: &time, own, day: None, author: &anna(), text, index: 2, key }
+            .write(&mut out);
         out
     }
 
@@ -407,7 +424,14 @@ mod tests {
         let mut out = Vec::new();
         let author = anna();
         NewLine {
-            seq: 413, time: &time, own: None, author: &author, text: "今天天气很好", index: 0, key
+            seq: 413,
+            time: &time,
+            own: None,
+            day: None,
+            author: &author,
+            text: "今天天气很好",
+            index: 0,
+            key,
         }
         .write(&mut out);
         let local = Author::new("local").unwrap();
@@ -415,6 +439,7 @@ mod tests {
             seq: 414,
             time: &time,
             own: None,
+            day: None,
             author: &local,
             text: "hello from telnet",
             index: 1,
@@ -443,6 +468,25 @@ mod tests {
             let entry = stored.to_entry().unwrap();
             assert_eq!((entry.text.as_str(), entry.own), ("(1) first", Some(own)));
             assert_eq!(own.day.to_string(), day);
+        }
+    }
+
+    #[test]
+    fn the_day_of_a_commit_is_written_where_no_own_time_has_one() {
+        let time = Time::parse(b"2026-11-22T01:30:00.000000+08:00").unwrap();
+        let evening: Date = "2026-11-21".parse().unwrap();
+        let own = OwnTime::new(time, DayStart::default());
+        for (own, right) in
+            [(None, "\t2 - day=2026-11-21 "), (Some(own), "\t2 - at=2026-11-22T01:30:00.000000+08:00 ")]
+        {
+            let mut bytes = Vec::new();
+            let (time, author) = (time.to_bytes(), anna());
+            let day = Some(evening);
+            NewLine { seq: 413, time: &time, own, day, author: &author, text: "x", index: 2, key: None }
+                .write(&mut bytes);
+            assert!(std::str::from_utf8(&bytes).unwrap().contains(right));
+            let entry = StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap().to_entry().unwrap();
+            assert_eq!((entry.own, entry.day), (own, day.filter(|_| own.is_none())));
         }
     }
 

@@ -155,6 +155,7 @@ impl Expected {
                 let at = Time::parse(at.as_bytes()).expect("a time");
                 OwnTime::new(at, DayStart::default())
             }),
+            day: None,
             author: &author,
             text: self.text,
             index: self.index,

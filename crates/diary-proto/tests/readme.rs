@@ -121,7 +121,16 @@ fn every_example_is_true_and_nothing_is_left_out() {
     ];
     assert_eq!(tags, expected);
     let parts: Vec<_> = seen.stored.keys().copied().collect();
-    assert_eq!(parts, ["key", "note", "own time", "own time of the day before", "plain", "unknown field"]);
+    let kinds = [
+        "key",
+        "note",
+        "of the day before",
+        "own time",
+        "own time of the day before",
+        "plain",
+        "unknown field",
+    ];
+    assert_eq!(parts, kinds);
 
     // Every message that the code knows has an example and a row, and no other has.
     let client_kinds = known_kinds(|frame| ClientMessage::read(frame).err());
@@ -300,6 +309,7 @@ fn check_stored(line: &str, seen: &mut Seen) {
         seq: stored.seq,
         time: stored.time.as_bytes().try_into().expect("32 bytes"),
         own: entry.own,
+        day: entry.day,
         author: &author,
         text: &entry.text,
         index: stored.index,
@@ -322,6 +332,7 @@ fn check_stored(line: &str, seen: &mut Seen) {
     }
     assert_eq!(String::from_utf8(again).expect("UTF-8"), format!("{line}\n"));
     mark(match entry.own {
+        None if entry.day.is_some() => "of the day before",
         None => "plain",
         Some(own) if own.day == own.at.date() => "own time",
         Some(_) => "own time of the day before",

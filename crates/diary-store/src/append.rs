@@ -114,6 +114,8 @@ struct Batch {
     /// The days of those entries that have an own time.
     own_days: Vec<(u64, Date)>,
     clock: Option<Clock>,
+    /// The file's day, where it is not the date of the clock: what entries without an own time carry.
+    day: Option<Date>,
     last_crc: u32,
 }
 
@@ -203,6 +205,7 @@ impl Appender {
             seq,
             time: &clock.written,
             own,
+            day: self.batch.day,
             author: entry.author,
             text: entry.text,
             index: self.batch.count,
@@ -340,6 +343,7 @@ impl Appender {
     /// that keeps damage apart.
     fn begin_file(&mut self, clock: Clock) {
         let date = self.date_for(clock.time);
+        self.batch.day = (date != clock.time.date()).then_some(date);
         if self.head.file == Some(date) {
             if self.line_feed_first {
                 self.batch.bytes.push(b'\n');

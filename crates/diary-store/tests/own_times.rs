@@ -137,6 +137,12 @@ fn before_a_day_starts_it_is_the_evening_before() {
     check(&reader);
     assert_eq!(diary.files(), ["2026-11-20.log", "2026-11-21.log"]);
     drop(appender);
+    // A line says its day where its time does not.
+    let file = fs::read_to_string(diary.file("2026-11-20.log")).unwrap();
+    let fields =
+        |text: &str| file.lines().find(|line| line.contains(text)).unwrap().split_once('\t').unwrap().1;
+    assert!(fields("at one\t").contains(" day=2026-11-20 "), "{file}");
+    assert!(!fields("noon\t").contains("day="), "{file}");
 
     // Another start of the day changes nothing that is there.
     let Opened { mut appender, reader } = diary.open();

@@ -16,7 +16,10 @@ fn look(line: &[u8]) {
     let spelled = time.to_bytes() == *stored.time.as_bytes();
     let tab = line.iter().position(|&b| b == b'\t').expect("every line has one");
     let fields = line[tab..].split(|&b| b == b' ').count();
-    let own = stored.own.map_or(0, |own| 1 + usize::from(own.day != own.at.date()));
+    let own = match (stored.own, stored.day) {
+        (Some(own), _) => 1 + usize::from(own.day != own.at.date()),
+        (None, day) => usize::from(day.is_some()),
+    };
     let place = |name: &[u8]| line[tab..].windows(name.len()).position(|part| part == name);
     let in_order = own < 2 || place(b" at=") < place(b" day=");
     if !spelled || !in_order || fields != 3 + own || check_text(&entry.text).is_err() {
@@ -27,6 +30,7 @@ fn look(line: &[u8]) {
         seq: stored.seq,
         time: &time.to_bytes(),
         own: entry.own,
+        day: entry.day,
         author: &author,
         text: &entry.text,
         index: stored.index,

@@ -401,7 +401,8 @@ mod tests {
     fn an_entry_from_the_future() {
         let author = Author::new("a").unwrap();
         let time = |micros| Time { micros, offset_minutes: 0 };
-        let entry = Entry { seq: 1, time: time(3_600_000_000), own: None, author, text: "x".to_owned() };
+        let entry =
+            Entry { seq: 1, time: time(3_600_000_000), own: None, day: None, author, text: "x".to_owned() };
         let newest = Stored { entry, key: None, left: String::new() };
         let hour =
             "the newest entry is 3600 s in the future; set the clock of this machine or of the server's";

@@ -248,7 +248,14 @@ fn what_is_there_is_known_as_exactly_as_the_file_says() {
         let compared = Compared::new(&harvest.found, "anna");
         for (time, author, text) in there {
             let (time, author) = (Time::parse(time.as_bytes()).unwrap(), Author::new(author).unwrap());
-            compared.is_there(&Entry { seq: 1, time, own: None, author, text: (*text).to_owned() });
+            compared.is_there(&Entry {
+                seq: 1,
+                time,
+                own: None,
+                day: None,
+                author,
+                text: (*text).to_owned(),
+            });
         }
         let missing = compared.missing().into_iter().zip(&harvest.found).enumerate();
         let missing = missing.filter(|(_, (missing, _))| *missing);

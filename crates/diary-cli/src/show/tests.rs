@@ -14,6 +14,7 @@ fn entry(seq: u64, time: &str, at: Option<&str>, author: &str, text: &str) -> Ev
         seq,
         time: parse(time),
         own: at.map(|at| OwnTime::new(parse(at), DayStart::default())),
+        day: None,
         author: Author::new(author).unwrap(),
         text: text.to_owned(),
     };

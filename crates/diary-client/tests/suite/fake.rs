@@ -135,8 +135,17 @@ pub(crate) fn lines(seqs: impl IntoIterator<Item = u64>) -> Vec<u8> {
     let mut out = Vec::new();
     for seq in seqs {
         let text = format!("text {seq}");
-        NewLine { seq, time: &TIME.to_bytes(), own: None, author: &author, text: &text, index: 0, key: None }
-            .write(&mut out);
+        NewLine {
+            seq,
+            time: &TIME.to_bytes(),
+            own: None,
+            day: None,
+            author: &author,
+            text: &text,
+            index: 0,
+            key: None,
+        }
+        .write(&mut out);
     }
     out
 }
