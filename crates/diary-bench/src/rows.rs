@@ -1,5 +1,6 @@
 //! What is measured, row by row, each server in turn, round after round.
 
+mod against;
 mod append;
 mod moved_in;
 mod read;
@@ -7,6 +8,7 @@ mod scale;
 
 use std::cell::OnceCell;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -37,25 +39,40 @@ pub(crate) struct Options {
     /// Entries of the diaries that are read, instead of 6 and 31 million.
     #[arg(long, value_name = "N")]
     entries: Option<u64>,
+    /// Another build of this program, such as one of before a change: the diary's rows of both, in turns.
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
     /// As JSON.
     #[arg(long)]
     json: bool,
 }
 
+impl Options {
+    /// Whether a row is asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|part| name.contains(part))
+    }
+}
+
 /// Runs everything that is asked for and prints it.
 pub(crate) fn compare(options: &Options) -> anyhow::Result<()> {
-    let bench = Bench::new(options)?;
     let mut out = std::io::stdout();
     let mut rows = Vec::new();
-    for (name, measure) in ROWS {
-        if options.only.as_deref().is_none_or(|part| name.contains(part)) {
-            let measured = measure(&bench)?;
-            if !options.json {
-                for row in &measured {
-                    writeln!(out, "{}", row.text())?;
-                }
+    let mut take = |measured: Vec<Row>| {
+        if !options.json {
+            for row in &measured {
+                writeln!(out, "{}", row.text())?;
             }
-            rows.extend(measured);
+        }
+        rows.extend(measured);
+        anyhow::Ok(())
+    };
+    if let Some(other) = &options.against {
+        against::rows(options, other, &mut take)?;
+    } else {
+        let bench = Bench::new(options)?;
+        for (_, measure) in ROWS.into_iter().filter(|(name, _)| options.wants(name)) {
+            take(measure(&bench)?)?;
         }
     }
     let (goals, met) = rows.iter().map(Row::met).fold((0, 0), |all, row| (all.0 + row.0, all.1 + row.1));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) what: String,
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     pub(crate) series: Vec<Series>,
     pub(crate) goals: Vec<Goal>,
     /// What else is to be known.
@@ -46,9 +46,9 @@ impl Goal {
 }
 
 impl Row {
-    pub(crate) fn new(what: impl Into<String>, unit: &'static str, of: &[&str], goals: &[Goal]) -> Self {
+    pub(crate) fn new(what: impl Into<String>, unit: impl Into<String>, of: &[&str], goals: &[Goal]) -> Self {
         let series = of.iter().map(|of| Series { of: (*of).to_owned(), figures: Vec::new() }).collect();
-        Self { what: what.into(), unit, series, goals: goals.to_vec(), note: None }
+        Self { what: what.into(), unit: unit.into(), series, goals: goals.to_vec(), note: None }
     }
 
     /// A ratio for each round: both of its figures were measured right after each other.
