@@ -160,7 +160,7 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Target,
 
-    /// Writes it into this file, which appears once it is whole
+    /// Writes it into this file, which appears once it is whole; - prints it
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
