@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::support::{Lines, Process, Ran, Relay, Server, Terminal, cli_command, peer, run, soon, stored};
+use crate::support::{
+    Lines, Process, Ran, Relay, Server, Terminal, cli_command, peer, plain_server_command, run, soon, stored,
+};
 
 /// Diaries that are filled and emptied for each round trip.
 const ROUND_TRIPS: u32 = 12;
@@ -193,6 +195,68 @@ async fn what_is_said() {
 }
 
 #[tokio::test]
+async fn only_some_days() {
+    let (home, server) =
+        (Home::new(), Server::with(|config| config.day_start = "03:00".parse().unwrap()).await);
+    home.file(
+        "journal.txt",
+        "[2015-03-02 08:15] a\n[2015-03-04 02:59] b\n[2015-03-04 03:00] c\n[2015-03-05 08:15] d\n",
+    );
+    let mut said = String::new();
+    for words in [
+        // As with log, the diary says when a day starts.
+        &["import", "journal.txt", "--from", "2015-03-03", "--to", "2015-03-03", "--dry-run"][..],
+        &["import", "journal.txt", "--from", "2015-03-03", "--to", "Mar 4 2015"],
+        &["import", "journal.txt", "--to", "2001"],
+        &["import", "journal.txt", "--from", "2015-03-05", "--to", "2015-03-04"],
+        &["import", "journal.txt", "--from", "someday"],
+        &["import", "journal.txt"],
+    ] {
+        let ran = home.run(server.address(), words).await;
+        said.push_str(&transcript(words, &ran));
+    }
+    insta::assert_snapshot!("import_days", said);
+}
+
+/// What was archived cannot be compared: it is not added again without being told so.
+#[tokio::test]
+async fn what_may_be_archived() {
+    let (home, server) = (Home::new(), Server::start().await);
+    const FIRST: &str = "[2015-03-02 09:00] a\n[2015-03-03 09:00] b\n";
+    home.file("journal.txt", FIRST);
+    home.done(server.address(), &["import", "journal.txt"]).await;
+    let folder = server.stop().await;
+    let mut archive = plain_server_command();
+    archive.args(["archive", "--data"]).arg(folder.path());
+    assert_eq!(run(&mut archive, "").await.code, Some(0));
+    let server = Server::on(folder, |_| {}).await;
+
+    home.file("journal.txt", format!("{FIRST}[2015-03-04 09:00] c\n"));
+    home.file("later.jsonl", r#"{"time":"2999-01-01T09:00:00.000000+08:00","text":"d"}"#);
+    let grown = format!("{FIRST}[2015-03-04 09:00] c\n[2015-03-05 09:00] e\n");
+    let mut said = String::new();
+    for words in [
+        &["import", "journal.txt"][..],
+        &["import", "journal.txt", "--dry-run"],
+        // Nothing in the diary says when its archived entries were written.
+        &["import", "journal.txt", "--from", "2015-03-04"],
+        &["import", "journal.txt", "--from", "2015-03-04", "--even-if-archived"],
+        &["import", "journal.txt", "--from", "2015-03-04"],
+        // The oldest entry that is there does.
+        &["import", "later.jsonl"],
+        &["import", "journal.txt", "later.jsonl"],
+        &["export", "--format", "txt"],
+    ] {
+        let ran = home.run(server.address(), words).await;
+        said.push_str(&transcript(words, &ran));
+    }
+    home.file("journal.txt", grown);
+    let said_of_all = home.done(server.address(), &["import", "journal.txt", "--even-if-archived"]).await;
+    assert_eq!(said_of_all, "imported 3, there already 1, not readable 0\n");
+    insta::assert_snapshot!("import_archived", said);
+}
+
+#[tokio::test]
 async fn day_files_of_another_diary() {
     let (home, one, other) = (Home::new(), Server::start().await, Server::start().await);
     home.file("journal.txt", "[2015-03-02 08:15] a\n[2015-03-02 08:16] b *\nbody\n");
@@ -315,8 +379,8 @@ async fn a_server_that_is_gone_between_two_runs() {
     home.file("some.txt", all.iter().step_by(2).cloned().collect::<String>());
     home.file("all.txt", all.concat());
     home.done(server.address(), &["import", "some.txt"]).await;
-    // One to write, one to read what is there, and one for the first run.
-    let relay = Relay::start_for(server.address(), 3).await;
+    // One to write, two to read what is there, and one for the first run.
+    let relay = Relay::start_for(server.address(), 4).await;
     let ran = home.run(relay.address(), &["import", "all.txt"]).await;
     assert_eq!(ran.code, Some(5), "{ran:?}");
     assert_eq!(ran.stdout, "imported 1, there already 3, not readable 0\n");

@@ -192,6 +192,18 @@ pub(crate) struct Import {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) time_format: Option<String>,
 
+    /// Only entries from this day on: 2026-11-21, 2026-11, yesterday
+    #[arg(long, value_name = "DATE")]
+    pub(crate) from: Option<String>,
+
+    /// Only entries up to this day, with it
+    #[arg(long, value_name = "DATE")]
+    pub(crate) to: Option<String>,
+
+    /// Adds entries that may have been archived, which cannot be compared; without this, nothing is added then
+    #[arg(long)]
+    pub(crate) even_if_archived: bool,
+
     /// Says what it would do, and writes nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -13,7 +13,7 @@ use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
-use diary_client::{Author, Client, Error, NewEntry, Options};
+use diary_client::{Author, Client, DayStart, Error, NewEntry, Options};
 use diary_proto::escape::escape;
 use indicatif::HumanCount;
 use sha2::{Digest, Sha256};
@@ -21,12 +21,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::files::{Contents, Read};
 use self::sending::{Sending, Stop};
+use super::read::usage;
 use crate::args::Import;
+use crate::calendar::Calendar;
 use crate::config::Config;
 use crate::exit;
 use crate::import::Found;
 use crate::import::compare::Compared;
 use crate::output::{Output, say};
+use crate::select::{Plan, Select};
 use crate::unreachable_sentence;
 
 /// Runs of entries that lie one behind the other and have keys by their places. With more of them, what is there lies
@@ -73,7 +76,9 @@ impl Interrupts {
 /// An error is the exit code.
 async fn take_in(import: &Import, config: &Config) -> Result<u8, u8> {
     let mut interrupts = Interrupts::listen();
-    let Read { files, harvest, .. } = interrupts.unless(files::read(import)).await?;
+    // What is wrong with the days needs no server.
+    plan(import, DayStart::default())?;
+    let Read { files, mut harvest, .. } = interrupts.unless(files::read(import)).await?;
     let author = import.author.clone().or_else(|| config.author.clone());
     let not_readable = harvest.troubles.len();
     let dry_run = import.dry_run;
@@ -84,6 +89,7 @@ async fn take_in(import: &Import, config: &Config) -> Result<u8, u8> {
     let connected = async { work.connect(Options::default()).await.map_err(|error| unreachable(&error)) };
     let client = interrupts.unless(connected).await?;
     let welcome = client.welcome();
+    leave_out(import, welcome.day_start, &mut harvest.found)?;
     let mut order: Vec<usize> = (0..harvest.found.len()).collect();
     order.sort_by_key(|&at| harvest.found[at].when.time.micros);
     work.sorted = order.iter().map(|&at| &harvest.found[at]).collect();
@@ -91,6 +97,10 @@ async fn take_in(import: &Import, config: &Config) -> Result<u8, u8> {
     work.damage = interrupts.unless(look::compare(&client, &compared)).await?;
     let missing = compared.missing();
     let missing: Vec<usize> = (0..order.len()).filter(|&place| missing[order[place]]).collect();
+    if !import.even_if_archived {
+        let missing = missing.iter().map(|&place| work.sorted[place]);
+        interrupts.unless(look::check_archived(&client, missing)).await?;
+    }
     if import.dry_run {
         return Ok(work.tell(&welcome.author, missing.len(), work.sorted.len() - missing.len(), None));
     }
@@ -102,13 +112,30 @@ fn unreachable(error: &Error) -> u8 {
     exit::UNREACHABLE
 }
 
+/// The days of which entries are wanted. An error is the exit code.
+fn plan(import: &Import, day_start: DayStart) -> Result<Plan, u8> {
+    let Import { from, to, .. } = import.clone();
+    let select = Select { from, to, last: Some("all".to_owned()), ..Select::default() };
+    select.plan(Calendar::here(day_start).today()).map_err(|error| usage(&error))
+}
+
+/// Leaves out entries of other days than those that are wanted, and says so. An error is the exit code.
+fn leave_out(import: &Import, day_start: DayStart, found: &mut Vec<Found<'_>>) -> Result<(), u8> {
+    let plan = plan(import, day_start)?;
+    let Some((days, echo)) = plan.days.zip(plan.echo) else { return Ok(()) };
+    let all = counted(found.len(), "entry", "entries");
+    found.retain(|entry| (days.from..=days.to).contains(&day_start.day_of(entry.when.time)));
+    say(format_args!("{echo}: {} of {all}", number(found.len())));
+    Ok(())
+}
+
 /// What is to be done, and who for.
 struct Work<'a> {
     config: &'a Config,
     files: &'a [Contents],
     /// Who wrote what names nobody; `None` leaves it to the server.
     author: Option<Author>,
-    /// All entries of the files, the oldest first.
+    /// All entries that are wanted, the oldest first.
     sorted: Vec<&'a Found<'a>>,
     not_readable: usize,
     /// Something of the diary could not be compared.
