@@ -10,9 +10,12 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::support::{Lines, Process, Ran, Server, cli_command, peer, run, soon, stored};
+use crate::support::{
+    Lines, Process, Ran, Relay, Server, Terminal, cli_command, peer, plain_server_command, run, soon, stored,
+};
 
 /// Diaries that are filled and emptied for each round trip.
 const ROUND_TRIPS: u32 = 12;
@@ -155,6 +158,7 @@ async fn what_is_said() {
     home.file("daily.log", "[Mon Mar  2 08:15:02 2015] 今天\nand more\n");
     home.file("2015-03-05.log", "a\n08:15 b\n");
     home.file("empty.log", "");
+    home.file("notes.txt", "2015-03-06T08:15:00+08:00 a\n");
     let mut said = String::new();
     for words in [
         &["import", "--dry-run", "journal.txt", "daily.log", "2015-03-05.log"][..],
@@ -164,12 +168,16 @@ async fn what_is_said() {
         &["import", "daily.log", "2015-03-05.log", "--author", "ben"],
         &["import", "daily.log"],
         &["import", "empty.log"],
+        &["import", "--dry-run", "empty.log"],
+        &["import", "notes.txt", "--format", "log"],
+        &["import", "notes.txt"],
         &["import", "nothing.log"],
         &["import", "-", "-"],
         &["import", "journal.txt", "--timezone", "Nowhere"],
         &["export", "--format", "txt", "--author", "ben", "--output", "ben.txt"],
         &["export", "--format", "txt", "--author", "ben", "--output", "ben.txt"],
         &["export", "--format", "csv", "--author", "ben", "--output", "ben.txt", "--force"],
+        &["export", "--format", "txt", "--author", "ben", "--output", "-"],
         &["export", "--format", "md", "--output", "no/folder.md"],
         &["export", "--format", "json", "--author", "nobody", "--output", "nobody.json"],
     ] {
@@ -182,8 +190,70 @@ async fn what_is_said() {
     let mut files: Vec<_> =
         fs::read_dir(home.0.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     files.sort();
-    assert_eq!(files, ["2015-03-05.log", "ben.txt", "daily.log", "empty.log", "journal.txt"]);
+    assert_eq!(files, ["2015-03-05.log", "ben.txt", "daily.log", "empty.log", "journal.txt", "notes.txt"]);
     insta::assert_snapshot!("import", said);
+}
+
+#[tokio::test]
+async fn only_some_days() {
+    let (home, server) =
+        (Home::new(), Server::with(|config| config.day_start = "03:00".parse().unwrap()).await);
+    home.file(
+        "journal.txt",
+        "[2015-03-02 08:15] a\n[2015-03-04 02:59] b\n[2015-03-04 03:00] c\n[2015-03-05 08:15] d\n",
+    );
+    let mut said = String::new();
+    for words in [
+        // As with log, the diary says when a day starts.
+        &["import", "journal.txt", "--from", "2015-03-03", "--to", "2015-03-03", "--dry-run"][..],
+        &["import", "journal.txt", "--from", "2015-03-03", "--to", "Mar 4 2015"],
+        &["import", "journal.txt", "--to", "2001"],
+        &["import", "journal.txt", "--from", "2015-03-05", "--to", "2015-03-04"],
+        &["import", "journal.txt", "--from", "someday"],
+        &["import", "journal.txt"],
+    ] {
+        let ran = home.run(server.address(), words).await;
+        said.push_str(&transcript(words, &ran));
+    }
+    insta::assert_snapshot!("import_days", said);
+}
+
+/// What was archived cannot be compared: it is not added again without being told so.
+#[tokio::test]
+async fn what_may_be_archived() {
+    let (home, server) = (Home::new(), Server::start().await);
+    const FIRST: &str = "[2015-03-02 09:00] a\n[2015-03-03 09:00] b\n";
+    home.file("journal.txt", FIRST);
+    home.done(server.address(), &["import", "journal.txt"]).await;
+    let folder = server.stop().await;
+    let mut archive = plain_server_command();
+    archive.args(["archive", "--data"]).arg(folder.path());
+    assert_eq!(run(&mut archive, "").await.code, Some(0));
+    let server = Server::on(folder, |_| {}).await;
+
+    home.file("journal.txt", format!("{FIRST}[2015-03-04 09:00] c\n"));
+    home.file("later.jsonl", r#"{"time":"2999-01-01T09:00:00.000000+08:00","text":"d"}"#);
+    let grown = format!("{FIRST}[2015-03-04 09:00] c\n[2015-03-05 09:00] e\n");
+    let mut said = String::new();
+    for words in [
+        &["import", "journal.txt"][..],
+        &["import", "journal.txt", "--dry-run"],
+        // Nothing in the diary says when its archived entries were written.
+        &["import", "journal.txt", "--from", "2015-03-04"],
+        &["import", "journal.txt", "--from", "2015-03-04", "--even-if-archived"],
+        &["import", "journal.txt", "--from", "2015-03-04"],
+        // The oldest entry that is there does.
+        &["import", "later.jsonl"],
+        &["import", "journal.txt", "later.jsonl"],
+        &["export", "--format", "txt"],
+    ] {
+        let ran = home.run(server.address(), words).await;
+        said.push_str(&transcript(words, &ran));
+    }
+    home.file("journal.txt", grown);
+    let said_of_all = home.done(server.address(), &["import", "journal.txt", "--even-if-archived"]).await;
+    assert_eq!(said_of_all, "imported 3, there already 1, not readable 0\n");
+    insta::assert_snapshot!("import_archived", said);
 }
 
 #[tokio::test]
@@ -265,6 +335,76 @@ async fn interrupted_in_the_middle() {
         ran.stderr.starts_with("stopped: ") && ran.stderr.ends_with("the same command goes on from there\n")
     );
     assert!(ran.stdout.starts_with("imported "), "{ran:?}");
+}
+
+#[tokio::test]
+async fn interrupted_before_it_writes() {
+    let home = Home::new();
+    let stopped = |ran: Ran| {
+        assert_eq!(
+            (ran.code, ran.stderr.as_str()),
+            (Some(130), "stopped: nothing was imported\n"),
+            "{ran:?}"
+        );
+    };
+    // A file that does not end.
+    let pipe = home.0.path().join("pipe");
+    assert!(soon("mkfifo", Command::new("mkfifo").arg(&pipe).status()).await.unwrap().success());
+    let mut writer = None;
+    let opened = async {
+        let open = tokio::task::spawn_blocking(|| fs::File::options().write(true).open(pipe));
+        writer = Some(soon("it reads", open).await.unwrap().unwrap());
+    };
+    stopped(end_once(&mut home.cli("127.0.0.1:1", &["import", "pipe"]), Signal::INT, opened).await);
+    drop(writer);
+
+    // A server that says nothing.
+    home.file("journal.txt", many(3));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut silent = None;
+    let connected = async {
+        silent = Some(soon("it connects", listener.accept()).await.unwrap());
+    };
+    stopped(end_once(&mut home.cli(&address, &["import", "journal.txt"]), Signal::INT, connected).await);
+}
+
+/// Entries that do not lie one behind the other go over a connection for each run of them.
+#[tokio::test]
+async fn a_server_that_is_gone_between_two_runs() {
+    let (home, server) = (Home::new(), Server::start().await);
+    let entry = |text: &str, minute: u8| format!("[2015-03-02 08:{minute:02}] {text}\n");
+    let all: Vec<String> =
+        ["a", "b", "c", "d", "e"].iter().zip(10..).map(|(text, at)| entry(text, at)).collect();
+    home.file("some.txt", all.iter().step_by(2).cloned().collect::<String>());
+    home.file("all.txt", all.concat());
+    home.done(server.address(), &["import", "some.txt"]).await;
+    // One to write, two to read what is there, and one for the first run.
+    let relay = Relay::start_for(server.address(), 4).await;
+    let ran = home.run(relay.address(), &["import", "all.txt"]).await;
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    assert_eq!(ran.stdout, "imported 1, there already 3, not readable 0\n");
+    let sentence = ": 1 entry is in the diary; the same command goes on from there\n";
+    assert!(ran.stderr.starts_with("nothing listens on ") && ran.stderr.ends_with(sentence), "{ran:?}");
+    let said = home.done(server.address(), &["import", "all.txt"]).await;
+    assert_eq!(said, "imported 1, there already 4, not readable 0\n");
+}
+
+#[tokio::test]
+async fn a_bar_on_a_terminal_only() {
+    const SAID: &str = "imported 60,000, there already 0, not readable 0";
+    let (home, server, other) = (Home::new(), Server::start().await, Server::start().await);
+    home.file("journal.txt", many(60_000));
+    let words = &["import", "journal.txt"];
+    let mut terminal = Terminal::start(home.cli(server.address(), words));
+    let seen = terminal.sees(" entries/s ").await;
+    assert!(seen.contains("/60,000 "), "{seen:?}");
+    terminal.ends_in(&[SAID]).await;
+    assert_eq!(terminal.contents(), SAID, "the bar is gone");
+    assert_eq!(terminal.ends().await.0, Some(0));
+
+    let ran = home.run(other.address(), words).await;
+    assert_eq!((ran.stdout, ran.stderr), (format!("{SAID}\n"), String::new()));
 }
 
 #[tokio::test]

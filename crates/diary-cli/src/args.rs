@@ -160,7 +160,7 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Target,
 
-    /// Writes it into this file, which appears once it is whole
+    /// Writes it into this file, which appears once it is whole; - prints it
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
@@ -191,6 +191,18 @@ pub(crate) struct Import {
     /// How times are written, as strptime has it, if not as ISO 8601: '%d.%m.%Y %H:%M'
     #[arg(long, value_name = "FORMAT")]
     pub(crate) time_format: Option<String>,
+
+    /// Only entries from this day on: 2026-11-21, 2026-11, yesterday
+    #[arg(long, value_name = "DATE")]
+    pub(crate) from: Option<String>,
+
+    /// Only entries up to this day, with it
+    #[arg(long, value_name = "DATE")]
+    pub(crate) to: Option<String>,
+
+    /// Adds entries that may have been archived, which cannot be compared; without this, nothing is added then
+    #[arg(long)]
+    pub(crate) even_if_archived: bool,
 
     /// Says what it would do, and writes nothing
     #[arg(long)]

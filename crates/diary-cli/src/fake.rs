@@ -141,7 +141,7 @@ impl Session {
         let welcome = Welcome {
             version: 1,
             journal_id: 7,
-            head: 0,
+            head: session.journal().entries.len() as u64,
             author: hello.author,
             journal: "diary".into(),
             zone: "UTC".into(),

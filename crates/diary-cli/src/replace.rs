@@ -31,7 +31,7 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// With `force`, it may take the place of another one.
+    /// With `force`, it may take the place of another one; of the one that a symbolic link leads to, if it is one.
     ///
     /// # Errors
     /// A sentence.
@@ -40,14 +40,18 @@ impl Whole {
         if !force && path.symlink_metadata().is_ok() {
             return Err(format!("{} is there already; --force writes over it", shown()));
         }
+        let target = target(&path).map_err(|error| cannot_be_written(&path, &error))?;
+        if target.metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(format!("{} is no file, and is not written over", shown()));
+        }
         // It may be all of a diary, which is nobody else's business.
-        let file = beside(&path, Permissions::from_mode(0o600));
+        let file = beside(&target, Permissions::from_mode(0o600));
         let file = file.map_err(|error| {
             // Its own sentence ends with the name of the file that was to stand beside it.
             let why = error.to_string();
             format!("{} cannot be written: {}", shown(), why.split(" at path ").next().unwrap_or_default())
         })?;
-        Ok(Self { file, path, force })
+        Ok(Self { file, path: target, force })
     }
 
     /// What is to be written to.
@@ -78,6 +82,22 @@ fn beside(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".diary-").permissions(permissions).tempfile_in(folder_of(path))
 }
 
+/// Symbolic links that are followed, one after the other, as many as Linux follows.
+const LINKS_MAX: usize = 40;
+
+/// What a path leads to, whether that is there or not.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..=LINKS_MAX {
+        match path.read_link() {
+            Ok(link) => path = folder_of(&path).join(link),
+            // It is no link.
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(rustix::io::Errno::LOOP.into())
+}
+
 /// The folder that a file is in.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -90,6 +110,7 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -108,12 +129,45 @@ mod tests {
         fs::create_dir(&taken).unwrap();
         replace(&taken, "text").unwrap_err();
         replace(&folder.path().join("nowhere/file"), "text").unwrap_err();
-        Whole::begin(taken.clone(), true).unwrap().finish().unwrap_err();
+        assert!(
+            Whole::begin(taken.clone(), true)
+                .is_err_and(|why| why.ends_with("taken is no file, and is not written over"))
+        );
         drop(Whole::begin(folder.path().join("given up"), false).unwrap());
         let mut names: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["file", "file.new", "taken"]);
         assert_eq!(fs::read_to_string(folder.path().join("file.new")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("far")).unwrap();
+        fs::write(at("far/there"), "old").unwrap();
+        for (link, to) in [
+            ("link", "next"),
+            ("next", "far/there"),
+            ("dangling", "far/new"),
+            ("a", "b"),
+            ("b", "a"),
+            ("null", "/dev/null"),
+        ] {
+            symlink(to, at(link)).unwrap();
+        }
+        for (link, end) in [("link", "far/there"), ("dangling", "far/new")] {
+            assert!(Whole::begin(at(link), false).is_err_and(|why| why.contains(" is there already; ")));
+            let whole = Whole::begin(at(link), true).unwrap();
+            whole.file().unwrap().write_all(b"new").unwrap();
+            whole.finish().unwrap();
+            assert!(at(link).is_symlink());
+            assert_eq!(fs::read_to_string(at(end)).unwrap(), "new");
+        }
+        assert!(at("next").is_symlink());
+        for (link, part) in [("a", "cannot be written: Too many"), ("null", "null is no file")] {
+            assert!(Whole::begin(at(link), true).is_err_and(|why| why.contains(part)));
+        }
     }
 }

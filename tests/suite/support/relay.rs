@@ -21,13 +21,18 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) async fn start(server: &str) -> Self {
+        Self::start_for(server, usize::MAX).await
+    }
+
+    /// The same for so many connections; then nothing listens there any more.
+    pub(crate) async fn start_for(server: &str, connections: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let budget = Arc::new(AtomicI64::new(i64::MAX));
         let relay = Self { address, open: watch::Sender::new(true), budget, cuts: watch::Sender::new(0) };
         let (passing, server) = (relay.clone(), server.to_owned());
         tokio::spawn(async move {
-            loop {
+            for _ in 0..connections {
                 let client = listener.accept().await.unwrap().0;
                 tokio::spawn(passing.clone().pass(client, server.clone()));
             }

@@ -71,6 +71,11 @@ impl Terminal {
         }
     }
 
+    /// What a person sees, without the empty lines at its end.
+    pub(crate) fn contents(&self) -> String {
+        self.shown.screen().contents().trim_end().to_owned()
+    }
+
     pub(crate) async fn types(&mut self, keys: &str) {
         soon("the terminal takes keys", self.pty.write_all(keys.as_bytes())).await.unwrap();
     }

@@ -23,6 +23,7 @@ async fn print(export: Export, config: &Config) -> Result<u8, u8> {
     let Export { mut select, format, output, force } = export;
     // Whoever takes a diary along takes all of it.
     select.last = select.last.or_else(|| Some("all".to_owned()));
+    let output = output.filter(|path| path.as_os_str() != "-");
     let terminal = output.is_none() && io::stdout().is_terminal();
     let whole = output.map(|path| Whole::begin(path, force)).transpose();
     let whole = whole.map_err(|why| usage(&format!("nothing was exported: {why}")))?;
