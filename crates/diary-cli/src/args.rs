@@ -217,7 +217,7 @@ pub(crate) struct StatsOptions {
     pub(crate) by: Option<By>,
 
     /// The heat map of this calendar year; else of the 52 weeks up to today
-    #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i16).range(0..=9999))]
+    #[arg(long, value_name = "YEAR", value_parser = parse_year)]
     pub(crate) year: Option<i16>,
 
     /// Writes the heat map as a picture, too
@@ -376,6 +376,11 @@ fn parse_address(word: &str) -> Result<Address, String> {
 
 pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
     Author::new(name).map_err(|refusal| refusal.message.into_owned())
+}
+
+fn parse_year(word: &str) -> Result<i16, String> {
+    let year = word.parse().ok().filter(|year| (0..=9999).contains(year));
+    year.ok_or_else(|| "it takes a year, such as 2026".to_owned())
 }
 
 fn parse_zone(name: &str) -> Result<TimeZone, String> {
