@@ -72,8 +72,9 @@ pub(crate) enum Command {
         /// before a text that begins with a dash
         #[arg(required = true, value_name = "TEXT|-")]
         text: Vec<String>,
-        /// When it was that it is about, as "2015-03-02 08:15", "yesterday 18:00" or "2 hours ago": the entry is
-        /// of that day then
+        /// When it was that it is about: the entry is of that day then. A day as for log --on, with a time of day or
+        /// at noon ("2015-03-02 08:15", "yesterday at 6pm", 昨晚八点); 21:30; "half an hour ago", 两小时前; or
+        /// 2015-03-02T08:15:00+08:00 for another zone's clock. What is still to come is taken, too
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
     },
