@@ -158,7 +158,14 @@ async fn what_cannot_be_counted_says_why() {
         (&["stats", "--author", "anna"], 1, "no entries by anna\n"),
         (&["tags", "--reverse"], 2, "what is counted has no order: leave out --reverse\n"),
         (&["on-this-day", "2026"], 2, "\"2026\" is more than one day; say 2026-11-21, Nov 21 or yesterday\n"),
-        (&["on-this-day", "Feb", "29"], 1, "no entries on February 29 of earlier years\n"),
+        (&["on-this-day", "Feb", "29"], 1, "no entries on February 29 of any year\n"),
+        (
+            &["on-this-day", "--tag", "a", "--author", "anna", "--not", "b", "May", "7"],
+            1,
+            "no entries by anna tagged #a without \"b\" on May 7 of any year\n",
+        ),
+        (&["on-this-day", "--contains", ""], 2, "a text to look for has at least one character\n"),
+        (&["stats", "--year", "abc"], 2, "--year abc: it takes a year, such as 2026\n"),
     ] {
         let ran = ask(&server, &home, words).await;
         assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(code), "", said), "{words:?}");
@@ -189,8 +196,8 @@ async fn what_cannot_be_counted_says_why() {
 async fn on_this_day_brings_every_year_before() {
     let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
     let on = |year, month, day| Some((Date::constant(year, month, day), 12));
-    let entries: [New<'_>; 11] = [
-        (on(2024, 5, 7), "anna", "1"),
+    let entries: [New<'_>; 13] = [
+        (on(2024, 5, 7), "anna", "1 #lake"),
         (on(1850, 5, 7), "anna", "2 an old letter"),
         (on(2015, 5, 7), "小明", "3"),
         (on(2015, 5, 8), "anna", "4 another day"),
@@ -201,11 +208,18 @@ async fn on_this_day_brings_every_year_before() {
         (on(1899, 12, 31), "anna", "9"),
         (None, "anna", "10 today"),
         (Some((today().saturating_sub(1.year()), 12)), "anna", "11 a year ago"),
+        (Some((today(), 12)), "ben", "12 today, too"),
+        (on(9000, 5, 7), "anna", "13 still to come"),
     ];
     write(&server, &entries).await;
     for (words, expected) in [
         (&["on-this-day", "2000-05-07"][..], &[2, 3, 1][..]),
         (&["on-this-day", "5月7日"], &[2, 3, 1]),
+        (&["on-this-day", "9000-05-07"], &[2, 3, 1, 13]),
+        (&["on-this-day", "today", "--author", "ben"], &[12]),
+        (&["on-this-day", "May", "7", "--tag", "lake"], &[1]),
+        (&["on-this-day", "May", "7", "--author", "anna", "--not", "lake"], &[2]),
+        (&["on-this-day", "May", "7", "--contains", "letter"], &[2]),
         (&["on-this-day", "Feb", "29"], &[6]),
         (&["on-this-day", "2021-03-01"], &[7]),
         (&["on-this-day", "Jan", "1"], &[8]),
@@ -221,7 +235,7 @@ async fn on_this_day_brings_every_year_before() {
     }
     let ran = ask(&server, &home, &["on-this-day", "--format", "pretty", "May", "7"]).await;
     let expected = "── 1850-05-07 Tuesday ──\n12:30 anna 2 an old letter\n── 2015-05-07 Thursday ──\n12:30 小明 3\n\
-                    ── 2024-05-07 Tuesday ──\n12:30 anna 1\n";
+                    ── 2024-05-07 Tuesday ──\n12:30 anna 1 #lake\n";
     assert_eq!(ran.stdout, expected, "under the day that it is of");
     server.stop().await;
 }

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::export::Target;
 use crate::import::Kind;
-use crate::select::Select;
+use crate::select::{Conditions, Select};
 use crate::show::{Colour, Format};
 use crate::stats::By;
 use crate::usage::{Stop, shortened};
@@ -122,9 +122,11 @@ pub(crate) enum Command {
     },
     /// Prints the entries of this day in earlier years, the oldest first
     OnThisDay {
-        /// Another day than today: 2026-11-21, Nov 21, yesterday
+        /// Another day than today, and of all years up to this one: 2026-11-21, Nov 21, yesterday
         #[arg(value_name = "DATE")]
         date: Option<Vec<String>>,
+        #[command(flatten)]
+        conditions: Conditions,
         #[command(flatten)]
         show: Show,
     },

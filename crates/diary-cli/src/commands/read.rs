@@ -81,7 +81,7 @@ pub(super) async fn interrupted() {
 
 /// The same for the entries that hold a text.
 pub(crate) async fn search(text: String, mut select: Select, show: &Show, config: &Config) -> u8 {
-    select.contains.insert(0, text);
+    select.conditions.contains.insert(0, text);
     log(select, show, config).await
 }
 
