@@ -78,7 +78,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
     },
-    /// Prints entries
+    /// Prints entries; those of a single day in the order of their times
     Log {
         #[command(flatten)]
         select: Select,

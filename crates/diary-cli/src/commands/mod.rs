@@ -1,6 +1,7 @@
 //! What a command line asks for, one module a command.
 
 mod add;
+mod by_time;
 mod doctor;
 mod export;
 mod import;

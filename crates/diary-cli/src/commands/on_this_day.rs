@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::dates::Days;
 use crate::select::{Conditions, no_entries};
 
+use super::by_time::ByTime;
 use super::pour::{Kept, Sift};
 use super::read::{connect, print_all, printer, usage};
 
@@ -42,8 +43,8 @@ async fn print(said: Option<&str>, conditions: Conditions, show: &Show, config: 
     let (history, printer) = (reader.histories(wanted.ranges()), printer(&reader, show, config));
     let years = if said.is_some() { "any year" } else { "earlier years" };
     let nothing = format!("{} on {} of {years}", no_entries(&filter), wanted.day.strftime("%B %-d"));
-    let sift = Pick { wanted, sieve: Sieve::new(&filter), calendar };
-    print_all(&reader, history, sift, Kept::nothing(), printer, &nothing).await
+    let pick = Pick { wanted, sieve: Sieve::new(&filter), calendar: calendar.clone() };
+    print_all(&reader, history, ByTime::new(pick, calendar), Kept::nothing(), printer, &nothing).await
 }
 
 fn one_day(said: &str, today: Date) -> Result<Date, String> {
