@@ -159,7 +159,14 @@ async fn what_cannot_be_counted_says_why() {
         (&["stats", "--author", "anna"], 1, "no entries by anna\n"),
         (&["tags", "--reverse"], 2, "what is counted has no order: leave out --reverse\n"),
         (&["on-this-day", "2026"], 2, "\"2026\" is more than one day; say 2026-11-21, Nov 21 or yesterday\n"),
-        (&["on-this-day", "Feb", "29"], 1, "no entries on February 29 of earlier years\n"),
+        (&["on-this-day", "Feb", "29"], 1, "no entries on February 29 of any year\n"),
+        (
+            &["on-this-day", "--tag", "a", "--author", "anna", "--not", "b", "May", "7"],
+            1,
+            "no entries by anna tagged #a without \"b\" on May 7 of any year\n",
+        ),
+        (&["on-this-day", "--contains", ""], 2, "a text to look for has at least one character\n"),
+        (&["stats", "--year", "abc"], 2, "--year abc: it takes a year, such as 2026\n"),
     ] {
         let ran = ask(&server, &home, words).await;
         assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(code), "", said), "{words:?}");
@@ -190,8 +197,8 @@ async fn what_cannot_be_counted_says_why() {
 async fn on_this_day_brings_every_year_before() {
     let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
     let on = |year, month, day| Some((Date::constant(year, month, day), 12));
-    let entries: [New<'_>; 11] = [
-        (on(2024, 5, 7), "anna", "1"),
+    let entries: [New<'_>; 10] = [
+        (on(2024, 5, 7), "anna", "1 #lake"),
         (on(1850, 5, 7), "anna", "2 an old letter"),
         (on(2015, 5, 7), "小明", "3"),
         (on(2015, 5, 8), "anna", "4 another day"),
@@ -200,13 +207,16 @@ async fn on_this_day_brings_every_year_before() {
         (on(2021, 3, 1), "anna", "7"),
         (on(2019, 1, 1), "anna", "8"),
         (on(1899, 12, 31), "anna", "9"),
-        (None, "anna", "10 today"),
-        (Some((today().saturating_sub(1.year()), 12)), "anna", "11 a year ago"),
+        (on(9000, 5, 7), "anna", "10 still to come"),
     ];
     write(&server, &entries).await;
     for (words, expected) in [
         (&["on-this-day", "2000-05-07"][..], &[2, 3, 1][..]),
         (&["on-this-day", "5月7日"], &[2, 3, 1]),
+        (&["on-this-day", "9000-05-07"], &[2, 3, 1, 10]),
+        (&["on-this-day", "May", "7", "--tag", "lake"], &[1]),
+        (&["on-this-day", "May", "7", "--author", "anna", "--not", "lake"], &[2]),
+        (&["on-this-day", "May", "7", "--contains", "letter"], &[2]),
         (&["on-this-day", "Feb", "29"], &[6]),
         (&["on-this-day", "2021-03-01"], &[7]),
         (&["on-this-day", "Jan", "1"], &[8]),
@@ -215,14 +225,9 @@ async fn on_this_day_brings_every_year_before() {
         let ran = ask(&server, &home, words).await;
         assert_eq!(seqs(&ran), expected, "{words:?}: {ran:?}");
     }
-    // On a 29th of February there is no such day a year ago.
-    if (today().month(), today().day()) != (2, 29) {
-        let ran = ask(&server, &home, &["on-this-day"]).await;
-        assert_eq!(seqs(&ran), [11], "not what is of this year: {ran:?}");
-    }
     let ran = ask(&server, &home, &["on-this-day", "--format", "pretty", "May", "7"]).await;
     let expected = "── 1850-05-07 Tuesday ──\n12:30 anna 2 an old letter\n── 2015-05-07 Thursday ──\n12:30 小明 3\n\
-                    ── 2024-05-07 Tuesday ──\n12:30 anna 1\n";
+                    ── 2024-05-07 Tuesday ──\n12:30 anna 1 #lake\n";
     assert_eq!(ran.stdout, expected, "under the day that it is of");
     server.stop().await;
 }
@@ -249,6 +254,58 @@ async fn another_start_of_the_day_leaves_what_is_there_where_it_is() {
         let mut log = cli(home.path(), server.address(), &["log", "--on", &day.to_string()]);
         let ran = run(log.env("TZ", zone), "").await;
         assert_eq!(seqs(&ran), seqs_of_day, "{}{}", ran.stdout, ran.stderr);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn on_this_day_is_of_this_year_only_if_it_is_said() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    let entries: [New<'_>; 3] = [
+        (None, "anna", "1 today"),
+        (Some((today().saturating_sub(1.year()), 12)), "anna", "2 a year ago"),
+        (Some((today(), 12)), "ben", "3 today, too"),
+    ];
+    write(&server, &entries).await;
+    let ran = ask(&server, &home, &["on-this-day", "today", "--author", "ben"]).await;
+    assert_eq!(seqs(&ran), [3], "{ran:?}");
+    // On a 29th of February there is no such day a year ago.
+    if (today().month(), today().day()) != (2, 29) {
+        let ran = ask(&server, &home, &["on-this-day"]).await;
+        assert_eq!(seqs(&ran), [2], "{ran:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_day_is_in_the_order_of_its_times() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    let at = |year, hour| Some((DAY.with().year(year).build().unwrap(), hour));
+    let entries: [New<'_>; 6] = [
+        (at(2015, 12), "anna", "1 lunch"),
+        (at(1850, 8), "anna", "2 an old letter"),
+        (at(2015, 20), "anna", "3 dinner"),
+        (at(2015, 12), "anna", "4 more of it"),
+        (at(1840, 9), "anna", "5 an older one"),
+        (at(2015, 7), "anna", "6 breakfast"),
+    ];
+    write(&server, &entries).await;
+    for (words, expected) in [
+        (&["on-this-day", "2015-03-02"][..], &[5, 2, 6, 1, 4, 3][..]),
+        (&["log", "--on", "2015-03-02"], &[6, 1, 4, 3]),
+        (&["log", "--on", "2015-03-02", "--reverse"], &[3, 4, 1, 6]),
+        (&["log", "--on", "2015-03-02", "--last", "2"], &[4, 3]),
+        (&["search", "r", "--on", "2015-03-02"], &[6, 4, 3]),
+        (&["log", "--from", "2015-03-02", "--to", "2015-03-02"], &[6, 1, 4, 3]),
+        (&["log", "--on", "2015-03"], &[1, 3, 4, 6]),
+    ] {
+        let ran = ask(&server, &home, words).await;
+        assert_eq!((seqs(&ran).as_slice(), ran.code), (expected, Some(0)), "{words:?}: {ran:?}");
+    }
+    for format in ["short", "csv", "json"] {
+        let ran = ask(&server, &home, &["log", "--on", "2015-03-02", "--format", format]).await;
+        let place = |text| ran.stdout.find(text).unwrap();
+        assert!(place("breakfast") < place("lunch") && place("more of") < place("dinner"), "{ran:?}");
     }
     server.stop().await;
 }

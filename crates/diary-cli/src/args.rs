@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::export::Target;
 use crate::import::Kind;
-use crate::select::Select;
+use crate::select::{Conditions, Select};
 use crate::show::{Colour, Format};
 use crate::stats::By;
 use crate::usage::{Stop, shortened};
@@ -72,12 +72,13 @@ pub(crate) enum Command {
         /// before a text that begins with a dash
         #[arg(required = true, value_name = "TEXT|-")]
         text: Vec<String>,
-        /// When it was that it is about, as "2015-03-02 08:15", "yesterday 18:00" or "2 hours ago": the entry is
-        /// of that day then
+        /// When it was that it is about: the entry is of that day then. A day as for log --on, with a time of day or
+        /// at noon ("2015-03-02 08:15", "yesterday at 6pm", 昨晚八点); 21:30; "half an hour ago", 两小时前; or
+        /// 2015-03-02T08:15:00+08:00 for another zone's clock. What is still to come is taken, too
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
     },
-    /// Prints entries
+    /// Prints entries; those of a single day in the order of their times
     Log {
         #[command(flatten)]
         select: Select,
@@ -121,9 +122,11 @@ pub(crate) enum Command {
     },
     /// Prints the entries of this day in earlier years, the oldest first
     OnThisDay {
-        /// Another day than today: 2026-11-21, Nov 21, yesterday
+        /// Another day than today, and of all years up to this one: 2026-11-21, Nov 21, yesterday
         #[arg(value_name = "DATE")]
         date: Option<Vec<String>>,
+        #[command(flatten)]
+        conditions: Conditions,
         #[command(flatten)]
         show: Show,
     },
@@ -229,7 +232,7 @@ pub(crate) struct StatsOptions {
     pub(crate) by: Option<By>,
 
     /// The heat map of this calendar year; else of the 52 weeks up to today
-    #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i16).range(0..=9999))]
+    #[arg(long, value_name = "YEAR", value_parser = parse_year)]
     pub(crate) year: Option<i16>,
 
     /// Writes the heat map as a picture, too
@@ -388,6 +391,11 @@ fn parse_address(word: &str) -> Result<Address, String> {
 
 pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
     Author::new(name).map_err(|refusal| refusal.message.into_owned())
+}
+
+fn parse_year(word: &str) -> Result<i16, String> {
+    let year = word.parse().ok().filter(|year| (0..=9999).contains(year));
+    year.ok_or_else(|| "it takes a year, such as 2026".to_owned())
 }
 
 fn parse_zone(name: &str) -> Result<TimeZone, String> {

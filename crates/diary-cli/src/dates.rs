@@ -97,6 +97,9 @@ impl Days {
 
 /// What is seen from today.
 fn understand(said: &str, today: Date) -> Option<Days> {
+    if let Some((count, unit)) = before_ago(said).and_then(counted) {
+        return ago(count, unit_called(unit)?, today);
+    }
     let words: Vec<&str> = said.split_whitespace().collect();
     match words[..] {
         [word] => {
@@ -106,7 +109,7 @@ fn understand(said: &str, today: Date) -> Option<Days> {
             if let Some(day) = weekday(word) {
                 return Some(Days::one(newest(day, today)));
             }
-            ago_in_chinese(word, today).or_else(|| back_in_chinese(word, today))
+            back_in_chinese(word, today)
         }
         ["this", unit] => whole(unit_called(unit)?, 0, today),
         ["last", word] => match weekday(word) {
@@ -114,7 +117,6 @@ fn understand(said: &str, today: Date) -> Option<Days> {
             None => whole(unit_called(word)?, 1, today),
         },
         ["the", "day", "before", "yesterday"] | ["day", "before", "yesterday"] => whole(Unit::Day, 2, today),
-        [count, unit, "ago"] => ago(number(count)?, unit_called(unit)?, today),
         _ => None,
     }
 }
@@ -138,12 +140,19 @@ fn ago(count: i64, unit: Unit, today: Date) -> Option<Days> {
     Some(Days::one(today.checked_sub(span(unit, count)?).ok()?))
 }
 
-/// `3天前`, `三个月前`
-fn ago_in_chinese(word: &str, today: Date) -> Option<Days> {
-    let said = ["以前", "之前", "前"].iter().find_map(|end| word.strip_suffix(end))?;
+/// What is before the `ago` of `3 days ago` or `三个月前`.
+pub(crate) fn before_ago(said: &str) -> Option<&str> {
+    [" ago", "以前", "之前", "前"].iter().find_map(|end| said.strip_suffix(end)).map(str::trim_end)
+}
+
+/// How many of what: `3 days`, `三个月`.
+pub(crate) fn counted(said: &str) -> Option<(i64, &str)> {
+    if let Some((count, unit)) = said.split_once(' ') {
+        return Some((number(count)?, unit.trim_start()));
+    }
     let is_digit = |c: char| c.is_ascii_digit() || c == '十' || c == '两' || DIGITS.contains(&c);
     let unit = said.trim_start_matches(is_digit);
-    ago(number(&said[..said.len() - unit.len()])?, unit_called(unit)?, today)
+    Some((number(&said[..said.len() - unit.len()])?, unit))
 }
 
 /// `上周`, `这个月`, and `上周一`, a day of that week
@@ -341,6 +350,7 @@ mod tests {
             ("Tomorrow", "2026-11-22"),
             ("the day before yesterday", "2026-11-19"),
             ("三天前", "2026-11-18"),
+            ("3 天前", "2026-11-18"),
             ("两周前", "2026-11-07"),
             ("十天前", "2026-11-11"),
             ("二十一天前", "2026-10-31"),

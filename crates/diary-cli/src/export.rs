@@ -1,6 +1,7 @@
 //! Entries as other programs take them in.
 //!
-//! md, csv and txt are those of `log`. The own json has what an entry is wherever it is: time, author and text.
+//! md, csv and txt are those of `log`. The own json has what an entry is wherever it is: time, author and text; and its
+//! day, where days start later than midnight and that makes it another one.
 //! jrnl's two formats are those that jrnl writes itself: its file, which `jrnl --import` takes, and its json.
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use serde::Serialize;
 use crate::commands::Paper;
 use crate::import::{Clock, is_header};
 use crate::output::{count, say};
-use crate::show::{Format, Printer, careful, push_json};
+use crate::show::{Format, Printer, careful, other_day, push_json};
 
 /// What an export is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -53,6 +54,8 @@ pub(crate) struct Exporter {
 #[derive(Serialize)]
 struct Own<'a> {
     time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    day: Option<String>,
     author: &'a str,
     text: &'a str,
 }
@@ -123,7 +126,8 @@ impl Paper for Exporter {
             (Event::Entry(stored), Target::Json) => {
                 let entry = &stored.entry;
                 let time = happened(stored).to_string();
-                push_json(&Own { time, author: entry.author.as_str(), text: &entry.text }, out);
+                let (author, text) = (entry.author.as_str(), entry.text.as_str());
+                push_json(&Own { time, day: other_day(entry), author, text }, out);
             }
             (Event::Entry(stored), Target::Jrnl) => self.jrnl(stored, out),
             (Event::Entry(stored), Target::JrnlJson) => self.jrnl_json(stored, out),
@@ -168,11 +172,12 @@ impl<'a> Jrnl<'a> {
     }
 }
 
-/// What jrnl takes for tags, unless it is told to look for others than `@`: each once, in small letters.
+/// What jrnl takes for tags, unless its `tagsymbols` are others than the `#@` that it comes with: each once, in small
+/// letters. That is more than our tags are, `#42` and `##` for instance.
 fn tags(text: &str) -> Vec<String> {
     let is_of_tag = |c: char| c.is_alphanumeric() || "_-+*#/".contains(c);
     let tag = |word: &str| {
-        let length = word.strip_prefix('@')?.find(|c| !is_of_tag(c)).unwrap_or(word.len() - 1);
+        let length = word.strip_prefix(['#', '@'])?.find(|c| !is_of_tag(c)).unwrap_or(word.len() - 1);
         (length > 0).then(|| word[..=length].to_lowercase())
     };
     let mut tags: Vec<String> = text.split_whitespace().filter_map(tag).collect();
@@ -213,7 +218,7 @@ mod tests {
             entry(
                 2,
                 Some("2015-03-02T08:15:00.000000-03:30"),
-                "With @Work and @home/garden, and an a@b.c\n\n@work",
+                "With @Work and @home/garden, and an a@b.c #Lake, (#no) C#\n\n@work # ## #42",
             ),
             Event::Gap(Gap { first: 3, last: 4 }),
             entry(5, None, "Three. Sentences. \u{1b}[2J"),
@@ -224,6 +229,36 @@ mod tests {
             format!("--- {name}\n{}", exported(target, &events).replace('\r', "␍"))
         });
         insta::assert_snapshot!("export", all.collect::<Vec<_>>().join("\n"));
+    }
+
+    /// What jrnl 4.6 prints of this text, as it comes.
+    #[test]
+    fn tags_are_those_that_jrnl_finds() {
+        let text = "A #tag and @Person, @a/b @x+y (@paren) a@b.c \"@q\" @42 @a-b- @é今 #Foo@bar @x.y\n\
+                    body @two #three @two";
+        let found =
+            ["#foo", "#tag", "#three", "@42", "@a-b-", "@a/b", "@person", "@two", "@x", "@x+y", "@é今"];
+        assert_eq!(tags(text), found);
+    }
+
+    #[test]
+    fn json_says_a_day_that_its_time_does_not() {
+        let time = Time::parse(b"2015-03-02T01:30:00.000000+08:00").unwrap();
+        let json = |day_start: &str| {
+            let mut event = entry(1, None, "home late");
+            if let Event::Entry(stored) = &mut event {
+                stored.entry.own = Some(OwnTime::new(time, day_start.parse().unwrap()));
+            }
+            exported(Target::Json, &[event])
+        };
+        let said =
+            |day: &str| format!("{{\"time\":\"{time}\",{day}\"author\":\"小明\",\"text\":\"home late\"}}\n");
+        assert_eq!(json("03:00"), said("\"day\":\"2015-03-01\","));
+        assert_eq!(json("00:00"), said(""));
+        let mut event = entry(1, None, "home later");
+        let Event::Entry(stored) = &mut event else { unreachable!("it is an entry") };
+        stored.entry.day = Some("2026-11-20".parse().unwrap());
+        assert!(exported(Target::Json, &[event]).contains("\"day\":\"2026-11-20\","));
     }
 
     #[test]

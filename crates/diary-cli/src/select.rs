@@ -37,6 +37,16 @@ pub(crate) struct Select {
     /// Only the newest so many, of those that fit
     #[arg(short = 'n', long, value_name = "N|all", allow_negative_numbers = true)]
     pub(crate) last: Option<String>,
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
+    /// The newest first
+    #[arg(long)]
+    pub(crate) reverse: bool,
+}
+
+/// What an entry must have, on whatever day it is.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Conditions {
     /// Only by this author (smart case)
     #[arg(long, value_name = "NAME", value_parser = crate::args::parse_name)]
     pub(crate) author: Option<Author>,
@@ -49,9 +59,19 @@ pub(crate) struct Select {
     /// Only with this tag in their text, #word (the # may be left out) or @name (smart case); may be given more than once
     #[arg(long, value_name = "TAG", value_parser = parse_tag)]
     pub(crate) tag: Vec<String>,
-    /// The newest first
-    #[arg(long)]
-    pub(crate) reverse: bool,
+}
+
+impl Conditions {
+    /// For the entries of a range.
+    ///
+    /// # Errors
+    /// A sentence that says what cannot be used.
+    pub(crate) fn filter(self, which: Which) -> Result<Filter, String> {
+        let Self { contains, not: without, author, tag: tags } = self;
+        let filter = Filter { which, contains, without, author, tags };
+        filter.check().map_err(|refusal| refusal.message.into_owned())?;
+        Ok(filter)
+    }
 }
 
 /// A tag as it stands in texts. Without a sign it is one with #.
@@ -82,19 +102,24 @@ pub(crate) struct Plan {
 impl Plan {
     /// What is said if there is nothing to print: `no entries by anna with "fog" on 2026-11-20`
     pub(crate) fn nothing(&self) -> String {
-        let Filter { which, contains, without, author, tags } = &self.filter;
-        if *which == Which::Last(0) || self.newest == Some(0) {
+        if self.filter.which == Which::Last(0) || self.newest == Some(0) {
             return "no entries were asked for: --last 0".to_owned();
         }
-        let author = author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
-        let tagged = if tags.is_empty() { String::new() } else { format!(" tagged {}", tags.join(" and ")) };
-        let (with, without) = (quoted(" with ", contains), quoted(" without ", without));
         let days = self.days.map_or_else(String::new, |days| {
             let (word, days) = in_words(days, self.today);
             format!(" {word}{days}")
         });
-        format!("no entries{author}{tagged}{with}{without}{days}")
+        format!("{}{days}", no_entries(&self.filter))
     }
+}
+
+/// `no entries by anna tagged #travel with "fog"`
+pub(crate) fn no_entries(filter: &Filter) -> String {
+    let Filter { contains, without, author, tags, .. } = filter;
+    let author = author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
+    let tagged = if tags.is_empty() { String::new() } else { format!(" tagged {}", tags.join(" and ")) };
+    let (with, without) = (quoted(" with ", contains), quoted(" without ", without));
+    format!("no entries{author}{tagged}{with}{without}")
 }
 
 /// Texts as they were typed, as far as that helps to know them again.
@@ -114,10 +139,7 @@ impl Select {
     pub(crate) fn plan(self, today: Date) -> Result<Plan, String> {
         let days = self.days(today)?;
         let last = self.last.as_deref().map(parse_last).transpose()?;
-        let Self { contains, not: without, author, tag: tags, .. } = self;
-        let filter = Filter { which: Which::All, contains, without, author, tags };
-        filter.check().map_err(|refusal| refusal.message.into_owned())?;
-
+        let filter = self.conditions.filter(Which::All)?;
         let conditions = days.is_some() || !filter.takes_all_of_its_range();
         let last = last.unwrap_or(if conditions { None } else { Some(LAST_DEFAULT) });
         let resolved = days.is_some() || (self.last.is_none() && !conditions);

@@ -18,7 +18,7 @@ use diary_client::{DayStart, Event, Gap, Stored};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-pub(crate) use self::machine::{careful, push_json};
+pub(crate) use self::machine::{careful, other_day, push_json};
 use crate::args::Show;
 use crate::calendar::Calendar;
 use crate::config::Config;

@@ -42,6 +42,14 @@ impl Time {
         }
     }
 
+    /// What a clock says that is `offset` ahead of UTC, if that can be written. Seconds of the offset are dropped, as in
+    /// [`at`](Self::at), but here the clock's reading is kept, and the moment is that much later.
+    pub fn of_clock(civil: DateTime, offset: Offset) -> Option<Self> {
+        let offset_minutes = i16::try_from(offset.seconds() / 60).ok()?;
+        let whole = Offset::from_seconds(i32::from(offset_minutes) * 60).ok()?;
+        Self::checked(whole.to_timestamp(civil).ok()?.as_microsecond(), offset_minutes)
+    }
+
     /// The local date, which names the day file.
     pub fn date(self) -> Date {
         self.civil().date()
@@ -160,6 +168,23 @@ mod tests {
             assert_eq!(time.to_string(), text);
         }
         assert_eq!(Time { micros: 1_795_220_102_123_456, offset_minutes: 480 }.minute(), "2026-11-21 08:15");
+    }
+
+    #[test]
+    fn what_a_clock_says_is_kept() {
+        let of_clock = |said: &str, seconds| {
+            let offset = Offset::from_seconds(seconds).unwrap();
+            Time::of_clock(said.parse().unwrap(), offset).map(|time| time.to_string())
+        };
+        for (said, seconds, written) in [
+            ("1890-01-01T12:00:00", 29_143, Some("1890-01-01T12:00:00.000000+08:05")),
+            ("1890-01-01T12:00:00", -29_143, Some("1890-01-01T12:00:00.000000-08:05")),
+            ("2026-11-21T08:15:02.5", 28_800, Some("2026-11-21T08:15:02.500000+08:00")),
+            ("-000001-01-01T12:00:00", 0, None),
+            ("2026-11-21T08:15:02", 25 * 3600, None),
+        ] {
+            assert_eq!(of_clock(said, seconds).as_deref(), written, "{said} {seconds}");
+        }
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
         say(format_args!("nothing was written: {why}"));
         return exit::USAGE;
     }
-    let at = match at.map(|said| times::parse(said, &Zoned::now())).transpose() {
+    let now = Zoned::now();
+    let at = match at.map(|said| times::parse(said, &now)).transpose() {
         Ok(at) => at,
         Err(why) => {
             say(format_args!("nothing was written: {why}"));
@@ -39,7 +40,7 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
         }
     };
     if let Some(at) = at {
-        say(format_args!("about {}", at.minute()));
+        say(format_args!("about {}", times::in_words(at, &now)));
     }
     let text = if from_input { read_text(io::stdin().lock()) } else { Ok(words.join(" ")) };
     let why = match (text.and_then(check), &config.wrong) {

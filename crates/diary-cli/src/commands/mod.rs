@@ -1,6 +1,7 @@
 //! What a command line asks for, one module a command.
 
 mod add;
+mod by_time;
 mod doctor;
 mod export;
 mod import;
@@ -33,8 +34,9 @@ pub(crate) async fn run(command: Command, config: &Config) -> u8 {
         Command::Search { text, select, show } => read::search(text.join(" "), select, &show, config).await,
         Command::Tags { select, json } => stats::tags(select, json, config).await,
         Command::Stats { select, options } => stats::stats(select, options, config).await,
-        Command::OnThisDay { date, show } => {
-            on_this_day::run(date.map(|words| words.join(" ")).as_deref(), &show, config).await
+        Command::OnThisDay { date, conditions, show } => {
+            let date = date.map(|words| words.join(" "));
+            on_this_day::run(date.as_deref(), conditions, &show, config).await
         }
         Command::Follow { select, show, cursor } => read::follow(select, &show, cursor, config).await,
     }

@@ -11,6 +11,7 @@ use crate::args::Show;
 use crate::calendar::Calendar;
 use crate::config::Config;
 use crate::cursor::{BadCursor, Cursor};
+use crate::dates::Days;
 use crate::exit;
 use crate::outbox::{Listed, Outbox};
 use crate::output::{Output, count, say};
@@ -20,6 +21,7 @@ use crate::select::{Keeper, Plan, Select};
 use crate::show::Printer;
 use crate::unreachable_sentence;
 
+use super::by_time::ByTime;
 use super::pour::{GiveUp, Kept, Page, Paper, Pour, Sift, ask, failed, seq_of};
 
 /// Entries that a follow prints before it writes its place down, while more of them wait.
@@ -35,9 +37,15 @@ async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u
     let (plan, reader) = plan(&select, config).await?;
     echo(&plan);
     let (history, kept) = ask(&reader, &plan);
-    let keeper = Keeper::new(&plan, Calendar::here(reader.welcome().day_start));
-    let printer = printer(&reader, show, config);
-    print_all(&reader, history, keeper, kept, printer, &plan.nothing()).await
+    let calendar = Calendar::here(reader.welcome().day_start);
+    let (keeper, printer) = (Keeper::new(&plan, calendar.clone()), printer(&reader, show, config));
+    let nothing = plan.nothing();
+    match plan.days {
+        Some(Days { from, to }) if from == to => {
+            print_all(&reader, history, ByTime::new(keeper, calendar), kept, printer, &nothing).await
+        }
+        _ => print_all(&reader, history, keeper, kept, printer, &nothing).await,
+    }
 }
 
 /// Prints what `sift` lets through of a reading, in a pager if it is long. `nothing` is said if it is nothing.
@@ -81,7 +89,7 @@ pub(super) async fn interrupted() {
 
 /// The same for the entries that hold a text.
 pub(crate) async fn search(text: String, mut select: Select, show: &Show, config: &Config) -> u8 {
-    select.contains.insert(0, text);
+    select.conditions.contains.insert(0, text);
     log(select, show, config).await
 }
 

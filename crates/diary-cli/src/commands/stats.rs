@@ -80,7 +80,8 @@ async fn print_stats(select: Select, options: StatsOptions, config: &Config) -> 
         Some(by) => out.extend_from_slice(by_table(by, &counts).as_bytes()),
         None => {
             let look = Look { colour: config.colour.is_on(), width: width() };
-            out.extend_from_slice(format!("{}\n{}", sentences(&counts, today), draw(&heat, look)).as_bytes());
+            let sentences = sentences(&counts, today, look);
+            out.extend_from_slice(format!("{sentences}\n{}", draw(&heat, look)).as_bytes());
         }
     }
     Ok(print(&out, missing, config))

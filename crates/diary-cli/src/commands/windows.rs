@@ -40,7 +40,7 @@ impl Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::select::Select;
+    use crate::select::{Conditions, Select};
 
     fn asked(select: Select, head: u64) -> Vec<String> {
         let plan = select.plan("2026-11-21".parse().unwrap()).unwrap();
@@ -53,7 +53,7 @@ mod tests {
         let select = |last: &str, on: Option<&str>| Select {
             last: Some(last.to_owned()),
             on: on.map(str::to_owned),
-            contains: vec!["fog".to_owned()],
+            conditions: Conditions { contains: vec!["fog".to_owned()], ..Conditions::default() },
             ..Select::default()
         };
         for (head, last, windows) in [

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use csv::{Terminator, WriterBuilder};
-use diary_client::{Gap, Stored};
+use diary_client::{Entry, Gap, Stored};
 use diary_proto::escape::escape;
 use serde::Serialize;
 use serde_json::json;
@@ -46,6 +46,8 @@ struct Object<'a> {
     time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    day: Option<String>,
     author: &'a str,
     text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,11 +61,22 @@ pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
         seq: entry.seq,
         time: entry.time.to_string(),
         at: entry.own.map(|own| own.at.to_string()),
+        day: other_day(entry),
         author: entry.author.as_str(),
         text: &entry.text,
         key: stored.key.map(|key| key.to_string()),
     };
     push_json(&object, out);
+}
+
+/// The day that an entry is of, where it is another than the date of its time, its own one if it has that: days may
+/// start later than midnight.
+pub(crate) fn other_day(entry: &Entry) -> Option<String> {
+    let day = match entry.own {
+        Some(own) => (own.day != own.at.date()).then_some(own.day),
+        None => entry.day,
+    };
+    day.map(|day| day.to_string())
 }
 
 impl Missing {

@@ -127,6 +127,21 @@ fn json() {
     assert_snapshot!("json", print(Format::Json, true, 80));
 }
 
+#[test]
+fn json_says_a_day_that_its_time_does_not() {
+    let mut event =
+        entry(1, "2026-11-21T08:15:02.123456+08:00", Some("2015-03-02T01:30:00.000000+08:00"), "a", "b");
+    let Event::Entry(stored) = &mut event else { unreachable!("it is an entry") };
+    stored.entry.own = stored.entry.own.map(|own| OwnTime::new(own.at, "03:00".parse().unwrap()));
+    let mut out = Vec::new();
+    Printer::of(Format::Json, false, TimeZone::UTC, 0).event(&event, &mut out);
+    let object: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(
+        (&object["at"], &object["day"]),
+        (&"2015-03-02T01:30:00.000000+08:00".into(), &"2015-03-01".into())
+    );
+}
+
 /// What a snapshot file could not hold is spelled out.
 fn visible(text: &str) -> String {
     let spell = |c: char| match c {

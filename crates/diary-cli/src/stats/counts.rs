@@ -19,6 +19,8 @@ pub(crate) enum By {
     Week,
     /// Months
     Month,
+    /// Years
+    Year,
     /// Who wrote
     Author,
     /// Tags
@@ -97,6 +99,7 @@ impl Counts {
                 format!("{:04}-W{:02}", week.year(), week.week())
             }),
             By::Month => self.spans(|day| day.strftime("%Y-%m").to_string()),
+            By::Year => self.spans(|day| day.strftime("%Y").to_string()),
             By::Tag => self.tags.rows(),
             By::Author => {
                 let rows = self.authors.iter().map(|(author, count)| (author.clone(), *count));

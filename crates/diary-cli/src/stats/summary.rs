@@ -4,10 +4,11 @@ use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use super::counts::{By, Counts, Streak};
+use super::map::Look;
 use crate::output::count;
 
-/// What is said before a calendar.
-pub(crate) fn sentences(counts: &Counts, today: Date) -> String {
+/// What is said before a calendar, in lines that fit.
+pub(crate) fn sentences(counts: &Counts, today: Date, look: Look) -> String {
     let total = counts.total;
     let mut out = format!(
         "{}, {}, on {}\n",
@@ -28,8 +29,7 @@ pub(crate) fn sentences(counts: &Counts, today: Date) -> String {
     if let Some(longest) = counts.longest_streak() {
         out.push_str(&format!("; the longest: {}, {} .. {}", streak(longest), longest.first, longest.last));
     }
-    out.push('\n');
-    out
+    look.wrap(&out)
 }
 
 /// Everything, for programs.
@@ -45,6 +45,7 @@ pub(crate) fn json(counts: &Counts, today: Date) -> Value {
         (By::Day, "day"),
         (By::Week, "week"),
         (By::Month, "month"),
+        (By::Year, "year"),
         (By::Author, "author"),
         (By::Tag, "tag"),
     ];

@@ -12,6 +12,7 @@ pub(crate) fn table(by: By, rows: &[(String, Count)]) -> String {
         By::Day => "day",
         By::Week => "week",
         By::Month => "month",
+        By::Year => "year",
         By::Author => "author",
         By::Tag => "tag",
     };

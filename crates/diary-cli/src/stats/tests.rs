@@ -80,7 +80,8 @@ fn streaks() {
 
 #[test]
 fn in_sentences() {
-    assert_snapshot!("sentences", sentences(&diary(), TODAY));
+    assert_snapshot!("sentences", sentences(&diary(), TODAY, look(false, 0)));
+    assert_snapshot!("sentences_narrow", sentences(&diary(), TODAY, look(false, 40)));
 }
 
 #[test]
@@ -90,6 +91,7 @@ fn maps() {
     assert_snapshot!("map", draw(&weeks, look(false, 0)));
     assert_snapshot!("map_wide", draw(&weeks, look(false, 120)));
     assert_snapshot!("map_narrow", draw(&weeks, look(false, 30)));
+    assert_snapshot!("map_narrower", draw(&weeks, look(false, 12)));
     assert_snapshot!("map_colour", draw(&weeks, look(true, 80)).replace('\x1b', "ESC"));
     assert_snapshot!("map_year", draw(&Heat::year(2026, TODAY, &diary), look(false, 80)));
     assert_snapshot!("map_empty", draw(&Heat::year(2001, TODAY, &diary), look(false, 80)));
@@ -97,13 +99,23 @@ fn maps() {
 
 #[test]
 fn a_map_fits_its_terminal() {
-    for width in [5, 10, 30, 56, 80, 107, 108, 200] {
-        let map = draw(&Heat::year(2024, TODAY, &diary()), look(false, width));
-        let days = map.lines().skip(1).take(8);
+    let diary = diary();
+    // The last of them ends in the first week of a month, whose name has no room there.
+    let maps = [
+        Heat::year(2024, TODAY, &diary),
+        Heat::up_to(TODAY, TODAY, &diary),
+        Heat::up_to(Date::constant(2026, 7, 1), TODAY, &diary),
+    ];
+    for (width, colour, heat) in (1..=200).flat_map(|width| {
+        [false, true].into_iter().flat_map(move |colour| [0, 1, 2].map(|heat| (width, colour, heat)))
+    }) {
+        let look = look(colour, width);
+        let shown = sentences(&diary, TODAY, look) + &draw(&maps[heat], look);
         assert!(
-            days.map(textwrap::core::display_width).all(|columns| columns <= width.max(7)),
-            "{width}:\n{map}"
+            shown.lines().map(textwrap::core::display_width).all(|columns| columns <= width.max(12)),
+            "{width} {colour}:\n{shown}"
         );
+        assert!(shown.contains("Sun "), "{width} {colour}:\n{shown}");
     }
 }
 
@@ -137,7 +149,9 @@ fn pictures() {
 #[test]
 fn tables() {
     let diary = diary();
-    for (by, name) in [(By::Month, "by_month"), (By::Author, "by_author"), (By::Tag, "by_tag")] {
+    for (by, name) in
+        [(By::Month, "by_month"), (By::Year, "by_year"), (By::Author, "by_author"), (By::Tag, "by_tag")]
+    {
         assert_snapshot!(name, table(by, &diary.rows(by)));
     }
     let newest = |by: By| {
