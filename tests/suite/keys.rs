@@ -2,11 +2,9 @@
 
 use diary_proto::Code;
 use diary_proto::message::ServerMessage;
-use tokio::process::Command;
 
-use crate::support::{Frames, Server, day_files, is_ack, soon};
+use crate::support::{Frames, Loading, Server, day_files, is_ack};
 
-/// There is no cache, and in the archive lies a pipe: reading that takes until the test says so.
 #[tokio::test]
 async fn until_the_keys_are_known_only_appends_with_keys_wait() {
     let server = Server::start().await;
@@ -14,13 +12,9 @@ async fn until_the_keys_are_known_only_appends_with_keys_wait() {
     keyed.append(0, false, &["a", "b"]).await;
     assert_eq!(keyed.acks(2).await, [(0, 1), (1, 2)]);
     drop(keyed);
-    let cache = server.journal().join("cache");
-    let archive = server.journal().join("archive/old");
+    let journal = server.journal();
     let folder = server.stop().await;
-    std::fs::remove_file(cache).unwrap();
-    std::fs::create_dir_all(&archive).unwrap();
-    let pipe = archive.join("2001-01-01.log");
-    assert!(soon("mkfifo", Command::new("mkfifo").arg(&pipe).status()).await.unwrap().success());
+    let loading = Loading::hold(&journal).await;
 
     let server = Server::on(folder, |_| {}).await;
     let mut keyed = Frames::hello(server.address(), 1).await;
@@ -36,8 +30,7 @@ async fn until_the_keys_are_known_only_appends_with_keys_wait() {
     let mut reader = Frames::hello(server.address(), 2).await;
     assert_eq!(reader.history(1, diary_proto::Which::Last(20)).await.last, 3);
 
-    let pipe = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe));
-    soon("the archive is read", pipe).await.unwrap().unwrap();
+    loading.release().await;
     assert_eq!(keyed.acks(3).await, [(0, 1), (1, 2), (2, 4)]);
     assert!(follower.line().await.ends_with(" local c"));
 }

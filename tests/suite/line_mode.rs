@@ -485,8 +485,7 @@ async fn a_reset_in_mid_line_is_no_entry() {
     .await
     .unwrap();
     assert_eq!(answer, *b"\xff\xfd\x00\xff\xfc\x06");
-    let Lines { reader, writer, .. } = client;
-    reader.into_inner().reunite(writer).unwrap().set_zero_linger().unwrap();
+    client.reset();
     let mut next = Lines::connect_when_free(server.address()).await;
     assert_eq!(next.all_texts().await, ["whole"]);
     assert!(is_ack(&next.ask("next").await, 2));

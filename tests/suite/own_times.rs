@@ -4,7 +4,7 @@ use diary_client::{Address, Author, Client, Day, Event, NewEntry, Options, OwnTi
 use diary_proto::Date;
 use diary_proto::message::{Append, ClientMessage, NewText, ServerMessage, Texts};
 
-use crate::support::{Frames, Server, hello, soon, text};
+use crate::support::{Frames, Lines, Loading, Server, hello, is_ack, soon, text};
 
 async fn client(server: &Server) -> Client {
     let address: Address = server.address().parse().unwrap();
@@ -132,4 +132,35 @@ async fn a_server_says_when_its_days_start() {
     assert_eq!(day(&client, Date::constant(2015, 3, 3)).await, []);
     let file = std::fs::read_to_string(&crate::support::day_files(&server.journal())[0]).unwrap();
     assert!(file.contains(" at=2015-03-03T02:59:00.000000+08:00 day=2015-03-02 "), "{file}");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_day_and_goes_away_leaves_nothing_behind() {
+    let server = Server::start().await;
+    soon("an ack", client(&server).await.append(about("2015-03-02T08:15:00.000000+08:00", "then")))
+        .await
+        .unwrap();
+    let journal = server.journal();
+    let folder = server.stop().await;
+    let loading = Loading::hold(&journal).await;
+    let server = Server::on(folder, |config| config.limits.connections = 1).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+
+    let mut gone = server.lines().await;
+    let before = tasks();
+    // Both come in one read: once the first is answered, the second is being done.
+    gone.send("a line\n/history 2015-03-02\n").await;
+    assert!(is_ack(&gone.line().await, 2));
+    gone.reset();
+
+    // It has the place of the one that is gone.
+    let mut lines = Lines::connect_when_free(server.address()).await;
+    let ended = async {
+        while tasks() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("what was asked for ends with who asked", ended).await;
+    loading.release().await;
+    assert_eq!(lines.history("2015-03-02").await.len(), 1);
 }

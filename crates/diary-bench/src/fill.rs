@@ -1,6 +1,7 @@
 //! Diaries to read: written by the store itself, in batches as large as they may be, with keys; the newest day
 //! file is today's, so that what a server appends goes behind all of it.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,6 +20,9 @@ const LONG_AGO_MICROS: i64 = -2_840_140_800_000_000;
 
 /// So many days have a file.
 const DAYS: u64 = 5;
+
+/// So many days, from 1880 on, have all entries of a [scattered](Filled::scattered) diary.
+const SCATTERED_DAYS: u64 = 365;
 
 /// Writers whose keys the entries have.
 const PRODUCERS: u64 = 64;
@@ -55,7 +59,28 @@ impl Filled {
     }
 
     fn own_time(number: u64) -> Time {
-        let days = i64::try_from(number / Self::OWN_A_DAY).expect("a diary has fewer days");
+        Self::long_ago(number / Self::OWN_A_DAY)
+    }
+
+    /// The same, of entries that are about the days of one year, in no order.
+    pub(crate) fn scattered(entries: u64) -> anyhow::Result<Self> {
+        Self::of(entries, |number| Some(Self::scattered_time(number)))
+    }
+
+    /// A day of such a diary, and how many entries are about it.
+    pub(crate) fn scattered_day(&self, number: u64) -> (Date, u64) {
+        let day = Self::long_ago(number % SCATTERED_DAYS).date();
+        let entries = (0..self.entries).filter(|&number| Self::scattered_time(number).date() == day).count();
+        (day, entries as u64)
+    }
+
+    fn scattered_time(number: u64) -> Time {
+        let any = BuildHasherDefault::<DefaultHasher>::default().hash_one(number);
+        Self::long_ago(any % SCATTERED_DAYS)
+    }
+
+    fn long_ago(days: u64) -> Time {
+        let days = i64::try_from(days).expect("a diary has fewer days");
         Time { micros: LONG_AGO_MICROS + days * DAY_MICROS, offset_minutes: 0 }
     }
 

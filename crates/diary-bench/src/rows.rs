@@ -86,7 +86,7 @@ pub(crate) fn compare(options: &Options) -> anyhow::Result<()> {
 
 type Measure = fn(&Bench) -> anyhow::Result<Vec<Row>>;
 
-const ROWS: [(&str, Measure); 16] = [
+const ROWS: [(&str, Measure); 17] = [
     ("append", append::appends),
     ("append-frames", append::frames),
     ("append-slow-disk", append::appends_on_a_slow_disk),
@@ -103,6 +103,7 @@ const ROWS: [(&str, Measure); 16] = [
     ("growth", scale::growth),
     ("import", moved_in::import),
     ("backdated", moved_in::backdated),
+    ("scattered", moved_in::scattered),
 ];
 
 struct Bench {

@@ -16,8 +16,8 @@ use diary_store::scan::Seqs;
 use diary_store::{Derived, Fresh, Range, Reader};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::limits::{
     GAPS_TOLD, PAGE_BYTES, RECENT_MAX_BATCHES, RECENT_MAX_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX,
@@ -192,6 +192,20 @@ impl Command {
     }
 }
 
+/// What a session waits for. It ends with who waits: what has not begun never does, and a thread that is at work ends
+/// with the piece that it is at.
+pub(crate) type Asked<T> = AbortOnDropHandle<io::Result<T>>;
+
+/// Work on a thread for blocking work.
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Asked<T> {
+    AbortOnDropHandle::new(tokio::task::spawn_blocking(work))
+}
+
+/// Work that waits for something else first.
+fn later<T: Send + 'static>(work: impl Future<Output = io::Result<T>> + Send + 'static) -> Asked<T> {
+    AbortOnDropHandle::new(tokio::spawn(work))
+}
+
 /// A handle to the journal. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -350,16 +364,16 @@ impl Journal {
     }
 
     /// Finds a range, on a thread for blocking work; one of days once the days of own times are known.
-    pub(crate) fn range(&self, which: Which) -> JoinHandle<io::Result<Range>> {
+    pub(crate) fn range(&self, which: Which) -> Asked<Range> {
         let (reader, today) = (self.reader.clone(), self.today());
         let find = move || reader.range(which, today);
         if !matches!(which, Which::Days(..)) || self.knows_derived() {
-            return tokio::task::spawn_blocking(find);
+            return blocking(find);
         }
         let journal = self.clone();
-        tokio::spawn(async move {
+        later(async move {
             journal.derived_known().await;
-            tokio::task::spawn_blocking(find).await.map_err(io::Error::other)?
+            blocking(find).await.map_err(io::Error::other)?
         })
     }
 
@@ -372,9 +386,9 @@ impl Journal {
     }
 
     /// Reads a range's next lines, on a thread for blocking work. With `extend`, to the present head.
-    pub(crate) fn page(&self, mut range: Range, extend: bool) -> JoinHandle<io::Result<Page>> {
+    pub(crate) fn page(&self, mut range: Range, extend: bool) -> Asked<Page> {
         let reader = self.reader.clone();
-        tokio::task::spawn_blocking(move || {
+        blocking(move || {
             if extend {
                 reader.extend(&mut range);
             }
@@ -391,7 +405,7 @@ impl Journal {
         mut range: Range,
         needle: Arc<Needle>,
         mut walker: Option<Walker>,
-    ) -> JoinHandle<io::Result<Page>> {
+    ) -> Asked<Page> {
         let (reader, places) = (self.reader.clone(), Arc::clone(&self.searches));
         let look = move || {
             let (mut page, mut lines, mut gaps, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
@@ -412,16 +426,21 @@ impl Journal {
             }
             Ok(Page { lines: lines.into(), range, ended, walker, gaps })
         };
-        tokio::spawn(async move {
-            let _place = places.acquire().await.map_err(io::Error::other)?;
-            tokio::task::spawn_blocking(look).await.map_err(io::Error::other)?
+        later(async move {
+            let place = places.acquire_owned().await.map_err(io::Error::other)?;
+            let look = move || {
+                // The thread's, not who asked's: who is gone leaves it at work.
+                let _place = place;
+                look()
+            };
+            blocking(look).await.map_err(io::Error::other)?
         })
     }
 
     /// Whether this journal has, at `seq`, the line with this checksum.
-    pub(crate) fn has(&self, seq: u64, crc: u32) -> JoinHandle<io::Result<bool>> {
+    pub(crate) fn has(&self, seq: u64, crc: u32) -> Asked<bool> {
         let reader = self.reader.clone();
-        tokio::task::spawn_blocking(move || {
+        blocking(move || {
             // What is archived or damaged cannot be held against it any more; the id has been.
             Ok(seq < reader.first()?
                 || reader.line(seq, |line| line.crc == crc)?.unwrap_or(seq <= reader.head().seq))
@@ -454,9 +473,9 @@ impl Journal {
     }
 
     /// The left part of an entry, with a line feed, as it is stored.
-    pub(crate) fn left(&self, seq: u64) -> JoinHandle<io::Result<Option<Vec<u8>>>> {
+    pub(crate) fn left(&self, seq: u64) -> Asked<Option<Vec<u8>>> {
         let reader = self.reader.clone();
-        tokio::task::spawn_blocking(move || reader.line(seq, |line| [line.left.as_bytes(), b"\n"].concat()))
+        blocking(move || reader.line(seq, |line| [line.left.as_bytes(), b"\n"].concat()))
     }
 }
 
@@ -470,4 +489,55 @@ pub(crate) struct Page {
     pub(crate) walker: Option<Walker>,
     /// What it noted.
     pub(crate) gaps: Vec<Gap>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use diary_proto::Filter;
+    use diary_store::sim::SimDisk;
+
+    use super::*;
+
+    /// A journal of no entries, and who says how far it is.
+    fn journal() -> (Journal, watch::Sender<Progress>) {
+        let opened = diary_store::open(Arc::new(SimDisk::new()), Path::new("/diary")).unwrap();
+        let (progress, watched) = watch::channel(Progress { head: 0, derived: false });
+        let about = About {
+            name: "diary".to_owned(),
+            id: 1,
+            zone: TimeZone::UTC,
+            zone_name: "UTC".to_owned(),
+            day_start: DayStart::default(),
+        };
+        let (recent, failed) = (Arc::default(), CancellationToken::new());
+        let journal = Journal::new(mpsc::channel(1).0, watched, opened.reader, about, recent, failed);
+        (journal, progress)
+    }
+
+    /// Waits until only one holds it.
+    async fn alone<T>(shared: &Arc<T>) {
+        let alone = async {
+            while Arc::strong_count(shared) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), alone).await.expect("somebody keeps it");
+    }
+
+    #[tokio::test]
+    async fn a_search_that_waits_ends_with_who_asked() {
+        let (journal, _progress) = journal();
+        let searches = Arc::clone(&journal.searches);
+        let every_place = searches.try_acquire_many(u32::try_from(SEARCHES_MAX).unwrap()).unwrap();
+        let range = journal.range(Which::All).await.unwrap().unwrap();
+        let needle = Arc::new(Needle::new(&Filter::of_text("a".to_owned())));
+        let search = journal.search(range, needle, None);
+        tokio::task::yield_now().await;
+        drop((search, journal));
+        alone(&searches).await;
+        drop(every_place);
+    }
 }

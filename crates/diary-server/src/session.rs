@@ -19,13 +19,12 @@ use diary_proto::message::Hello;
 use diary_proto::{Author, Code, Producer, Refusal};
 use tokio::io::{Interest, Ready};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::context::Context;
 use crate::front::{Answer, Front};
-use crate::journal::{Appends, Journal, Outcome};
+use crate::journal::{Appends, Asked, Journal, Outcome};
 use crate::limits::{LINGER_MAX, LINGER_MAX_BYTES, READS_IN_A_ROW_MAX, UNSENT_FILL_BYTES};
 use crate::partial::Partial;
 use crate::socket::Socket;
@@ -85,7 +84,7 @@ struct Admission {
 
 enum Task {
     Stream(Stream),
-    Hello(Hello, JoinHandle<io::Result<bool>>),
+    Hello(Hello, Asked<bool>),
 }
 
 /// What a session waits for.

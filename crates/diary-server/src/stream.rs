@@ -11,10 +11,9 @@ use diary_proto::block::Walker;
 use diary_proto::{Filter, Which};
 use diary_store::Range;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::front::{Kind, Walk};
-use crate::journal::{Journal, Page, Progress, Recently};
+use crate::journal::{Asked, Journal, Page, Progress, Recently};
 use crate::limits::PAGES_IN_A_ROW_MAX;
 use crate::needle::Needle;
 
@@ -44,8 +43,8 @@ struct Live {
 
 #[derive(Debug)]
 enum State {
-    Finding(JoinHandle<io::Result<Range>>),
-    Reading(JoinHandle<io::Result<Page>>),
+    Finding(Asked<Range>),
+    Reading(Asked<Page>),
     /// There is more to read.
     More(Range),
     /// A page has been given out, and it was the last for now.

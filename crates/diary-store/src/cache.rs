@@ -1,7 +1,7 @@
 //! The cache: what is derived from the day files, so that a start need not read them all.
 //!
 //! It holds, up to a place in the journal, the days of all entries with an own time and the keys of all
-//! appends: one sealed line `cache 3 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then both
+//! appends: one sealed line `cache 4 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then both
 //! tables. What was appended behind that place is read from the day files. Without the file, or with one
 //! that does not fit the journal, everything is read: the result is the same.
 
@@ -77,7 +77,7 @@ impl Snapshot {
         }
         let hex = |crc| String::from_utf8_lossy(&seal::hex(crc)).into_owned();
         let mut line = format!(
-            "cache 3 id={:016x} seq={} last={} length={} table={}\t",
+            "cache 4 id={:016x} seq={} last={} length={} table={}\t",
             self.id,
             self.head.seq,
             hex(self.head.crc),
@@ -320,7 +320,7 @@ impl Place {
     fn parse(line: &[u8]) -> Option<Self> {
         let (body, _) = seal::check(line)?;
         let mut fields =
-            std::str::from_utf8(body).ok()?.strip_prefix("cache 3 ")?.strip_suffix('\t')?.split(' ');
+            std::str::from_utf8(body).ok()?.strip_prefix("cache 4 ")?.strip_suffix('\t')?.split(' ');
         let mut field = |name: &str| fields.next()?.strip_prefix(name);
         Some(Self {
             id: u64::from_str_radix(field("id=")?, 16).ok()?,

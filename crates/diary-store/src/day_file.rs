@@ -169,6 +169,11 @@ fn first_entry(
     first_entry_from(file, from, end, Start::Anywhere, wanted)
 }
 
+/// What a line says that its seq is.
+fn seq_of(line: &[u8]) -> Option<u64> {
+    parse_number(&line[..memchr::memchr(b' ', line)?])
+}
+
 fn first_entry_from(
     file: &dyn DiskFile,
     from: u64,
@@ -187,9 +192,10 @@ fn first_entry_from(
         let mut line_start = 0;
         for line_end in memchr::memchr_iter(b'\n', &bytes) {
             let line = &bytes[line_start..line_end];
+            // Most lines are of other entries, and it is the last one that must be sound.
             if !std::mem::take(&mut in_middle)
+                && seq_of(line).is_some_and(&wanted)
                 && let Ok(stored) = StoredLine::parse(line)
-                && wanted(stored.seq)
             {
                 return Ok(Some(Found { offset: offset + line_start as u64, seq: stored.seq }));
             }

@@ -85,7 +85,8 @@ impl Reader {
     pub(crate) fn days(&self, from: Date, to: Date) -> io::Result<Range> {
         let files = self.files_of_days(from, to);
         let seqs = (files.first <= files.last).then_some((files.first, files.last));
-        let Some(places) = self.own_days(|own_days| own_days.seqs_of(from, to, seqs)) else {
+        let own_days = self.own_days(|own_days| own_days.clone());
+        let Some(places) = own_days.seqs_of(from, to, seqs) else {
             return Ok(files);
         };
         let (Some(&(first, _)), Some(&(_, last))) = (places.first(), places.last()) else {
@@ -98,7 +99,8 @@ impl Reader {
         Ok(range)
     }
 
-    /// The next lines of a range whose entries are picked out; none of them, if it takes long to find one.
+    /// The next lines of a range whose entries are picked out, of as many places as fit; none of them, if it takes long
+    /// to find one.
     pub(crate) fn next_picked_into(
         &self,
         range: &mut Range,
@@ -108,9 +110,11 @@ impl Reader {
     ) -> io::Result<bool> {
         let (mut raw, mut seen) = (Vec::new(), 0);
         page.clear();
-        while page.is_empty() && seen < LOOK_MAX_BYTES {
+        while seen < LOOK_MAX_BYTES && (page.is_empty() || page.len() + PAGE_MIN_BYTES <= max_bytes) {
             let Some(place) = &mut picked.place else {
-                let Some(&(first, last)) = picked.places.get(picked.begun) else { return Ok(false) };
+                let Some(&(first, last)) = picked.places.get(picked.begun) else {
+                    return Ok(!page.is_empty());
+                };
                 let mut begin = self.from(first)?;
                 picked.begun += 1;
                 let last = last.min(begin.last);
@@ -122,7 +126,8 @@ impl Reader {
                 continue;
             };
             let left = (place.last - place.walker.next_seq() + 1).saturating_mul(USUAL_LINE_BYTES);
-            let bytes = usize::try_from(left).unwrap_or(usize::MAX).clamp(PAGE_MIN_BYTES, max_bytes);
+            let room = max_bytes.saturating_sub(page.len());
+            let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(room).max(PAGE_MIN_BYTES);
             if !self.next_page_into(range, bytes, &mut raw)? {
                 if let Some(gap) = place.walker.finish(place.last) {
                     note(gap, place.last, page);

@@ -43,6 +43,12 @@ struct Run {
 }
 
 impl Run {
+    /// Whether it is one that can be: what is read may be damaged.
+    fn is_sound(&self) -> bool {
+        let ends = |first: u64| first.checked_add(self.count).is_some();
+        self.count > 0 && ends(self.first_counter) && ends(self.first_seq)
+    }
+
     fn seq_of(&self, counter: u64) -> Option<u64> {
         let place = counter.checked_sub(self.first_counter)?;
         (place < self.count).then(|| self.first_seq + place)
@@ -175,7 +181,7 @@ impl KeyTable {
     /// The table that [`write`](Self::write) wrote, which is all that is left to read.
     ///
     /// # Errors
-    /// Those of reading, and an end in the middle of it.
+    /// Those of reading, an end in the middle of it, and bytes that are no table.
     pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Self> {
         let mut forgotten = [0];
         from.read_exact(&mut forgotten)?;
@@ -189,7 +195,11 @@ impl KeyTable {
             let room = usize::try_from(count).unwrap_or(usize::MAX).min(PRODUCER_MAX_RUNS);
             let mut runs = VecDeque::with_capacity(room);
             for _ in 0..count {
-                runs.push_back(Run { first_counter: next()?, first_seq: next()?, count: next()? });
+                let run = Run { first_counter: next()?, first_seq: next()?, count: next()? };
+                if !run.is_sound() {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                runs.push_back(run);
             }
             table.runs += runs.len();
             table.producers.insert(producer, Known { runs, floor, doubt, newest_seq });
@@ -270,6 +280,23 @@ mod tests {
         assert_eq!(table.judge(key(100, 5), true), Judgement::Stale);
         assert!(matches!(table.judge(key(100, 6), true), Judgement::Known(_)));
         assert_eq!(table.judge(key(100, 7), true), Judgement::New);
+    }
+
+    #[test]
+    fn bytes_that_are_no_table_are_refused() {
+        let mut table = KeyTable::default();
+        table.insert(key(1, 1), 1);
+        let mut bytes = Vec::new();
+        table.write(&mut bytes);
+        assert!(KeyTable::read(&mut &bytes[..]).is_ok());
+        // The run's counter, its seq, its count.
+        let run = bytes.len() - RUN_BYTES;
+        for (at, damage) in [(run, [0xff; 8]), (run + 8, [0xff; 8]), (run + 16, [0; 8])] {
+            let mut damaged = bytes.clone();
+            damaged[at..at + 8].copy_from_slice(&damage);
+            assert!(KeyTable::read(&mut &damaged[..]).is_err(), "at {at}");
+        }
+        assert!(KeyTable::read(&mut &bytes[..bytes.len() - 1]).is_err());
     }
 
     #[test]

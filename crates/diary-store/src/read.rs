@@ -264,8 +264,9 @@ impl Reader {
         let Some(date) = self.file_of(&dates, range.first) else {
             return Ok(range);
         };
-        let end = if head.file == Some(date) { head.end } else { self.open(date)?.size()? };
-        let found = day_file::find_seq(&*self.open(date)?, end, range.first)?;
+        let file = self.kept(date)?;
+        let end = if head.file == Some(date) { head.end } else { file.size()? };
+        let found = day_file::find_seq(&*file, end, range.first)?;
         range.date = Some(date);
         // Nothing sound from there on in this file: the next one, if there is one, goes on.
         range.offset = found.map_or(end, |found| found.offset);
@@ -404,7 +405,11 @@ impl Reader {
         Some(Arc::clone(&day?.file))
     }
 
-    fn open_and_keep(&self, date: Date) -> io::Result<Arc<dyn DiskFile>> {
+    /// A day's file, which is kept open for who reads on.
+    fn kept(&self, date: Date) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.opened(date) {
+            return Ok(file);
+        }
         let file: Arc<dyn DiskFile> = self.open(date)?.into();
         let mut opened = self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
         opened.retain(|day| day.date != date && day.since.elapsed() < OPEN_MAX);
@@ -423,7 +428,7 @@ impl Reader {
         max_bytes: usize,
         page: &mut Vec<u8>,
     ) -> io::Result<bool> {
-        let file = match self.opened(date).map_or_else(|| self.open_and_keep(date), Ok) {
+        let file = match self.kept(date) {
             Ok(file) => file,
             // A file that went missing shows up as a gap.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Arc;
 
 use diary_proto::block::Gap;
-use diary_proto::{Author, Date, Day, DayStart, StoredLine, Time, Which};
+use diary_proto::{Author, Date, Day, DayStart, StoredLine, Time, Which, seal};
 use diary_store::disk::RealDisk;
 use diary_store::{Appender, NewEntry, Reader, Staged, open};
 use proptest::prelude::*;
@@ -150,6 +150,28 @@ fn before_a_day_starts_it_is_the_evening_before() {
     append_own(&mut appender, midnight + 25 * HOUR, &[("midnight again", Some(late))]);
     assert_eq!(day(&reader, "2015-03-03"), ["midnight again"]);
     assert_eq!(diary.files().len(), 3);
+}
+
+#[test]
+fn a_cache_of_an_earlier_version_is_made_again() {
+    let diary = Diary::new();
+    let Opened { mut appender, .. } = diary.open();
+    append_own(&mut appender, NOON, &[("one", None), ("then", Some(long_ago(0)))]);
+    appender.stop().unwrap();
+    let cache = fs::read(diary.file("cache")).unwrap();
+    let place = &cache[..memchr::memmem::find(&cache, b" length=").unwrap()];
+    let place = std::str::from_utf8(place).unwrap().strip_prefix("cache 4 ").unwrap();
+    // It fits the diary, and knows of no own time.
+    let tables = [0; 9];
+    let crc = String::from_utf8(seal::hex(seal::crc(&tables)).to_vec()).unwrap();
+    let mut earlier = format!("cache 3 {place} length=9 table={crc}\t").into_bytes();
+    seal::seal(&mut earlier, 0);
+    earlier.extend_from_slice(&tables);
+    fs::write(diary.file("cache"), &earlier).unwrap();
+    let Opened { appender, reader } = diary.open();
+    assert_eq!(day(&reader, "2015-03-02"), ["then"]);
+    appender.stop().unwrap();
+    assert_eq!(fs::read(diary.file("cache")).unwrap(), cache);
 }
 
 /// What happens to a diary.

@@ -3,7 +3,8 @@
 
 use bytes::BytesMut;
 use diary_proto::frame::{Frame, FrameCodec};
-use diary_proto::message::{ClientMessage, ServerMessage};
+use diary_proto::message::{Append, ClientMessage, ServerMessage, Texts};
+use diary_proto::{Filter, Sieve};
 use libfuzzer_sys::fuzz_target;
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -35,7 +36,8 @@ fuzz_target!(|data: &[u8]| {
         if let Ok(Some(message)) = ClientMessage::read(frame.clone()) {
             let mut bytes = Vec::new();
             message.write(&mut bytes);
-            assert_eq!(ClientMessage::read(one_frame(&bytes)).ok(), Some(Some(message)));
+            assert_eq!(ClientMessage::read(one_frame(&bytes)).ok(), Some(Some(message.clone())));
+            look(&message);
         }
         if let Ok(Some(message)) = ServerMessage::read(frame.clone()) {
             let mut bytes = Vec::new();
@@ -46,6 +48,23 @@ fuzz_target!(|data: &[u8]| {
     again.extend_from_slice(&rest);
     assert_eq!(again, data);
 });
+
+/// Uses what a message holds.
+fn look(message: &ClientMessage) {
+    match message {
+        ClientMessage::Append(Append { texts, .. }) if texts.are_own() => {
+            assert!(Texts::own(texts.iter()).iter().eq(texts.iter()));
+            texts.iter().filter_map(|new| new.at).for_each(|at| assert!(at.to_bytes().is_ascii()));
+        }
+        ClientMessage::Search { filter, .. } if filter.check().is_ok() => {
+            let tags = filter.tags.join(" ");
+            let tagged = Filter { tags: filter.tags.clone(), ..Filter::default() };
+            assert!(Sieve::new(&tagged).takes("anna", &tags), "its tags are found in themselves");
+            Sieve::new(filter).takes("anna", &tags);
+        }
+        _ => {}
+    }
+}
 
 fn one_frame(bytes: &[u8]) -> Frame {
     let (mut frames, rest, in_step) = decode([bytes]);

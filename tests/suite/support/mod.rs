@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use frames::{Frames, fill, hello, pairs, texts_of};
 pub(crate) use programs::{Ran, end_process, peer, run};
 pub(crate) use relay::Relay;
-pub(crate) use stored::{day_files, stored};
+pub(crate) use stored::{Loading, day_files, stored};
 pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, CTRL_R, LEFT, Terminal, UP};
 
 /// For anything that should happen at once: a test that waits longer has failed. It is no measure of
@@ -203,6 +203,11 @@ impl Lines {
     /// Says that nothing more will be sent.
     pub(crate) async fn end_input(&mut self) {
         self.writer.shutdown().await.unwrap();
+    }
+
+    /// Goes away, so that the server hears of it at once.
+    pub(crate) fn reset(self) {
+        self.reader.into_inner().reunite(self.writer).unwrap().set_zero_linger().unwrap();
     }
 
     /// Everything up to the server's end.

@@ -68,21 +68,47 @@ pub(super) fn import(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 /// holds then.
 pub(super) fn backdated(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let filled = Filled::moved_in(if bench.quick { 100_000 } else { 1_000_000 })?;
-    let size = format!("{} entries with own times", filled.entries);
+    let own_day = |round: u64| (filled.own_day(round * 70_001), Filled::OWN_A_DAY);
+    by_days(bench, &filled, "with own times", Goal::Below(10.0), own_day)
+}
+
+/// The same where the days of these entries are in no order.
+pub(super) fn scattered(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let sizes = if bench.quick { &[200_000][..] } else { &[200_000, 1_000_000] };
+    let mut rows = Vec::new();
+    for &entries in sizes {
+        let filled = Filled::scattered(entries)?;
+        let day = |round: u64| filled.scattered_day(round * 71);
+        // It has two or three thousand entries among a million.
+        let goal = Goal::Below(if entries > 200_000 { 200.0 } else { 50.0 });
+        rows.extend(by_days(bench, &filled, "with own times in no order", goal, day)?);
+    }
+    Ok(rows)
+}
+
+/// What a round asks for is a day, and how many entries it has.
+fn by_days(
+    bench: &Bench,
+    filled: &Filled,
+    what: &str,
+    goal: Goal,
+    day: impl Fn(u64) -> (Date, u64),
+) -> anyhow::Result<Vec<Row>> {
+    let size = format!("{} entries {what}", filled.entries);
     let of = &["diary"];
     let mut time = Row::new(format!("start of {size}"), "ms", of, &[Goal::Below(50.0)]);
-    let mut by_day = Row::new(format!("/history of one day among {size}"), "ms", of, &[Goal::Below(10.0)]);
+    let mut by_day = Row::new(format!("/history of one day among {size}"), "ms", of, &[goal]);
     let what = format!("most resident from such a start to an ack with a key, {size}");
     let mut memory = Row::new(what, "MiB", of, &[Goal::Below(16.0)]);
     for round in 0..=bench.rounds {
+        let (day, expected) = day(round as u64);
         let diary = Peer::start(Kind::Diary, filled.data(), false)?;
         let greeted = line_mode(&diary.address).map(|_| diary.began.elapsed())?;
         let one = Shape { connections: 1, depth: 1 };
         Load::open_as(&diary.address, Protocol::Frame, one, round + 1)?.run(Duration::ZERO)?;
-        let day = filled.own_day(round as u64 * 70_001);
         let asked = timed(|| {
             let entries = super::read::history(&diary.address, &day.to_string())?;
-            ensure!(entries == Filled::OWN_A_DAY, "{day} has {entries} entries");
+            ensure!(entries == expected, "{day} has {entries} entries, not {expected}");
             Ok(())
         })?;
         if round > 0 {
