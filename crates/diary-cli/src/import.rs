@@ -15,6 +15,7 @@ mod own_json;
 #[cfg(test)]
 mod tests;
 mod when;
+mod zone;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -64,7 +65,7 @@ impl Kind {
         let first = String::from_utf8_lossy(first);
         match () {
             () if daily::stamp(&first, clock).is_some() => Self::Daily,
-            () if is_header(&first, clock) || jrnl::is_old_header(&first, clock) => Self::Jrnl,
+            () if jrnl::begins_file(&first, clock) => Self::Jrnl,
             () => Self::Log,
         }
     }
