@@ -114,6 +114,8 @@ pub(crate) struct Found<'f> {
     /// Who wrote it, where the file says that.
     pub(crate) author: Option<Author>,
     pub(crate) text: Cow<'f, str>,
+    /// It is of jrnl, which writes times and blanks in more than one way.
+    pub(crate) of_jrnl: bool,
     /// Which of the files.
     pub(crate) file: usize,
     /// Where it begins there, from 1.
@@ -136,6 +138,8 @@ pub(crate) struct Harvest<'f> {
     /// Entries that are of their file's day for want of a time.
     pub(crate) of_day: usize,
     file: usize,
+    /// The file that is being read is jrnl's.
+    of_jrnl: bool,
 }
 
 impl<'f> Harvest<'f> {
@@ -143,6 +147,7 @@ impl<'f> Harvest<'f> {
     pub(crate) fn read(&mut self, source: &Source<'f>, kind: Option<Kind>, clock: &Clock) -> Kind {
         let bytes = source.bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(source.bytes);
         let kind = kind.unwrap_or_else(|| Kind::detect(bytes, clock));
+        self.of_jrnl = matches!(kind, Kind::Jrnl | Kind::JrnlJson);
         match kind {
             Kind::Json => own_json::read(bytes, clock, self),
             Kind::Jrnl => jrnl::read(bytes, clock, self),
@@ -156,7 +161,10 @@ impl<'f> Harvest<'f> {
 
     fn entry(&mut self, line: u64, when: When, author: Option<Author>, text: Cow<'f, str>) {
         match check_text(&text) {
-            Ok(()) => self.found.push(Found { when, author, text, file: self.file, line }),
+            Ok(()) => {
+                let &mut Self { file, of_jrnl, .. } = self;
+                self.found.push(Found { when, author, text, of_jrnl, file, line });
+            }
             Err(refusal) => self.trouble(line, refusal.message),
         }
     }

@@ -127,21 +127,12 @@ fn head_of<'f>(line: &Line<'f>, old: bool, clock: &Clock) -> Head<'f> {
 fn close<'f>(open: Option<Open>, before: &'f [u8], harvest: &mut Harvest<'f>) {
     let Some(Open { line, when, start }) = open else { return };
     if let Some(text) = harvest.sound(line, &before[start..]) {
+        // jrnl drops the blanks between a title and its body as well. Whoever wrote them, in its file or in a diary
+        // that was exported, gets them back.
         let text = match text {
-            Cow::Borrowed(text) => joined(text),
-            Cow::Owned(text) => joined(&text).into_owned().into(),
+            Cow::Borrowed(text) => text.trim().into(),
+            Cow::Owned(text) => text.trim().to_owned().into(),
         };
         harvest.entry(line, when, None, text);
-    }
-}
-
-/// A title and its body. As in jrnl, blanks around either are no part of it.
-fn joined(text: &str) -> Cow<'_, str> {
-    let text = text.trim();
-    match text.split_once('\n') {
-        Some((title, body)) if title.trim_end() != title || body.trim_start() != body => {
-            format!("{}\n{}", title.trim_end(), body.trim_start()).into()
-        }
-        _ => text.into(),
     }
 }

@@ -139,6 +139,19 @@ fn jrnl_json() {
 }
 
 #[test]
+fn jrnl_text_keeps_its_blanks() {
+    check(
+        "[2026-11-21 08:15:02] Title \n   indented\n\n  more \n\n\n[2026-11-21 08:15:03] Two\n\nparagraphs\n[2026-11-21 08:15:04]  \nbody\n",
+        Kind::Jrnl,
+        &[
+            "1 2026-11-21T08:15:02.000000+08:00 clock: Title \\n   indented\\n\\n  more",
+            "7 2026-11-21T08:15:03.000000+08:00 clock: Two\\n\\nparagraphs",
+            "10 2026-11-21T08:15:04.000000+08:00 clock: body",
+        ],
+    );
+}
+
+#[test]
 fn jrnl_text_with_wrong_dates() {
     check(
         "2015-03-02 08:15 First\nits body\n2015-02-30 08:15 no such day\nits body\n2015-03-02 was fine\n2015-03-02 09:15 Second\n",
@@ -393,6 +406,46 @@ fn what_is_there_is_known_as_exactly_as_the_file_says() {
     assert_eq!(missing(&[("2026-11-21T08:15:59.999999+08:00", "anna", "d")]), "0a 1a 2b 4c 7e");
     assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d");
     assert_eq!(missing(&[("2026-11-21T00:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d 7e");
+}
+
+/// jrnl's file has seconds, and its json has not.
+#[test]
+fn both_forms_of_a_jrnl_journal_are_known() {
+    let text =
+        "[2026-11-21 08:15:02 AM] a. B\n[2026-11-21 08:15:40 AM] a. B\n[2026-11-21 08:16:00 AM] c\n\n  d\n";
+    let json = "{\"entries\":[{\"title\":\"a.\",\"body\":\"B\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
+                {\"title\":\"a.\",\"body\":\"B\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
+                {\"title\":\"c\",\"body\":\"d\",\"date\":\"2026-11-21\",\"time\":\"08:16\"}]}";
+    // In one run, either way round.
+    assert_eq!(missing(&harvested(&[text, json]), &[]), "0a. B 1a. B 2c\\n\\n  d");
+    assert_eq!(missing(&harvested(&[json, text]), &[]), "0a.\\nB 1a.\\nB 2c\\nd");
+    // What the diary has of the one, the other does not add.
+    let of_text = [
+        ("2026-11-21T08:15:02.000000+08:00", "anna", "a. B"),
+        ("2026-11-21T08:15:40.000000+08:00", "anna", "a. B"),
+        ("2026-11-21T08:16:00.000000+08:00", "anna", "c\n\n  d"),
+    ];
+    let of_json = [
+        ("2026-11-21T08:15:00.000000+08:00", "anna", "a.\nB"),
+        ("2026-11-21T08:15:00.000000+08:00", "anna", "a.\nB"),
+        ("2026-11-21T08:16:00.000000+08:00", "anna", "c\nd"),
+    ];
+    for there in [of_text, of_json] {
+        assert_eq!(missing(&harvested(&[text]), &there), "");
+        assert_eq!(missing(&harvested(&[json]), &there), "");
+    }
+    // Each entry of the diary is one of the file.
+    assert_eq!(missing(&harvested(&[text]), &of_json[1..]), "1a. B");
+    assert_eq!(missing(&harvested(&[text]), &of_text[1..]), "0a. B");
+    // Where the diary has seconds, they count.
+    let second = [("2026-11-21T08:15:03.000000+08:00", "anna", "a. B")];
+    assert_eq!(missing(&harvested(&[text]), &second), "0a. B 1a. B 2c\\n\\n  d");
+    // What is known by all of its time leaves nothing for what is known by its minute, wherever it stands.
+    let unsorted = "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:00] a\n";
+    assert_eq!(missing(&harvested(&[unsorted]), &[("2026-11-21T08:15:00.000000+08:00", "anna", "a")]), "0a");
+    // What is twice in one file, with and without seconds, is so in the diary.
+    let mixed = "[2026-11-21 08:15:02] a\n[2026-11-21 08:15] a\n";
+    assert_eq!(missing(&harvested(&[mixed]), &[]), "0a 1a");
 }
 
 /// A log is no other form of something: its seconds and blanks count.
