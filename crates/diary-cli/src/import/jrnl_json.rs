@@ -35,7 +35,8 @@ pub(super) fn read(bytes: &[u8], clock: &Clock, harvest: &mut Harvest<'_>) {
         // A raw value is a part of the text that it was read from.
         let start = raw.get().as_ptr().addr() - text.as_ptr().addr();
         let (first, last) = (counted.line_of(start), counted.line_of(start + raw.get().len()));
-        if bad.iter().any(|line| (first..=last).contains(line)) {
+        let next_bad = bad.partition_point(|&line| line < first);
+        if bad.get(next_bad).is_some_and(|&line| line <= last) {
             return;
         }
         let entry = serde_json::from_str::<Entry<'_>>(raw.get())

@@ -177,6 +177,27 @@ fn jrnl_text_with_wrong_dates() {
 }
 
 #[test]
+fn jrnl_json_with_many_entries_that_are_not_utf8() {
+    let good = r#"{"title": "a", "date": "2026-11-21", "time": "08:15"}"#;
+    let bad = b"{\"title\":\n\"\xff\", \"date\": \"2026-11-21\", \"time\": \"08:15\"}";
+    let mut bytes = b"{\"entries\": [\n".to_vec();
+    for _ in 0..3 {
+        bytes.extend_from_slice(bad);
+        bytes.extend_from_slice(b",\n");
+        bytes.extend_from_slice(good.as_bytes());
+        bytes.extend_from_slice(b",\n");
+    }
+    bytes.extend_from_slice(good.as_bytes());
+    bytes.extend_from_slice(b"]}");
+    let (_, said) = read_as(&bytes, None, None);
+    let lines: Vec<_> = said.iter().map(|said| said.split(": ").next().unwrap_or_default()).collect();
+    let entry = |line: u64| format!("{line} 2026-11-21T08:15:00.000000+08:00 minute");
+    let not_utf8 =
+        |line: u64| format!("{line} BAD it is not UTF-8; convert the file, for instance with iconv");
+    assert_eq!(lines, [not_utf8(3), entry(4), not_utf8(6), entry(7), not_utf8(9), entry(10), entry(11)]);
+}
+
+#[test]
 fn own_json() {
     check(
         b"{\"time\":\"2026-11-21T08:15:02.123456+08:00\",\"author\":\"anna\",\"text\":\"a\\nb\"}\n\
