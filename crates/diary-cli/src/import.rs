@@ -80,10 +80,25 @@ pub(crate) struct Source<'f> {
 }
 
 impl Source<'_> {
-    /// The day that a file is called after: `2026-11-21.log`.
+    /// The day that a file is called after: `2026-11-21.log`, `work-20261121.log`, `app.log.2026-11-21`.
     pub(crate) fn day_in_name(path: &Path) -> Option<Date> {
-        path.file_stem()?.to_str()?.get(..10)?.parse().ok()
+        let name = path.file_name()?.to_str()?;
+        name.split(|c: char| c != '-' && !c.is_ascii_digit()).find_map(first_day)
     }
+}
+
+/// The first day in a run of digits and hyphens.
+fn first_day(run: &str) -> Option<Date> {
+    let numbers: Vec<&str> = run.split('-').collect();
+    let dashed = numbers.windows(3).filter_map(|date| match date {
+        [year, month, day] if (year.len(), month.len(), day.len()) == (4, 2, 2) => {
+            date.join("-").parse().ok()
+        }
+        _ => None,
+    });
+    // Eight digits may be another number, so they are a day of these two centuries only.
+    let compact = numbers.iter().filter(|number| number.len() == 8).filter_map(|number| number.parse().ok());
+    dashed.chain(compact.filter(|day: &Date| (1900..2100).contains(&day.year()))).next()
 }
 
 /// How exactly a file says when something was; entries are compared as exactly, so that a file without a zone or

@@ -356,6 +356,28 @@ fn logs_with_wrong_dates() {
 }
 
 #[test]
+fn days_in_names() {
+    for (name, day) in [
+        ("2026-11-21.log", Some("2026-11-21")),
+        ("journal-2026-11-21.log", Some("2026-11-21")),
+        ("2026-11-21-work.log", Some("2026-11-21")),
+        ("20261121.log", Some("2026-11-21")),
+        ("logs/app.log-20261121", Some("2026-11-21")),
+        ("2015-03-02/app.log.2026-11-21", Some("2026-11-21")),
+        ("日记2026-11-21的.log", Some("2026-11-21")),
+        ("1234-2026-11-21.log", Some("2026-11-21")),
+        ("2026-02-30.log", None),
+        ("2026-11-210.log", None),
+        ("120261121.log", None),
+        ("12341121.log", None),
+        ("journal.log", None),
+    ] {
+        let expected = day.map(|day| day.parse::<Date>().unwrap());
+        assert_eq!(Source::day_in_name(Path::new(name)), expected, "{name}");
+    }
+}
+
+#[test]
 fn daily_log() {
     check(
         "[Sat Nov 21 08:15:02 2026] 今天\n[Sun Nov  1 08:15:02 2026] spaces\nand a second line\n\nSat Nov 21 08:15:04 2026 bare\n[Sat Feb 30 10:00:00 2026] none\n",
