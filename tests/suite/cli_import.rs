@@ -170,6 +170,7 @@ async fn what_is_said() {
         &["export", "--format", "txt", "--author", "ben", "--output", "ben.txt"],
         &["export", "--format", "txt", "--author", "ben", "--output", "ben.txt"],
         &["export", "--format", "csv", "--author", "ben", "--output", "ben.txt", "--force"],
+        &["import", "ben.txt"],
         &["export", "--format", "md", "--output", "no/folder.md"],
         &["export", "--format", "json", "--author", "nobody", "--output", "nobody.json"],
     ] {

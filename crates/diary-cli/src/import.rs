@@ -7,6 +7,7 @@
 
 pub(crate) mod compare;
 mod daily;
+mod exported;
 mod jrnl;
 mod jrnl_json;
 mod lines;
@@ -42,6 +43,9 @@ pub(crate) enum Kind {
     Log,
     /// Lines such as [Sat Nov 21 08:15:02 2026] text
     Daily,
+    /// What was exported in this format, and cannot be imported.
+    #[value(skip)]
+    Exported(&'static str),
 }
 
 impl Kind {
@@ -53,6 +57,7 @@ impl Kind {
             Self::JrnlJson => "jrnl-json",
             Self::Log => "log",
             Self::Daily => "daily",
+            Self::Exported(format) => format,
         }
     }
 
@@ -61,6 +66,9 @@ impl Kind {
         let first = lines::of(bytes).find(|line| !line.is_blank()).map(|line| line.bytes).unwrap_or_default();
         if bytes.trim_ascii_start().starts_with(b"{") {
             return if own_json::is_own(first) { Self::Json } else { Self::JrnlJson };
+        }
+        if let Some(format) = exported::format_of(bytes) {
+            return Self::Exported(format);
         }
         let first = String::from_utf8_lossy(first);
         match () {
@@ -169,6 +177,7 @@ impl<'f> Harvest<'f> {
             Kind::JrnlJson => jrnl_json::read(bytes, clock, self),
             Kind::Log => log::read(bytes, source.day, clock, self),
             Kind::Daily => daily::read(bytes, clock, self),
+            Kind::Exported(format) => self.trouble(1, not_importable(format)),
         }
         self.file += 1;
         kind
@@ -207,6 +216,13 @@ impl<'f> Harvest<'f> {
 }
 
 const NOT_UTF8: &str = "it is not UTF-8; convert the file, for instance with iconv";
+
+fn not_importable(format: &str) -> String {
+    format!(
+        "this is an export in {format}, which cannot be imported; export --format json writes what can, and \
+         --format log would take its lines as they are"
+    )
+}
 
 /// Characters of a word that is shown in a sentence about it.
 const SHOWN_MAX_CHARS: usize = 40;
