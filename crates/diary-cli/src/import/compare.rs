@@ -53,6 +53,10 @@ pub(crate) struct Compared<'f> {
     tallies: HashMap<Mark<'f>, Tally>,
     /// In which ways entries of the files are the same as others: times, and whether they are jrnl's.
     used: Vec<(Sameness, bool)>,
+    /// The diary has something to the minute only that may be an entry of the files.
+    has_minutes: Cell<bool>,
+    /// Of the texts of the files.
+    hashes: Vec<u64>,
     /// The author of those who name none.
     author: &'f str,
 }
@@ -61,22 +65,32 @@ impl<'f> Compared<'f> {
     pub(crate) fn new(found: &'f [Found<'f>], author: &'f str) -> Self {
         let marks = found.len() + found.iter().filter(|entry| may_be_known_by_minute(entry)).count();
         let tallies = HashMap::with_capacity(marks);
-        let mut compared = Self { found, tallies, used: Vec::new(), author };
-        for entry in found {
-            compared.await_entry(entry, as_said(entry));
+        let hashes = found.iter().map(|entry| hash(&entry.text, entry.of_jrnl)).collect();
+        let has_minutes = Cell::new(false);
+        let mut compared = Self { found, tallies, used: Vec::new(), has_minutes, hashes, author };
+        for (at, entry) in found.iter().enumerate() {
+            compared.await_entry(at, as_said(entry));
             if may_be_known_by_minute(entry) {
-                compared.await_entry(entry, Sameness::Minute);
+                compared.await_entry(at, Sameness::Minute);
             }
         }
         compared
     }
 
-    /// Has entries of the diary counted that are the same as this one.
-    fn await_entry(&mut self, entry: &'f Found<'f>, sameness: Sameness) {
-        if !self.used.contains(&(sameness, entry.of_jrnl)) {
-            self.used.push((sameness, entry.of_jrnl));
+    /// Has entries of the diary counted that are the same as this one of the files.
+    fn await_entry(&mut self, at: usize, sameness: Sameness) {
+        let of_jrnl = self.found[at].of_jrnl;
+        if !self.used.contains(&(sameness, of_jrnl)) {
+            self.used.push((sameness, of_jrnl));
         }
-        self.tallies.entry(mark(entry, self.author, sameness)).or_default();
+        self.tallies.entry(self.mark(at, sameness)).or_default();
+    }
+
+    fn mark(&self, at: usize, sameness: Sameness) -> Mark<'f> {
+        let entry = &self.found[at];
+        let text = Text { said: &entry.text, of_jrnl: entry.of_jrnl, hash: self.hashes[at] };
+        let time = measure(entry.when.time, sameness);
+        Mark { sameness, time, author: author_of(entry, self.author), text }
     }
 
     /// The first and the last day of all entries.
@@ -95,10 +109,11 @@ impl<'f> Compared<'f> {
             if sameness == Sameness::Minute && clock_micros(time) % MINUTE_MICROS != 0 {
                 continue;
             }
-            let text = Text { said: text, of_jrnl };
+            let text = Text { said: text, of_jrnl, hash: hash(text, of_jrnl) };
             let mark = Mark { sameness, time: measure(time, sameness), author, text };
             if let Some(tally) = self.tallies.get(&mark) {
                 tally.there.update(|there| there + 1);
+                self.has_minutes.update(|has| has || sameness == Sameness::Minute);
             }
         }
     }
@@ -106,36 +121,41 @@ impl<'f> Compared<'f> {
     /// Whether each of the entries is to be written. Of several that are the same, the last are: after a run that was
     /// ended, the first are there.
     pub(crate) fn missing(mut self) -> Vec<bool> {
-        let mut missing = Vec::with_capacity(self.found.len());
-        for file in self.found.chunk_by(|one, next| one.file == next.file) {
-            let start = missing.len();
-            missing.extend(file.iter().map(|entry| !self.is_known(entry)));
+        let found = self.found;
+        let mut missing = Vec::with_capacity(found.len());
+        for file in found.chunk_by(|one, next| one.file == next.file) {
+            let of_file = missing.len()..missing.len() + file.len();
+            missing.extend(of_file.clone().map(|at| !self.is_known(at)));
             // What is known by all of its time has been taken now: what is left may be known by its minute.
-            let of_file = || file.iter().zip(start..);
-            for (entry, at) in of_file().filter(|(entry, _)| may_be_known_by_minute(entry)) {
-                missing[at] = missing[at] && !self.takes(entry, Sameness::Minute);
+            if self.has_minutes.get() {
+                for at in of_file.clone().filter(|&at| may_be_known_by_minute(&found[at])) {
+                    missing[at] = missing[at] && !self.takes(at, Sameness::Minute);
+                }
             }
-            for (entry, _) in of_file().filter(|&(_, at)| missing[at]) {
+            // The next file finds it there.
+            for at in of_file.filter(|&at| missing[at] && missing.len() < found.len()) {
+                let entry = &found[at];
                 self.count(entry.when.time, author_of(entry, self.author), &entry.text);
             }
         }
         missing
     }
 
-    fn is_known(&mut self, entry: &'f Found<'f>) -> bool {
-        let is_known = self.takes(entry, as_said(entry));
+    fn is_known(&mut self, at: usize) -> bool {
+        let entry = &self.found[at];
+        let is_known = self.takes(at, as_said(entry));
         if is_known && entry.of_jrnl && clock_micros(entry.when.time) % MINUTE_MICROS == 0 {
             // This one may be what the diary has to the minute only.
-            self.takes(entry, Sameness::Minute);
+            self.takes(at, Sameness::Minute);
         }
         is_known
     }
 
     /// Whether the diary has one more that is the same than were of this file.
-    fn takes(&mut self, entry: &'f Found<'f>, sameness: Sameness) -> bool {
-        let Some(tally) = self.tallies.get_mut(&mark(entry, self.author, sameness)) else {
-            return false;
-        };
+    fn takes(&mut self, at: usize, sameness: Sameness) -> bool {
+        let mark = self.mark(at, sameness);
+        let Some(tally) = self.tallies.get_mut(&mark) else { return false };
+        let entry = &self.found[at];
         if tally.file != entry.file {
             tally.file = entry.file;
             tally.in_file = 0;
@@ -151,6 +171,8 @@ impl<'f> Compared<'f> {
 struct Text<'f> {
     said: &'f str,
     of_jrnl: bool,
+    /// Of what counts in it.
+    hash: u64,
 }
 
 impl Text<'_> {
@@ -161,7 +183,7 @@ impl Text<'_> {
 
 impl PartialEq for Text<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.of_jrnl == other.of_jrnl
+        (self.of_jrnl, self.hash) == (other.of_jrnl, other.hash)
             && (self.said == other.said || (self.of_jrnl && self.characters().eq(other.characters())))
     }
 }
@@ -170,19 +192,16 @@ impl Eq for Text<'_> {}
 
 impl Hash for Text<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        match self.of_jrnl {
-            // FNV-1a, because a hasher may take two parts for something else than one whole.
-            true => state.write_u64(self.characters().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            })),
-            false => self.said.hash(state),
-        }
+        state.write_u64(self.hash);
     }
 }
 
-fn mark<'f>(entry: &'f Found<'f>, author: &'f str, sameness: Sameness) -> Mark<'f> {
-    let text = Text { said: &entry.text, of_jrnl: entry.of_jrnl };
-    Mark { sameness, time: measure(entry.when.time, sameness), author: author_of(entry, author), text }
+/// Of what counts in a text. It is weak, and fast: it only has to tell apart most texts of one time.
+fn hash(text: &str, of_jrnl: bool) -> u64 {
+    text.bytes().fold(0, |hash: u64, byte| match of_jrnl && byte.is_ascii_whitespace() {
+        true => hash,
+        false => hash.rotate_left(7).wrapping_add(u64::from(byte)),
+    })
 }
 
 fn author_of<'f>(entry: &'f Found<'f>, author: &'f str) -> &'f str {
