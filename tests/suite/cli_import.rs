@@ -178,6 +178,7 @@ async fn what_is_said() {
         &["export", "--format", "txt", "--author", "ben", "--output", "ben.txt"],
         &["export", "--format", "csv", "--author", "ben", "--output", "ben.txt", "--force"],
         &["export", "--format", "txt", "--author", "ben", "--output", "-"],
+        &["import", "ben.txt"],
         &["export", "--format", "md", "--output", "no/folder.md"],
         &["export", "--format", "json", "--author", "nobody", "--output", "nobody.json"],
     ] {
@@ -428,6 +429,7 @@ async fn a_real_jrnl_and_back() {
         &["2026-11-20 12:00: A title\nA body\n\n[x] done @work\n[1] a note"],
         // jrnl's import leaves no order to entries of the same second.
         &["2026-11-20 12:01: Only a title"],
+        &["2026-11-20 12:02:33: With seconds. In two sentences"],
     ] {
         jrnl(&home, &one, words).await;
     }
@@ -436,9 +438,14 @@ async fn a_real_jrnl_and_back() {
 
     // Its file, and its json, which is the same without seconds.
     let said = home.done(server.address(), &["import", "one.txt"]).await;
-    assert_eq!(said, "imported 4, there already 0, not readable 0\n");
+    assert_eq!(said, "imported 5, there already 0, not readable 0\n");
     let said = home.done(server.address(), &["import", "one.json", "one.txt"]).await;
-    assert_eq!(said, "imported 0, there already 8, not readable 0\n");
+    assert_eq!(said, "imported 0, there already 10, not readable 0\n");
+    let other = Server::start().await;
+    for (file, imported, there) in [("one.json", 5, 0), ("one.txt", 0, 5)] {
+        let said = home.done(other.address(), &["import", file]).await;
+        assert_eq!(said, format!("imported {imported}, there already {there}, not readable 0\n"), "{file}");
+    }
     let ours = home.done(server.address(), &["export", "--format", "jrnl-json"]).await;
     assert_eq!(journal(&ours), journal(&before));
 
@@ -450,6 +457,21 @@ async fn a_real_jrnl_and_back() {
     assert_eq!(journal(&after), journal(&ours));
     let file = |name: &str| fs::read_to_string(home.0.path().join(name)).unwrap();
     assert_eq!(file("two.txt"), file("one.txt"));
+
+    // It makes two lines of two sentences, and drops blanks and blank lines: the entries stay the same.
+    let three = jrnl_config(&home, "three");
+    home.file(
+        "three.txt",
+        "[2015-03-05 10:00:30] A title. Its body\n[2015-03-05 10:01:30] A title\n\n  Its body\n[2015-03-05 10:02:30] Last\n",
+    );
+    let said = home.done(server.address(), &["import", "three.txt"]).await;
+    assert_eq!(said, "imported 3, there already 0, not readable 0\n");
+    home.file("three.json", jrnl(&home, &three, &["--format", "json"]).await);
+    jrnl(&home, &three, &["2015-03-06 12:00: One more"]).await;
+    let rewritten = file("three.txt");
+    assert!(rewritten.contains(" A title.\nIts body\n") && rewritten.contains(" A title\nIts body\n"));
+    let said = home.done(server.address(), &["import", "three.json", "three.txt"]).await;
+    assert_eq!(said, "imported 1, there already 6, not readable 0\n");
 }
 
 fn jrnl_config(home: &Home, name: &str) -> String {

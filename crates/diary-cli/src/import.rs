@@ -3,10 +3,11 @@
 //! One module a format. Each goes through the bytes of a file and hands every entry, and every line that it could
 //! not read, to a [`Harvest`]; `when` reads times, and `compare` finds out which of the entries are in the diary.
 //! Texts are borrowed from the files where they can be, so a run takes about as much memory as its files have
-//! bytes, and 150 bytes for each entry.
+//! bytes, and 150 bytes for each entry (250, if jrnl's times have seconds).
 
 pub(crate) mod compare;
 mod daily;
+mod exported;
 mod jrnl;
 mod jrnl_json;
 mod lines;
@@ -15,6 +16,7 @@ mod own_json;
 #[cfg(test)]
 mod tests;
 mod when;
+mod zone;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -41,6 +43,9 @@ pub(crate) enum Kind {
     Log,
     /// Lines such as [Sat Nov 21 08:15:02 2026] text
     Daily,
+    /// What was exported in this format, and cannot be imported.
+    #[value(skip)]
+    Exported(&'static str),
 }
 
 impl Kind {
@@ -52,6 +57,7 @@ impl Kind {
             Self::JrnlJson => "jrnl-json",
             Self::Log => "log",
             Self::Daily => "daily",
+            Self::Exported(format) => format,
         }
     }
 
@@ -61,10 +67,13 @@ impl Kind {
         if bytes.trim_ascii_start().starts_with(b"{") {
             return if own_json::is_own(first) { Self::Json } else { Self::JrnlJson };
         }
+        if let Some(format) = exported::format_of(bytes) {
+            return Self::Exported(format);
+        }
         let first = String::from_utf8_lossy(first);
         match () {
             () if daily::stamp(&first, clock).is_some() => Self::Daily,
-            () if is_header(&first, clock) || jrnl::is_old_header(&first, clock) => Self::Jrnl,
+            () if jrnl::begins_file(&first, clock) => Self::Jrnl,
             () => Self::Log,
         }
     }
@@ -79,10 +88,25 @@ pub(crate) struct Source<'f> {
 }
 
 impl Source<'_> {
-    /// The day that a file is called after: `2026-11-21.log`.
+    /// The day that a file is called after: `2026-11-21.log`, `work-20261121.log`, `app.log.2026-11-21`.
     pub(crate) fn day_in_name(path: &Path) -> Option<Date> {
-        path.file_stem()?.to_str()?.get(..10)?.parse().ok()
+        let name = path.file_name()?.to_str()?;
+        name.split(|c: char| c != '-' && !c.is_ascii_digit()).find_map(first_day)
     }
+}
+
+/// The first day in a run of digits and hyphens.
+fn first_day(run: &str) -> Option<Date> {
+    let numbers: Vec<&str> = run.split('-').collect();
+    let dashed = numbers.windows(3).filter_map(|date| match date {
+        [year, month, day] if (year.len(), month.len(), day.len()) == (4, 2, 2) => {
+            date.join("-").parse().ok()
+        }
+        _ => None,
+    });
+    // Eight digits may be another number, so they are a day of these two centuries only.
+    let compact = numbers.iter().filter(|number| number.len() == 8).filter_map(|number| number.parse().ok());
+    dashed.chain(compact.filter(|day: &Date| (1900..2100).contains(&day.year()))).next()
 }
 
 /// How exactly a file says when something was; entries are compared as exactly, so that a file without a zone or
@@ -113,6 +137,8 @@ pub(crate) struct Found<'f> {
     /// Who wrote it, where the file says that.
     pub(crate) author: Option<Author>,
     pub(crate) text: Cow<'f, str>,
+    /// It is of jrnl, which writes times and blanks in more than one way.
+    pub(crate) of_jrnl: bool,
     /// Which of the files.
     pub(crate) file: usize,
     /// Where it begins there, from 1.
@@ -135,6 +161,8 @@ pub(crate) struct Harvest<'f> {
     /// Entries that are of their file's day for want of a time.
     pub(crate) of_day: usize,
     file: usize,
+    /// The file that is being read is jrnl's.
+    of_jrnl: bool,
 }
 
 impl<'f> Harvest<'f> {
@@ -142,12 +170,14 @@ impl<'f> Harvest<'f> {
     pub(crate) fn read(&mut self, source: &Source<'f>, kind: Option<Kind>, clock: &Clock) -> Kind {
         let bytes = source.bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(source.bytes);
         let kind = kind.unwrap_or_else(|| Kind::detect(bytes, clock));
+        self.of_jrnl = matches!(kind, Kind::Jrnl | Kind::JrnlJson);
         match kind {
             Kind::Json => own_json::read(bytes, clock, self),
             Kind::Jrnl => jrnl::read(bytes, clock, self),
             Kind::JrnlJson => jrnl_json::read(bytes, clock, self),
             Kind::Log => log::read(bytes, source.day, clock, self),
             Kind::Daily => daily::read(bytes, clock, self),
+            Kind::Exported(format) => self.trouble(1, not_importable(format)),
         }
         self.file += 1;
         kind
@@ -155,7 +185,10 @@ impl<'f> Harvest<'f> {
 
     fn entry(&mut self, line: u64, when: When, author: Option<Author>, text: Cow<'f, str>) {
         match check_text(&text) {
-            Ok(()) => self.found.push(Found { when, author, text, file: self.file, line }),
+            Ok(()) => {
+                let &mut Self { file, of_jrnl, .. } = self;
+                self.found.push(Found { when, author, text, of_jrnl, file, line });
+            }
             Err(refusal) => self.trouble(line, refusal.message),
         }
     }
@@ -183,6 +216,13 @@ impl<'f> Harvest<'f> {
 }
 
 const NOT_UTF8: &str = "it is not UTF-8; convert the file, for instance with iconv";
+
+fn not_importable(format: &str) -> String {
+    format!(
+        "this is an export in {format}, which cannot be imported; export --format json writes what can, and \
+         --format log would take its lines as they are"
+    )
+}
 
 /// Characters of a word that is shown in a sentence about it.
 const SHOWN_MAX_CHARS: usize = 40;

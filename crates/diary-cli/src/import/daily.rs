@@ -2,6 +2,7 @@
 //! brackets. A line without a time goes on with the entry above: whoever wrote these files wrote a text with a line
 //! break as two lines.
 
+use super::when::text_behind;
 use super::{Clock, Harvest, When, lines};
 
 struct Open {
@@ -19,7 +20,7 @@ pub(super) fn stamp<'t>(line: &'t str, clock: &Clock) -> Option<(When, &'t str)>
         }
         None => clock.asctime(line)?,
     };
-    Some((when, rest.strip_prefix([' ', '\t']).unwrap_or(rest)))
+    Some((when, text_behind(rest)))
 }
 
 pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>) {

@@ -12,6 +12,9 @@ use super::{Clock, Harvest, When, shown};
 /// Digits of a date in brackets: what has fewer is a footnote or a box to tick.
 const DATE_MIN_DIGITS: usize = 6;
 
+/// Bytes of `2015-03-02 08:15`.
+const OLD_TIME_LENGTH: usize = 16;
+
 /// What a line is.
 enum Head<'t> {
     /// The first of an entry, whose title begins at this byte.
@@ -27,10 +30,19 @@ pub(crate) fn is_header(line: &str, clock: &Clock) -> bool {
     !matches!(head(line, clock), Head::Body)
 }
 
+/// Whether a file that begins with this line is of jrnl.
+pub(super) fn begins_file(line: &str, clock: &Clock) -> bool {
+    match head(line, clock) {
+        Head::Entry(..) => true,
+        // A log has more in its brackets than a time, or seconds since the machine was started.
+        Head::Unreadable(time) => clock.stamp(time).is_none() && time.trim().parse::<f64>().is_err(),
+        Head::Body => is_old_header(line, clock),
+    }
+}
+
 /// Whether jrnl 1 did: to the minute. What has seconds is rather a log.
-pub(super) fn is_old_header(line: &str, clock: &Clock) -> bool {
-    let minute = line.as_bytes().get(10) == Some(&b' ') && line.as_bytes().get(16) == Some(&b' ');
-    minute && matches!(old_head(line, clock), Head::Entry(..))
+fn is_old_header(line: &str, clock: &Clock) -> bool {
+    matches!(old_head(line, clock), Head::Entry(..))
 }
 
 fn head<'t>(line: &'t str, clock: &Clock) -> Head<'t> {
@@ -48,9 +60,18 @@ fn head<'t>(line: &'t str, clock: &Clock) -> Head<'t> {
 }
 
 fn old_head<'t>(line: &'t str, clock: &Clock) -> Head<'t> {
+    // A line of a text may begin with a day.
+    let minute = match line.as_bytes().get(10..OLD_TIME_LENGTH) {
+        Some([b' ', a, b, b':', c, d]) => [a, b, c, d].iter().all(|digit| digit.is_ascii_digit()),
+        _ => false,
+    };
+    if !minute || !matches!(line.as_bytes().get(OLD_TIME_LENGTH), None | Some(b' ')) {
+        return Head::Body;
+    }
     match clock.stamp(line) {
-        Some((when, rest)) if rest.starts_with(' ') => Head::Entry(when, line.len() - rest.len()),
-        _ => Head::Body,
+        Some((when, rest)) => Head::Entry(when, line.len() - rest.len()),
+        None if clock.looks_dated(line) => Head::Unreadable(&line[..OLD_TIME_LENGTH]),
+        None => Head::Body,
     }
 }
 
@@ -106,21 +127,12 @@ fn head_of<'f>(line: &Line<'f>, old: bool, clock: &Clock) -> Head<'f> {
 fn close<'f>(open: Option<Open>, before: &'f [u8], harvest: &mut Harvest<'f>) {
     let Some(Open { line, when, start }) = open else { return };
     if let Some(text) = harvest.sound(line, &before[start..]) {
+        // jrnl drops the blanks between a title and its body as well. Whoever wrote them, in its file or in a diary
+        // that was exported, gets them back.
         let text = match text {
-            Cow::Borrowed(text) => joined(text),
-            Cow::Owned(text) => joined(&text).into_owned().into(),
+            Cow::Borrowed(text) => text.trim().into(),
+            Cow::Owned(text) => text.trim().to_owned().into(),
         };
         harvest.entry(line, when, None, text);
-    }
-}
-
-/// A title and its body. As in jrnl, blanks around either are no part of it.
-fn joined(text: &str) -> Cow<'_, str> {
-    let text = text.trim();
-    match text.split_once('\n') {
-        Some((title, body)) if title.trim_end() != title || body.trim_start() != body => {
-            format!("{}\n{}", title.trim_end(), body.trim_start()).into()
-        }
-        _ => text.into(),
     }
 }

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Clock, Exactness, Harvest, NOT_UTF8, When, lines, shown};
+use super::{Clock, Harvest, NOT_UTF8, When, lines, shown};
 
 #[derive(Deserialize)]
 struct Entry<'f> {
@@ -35,7 +35,8 @@ pub(super) fn read(bytes: &[u8], clock: &Clock, harvest: &mut Harvest<'_>) {
         // A raw value is a part of the text that it was read from.
         let start = raw.get().as_ptr().addr() - text.as_ptr().addr();
         let (first, last) = (counted.line_of(start), counted.line_of(start + raw.get().len()));
-        if bad.iter().any(|line| (first..=last).contains(line)) {
+        let next_bad = bad.partition_point(|&line| line < first);
+        if bad.get(next_bad).is_some_and(|&line| line <= last) {
             return;
         }
         let entry = serde_json::from_str::<Entry<'_>>(raw.get())
@@ -84,12 +85,9 @@ impl Counted<'_> {
 fn when(entry: &Entry<'_>, clock: &Clock) -> Result<When, String> {
     let date = entry.date.parse::<Date>().ok();
     let hour = entry.time.parse::<Hour>().ok();
-    let when = date.zip(hour).and_then(|(date, hour)| clock.civil(date.to_datetime(hour)));
-    let exactness = if entry.time.len() > "08:15".len() { Exactness::Clock } else { Exactness::ClockMinute };
-    match when {
-        Some(when) => Ok(When { exactness, ..when }),
-        None => Err(format!("\"{} {}\" is no time", shown(&entry.date), shown(&entry.time))),
-    }
+    let has_seconds = entry.time.len() > "08:15".len();
+    let when = date.zip(hour).and_then(|(date, hour)| clock.civil(date.to_datetime(hour), has_seconds));
+    when.ok_or_else(|| format!("\"{} {}\" is no time", shown(&entry.date), shown(&entry.time)))
 }
 
 fn text_of(entry: &Entry<'_>) -> String {

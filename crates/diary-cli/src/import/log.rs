@@ -1,11 +1,12 @@
 //! Plain logs: every line is an entry. A day file of a diary is one, and has all that an entry is; any other line may
-//! begin with a time (RFC 3339 or ISO 8601, in brackets or not), and is otherwise of the time of the line above, or of
-//! the file's day.
+//! begin with a time (RFC 3339 or ISO 8601, in brackets or not, with a zone or without), and is otherwise of the time of
+//! the line above, or of the file's day.
 
 use diary_client::Author;
 use diary_proto::entry::{StoredLine, is_note};
 use jiff::civil::Date;
 
+use super::when::text_behind;
 use super::{Clock, Exactness, Harvest, NOT_UTF8, When, lines};
 
 /// How a day file begins.
@@ -36,7 +37,7 @@ fn day_file<'f>(bytes: &'f [u8], harvest: &mut Harvest<'f>) {
 
 fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harvest<'f>) {
     let mut above = day.and_then(|day| clock.day(day));
-    let mut has_time = false;
+    let (mut has_time, mut lost) = (false, false);
     for line in lines::of(bytes).filter(|line| !line.is_blank()) {
         // What ends a line is not in it any more; any other CR belongs to the text.
         let Ok(text) = std::str::from_utf8(line.bytes) else {
@@ -48,6 +49,11 @@ fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harv
                 has_time = true;
                 (Some(when), text)
             }
+            None if looks_dated(text, clock) => {
+                harvest.trouble(line.number, "it begins as if with a time, and that is none; it is left out");
+                (above, lost) = (None, true);
+                continue;
+            }
             None => (above, text),
         };
         above = when;
@@ -55,6 +61,9 @@ fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harv
             Some(when) => {
                 harvest.of_day += usize::from(!has_time);
                 harvest.entry(line.number, when, None::<Author>, text.into());
+            }
+            None if lost => {
+                harvest.trouble(line.number, "it has no time, and that of the line above could not be read");
             }
             None => harvest.trouble(line.number, "it has no time, and none is above it"),
         }
@@ -64,10 +73,15 @@ fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harv
 fn stamp<'t>(line: &'t str, clock: &Clock) -> Option<(When, &'t str)> {
     let (when, rest) = match line.strip_prefix('[') {
         Some(inner) => {
-            let (time, rest) = inner.split_once(']')?;
-            (clock.whole(time)?, rest)
+            let whole = inner.split_once(']').and_then(|(time, rest)| Some((clock.whole(time)?, rest)));
+            // What else is in the brackets stays, and they with it.
+            whole.or_else(|| Some((clock.stamp(inner)?.0, line)))?
         }
         None => clock.stamp(line)?,
     };
-    Some((when, rest.strip_prefix([' ', '\t']).unwrap_or(rest)))
+    Some((when, text_behind(rest)))
+}
+
+fn looks_dated(line: &str, clock: &Clock) -> bool {
+    clock.looks_dated(line.strip_prefix('[').unwrap_or(line))
 }

@@ -1,4 +1,4 @@
-use diary_client::Time;
+use diary_client::{DayStart, Entry, Event, Stored, Time};
 use diary_proto::Date;
 use jiff::tz::TimeZone;
 
@@ -49,8 +49,8 @@ fn jrnl_text() {
         &[
             "1 2026-11-21T08:15:02.000000+08:00 clock: 今天天气很好。出去走走 *\\n第一行\\n\\n  第二行 \\n- [x] done\\n[1] a note",
             "8 2026-11-21T20:15:03.000000+08:00 clock: Two. Sentences.\\nand a body",
-            "10 2026-11-21T09:00:00.000000+08:00 clock: minutes",
-            "11 2026-11-22T00:00:00.000000+08:00 clock: a day",
+            "10 2026-11-21T09:00:00.000000+08:00 minute: minutes",
+            "11 2026-11-22T00:00:00.000000+08:00 minute: a day",
         ],
     );
 }
@@ -71,13 +71,13 @@ fn jrnl_text_that_is_damaged() {
         &[
             "1 BAD [2026-13-21 08:15] is no time that is known; --time-format says how times are written",
             "2 BAD its entry above could not be read",
-            "4 2026-11-21T08:15:00.000000+08:00 clock: good",
+            "4 2026-11-21T08:15:00.000000+08:00 minute: good",
             "5 BAD it is not UTF-8; convert the file, for instance with iconv",
             "8 BAD it is not UTF-8; convert the file, for instance with iconv; the entry that begins on line 7 is left out",
             "9 BAD an entry needs a text",
             "11 BAD a text may not contain a NUL byte",
             "12 BAD a text may have 65536 bytes; split it or send a shorter one",
-            "13 2026-11-21T08:21:00.000000+08:00 clock: end",
+            "13 2026-11-21T08:21:00.000000+08:00 minute: end",
         ],
     );
 }
@@ -88,12 +88,12 @@ fn jrnl_text_of_old_and_of_other_clocks() {
         "2015-03-02 08:15 First. Of jrnl 1\nits body\n2015-3 goats\n\n2015-03-02 09:15 Second *\n",
         Kind::Jrnl,
         &[
-            "1 2015-03-02T08:15:00.000000+08:00 clock: First. Of jrnl 1\\nits body\\n2015-3 goats",
-            "5 2015-03-02T09:15:00.000000+08:00 clock: Second *",
+            "1 2015-03-02T08:15:00.000000+08:00 minute: First. Of jrnl 1\\nits body\\n2015-3 goats",
+            "5 2015-03-02T09:15:00.000000+08:00 minute: Second *",
         ],
     );
     let (kind, said) = read_as(b"[21.11.2026 08:15] Titel\n", None, Some("%d.%m.%Y %H:%M"));
-    assert_eq!((kind, said[0].as_str()), (Kind::Jrnl, "1 2026-11-21T08:15:00.000000+08:00 clock: Titel"));
+    assert_eq!((kind, said[0].as_str()), (Kind::Jrnl, "1 2026-11-21T08:15:00.000000+08:00 minute: Titel"));
     let (kind, said) = read_as(b"[21.11.2026 08:15] Titel\nmehr\n", None, None);
     assert_eq!((kind, said.len()), (Kind::Jrnl, 2));
     assert!(said.iter().all(|said| said.contains("BAD")), "{said:?}");
@@ -136,6 +136,65 @@ fn jrnl_json() {
         Kind::JrnlJson,
         &["1 BAD it is not JSON as jrnl writes it, and nothing behind it was read: missing field `entries`"],
     );
+}
+
+#[test]
+fn jrnl_text_keeps_its_blanks() {
+    check(
+        "[2026-11-21 08:15:02] Title \n   indented\n\n  more \n\n\n[2026-11-21 08:15:03] Two\n\nparagraphs\n[2026-11-21 08:15:04]  \nbody\n",
+        Kind::Jrnl,
+        &[
+            "1 2026-11-21T08:15:02.000000+08:00 clock: Title \\n   indented\\n\\n  more",
+            "7 2026-11-21T08:15:03.000000+08:00 clock: Two\\n\\nparagraphs",
+            "10 2026-11-21T08:15:04.000000+08:00 clock: body",
+        ],
+    );
+}
+
+#[test]
+fn jrnl_text_with_wrong_dates() {
+    check(
+        "2015-03-02 08:15 First\nits body\n2015-02-30 08:15 no such day\nits body\n2015-03-02 was fine\n2015-03-02 09:15 Second\n",
+        Kind::Jrnl,
+        &[
+            "1 2015-03-02T08:15:00.000000+08:00 minute: First\\nits body",
+            "3 BAD [2015-02-30 08:15] is no time that is known; --time-format says how times are written",
+            "4 BAD its entry above could not be read",
+            "5 BAD its entry above could not be read",
+            "6 2015-03-02T09:15:00.000000+08:00 minute: Second",
+        ],
+    );
+    check(
+        "[2026-11-21 08:15] a\n[2026-02-30 08:15] b\n[2026-11-21 25:15] c\n[2026-11-21 08:61:00] d\n",
+        Kind::Jrnl,
+        &[
+            "1 2026-11-21T08:15:00.000000+08:00 minute: a",
+            "2 BAD [2026-02-30 08:15] is no time that is known; --time-format says how times are written",
+            "3 BAD [2026-11-21 25:15] is no time that is known; --time-format says how times are written",
+            "4 BAD [2026-11-21 08:61:00] is no time that is known; --time-format says how times are written",
+        ],
+    );
+}
+
+#[test]
+fn jrnl_json_with_many_entries_that_are_not_utf8() {
+    let good = r#"{"title": "a", "date": "2026-11-21", "time": "08:15"}"#;
+    let bad = b"{\"title\":\n\"\xff\", \"date\": \"2026-11-21\", \"time\": \"08:15\"}";
+    let mut bytes = b"{\"entries\": [\n".to_vec();
+    for _ in 0..3 {
+        bytes.extend_from_slice(bad);
+        bytes.extend_from_slice(b",\n");
+        bytes.extend_from_slice(good.as_bytes());
+        bytes.extend_from_slice(b",\n");
+    }
+    bytes.extend_from_slice(good.as_bytes());
+    bytes.extend_from_slice(b"]}");
+    let (_, said) = read_as(&bytes, None, None);
+    let lines: Vec<_> = said.iter().map(|said| said.split(": ").next().unwrap_or_default()).collect();
+    let entry = |line: u64| format!("{line} 2026-11-21T08:15:00.000000+08:00 minute");
+    let not_utf8 =
+        |line: u64| format!("{line} BAD it is not UTF-8; convert the file, for instance with iconv");
+    assert_eq!(lines, [not_utf8(3), entry(4), not_utf8(6), entry(7), not_utf8(9), entry(10), entry(11)]);
 }
 
 #[test]
@@ -185,7 +244,7 @@ fn any_log() {
           [2026-11-21 08:15:02] brackets\n2026-11-21T08:15:02 \xff\n2026-11-21x\n",
         Kind::Log,
         &[
-            "1 2026-11-20T00:00:00.000000+08:00 clock: no time yet\\r50%",
+            "1 2026-11-20T00:00:00.000000+08:00 minute: no time yet\\r50%",
             "2 2026-11-21T08:15:02.000000+00:00: rfc",
             "4 2026-11-21T08:15:02.123000+08:00 fraction: python",
             "5 2026-11-21T08:15:02.123000+08:00 fraction:   indented",
@@ -195,7 +254,127 @@ fn any_log() {
             "9 2026-11-21T08:15:02.000000+08:00 clock: 2026-11-21x",
         ],
     );
+    check(
+        b"2026-11-21 was a day\n2026-11-21 08:15 x\n2026-11-21 08:15 PM y\n2026-11-21 13:15 z\n[2026-11-21 08:15:02 INFO] w\n",
+        Kind::Log,
+        &[
+            "1 2026-11-21T00:00:00.000000+08:00 minute: was a day",
+            "2 2026-11-21T08:15:00.000000+08:00 minute: x",
+            "3 2026-11-21T20:15:00.000000+08:00 minute: y",
+            "4 2026-11-21T13:15:00.000000+08:00 minute: z",
+            "5 2026-11-21T08:15:02.000000+08:00 clock: [2026-11-21 08:15:02 INFO] w",
+        ],
+    );
+    check(
+        "[   12.345678] usb\n[12345.678901] usb\n2026-11-21 08:15:02: colon\n2026-11-21: day\n2026-11-21 08:15 :) x\n",
+        Kind::Log,
+        &[
+            "1 2026-11-20T00:00:00.000000+08:00 minute: [   12.345678] usb",
+            "2 2026-11-20T00:00:00.000000+08:00 minute: [12345.678901] usb",
+            "3 2026-11-21T08:15:02.000000+08:00 clock: colon",
+            "4 2026-11-21T00:00:00.000000+08:00 minute: day",
+            "5 2026-11-21T08:15:00.000000+08:00 minute: :) x",
+        ],
+    );
+    let (kind, said) = read_as(b"[2026-11-21 08:15:02 INFO] x\n", None, None);
+    let expected = ["1 2026-11-21T08:15:02.000000+08:00 clock: [2026-11-21 08:15:02 INFO] x"];
+    assert_eq!((kind, said.as_slice()), (Kind::Log, &expected.map(str::to_owned)[..]));
     check("", Kind::Log, &[]);
+}
+
+#[test]
+fn logs_with_zones() {
+    let said = |line: &str| {
+        let (_, said) = read_as(line.as_bytes(), Some(Kind::Log), None);
+        said.join("; ")
+    };
+    for (line, expected) in [
+        ("2026-11-21 08:15:02 +0100 x", "08:15:02.000000+01:00: x"),
+        ("2026-11-21 08:15:02 -03:30 x", "08:15:02.000000-03:30: x"),
+        ("2026-11-21 08:15:02+01 x", "08:15:02.000000+01:00: x"),
+        ("2026-11-21T08:15+01:00 x", "08:15:00.000000+01:00: x"),
+        ("2026-11-21T08:15:02,5Z x", "08:15:02.500000+00:00: x"),
+        ("2026-11-21 08:15:02 Z x", "08:15:02.000000+00:00: x"),
+        ("2026-11-21 08:15:02 UTC x", "08:15:02.000000+00:00: x"),
+        ("2026-11-21 08:15:02.25 GMT", "08:15:02.250000+00:00: "),
+        ("2026-11-21 08:15:02 AM CET x", "08:15:02.000000+01:00: x"),
+        ("2026-11-21 08:15:02 Europe/Berlin x", "08:15:02.000000+01:00: x"),
+        ("2026-11-21T08:15:02+01:00[Europe/Berlin] x", "08:15:02.000000+01:00: x"),
+        ("2026-11-21T08:15:02+01:00: x", "08:15:02.000000+01:00: x"),
+        ("[2026-11-21 08:15:02 +01] x", "08:15:02.000000+01:00: x"),
+        ("[2026-11-21 08:15:02 EST] x", "08:15:02.000000-05:00: x"),
+        // What may be meant as a text stays one.
+        ("2026-11-21 08:15:02 -10 degrees", "08:15:02.000000+08:00 clock: -10 degrees"),
+        ("2026-11-21 08:15:02 +1 for tea", "08:15:02.000000+08:00 clock: +1 for tea"),
+        ("2026-11-21 08:15:02 Japan is far", "08:15:02.000000+08:00 clock: Japan is far"),
+        ("2026-11-21 08:15:02 WET day", "08:15:02.000000+08:00 clock: WET day"),
+        ("2026-11-21 08:15:02 CEST x", "08:15:02.000000+08:00 clock: CEST x"),
+        ("2026-11-21 08:15:02 and/or x", "08:15:02.000000+08:00 clock: and/or x"),
+        ("2026-11-21 08:15:02 Zoo", "08:15:02.000000+08:00 clock: Zoo"),
+        ("2026-11-21 08:15:02 +9999 x", "08:15:02.000000+08:00 clock: +9999 x"),
+        ("2026-11-21 10:30-11:00 meeting", "00:00:00.000000+08:00 minute: 10:30-11:00 meeting"),
+        ("2026-11-21 UTC is a zone", "00:00:00.000000+08:00 minute: UTC is a zone"),
+    ] {
+        let expected = expected
+            .strip_suffix(": ")
+            .map_or(format!("1 2026-11-21T{expected}"), |_| "1 BAD an entry needs a text".to_owned());
+        assert_eq!(said(line), expected, "{line}");
+    }
+    let (_, said) = read_as(b"21.11.2026 08:15 +0100 x\n", Some(Kind::Log), Some("%d.%m.%Y %H:%M"));
+    assert_eq!(said, ["1 2026-11-21T08:15:00.000000+01:00: x"]);
+}
+
+#[test]
+fn logs_with_wrong_dates() {
+    check(
+        "2026-11-21 08:15:02 good\n2026-02-30 08:15:02 no such day\n  indented\n[2026-11-21 24:15:02] no such hour\n\
+         2026-11-21 08:61 no such minute\n2026-11-21T08:15:02x\n2026-11-21 08:15:03 again\n[12345.678901] usb\n1234-56 7\n",
+        Kind::Log,
+        &[
+            "1 2026-11-21T08:15:02.000000+08:00 clock: good",
+            "2 BAD it begins as if with a time, and that is none; it is left out",
+            "3 BAD it has no time, and that of the line above could not be read",
+            "4 BAD it begins as if with a time, and that is none; it is left out",
+            "5 BAD it begins as if with a time, and that is none; it is left out",
+            "6 BAD it begins as if with a time, and that is none; it is left out",
+            "7 2026-11-21T08:15:03.000000+08:00 clock: again",
+            "8 2026-11-21T08:15:03.000000+08:00 clock: [12345.678901] usb",
+            "9 2026-11-21T08:15:03.000000+08:00 clock: 1234-56 7",
+        ],
+    );
+    let file = b"21.11.2026 08:15 a\n30.02.2026 08:15 b\nmore\n21.11.2026 is a day\n";
+    let (_, said) = read_as(file, Some(Kind::Log), Some("%d.%m.%Y %H:%M"));
+    assert_eq!(
+        said,
+        [
+            "1 2026-11-21T08:15:00.000000+08:00 minute: a",
+            "2 BAD it begins as if with a time, and that is none; it is left out",
+            "3 BAD it has no time, and that of the line above could not be read",
+            "4 BAD it has no time, and that of the line above could not be read",
+        ]
+    );
+}
+
+#[test]
+fn days_in_names() {
+    for (name, day) in [
+        ("2026-11-21.log", Some("2026-11-21")),
+        ("journal-2026-11-21.log", Some("2026-11-21")),
+        ("2026-11-21-work.log", Some("2026-11-21")),
+        ("20261121.log", Some("2026-11-21")),
+        ("logs/app.log-20261121", Some("2026-11-21")),
+        ("2015-03-02/app.log.2026-11-21", Some("2026-11-21")),
+        ("日记2026-11-21的.log", Some("2026-11-21")),
+        ("1234-2026-11-21.log", Some("2026-11-21")),
+        ("2026-02-30.log", None),
+        ("2026-11-210.log", None),
+        ("120261121.log", None),
+        ("12341121.log", None),
+        ("journal.log", None),
+    ] {
+        let expected = day.map(|day| day.parse::<Date>().unwrap());
+        assert_eq!(Source::day_in_name(Path::new(name)), expected, "{name}");
+    }
 }
 
 #[test]
@@ -229,38 +408,36 @@ fn clocks_that_were_set() {
     }
 }
 
+fn harvested(files: &[&'static str]) -> Harvest<'static> {
+    let mut harvest = Harvest::default();
+    for file in files {
+        harvest.read(&Source { bytes: file.as_bytes(), day: None }, None, &clock(None));
+    }
+    harvest
+}
+
+/// The places and texts of what is missing in a diary that has these, by time, author and text.
+fn missing(harvest: &Harvest<'_>, there: &[(&str, &str, &str)]) -> String {
+    let compared = compare::Compared::new(&harvest.found, "anna");
+    for (time, author, text) in there {
+        let (time, author) = (Time::parse(time.as_bytes()).unwrap(), Author::new(author).unwrap());
+        compared.is_there(&Entry { seq: 1, time, own: None, day: None, author, text: (*text).to_owned() });
+    }
+    let missing = compared.missing().into_iter().zip(&harvest.found).enumerate();
+    let missing = missing.filter(|(_, (missing, _))| *missing);
+    missing.map(|(at, (_, found))| format!("{at}{}", found.text.escape_debug())).collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn what_is_there_is_known_as_exactly_as_the_file_says() {
-    use compare::Compared;
-    use diary_client::Entry;
-    let mut harvest = Harvest::default();
-    let files = [
+    let harvest = harvested(&[
         "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] b\n",
         "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] c\n",
         "{\"entries\":[{\"title\":\"c\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
           {\"title\":\"d\",\"date\":\"2026-11-21\",\"time\":\"08:15\"}]}",
         "{\"time\":\"2026-11-21T00:15:02Z\",\"author\":\"ben\",\"text\":\"e\"}\n",
-    ];
-    for file in files {
-        harvest.read(&Source { bytes: file.as_bytes(), day: None }, None, &clock(None));
-    }
-    let missing = |there: &[(&str, &str, &str)]| {
-        let compared = Compared::new(&harvest.found, "anna");
-        for (time, author, text) in there {
-            let (time, author) = (Time::parse(time.as_bytes()).unwrap(), Author::new(author).unwrap());
-            compared.is_there(&Entry {
-                seq: 1,
-                time,
-                own: None,
-                day: None,
-                author,
-                text: (*text).to_owned(),
-            });
-        }
-        let missing = compared.missing().into_iter().zip(&harvest.found).enumerate();
-        let missing = missing.filter(|(_, (missing, _))| *missing);
-        missing.map(|(at, (_, found))| format!("{at}{}", found.text)).collect::<Vec<_>>().join(" ")
-    };
+    ]);
+    let missing = |there: &[(&str, &str, &str)]| missing(&harvest, there);
     assert_eq!(missing(&[]), "0a 1a 2b 4c 6d 7e");
     // Another zone's clock that says the same; of two, the last is missing.
     assert_eq!(missing(&[("2026-11-21T08:15:02.000000-05:00", "anna", "a")]), "1a 2b 4c 6d 7e");
@@ -272,4 +449,98 @@ fn what_is_there_is_known_as_exactly_as_the_file_says() {
     assert_eq!(missing(&[("2026-11-21T08:15:59.999999+08:00", "anna", "d")]), "0a 1a 2b 4c 7e");
     assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d");
     assert_eq!(missing(&[("2026-11-21T00:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d 7e");
+}
+
+/// jrnl's file has seconds, and its json has not.
+#[test]
+fn both_forms_of_a_jrnl_journal_are_known() {
+    let text =
+        "[2026-11-21 08:15:02 AM] a. B\n[2026-11-21 08:15:40 AM] a. B\n[2026-11-21 08:16:00 AM] c\n\n  d\n";
+    let json = "{\"entries\":[{\"title\":\"a.\",\"body\":\"B\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
+                {\"title\":\"a.\",\"body\":\"B\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
+                {\"title\":\"c\",\"body\":\"d\",\"date\":\"2026-11-21\",\"time\":\"08:16\"}]}";
+    // In one run, either way round.
+    assert_eq!(missing(&harvested(&[text, json]), &[]), "0a. B 1a. B 2c\\n\\n  d");
+    assert_eq!(missing(&harvested(&[json, text]), &[]), "0a.\\nB 1a.\\nB 2c\\nd");
+    // What the diary has of the one, the other does not add.
+    let of_text = [
+        ("2026-11-21T08:15:02.000000+08:00", "anna", "a. B"),
+        ("2026-11-21T08:15:40.000000+08:00", "anna", "a. B"),
+        ("2026-11-21T08:16:00.000000+08:00", "anna", "c\n\n  d"),
+    ];
+    let of_json = [
+        ("2026-11-21T08:15:00.000000+08:00", "anna", "a.\nB"),
+        ("2026-11-21T08:15:00.000000+08:00", "anna", "a.\nB"),
+        ("2026-11-21T08:16:00.000000+08:00", "anna", "c\nd"),
+    ];
+    for there in [of_text, of_json] {
+        assert_eq!(missing(&harvested(&[text]), &there), "");
+        assert_eq!(missing(&harvested(&[json]), &there), "");
+    }
+    // Each entry of the diary is one of the file.
+    assert_eq!(missing(&harvested(&[text]), &of_json[1..]), "1a. B");
+    assert_eq!(missing(&harvested(&[text]), &of_text[1..]), "0a. B");
+    // Where the diary has seconds, they count.
+    let second = [("2026-11-21T08:15:03.000000+08:00", "anna", "a. B")];
+    assert_eq!(missing(&harvested(&[text]), &second), "0a. B 1a. B 2c\\n\\n  d");
+    // What is known by all of its time leaves nothing for what is known by its minute, wherever it stands.
+    let unsorted = "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:00] a\n";
+    assert_eq!(missing(&harvested(&[unsorted]), &[("2026-11-21T08:15:00.000000+08:00", "anna", "a")]), "0a");
+    // What is twice in one file, with and without seconds, is so in the diary.
+    let mixed = "[2026-11-21 08:15:02] a\n[2026-11-21 08:15] a\n";
+    assert_eq!(missing(&harvested(&[mixed]), &[]), "0a 1a");
+}
+
+/// A log is no other form of something: its seconds and blanks count.
+#[test]
+fn lines_of_logs_are_known_by_all_that_they_have() {
+    let log = harvested(&["2026-11-21T08:15:02 tick\n2026-11-21T08:15:03  tick\n"]);
+    assert_eq!(missing(&log, &[("2026-11-21T08:15:00.000000+08:00", "anna", "tick")]), "0tick 1 tick");
+    assert_eq!(missing(&log, &[("2026-11-21T08:15:03.000000+08:00", "anna", "tick")]), "0tick 1 tick");
+    // Without seconds, any second of the minute.
+    let log = harvested(&["2026-11-21T08:15 tick\n"]);
+    assert_eq!(missing(&log, &[("2026-11-21T08:15:40.000000+08:00", "anna", "tick")]), "");
+}
+
+/// What export writes for people and spreadsheets does not come in as a log.
+#[test]
+fn exports_that_cannot_be_imported() {
+    use crate::commands::Paper;
+    use crate::export::{Exporter, Target};
+    let time = Time::parse(b"2026-11-21T08:15:02.123456+08:00").unwrap();
+    let author = Author::new("anna").unwrap();
+    let entry = Entry { seq: 1, time, own: None, day: None, author, text: "two\nlines".to_owned() };
+    let event = Event::Entry(Stored { entry, key: None, left: String::new() });
+    let exported = |target| {
+        let mut exporter = Exporter::new(target, TimeZone::UTC, DayStart::default(), false);
+        let mut out = Vec::new();
+        exporter.begin(&mut out);
+        exporter.event(&event, &mut out);
+        exporter.end(&mut out);
+        out
+    };
+    for (target, format) in [(Target::Csv, "csv"), (Target::Md, "md"), (Target::Txt, "txt")] {
+        let bytes = exported(target);
+        let expected = format!(
+            "1 BAD this is an export in {format}, which cannot be imported; export --format json writes what can, and \
+             --format log would take its lines as they are"
+        );
+        assert_eq!(read_as(&bytes, None, None), (Kind::Exported(format), vec![expected]));
+        let (kind, said) = read_as(&bytes, Some(Kind::Log), None);
+        assert_eq!(kind, Kind::Log);
+        assert!(said.iter().all(|said| !said.contains("BAD")), "{said:?}");
+    }
+    for (target, kind) in
+        [(Target::Json, Kind::Json), (Target::Jrnl, Kind::Jrnl), (Target::JrnlJson, Kind::JrnlJson)]
+    {
+        assert_eq!(read_as(&exported(target), None, None).0, kind);
+    }
+    for bytes in [
+        "## 2026-11-21 Saturday\n\nsome prose\n",
+        "2026-11-21 Saturday\n\na quiet day\n",
+        "2026-11-21 Sunday\n\n00:15 anna\n    x\n",
+        "seq,time,text\n",
+    ] {
+        assert_eq!(read_as(bytes.as_bytes(), None, None).0, Kind::Log, "{bytes}");
+    }
 }

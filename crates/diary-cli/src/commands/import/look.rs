@@ -157,7 +157,8 @@ mod tests {
         ] {
             let time = Time { micros: TIME.micros + hours * 3600 * 1_000_000, ..TIME };
             let when = When { time, exactness };
-            let entry = Found { when, author: None, text: Cow::Borrowed("x"), file: 0, line: 1 };
+            let entry =
+                Found { when, author: None, text: Cow::Borrowed("x"), file: 0, line: 1, of_jrnl: false };
             let may_have = |until| Archived { last: 1, until }.may_have(&entry);
             assert_eq!((may_have(Some(TIME)), may_have(None)), (may, true), "{hours} hours later");
         }

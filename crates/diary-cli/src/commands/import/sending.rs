@@ -172,7 +172,7 @@ mod tests {
 
     fn found(text: &'static str) -> Found<'static> {
         let when = When { time: TIME, exactness: Exactness::Moment };
-        Found { when, author: None, text: Cow::Borrowed(text), file: 0, line: 1 }
+        Found { when, author: None, text: Cow::Borrowed(text), file: 0, line: 1, of_jrnl: false }
     }
 
     /// Another run of the same import has the same keys.
