@@ -71,7 +71,9 @@ impl Row {
             Goal::AtLeast(least, of) => {
                 (format!("≥ {least} of {}", self.series[of].of), value, value >= least)
             }
-            Goal::AtMost(most, of) => (format!("≤ {most} of {}", self.series[of].of), value, value <= most),
+            Goal::AtMost(most, of) => {
+                (format!("≤ {} of {}", figure(most), self.series[of].of), value, value <= most)
+            }
             Goal::Below(most) => (format!("≤ {}", figure(most)), value, value <= most),
             Goal::Above(least) => (format!("≥ {}", figure(least)), value, value >= least),
         }

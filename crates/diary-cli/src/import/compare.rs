@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 use diary_client::{Entry, Time};
-use diary_proto::Date;
+use diary_proto::{Date, seal};
 
 use super::{Exactness, Found};
 
@@ -56,7 +56,7 @@ pub(crate) struct Compared<'f> {
     /// The diary has something to the minute only that may be an entry of the files.
     has_minutes: Cell<bool>,
     /// Of the texts of the files.
-    hashes: Vec<u64>,
+    hashes: Vec<u32>,
     /// The author of those who name none.
     author: &'f str,
 }
@@ -172,7 +172,7 @@ struct Text<'f> {
     said: &'f str,
     of_jrnl: bool,
     /// Of what counts in it.
-    hash: u64,
+    hash: u32,
 }
 
 impl Text<'_> {
@@ -192,16 +192,17 @@ impl Eq for Text<'_> {}
 
 impl Hash for Text<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+        state.write_u32(self.hash);
     }
 }
 
-/// Of what counts in a text. It is weak, and fast: it only has to tell apart most texts of one time.
-fn hash(text: &str, of_jrnl: bool) -> u64 {
-    text.bytes().fold(0, |hash: u64, byte| match of_jrnl && byte.is_ascii_whitespace() {
-        true => hash,
-        false => hash.rotate_left(7).wrapping_add(u64::from(byte)),
-    })
+/// Of what counts in a text. Where blanks do not, it is weak and fast: it has to tell apart most texts of one time.
+fn hash(text: &str, of_jrnl: bool) -> u32 {
+    if !of_jrnl {
+        return seal::crc(text.as_bytes());
+    }
+    let characters = text.bytes().filter(|byte| !byte.is_ascii_whitespace());
+    characters.fold(0, |hash: u32, byte| hash.rotate_left(7).wrapping_add(byte.into()))
 }
 
 fn author_of<'f>(entry: &'f Found<'f>, author: &'f str) -> &'f str {

@@ -16,6 +16,10 @@ pub(super) fn behind(text: &str, alone: bool) -> Option<(TimeZone, &str)> {
     let word = word.unwrap_or(text);
     let length = word.find([' ', '\t', '[', ']']).unwrap_or(word.len());
     let (word, rest) = word.split_at(word[..length].trim_end_matches(':').len());
+    // Most times have nothing behind them, and the zone data is asked last.
+    if word.is_empty() {
+        return None;
+    }
     let zone = match offset(word, alone || !apart) {
         Some(offset) => TimeZone::fixed(offset),
         None => named(word, alone)?,
