@@ -10,11 +10,11 @@ use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
 
 use crate::export::Target;
-use crate::import::Kind;
 use crate::select::{Conditions, Select};
 use crate::show::{Colour, Format};
 use crate::stats::By;
 use crate::usage::{Stop, shortened};
+use diary_import::Kind;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 nothing found, 2 usage, 3 the server cannot be reached, 4 something was refused, \

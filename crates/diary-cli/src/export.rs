@@ -12,9 +12,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::commands::Paper;
-use crate::import::{Clock, is_header};
 use crate::output::{count, say};
 use crate::show::{Format, Printer, careful, other_day, push_json};
+use diary_import::{Clock, is_header};
 
 /// What an export is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -189,6 +189,7 @@ fn tags(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use diary_client::{Author, Entry, Gap};
+    use diary_import::{Harvest, Kind, Source};
     use diary_proto::OwnTime;
 
     use super::*;
@@ -209,6 +210,34 @@ mod tests {
         events.iter().for_each(|event| exporter.event(event, &mut out));
         exporter.end(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    /// What is for people and spreadsheets does not come in as a log.
+    #[test]
+    fn import_takes_or_refuses_what_is_exported() {
+        let event = entry(1, None, "two\nlines");
+        let read = |target, kind| {
+            let file = exported(target, std::slice::from_ref(&event));
+            let (mut harvest, clock) = (Harvest::default(), Clock::new(TimeZone::UTC, None));
+            let day = Some(jiff::civil::Date::constant(2026, 11, 21));
+            let kind = harvest.read(&Source { bytes: file.as_bytes(), day }, kind, &clock);
+            let troubles = harvest.troubles.into_iter().map(|trouble| trouble.why).collect::<Vec<_>>();
+            (kind, harvest.found.len(), troubles)
+        };
+        for (target, kind) in
+            [(Target::Json, Kind::Json), (Target::Jrnl, Kind::Jrnl), (Target::JrnlJson, Kind::JrnlJson)]
+        {
+            assert_eq!(read(target, None), (kind, 1, vec![]));
+        }
+        for (target, format) in [(Target::Csv, "csv"), (Target::Md, "md"), (Target::Txt, "txt")] {
+            let refused = format!(
+                "this is an export in {format}, which cannot be imported; export --format json writes what can, and \
+                 --format log would take its lines as they are"
+            );
+            assert_eq!(read(target, None), (Kind::Exported(format), 0, vec![refused]));
+            let (kind, _, troubles) = read(target, Some(Kind::Log));
+            assert_eq!((kind, troubles), (Kind::Log, vec![]));
+        }
     }
 
     #[test]

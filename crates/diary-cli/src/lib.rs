@@ -1,11 +1,11 @@
 //! The client of the diary as a program.
 //!
-//! `args` and `config` are what it is told, and `usage` says what is wrong with that. Without a command, `pipe` sends every line of a file or another
-//! program, and `terminal` talks with a person; `input` cuts what they read into lines, and `patience` decides
-//! when a server that is away has been waited for long enough. With a command, `commands` does it: it reads
-//! what `select` (and its `dates`) says, prints it as `show` says, or counts it with `stats`, and keeps in the
-//! `outbox` what is not acked, from where `deliver` sends it. `import` reads the files of others, and `export`
-//! writes for them.
+//! `args` and `config` are what it is told, and `usage` says what is wrong with that. Without a command, `pipe` sends
+//! every line of a file or another program, and `terminal` talks with a person; `input` cuts what they read into lines,
+//! and `patience` decides when a server that is away has been waited for long enough. With a command, `commands` does it:
+//! it reads what `select` (and its `dates`) says, prints it as `show` says, or counts it with `stats`, and keeps in the
+//! `outbox` what is not acked, from where `deliver` sends it. The crate `diary-import` reads the files of others, and
+//! `export` writes for them.
 
 mod args;
 mod calendar;
@@ -19,7 +19,6 @@ mod exit;
 mod export;
 #[cfg(test)]
 mod fake;
-mod import;
 mod input;
 mod outbox;
 mod output;

@@ -26,11 +26,10 @@ use crate::args::Import;
 use crate::calendar::Calendar;
 use crate::config::Config;
 use crate::exit;
-use crate::import::Found;
-use crate::import::compare::Compared;
 use crate::output::{Output, say};
 use crate::select::{Plan, Select};
 use crate::unreachable_sentence;
+use diary_import::{Compared, Found};
 
 /// Runs of entries that lie one behind the other and have keys by their places. With more of them, what is there lies
 /// so scattered that no run was killed a moment ago.

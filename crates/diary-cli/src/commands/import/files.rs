@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 use super::{counted, number, of_days};
 use crate::args::Import;
 use crate::exit;
-use crate::import::{Clock, Exactness, Found, Harvest, Kind, Source};
 use crate::output::say;
+use diary_import::{Clock, Exactness, Found, Harvest, Kind, Source};
 
 /// A file with what it holds.
 pub(super) struct Contents {

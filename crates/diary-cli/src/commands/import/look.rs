@@ -6,12 +6,11 @@ use tokio::time::Instant;
 use super::{counted, of_days};
 use crate::dates::Days;
 use crate::exit;
-use crate::import::compare::Compared;
-use crate::import::{Exactness, Found};
 use crate::output::say;
 use crate::patience::{HeldUp, Patience};
 use crate::select::server_days;
 use crate::unreachable_sentence;
+use diary_import::{Compared, Exactness, Found};
 
 /// How far apart clocks can be that show the same: zones lie between UTC-12 and UTC+14.
 const ZONES_APART_MAX_MICROS: i64 = 26 * 3600 * 1_000_000;
@@ -144,7 +143,7 @@ mod tests {
 
     use super::*;
     use crate::fake::TIME;
-    use crate::import::When;
+    use diary_import::When;
 
     #[test]
     fn what_was_before_the_oldest_entry_may_be_archived() {

@@ -8,11 +8,11 @@ use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
 use super::{Interrupts, Work, counted, number};
-use crate::import::Found;
 use crate::output::say;
 use crate::patience::{HeldUp, Patience};
 use crate::unanswered::{Unanswered, answer_of_first};
 use crate::unreachable_sentence;
+use diary_import::Found;
 
 /// How a progress bar looks.
 const BAR: &str = "{wide_bar} {human_pos}/{human_len} {rate} {eta}";
@@ -168,7 +168,7 @@ mod tests {
     use crate::args::Settings;
     use crate::config::Config;
     use crate::fake::{Fake, TIME};
-    use crate::import::{Exactness, When};
+    use diary_import::{Exactness, When};
 
     fn found(text: &'static str) -> Found<'static> {
         let when = When { time: TIME, exactness: Exactness::Moment };

@@ -5,7 +5,7 @@
 //! Texts are borrowed from the files where they can be, so a run takes about as much memory as its files have
 //! bytes, and 150 bytes for each entry (250, if jrnl's times have seconds).
 
-pub(crate) mod compare;
+mod compare;
 mod daily;
 mod exported;
 mod jrnl;
@@ -27,12 +27,13 @@ use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
 use jiff::civil::Date;
 
-pub(crate) use self::jrnl::is_header;
-pub(crate) use self::when::Clock;
+pub use self::compare::Compared;
+pub use self::jrnl::is_header;
+pub use self::when::Clock;
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// One JSON object a line, as export --format json and log --json print it
     Json,
     /// jrnl's own file
@@ -50,7 +51,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// What is said of a file.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
             Self::Jrnl => "jrnl",
@@ -62,7 +63,7 @@ impl Kind {
     }
 
     /// What the bytes look like. What looks like nothing else is a log.
-    pub(crate) fn detect(bytes: &[u8], clock: &Clock) -> Self {
+    pub fn detect(bytes: &[u8], clock: &Clock) -> Self {
         let first = lines::of(bytes).find(|line| !line.is_blank()).map(|line| line.bytes).unwrap_or_default();
         if bytes.trim_ascii_start().starts_with(b"{") {
             return if own_json::is_own(first) { Self::Json } else { Self::JrnlJson };
@@ -81,15 +82,16 @@ impl Kind {
 
 /// A file, or the input.
 #[derive(Debug)]
-pub(crate) struct Source<'f> {
-    pub(crate) bytes: &'f [u8],
+pub struct Source<'f> {
+    /// All that it holds.
+    pub bytes: &'f [u8],
     /// The day of lines that have no time: that of the file's name, else that of its last change.
-    pub(crate) day: Option<Date>,
+    pub day: Option<Date>,
 }
 
 impl Source<'_> {
     /// The day that a file is called after: `2026-11-21.log`, `work-20261121.log`, `app.log.2026-11-21`.
-    pub(crate) fn day_in_name(path: &Path) -> Option<Date> {
+    pub fn day_in_name(path: &Path) -> Option<Date> {
         let name = path.file_name()?.to_str()?;
         name.split(|c: char| c != '-' && !c.is_ascii_digit()).find_map(first_day)
     }
@@ -112,7 +114,7 @@ fn first_day(run: &str) -> Option<Date> {
 /// How exactly a file says when something was; entries are compared as exactly, so that a file without a zone or
 /// without seconds is known again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Exactness {
+pub enum Exactness {
     /// A moment.
     Moment,
     /// A clock on some wall.
@@ -125,41 +127,50 @@ pub(crate) enum Exactness {
 
 /// When an entry was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct When {
-    pub(crate) time: Time,
-    pub(crate) exactness: Exactness,
+pub struct When {
+    /// The moment; of a clock without a zone, in the [`Clock`]'s.
+    pub time: Time,
+    /// How much of it the file says.
+    pub exactness: Exactness,
 }
 
 /// An entry of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found<'f> {
-    pub(crate) when: When,
+pub struct Found<'f> {
+    /// When it was.
+    pub when: When,
     /// Who wrote it, where the file says that.
-    pub(crate) author: Option<Author>,
-    pub(crate) text: Cow<'f, str>,
+    pub author: Option<Author>,
+    /// What was written.
+    pub text: Cow<'f, str>,
     /// It is of jrnl, which writes times and blanks in more than one way.
-    pub(crate) of_jrnl: bool,
+    pub of_jrnl: bool,
     /// Which of the files.
-    pub(crate) file: usize,
+    pub file: usize,
     /// Where it begins there, from 1.
-    pub(crate) line: u64,
+    pub line: u64,
 }
 
 /// A line that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    pub(crate) file: usize,
-    pub(crate) line: u64,
-    pub(crate) why: String,
+pub struct Trouble {
+    /// Which of the files, in the order in which they were read.
+    pub file: usize,
+    /// Its number, from 1.
+    pub line: u64,
+    /// A sentence for whoever has the file.
+    pub why: String,
 }
 
 /// What was found in all files so far.
 #[derive(Debug, Default)]
-pub(crate) struct Harvest<'f> {
-    pub(crate) found: Vec<Found<'f>>,
-    pub(crate) troubles: Vec<Trouble>,
+pub struct Harvest<'f> {
+    /// The entries of all files, file by file.
+    pub found: Vec<Found<'f>>,
+    /// The lines that could not be read.
+    pub troubles: Vec<Trouble>,
     /// Entries that are of their file's day for want of a time.
-    pub(crate) of_day: usize,
+    pub of_day: usize,
     file: usize,
     /// The file that is being read is jrnl's.
     of_jrnl: bool,
@@ -167,7 +178,7 @@ pub(crate) struct Harvest<'f> {
 
 impl<'f> Harvest<'f> {
     /// Reads a file, and says as what.
-    pub(crate) fn read(&mut self, source: &Source<'f>, kind: Option<Kind>, clock: &Clock) -> Kind {
+    pub fn read(&mut self, source: &Source<'f>, kind: Option<Kind>, clock: &Clock) -> Kind {
         let bytes = source.bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(source.bytes);
         let kind = kind.unwrap_or_else(|| Kind::detect(bytes, clock));
         self.of_jrnl = matches!(kind, Kind::Jrnl | Kind::JrnlJson);

@@ -48,7 +48,7 @@ struct Tally {
 }
 
 /// Entries of files, and how often each is in the diary.
-pub(crate) struct Compared<'f> {
+pub struct Compared<'f> {
     found: &'f [Found<'f>],
     tallies: HashMap<Mark<'f>, Tally>,
     /// In which ways entries of the files are the same as others: times, and whether they are jrnl's.
@@ -62,7 +62,8 @@ pub(crate) struct Compared<'f> {
 }
 
 impl<'f> Compared<'f> {
-    pub(crate) fn new(found: &'f [Found<'f>], author: &'f str) -> Self {
+    /// Entries of files, file by file; those that name nobody are by `author`. Nothing of the diary is counted yet.
+    pub fn new(found: &'f [Found<'f>], author: &'f str) -> Self {
         let marks = found.len() + found.iter().filter(|entry| may_be_known_by_minute(entry)).count();
         let tallies = HashMap::with_capacity(marks);
         let hashes = found.iter().map(|entry| hash(&entry.text, entry.of_jrnl)).collect();
@@ -94,13 +95,13 @@ impl<'f> Compared<'f> {
     }
 
     /// The first and the last day of all entries.
-    pub(crate) fn days(&self) -> Option<(Date, Date)> {
+    pub fn days(&self) -> Option<(Date, Date)> {
         let days = || self.found.iter().map(|entry| entry.when.time.date());
         days().min().zip(days().max())
     }
 
     /// Counts an entry of the diary.
-    pub(crate) fn is_there(&self, entry: &Entry) {
+    pub fn is_there(&self, entry: &Entry) {
         self.count(entry.own.map_or(entry.time, |own| own.at), entry.author.as_str(), &entry.text);
     }
 
@@ -120,7 +121,7 @@ impl<'f> Compared<'f> {
 
     /// Whether each of the entries is to be written. Of several that are the same, the last are: after a run that was
     /// ended, the first are there.
-    pub(crate) fn missing(mut self) -> Vec<bool> {
+    pub fn missing(mut self) -> Vec<bool> {
         let found = self.found;
         let mut missing = Vec::with_capacity(found.len());
         for file in found.chunk_by(|one, next| one.file == next.file) {

@@ -1,4 +1,4 @@
-use diary_client::{DayStart, Entry, Event, Stored, Time};
+use diary_client::{Entry, Time};
 use diary_proto::Date;
 use jiff::tz::TimeZone;
 
@@ -502,39 +502,8 @@ fn lines_of_logs_are_known_by_all_that_they_have() {
     assert_eq!(missing(&log, &[("2026-11-21T08:15:40.000000+08:00", "anna", "tick")]), "");
 }
 
-/// What export writes for people and spreadsheets does not come in as a log.
 #[test]
-fn exports_that_cannot_be_imported() {
-    use crate::commands::Paper;
-    use crate::export::{Exporter, Target};
-    let time = Time::parse(b"2026-11-21T08:15:02.123456+08:00").unwrap();
-    let author = Author::new("anna").unwrap();
-    let entry = Entry { seq: 1, time, own: None, day: None, author, text: "two\nlines".to_owned() };
-    let event = Event::Entry(Stored { entry, key: None, left: String::new() });
-    let exported = |target| {
-        let mut exporter = Exporter::new(target, TimeZone::UTC, DayStart::default(), false);
-        let mut out = Vec::new();
-        exporter.begin(&mut out);
-        exporter.event(&event, &mut out);
-        exporter.end(&mut out);
-        out
-    };
-    for (target, format) in [(Target::Csv, "csv"), (Target::Md, "md"), (Target::Txt, "txt")] {
-        let bytes = exported(target);
-        let expected = format!(
-            "1 BAD this is an export in {format}, which cannot be imported; export --format json writes what can, and \
-             --format log would take its lines as they are"
-        );
-        assert_eq!(read_as(&bytes, None, None), (Kind::Exported(format), vec![expected]));
-        let (kind, said) = read_as(&bytes, Some(Kind::Log), None);
-        assert_eq!(kind, Kind::Log);
-        assert!(said.iter().all(|said| !said.contains("BAD")), "{said:?}");
-    }
-    for (target, kind) in
-        [(Target::Json, Kind::Json), (Target::Jrnl, Kind::Jrnl), (Target::JrnlJson, Kind::JrnlJson)]
-    {
-        assert_eq!(read_as(&exported(target), None, None).0, kind);
-    }
+fn what_only_looks_like_an_export_is_a_log() {
     for bytes in [
         "## 2026-11-21 Saturday\n\nsome prose\n",
         "2026-11-21 Saturday\n\na quiet day\n",

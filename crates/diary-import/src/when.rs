@@ -33,7 +33,7 @@ const SAMPLE: DateTime = DateTime::constant(2010, 10, 10, 10, 10, 10, 0);
 
 /// Reads times.
 #[derive(Debug)]
-pub(crate) struct Clock {
+pub struct Clock {
     /// The zone of times that name none.
     zone: TimeZone,
     /// How the user says that times are written, as strptime has it.
@@ -45,13 +45,15 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn new(zone: TimeZone, format: Option<String>) -> Self {
+    /// Times that name no zone are of `zone`. `format` is how times are written, as strptime has it; without one, they
+    /// may have any form that is known.
+    pub fn new(zone: TimeZone, format: Option<String>) -> Self {
         let sample = strtime::format(format.as_deref().unwrap_or(DAY), SAMPLE).unwrap_or_default();
         Self { zone, format, sample, last: Cell::new(0) }
     }
 
     /// What the zone of times that name none is called.
-    pub(crate) fn zone_name(&self) -> &str {
+    pub fn zone_name(&self) -> &str {
         self.zone.iana_name().unwrap_or("this machine's zone")
     }
 

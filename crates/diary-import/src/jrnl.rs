@@ -26,7 +26,7 @@ enum Head<'t> {
 }
 
 /// Whether jrnl would begin an entry with this line.
-pub(crate) fn is_header(line: &str, clock: &Clock) -> bool {
+pub fn is_header(line: &str, clock: &Clock) -> bool {
     !matches!(head(line, clock), Head::Body)
 }
 
