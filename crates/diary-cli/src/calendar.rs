@@ -32,11 +32,15 @@ impl Calendar {
         self.day_start.day_of(Time::now(&self.zone))
     }
 
-    /// The day that an entry is of: the one that it is about or was put to when it was written, whenever days start
-    /// today, and else that of its writing, where the reader is.
+    /// The day that an entry is of: the one that it is about, or that of its writing. To a reader whose clock showed what
+    /// the server's did, that is the day that it was put to then, whenever days start now; elsewhere it is the reader's.
     pub(crate) fn day_of(&self, entry: &Entry) -> Date {
-        let own = entry.own.map(|own| own.day);
-        own.or(entry.day).unwrap_or_else(|| entry.time.in_zone(&self.zone).date())
+        let here = entry.time.in_zone(&self.zone);
+        match (entry.own, entry.day) {
+            (Some(own), _) => own.day,
+            (None, day) if here.offset_minutes == entry.time.offset_minutes => day.unwrap_or(here.date()),
+            (None, _) => self.day_start.day_of(here),
+        }
     }
 
     /// What the clock said: where it happened, for a time of its own, and else where the reader is.
@@ -73,8 +77,14 @@ mod tests {
         let far = Calendar { zone: TimeZone::UTC, day_start };
         assert_eq!(far.day_of(&entry).to_string(), "2026-11-20");
         entry.day = Some("2026-11-19".parse().unwrap());
-        assert_eq!(far.day_of(&entry).to_string(), "2026-11-19");
         assert_eq!(calendar.day_of(&entry).to_string(), "2026-11-19");
+        // Elsewhere, days rise with the reader's own clock: it is 01:30 and 03:00 in the night there.
+        let elsewhere = Calendar { zone: TimeZone::get("America/New_York").unwrap(), day_start };
+        for (written, day) in [("14:30", "2026-11-20"), ("16:00", "2026-11-21")] {
+            entry.time = time(&format!("2026-11-21T{written}:00.000000+08:00"));
+            assert_eq!(elsewhere.day_of(&entry).to_string(), day);
+        }
+        entry.time = time("2026-11-21T01:30:00.000000+08:00");
         assert_eq!(far.clock(&entry).to_string(), "2026-11-20T17:30:00");
         entry.own = Some(OwnTime::new(time("2015-03-02T02:15:00.000000-03:30"), day_start));
         assert_eq!(far.day_of(&entry).to_string(), "2015-03-01");

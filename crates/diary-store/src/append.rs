@@ -284,9 +284,8 @@ impl Appender {
         let keys = self.keys.as_ref().filter(|keys| !keys.is_unknown())?;
         self.uncached_bytes = 0;
         let Shared { disk, dir, id, .. } = &*self.shared;
-        let make =
-            |own_days: &mut _| Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys);
-        Some(self.shared.own_days(make))
+        let own_days = self.shared.own_days(|own_days| own_days.clone());
+        Some(Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys))
     }
 
     /// Writes the cache, and then the head, as evidence for the next start. A clean stop ends with this.

@@ -49,7 +49,10 @@ pub struct Snapshot {
     dir: PathBuf,
     id: u64,
     head: Head,
-    table: Vec<u8>,
+    /// Its bytes are made when it is written: nobody waits for that.
+    own_days: OwnDays,
+    /// The keys' bytes.
+    keys: Vec<u8>,
 }
 
 impl Snapshot {
@@ -58,13 +61,12 @@ impl Snapshot {
         dir: PathBuf,
         id: u64,
         head: Head,
-        own_days: &OwnDays,
+        own_days: OwnDays,
         keys: &KeyTable,
     ) -> Self {
-        let mut table = Vec::new();
-        own_days.write(&mut table);
-        keys.write(&mut table);
-        Self { disk, dir, id, head, table }
+        let mut bytes = Vec::new();
+        keys.write(&mut bytes);
+        Self { disk, dir, id, head, own_days, keys: bytes }
     }
 
     /// Writes the cache: new file, fsync, rename.
@@ -75,19 +77,21 @@ impl Snapshot {
         if self.head.seq == 0 {
             return Ok(());
         }
+        let mut own_days = Vec::new();
+        self.own_days.write(&mut own_days);
         let hex = |crc| String::from_utf8_lossy(&seal::hex(crc)).into_owned();
         let mut line = format!(
             "cache 4 id={:016x} seq={} last={} length={} table={}\t",
             self.id,
             self.head.seq,
             hex(self.head.crc),
-            self.table.len(),
-            hex(seal::crc(&self.table)),
+            own_days.len() + self.keys.len(),
+            hex(seal::crc_on(seal::crc(&own_days), &self.keys)),
         )
         .into_bytes();
         seal::seal(&mut line, 0);
         // Its name need not be durable: the cache before it is as good, and only takes longer.
-        write_whole(&*self.disk, &self.dir, FILE_NEW, FILE, &[&line, &self.table])
+        write_whole(&*self.disk, &self.dir, FILE_NEW, FILE, &[&line, &own_days, &self.keys])
     }
 }
 

@@ -132,6 +132,7 @@ impl Stretch {
         let is_first = |change: &Change| change.place() == 0;
         let is_inside = |change: &Change| change.place() <= self.last - self.first;
         self.first <= self.last
+            && self.min <= self.max
             && self.last < u64::MAX
             && self.changes.first().is_none_or(is_first)
             && self.changes.last().is_none_or(is_inside)
@@ -277,11 +278,12 @@ impl OwnDays {
         let mut before = 0;
         for _ in 0..read_u64(from)? {
             let stretch = Stretch::read(from)?;
-            if stretch.first <= before {
+            table.changes += stretch.changes.len();
+            let is_too_large = table.stretches.len() == STRETCHES_MAX || table.changes > CHANGES_MAX;
+            if stretch.first <= before || is_too_large {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             before = stretch.last;
-            table.changes += stretch.changes.len();
             table.stretches.push(Arc::new(stretch));
         }
         Ok(table)
