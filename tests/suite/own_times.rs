@@ -151,6 +151,12 @@ async fn whoever_waits_for_a_day_and_goes_away_leaves_nothing_behind() {
     // Both come in one read: once the first is answered, the second is being done.
     gone.send("a line\n/history 2015-03-02\n").await;
     assert!(is_ack(&gone.line().await, 2));
+    let begun = async {
+        while tasks() <= before {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the day is waited for", begun).await;
     gone.reset();
 
     // It has the place of the one that is gone.

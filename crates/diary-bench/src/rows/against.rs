@@ -37,8 +37,12 @@ pub(super) fn rows(
                 }
             }
         }
-        // What only one of them measures is not compared.
-        rows.retain(|row| row.series[0].figures.len() == row.series[1].figures.len());
+        for row in &mut rows {
+            if row.series[0].figures.len() != row.series[1].figures.len() {
+                row.goals.clear();
+                row.note = Some("one of them does not measure it".to_owned());
+            }
+        }
         take(rows)?;
     }
     Ok(())

@@ -31,8 +31,9 @@ use crate::select::{Plan, Select};
 use crate::unreachable_sentence;
 use diary_import::{Compared, Found};
 
-/// Runs of entries that lie one behind the other and have keys by their places. With more of them, what is there lies
-/// so scattered that no run was killed a moment ago.
+/// Runs of entries that lie one behind the other and have keys by their places, each on a connection of its own. With
+/// more of them, what is there lies scattered, as after years of writing in two places, and none has a key: what the
+/// server is still committing of such an import that was killed a moment ago may come twice.
 const RUNS_MAX: usize = 16;
 
 /// Does it, and gives the exit code.

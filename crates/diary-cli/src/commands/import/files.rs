@@ -14,6 +14,9 @@ use crate::exit;
 use crate::output::say;
 use diary_import::{Clock, Exactness, Found, Harvest, Kind, Source};
 
+/// Most bytes of a file: it is held in memory, and what it holds beside it. Journals of decades have a hundredth.
+const FILE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// A file with what it holds.
 pub(super) struct Contents {
     pub(super) name: String,
@@ -79,17 +82,26 @@ fn contents(paths: &[PathBuf]) -> Result<Vec<Contents>, String> {
 }
 
 fn read_file(path: &Path) -> io::Result<Contents> {
-    let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
-        io::stdin().lock().read_to_end(&mut bytes)?;
+        let bytes = read_up_to(FILE_MAX_BYTES, io::stdin().lock())?;
         return Ok(Contents { name: "the input".to_owned(), bytes, day: None });
     }
-    let mut file = File::open(path)?;
-    file.read_to_end(&mut bytes)?;
+    let file = File::open(path)?;
+    let bytes = read_up_to(FILE_MAX_BYTES, &file)?;
     let changed = || jiff::Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok();
     let day = Source::day_in_name(path);
     let day = day.or_else(|| Some(changed()?.to_zoned(TimeZone::system()).date()));
     Ok(Contents { name: escape(&path.display().to_string()).into_owned(), bytes, day })
+}
+
+/// All of it, if it is not more.
+fn read_up_to(most: u64, from: impl io::Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::other(format!("it has more than {most} bytes; import it in pieces"))),
+        false => Ok(bytes),
+    }
 }
 
 /// `a.txt: read as jrnl, 3 entries of 2026-11-20 .. 2026-11-21, not readable 1`
@@ -113,4 +125,16 @@ fn file_sentence(
         said.push_str(&format!(", not readable {}", number(not_readable)));
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_without_an_end_is_refused() {
+        assert_eq!(read_up_to(3, &b"abc"[..]).unwrap(), b"abc");
+        let error = read_up_to(3, io::repeat(b'a')).unwrap_err();
+        assert_eq!(error.to_string(), "it has more than 3 bytes; import it in pieces");
+    }
 }
