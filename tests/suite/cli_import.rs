@@ -385,7 +385,7 @@ async fn a_server_that_is_gone_between_two_runs() {
     let ran = home.run(relay.address(), &["import", "all.txt"]).await;
     assert_eq!(ran.code, Some(5), "{ran:?}");
     assert_eq!(ran.stdout, "imported 1, there already 3, not readable 0\n");
-    let sentence = ": 1 entry is in the diary; the same command goes on from there\n";
+    let sentence = ": 1 entry was imported; the same command goes on from there\n";
     assert!(ran.stderr.starts_with("nothing listens on ") && ran.stderr.ends_with(sentence), "{ran:?}");
     let said = home.done(server.address(), &["import", "all.txt"]).await;
     assert_eq!(said, "imported 1, there already 4, not readable 0\n");

@@ -145,6 +145,16 @@ async fn stats_count_by_the_day_that_an_entry_is_of() {
     assert!(svg.contains("<title>2015-03-02: 2 entries</title>") && svg.ends_with("</svg>\n"), "{svg}");
     let names = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.filter(|name| name.to_string_lossy().contains("svg")).count(), 1);
+    // A file that is there is not written over, unless that is said.
+    std::fs::write(&picture, "my journal").unwrap();
+    let ran = ask(&server, &home, &words).await;
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.ends_with("is there already; --force writes over it\n"), "{}", ran.stderr);
+    assert_eq!(std::fs::read_to_string(&picture).unwrap(), "my journal");
+    let forced = ask(&server, &home, &[&words[..], &["--force"]].concat()).await;
+    assert_eq!((forced.code, std::fs::read_to_string(&picture).unwrap()), (Some(0), svg.clone()));
+    let printed = ask(&server, &home, &["stats", "--year", "2015", "--svg", "-"]).await;
+    assert_eq!((printed.code, printed.stdout), (Some(0), svg));
     let colour = ask(&server, &home, &["stats", "--year", "2015", "--color", "always"]).await;
     assert!(colour.stdout.contains("\x1b[48;5;40m"), "{colour:?}");
     server.stop().await;

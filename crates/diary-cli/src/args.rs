@@ -235,9 +235,13 @@ pub(crate) struct StatsOptions {
     #[arg(long, value_name = "YEAR", value_parser = parse_year)]
     pub(crate) year: Option<i16>,
 
-    /// Writes the heat map as a picture, too
+    /// Writes the heat map as a picture, too; - prints that instead
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+
+    /// With --svg, over a file that is there
+    #[arg(long, requires = "svg")]
+    pub(crate) force: bool,
 
     /// Everything as one JSON object
     #[arg(long)]

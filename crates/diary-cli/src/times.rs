@@ -181,8 +181,8 @@ fn in_chinese(said: &str) -> Option<civil::Time> {
     };
     let time = civil::Time::new(number(hour)?.try_into().ok()?, minute.try_into().ok()?, 0, 0).ok()?;
     match part {
-        // A midnight, and whether the day ends or begins with it is open.
-        Some(("晚上", ..)) if time.hour() == 12 => None,
+        // It may be the night before or behind the day.
+        Some(("晚上", ..)) if matches!(time.hour(), 0..=4 | 12) => None,
         Some((.., late)) if time.hour() <= 12 => in_half(time, late),
         _ => Some(time),
     }
@@ -274,6 +274,7 @@ mod tests {
             "昨晚",
             "昨天晚上",
             "昨天晚上十二点",
+            "昨晚一点",
             "hours ago",
             "-2 hours ago",
             "25:00",

@@ -1,7 +1,7 @@
 //! The entries of a day in the order in which they happened: what was moved in, or written down later, has other seqs.
 
 use diary_client::{Event, Stored};
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 
 use super::pour::Sift;
 use crate::calendar::Calendar;
@@ -19,8 +19,8 @@ pub(super) struct ByTime<S> {
     held: Held,
 }
 
-/// A day, and microseconds since 1970.
-type Moment = (Date, i64);
+/// A day, and what the clock said: that is what is shown.
+type Moment = (Date, DateTime);
 
 struct Held {
     calendar: Calendar,
@@ -66,7 +66,7 @@ impl Held {
             Event::Entry(stored) => self.moment(stored),
             // What is missing stays behind the entry that was before it.
             Event::Gap(_) | Event::Damaged { .. } => {
-                self.events.last().map_or((Date::MIN, i64::MIN), |(moment, _)| *moment)
+                self.events.last().map_or((Date::MIN, DateTime::MIN), |(moment, _)| *moment)
             }
         };
         self.bytes += size_of::<(Moment, Event)>() + text_bytes(&event);
@@ -81,8 +81,7 @@ impl Held {
     }
 
     fn moment(&self, Stored { entry, .. }: &Stored) -> Moment {
-        let time = entry.own.map_or(entry.time, |own| own.at);
-        (self.calendar.day_of(entry), time.micros)
+        (self.calendar.day_of(entry), self.calendar.clock(entry))
     }
 
     fn give(&mut self, give: impl FnMut(Event)) {
@@ -149,15 +148,15 @@ mod tests {
             gap(1),
             entry(2, None),
             entry(3, Some("2026-11-21T23:00:00.000000+00:00")),
-            // Before noon, where it is noon already elsewhere.
+            // Its clock said so, though it was before the noon of the others.
             entry(4, Some("2026-11-21T13:00:00.000000+08:00")),
             gap(5),
             entry(6, None),
-            // A later day, though not a later moment.
+            // A later day.
             entry(7, Some("2026-11-22T01:00:00.000000+08:00")),
             entry(8, Some("2015-11-21T23:00:00.000000+00:00")),
         ];
-        assert_eq!(sorted(events.clone(), events.len()), (vec![1, 8, 4, 5, 2, 6, 3, 7], 0));
+        assert_eq!(sorted(events.clone(), events.len()), (vec![1, 8, 2, 6, 4, 5, 3, 7], 0));
         assert!(said().is_empty());
         let all = (1..=8).collect();
         assert_eq!(sorted(events.clone(), events.len() - 1), (all, 8));

@@ -1,5 +1,7 @@
 //! `tags` and `stats`: entries are counted.
 
+use std::io::Write;
+
 use diary_client::{Reader, Stored};
 use serde_json::json;
 
@@ -9,7 +11,7 @@ use crate::config::Config;
 use crate::exit;
 use crate::output::say;
 use crate::pager::Pager;
-use crate::replace::replace;
+use crate::replace::Whole;
 use crate::select::{Plan, Select};
 use crate::show::{Printer, push_json, width};
 use crate::stats::{By, Count, Counts, Heat, Look, TagCounts, draw, json, sentences, svg, table};
@@ -50,6 +52,9 @@ pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config
 
 /// The same; either way it is the exit code.
 async fn print_stats(select: Select, options: StatsOptions, config: &Config) -> Result<u8, u8> {
+    let prints_picture = options.svg.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    let picture = options.svg.filter(|_| !prints_picture).map(|path| Whole::begin(path, options.force));
+    let picture = picture.transpose().map_err(|why| usage(&why))?;
     let (plan, reader) = begin(select, config).await?;
     let calendar = Calendar::here(reader.welcome().day_start);
     let mut counts = Counts::default();
@@ -69,13 +74,17 @@ async fn print_stats(select: Select, options: StatsOptions, config: &Config) -> 
         Some(year) => Heat::year(year, today, &counts),
         None => Heat::up_to(last, today, &counts),
     };
-    if let Some(path) = &options.svg {
-        replace(path, &svg(&heat)).map_err(|error| {
-            usage(&format!("{} cannot be written: {error}; name another file", path.display()))
-        })?;
+    if let Some(picture) = picture {
+        let drawn = picture.file().and_then(|mut file| {
+            let written = file.write_all(svg(&heat).as_bytes());
+            written.map_err(|error| format!("the picture cannot be written: {error}"))?;
+            picture.finish()
+        });
+        drawn.map_err(|why| usage(&why))?;
     }
     let mut out = Vec::new();
     match options.by {
+        _ if prints_picture => out.extend_from_slice(svg(&heat).as_bytes()),
         _ if options.json => push_json(&json(&counts, today), &mut out),
         Some(by) => out.extend_from_slice(by_table(by, &counts).as_bytes()),
         None => {

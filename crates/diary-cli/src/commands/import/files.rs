@@ -56,6 +56,14 @@ fn read_all(import: &Import) -> Result<Read, String> {
     let (mut harvest, mut said) = (Harvest::default(), Vec::new());
     for file in files {
         let (found, troubles, of_day) = (harvest.found.len(), harvest.troubles.len(), harvest.of_day);
+        // Nobody writes a journal in it, and what was imported cannot be taken back.
+        if import.format.is_none() && file.bytes.contains(&0) {
+            return Err(format!(
+                "{} has NUL bytes, and is no text in UTF-8; convert it, for instance with iconv, or say what it is with \
+                 --format",
+                file.name
+            ));
+        }
         let kind = harvest.read(&Source { bytes: &file.bytes, day: file.day }, import.format, &clock);
         let (troubles, of_day) = (harvest.troubles.len() - troubles, harvest.of_day - of_day);
         // A day that only the file has is a guess, and what looks like nothing else is taken for a log.

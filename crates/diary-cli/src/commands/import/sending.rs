@@ -148,12 +148,12 @@ impl<'a> Sending<'a> {
             Stop::Full(refusal) => (format!("the server has no room: {refusal}"), 0),
             Stop::Lost { error, unacked } => (unreachable_sentence(error), *unacked),
         };
-        let acked = counted(self.acked, "entry is", "entries are");
+        let acked = counted(self.acked, "entry was", "entries were");
         let open = match unacked {
             0 => String::new(),
             count => format!(", of {} it is not known", number(count)),
         };
-        say(format_args!("{why}: {acked} in the diary{open}; the same command goes on from there"));
+        say(format_args!("{why}: {acked} imported{open}; the same command goes on from there"));
     }
 }
 
