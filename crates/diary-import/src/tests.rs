@@ -294,6 +294,24 @@ fn logs_with_zones() {
         ("2026-11-21 08:15:02+01 x", "08:15:02.000000+01:00: x"),
         ("2026-11-21T08:15+01:00 x", "08:15:00.000000+01:00: x"),
         ("2026-11-21T08:15:02,5Z x", "08:15:02.500000+00:00: x"),
+    check(
+        b"2026-11-21 08:15:00 a\n2026-11-21 08:16 b \xff\nc\n[2026-11-21 08:17 \xff] d\ne\n\xff 2026\nf\n2026-11-21 08:18:0\xff g\nh\n\
+          2026-02-30 08:15 \xff\ni\n",
+        Kind::Log,
+        &[
+            "1 2026-11-21T08:15:00.000000+08:00 clock: a",
+            "2 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "3 2026-11-21T08:16:00.000000+08:00 minute: c",
+            "4 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "5 2026-11-21T08:17:00.000000+08:00 minute: e",
+            "6 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "7 2026-11-21T08:17:00.000000+08:00 minute: f",
+            "8 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "9 2026-11-21T00:00:00.000000+08:00 minute: h",
+            "10 BAD it begins as if with a time, and that is none; it is left out",
+            "11 BAD it has no time, and that of the line above could not be read",
+        ],
+    );
         ("2026-11-21 08:15:02 Z x", "08:15:02.000000+00:00: x"),
         ("2026-11-21 08:15:02 UTC x", "08:15:02.000000+00:00: x"),
         ("2026-11-21 08:15:02.25 GMT", "08:15:02.250000+00:00: "),
