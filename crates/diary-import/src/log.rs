@@ -30,7 +30,7 @@ fn day_file<'f>(bytes: &'f [u8], harvest: &mut Harvest<'f>) {
         match entry {
             Ok((time, author, text)) => {
                 let when = When { time, exactness: Exactness::Moment };
-                harvest.entry(line.number, when, Some(author), text.into());
+                harvest.entry(line.span(), when, Some(author), text.into());
             }
             Err(error) => harvest.trouble(line.number, format!("it is damaged: {error}")),
         }
@@ -63,7 +63,7 @@ fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harv
         match above {
             Some(when) => {
                 harvest.of_day += usize::from(!has_time);
-                harvest.entry(line.number, when, None::<Author>, sound[start..].into());
+                harvest.entry(line.span(), when, None::<Author>, sound[start..].into());
             }
             None if lost => {
                 harvest.trouble(line.number, "it has no time, and that of the line above could not be read");

@@ -58,13 +58,16 @@ fn jrnl_text() {
 #[test]
 fn jrnl_text_that_is_damaged() {
     let long = "x".repeat(64 * 1024 + 1);
+    let long_lines = "x\n".repeat(32 * 1024 + 1);
     check(
         [
             &b"[2026-13-21 08:15] no such month\nits body\n\n[2026-11-21 08:15] good\n"[..],
             b"[2026-11-21 08:16] bad \xff byte\nbody\n[2026-11-21 08:17] its\nbody \xfe\n",
             b"[2026-11-21 08:18] \n\n[2026-11-21 08:19] x\0y\n[2026-11-21 08:20] ",
             long.as_bytes(),
-            b"\n[2026-11-21 08:21] end",
+            b"\n[2026-11-21 08:21] long\n",
+            long_lines.as_bytes(),
+            b"\n\n[2026-11-21 08:22] x\0y\nz\n\n[2026-11-21 08:23] end",
         ]
         .concat(),
         Kind::Jrnl,
@@ -72,12 +75,42 @@ fn jrnl_text_that_is_damaged() {
             "1 BAD [2026-13-21 08:15] is no time that is known; --time-format says how times are written",
             "2 BAD its entry above could not be read",
             "4 2026-11-21T08:15:00.000000+08:00 minute: good",
-            "5 BAD it is not UTF-8; convert the file, for instance with iconv",
-            "8 BAD it is not UTF-8; convert the file, for instance with iconv; the entry that begins on line 7 is left out",
+            "5 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 5..6 is left out",
+            "8 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 7..8 is left out",
             "9 BAD an entry needs a text",
             "11 BAD a text may not contain a NUL byte",
             "12 BAD a text may have 65536 bytes; split it or send a shorter one",
-            "13 2026-11-21T08:21:00.000000+08:00 minute: end",
+            "13 BAD a text may have 65536 bytes; split it or send a shorter one; the entry on lines 13..32782 is left out",
+            "32785 BAD a text may not contain a NUL byte; the entry on lines 32785..32786 is left out",
+            "32788 2026-11-21T08:23:00.000000+08:00 minute: end",
+        ],
+    );
+}
+
+/// What is lost is told line by line.
+#[test]
+fn damaged_entries_of_several_lines() {
+    check(
+        b"[Sat Nov 21 08:15:02 2026] bad \xff\nand more\n\n[Sat Nov 21 08:15:03 2026] x\0y\nand more\n",
+        Kind::Daily,
+        &[
+            "1 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 1..2 is left out",
+            "4 BAD a text may not contain a NUL byte; the entry on lines 4..5 is left out",
+        ],
+    );
+    check(
+        b"{\"entries\": [\n{\n\"title\": \"\xff\"\n}, {\n\"title\": \"\xff\" }, {\n\
+          \"title\": \"a\", \"date\": \"soon\", \"time\": \"\"\n},\n{\n\
+          \"title\": \"\", \"date\": \"2026-11-21\", \"time\": \"08:15\"\n},\n{\n\"title\": 5\n},\n{\n\n\"ti",
+        Kind::JrnlJson,
+        &[
+            "3 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 2..4 is left out",
+            "5 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 4..5 is left out; \
+             the entry on lines 5..7 is left out",
+            "8 BAD an entry needs a text; the entry on lines 8..10 is left out",
+            "11 BAD it is not JSON of a jrnl entry: invalid type: integer `5`, expected a string; \
+             the entry on lines 11..13 is left out",
+            "16 BAD it is not JSON as jrnl writes it, and nothing behind line 13 was read: EOF while parsing a string",
         ],
     );
 }
@@ -128,13 +161,15 @@ fn jrnl_json() {
         &[
             "2 2026-11-21T08:15:00.000000+08:00 minute: a",
             "3 BAD it is not UTF-8; convert the file, for instance with iconv",
-            "4 BAD it is not JSON as jrnl writes it, and nothing behind it was read: EOF while parsing an object",
+            "4 BAD it is not JSON as jrnl writes it, and nothing behind line 3 was read: EOF while parsing an object",
         ],
     );
     check(
         "{}",
         Kind::JrnlJson,
-        &["1 BAD it is not JSON as jrnl writes it, and nothing behind it was read: missing field `entries`"],
+        &[
+            "1 BAD it is not JSON as jrnl writes it, and nothing behind line 1 was read: missing field `entries`",
+        ],
     );
 }
 
@@ -192,8 +227,13 @@ fn jrnl_json_with_many_entries_that_are_not_utf8() {
     let (_, said) = read_as(&bytes, None, None);
     let lines: Vec<_> = said.iter().map(|said| said.split(": ").next().unwrap_or_default()).collect();
     let entry = |line: u64| format!("{line} 2026-11-21T08:15:00.000000+08:00 minute");
-    let not_utf8 =
-        |line: u64| format!("{line} BAD it is not UTF-8; convert the file, for instance with iconv");
+    let not_utf8 = |line: u64| {
+        let above = line - 1;
+        format!(
+            "{line} BAD it is not UTF-8; convert the file, for instance with iconv; \
+             the entry on lines {above}..{line} is left out"
+        )
+    };
     assert_eq!(lines, [not_utf8(3), entry(4), not_utf8(6), entry(7), not_utf8(9), entry(10), entry(11)]);
 }
 
