@@ -1,10 +1,10 @@
-use diary_client::{Entry, Time};
+use diary_client::Time;
 use diary_proto::Date;
 use jiff::tz::TimeZone;
 
 use super::*;
 
-fn clock(format: Option<&str>) -> Clock {
+pub(crate) fn clock(format: Option<&str>) -> Clock {
     Clock::new(TimeZone::get("Asia/Shanghai").unwrap(), format.map(str::to_owned))
 }
 
@@ -295,6 +295,24 @@ fn any_log() {
         ],
     );
     check(
+        b"2026-11-21 08:15:00 a\n2026-11-21 08:16 b \xff\nc\n[2026-11-21 08:17 \xff] d\ne\n\xff 2026\nf\n2026-11-21 08:18:0\xff g\nh\n\
+          2026-02-30 08:15 \xff\ni\n",
+        Kind::Log,
+        &[
+            "1 2026-11-21T08:15:00.000000+08:00 clock: a",
+            "2 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "3 2026-11-21T08:16:00.000000+08:00 minute: c",
+            "4 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "5 2026-11-21T08:17:00.000000+08:00 minute: e",
+            "6 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "7 2026-11-21T08:17:00.000000+08:00 minute: f",
+            "8 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "9 2026-11-21T00:00:00.000000+08:00 minute: h",
+            "10 BAD it begins as if with a time, and that is none; it is left out",
+            "11 BAD it has no time, and that of the line above could not be read",
+        ],
+    );
+    check(
         b"2026-11-21 was a day\n2026-11-21 08:15 x\n2026-11-21 08:15 PM y\n2026-11-21 13:15 z\n[2026-11-21 08:15:02 INFO] w\n",
         Kind::Log,
         &[
@@ -334,24 +352,6 @@ fn logs_with_zones() {
         ("2026-11-21 08:15:02+01 x", "08:15:02.000000+01:00: x"),
         ("2026-11-21T08:15+01:00 x", "08:15:00.000000+01:00: x"),
         ("2026-11-21T08:15:02,5Z x", "08:15:02.500000+00:00: x"),
-    check(
-        b"2026-11-21 08:15:00 a\n2026-11-21 08:16 b \xff\nc\n[2026-11-21 08:17 \xff] d\ne\n\xff 2026\nf\n2026-11-21 08:18:0\xff g\nh\n\
-          2026-02-30 08:15 \xff\ni\n",
-        Kind::Log,
-        &[
-            "1 2026-11-21T08:15:00.000000+08:00 clock: a",
-            "2 BAD it is not UTF-8; convert the file, for instance with iconv",
-            "3 2026-11-21T08:16:00.000000+08:00 minute: c",
-            "4 BAD it is not UTF-8; convert the file, for instance with iconv",
-            "5 2026-11-21T08:17:00.000000+08:00 minute: e",
-            "6 BAD it is not UTF-8; convert the file, for instance with iconv",
-            "7 2026-11-21T08:17:00.000000+08:00 minute: f",
-            "8 BAD it is not UTF-8; convert the file, for instance with iconv",
-            "9 2026-11-21T00:00:00.000000+08:00 minute: h",
-            "10 BAD it begins as if with a time, and that is none; it is left out",
-            "11 BAD it has no time, and that of the line above could not be read",
-        ],
-    );
         ("2026-11-21 08:15:02 Z x", "08:15:02.000000+00:00: x"),
         ("2026-11-21 08:15:02 UTC x", "08:15:02.000000+00:00: x"),
         ("2026-11-21 08:15:02.25 GMT", "08:15:02.250000+00:00: "),
@@ -359,6 +359,13 @@ fn logs_with_zones() {
         ("2026-11-21 08:15:02 Europe/Berlin x", "08:15:02.000000+01:00: x"),
         ("2026-11-21T08:15:02+01:00[Europe/Berlin] x", "08:15:02.000000+01:00: x"),
         ("2026-11-21T08:15:02+01:00: x", "08:15:02.000000+01:00: x"),
+        ("2026-11-21 08:15:02 -1200 x", "08:15:02.000000-12:00: x"),
+        ("2026-11-21 08:15:02 +1400 x", "08:15:02.000000+14:00: x"),
+        ("2026-11-21 08:15:02 +05:45 x", "08:15:02.000000+05:45: x"),
+        ("2026-11-21 08:15+0100 x", "08:15:00.000000+01:00: x"),
+        ("2026-11-21 08:15 +01:00 x", "08:15:00.000000+01:00: x"),
+        ("[2026-11-21 08:15 +0100] x", "08:15:00.000000+01:00: x"),
+        ("2026-11-21 08:15 +0100", "08:15:00.000000+01:00: "),
         ("[2026-11-21 08:15:02 +01] x", "08:15:02.000000+01:00: x"),
         ("[2026-11-21 08:15:02 EST] x", "08:15:02.000000-05:00: x"),
         // What may be meant as a text stays one.
@@ -370,6 +377,13 @@ fn logs_with_zones() {
         ("2026-11-21 08:15:02 and/or x", "08:15:02.000000+08:00 clock: and/or x"),
         ("2026-11-21 08:15:02 Zoo", "08:15:02.000000+08:00 clock: Zoo"),
         ("2026-11-21 08:15:02 +9999 x", "08:15:02.000000+08:00 clock: +9999 x"),
+        ("2026-11-21 08:15:02 +2000 steps", "08:15:02.000000+08:00 clock: +2000 steps"),
+        ("2026-11-21 08:15:02 -1215 x", "08:15:02.000000+08:00 clock: -1215 x"),
+        ("2026-11-21 08:15:02 +14:15 x", "08:15:02.000000+08:00 clock: +14:15 x"),
+        ("2026-11-21 08:15:02 +0120 x", "08:15:02.000000+08:00 clock: +0120 x"),
+        ("2026-11-21 08:15 +1200 words written", "08:15:00.000000+08:00 minute: +1200 words written"),
+        ("2026-11-21 08:15 +2000 steps", "08:15:00.000000+08:00 minute: +2000 steps"),
+        ("2026-11-21 08:15 AM +1200 words", "08:15:00.000000+08:00 minute: +1200 words"),
         ("2026-11-21 10:30-11:00 meeting", "00:00:00.000000+08:00 minute: 10:30-11:00 meeting"),
         ("2026-11-21 UTC is a zone", "00:00:00.000000+08:00 minute: UTC is a zone"),
     ] {
@@ -417,13 +431,6 @@ fn logs_with_wrong_dates() {
 fn days_in_names() {
     for (name, day) in [
         ("2026-11-21.log", Some("2026-11-21")),
-        ("2026-11-21 08:15:02 -1200 x", "08:15:02.000000-12:00: x"),
-        ("2026-11-21 08:15:02 +1400 x", "08:15:02.000000+14:00: x"),
-        ("2026-11-21 08:15:02 +05:45 x", "08:15:02.000000+05:45: x"),
-        ("2026-11-21 08:15+0100 x", "08:15:00.000000+01:00: x"),
-        ("2026-11-21 08:15 +01:00 x", "08:15:00.000000+01:00: x"),
-        ("[2026-11-21 08:15 +0100] x", "08:15:00.000000+01:00: x"),
-        ("2026-11-21 08:15 +0100", "08:15:00.000000+01:00: "),
         ("journal-2026-11-21.log", Some("2026-11-21")),
         ("2026-11-21-work.log", Some("2026-11-21")),
         ("20261121.log", Some("2026-11-21")),
@@ -435,13 +442,6 @@ fn days_in_names() {
         ("2026-11-210.log", None),
         ("120261121.log", None),
         ("12341121.log", None),
-        ("2026-11-21 08:15:02 +2000 steps", "08:15:02.000000+08:00 clock: +2000 steps"),
-        ("2026-11-21 08:15:02 -1215 x", "08:15:02.000000+08:00 clock: -1215 x"),
-        ("2026-11-21 08:15:02 +14:15 x", "08:15:02.000000+08:00 clock: +14:15 x"),
-        ("2026-11-21 08:15:02 +0120 x", "08:15:02.000000+08:00 clock: +0120 x"),
-        ("2026-11-21 08:15 +1200 words written", "08:15:00.000000+08:00 minute: +1200 words written"),
-        ("2026-11-21 08:15 +2000 steps", "08:15:00.000000+08:00 minute: +2000 steps"),
-        ("2026-11-21 08:15 AM +1200 words", "08:15:00.000000+08:00 minute: +1200 words"),
         ("journal.log", None),
     ] {
         let expected = day.map(|day| day.parse::<Date>().unwrap());
@@ -478,100 +478,6 @@ fn clocks_that_were_set() {
     ] {
         assert_eq!(clock.whole(said).unwrap().time, Time::parse(time.as_bytes()).unwrap(), "{said}");
     }
-}
-
-fn harvested(files: &[&'static str]) -> Harvest<'static> {
-    let mut harvest = Harvest::default();
-    for file in files {
-        harvest.read(&Source { bytes: file.as_bytes(), day: None }, None, &clock(None));
-    }
-    harvest
-}
-
-/// The places and texts of what is missing in a diary that has these, by time, author and text.
-fn missing(harvest: &Harvest<'_>, there: &[(&str, &str, &str)]) -> String {
-    let compared = compare::Compared::new(&harvest.found, "anna");
-    for (time, author, text) in there {
-        let (time, author) = (Time::parse(time.as_bytes()).unwrap(), Author::new(author).unwrap());
-        compared.is_there(&Entry { seq: 1, time, own: None, day: None, author, text: (*text).to_owned() });
-    }
-    let missing = compared.missing().into_iter().zip(&harvest.found).enumerate();
-    let missing = missing.filter(|(_, (missing, _))| *missing);
-    missing.map(|(at, (_, found))| format!("{at}{}", found.text.escape_debug())).collect::<Vec<_>>().join(" ")
-}
-
-#[test]
-fn what_is_there_is_known_as_exactly_as_the_file_says() {
-    let harvest = harvested(&[
-        "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] b\n",
-        "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] c\n",
-        "{\"entries\":[{\"title\":\"c\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
-          {\"title\":\"d\",\"date\":\"2026-11-21\",\"time\":\"08:15\"}]}",
-        "{\"time\":\"2026-11-21T00:15:02Z\",\"author\":\"ben\",\"text\":\"e\"}\n",
-    ]);
-    let missing = |there: &[(&str, &str, &str)]| missing(&harvest, there);
-    assert_eq!(missing(&[]), "0a 1a 2b 4c 6d 7e");
-    // Another zone's clock that says the same; of two, the last is missing.
-    assert_eq!(missing(&[("2026-11-21T08:15:02.000000-05:00", "anna", "a")]), "1a 2b 4c 6d 7e");
-    assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "a")]), "0a 1a 2b 4c 6d 7e");
-    // A file in whole seconds says no more of what was written a moment later.
-    assert_eq!(missing(&[("2026-11-21T08:15:02.000001+08:00", "anna", "b")]), "0a 1a 4c 6d 7e");
-    assert_eq!(missing(&[("2026-11-21T08:15:03.000000+08:00", "anna", "b")]), "0a 1a 2b 4c 6d 7e");
-    // Without seconds, any second of the minute; with a zone, the moment in any zone.
-    assert_eq!(missing(&[("2026-11-21T08:15:59.999999+08:00", "anna", "d")]), "0a 1a 2b 4c 7e");
-    assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d");
-    assert_eq!(missing(&[("2026-11-21T00:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d 7e");
-}
-
-/// jrnl's file has seconds, and its json has not.
-#[test]
-fn both_forms_of_a_jrnl_journal_are_known() {
-    let text =
-        "[2026-11-21 08:15:02 AM] a. B\n[2026-11-21 08:15:40 AM] a. B\n[2026-11-21 08:16:00 AM] c\n\n  d\n";
-    let json = "{\"entries\":[{\"title\":\"a.\",\"body\":\"B\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
-                {\"title\":\"a.\",\"body\":\"B\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
-                {\"title\":\"c\",\"body\":\"d\",\"date\":\"2026-11-21\",\"time\":\"08:16\"}]}";
-    // In one run, either way round.
-    assert_eq!(missing(&harvested(&[text, json]), &[]), "0a. B 1a. B 2c\\n\\n  d");
-    assert_eq!(missing(&harvested(&[json, text]), &[]), "0a.\\nB 1a.\\nB 2c\\nd");
-    // What the diary has of the one, the other does not add.
-    let of_text = [
-        ("2026-11-21T08:15:02.000000+08:00", "anna", "a. B"),
-        ("2026-11-21T08:15:40.000000+08:00", "anna", "a. B"),
-        ("2026-11-21T08:16:00.000000+08:00", "anna", "c\n\n  d"),
-    ];
-    let of_json = [
-        ("2026-11-21T08:15:00.000000+08:00", "anna", "a.\nB"),
-        ("2026-11-21T08:15:00.000000+08:00", "anna", "a.\nB"),
-        ("2026-11-21T08:16:00.000000+08:00", "anna", "c\nd"),
-    ];
-    for there in [of_text, of_json] {
-        assert_eq!(missing(&harvested(&[text]), &there), "");
-        assert_eq!(missing(&harvested(&[json]), &there), "");
-    }
-    // Each entry of the diary is one of the file.
-    assert_eq!(missing(&harvested(&[text]), &of_json[1..]), "1a. B");
-    assert_eq!(missing(&harvested(&[text]), &of_text[1..]), "0a. B");
-    // Where the diary has seconds, they count.
-    let second = [("2026-11-21T08:15:03.000000+08:00", "anna", "a. B")];
-    assert_eq!(missing(&harvested(&[text]), &second), "0a. B 1a. B 2c\\n\\n  d");
-    // What is known by all of its time leaves nothing for what is known by its minute, wherever it stands.
-    let unsorted = "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:00] a\n";
-    assert_eq!(missing(&harvested(&[unsorted]), &[("2026-11-21T08:15:00.000000+08:00", "anna", "a")]), "0a");
-    // What is twice in one file, with and without seconds, is so in the diary.
-    let mixed = "[2026-11-21 08:15:02] a\n[2026-11-21 08:15] a\n";
-    assert_eq!(missing(&harvested(&[mixed]), &[]), "0a 1a");
-}
-
-/// A log is no other form of something: its seconds and blanks count.
-#[test]
-fn lines_of_logs_are_known_by_all_that_they_have() {
-    let log = harvested(&["2026-11-21T08:15:02 tick\n2026-11-21T08:15:03  tick\n"]);
-    assert_eq!(missing(&log, &[("2026-11-21T08:15:00.000000+08:00", "anna", "tick")]), "0tick 1 tick");
-    assert_eq!(missing(&log, &[("2026-11-21T08:15:03.000000+08:00", "anna", "tick")]), "0tick 1 tick");
-    // Without seconds, any second of the minute.
-    let log = harvested(&["2026-11-21T08:15 tick\n"]);
-    assert_eq!(missing(&log, &[("2026-11-21T08:15:40.000000+08:00", "anna", "tick")]), "");
 }
 
 #[test]
