@@ -1,8 +1,9 @@
 //! `diary-cli import` and `export`: what goes in comes out again, once, whatever ends a run, and what cannot be read is
 //! told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use jiff::civil::DateTime;
@@ -110,6 +111,51 @@ fn own_json_round_trip() {
         .unwrap();
 }
 
+/// A word, and the tag that jrnl finds in it: a `#` or `@` that begins the word, and all behind it that may be of a tag.
+fn word() -> impl Strategy<Value = (String, Option<String>)> {
+    let plain =
+        "[a-zA-Z0-9今天気.!?,\"\\\\\\[\\]é*][a-zA-Z0-9今.!?,\\]é#@*]{0,7}".prop_map(|word| (word, None));
+    let tag = ("[#@][a-zA-Z0-9今天気éÉ_+*#/-]{1,8}", "([.!?,\"\\]@][a-z#@*.]{0,3})?");
+    let tagged = tag.prop_map(|(tag, rest)| (format!("{tag}{rest}"), Some(tag.to_lowercase())));
+    let no_tag = "[#@]([.,@][a-z#@*]{0,3})?".prop_map(|word| (word, None));
+    prop_oneof![plain, tagged, no_tag]
+}
+
+/// So many words, with blanks of these kinds between them, and their tags.
+fn text(blanks: &'static str, count: Range<usize>) -> impl Strategy<Value = (String, BTreeSet<String>)> {
+    proptest::collection::vec((blanks, word()), count).prop_map(|words| {
+        let tags = words.iter().filter_map(|(_, (_, tag))| tag.clone()).collect();
+        let mut text = String::new();
+        for (blank, (word, _)) in words {
+            text.push_str(if text.is_empty() { "" } else { &blank });
+            text.push_str(&word);
+        }
+        (text, tags)
+    })
+}
+
+/// An entry as jrnl writes it, but for its time.
+fn jrnl_entry() -> impl Strategy<Value = Value> {
+    (text(" {1,2}", 1..4), text("[ \t\n]{1,3}", 0..6), any::<bool>())
+        // A star at the end of a title is none of it.
+        .prop_filter("jrnl writes no such title", |((title, _), _, starred)| {
+            !(title.ends_with('*') || (*starred && title.starts_with('*')))
+        })
+        .prop_map(|((title, tags), (body, more), starred)| {
+            let tags: Vec<_> = tags.union(&more).collect();
+            json!({"title": title, "body": body, "tags": tags, "starred": starred})
+        })
+}
+
+/// What jrnl writes of entries: those, and how many have each tag.
+fn jrnl_journal(entries: Vec<Value>) -> Value {
+    let mut tags = BTreeMap::<String, u64>::new();
+    for tag in entries.iter().flat_map(|entry| entry["tags"].as_array().unwrap()) {
+        *tags.entry(tag.as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    json!({"tags": tags, "entries": entries})
+}
+
 #[test]
 fn jrnl_json_round_trip() {
     let civil = (0i64..3_000_000_000).prop_map(|seconds| {
@@ -117,18 +163,17 @@ fn jrnl_json_round_trip() {
             DateTime::constant(1970, 1, 1, 0, 0, 0, 0) + jiff::SignedDuration::from_secs(seconds / 60 * 60);
         (time.strftime("%Y-%m-%d").to_string(), time.strftime("%H:%M").to_string())
     });
-    let word = "[a-zA-Z0-9今天気.!?,\"\\\\\\[\\]é]{1,8}";
-    let title = proptest::collection::vec(word, 1..4).prop_map(|words| words.join(" "));
-    let body = proptest::collection::vec(word, 0..6).prop_map(|words| words.join("\n"));
-    let entries = proptest::collection::vec((civil, title, body, any::<bool>()), 1..20);
+    let entries = proptest::collection::vec((civil, jrnl_entry()), 1..20);
     let config = Config { cases: ROUND_TRIPS, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&entries, |mut entries| {
-            entries.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-            let entries = entries.iter().map(|((date, time), title, body, starred)| {
-            json!({"title": title, "body": body, "date": date, "time": time, "tags": [], "starred": starred})
-        });
-            let journal = json!({"tags": {}, "entries": entries.collect::<Vec<_>>()});
+            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            let entries = entries.into_iter().map(|((date, time), mut entry)| {
+                entry["date"] = date.into();
+                entry["time"] = time.into();
+                entry
+            });
+            let journal = jrnl_journal(entries.collect());
             in_runtime(async {
                 let (home, server) = (Home::new(), Server::start().await);
                 home.file("in.json", serde_json::to_string_pretty(&journal).unwrap());

@@ -3,7 +3,7 @@
 //! break as two lines.
 
 use super::when::text_behind;
-use super::{Clock, Harvest, When, lines};
+use super::{Clock, Harvest, Span, When, lines};
 
 struct Open {
     line: u64,
@@ -60,7 +60,9 @@ fn looks_dated(line: &str) -> bool {
 
 fn close<'f>(open: Option<Open>, before: &'f [u8], harvest: &mut Harvest<'f>) {
     let Some(Open { line, when, start }) = open else { return };
-    if let Some(text) = harvest.sound(line, before[start..].trim_ascii_end()) {
-        harvest.entry(line, when, None, text);
+    let bytes = before[start..].trim_ascii_end();
+    let span = Span::of(line, bytes);
+    if let Some(text) = harvest.sound(span, bytes) {
+        harvest.entry(span, when, None, text);
     }
 }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::lines::{self, Line};
-use super::{Clock, Harvest, When, shown};
+use super::{Clock, Harvest, Span, When, shown};
 
 /// Digits of a date in brackets: what has fewer is a footnote or a box to tick.
 const DATE_MIN_DIGITS: usize = 6;
@@ -126,13 +126,14 @@ fn head_of<'f>(line: &Line<'f>, old: bool, clock: &Clock) -> Head<'f> {
 /// The entry ends where `before` does.
 fn close<'f>(open: Option<Open>, before: &'f [u8], harvest: &mut Harvest<'f>) {
     let Some(Open { line, when, start }) = open else { return };
-    if let Some(text) = harvest.sound(line, &before[start..]) {
+    let span = Span::of(line, &before[start..]);
+    if let Some(text) = harvest.sound(span, &before[start..]) {
         // jrnl drops the blanks between a title and its body as well. Whoever wrote them, in its file or in a diary
         // that was exported, gets them back.
         let text = match text {
             Cow::Borrowed(text) => text.trim().into(),
             Cow::Owned(text) => text.trim().to_owned().into(),
         };
-        harvest.entry(line, when, None, text);
+        harvest.entry(span, when, None, text);
     }
 }

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Clock, Harvest, NOT_UTF8, When, lines, shown};
+use super::{Clock, Harvest, NOT_UTF8, Span, When, lines, shown};
 
 #[derive(Deserialize)]
 struct Entry<'f> {
@@ -28,39 +28,42 @@ struct Entry<'f> {
 
 pub(super) fn read(bytes: &[u8], clock: &Clock, harvest: &mut Harvest<'_>) {
     let text = String::from_utf8_lossy(bytes);
-    let bad = if matches!(text, Cow::Borrowed(_)) { Vec::new() } else { bad_lines(bytes) };
-    bad.iter().for_each(|&line| harvest.trouble(line, NOT_UTF8));
+    let mut bad = if matches!(text, Cow::Borrowed(_)) { Vec::new() } else { bad_lines(bytes) };
     let mut counted = Counted { text: &text, up_to: 0, line: 1 };
     let mut give = |raw: &RawValue| {
         // A raw value is a part of the text that it was read from.
         let start = raw.get().as_ptr().addr() - text.as_ptr().addr();
-        let (first, last) = (counted.line_of(start), counted.line_of(start + raw.get().len()));
-        let next_bad = bad.partition_point(|&line| line < first);
-        if bad.get(next_bad).is_some_and(|&line| line <= last) {
+        let span = Span { first: counted.line_of(start), last: counted.line_of(start + raw.get().len()) };
+        let next_bad = bad.partition_point(|&(line, _)| line < span.first);
+        if let Some((_, why)) = bad.get_mut(next_bad).filter(|(line, _)| *line <= span.last) {
+            *why = span.left_out(&why);
             return;
         }
         let entry = serde_json::from_str::<Entry<'_>>(raw.get())
             .map_err(|error| format!("it is not JSON of a jrnl entry: {}", without_place(&error)));
         match entry.and_then(|entry| Ok((when(&entry, clock)?, text_of(&entry)))) {
-            Ok((when, text)) => harvest.entry(first, when, None, text.into()),
-            Err(why) => harvest.trouble(first, why),
+            Ok((when, text)) => harvest.entry(span, when, None, text.into()),
+            Err(why) => harvest.trouble(span.first, span.left_out(why)),
         }
     };
     let mut json = serde_json::Deserializer::from_str(&text);
     let ended = json.deserialize_map(Journal(&mut give)).and_then(|()| json.end());
+    let read_up_to = counted.line;
+    bad.into_iter().for_each(|(line, why)| harvest.trouble(line, why));
     if let Err(error) = ended {
         let why = format!(
-            "it is not JSON as jrnl writes it, and nothing behind it was read: {}",
+            "it is not JSON as jrnl writes it, and nothing behind line {read_up_to} was read: {}",
             without_place(&error)
         );
         harvest.trouble(error.line() as u64, why);
     }
 }
 
-/// JSON is UTF-8 throughout. Where it is not, the lines are told, and the entries that have them are left out.
-fn bad_lines(bytes: &[u8]) -> Vec<u64> {
+/// JSON is UTF-8 throughout. Where it is not, the lines are told, with what is wrong with them, and the entries that
+/// have them are left out.
+fn bad_lines(bytes: &[u8]) -> Vec<(u64, String)> {
     let is_bad = |line: &lines::Line<'_>| std::str::from_utf8(line.bytes).is_err();
-    lines::of(bytes).filter(is_bad).map(|line| line.number).collect()
+    lines::of(bytes).filter(is_bad).map(|line| (line.number, NOT_UTF8.to_owned())).collect()
 }
 
 fn without_place(error: &serde_json::Error) -> String {
@@ -76,7 +79,7 @@ struct Counted<'t> {
 
 impl Counted<'_> {
     fn line_of(&mut self, place: usize) -> u64 {
-        self.line += memchr::memchr_iter(b'\n', &self.text.as_bytes()[self.up_to..place]).count() as u64;
+        self.line += lines::feeds(&self.text.as_bytes()[self.up_to..place]);
         self.up_to = place;
         self.line
     }

@@ -3,7 +3,7 @@
 //! One module a format. Each goes through the bytes of a file and hands every entry, and every line that it could
 //! not read, to a [`Harvest`]; `when` reads times, and `compare` finds out which of the entries are in the diary.
 //! Texts are borrowed from the files where they can be, so a run takes about as much memory as its files have
-//! bytes, and 150 bytes for each entry (250, if jrnl's times have seconds).
+//! bytes, and a little for each entry.
 
 mod compare;
 mod daily;
@@ -29,6 +29,7 @@ use jiff::civil::Date;
 
 pub use self::compare::Compared;
 pub use self::jrnl::is_header;
+use self::lines::{Span, feeds};
 pub use self::when::Clock;
 
 /// What a file is.
@@ -194,28 +195,24 @@ impl<'f> Harvest<'f> {
         kind
     }
 
-    fn entry(&mut self, line: u64, when: When, author: Option<Author>, text: Cow<'f, str>) {
+    fn entry(&mut self, span: Span, when: When, author: Option<Author>, text: Cow<'f, str>) {
         match check_text(&text) {
             Ok(()) => {
-                let &mut Self { file, of_jrnl, .. } = self;
+                let (&mut Self { file, of_jrnl, .. }, line) = (&mut *self, span.first);
                 self.found.push(Found { when, author, text, of_jrnl, file, line });
             }
-            Err(refusal) => self.trouble(line, refusal.message),
+            Err(refusal) => self.trouble(span.first, span.left_out(refusal.message)),
         }
     }
 
-    /// The text in some bytes, which begin on `line`, with its lines ended in one way.
-    fn sound(&mut self, line: u64, bytes: &'f [u8]) -> Option<Cow<'f, str>> {
+    /// The text in the bytes of an entry, with its lines ended in one way.
+    fn sound(&mut self, span: Span, bytes: &'f [u8]) -> Option<Cow<'f, str>> {
         match std::str::from_utf8(bytes) {
             Ok(text) if text.contains('\r') => Some(text.replace("\r\n", "\n").into()),
             Ok(text) => Some(text.into()),
             Err(error) => {
-                let above = memchr::memchr_iter(b'\n', &bytes[..error.valid_up_to()]).count() as u64;
-                let why = match above {
-                    0 => NOT_UTF8.to_owned(),
-                    _ => format!("{NOT_UTF8}; the entry that begins on line {line} is left out"),
-                };
-                self.trouble(line + above, why);
+                let above = feeds(&bytes[..error.valid_up_to()]);
+                self.trouble(span.first + above, span.left_out(NOT_UTF8));
                 None
             }
         }

@@ -1,5 +1,7 @@
 //! The lines of a file, with their numbers.
 
+use std::fmt::Display;
+
 /// A line without its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'f> {
@@ -14,6 +16,39 @@ impl Line<'_> {
     pub(super) fn is_blank(&self) -> bool {
         self.bytes.trim_ascii().is_empty()
     }
+
+    pub(super) fn span(&self) -> Span {
+        Span { first: self.number, last: self.number }
+    }
+}
+
+/// The lines that an entry has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
+impl Span {
+    /// Of an entry that begins on this line and has these bytes. Blank lines at its end are not counted.
+    pub(super) fn of(first: u64, bytes: &[u8]) -> Self {
+        Self { first, last: first + feeds(bytes.trim_ascii_end()) }
+    }
+
+    /// What is said of an entry that is left out: of several lines, a trouble has the number of only one.
+    pub(super) fn left_out(self, why: impl Display) -> String {
+        let Self { first, last } = self;
+        if first == last {
+            why.to_string()
+        } else {
+            format!("{why}; the entry on lines {first}..{last} is left out")
+        }
+    }
+}
+
+/// How many lines end in some bytes.
+pub(super) fn feeds(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 /// All lines. A line feed at the end begins no other line; a CR before one belongs to it.

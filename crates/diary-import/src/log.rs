@@ -2,6 +2,8 @@
 //! begin with a time (RFC 3339 or ISO 8601, in brackets or not, with a zone or without), and is otherwise of the time of
 //! the line above, or of the file's day.
 
+use std::borrow::Cow;
+
 use diary_client::Author;
 use diary_proto::entry::{StoredLine, is_note};
 use jiff::civil::Date;
@@ -28,7 +30,7 @@ fn day_file<'f>(bytes: &'f [u8], harvest: &mut Harvest<'f>) {
         match entry {
             Ok((time, author, text)) => {
                 let when = When { time, exactness: Exactness::Moment };
-                harvest.entry(line.number, when, Some(author), text.into());
+                harvest.entry(line.span(), when, Some(author), text.into());
             }
             Err(error) => harvest.trouble(line.number, format!("it is damaged: {error}")),
         }
@@ -39,28 +41,29 @@ fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harv
     let mut above = day.and_then(|day| clock.day(day));
     let (mut has_time, mut lost) = (false, false);
     for line in lines::of(bytes).filter(|line| !line.is_blank()) {
-        // What ends a line is not in it any more; any other CR belongs to the text.
-        let Ok(text) = std::str::from_utf8(line.bytes) else {
-            harvest.trouble(line.number, NOT_UTF8);
-            continue;
-        };
-        let (when, text) = match stamp(text, clock) {
+        // A line that is not UTF-8 is lost, but not its time: the next line may have none of its own.
+        let line_text = String::from_utf8_lossy(line.bytes);
+        let start = match stamp(&line_text, clock) {
             Some((when, text)) => {
-                has_time = true;
-                (Some(when), text)
+                (above, has_time) = (Some(when), true);
+                line_text.len() - text.len()
             }
-            None if looks_dated(text, clock) => {
+            None if looks_dated(&line_text, clock) => {
                 harvest.trouble(line.number, "it begins as if with a time, and that is none; it is left out");
                 (above, lost) = (None, true);
                 continue;
             }
-            None => (above, text),
+            None => 0,
         };
-        above = when;
-        match when {
+        // What ends a line is not in it any more; any other CR belongs to the text.
+        let Cow::Borrowed(sound) = line_text else {
+            harvest.trouble(line.number, NOT_UTF8);
+            continue;
+        };
+        match above {
             Some(when) => {
                 harvest.of_day += usize::from(!has_time);
-                harvest.entry(line.number, when, None::<Author>, text.into());
+                harvest.entry(line.span(), when, None::<Author>, sound[start..].into());
             }
             None if lost => {
                 harvest.trouble(line.number, "it has no time, and that of the line above could not be read");

@@ -36,7 +36,7 @@ pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>
             Err(_) => Err(NOT_UTF8.to_owned()),
         };
         match row.and_then(|row| entry(row, clock)) {
-            Ok((when, author, text)) => harvest.entry(line.number, when, author, text),
+            Ok((when, author, text)) => harvest.entry(line.span(), when, author, text),
             Err(why) => harvest.trouble(line.number, why),
         }
     }

@@ -1,10 +1,10 @@
-use diary_client::{Entry, Time};
+use diary_client::Time;
 use diary_proto::Date;
 use jiff::tz::TimeZone;
 
 use super::*;
 
-fn clock(format: Option<&str>) -> Clock {
+pub(crate) fn clock(format: Option<&str>) -> Clock {
     Clock::new(TimeZone::get("Asia/Shanghai").unwrap(), format.map(str::to_owned))
 }
 
@@ -58,13 +58,16 @@ fn jrnl_text() {
 #[test]
 fn jrnl_text_that_is_damaged() {
     let long = "x".repeat(64 * 1024 + 1);
+    let long_lines = "x\n".repeat(32 * 1024 + 1);
     check(
         [
             &b"[2026-13-21 08:15] no such month\nits body\n\n[2026-11-21 08:15] good\n"[..],
             b"[2026-11-21 08:16] bad \xff byte\nbody\n[2026-11-21 08:17] its\nbody \xfe\n",
             b"[2026-11-21 08:18] \n\n[2026-11-21 08:19] x\0y\n[2026-11-21 08:20] ",
             long.as_bytes(),
-            b"\n[2026-11-21 08:21] end",
+            b"\n[2026-11-21 08:21] long\n",
+            long_lines.as_bytes(),
+            b"\n\n[2026-11-21 08:22] x\0y\nz\n\n[2026-11-21 08:23] end",
         ]
         .concat(),
         Kind::Jrnl,
@@ -72,12 +75,42 @@ fn jrnl_text_that_is_damaged() {
             "1 BAD [2026-13-21 08:15] is no time that is known; --time-format says how times are written",
             "2 BAD its entry above could not be read",
             "4 2026-11-21T08:15:00.000000+08:00 minute: good",
-            "5 BAD it is not UTF-8; convert the file, for instance with iconv",
-            "8 BAD it is not UTF-8; convert the file, for instance with iconv; the entry that begins on line 7 is left out",
+            "5 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 5..6 is left out",
+            "8 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 7..8 is left out",
             "9 BAD an entry needs a text",
             "11 BAD a text may not contain a NUL byte",
             "12 BAD a text may have 65536 bytes; split it or send a shorter one",
-            "13 2026-11-21T08:21:00.000000+08:00 minute: end",
+            "13 BAD a text may have 65536 bytes; split it or send a shorter one; the entry on lines 13..32782 is left out",
+            "32785 BAD a text may not contain a NUL byte; the entry on lines 32785..32786 is left out",
+            "32788 2026-11-21T08:23:00.000000+08:00 minute: end",
+        ],
+    );
+}
+
+/// What is lost is told line by line.
+#[test]
+fn damaged_entries_of_several_lines() {
+    check(
+        b"[Sat Nov 21 08:15:02 2026] bad \xff\nand more\n\n[Sat Nov 21 08:15:03 2026] x\0y\nand more\n",
+        Kind::Daily,
+        &[
+            "1 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 1..2 is left out",
+            "4 BAD a text may not contain a NUL byte; the entry on lines 4..5 is left out",
+        ],
+    );
+    check(
+        b"{\"entries\": [\n{\n\"title\": \"\xff\"\n}, {\n\"title\": \"\xff\" }, {\n\
+          \"title\": \"a\", \"date\": \"soon\", \"time\": \"\"\n},\n{\n\
+          \"title\": \"\", \"date\": \"2026-11-21\", \"time\": \"08:15\"\n},\n{\n\"title\": 5\n},\n{\n\n\"ti",
+        Kind::JrnlJson,
+        &[
+            "3 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 2..4 is left out",
+            "5 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 4..5 is left out; \
+             the entry on lines 5..7 is left out",
+            "8 BAD an entry needs a text; the entry on lines 8..10 is left out",
+            "11 BAD it is not JSON of a jrnl entry: invalid type: integer `5`, expected a string; \
+             the entry on lines 11..13 is left out",
+            "16 BAD it is not JSON as jrnl writes it, and nothing behind line 13 was read: EOF while parsing a string",
         ],
     );
 }
@@ -128,13 +161,15 @@ fn jrnl_json() {
         &[
             "2 2026-11-21T08:15:00.000000+08:00 minute: a",
             "3 BAD it is not UTF-8; convert the file, for instance with iconv",
-            "4 BAD it is not JSON as jrnl writes it, and nothing behind it was read: EOF while parsing an object",
+            "4 BAD it is not JSON as jrnl writes it, and nothing behind line 3 was read: EOF while parsing an object",
         ],
     );
     check(
         "{}",
         Kind::JrnlJson,
-        &["1 BAD it is not JSON as jrnl writes it, and nothing behind it was read: missing field `entries`"],
+        &[
+            "1 BAD it is not JSON as jrnl writes it, and nothing behind line 1 was read: missing field `entries`",
+        ],
     );
 }
 
@@ -192,8 +227,13 @@ fn jrnl_json_with_many_entries_that_are_not_utf8() {
     let (_, said) = read_as(&bytes, None, None);
     let lines: Vec<_> = said.iter().map(|said| said.split(": ").next().unwrap_or_default()).collect();
     let entry = |line: u64| format!("{line} 2026-11-21T08:15:00.000000+08:00 minute");
-    let not_utf8 =
-        |line: u64| format!("{line} BAD it is not UTF-8; convert the file, for instance with iconv");
+    let not_utf8 = |line: u64| {
+        let above = line - 1;
+        format!(
+            "{line} BAD it is not UTF-8; convert the file, for instance with iconv; \
+             the entry on lines {above}..{line} is left out"
+        )
+    };
     assert_eq!(lines, [not_utf8(3), entry(4), not_utf8(6), entry(7), not_utf8(9), entry(10), entry(11)]);
 }
 
@@ -255,6 +295,24 @@ fn any_log() {
         ],
     );
     check(
+        b"2026-11-21 08:15:00 a\n2026-11-21 08:16 b \xff\nc\n[2026-11-21 08:17 \xff] d\ne\n\xff 2026\nf\n2026-11-21 08:18:0\xff g\nh\n\
+          2026-02-30 08:15 \xff\ni\n",
+        Kind::Log,
+        &[
+            "1 2026-11-21T08:15:00.000000+08:00 clock: a",
+            "2 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "3 2026-11-21T08:16:00.000000+08:00 minute: c",
+            "4 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "5 2026-11-21T08:17:00.000000+08:00 minute: e",
+            "6 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "7 2026-11-21T08:17:00.000000+08:00 minute: f",
+            "8 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "9 2026-11-21T00:00:00.000000+08:00 minute: h",
+            "10 BAD it begins as if with a time, and that is none; it is left out",
+            "11 BAD it has no time, and that of the line above could not be read",
+        ],
+    );
+    check(
         b"2026-11-21 was a day\n2026-11-21 08:15 x\n2026-11-21 08:15 PM y\n2026-11-21 13:15 z\n[2026-11-21 08:15:02 INFO] w\n",
         Kind::Log,
         &[
@@ -301,6 +359,13 @@ fn logs_with_zones() {
         ("2026-11-21 08:15:02 Europe/Berlin x", "08:15:02.000000+01:00: x"),
         ("2026-11-21T08:15:02+01:00[Europe/Berlin] x", "08:15:02.000000+01:00: x"),
         ("2026-11-21T08:15:02+01:00: x", "08:15:02.000000+01:00: x"),
+        ("2026-11-21 08:15:02 -1200 x", "08:15:02.000000-12:00: x"),
+        ("2026-11-21 08:15:02 +1400 x", "08:15:02.000000+14:00: x"),
+        ("2026-11-21 08:15:02 +05:45 x", "08:15:02.000000+05:45: x"),
+        ("2026-11-21 08:15+0100 x", "08:15:00.000000+01:00: x"),
+        ("2026-11-21 08:15 +01:00 x", "08:15:00.000000+01:00: x"),
+        ("[2026-11-21 08:15 +0100] x", "08:15:00.000000+01:00: x"),
+        ("2026-11-21 08:15 +0100", "08:15:00.000000+01:00: "),
         ("[2026-11-21 08:15:02 +01] x", "08:15:02.000000+01:00: x"),
         ("[2026-11-21 08:15:02 EST] x", "08:15:02.000000-05:00: x"),
         // What may be meant as a text stays one.
@@ -312,6 +377,13 @@ fn logs_with_zones() {
         ("2026-11-21 08:15:02 and/or x", "08:15:02.000000+08:00 clock: and/or x"),
         ("2026-11-21 08:15:02 Zoo", "08:15:02.000000+08:00 clock: Zoo"),
         ("2026-11-21 08:15:02 +9999 x", "08:15:02.000000+08:00 clock: +9999 x"),
+        ("2026-11-21 08:15:02 +2000 steps", "08:15:02.000000+08:00 clock: +2000 steps"),
+        ("2026-11-21 08:15:02 -1215 x", "08:15:02.000000+08:00 clock: -1215 x"),
+        ("2026-11-21 08:15:02 +14:15 x", "08:15:02.000000+08:00 clock: +14:15 x"),
+        ("2026-11-21 08:15:02 +0120 x", "08:15:02.000000+08:00 clock: +0120 x"),
+        ("2026-11-21 08:15 +1200 words written", "08:15:00.000000+08:00 minute: +1200 words written"),
+        ("2026-11-21 08:15 +2000 steps", "08:15:00.000000+08:00 minute: +2000 steps"),
+        ("2026-11-21 08:15 AM +1200 words", "08:15:00.000000+08:00 minute: +1200 words"),
         ("2026-11-21 10:30-11:00 meeting", "00:00:00.000000+08:00 minute: 10:30-11:00 meeting"),
         ("2026-11-21 UTC is a zone", "00:00:00.000000+08:00 minute: UTC is a zone"),
     ] {
@@ -320,7 +392,7 @@ fn logs_with_zones() {
             .map_or(format!("1 2026-11-21T{expected}"), |_| "1 BAD an entry needs a text".to_owned());
         assert_eq!(said(line), expected, "{line}");
     }
-    let (_, said) = read_as(b"21.11.2026 08:15 +0100 x\n", Some(Kind::Log), Some("%d.%m.%Y %H:%M"));
+    let (_, said) = read_as(b"21.11.2026 08:15 +01:00 x\n", Some(Kind::Log), Some("%d.%m.%Y %H:%M"));
     assert_eq!(said, ["1 2026-11-21T08:15:00.000000+01:00: x"]);
 }
 
@@ -406,100 +478,6 @@ fn clocks_that_were_set() {
     ] {
         assert_eq!(clock.whole(said).unwrap().time, Time::parse(time.as_bytes()).unwrap(), "{said}");
     }
-}
-
-fn harvested(files: &[&'static str]) -> Harvest<'static> {
-    let mut harvest = Harvest::default();
-    for file in files {
-        harvest.read(&Source { bytes: file.as_bytes(), day: None }, None, &clock(None));
-    }
-    harvest
-}
-
-/// The places and texts of what is missing in a diary that has these, by time, author and text.
-fn missing(harvest: &Harvest<'_>, there: &[(&str, &str, &str)]) -> String {
-    let compared = compare::Compared::new(&harvest.found, "anna");
-    for (time, author, text) in there {
-        let (time, author) = (Time::parse(time.as_bytes()).unwrap(), Author::new(author).unwrap());
-        compared.is_there(&Entry { seq: 1, time, own: None, day: None, author, text: (*text).to_owned() });
-    }
-    let missing = compared.missing().into_iter().zip(&harvest.found).enumerate();
-    let missing = missing.filter(|(_, (missing, _))| *missing);
-    missing.map(|(at, (_, found))| format!("{at}{}", found.text.escape_debug())).collect::<Vec<_>>().join(" ")
-}
-
-#[test]
-fn what_is_there_is_known_as_exactly_as_the_file_says() {
-    let harvest = harvested(&[
-        "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] b\n",
-        "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:02] c\n",
-        "{\"entries\":[{\"title\":\"c\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
-          {\"title\":\"d\",\"date\":\"2026-11-21\",\"time\":\"08:15\"}]}",
-        "{\"time\":\"2026-11-21T00:15:02Z\",\"author\":\"ben\",\"text\":\"e\"}\n",
-    ]);
-    let missing = |there: &[(&str, &str, &str)]| missing(&harvest, there);
-    assert_eq!(missing(&[]), "0a 1a 2b 4c 6d 7e");
-    // Another zone's clock that says the same; of two, the last is missing.
-    assert_eq!(missing(&[("2026-11-21T08:15:02.000000-05:00", "anna", "a")]), "1a 2b 4c 6d 7e");
-    assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "a")]), "0a 1a 2b 4c 6d 7e");
-    // A file in whole seconds says no more of what was written a moment later.
-    assert_eq!(missing(&[("2026-11-21T08:15:02.000001+08:00", "anna", "b")]), "0a 1a 4c 6d 7e");
-    assert_eq!(missing(&[("2026-11-21T08:15:03.000000+08:00", "anna", "b")]), "0a 1a 2b 4c 6d 7e");
-    // Without seconds, any second of the minute; with a zone, the moment in any zone.
-    assert_eq!(missing(&[("2026-11-21T08:15:59.999999+08:00", "anna", "d")]), "0a 1a 2b 4c 7e");
-    assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d");
-    assert_eq!(missing(&[("2026-11-21T00:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d 7e");
-}
-
-/// jrnl's file has seconds, and its json has not.
-#[test]
-fn both_forms_of_a_jrnl_journal_are_known() {
-    let text =
-        "[2026-11-21 08:15:02 AM] a. B\n[2026-11-21 08:15:40 AM] a. B\n[2026-11-21 08:16:00 AM] c\n\n  d\n";
-    let json = "{\"entries\":[{\"title\":\"a.\",\"body\":\"B\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
-                {\"title\":\"a.\",\"body\":\"B\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
-                {\"title\":\"c\",\"body\":\"d\",\"date\":\"2026-11-21\",\"time\":\"08:16\"}]}";
-    // In one run, either way round.
-    assert_eq!(missing(&harvested(&[text, json]), &[]), "0a. B 1a. B 2c\\n\\n  d");
-    assert_eq!(missing(&harvested(&[json, text]), &[]), "0a.\\nB 1a.\\nB 2c\\nd");
-    // What the diary has of the one, the other does not add.
-    let of_text = [
-        ("2026-11-21T08:15:02.000000+08:00", "anna", "a. B"),
-        ("2026-11-21T08:15:40.000000+08:00", "anna", "a. B"),
-        ("2026-11-21T08:16:00.000000+08:00", "anna", "c\n\n  d"),
-    ];
-    let of_json = [
-        ("2026-11-21T08:15:00.000000+08:00", "anna", "a.\nB"),
-        ("2026-11-21T08:15:00.000000+08:00", "anna", "a.\nB"),
-        ("2026-11-21T08:16:00.000000+08:00", "anna", "c\nd"),
-    ];
-    for there in [of_text, of_json] {
-        assert_eq!(missing(&harvested(&[text]), &there), "");
-        assert_eq!(missing(&harvested(&[json]), &there), "");
-    }
-    // Each entry of the diary is one of the file.
-    assert_eq!(missing(&harvested(&[text]), &of_json[1..]), "1a. B");
-    assert_eq!(missing(&harvested(&[text]), &of_text[1..]), "0a. B");
-    // Where the diary has seconds, they count.
-    let second = [("2026-11-21T08:15:03.000000+08:00", "anna", "a. B")];
-    assert_eq!(missing(&harvested(&[text]), &second), "0a. B 1a. B 2c\\n\\n  d");
-    // What is known by all of its time leaves nothing for what is known by its minute, wherever it stands.
-    let unsorted = "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:00] a\n";
-    assert_eq!(missing(&harvested(&[unsorted]), &[("2026-11-21T08:15:00.000000+08:00", "anna", "a")]), "0a");
-    // What is twice in one file, with and without seconds, is so in the diary.
-    let mixed = "[2026-11-21 08:15:02] a\n[2026-11-21 08:15] a\n";
-    assert_eq!(missing(&harvested(&[mixed]), &[]), "0a 1a");
-}
-
-/// A log is no other form of something: its seconds and blanks count.
-#[test]
-fn lines_of_logs_are_known_by_all_that_they_have() {
-    let log = harvested(&["2026-11-21T08:15:02 tick\n2026-11-21T08:15:03  tick\n"]);
-    assert_eq!(missing(&log, &[("2026-11-21T08:15:00.000000+08:00", "anna", "tick")]), "0tick 1 tick");
-    assert_eq!(missing(&log, &[("2026-11-21T08:15:03.000000+08:00", "anna", "tick")]), "0tick 1 tick");
-    // Without seconds, any second of the minute.
-    let log = harvested(&["2026-11-21T08:15 tick\n"]);
-    assert_eq!(missing(&log, &[("2026-11-21T08:15:40.000000+08:00", "anna", "tick")]), "");
 }
 
 #[test]

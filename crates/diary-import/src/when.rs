@@ -121,9 +121,11 @@ impl Clock {
         let (zone, rest) = match parts.offset() {
             Some(offset) => (Some(TimeZone::fixed(offset)), rest),
             None if format.ends_with('Z') => (Some(TimeZone::UTC), rest),
-            None if may_have_zone(format, &parts, rest) => zone::behind(rest, alone)
-                .filter(|(_, rest)| is_end(rest))
-                .map_or((None, rest), |(zone, rest)| (Some(zone), rest)),
+            None if may_have_zone(format, &parts, rest) => {
+                zone::behind(rest, alone, parts.second().is_some())
+                    .filter(|(_, rest)| is_end(rest))
+                    .map_or((None, rest), |(zone, rest)| (Some(zone), rest))
+            }
             None => (None, rest),
         };
         if !is_end(rest) || (self.format.is_none() && says_more(&parts, rest)) {
@@ -204,9 +206,5 @@ fn time_in(zone: &TimeZone, civil: DateTime) -> Option<Time> {
         AmbiguousOffset::Unambiguous { offset } => offset,
         AmbiguousOffset::Gap { before, .. } | AmbiguousOffset::Fold { before, .. } => before,
     };
-    // There is no place for an offset's seconds.
-    let minutes = offset.seconds() / 60;
-    let whole = jiff::tz::Offset::from_seconds(minutes * 60).ok()?;
-    let micros = whole.to_timestamp(civil).ok()?.as_microsecond();
-    Time::checked(micros, i16::try_from(minutes).ok()?)
+    Time::of_clock(civil, offset)
 }

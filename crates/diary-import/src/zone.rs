@@ -1,16 +1,23 @@
 //! Zones as files have them behind a time: `Z`, `+01:00`, ` +0100`, ` UTC`, ` Europe/Berlin`, `+01:00[Europe/Berlin]`.
 //!
-//! Where a text follows, only what is hardly ever one is taken for a zone: ` -10` may be degrees, and ` Japan` a
-//! country.
+//! Where a text follows, only what is hardly ever one is taken for a zone: ` -10` may be degrees, ` +2000` steps, and
+//! ` Japan` a country.
+
+use std::ops::RangeInclusive;
 
 use jiff::tz::{Offset, TimeZone};
 
 /// Zones without a slash that are known before a text, too.
 const NAMES: [&str; 5] = ["Z", "UTC", "GMT", "CET", "EET"];
 
+/// Minutes between UTC and the clocks of the world, in steps of [`OFFSET_STEP_MINUTES`].
+const OFFSETS_MINUTES: RangeInclusive<i32> = -12 * 60..=14 * 60;
+
+const OFFSET_STEP_MINUTES: i32 = 15;
+
 /// The zone that `text` begins with, perhaps behind a blank, and what is behind it. `alone` is a zone with no text
-/// behind it, as in brackets.
-pub(super) fn behind(text: &str, alone: bool) -> Option<(TimeZone, &str)> {
+/// behind it, as in brackets; `has_seconds` is of the time before it.
+pub(super) fn behind(text: &str, alone: bool, has_seconds: bool) -> Option<(TimeZone, &str)> {
     let word = text.strip_prefix(' ');
     let apart = word.is_some();
     let word = word.unwrap_or(text);
@@ -20,33 +27,43 @@ pub(super) fn behind(text: &str, alone: bool) -> Option<(TimeZone, &str)> {
     if word.is_empty() {
         return None;
     }
-    let zone = match offset(word, alone || !apart) {
+    // The shorter it is, the more may it be a number that a text begins with.
+    let shortest = match () {
+        () if alone || !apart => "+01",
+        () if has_seconds || rest.trim().is_empty() => "+0100",
+        () => "+01:00",
+    };
+    let zone = match offset(word, shortest.len()) {
         Some(offset) => TimeZone::fixed(offset),
         None => named(word, alone)?,
     };
     Some((zone, without_name(rest)))
 }
 
-/// `+01:00`, `+0100`, and `+01` where hours will do.
-fn offset(word: &str, hours_will_do: bool) -> Option<Offset> {
+/// `+01:00`, `+0100` or `+01`, of this length at least.
+fn offset(word: &str, min_length: usize) -> Option<Offset> {
+    if word.len() < min_length {
+        return None;
+    }
     let (sign, digits) = match word.as_bytes() {
         [b'+', digits @ ..] => (1, digits),
         [b'-', digits @ ..] => (-1, digits),
         _ => return None,
     };
     let (hours, minutes) = match *digits {
-        [a, b] if hours_will_do => ([a, b], [b'0', b'0']),
+        [a, b] => ([a, b], [b'0', b'0']),
         [a, b, c, d] | [a, b, b':', c, d] => ([a, b], [c, d]),
         _ => return None,
     };
-    let (hours, minutes) = (number(hours, 24)?, number(minutes, 60)?);
-    Offset::from_seconds(sign * (hours * 60 + minutes) * 60).ok()
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    let ahead = sign * (hours * 60 + minutes);
+    let is_one = minutes < 60 && OFFSETS_MINUTES.contains(&ahead) && ahead % OFFSET_STEP_MINUTES == 0;
+    is_one.then(|| Offset::from_seconds(ahead * 60).ok())?
 }
 
-fn number(digits: [u8; 2], below: i32) -> Option<i32> {
+fn number(digits: [u8; 2]) -> Option<i32> {
     let [tens, ones] = digits.map(|digit| char::from(digit).to_digit(10));
-    let number = i32::try_from(tens? * 10 + ones?).ok()?;
-    (number < below).then_some(number)
+    i32::try_from(tens? * 10 + ones?).ok()
 }
 
 /// A zone by the name that it has in the zone data, letter by letter.
