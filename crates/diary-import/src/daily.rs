@@ -39,7 +39,7 @@ pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>
                     "it has no time such as [Sat Nov 21 08:15:02 2026], and no entry is above it",
                 );
             }
-            None if looks_dated(sound) => harvest.trouble(
+            None if looks_dated(sound) => harvest.tell(
                 line.number,
                 "it begins as if with a time, and that is none; it stays a line of the entry above",
             ),

@@ -170,6 +170,8 @@ pub struct Harvest<'f> {
     pub found: Vec<Found<'f>>,
     /// The lines that could not be read.
     pub troubles: Vec<Trouble>,
+    /// How many of them are not in an entry either.
+    pub not_readable: usize,
     /// Entries that are of their file's day for want of a time.
     pub of_day: usize,
     file: usize,
@@ -218,7 +220,14 @@ impl<'f> Harvest<'f> {
         }
     }
 
+    /// Something is left out.
     fn trouble(&mut self, line: u64, why: impl Into<String>) {
+        self.not_readable += 1;
+        self.tell(line, why);
+    }
+
+    /// Nothing is.
+    fn tell(&mut self, line: u64, why: impl Into<String>) {
         self.troubles.push(Trouble { file: self.file, line, why: why.into() });
     }
 }

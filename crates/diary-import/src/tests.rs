@@ -461,6 +461,14 @@ fn daily_log() {
             "6 BAD it begins as if with a time, and that is none; it stays a line of the entry above",
         ],
     );
+    // What stays in an entry is not left out.
+    for (file, not_readable) in
+        [("[Sat Nov 21 08:15:02 2026] a\n[Sat Feb 30 10:00:00 2026] b\n", 0), ("lost\n", 1)]
+    {
+        let mut harvest = Harvest::default();
+        harvest.read(&Source { bytes: file.as_bytes(), day: None }, Some(Kind::Daily), &clock(None));
+        assert_eq!((harvest.not_readable, harvest.troubles.len()), (not_readable, 1), "{file}");
+    }
     let (_, said) = read_as(b"lost\n[Sat Nov 21 08:15:02 2026] a\n", Some(Kind::Daily), None);
     assert_eq!(said[0], "1 BAD it has no time such as [Sat Nov 21 08:15:02 2026], and no entry is above it");
     // A Saturday is called a Monday.

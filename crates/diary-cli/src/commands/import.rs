@@ -80,7 +80,7 @@ async fn take_in(import: &Import, config: &Config) -> Result<u8, u8> {
     plan(import, DayStart::default())?;
     let Read { files, mut harvest, .. } = interrupts.unless(files::read(import)).await?;
     let author = import.author.clone().or_else(|| config.author.clone());
-    let not_readable = harvest.troubles.len();
+    let not_readable = harvest.not_readable;
     let dry_run = import.dry_run;
     let mut work = Work { config, files, author, sorted: Vec::new(), not_readable, damage: false, dry_run };
     if harvest.found.is_empty() {

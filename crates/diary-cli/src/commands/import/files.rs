@@ -55,7 +55,7 @@ fn read_all(import: &Import) -> Result<Read, String> {
         Clock::new(import.timezone.clone().unwrap_or_else(TimeZone::system), import.time_format.clone());
     let (mut harvest, mut said) = (Harvest::default(), Vec::new());
     for file in files {
-        let (found, troubles, of_day) = (harvest.found.len(), harvest.troubles.len(), harvest.of_day);
+        let (found, not_readable, of_day) = (harvest.found.len(), harvest.not_readable, harvest.of_day);
         // Nobody writes a journal in it, and what was imported cannot be taken back.
         if import.format.is_none() && file.bytes.contains(&0) {
             return Err(format!(
@@ -65,11 +65,11 @@ fn read_all(import: &Import) -> Result<Read, String> {
             ));
         }
         let kind = harvest.read(&Source { bytes: &file.bytes, day: file.day }, import.format, &clock);
-        let (troubles, of_day) = (harvest.troubles.len() - troubles, harvest.of_day - of_day);
+        let (not_readable, of_day) = (harvest.not_readable - not_readable, harvest.of_day - of_day);
         // A day that only the file has is a guess, and what looks like nothing else is taken for a log.
         let is_guess = of_day > 0 || (import.format.is_none() && kind == Kind::Log);
         if import.dry_run || is_guess {
-            said.push(file_sentence(file, kind, &harvest.found[found..], troubles, of_day, &clock));
+            said.push(file_sentence(file, kind, &harvest.found[found..], not_readable, of_day, &clock));
         }
     }
     Ok(Read { files, harvest, said })
