@@ -17,9 +17,9 @@ pub(crate) const GAP_WORDS: &str = "damaged or missing";
 /// Bytes that the probe may take.
 const PROBE_MAX_BYTES: usize = 256 * 1024;
 
-/// See the module.
+/// A filter, ready to be looked for.
 #[derive(Debug)]
-pub(crate) struct Needle {
+pub struct Needle {
     sieve: Sieve,
     /// Finds one of the conditions in stored lines, where a text is escaped, and maybe more: every hit is
     /// looked at again. Made when it is first needed, on a thread that may take its time. `None` if there is
@@ -28,7 +28,8 @@ pub(crate) struct Needle {
 }
 
 impl Needle {
-    pub(crate) fn new(filter: &Filter) -> Self {
+    /// What `filter` looks for.
+    pub fn new(filter: &Filter) -> Self {
         Self { sieve: Sieve::new(filter), probe: OnceLock::new() }
     }
 

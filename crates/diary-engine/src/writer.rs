@@ -12,12 +12,37 @@ use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::journal::{Appends, Command, Outcome, Part, Progress, Recent};
+use crate::appends::Appends;
+use crate::journal::{Progress, Shared};
+use crate::outcome::{Outcome, Part};
+use crate::recent::Recent;
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Append(Appends, OwnedSemaphorePermit, oneshot::Sender<Outcome>),
+    /// What is derived from the journal, once it is loaded.
+    Derived(Derived),
+    /// Commit what came before, write the head down, end.
+    Stop(oneshot::Sender<()>),
+}
+
+impl Command {
+    /// Answers that the writer has stopped.
+    pub(crate) fn refuse_stopped(self) {
+        if let Command::Append(appends, _, reply) = self {
+            let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
+            let count = u32::try_from(appends.count()).unwrap_or(u32::MAX);
+            // Whoever asked may be gone.
+            let _ = reply.send(vec![Part::Refused { count, refusal }]);
+        }
+    }
+}
 
 /// The writer's state.
 pub(crate) struct Writer {
     appender: Appender,
-    queue: mpsc::Receiver<Command>,
+    queue: mpsc::UnboundedReceiver<Command>,
     progress: watch::Sender<Progress>,
     recent: Arc<Recent>,
     /// Cancels its token when it is dropped: if the disk fails, and also if this breaks down.
@@ -48,24 +73,38 @@ struct Work {
 struct Failed;
 
 impl Writer {
-    pub(crate) fn new(
-        appender: Appender,
-        queue: mpsc::Receiver<Command>,
-        progress: watch::Sender<Progress>,
-        recent: Arc<Recent>,
-        failed: CancellationToken,
-        zone: TimeZone,
-    ) -> Self {
+    /// A writer, and what handles to it share.
+    pub(crate) fn new(appender: Appender, head: u64, zone: TimeZone) -> (Self, Shared) {
+        let (sender, queue) = mpsc::unbounded_channel();
+        let (progress, watched) = watch::channel(Progress { head, derived: false });
+        let (recent, failed) = (Arc::<Recent>::default(), CancellationToken::new());
+        let shared =
+            Shared { queue: sender, progress: watched, recent: Arc::clone(&recent), failed: failed.clone() };
         let failed = Some(failed.drop_guard());
-        Self { appender, queue, progress, recent, failed, zone, stop: None, caching: None, full: false }
+        let writer =
+            Self { appender, queue, progress, recent, failed, zone, stop: None, caching: None, full: false };
+        (writer, shared)
     }
 
     /// Serves the queue until it is asked to stop, or everybody who could ask is gone.
     pub(crate) fn run(mut self) {
-        if let Err(Failed) = self.serve() {
-            return self.refuse_queued();
+        let served = self.serve();
+        let stop = self.stop.take();
+        let stop = match served {
+            Ok(()) => {
+                self.end();
+                stop
+            }
+            Err(Failed) => self.refuse_queued(stop),
+        };
+        // Only now: whoever waits for it may open the folder again.
+        if let Some(done) = stop {
+            let _ = done.send(());
         }
-        // Nothing more comes in, and what came too late is told.
+    }
+
+    /// Refuses what came too late, and writes down what the next start can use.
+    fn end(mut self) {
         self.queue.close();
         while let Ok(command) = self.queue.try_recv() {
             command.refuse_stopped();
@@ -76,30 +115,41 @@ impl Writer {
         if let Err(error) = self.appender.stop() {
             tracing::warn!(%error, "the head could not be written down; the next start checks the last batch");
         }
-        if let Some(done) = self.stop {
-            let _ = done.send(());
+        if let Some(failed) = self.failed.take() {
+            failed.disarm();
         }
     }
 
     fn serve(&mut self) -> Result<(), Failed> {
-        let mut rest: Option<Work> = None;
-        loop {
-            let work = match rest.take() {
-                Some(work) => work,
-                None if self.stop.is_some() => return Ok(()),
-                None => match self.queue.blocking_recv() {
-                    Some(Command::Append(appends, room, reply)) => Work::new(appends, room, reply),
-                    Some(Command::Derived(derived)) => {
-                        self.know_derived(derived);
-                        continue;
-                    }
-                    Some(Command::Stop(done)) => {
-                        self.stop = Some(done);
-                        return Ok(());
-                    }
-                    None => return Ok(()),
-                },
-            };
+        while self.stop.is_none()
+            && let Some(command) = self.queue.blocking_recv()
+        {
+            self.take(command)?;
+        }
+        Ok(())
+    }
+
+    /// Does what waits, as one batch if it fits one; false if nothing waited.
+    #[cfg(feature = "sim")]
+    pub(crate) fn commit_waiting(&mut self) -> bool {
+        let Ok(command) = self.queue.try_recv() else { return false };
+        self.take(command).is_ok()
+    }
+
+    /// Does what is asked, together with all that waits behind it.
+    fn take(&mut self, command: Command) -> Result<(), Failed> {
+        let mut rest = match command {
+            Command::Append(appends, room, reply) => Some(Work::new(appends, room, reply)),
+            Command::Derived(derived) => {
+                self.know_derived(derived);
+                None
+            }
+            Command::Stop(done) => {
+                self.stop = Some(done);
+                None
+            }
+        };
+        while let Some(work) = rest {
             let mut batch = Vec::new();
             rest = self.gather(work, &mut batch);
             if let Err(Failed) = self.commit(batch, rest.as_mut()) {
@@ -110,6 +160,7 @@ impl Writer {
             }
             self.write_cache();
         }
+        Ok(())
     }
 
     fn know_derived(&mut self, derived: Derived) {
@@ -233,27 +284,21 @@ impl Writer {
     }
 
     /// After the disk failed: refuses what is queued, until nobody is left or the server stops.
-    fn refuse_queued(mut self) {
-        if let Some(done) = self.stop {
+    fn refuse_queued(mut self, mut stop: Option<oneshot::Sender<()>>) -> Option<oneshot::Sender<()>> {
+        if stop.is_some() {
             self.queue.close();
-            while let Ok(command) = self.queue.try_recv() {
-                command.refuse_stopped();
-            }
-            let _ = done.send(());
-            return;
         }
         while let Some(command) = self.queue.blocking_recv() {
             match command {
-                Command::Append(appends, room, reply) => {
-                    Work::new(appends, room, reply).refuse_rest();
-                }
+                Command::Append(appends, room, reply) => Work::new(appends, room, reply).refuse_rest(),
                 Command::Derived(_) => {}
                 Command::Stop(done) => {
-                    let _ = done.send(());
-                    return;
+                    stop = Some(done);
+                    self.queue.close();
                 }
             }
         }
+        stop
     }
 }
 
@@ -329,24 +374,15 @@ mod tests {
 
     use super::*;
 
-    /// A journal on a simulated disk, and a writer that serves what has been queued once it runs.
-    struct Served {
-        disk: SimDisk,
-        reader: diary_store::Reader,
-        writer: Writer,
-        failed: CancellationToken,
-    }
-
-    fn serve(queue: mpsc::Receiver<Command>) -> Served {
+    /// A writer on a simulated disk, whose journal has no keys loaded: it writes no cache, whose calls would mingle with
+    /// the others.
+    fn writer() -> (SimDisk, diary_store::Reader, Writer, Shared) {
         let disk = SimDisk::new();
         disk.create_dir(Path::new("/data")).unwrap();
-        // Without its keys, the journal writes no cache, whose calls would mingle with the others.
         let Opened { appender, reader, .. } =
             diary_store::open(Arc::new(disk.clone()), Path::new("/data/diary")).unwrap();
-        let failed = CancellationToken::new();
-        let (progress, _) = watch::channel(Progress { head: 0, derived: true });
-        let writer = Writer::new(appender, queue, progress, Arc::default(), failed.clone(), TimeZone::UTC);
-        Served { disk, reader, writer, failed }
+        let (writer, shared) = Writer::new(appender, 0, TimeZone::UTC);
+        (disk, reader, writer, shared)
     }
 
     fn append(texts: usize) -> (Command, oneshot::Receiver<Outcome>) {
@@ -359,14 +395,13 @@ mod tests {
 
     #[test]
     fn a_stop_behind_a_failing_batch_is_answered() {
-        let (commands, queue) = mpsc::channel(4);
-        let Served { disk, writer, failed, .. } = serve(queue);
+        let (disk, _, writer, Shared { queue, failed, .. }) = writer();
         let (command, mut outcome) = append(1);
-        commands.try_send(command).unwrap();
+        queue.send(command).unwrap();
         let (done, mut stopped) = oneshot::channel();
-        commands.try_send(Command::Stop(done)).unwrap();
+        queue.send(Command::Stop(done)).unwrap();
         disk.fail_at(disk.calls() + 2, Fault::Io);
-        // The handle that is left here would keep a queue open that is only drained.
+        // The sender that is left here would keep a queue open that is only drained.
         writer.run();
         assert!(failed.is_cancelled());
         assert!(matches!(&outcome.try_recv().unwrap()[..], [Part::Refused { .. }]));
@@ -392,15 +427,14 @@ mod tests {
     /// Appends that need several batches, on a disk whose second sync fails.
     #[test]
     fn a_disk_that_fails_in_the_middle_of_an_append_is_told_part_by_part() {
-        let (commands, queue) = mpsc::channel(4);
-        let Served { disk, reader, writer, failed } = serve(queue);
+        let (disk, reader, writer, Shared { queue, failed, .. }) = writer();
         let (command, mut outcome) = append(90_000);
-        commands.try_send(command).unwrap();
+        queue.send(command).unwrap();
         // The first batch makes the file: create, write, sync, sync the folder; the second looks, writes and
         // syncs.
         let syncs_second = disk.calls() + 6;
         disk.fail_at(syncs_second, Fault::Io);
-        drop(commands);
+        drop(queue);
         writer.run();
 
         assert_eq!(disk.call_log()[usize::try_from(syncs_second).unwrap()], Call::SyncData);

@@ -1,0 +1,35 @@
+//! The engine of a journal, and the seam in front of it: append a batch and get its outcome, read from a cursor, watch
+//! the head.
+//!
+//! Sessions know this crate and no day file. The engine here is the single machine: one thread writes, over
+//! `diary-store`. A replicated log can come behind the same calls, so callers may rely only on what those promise: a seq is
+//! known with the outcome and not before, the entries of one append need not be consecutive, and an outcome can be
+//! unknown.
+//!
+//! - [`Journal`]: the handle; [`open`] makes one;
+//! - [`Appends`], [`Receipt`], [`Part`]: what is handed over and what became of it;
+//! - [`Cursor`], [`Page`], [`Reading`]: reading;
+//! - `writer`: the one thread that writes; `recent`: the newest batches, for followers; `needle`: what a search looks
+//!   for;
+//! - [`maintenance`]: verify, repair and archive, beside serving;
+//! - [`limits`]: every bound, with its reason.
+
+mod appends;
+mod journal;
+pub mod limits;
+pub mod maintenance;
+mod needle;
+mod open;
+mod outcome;
+mod reading;
+mod recent;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod writer;
+
+pub use appends::{Appends, Keys, Own};
+pub use journal::{About, Journal, Progress};
+pub use needle::Needle;
+pub use open::{OpenError, Options, open};
+pub use outcome::{Outcome, Part, Receipt};
+pub use reading::{Cursor, Page, ReadError, Reading};

@@ -1,0 +1,70 @@
+//! What became of appended entries.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use diary_proto::{Code, Refusal, Time};
+use tokio::sync::oneshot;
+
+/// What became of [`Appends`], in their order; the counts add up to all of them.
+pub type Outcome = Vec<Part>;
+
+/// What became of some consecutive entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// They are committed, with consecutive seqs.
+    Acked {
+        /// How many.
+        count: u32,
+        /// The first one's seq.
+        first_seq: u64,
+        /// When.
+        time: Time,
+    },
+    /// They are not stored, or it is unknown whether they are, as the code says.
+    Refused {
+        /// How many.
+        count: u32,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// The outcome of appends that the writer has.
+///
+/// As a future it yields the outcome once. Cancel safe: dropping it loses the answer, never the entries.
+#[derive(Debug)]
+pub struct Receipt {
+    outcome: oneshot::Receiver<Outcome>,
+    count: u32,
+}
+
+impl Receipt {
+    pub(crate) fn new(outcome: oneshot::Receiver<Outcome>, count: usize) -> Self {
+        Self { outcome, count: u32::try_from(count).unwrap_or(u32::MAX) }
+    }
+
+    /// The outcome, if it has come.
+    pub fn try_outcome(&mut self) -> Option<Outcome> {
+        match self.outcome.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(self.unknown()),
+        }
+    }
+
+    /// The writer panicked, so nobody can tell what it had written.
+    fn unknown(&self) -> Outcome {
+        let message = "the server failed while this was written; it may or may not be stored";
+        vec![Part::Refused { count: self.count, refusal: Refusal::new(Code::UnknownOutcome, message) }]
+    }
+}
+
+impl Future for Receipt {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        let outcome = std::task::ready!(Pin::new(&mut self.outcome).poll(context));
+        Poll::Ready(outcome.unwrap_or_else(|_| self.unknown()))
+    }
+}

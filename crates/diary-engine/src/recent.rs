@@ -1,0 +1,59 @@
+//! The newest batches, kept in memory while anybody follows.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use diary_store::{Fresh, Range};
+
+use crate::limits::{RECENT_MAX_BATCHES, RECENT_MAX_BYTES};
+
+/// The newest batches, kept while anybody follows: all who are up to date read the same bytes, and none of
+/// them asks the disk.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    followers: AtomicUsize,
+    batches: Mutex<VecDeque<Fresh>>,
+}
+
+impl Recent {
+    /// Adds the batch that was just committed, if there is anybody to read it.
+    pub(crate) fn push(&self, fresh: impl FnOnce() -> Option<Fresh>) {
+        if self.followers.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let fresh = fresh();
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.extend(fresh);
+        let mut bytes: usize = batches.iter().map(|batch| batch.lines.len()).sum();
+        while bytes > RECENT_MAX_BYTES || batches.len() > RECENT_MAX_BATCHES {
+            bytes -= batches.pop_front().map_or(0, |batch| batch.lines.len());
+        }
+    }
+}
+
+/// One follower's way to the newest batches.
+#[derive(Debug)]
+pub(crate) struct Recently(Arc<Recent>);
+
+impl Recently {
+    pub(crate) fn new(recent: &Arc<Recent>) -> Self {
+        recent.followers.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(recent))
+    }
+
+    /// The batch that begins where `range` goes on, if it is one of them; the range is behind it then.
+    pub(crate) fn next(&self, range: &mut Range) -> Option<Bytes> {
+        let batches = self.0.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.iter().rev().find(|fresh| range.take(fresh)).map(|fresh| fresh.lines.clone())
+    }
+}
+
+impl Drop for Recently {
+    fn drop(&mut self) {
+        if self.0.followers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.batches.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+}

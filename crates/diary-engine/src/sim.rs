@@ -1,0 +1,47 @@
+//! A journal on a simulated disk, whose writer a test runs step by step.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use diary_proto::DayStart;
+pub use diary_store::sim::{Fault, SimDisk};
+use jiff::tz::TimeZone;
+
+use crate::journal::Journal;
+use crate::open::{Options, open_on};
+use crate::writer::{Command, Writer};
+
+/// The writer of a simulated journal.
+pub struct ManualWriter(Writer);
+
+/// A journal without entries on `disk`.
+///
+/// # Panics
+/// If the disk fails.
+pub fn journal(disk: &SimDisk) -> (Journal, ManualWriter) {
+    let options = Options {
+        dir: Path::new("/diary").to_owned(),
+        name: "diary".to_owned(),
+        zone: TimeZone::UTC,
+        zone_name: "UTC".to_owned(),
+        day_start: DayStart::default(),
+    };
+    let (journal, writer, derived) = open_on(Arc::new(disk.clone()), options).expect("the disk works");
+    let derived = derived.load().expect("the disk works");
+    journal.queue().send(Command::Derived(derived)).expect("the writer is here");
+    let mut writer = ManualWriter(writer);
+    writer.commit();
+    (journal, writer)
+}
+
+impl ManualWriter {
+    /// Commits what waits, as one batch; false if nothing did, or the writer has stopped.
+    pub fn commit(&mut self) -> bool {
+        self.0.commit_waiting()
+    }
+
+    /// Serves until the journal is stopped, or nobody has it.
+    pub fn run(self) {
+        self.0.run();
+    }
+}
