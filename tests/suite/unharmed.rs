@@ -216,35 +216,50 @@ async fn begin_line(client: &mut Lines, bytes: usize) {
 
 #[tokio::test]
 async fn of_too_much_unfinished_input_the_longest_waiting_is_closed() {
-    let server = Server::with(|config| config.limits.partials_bytes = 100_000).await;
+    let server = Server::with(|config| {
+        config.limits.input_bytes = 400_000;
+        config.limits.patience = Duration::ZERO;
+    })
+    .await;
     let mut small = server.lines().await;
     begin_line(&mut small, 500).await;
-    let mut oldest = server.lines().await;
-    begin_line(&mut oldest, 40_000).await;
-    let mut middle = server.lines().await;
-    begin_line(&mut middle, 40_000).await;
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = server.lines().await;
+        begin_line(&mut client, 60_000).await;
+        clients.push(client);
+    }
     // Whoever ends a line and begins another has not waited for long.
-    oldest.send("\n").await;
-    assert!(is_ack(&oldest.line().await, 1));
-    begin_line(&mut oldest, 40_000).await;
+    clients[0].send("\n").await;
+    assert!(is_ack(&clients[0].line().await, 1));
+    begin_line(&mut clients[0], 60_000).await;
     let mut newest = server.lines().await;
-    begin_line(&mut newest, 40_000).await;
-    let told = middle.line().await;
-    assert!(told.starts_with("error busy: "), "{told}");
-    assert_eq!(middle.rest().await, "");
-    for (client, seq) in [(&mut newest, 2), (&mut oldest, 3), (&mut small, 4)] {
+    begin_line(&mut newest, 60_000).await;
+    // Whoever goes on needs room for a read: that is two of the others.
+    newest.send("\n").await;
+    assert!(is_ack(&newest.line().await, 2));
+    for mut closed in clients.drain(1..3) {
+        let told = closed.line().await;
+        assert!(told.starts_with("error busy: "), "{told}");
+        assert_eq!(closed.rest().await, "");
+    }
+    for (client, seq) in clients.iter_mut().chain([&mut small]).zip(3..) {
         client.send("\n").await;
         assert!(is_ack(&client.line().await, seq));
     }
     // What is over counts no more.
     let mut next = server.lines().await;
     begin_line(&mut next, 60_000).await;
-    assert!(is_ack(&next.ask("").await, 5));
+    assert!(is_ack(&next.ask("").await, 8));
 }
 
 #[tokio::test]
 async fn partial_frames_count_as_well() {
-    let server = Server::with(|config| config.limits.partials_bytes = 1_000_000).await;
+    let server = Server::with(|config| {
+        config.limits.input_bytes = 1_000_000;
+        config.limits.patience = Duration::ZERO;
+    })
+    .await;
     let mut clients = Vec::new();
     for _ in 0..10 {
         let mut client = Frames::hello(server.address(), 1).await;

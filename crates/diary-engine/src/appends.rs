@@ -90,6 +90,12 @@ impl Appends {
             + self.refused.len() * size_of::<(usize, Refusal)>()
     }
 
+    /// The most that the outcome can take, in bytes.
+    pub fn outcome_max_bytes(&self) -> usize {
+        let parts = if self.keys.is_some() { self.count() } else { 2 * self.refused.len() + 4 };
+        parts * size_of::<crate::Part>()
+    }
+
     /// Why the entry at `place` cannot be stored, if it cannot.
     pub(crate) fn refused(&self, place: usize) -> Option<&Refusal> {
         let found = self.refused.binary_search_by_key(&place, |(place, _)| *place).ok()?;

@@ -160,38 +160,47 @@ impl Journal {
         })
     }
 
-    /// The next lines, if they are in memory; none at the end. The cursor stays where it was if not.
-    pub fn try_page(&self, cursor: &mut Cursor) -> Option<Bytes> {
+    /// The next lines, `max_bytes` at the most, if they are in memory; none at the end. The cursor stays where it was if
+    /// not.
+    pub fn try_page(&self, cursor: &mut Cursor, max_bytes: usize) -> Option<Bytes> {
         if let Some(recent) = &cursor.follows {
-            if let Some(lines) = recent.next(&mut cursor.range) {
+            if let Some(lines) = recent.next(&mut cursor.range, max_bytes) {
                 return Some(lines);
             }
             self.reader.extend(&mut cursor.range);
         }
-        self.reader.next_page_now(&mut cursor.range, PAGE_BYTES).map(Bytes::from)
+        self.reader.next_page_now(&mut cursor.range, max_bytes).map(Bytes::from)
     }
 
-    /// Reads the next lines, `max_bytes` or one longer line at the most.
+    /// Reads the next lines, `max_bytes` at the most. Where already the first is longer, none are read, and the page says
+    /// what it needs.
     pub fn page(&self, mut cursor: Cursor, max_bytes: usize) -> Reading<Page> {
         let reader = self.reader.clone();
         Reading::blocking(move || {
             if cursor.follows.is_some() {
                 reader.extend(&mut cursor.range);
             }
+            let before = cursor.range.clone();
             let lines = reader.next_page(&mut cursor.range, max_bytes)?;
-            let (ended, lines) = (lines.is_none(), lines.unwrap_or_default().into());
-            Ok(Page { lines, cursor, ended, gaps: Vec::new() })
+            let (ended, lines) = (lines.is_none(), lines.unwrap_or_default());
+            if lines.len() > max_bytes {
+                cursor.range = before;
+                return Ok(Page::too_long(cursor, lines.len()));
+            }
+            Ok(Page { lines: lines.into(), cursor, ended, gaps: Vec::new(), needs_bytes: None })
         })
     }
 
-    /// Looks through the next lines for what `needle` takes. Only so many searches do that at once.
-    pub fn search(&self, mut cursor: Cursor, needle: Arc<Needle>) -> Reading<Page> {
+    /// Looks through the next lines for what `needle` takes. Only so many searches do that at once. `max_bytes` as for
+    /// [`page`](Self::page).
+    pub fn search(&self, mut cursor: Cursor, needle: Arc<Needle>, max_bytes: usize) -> Reading<Page> {
         let (reader, permits) = (self.reader.clone(), Arc::clone(&self.searches));
         let look = move || {
             let (mut page, mut lines, mut gaps, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
             let mut ended = false;
-            while !ended && lines.len() < PAGE_BYTES && seen < SEARCH_STEP_BYTES {
-                ended = !reader.next_page_into(&mut cursor.range, PAGE_BYTES, &mut page)?;
+            while !ended && lines.len() < max_bytes && seen < SEARCH_STEP_BYTES {
+                let before = (cursor.range.clone(), cursor.walker.clone(), lines.len(), gaps.len());
+                ended = !reader.next_page_into(&mut cursor.range, max_bytes.min(PAGE_BYTES), &mut page)?;
                 seen += page.len();
                 match &mut cursor.walker {
                     _ if ended => {}
@@ -201,13 +210,23 @@ impl Journal {
                     Some(walker) => needle.find_lines_and_gaps(&page, walker, &mut lines, &mut gaps),
                     None => needle.find_lines(&page, &mut lines),
                 }
+                if lines.len() > max_bytes {
+                    let needs_bytes = lines.len();
+                    (cursor.range, cursor.walker) = (before.0, before.1);
+                    lines.truncate(before.2);
+                    gaps.truncate(before.3);
+                    if lines.is_empty() {
+                        return Ok(Page::too_long(cursor, needs_bytes));
+                    }
+                    break;
+                }
             }
             let last = cursor.last();
             if ended && let Some(gap) = cursor.walker.as_mut().and_then(|walker| walker.finish(last)) {
                 gap.write_note(GAP_WORDS, &mut lines);
                 gaps.push(gap);
             }
-            Ok(Page { lines: lines.into(), cursor, ended, gaps })
+            Ok(Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None })
         };
         Reading::after(async move {
             let permit = permits.acquire_owned().await.map_err(std::io::Error::other)?;
@@ -288,7 +307,7 @@ mod tests {
         let every_permit = searches.try_acquire_many(u32::try_from(SEARCHES_MAX).unwrap()).unwrap();
         let cursor = journal.find(Which::All).await.unwrap();
         let needle = Arc::new(Needle::new(&Filter::of_text("a".to_owned())));
-        let search = journal.search(cursor, needle);
+        let search = journal.search(cursor, needle, PAGE_BYTES);
         tokio::task::yield_now().await;
         drop((search, journal));
         alone(&searches).await;

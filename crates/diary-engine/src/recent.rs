@@ -43,10 +43,12 @@ impl Recently {
         Self(Arc::clone(recent))
     }
 
-    /// The batch that begins where `range` goes on, if it is one of them; the range is behind it then.
-    pub(crate) fn next(&self, range: &mut Range) -> Option<Bytes> {
+    /// The batch that begins where `range` goes on, if it is one of them and has `max_bytes` at the most; the range is
+    /// behind it then.
+    pub(crate) fn next(&self, range: &mut Range, max_bytes: usize) -> Option<Bytes> {
         let batches = self.0.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        batches.iter().rev().find(|fresh| range.take(fresh)).map(|fresh| fresh.lines.clone())
+        let mut fits = batches.iter().rev().filter(|fresh| fresh.lines.len() <= max_bytes);
+        fits.find(|fresh| range.take(fresh)).map(|fresh| fresh.lines.clone())
     }
 }
 
