@@ -23,6 +23,7 @@ mod frame_mode;
 mod keys;
 mod kills;
 mod line_mode;
+mod memory;
 mod log;
 mod order;
 mod own_times;

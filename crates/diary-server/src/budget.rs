@@ -33,6 +33,8 @@ pub(crate) struct Budget {
 #[derive(Debug, Default)]
 struct State {
     used_bytes: usize,
+    /// What of that belongs to sessions that were told to go.
+    leaving_bytes: usize,
     next_ticket: Ticket,
     accounts: BTreeMap<Ticket, Held>,
     /// Accounts that wait for their peers, and since when.
@@ -125,7 +127,8 @@ impl Budget {
     fn serve(&self, state: &mut State) {
         while let Some((&ticket, asker)) = state.askers.first_key_value() {
             let fits = state.used_bytes + asker.bytes <= self.max_bytes;
-            let goes_beyond = !fits && state.beyond.is_none() && state.blamed.is_empty();
+            let nobody_to_blame = state.blamed.is_empty() && state.leaving_bytes == 0;
+            let goes_beyond = !fits && state.beyond.is_none() && nobody_to_blame;
             if fits || goes_beyond {
                 let Asker { bytes, granted } = state.askers.remove(&ticket).expect("it is the first");
                 if granted.send(()).is_ok() {
@@ -134,9 +137,14 @@ impl Budget {
                 }
                 continue;
             }
+            // Memory is back once its session is gone, so what is on its way back counts before more have to go.
+            let lacks = state.used_bytes - state.leaving_bytes + asker.bytes > self.max_bytes;
             match state.blamed.first() {
-                Some(&(since, blamed)) if since.elapsed() >= self.patience => {
-                    if let Some(held) = self.remove(state, blamed) {
+                Some(&(since, blamed)) if lacks && since.elapsed() >= self.patience => {
+                    state.blamed.pop_first();
+                    if let Some(held) = state.accounts.get_mut(&blamed) {
+                        held.peer_since = None;
+                        state.leaving_bytes += held.bytes;
                         held.evict.cancel();
                     }
                 }
@@ -149,6 +157,9 @@ impl Budget {
         let held = state.accounts.remove(&ticket)?;
         if let Some(since) = held.peer_since {
             state.blamed.remove(&(since, ticket));
+        }
+        if held.evict.is_cancelled() {
+            state.leaving_bytes -= held.bytes;
         }
         self.change(state, |used| used - held.bytes);
         Some(held)
@@ -245,7 +256,7 @@ impl Account {
         });
         (slot.bytes, slot.peer_since) = (bytes, peer_since);
         if slot.evict.is_cancelled() {
-            // Its memory is not counted any more; it is about to end.
+            // It is about to go.
             return;
         }
         self.budget.remove(&mut state, slot.ticket);

@@ -51,9 +51,9 @@ pub const INPUT_FREE_BYTES: usize = 1024;
 /// Answers of all sessions that are in memory: unsent ones, and outcomes that are not told yet.
 pub const ANSWERS_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// What of that a session may hold uncounted: at [`CONNECTIONS_MAX`] it is 40 MiB. It is also what a session gets at a time
-/// while the budget is used up.
-pub const ANSWERS_FREE_BYTES: usize = 4 * 1024;
+/// What of that a session may hold uncounted: at [`CONNECTIONS_MAX`] it is 80 MiB. It is also what a session gets at a time
+/// while the budget is used up, and most entries fit into it.
+pub const ANSWERS_FREE_BYTES: usize = 8 * 1024;
 
 /// A session that makes others wait for memory is closed if its peer has kept it waiting for so long.
 pub const PATIENCE: Duration = Duration::from_secs(2);

@@ -30,7 +30,7 @@ use crate::budget::Account;
 use crate::context::Context;
 use crate::front::line::{LineReader, Voice};
 use crate::front::{Answer, Decoder, Encoder};
-use crate::limits::{ANSWERS_FREE_BYTES, READS_IN_A_ROW_MAX, UNSENT_FILL_BYTES};
+use crate::limits::{READS_IN_A_ROW_MAX, UNSENT_FILL_BYTES};
 use crate::peer::Peer;
 use crate::transport::Transport;
 use input::Granted;
@@ -285,9 +285,9 @@ impl Session {
         self.input.clear();
     }
 
-    /// Unsent answers beyond which no more are made.
+    /// Unsent answers from which on no more are made. While memory is short, that is any.
     fn fill_bytes(&self) -> usize {
-        if self.context.answers.has_room() { UNSENT_FILL_BYTES } else { ANSWERS_FREE_BYTES }
+        if self.context.answers.has_room() { UNSENT_FILL_BYTES } else { 1 }
     }
 
     /// Tells the budgets what is held now, and who is to blame for it.

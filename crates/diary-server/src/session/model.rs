@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use diary_engine::sim::{self, SimDisk};
+use diary_engine::sim::{self, ManualWriter, SimDisk};
+use diary_engine::{Appends, Journal};
 use diary_proto::entry::StoredLine;
 use diary_proto::frame::FrameCodec;
-use diary_proto::message::{Append, ClientMessage, Hello, NewText, ServerMessage, Texts};
+use diary_proto::message::{Append, ClientMessage, Hello, NewText, Resume, ServerMessage, Texts};
 use diary_proto::{Author, Code, Which};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::codec::Decoder as _;
@@ -94,11 +96,10 @@ impl Mode {
     }
 
     /// What the client sends, and where each item ends in it.
-    fn bytes(self, items: &[Item]) -> (Vec<u8>, Vec<usize>) {
+    fn bytes(self, items: &[Item], resume: Option<Resume>) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, mut ends, mut counter) = (Vec::new(), Vec::new(), 0);
         if self == Mode::Frame {
-            let hello =
-                Hello { version: 1, secret: [7; 16].to_vec().into(), author: String::new(), resume: None };
+            let hello = Hello { version: 1, secret: [7; 16].to_vec().into(), author: String::new(), resume };
             ClientMessage::Hello(hello).write(&mut bytes);
         }
         for item in items {
@@ -177,7 +178,7 @@ impl Mode {
                 ServerMessage::Answer { .. } => history = Some(Vec::new()),
                 ServerMessage::Block { lines, .. } => {
                     let lines = lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-                    let texts = lines.map(|line| StoredLine::parse(line).unwrap().unescaped().into_owned());
+                    let texts = lines.map(|line| parsed(line).unescaped().into_owned());
                     history.as_mut().expect("it has begun").extend(texts);
                 }
                 ServerMessage::End { .. } => told.push(Told::History(history.take().expect("it has begun"))),
@@ -195,8 +196,8 @@ impl Mode {
 }
 
 /// The answers that are due to `items`, and the texts that are stored then.
-fn expected(mode: Mode, items: &[Item]) -> (Vec<Told>, Vec<String>) {
-    let (mut told, mut stored) = (Vec::new(), Vec::<String>::new());
+fn expected(mode: Mode, items: &[Item], before: &[String]) -> (Vec<Told>, Vec<String>) {
+    let (mut told, mut stored) = (Vec::new(), before.to_vec());
     for item in items {
         match item {
             Item::Texts(texts) => told.extend(texts.iter().map(|text| match text {
@@ -227,12 +228,47 @@ async fn settle() {
     sleep(Duration::from_millis(1)).await;
 }
 
+fn parsed(line: &[u8]) -> StoredLine<'_> {
+    StoredLine::parse(line).expect("what is stored is valid")
+}
+
+async fn stored_lines(journal: &Journal) -> Vec<Vec<u8>> {
+    let mut cursor = journal.find(Which::All).await.unwrap();
+    let mut found = Vec::new();
+    loop {
+        let page = journal.page(cursor, 1 << 20).await.unwrap();
+        let lines = page.lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+        found.extend(lines.map(<[u8]>::to_vec));
+        if page.ended {
+            return found;
+        }
+        cursor = page.cursor;
+    }
+}
+
+/// Stores the journal's first entry, and says how a client that has seen it resumes.
+async fn append(journal: &Journal, writer: &mut ManualWriter, text: &str) -> Resume {
+    let mut appends = Appends::new(Arc::new(Author::new("local").unwrap()), None);
+    appends.push(text);
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let receipt = journal.append(appends, permit);
+    writer.commit();
+    receipt.await;
+    let crc = parsed(&stored_lines(journal).await[0]).crc;
+    Resume { id: journal.about().id, seq: 1, crc }
+}
+
 async fn case(mode: Mode, seed: u64) {
     let random = &mut Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let items = mode.items(random);
-    let (bytes, ends) = mode.bytes(&items);
-
     let (journal, mut writer) = sim::journal(&SimDisk::new());
+    // Some resume, so that a read of the disk stands before all else.
+    let before = if random.one_in(2) { vec!["before".to_owned()] } else { Vec::new() };
+    let resume = match &before[..] {
+        [text] => Some(append(&journal, &mut writer, text).await),
+        _ => None,
+    };
+    let (bytes, ends) = mode.bytes(&items, resume);
     let limits = Limits {
         unacked_bytes: 600,
         read_bytes: 1 + random.below(200),
@@ -303,7 +339,7 @@ async fn case(mode: Mode, seed: u64) {
 
     let read = client.taken();
     let whole = if stopped { ends.iter().filter(|&&end| end <= read).count() } else { items.len() };
-    let (mut due, stored) = expected(mode, &items[..whole]);
+    let (mut due, stored) = expected(mode, &items[..whole], &before);
     if stopped && due.last() != Some(&Told::Bye) {
         due.push(Told::ByeStopping);
     }
@@ -313,17 +349,11 @@ async fn case(mode: Mode, seed: u64) {
         told == due || (stopped && matches!(due, Told::History(_)) && *told == Told::Error(Code::Stopping))
     };
     assert!(told.len() == due.len() && told.iter().zip(&due).all(matches), "told {told:?}\ndue {due:?}");
-    let mut cursor = context.journal.find(Which::All).await.unwrap();
-    let mut texts = Vec::new();
-    loop {
-        let page = context.journal.page(cursor, 1 << 20).await.unwrap();
-        let lines = page.lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-        texts.extend(lines.map(|line| StoredLine::parse(line).unwrap().unescaped().into_owned()));
-        if page.ended {
-            break;
-        }
-        cursor = page.cursor;
-    }
+    let texts: Vec<String> = stored_lines(&context.journal)
+        .await
+        .iter()
+        .map(|line| parsed(line).unescaped().into_owned())
+        .collect();
     assert_eq!(texts, stored, "what is stored");
 }
 
