@@ -56,7 +56,8 @@ async fn texts_between_commands() {
                 };
                 let mut sink = tokio::io::sink();
                 let reading = tokio::io::copy_buf(&mut reader, &mut sink);
-                let (_, read) = soon("every line is answered", async { tokio::join!(writing, reading) }).await;
+                let (_, read) =
+                    soon("every line is answered", async { tokio::join!(writing, reading) }).await;
                 assert!(read.unwrap() > 0);
             })
             .collect();
@@ -64,6 +65,35 @@ async fn texts_between_commands() {
     }
     let most = process.memory("VmHWM");
     assert!(most < before + (64 << 20), "{most} bytes, and {before} before");
+    returns_to(before, &process).await;
+    end(process).await;
+}
+
+/// Appends whose outcomes are many and differ, from clients that never read: each of these texts was stored under another
+/// key already.
+#[tokio::test]
+async fn outcomes_that_nobody_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (process, before) = started(&folder).await;
+    let texts = vec!["a"; 59_000];
+    let mut first = Frames::hello(process.address(), 1).await;
+    first.append(0, false, &texts).await;
+    first.acks(texts.len()).await;
+    let others = vec!["b"; 59_000];
+    let mut deaf = Vec::new();
+    for _ in 0..60 {
+        let mut client = Frames::hello(process.address(), 1).await;
+        // What the server does not take now waits in the kernel.
+        client.append(0, true, &others).await;
+        deaf.push(client);
+    }
+    let mut healthy = Lines::connect(process.address()).await;
+    for _ in 0..20 {
+        assert!(healthy.ask("fine").await.starts_with("ok "));
+    }
+    let most = process.memory("VmHWM");
+    assert!(most < before + (128 << 20), "{most} bytes, and {before} before");
+    drop((first, healthy, deaf));
     returns_to(before, &process).await;
     end(process).await;
 }

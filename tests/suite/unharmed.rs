@@ -279,6 +279,25 @@ async fn partial_frames_count_as_well() {
     assert!(is_ack(&server.lines().await.ask("fine").await, 1));
 }
 
+/// Writers whose frames together are far more than the server may hold: they wait, and none is closed.
+#[tokio::test]
+async fn honest_writers_on_a_full_server_wait() {
+    let server = Server::with(|config| config.limits.input_bytes = 1_000_000).await;
+    let text = "x".repeat(60_000);
+    let texts = [&*text; 8];
+    let mut clients = Vec::new();
+    for number in 0..32 {
+        clients.push(Frames::hello(server.address(), number).await);
+    }
+    let writing = clients.iter_mut().map(|client| async {
+        for counter in [0, 8] {
+            client.append(counter, false, &texts).await;
+        }
+        assert_eq!(client.acks(16).await.len(), 16);
+    });
+    futures::future::join_all(writing).await;
+}
+
 /// Input that gets no answer, as fast as it can be sent: blank lines, and a line that never ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn input_without_answers_keeps_nobody_waiting() {
