@@ -23,8 +23,12 @@ mod open;
 mod outcome;
 mod reading;
 mod recent;
+mod repeats;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(test)]
+mod testing;
+mod work;
 mod writer;
 
 pub use appends::{Appends, Keys, Own};

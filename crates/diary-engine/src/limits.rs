@@ -1,5 +1,15 @@
 //! Every bound of the engine, unit last in the name, with its reason.
 
+use diary_store::BATCH_MAX_BYTES;
+
+/// Shortest stored line: a one-digit seq, a time, and one byte each of author and text.
+const LINE_MIN_BYTES: usize = 52;
+
+/// Entries that the writer judges for one batch, staged or not: as many as fit one if they are all stored. Entries that
+/// are refused or were sent before take time and none of the batch's bytes; whoever is in the batch must not wait for
+/// any number of them.
+pub const BATCH_MAX_ENTRIES: usize = BATCH_MAX_BYTES / LINE_MIN_BYTES;
+
 /// What one page of a reading may hold.
 pub const PAGE_BYTES: usize = 128 * 1024;
 

@@ -63,7 +63,7 @@ pub(crate) fn open_on(
     let head = reader.head().seq;
     tracing::info!(folder = %dir.display(), zone = zone_name, head, "the diary is open");
     let about = About { name, id: reader.id(), zone: zone.clone(), zone_name, day_start };
-    let (writer, shared) = Writer::new(appender, head, zone);
+    let (writer, shared) = Writer::new(appender, reader.clone(), zone);
     Ok((Journal::new(shared, reader, about), writer, derived))
 }
 

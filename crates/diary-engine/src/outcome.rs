@@ -28,6 +28,31 @@ pub enum Part {
         /// Why.
         refusal: Refusal,
     },
+    /// One entry is not stored, because its key stands for another text.
+    Conflict {
+        /// The seq of the entry with that text.
+        seq: u64,
+    },
+}
+
+/// There may be as many parts as entries.
+const PART_MAX_BYTES: usize = 40;
+const _: () = assert!(size_of::<Part>() <= PART_MAX_BYTES);
+
+impl Part {
+    /// How many entries it is about.
+    pub fn count(&self) -> u32 {
+        match self {
+            Part::Acked { count, .. } | Part::Refused { count, .. } => *count,
+            Part::Conflict { .. } => 1,
+        }
+    }
+
+    /// What to tell whoever sent a text under the key of the entry `seq`. Parts do not hold it, because one append may
+    /// bring many.
+    pub fn conflict(seq: u64) -> Refusal {
+        Refusal::new(Code::Conflict, format!("this key was used for another text, which is entry {seq}"))
+    }
 }
 
 /// The outcome of appends that the writer has.

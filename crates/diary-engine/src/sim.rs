@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use diary_proto::DayStart;
+use diary_store::disk::Disk;
 pub use diary_store::sim::{Fault, SimDisk};
 use jiff::tz::TimeZone;
 
@@ -19,6 +20,10 @@ pub struct ManualWriter(Writer);
 /// # Panics
 /// If the disk fails.
 pub fn journal(disk: &SimDisk) -> (Journal, ManualWriter) {
+    journal_on(Arc::new(disk.clone()))
+}
+
+pub(crate) fn journal_on(disk: Arc<dyn Disk>) -> (Journal, ManualWriter) {
     let options = Options {
         dir: Path::new("/diary").to_owned(),
         name: "diary".to_owned(),
@@ -26,7 +31,7 @@ pub fn journal(disk: &SimDisk) -> (Journal, ManualWriter) {
         zone_name: "UTC".to_owned(),
         day_start: DayStart::default(),
     };
-    let (journal, writer, derived) = open_on(Arc::new(disk.clone()), options).expect("the disk works");
+    let (journal, writer, derived) = open_on(disk, options).expect("the disk works");
     let derived = derived.load().expect("the disk works");
     journal.queue().send(Command::Derived(derived)).expect("the writer is here");
     let mut writer = ManualWriter(writer);
@@ -38,6 +43,12 @@ impl ManualWriter {
     /// Commits what waits, as one batch; false if nothing did, or the writer has stopped.
     pub fn commit(&mut self) -> bool {
         self.0.commit_waiting()
+    }
+
+    /// Commits what waits, batch by batch, and returns how many entries each of them judged.
+    #[cfg(test)]
+    pub(crate) fn commit_each(&mut self) -> Vec<usize> {
+        self.0.commit_each()
     }
 
     /// Serves until the journal is stopped, or nobody has it.

@@ -1,0 +1,130 @@
+//! What this crate's tests share.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use diary_proto::{Author, Producer};
+use diary_store::disk::{Disk, DiskFile, How};
+use diary_store::sim::SimDisk;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{Appends, Keys};
+
+type Hook = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// A simulated disk whose reads a test watches, holds up or fails.
+#[derive(Clone)]
+pub(crate) struct HookedDisk {
+    pub(crate) disk: SimDisk,
+    hook: Arc<Mutex<Hook>>,
+}
+
+impl HookedDisk {
+    pub(crate) fn new() -> Self {
+        Self { disk: SimDisk::new(), hook: Arc::new(Mutex::new(Arc::new(|| Ok(())))) }
+    }
+
+    /// Calls `hook` before every read from now on, on the thread that reads.
+    pub(crate) fn before_reads(&self, hook: impl Fn() -> io::Result<()> + Send + Sync + 'static) {
+        *self.hook.lock().unwrap() = Arc::new(hook);
+    }
+}
+
+impl fmt::Debug for HookedDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.disk.fmt(f)
+    }
+}
+
+impl Disk for HookedDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.disk.list(dir)
+    }
+
+    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(HookedFile { file: self.disk.open(path, how)?, hook: Arc::clone(&self.hook) }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        self.disk.lock(path)
+    }
+}
+
+struct HookedFile {
+    file: Box<dyn DiskFile>,
+    hook: Arc<Mutex<Hook>>,
+}
+
+impl DiskFile for HookedFile {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        // Not while the lock is held: a hook may wait, or panic.
+        let hook = Arc::clone(&self.hook.lock().unwrap());
+        hook()?;
+        self.file.read_at(into, offset)
+    }
+
+    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(from, offset)
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.file.is_at(path)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// Whether this thread is one that the engine gave this name.
+pub(crate) fn is_on(name: &str) -> bool {
+    thread::current().name() == Some(name)
+}
+
+pub(crate) fn permit() -> OwnedSemaphorePermit {
+    Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+}
+
+/// Appends without keys.
+pub(crate) fn appends<'a>(texts: impl IntoIterator<Item = &'a str>) -> Appends {
+    with_keys(None, texts)
+}
+
+/// Appends of one producer, which may have been sent before.
+pub(crate) fn keyed<'a>(first_counter: u64, texts: impl IntoIterator<Item = &'a str>) -> Appends {
+    with_keys(Some(Keys { producer: Producer(7), first_counter, retry: true }), texts)
+}
+
+fn with_keys<'a>(keys: Option<Keys>, texts: impl IntoIterator<Item = &'a str>) -> Appends {
+    let mut appends = Appends::new(Arc::new(Author::new("a").unwrap()), keys);
+    texts.into_iter().for_each(|text| appends.push(text));
+    appends
+}
