@@ -1,8 +1,14 @@
 //! What one session appends together.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use diary_proto::limits::{AUTHOR_MAX_BYTES, STORED_LINE_MAX_BYTES};
 use diary_proto::{Author, Key, Producer, Refusal, Time};
+use diary_store::BATCH_MAX_BYTES;
+
+use crate::limits::{BATCH_MAX_ENTRIES, ENTRY_MIN_BYTES};
+use crate::outcome::Part;
 
 /// Entries that one session appends together: what one read of its socket brought. No allocation per
 /// entry, and one message answers them all.
@@ -20,10 +26,22 @@ pub struct Appends {
     own: Vec<Own>,
     /// Places of entries that cannot be stored, and why; their texts are empty.
     refused: Vec<(usize, Refusal)>,
+    /// What the authors in `own` and the sentences in `refused` take elsewhere.
+    elsewhere_bytes: usize,
 }
 
-/// Less than most lines have.
-const USUAL_LINE_BYTES: usize = 64;
+const REFUSED_BYTES: usize = size_of::<(usize, Refusal)>();
+
+/// What an entry's own author takes beside its name: a reference count, and the name's place.
+const OWN_AUTHOR_BYTES: usize = 2 * size_of::<usize>() + size_of::<Author>();
+
+/// Most bytes that a byte of text takes in its line.
+const ESCAPE_MAX_BYTES: usize = 4;
+
+/// Most bytes of a line beside its text: every field at its longest has 251.
+const LINE_FIELDS_MAX_BYTES: usize = 256;
+const _: () = assert!(AUTHOR_MAX_BYTES == 64, "it is one of the fields");
+const _: () = assert!(ENTRY_MIN_BYTES >= size_of::<u32>(), "it covers where the text ends");
 
 /// What an entry says of itself.
 #[derive(Debug, Clone, Default)]
@@ -48,15 +66,15 @@ pub struct Keys {
 impl Appends {
     /// No entries yet.
     pub fn new(author: Arc<Author>, keys: Option<Keys>) -> Self {
-        Self { author, keys, texts: String::new(), ends: Vec::new(), own: Vec::new(), refused: Vec::new() }
-    }
-
-    /// The same, with room for what one read of so many bytes brings.
-    pub fn with_room(author: Arc<Author>, bytes: usize) -> Self {
-        let mut appends = Self::new(author, None);
-        appends.texts.reserve(bytes);
-        appends.ends.reserve(bytes / USUAL_LINE_BYTES);
-        appends
+        Self {
+            author,
+            keys,
+            texts: String::new(),
+            ends: Vec::new(),
+            own: Vec::new(),
+            refused: Vec::new(),
+            elsewhere_bytes: 0,
+        }
     }
 
     /// Adds a text that was checked. All texts together stay below 4 GiB: they came in one read.
@@ -67,12 +85,20 @@ impl Appends {
 
     /// Says something of the text that was added last. Those before it say nothing, if nothing was said of them.
     pub fn set_own(&mut self, own: Own) {
+        let before = self.own.last().and_then(|own| own.author.as_ref());
+        if let Some(author) = &own.author
+            && !before.is_some_and(|before| Arc::ptr_eq(before, author))
+        {
+            self.elsewhere_bytes += author.as_str().len() + OWN_AUTHOR_BYTES;
+        }
         self.own.resize_with(self.ends.len() - 1, Own::default);
         self.own.push(own);
     }
 
-    /// Adds a place for an entry that cannot be stored, so that it is answered in its order.
+    /// Adds a place for an entry that cannot be stored, so that it is answered in its order. A refusal whose sentence
+    /// is made for it counts as more bytes than a usual one.
     pub fn push_refused(&mut self, refusal: Refusal) {
+        self.elsewhere_bytes += sentence_bytes(&refusal);
         self.refused.push((self.count(), refusal));
         self.push("");
     }
@@ -82,12 +108,57 @@ impl Appends {
         self.ends.len()
     }
 
-    /// Bytes of all texts and their places, and of what stands for those that cannot be stored.
+    /// What they cost: the bytes of all texts, and for each entry what stands for it here and takes room in a batch.
     pub fn bytes(&self) -> usize {
         self.texts.len()
-            + self.ends.len() * size_of::<u32>()
+            + self.ends.len() * ENTRY_MIN_BYTES
             + self.own.len() * size_of::<Own>()
-            + self.refused.len() * size_of::<(usize, Refusal)>()
+            + self.refused.len() * REFUSED_BYTES
+            + self.elsewhere_bytes
+    }
+
+    /// The most that [`bytes`](Self::bytes) can be for so many entries whose texts and authors have so many bytes, if
+    /// no sentence is made for a refusal.
+    pub const fn max_bytes(entries: usize, bytes: usize) -> usize {
+        const BESIDE: usize = if REFUSED_BYTES > OWN_AUTHOR_BYTES { REFUSED_BYTES } else { OWN_AUTHOR_BYTES };
+        entries * (ENTRY_MIN_BYTES + size_of::<Own>() + BESIDE) + bytes
+    }
+
+    /// The most that their outcome can take.
+    pub fn outcome_max_bytes(&self) -> usize {
+        // With keys, each entry may have another outcome than the one before it.
+        let parts = if self.keys.is_some() { self.count() } else { self.count().min(self.parts_max()) };
+        let sentences: usize = self.refused.iter().map(|(_, refusal)| sentence_bytes(refusal)).sum();
+        parts * size_of::<Part>() + sentences
+    }
+
+    /// The most parts of an outcome without keys: refused places and what is between them, and one more wherever a batch
+    /// ends. The first batch may be nearly full already; each of the others ends only when its bytes or its entries,
+    /// all of them from here, fill it.
+    fn parts_max(&self) -> usize {
+        const BATCH_MIN_BYTES: usize = BATCH_MAX_BYTES - STORED_LINE_MAX_BYTES;
+        let lines = self.texts.len() * ESCAPE_MAX_BYTES + self.count() * LINE_FIELDS_MAX_BYTES;
+        let ends = 1 + lines / BATCH_MIN_BYTES + self.count() / BATCH_MAX_ENTRIES;
+        2 * self.refused.len() + 1 + ends
+    }
+
+    /// Gives back room that they do not need, which growing, or an estimate, has taken.
+    pub(crate) fn shrink(&mut self) {
+        fn wastes(capacity: usize, used: usize) -> bool {
+            capacity / 2 > used
+        }
+        if wastes(self.texts.capacity(), self.texts.len()) {
+            self.texts.shrink_to_fit();
+        }
+        if wastes(self.ends.capacity(), self.ends.len()) {
+            self.ends.shrink_to_fit();
+        }
+        if wastes(self.own.capacity(), self.own.len()) {
+            self.own.shrink_to_fit();
+        }
+        if wastes(self.refused.capacity(), self.refused.len()) {
+            self.refused.shrink_to_fit();
+        }
     }
 
     /// Why the entry at `place` cannot be stored, if it cannot.
@@ -115,3 +186,14 @@ impl Appends {
         })
     }
 }
+
+/// What a refusal's sentence takes, if it was made for this one.
+fn sentence_bytes(refusal: &Refusal) -> usize {
+    match &refusal.message {
+        Cow::Borrowed(_) => 0,
+        Cow::Owned(message) => message.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -120,7 +120,8 @@ impl Journal {
 
     /// Hands appends to the writer, which owns them from here on: they are committed even if nobody waits for the
     /// outcome. `permit` is what they take of the caller's budget, and is held as long as they are in memory.
-    pub fn append(&self, appends: Appends, permit: OwnedSemaphorePermit) -> Receipt {
+    pub fn append(&self, mut appends: Appends, permit: OwnedSemaphorePermit) -> Receipt {
+        appends.shrink();
         let (reply, outcome) = oneshot::channel();
         let receipt = Receipt::new(outcome, appends.count());
         if let Err(refused) = self.shared.queue.send(Command::Append(appends, permit, reply)) {

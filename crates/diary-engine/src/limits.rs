@@ -10,6 +10,10 @@ const LINE_MIN_BYTES: usize = 52;
 /// any number of them.
 pub const BATCH_MAX_ENTRIES: usize = BATCH_MAX_BYTES / LINE_MIN_BYTES;
 
+/// What an entry costs at least, beside its text. It takes about as much in a batch, and without this a budget of bytes
+/// would not bound the work: one of 8 MiB would hold 1.6 million texts of one byte.
+pub const ENTRY_MIN_BYTES: usize = 32;
+
 /// What one page of a reading may hold.
 pub const PAGE_BYTES: usize = 128 * 1024;
 

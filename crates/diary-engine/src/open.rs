@@ -1,6 +1,7 @@
 //! Opening a journal: recovery, the writer's thread, and the loading of what is derived.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -45,14 +46,19 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`].
 pub fn open(options: Options) -> Result<Journal, OpenError> {
-    let (journal, writer, derived) = open_on(Arc::new(RealDisk), options)?;
+    start(Arc::new(RealDisk), options)
+}
+
+/// The same on any disk.
+fn start(disk: Arc<dyn Disk>, options: Options) -> Result<Journal, OpenError> {
+    let (journal, writer, derived) = open_on(disk, options)?;
     let (head, queue) = (journal.head(), journal.queue());
     spawn("derived", move || load_derived(derived, head, &queue))?;
     spawn("writer", move || writer.run())?;
     Ok(journal)
 }
 
-/// The same on any disk, with nothing running yet.
+/// The same, with nothing running yet.
 pub(crate) fn open_on(
     disk: Arc<dyn Disk>,
     options: Options,
@@ -72,15 +78,53 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), OpenErr
     Ok(())
 }
 
-/// Loads what is derived from the journal, while the server serves everything that does not need it.
+/// Loads what is derived from the journal, while the server serves everything that does not need it. Whatever happens,
+/// the writer hears of it: appends with keys and readings by day wait for that.
 fn load_derived(loader: DerivedLoader, head: u64, queue: &mpsc::UnboundedSender<Command>) {
-    let derived = loader.load().unwrap_or_else(|error| {
-        tracing::error!(
-            %error,
-            "not every entry could be read; retries that cannot be judged are refused, and days are slow to find"
-        );
-        Derived::unknown(head)
-    });
+    const WHAT_NOW: &str = "retries that cannot be judged are refused, and days are slow to find";
+    // Nothing of the loader is used after a panic.
+    let loaded = catch_unwind(AssertUnwindSafe(|| loader.load()));
+    let derived = match loaded {
+        Ok(Ok(derived)) => derived,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "not every entry could be read; {WHAT_NOW}");
+            Derived::unknown(head)
+        }
+        Err(_) => {
+            tracing::error!("loading what is derived from the day files panicked; {WHAT_NOW}");
+            Derived::unknown(head)
+        }
+    };
     // It fails only if the writer has stopped already.
     let _ = queue.send(Command::Derived(derived));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Part;
+    use crate::sim;
+    use crate::testing::{HookedDisk, appends, is_on, keyed, permit};
+    use diary_proto::{Code, Day, Which};
+
+    #[tokio::test]
+    async fn a_loader_that_panics_leaves_nobody_waiting() {
+        let disk = HookedDisk::new();
+        let (journal, mut writer) = sim::journal_on(Arc::new(disk.clone()));
+        let receipt = journal.append(appends(["a"]), permit());
+        writer.commit();
+        receipt.await;
+        drop((journal, writer));
+
+        disk.before_reads(|| if is_on("derived") { panic!("as the test wants it") } else { Ok(()) });
+        let journal = start(Arc::new(disk.clone()), sim::options()).unwrap();
+        journal.derived_known().await;
+        let outcome = journal.append(keyed(0, ["a"]), permit()).await;
+        assert!(
+            matches!(&outcome[..], [Part::Refused { refusal, .. }] if refusal.code == Code::StaleKey),
+            "{outcome:?}"
+        );
+        let today = journal.find(Which::Days(Day::Today, Day::Today)).await.unwrap();
+        assert_eq!((today.first(), today.last()), (1, 1));
+    }
 }

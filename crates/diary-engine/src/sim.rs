@@ -23,15 +23,18 @@ pub fn journal(disk: &SimDisk) -> (Journal, ManualWriter) {
     journal_on(Arc::new(disk.clone()))
 }
 
-pub(crate) fn journal_on(disk: Arc<dyn Disk>) -> (Journal, ManualWriter) {
-    let options = Options {
+pub(crate) fn options() -> Options {
+    Options {
         dir: Path::new("/diary").to_owned(),
         name: "diary".to_owned(),
         zone: TimeZone::UTC,
         zone_name: "UTC".to_owned(),
         day_start: DayStart::default(),
-    };
-    let (journal, writer, derived) = open_on(disk, options).expect("the disk works");
+    }
+}
+
+pub(crate) fn journal_on(disk: Arc<dyn Disk>) -> (Journal, ManualWriter) {
+    let (journal, writer, derived) = open_on(disk, options()).expect("the disk works");
     let derived = derived.load().expect("the disk works");
     journal.queue().send(Command::Derived(derived)).expect("the writer is here");
     let mut writer = ManualWriter(writer);

@@ -91,10 +91,7 @@ impl Session {
             match request {
                 Request::Text(text) => {
                     let (appends, entries) = texts.get_or_insert_with(|| {
-                        // What has no end yet is not appended now.
-                        let lines = memchr::memrchr(b'\n', input).map_or(0, |end| end + 1);
-                        let room = text.len() + lines;
-                        (Appends::with_room(Arc::clone(&self.author), room), Entries::new(0))
+                        (Appends::new(Arc::clone(&self.author), None), Entries::new(0))
                     });
                     entries.push(appends, text);
                 }
