@@ -1,22 +1,21 @@
 //! The handle to a journal.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use diary_proto::block::Gap;
 use diary_proto::{Date, DayStart, Time, Which};
 use diary_store::Reader;
-use diary_store::scan::Seqs;
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::appends::Appends;
-use crate::limits::{GAPS_TOLD, PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX};
+use crate::limits::{PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX};
+use crate::locator::Locator;
 use crate::needle::{GAP_WORDS, Needle};
 use crate::outcome::Receipt;
-use crate::reading::{Cursor, Page, Reading};
+use crate::reading::{Checked, Cursor, Page, Reading};
 use crate::recent::{Recent, Recently};
 use crate::writer::Command;
 
@@ -62,14 +61,22 @@ pub struct Journal {
     reader: Reader,
     searches: Arc<Semaphore>,
     about: Arc<About>,
-    /// First seqs of gaps that have been told.
-    told: Arc<Mutex<HashSet<u64>>>,
+    locator: Arc<Locator>,
+    checked: Arc<Checked>,
 }
 
 impl Journal {
     pub(crate) fn new(shared: Shared, reader: Reader, about: About) -> Self {
-        let searches = Arc::new(Semaphore::new(SEARCHES_MAX));
-        Self { shared, reader, searches, about: Arc::new(about), told: Arc::default() }
+        // A first day file that cannot be read is told by whoever reads it.
+        let checked = Checked::new(reader.first().unwrap_or(1), reader.head().seq);
+        Self {
+            shared,
+            locator: Arc::new(Locator::new(reader.clone())),
+            checked: Arc::new(checked),
+            reader,
+            searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
+            about: Arc::new(about),
+        }
     }
 
     pub(crate) fn queue(&self) -> mpsc::UnboundedSender<Command> {
@@ -142,7 +149,7 @@ impl Journal {
     /// Finds entries. Those of days wait until the days of own times are known.
     pub fn find(&self, which: Which) -> Reading<Cursor> {
         let (reader, today) = (self.reader.clone(), self.today());
-        let find = move || Ok(Cursor { range: reader.range(which, today)?, walker: None, follows: None });
+        let find = move || Ok(Cursor::new(reader.range(which, today)?, None));
         if !matches!(which, Which::Days(..)) || self.knows_derived() {
             return Reading::blocking(find);
         }
@@ -156,32 +163,53 @@ impl Journal {
     /// Finds the entries from `seq` on, those to come included.
     pub fn follow(&self, seq: u64) -> Reading<Cursor> {
         let (reader, recent) = (self.reader.clone(), Recently::new(&self.shared.recent));
-        Reading::blocking(move || {
-            Ok(Cursor { range: reader.from(seq)?, walker: None, follows: Some(recent) })
-        })
+        Reading::blocking(move || Ok(Cursor::new(reader.from(seq)?, Some(recent))))
     }
 
     /// The next lines, if they are in memory; none at the end. The cursor stays where it was if not.
+    ///
+    /// What this process has written or checked is not checked again: it is in memory since. What else the system has in
+    /// memory is, which takes some ten microseconds; its gaps are told.
     pub fn try_page(&self, cursor: &mut Cursor) -> Option<Bytes> {
         if let Some(recent) = &cursor.follows {
             if let Some(lines) = recent.next(&mut cursor.range) {
+                cursor.pass_over(cursor.range.last);
                 return Some(lines);
             }
             self.reader.extend(&mut cursor.range);
         }
-        self.reader.next_page_now(&mut cursor.range, PAGE_BYTES).map(Bytes::from)
+        let lines = self.reader.next_page_now(&mut cursor.range, PAGE_BYTES)?;
+        let (next, mut gaps) = (cursor.walker.next_seq(), Vec::new());
+        if lines.is_empty() {
+            cursor.check_end(&mut gaps);
+        } else if let Some(last) = self.checked.has(next, &lines) {
+            cursor.pass_over(last);
+        } else {
+            cursor.check(&lines, &mut gaps);
+            self.checked.add(next, cursor.walker.next_seq());
+        }
+        self.tell_gaps(&mut gaps);
+        Some(lines.into())
     }
 
-    /// Reads the next lines, `max_bytes` or one longer line at the most.
+    /// Reads the next lines, `max_bytes` or one longer line at the most, and checks them.
     pub fn page(&self, mut cursor: Cursor, max_bytes: usize) -> Reading<Page> {
-        let reader = self.reader.clone();
+        let (reader, checked) = (self.reader.clone(), Arc::clone(&self.checked));
         Reading::blocking(move || {
             if cursor.follows.is_some() {
                 reader.extend(&mut cursor.range);
             }
+            let (next, mut gaps) = (cursor.walker.next_seq(), Vec::new());
             let lines = reader.next_page(&mut cursor.range, max_bytes)?;
+            match &lines {
+                Some(lines) => cursor.check(lines, &mut gaps),
+                None => cursor.check_end(&mut gaps),
+            }
+            if cursor.is_dense() {
+                checked.add(next, cursor.walker.next_seq());
+            }
             let (ended, lines) = (lines.is_none(), lines.unwrap_or_default().into());
-            Ok(Page { lines, cursor, ended, gaps: Vec::new() })
+            Ok(Page { lines, cursor, ended, gaps })
         })
     }
 
@@ -194,17 +222,22 @@ impl Journal {
             while !ended && lines.len() < PAGE_BYTES && seen < SEARCH_STEP_BYTES {
                 ended = !reader.next_page_into(&mut cursor.range, PAGE_BYTES, &mut page)?;
                 seen += page.len();
-                match &mut cursor.walker {
-                    _ if ended => {}
-                    _ if !cursor.range.is_dense() => {
-                        needle.find_lines_among_notes(&page, &mut lines, &mut gaps);
-                    }
-                    Some(walker) => needle.find_lines_and_gaps(&page, walker, &mut lines, &mut gaps),
-                    None => needle.find_lines(&page, &mut lines),
+                if ended {
+                    break;
+                }
+                if !cursor.is_dense() {
+                    needle.find_lines_among_notes(&page, &mut lines, &mut gaps);
+                } else if cursor.notes_gaps {
+                    needle.find_lines_and_gaps(&page, &mut cursor.walker, &mut lines, &mut gaps);
+                } else {
+                    needle.find_lines(&page, &mut lines);
                 }
             }
             let last = cursor.last();
-            if ended && let Some(gap) = cursor.walker.as_mut().and_then(|walker| walker.finish(last)) {
+            if ended
+                && cursor.notes_gaps
+                && let Some(gap) = cursor.walker.finish(last)
+            {
                 gap.write_note(GAP_WORDS, &mut lines);
                 gaps.push(gap);
             }
@@ -239,60 +272,9 @@ impl Journal {
 
     /// Says in the log where entries are damaged or missing; once for each place.
     pub fn tell_gaps(&self, gaps: &mut Vec<Gap>) {
-        for gap in gaps.drain(..) {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.len() >= GAPS_TOLD || !told.insert(gap.first) {
-                continue;
-            }
-            let reader = self.reader.clone();
-            tokio::task::spawn_blocking(move || {
-                let Gap { first, last } = gap;
-                let what = Seqs(first, last);
-                match reader.locate(first) {
-                    Ok(Some((file, Some(line)))) => {
-                        tracing::error!("{file}.log line {line}: {what} damaged or missing");
-                    }
-                    Ok(Some((file, None))) => {
-                        tracing::error!("{file}.log, behind its last line: {what} damaged or missing");
-                    }
-                    Ok(None) => tracing::error!("{what} missing, and so are all day files"),
-                    Err(error) => tracing::error!("{what} missing: their day file cannot be read: {error}"),
-                }
-            });
-        }
+        gaps.drain(..).for_each(|gap| self.locator.tell(gap));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use diary_proto::Filter;
-
-    use super::*;
-    use crate::sim::{self, SimDisk};
-
-    /// Waits until only one holds it.
-    async fn alone<T>(shared: &Arc<T>) {
-        let alone = async {
-            while Arc::strong_count(shared) > 1 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), alone).await.expect("somebody keeps it");
-    }
-
-    #[tokio::test]
-    async fn a_search_that_waits_is_cancelled_by_dropping_it() {
-        let (journal, _writer) = sim::journal(&SimDisk::new());
-        let searches = Arc::clone(&journal.searches);
-        let every_permit = searches.try_acquire_many(u32::try_from(SEARCHES_MAX).unwrap()).unwrap();
-        let cursor = journal.find(Which::All).await.unwrap();
-        let needle = Arc::new(Needle::new(&Filter::of_text("a".to_owned())));
-        let search = journal.search(cursor, needle);
-        tokio::task::yield_now().await;
-        drop((search, journal));
-        alone(&searches).await;
-        drop(every_permit);
-    }
-}
+mod tests;

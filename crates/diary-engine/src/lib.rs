@@ -17,6 +17,7 @@
 mod appends;
 mod journal;
 pub mod limits;
+mod locator;
 pub mod maintenance;
 mod needle;
 mod open;

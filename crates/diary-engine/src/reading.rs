@@ -2,10 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use diary_proto::block::{Gap, Walker};
+use diary_proto::block::{Gap, Step, Walker};
+use diary_proto::entry::{SealedLine, is_note};
 use diary_store::Range;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -26,13 +28,20 @@ impl From<ReadError> for io::Error {
 #[derive(Debug)]
 pub struct Cursor {
     pub(crate) range: Range,
-    /// Checks the lines that a search passes over.
-    pub(crate) walker: Option<Walker>,
+    /// Finds gaps among the lines that are read; not in use where the cursor is not dense.
+    pub(crate) walker: Walker,
+    /// A search notes gaps in their places.
+    pub(crate) notes_gaps: bool,
     /// It has no end: every page reaches as far as the head does by then.
     pub(crate) follows: Option<Recently>,
 }
 
 impl Cursor {
+    pub(crate) fn new(range: Range, follows: Option<Recently>) -> Self {
+        let walker = Walker::new(range.first);
+        Self { range, walker, notes_gaps: false, follows }
+    }
+
     /// The seq of the first entry.
     pub fn first(&self) -> u64 {
         self.range.first
@@ -51,7 +60,66 @@ impl Cursor {
 
     /// Lets a search note what is damaged or missing among the lines that it passes over.
     pub fn check_lines(&mut self) {
-        self.walker = self.is_dense().then(|| Walker::new(self.first()));
+        self.notes_gaps = self.is_dense();
+    }
+
+    /// Checks the next lines, and adds what is damaged or missing before the last one that is valid.
+    pub(crate) fn check(&mut self, lines: &[u8], gaps: &mut Vec<Gap>) {
+        if self.is_dense() {
+            self.walker.pass(lines, |_| true, |step| gaps.extend(gap_of(step)));
+        } else {
+            let notes = lines.split(|&b| b == b'\n').filter(|line| is_note(line));
+            gaps.extend(notes.filter_map(Gap::of_note));
+        }
+    }
+
+    /// The end is reached: adds what is missing before it.
+    pub(crate) fn check_end(&mut self, gaps: &mut Vec<Gap>) {
+        if self.is_dense() {
+            gaps.extend(self.walker.finish(self.range.last));
+        }
+    }
+
+    /// Moves on behind the entry `last` without a check.
+    pub(crate) fn pass_over(&mut self, last: u64) {
+        self.walker = Walker::new(last + 1);
+    }
+}
+
+fn gap_of<L>(step: Step<L>) -> Option<Gap> {
+    match step {
+        Step::Gap(gap) => Some(gap),
+        Step::Entry(_) => None,
+    }
+}
+
+/// Which entries need no check when they are read from memory: damage is told once, by whoever reads it first.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// Entries behind this one were written by this process.
+    head_at_open: u64,
+    /// All entries of the journal before this one have been checked. Those who read all of it move this on, and after
+    /// the first of them it costs nothing.
+    before: AtomicU64,
+}
+
+impl Checked {
+    pub(crate) fn new(first: u64, head: u64) -> Self {
+        Self { head_at_open: head, before: AtomicU64::new(first) }
+    }
+
+    /// Whether `lines`, which should begin with the entry `next`, need none; the seq of the last one then.
+    pub(crate) fn has(&self, next: u64, lines: &[u8]) -> Option<u64> {
+        let last = lines.strip_suffix(b"\n")?.rsplit(|&b| b == b'\n').next()?;
+        let last = SealedLine::check(last)?.seq;
+        (next > self.head_at_open || last < self.before.load(Ordering::Relaxed)).then_some(last)
+    }
+
+    /// The entries from `first` to the one before `next` have been checked.
+    pub(crate) fn add(&self, first: u64, next: u64) {
+        if first <= self.before.load(Ordering::Relaxed) {
+            self.before.fetch_max(next, Ordering::Relaxed);
+        }
     }
 }
 
@@ -64,7 +132,7 @@ pub struct Page {
     pub cursor: Cursor,
     /// It reaches the end, which for a cursor that follows is the present head.
     pub ended: bool,
-    /// What a search that checks lines has noted.
+    /// What is damaged or missing among the lines, except of a search that does not check them.
     pub gaps: Vec<Gap>,
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -21,16 +22,26 @@ type Hook = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 pub(crate) struct HookedDisk {
     pub(crate) disk: SimDisk,
     hook: Arc<Mutex<Hook>>,
+    in_memory: Arc<AtomicBool>,
 }
 
 impl HookedDisk {
     pub(crate) fn new() -> Self {
-        Self { disk: SimDisk::new(), hook: Arc::new(Mutex::new(Arc::new(|| Ok(())))) }
+        Self {
+            disk: SimDisk::new(),
+            hook: Arc::new(Mutex::new(Arc::new(|| Ok(())))),
+            in_memory: Arc::default(),
+        }
     }
 
     /// Calls `hook` before every read from now on, on the thread that reads.
     pub(crate) fn before_reads(&self, hook: impl Fn() -> io::Result<()> + Send + Sync + 'static) {
         *self.hook.lock().unwrap() = Arc::new(hook);
+    }
+
+    /// Lets all bytes be had without waiting from now on.
+    pub(crate) fn keep_in_memory(&self) {
+        self.in_memory.store(true, Ordering::Relaxed);
     }
 }
 
@@ -50,7 +61,7 @@ impl Disk for HookedDisk {
     }
 
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(HookedFile { file: self.disk.open(path, how)?, hook: Arc::clone(&self.hook) }))
+        Ok(Box::new(HookedFile { file: self.disk.open(path, how)?, disk: self.clone() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -72,15 +83,20 @@ impl Disk for HookedDisk {
 
 struct HookedFile {
     file: Box<dyn DiskFile>,
-    hook: Arc<Mutex<Hook>>,
+    disk: HookedDisk,
 }
 
 impl DiskFile for HookedFile {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         // Not while the lock is held: a hook may wait, or panic.
-        let hook = Arc::clone(&self.hook.lock().unwrap());
+        let hook = Arc::clone(&self.disk.hook.lock().unwrap());
         hook()?;
         self.file.read_at(into, offset)
+    }
+
+    fn read_at_now(&self, into: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        let in_memory = self.disk.in_memory.load(Ordering::Relaxed);
+        in_memory.then(|| self.file.read_at(into, offset)).transpose()
     }
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
