@@ -19,16 +19,16 @@ use crate::reading::{Checked, Cursor, Page, Reading};
 use crate::recent::{Recent, Recently};
 use crate::writer::Command;
 
-/// How far the journal is.
+/// The journal's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The newest committed seq.
     pub head: u64,
-    /// What is derived from the day files is loaded; until then, appends with keys and readings by day wait.
+    /// The derived state is loaded. Until then, appends with keys and readings by day wait.
     pub derived: bool,
 }
 
-/// What does not change.
+/// What does not change while a journal is open.
 #[derive(Debug)]
 pub struct About {
     /// The journal's name.
@@ -37,24 +37,24 @@ pub struct About {
     pub id: u64,
     /// The server's time zone.
     pub zone: TimeZone,
-    /// Its name, for people.
+    /// The zone's name, for people.
     pub zone_name: String,
     /// When its days begin.
     pub day_start: DayStart,
 }
 
-/// What the writer and all handles share.
+/// What the writer and the handles share.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     /// Unbounded, because every message holds a permit of a bounded budget.
     pub(crate) queue: mpsc::UnboundedSender<Command>,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) recent: Arc<Recent>,
-    /// Cancelled when the disk has failed, or the writer panicked.
+    /// Cancelled when the disk has failed or the writer has panicked.
     pub(crate) failed: CancellationToken,
 }
 
-/// A handle to a journal. Cheap to clone. Its writer ends when all handles are gone, or with [`stop`](Self::stop).
+/// A handle to a journal. Cheap to clone. The writer ends with [`stop`](Self::stop), or when all handles are dropped.
 #[derive(Debug, Clone)]
 pub struct Journal {
     shared: Shared,
@@ -67,7 +67,7 @@ pub struct Journal {
 
 impl Journal {
     pub(crate) fn new(shared: Shared, reader: Reader, about: About) -> Self {
-        // A first day file that cannot be read is told by whoever reads it.
+        // If the first day file cannot be read, only the saving of checks is lost.
         let checked = Checked::new(reader.first().unwrap_or(1), reader.head().seq);
         Self {
             shared,
@@ -83,7 +83,7 @@ impl Journal {
         self.shared.queue.clone()
     }
 
-    /// What does not change.
+    /// What does not change while the journal is open.
     pub fn about(&self) -> &About {
         &self.about
     }
@@ -98,35 +98,35 @@ impl Journal {
         self.about.day_start.day_of(Time::now(&self.about.zone))
     }
 
-    /// To be woken when the head moves.
+    /// Watches the head.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.shared.progress.clone()
     }
 
-    /// Completes when the disk has failed, or the writer panicked: the head stays where it is. Whoever waits for this is
-    /// not woken by commits. Cancel safe.
+    /// Completes when the disk has failed or the writer has panicked; the head never moves again. Waiting for this is not
+    /// woken by commits. Cancel safe.
     pub async fn failed(&self) {
         self.shared.failed.cancelled().await;
     }
 
-    /// Whether the disk has failed, or the writer panicked.
+    /// Whether the disk has failed or the writer has panicked.
     pub fn has_failed(&self) -> bool {
         self.shared.failed.is_cancelled()
     }
 
-    /// Whether appends with keys can be judged, and the days of own times are known.
+    /// Whether the derived state is loaded: keys can be judged, and the days of own times are known.
     pub fn knows_derived(&self) -> bool {
         self.shared.progress.borrow().derived
     }
 
     /// Completes when [`knows_derived`](Self::knows_derived), or it never will. Cancel safe.
     pub async fn derived_known(&self) {
-        // An error says that the writer is gone, which whoever appends next is told.
+        // An error means that the writer is gone. The next append is answered accordingly.
         let _ = self.watch().wait_for(|progress| progress.derived).await;
     }
 
-    /// Hands appends to the writer, which owns them from here on: they are committed even if nobody waits for the
-    /// outcome. `permit` is what they take of the caller's budget, and is held as long as they are in memory.
+    /// Hands appends to the writer, which owns them from here on and commits them even if nobody waits for the outcome.
+    /// `permit` is their share of the caller's budget. It is held as long as they are in memory.
     pub fn append(&self, mut appends: Appends, permit: OwnedSemaphorePermit) -> Receipt {
         appends.shrink();
         let (reply, outcome) = oneshot::channel();
@@ -137,16 +137,17 @@ impl Journal {
         receipt
     }
 
-    /// Ends the writer after everything that was handed to it. Not cancel safe: the end is then not noticed.
+    /// Stops the writer, after everything that was handed to it is committed and answered. Dropping the future does not
+    /// cancel the stop, only the wait.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
         if self.shared.queue.send(Command::Stop(done)).is_ok() {
-            // An error says that it has stopped already.
+            // An error means that it has stopped already.
             let _ = stopped.await;
         }
     }
 
-    /// Finds entries. Those of days wait until the days of own times are known.
+    /// Finds entries. A range of days waits until the derived state is loaded.
     pub fn find(&self, which: Which) -> Reading<Cursor> {
         let (reader, today) = (self.reader.clone(), self.today());
         let find = move || Ok(Cursor::new(reader.range(which, today)?, None));
@@ -160,16 +161,16 @@ impl Journal {
         })
     }
 
-    /// Finds the entries from `seq` on, those to come included.
+    /// Finds the entries from `seq` on, including those to come.
     pub fn follow(&self, seq: u64) -> Reading<Cursor> {
         let (reader, recent) = (self.reader.clone(), Recently::new(&self.shared.recent));
         Reading::blocking(move || Ok(Cursor::new(reader.from(seq)?, Some(recent))))
     }
 
-    /// The next lines, if they are in memory; none at the end. The cursor stays where it was if not.
+    /// The next lines if they are in memory, empty at the end. Otherwise `None`, and the cursor does not move.
     ///
-    /// What this process has written or checked is not checked again: it is in memory since. What else the system has in
-    /// memory is, which takes some ten microseconds; its gaps are told.
+    /// Lines that this process wrote or checked before are not checked again, because they have been in memory since. Other
+    /// lines that the system's cache holds are checked here, and their gaps are logged.
     pub fn try_page(&self, cursor: &mut Cursor) -> Option<Bytes> {
         if let Some(recent) = &cursor.follows {
             if let Some(lines) = recent.next(&mut cursor.range) {
@@ -192,7 +193,7 @@ impl Journal {
         Some(lines.into())
     }
 
-    /// Reads the next lines, `max_bytes` or one longer line at the most, and checks them.
+    /// Reads and checks the next lines: at most `max_bytes`, or one longer line.
     pub fn page(&self, mut cursor: Cursor, max_bytes: usize) -> Reading<Page> {
         let (reader, checked) = (self.reader.clone(), Arc::clone(&self.checked));
         Reading::blocking(move || {
@@ -213,7 +214,7 @@ impl Journal {
         })
     }
 
-    /// Looks through the next lines for what `needle` takes. Only so many searches do that at once.
+    /// Searches the next lines for what `needle` takes. At most [`SEARCHES_MAX`] searches run at once; others wait.
     pub fn search(&self, mut cursor: Cursor, needle: Arc<Needle>) -> Reading<Page> {
         let (reader, permits) = (self.reader.clone(), Arc::clone(&self.searches));
         let look = move || {
@@ -254,8 +255,7 @@ impl Journal {
         })
     }
 
-    /// Whether this journal has, at `seq`, the line with this checksum. What is archived or damaged cannot be held
-    /// against it.
+    /// Whether this journal has, at `seq`, the line with this checksum. True if that entry is archived or damaged.
     pub fn has(&self, seq: u64, crc: u32) -> Reading<bool> {
         let reader = self.reader.clone();
         Reading::blocking(move || {
@@ -264,13 +264,13 @@ impl Journal {
         })
     }
 
-    /// The left part of an entry, with a line feed, as it is stored.
+    /// The stored left part of an entry, with a line feed.
     pub fn left(&self, seq: u64) -> Reading<Option<Vec<u8>>> {
         let reader = self.reader.clone();
         Reading::blocking(move || reader.line(seq, |line| [line.left.as_bytes(), b"\n"].concat()))
     }
 
-    /// Says in the log where entries are damaged or missing; once for each place.
+    /// Logs where entries are damaged or missing, once for each place.
     pub fn tell_gaps(&self, gaps: &mut Vec<Gap>) {
         gaps.drain(..).for_each(|gap| self.locator.tell(gap));
     }

@@ -1,6 +1,6 @@
-//! Saying in the log where entries are damaged or missing.
+//! Logging where entries are damaged or missing.
 //!
-//! To find a place takes a walk through its day file. One thread does that, so that damage holds up no reading.
+//! Finding the line takes a walk through a day file. One thread does that, so damage holds up no reader.
 
 use std::collections::HashSet;
 use std::io;
@@ -14,18 +14,18 @@ use diary_store::scan::Seqs;
 
 use crate::limits::GAPS_TOLD;
 
-/// Tells gaps, each once.
+/// Logs gaps, each once.
 #[derive(Debug)]
 pub(crate) struct Locator {
     reader: Reader,
-    /// First seqs of gaps that have been told.
+    /// First seqs of the gaps that were logged.
     told: Mutex<HashSet<u64>>,
-    /// To the thread, which starts with the first gap; `None` if there is none. Unbounded, because no more than
-    /// [`GAPS_TOLD`] gaps go through it.
+    /// To the thread, which the first gap starts; `None` if it cannot start. Unbounded, because at most [`GAPS_TOLD`]
+    /// gaps pass through it.
     queue: OnceLock<Option<mpsc::Sender<Gap>>>,
 }
 
-/// A day file, and a line of it, from 1; behind its last line, if there is none.
+/// A day file and its line, counted from 1; no line means behind the last one.
 type Place = Option<(Date, Option<u64>)>;
 
 impl Locator {
@@ -33,7 +33,7 @@ impl Locator {
         Self { reader, told: Mutex::default(), queue: OnceLock::new() }
     }
 
-    /// Says in the log that these entries are damaged or missing, and where.
+    /// Logs that these entries are damaged or missing, and where.
     pub(crate) fn tell(&self, gap: Gap) {
         {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +47,7 @@ impl Locator {
         }
     }
 
-    /// First seqs of what was told, in order.
+    /// First seqs of the gaps that were logged, in order.
     #[cfg(test)]
     pub(crate) fn told(&self) -> Vec<u64> {
         let mut told: Vec<u64> = self.told.lock().unwrap().iter().copied().collect();
@@ -65,7 +65,7 @@ impl Locator {
 
 fn serve(reader: &Reader, gaps: &mpsc::Receiver<Gap>) {
     while let Ok(first) = gaps.recv() {
-        // All that wait, so that a day file that holds several is read once.
+        // Everything queued at once: gaps of one day file need one walk.
         let mut waiting: Vec<Gap> = std::iter::once(first).chain(gaps.try_iter()).collect();
         waiting.sort_unstable_by_key(|gap| gap.first);
         for (gap, place) in waiting.iter().zip(places(reader, &waiting)) {
@@ -74,7 +74,7 @@ fn serve(reader: &Reader, gaps: &mpsc::Receiver<Gap>) {
     }
 }
 
-/// Where the gaps are, which are in ascending order.
+/// The places of gaps that are in ascending order.
 fn places(reader: &Reader, gaps: &[Gap]) -> impl Iterator<Item = io::Result<Place>> {
     gaps.iter().map(|gap| reader.locate(gap.first))
 }

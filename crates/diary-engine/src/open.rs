@@ -1,4 +1,4 @@
-//! Opening a journal: recovery, the writer's thread, and the loading of what is derived.
+//! Opening a journal: recovery, the writer's thread, and loading the derived state.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use crate::journal::{About, Journal};
 use crate::writer::{Command, Writer};
 
-/// Which journal, and how its days are counted.
+/// Which journal to open, and when its days begin.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The journal's folder. It is made if it is not there.
+    /// The journal's folder. It is created if missing.
     pub dir: PathBuf,
     /// The journal's name.
     pub name: String,
@@ -30,13 +30,13 @@ pub struct Options {
     pub day_start: DayStart,
 }
 
-/// Why a journal cannot be opened. Each displays as one sentence.
+/// Why a journal cannot be opened. Displays as one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Its folder cannot be used.
     #[error(transparent)]
     Data(#[from] diary_store::OpenError),
-    /// There is no thread for the writer, or for loading what is derived.
+    /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
@@ -58,7 +58,7 @@ fn start(disk: Arc<dyn Disk>, options: Options) -> Result<Journal, OpenError> {
     Ok(journal)
 }
 
-/// The same, with nothing running yet.
+/// The same, without running anything yet.
 pub(crate) fn open_on(
     disk: Arc<dyn Disk>,
     options: Options,
@@ -78,11 +78,11 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), OpenErr
     Ok(())
 }
 
-/// Loads what is derived from the journal, while the server serves everything that does not need it. Whatever happens,
-/// the writer hears of it: appends with keys and readings by day wait for that.
+/// Loads the derived state, while the server serves everything that does not need it. The writer gets a state in any
+/// case, because appends with keys and readings by day wait for it.
 fn load_derived(loader: DerivedLoader, head: u64, queue: &mpsc::UnboundedSender<Command>) {
     const WHAT_NOW: &str = "retries that cannot be judged are refused, and days are slow to find";
-    // Nothing of the loader is used after a panic.
+    // Unwind safe: the loader is not used after a panic.
     let loaded = catch_unwind(AssertUnwindSafe(|| loader.load()));
     let derived = match loaded {
         Ok(Ok(derived)) => derived,
@@ -91,11 +91,11 @@ fn load_derived(loader: DerivedLoader, head: u64, queue: &mpsc::UnboundedSender<
             Derived::unknown(head)
         }
         Err(_) => {
-            tracing::error!("loading what is derived from the day files panicked; {WHAT_NOW}");
+            tracing::error!("loading keys and days from the day files panicked; {WHAT_NOW}");
             Derived::unknown(head)
         }
     };
-    // It fails only if the writer has stopped already.
+    // An error means that the writer has stopped already.
     let _ = queue.send(Command::Derived(derived));
 }
 

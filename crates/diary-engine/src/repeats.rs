@@ -1,5 +1,6 @@
-//! Comparing entries that were sent again with what the journal has, on a thread of its own: to read an entry takes
-//! the disk, and whoever waits for the writer must not wait for that.
+//! Comparing retried entries with what the journal has.
+//!
+//! This reads the disk, so it runs on its own thread: nobody else's ack waits for one sender's retries.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +14,7 @@ use diary_store::{Range, Reader, archive};
 use crate::limits::PAGE_BYTES;
 use crate::work::{RepeatedRun, Verdict, Work};
 
-/// What is read of a place that was found by bisection; it doubles with every page that follows.
+/// First read after a bisection. It doubles with every page that is read on.
 const FIRST_PAGE_BYTES: usize = 8 * 1024;
 
 /// The thread that compares.
@@ -25,7 +26,7 @@ pub(crate) struct Repeats {
 }
 
 impl Repeats {
-    /// Starts the thread. It ends once it has answered everything and its handle is gone.
+    /// Starts the thread. It ends when this is dropped and everything is answered.
     ///
     /// # Errors
     /// Those of starting a thread.
@@ -36,9 +37,9 @@ impl Repeats {
         Ok(Self { queue, thread })
     }
 
-    /// Compares and answers `work`, whose entries are all settled.
+    /// Queues `work`, whose entries are all settled, to be compared and answered.
     pub(crate) fn push(&self, work: Work) {
-        // It fails only if the thread is gone. Dropping the work tells its sender that the outcome is unknown.
+        // An error means that the thread is gone. Dropping the work answers that the outcome is unknown.
         let _ = self.queue.send(work);
     }
 
@@ -51,7 +52,7 @@ impl Repeats {
 
 fn serve(reader: &Reader, works: mpsc::Receiver<Work>) {
     for work in works {
-        // Without this, a panic would leave all later retries without an answer.
+        // A panic must not leave later retries without an answer.
         if catch_unwind(AssertUnwindSafe(|| answer(reader, work))).is_err() {
             tracing::error!(
                 "comparing retried entries panicked; their sender is told that the outcome is unknown"
@@ -66,7 +67,7 @@ fn answer(reader: &Reader, mut work: Work) {
     work.answer();
 }
 
-/// A verdict for each repeated entry of `work`, in their order.
+/// A verdict for each repeated entry of `work`, in order.
 fn compare(reader: &Reader, work: &Work) -> Vec<Verdict> {
     let mut total = 0;
     let mut runs: Vec<(RepeatedRun, usize)> = Vec::new();
@@ -74,7 +75,7 @@ fn compare(reader: &Reader, work: &Work) -> Vec<Verdict> {
         runs.push((run, total));
         total += run.count as usize;
     }
-    // Whatever order a client sends them in, every day file is read forward.
+    // Day files are read forward, whatever order a client sends the entries in.
     runs.sort_unstable_by_key(|(run, _)| run.first_seq);
     let mut verdicts = vec![Verdict::Unreadable; total];
     let mut stored = Ascending::new(reader);
@@ -84,7 +85,7 @@ fn compare(reader: &Reader, work: &Work) -> Vec<Verdict> {
             match stored.find(seq, |line| verdict(line, text)) {
                 Ok(found) => verdicts[at + i] = found.flatten().unwrap_or(Verdict::Gone),
                 Err(error) => {
-                    // The rest would only wait for the same disk.
+                    // The rest would wait for the same disk.
                     tracing::error!(%error, "entry {seq} cannot be read to compare it with its retry");
                     return verdicts;
                 }
@@ -94,13 +95,13 @@ fn compare(reader: &Reader, work: &Work) -> Vec<Verdict> {
     verdicts
 }
 
-/// Compares `text` with a stored line. `None`: the line's checksum is valid, its time is not.
+/// Compares `text` with a stored line. `None` if the line's time cannot be read.
 fn verdict(line: &StoredLine<'_>, text: &str) -> Option<Verdict> {
     let time = Time::parse(line.time.as_bytes())?;
     Some(if line.unescaped() == text { Verdict::Same(time) } else { Verdict::Other })
 }
 
-/// Reads entries in the order of their seqs: on from where it is while the next one is near, by bisection where not.
+/// Reads entries in ascending order. It reads on while the next entry is near and bisects where it is not.
 struct Ascending<'a> {
     journal: &'a Reader,
     place: Option<Place>,
@@ -113,9 +114,9 @@ struct Place {
     /// Goes on behind the page.
     range: Range,
     next_page_bytes: usize,
-    /// What of the page is passed.
+    /// Offset of the next line in the page.
     at: usize,
-    /// The seq of the page's last line.
+    /// The seq of the last valid line of the page.
     last: u64,
 }
 
@@ -124,7 +125,7 @@ impl<'a> Ascending<'a> {
         Self { journal, place: None, page: Vec::new() }
     }
 
-    /// What `look` makes of the line of `seq`, which is larger than the one before; `None` if it is gone or damaged.
+    /// Applies `look` to the line of `seq`, which is above the previous one; `None` if the line is gone or damaged.
     fn find<T>(&mut self, seq: u64, look: impl FnOnce(&StoredLine<'_>) -> T) -> io::Result<Option<T>> {
         let found = match self.place.take().filter(|place| seq <= place.last + 1) {
             Some(place) => self.walk_to(seq, place)?,
@@ -139,7 +140,7 @@ impl<'a> Ascending<'a> {
         Ok(StoredLine::parse(line).ok().filter(|line| line.seq == seq).as_ref().map(look))
     }
 
-    /// Moves to the line of `seq`, and returns whether it is there. Without a place, the range has ended before it.
+    /// Moves to the line of `seq` and returns whether it is there. If the range ends before it, there is no place any more.
     fn walk_to(&mut self, seq: u64, mut place: Place) -> io::Result<bool> {
         loop {
             while let Some(length) = memchr::memchr(b'\n', &self.page[place.at..]) {
@@ -162,7 +163,7 @@ impl<'a> Ascending<'a> {
         }
     }
 
-    /// The place of `seq`, which may be archived. `None` if nothing can be there.
+    /// The place of `seq`, which may be archived; `None` if its archive is gone.
     fn bisect(&mut self, seq: u64) -> io::Result<Option<Place>> {
         self.page.clear();
         let reader = if seq < self.journal.first()? {

@@ -1,4 +1,4 @@
-//! A journal on a simulated disk, whose writer a test runs step by step.
+//! A journal on a simulated disk, with a writer that a test runs step by step.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,18 +43,18 @@ pub(crate) fn journal_on(disk: Arc<dyn Disk>) -> (Journal, ManualWriter) {
 }
 
 impl ManualWriter {
-    /// Commits what waits, as one batch; false if nothing did, or the writer has stopped.
+    /// Commits what is queued. False if nothing is, or if the disk has failed.
     pub fn commit(&mut self) -> bool {
         self.0.commit_waiting()
     }
 
-    /// Commits what waits, batch by batch, and returns how many entries each of them judged.
+    /// Commits what is queued and returns how many entries each batch judged.
     #[cfg(test)]
     pub(crate) fn commit_each(&mut self) -> Vec<usize> {
         self.0.commit_each()
     }
 
-    /// Serves until the journal is stopped, or nobody has it.
+    /// Serves until the journal is stopped or all handles are dropped.
     pub fn run(self) {
         self.0.run();
     }

@@ -17,14 +17,14 @@ pub(crate) struct Work {
     /// How many entries are judged.
     done: usize,
     outcome: Outcome,
-    /// How many parts of the outcome cannot change any more, but for [`repeats`](Self::repeats).
+    /// How many parts of the outcome are final, except for [`repeats`](Self::repeats).
     settled: usize,
-    /// Parts of entries whose keys are in the journal, in order. Their texts are not compared yet, and their times not
+    /// Parts of entries whose keys the journal has, in order. Their texts are not compared yet, and their times are not
     /// known.
     repeats: Vec<Repeat>,
 }
 
-/// Where a part of the outcome stands for entries that were sent before.
+/// A part of the outcome for entries that were sent before.
 #[derive(Debug, Clone, Copy)]
 struct Repeat {
     /// Which part of the outcome.
@@ -43,14 +43,14 @@ pub(crate) struct RepeatedRun {
     pub(crate) count: u32,
 }
 
-/// What a comparison says of an entry whose key the journal has.
+/// The result of comparing an entry with the one that has the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The journal has the same text, from this time.
     Same(Time),
     /// The journal has another text.
     Other,
-    /// The journal's text is gone or damaged. The key alone says that it is the same.
+    /// The journal's entry is gone or damaged. The key alone says that it is the same.
     Gone,
     /// The disk could not be read.
     Unreadable,
@@ -72,7 +72,7 @@ impl Work {
         (self.done < self.appends.count()).then_some(self.done)
     }
 
-    /// The next entry is staged with this seq. Its time is filled in by [`settle`](Self::settle).
+    /// The next entry is staged with this seq. [`settle`](Self::settle) fills in its time.
     pub(crate) fn push_staged(&mut self, seq: u64, now: Time) {
         let is_repeat = self.repeats.last().is_some_and(|repeat| repeat.part + 1 == self.outcome.len());
         let mergeable = self.settled < self.outcome.len() && !is_repeat;
@@ -80,8 +80,8 @@ impl Work {
         self.done += 1;
     }
 
-    /// The next entry has the key of the entry `seq`; the newest one committed is `head`. What is committed and what is
-    /// only staged stay in different parts, because what is staged may still fail.
+    /// The next entry has the key of the entry `seq`; the newest committed one is `head`. Committed and staged entries get
+    /// different parts, because the staged ones may still fail.
     pub(crate) fn push_known(&mut self, seq: u64, head: u64, now: Time) {
         let parts = self.outcome.len();
         let is_repeat = self.repeats.last().is_some_and(|repeat| repeat.part + 1 == parts);
@@ -117,7 +117,7 @@ impl Work {
         }
     }
 
-    /// Turns what was staged behind the seq `before` into what became of it.
+    /// Applies the result of a commit to what was staged after the seq `before`.
     pub(crate) fn settle(&mut self, before: u64, result: &Result<Committed, CommitError>) {
         let staged = self.settled..self.outcome.len();
         self.settled = staged.end;
@@ -141,11 +141,11 @@ impl Work {
             };
             *part = Part::Refused { count: *count, refusal };
         }
-        // A repeat of an entry that was not committed fails with it.
+        // A repeat of an entry that was not committed fails like that entry.
         self.repeats.retain(|repeat| matches!(self.outcome[repeat.part], Part::Acked { .. }));
     }
 
-    /// Refuses what is not judged yet, because the disk has failed.
+    /// Refuses everything that is not judged yet, because the disk has failed.
     pub(crate) fn refuse_rest(&mut self) {
         let refusal =
             Refusal::new(Code::DiskFailed, "the disk failed before this was written; it is not stored");
@@ -154,12 +154,12 @@ impl Work {
         self.done += rest;
     }
 
-    /// Whether there are entries whose texts have to be compared before the outcome is known.
+    /// Whether texts have to be compared before the outcome is known.
     pub(crate) fn has_repeats(&self) -> bool {
         !self.repeats.is_empty()
     }
 
-    /// The entries whose texts have to be compared, in their order.
+    /// The entries whose texts have to be compared, in order.
     pub(crate) fn repeated(&self) -> impl Iterator<Item = RepeatedRun> {
         self.repeats.iter().filter_map(|&Repeat { part, place }| match self.outcome[part] {
             Part::Acked { count, first_seq, .. } => Some(RepeatedRun { place, first_seq, count }),
@@ -167,7 +167,7 @@ impl Work {
         })
     }
 
-    /// Finishes the outcome with one verdict for each of the [`repeated`](Self::repeated) entries, in their order.
+    /// Completes the outcome with one verdict for each [`repeated`](Self::repeated) entry, in order.
     pub(crate) fn resolve(&mut self, verdicts: impl IntoIterator<Item = Verdict>) {
         let mut verdicts = verdicts.into_iter();
         let mut repeats = std::mem::take(&mut self.repeats).into_iter().peekable();
@@ -195,12 +195,12 @@ impl Work {
     /// Sends the outcome.
     pub(crate) fn answer(mut self) {
         self.outcome.shrink_to_fit();
-        // Whoever asked may be gone.
+        // An error means that nobody waits for the answer.
         let _ = self.reply.send(self.outcome);
     }
 }
 
-/// The journal cannot tell whether it has an entry with this key, or not whether its text is the same.
+/// The refusal for a key that cannot be judged, or whose entry cannot be read.
 pub(crate) fn stale() -> Refusal {
     Refusal::new(Code::StaleKey, "it can no longer be told whether this append was stored before")
 }

@@ -1,7 +1,8 @@
-//! The writer: the one actor that writes day files. It takes all that waits, commits it with one write
-//! and one sync, and only then answers. It never waits for a batch to grow.
+//! The writer: the only actor that writes day files. It takes everything that is queued, commits it with one write and
+//! one sync, and answers only then. It never waits for a batch to grow.
 //!
-//! It runs on a thread of its own, so that a slow disk holds up no thread of the runtime.
+//! It runs on its own thread, so a slow disk blocks no thread of the runtime. Staging reads nothing from the disk;
+//! texts of known keys are compared by `repeats`, behind the commit.
 
 use std::sync::Arc;
 use std::thread;
@@ -20,13 +21,13 @@ use crate::recent::Recent;
 use crate::repeats::Repeats;
 use crate::work::{Work, stale};
 
-/// What the writer is asked.
+/// A message to the writer.
 #[derive(Debug)]
 pub(crate) enum Command {
     Append(Appends, OwnedSemaphorePermit, oneshot::Sender<Outcome>),
-    /// What is derived from the journal, once it is loaded.
+    /// The derived state, once it is loaded.
     Derived(Derived),
-    /// Commit what came before, write the head down, end.
+    /// Commit what came before, write the head file, end.
     Stop(oneshot::Sender<()>),
 }
 
@@ -36,7 +37,7 @@ impl Command {
         if let Command::Append(appends, _, reply) = self {
             let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
             let count = u32::try_from(appends.count()).unwrap_or(u32::MAX);
-            // Whoever asked may be gone.
+            // An error means that nobody waits for the answer.
             let _ = reply.send(vec![Part::Refused { count, refusal }]);
         }
     }
@@ -48,27 +49,27 @@ pub(crate) struct Writer {
     queue: mpsc::UnboundedReceiver<Command>,
     progress: watch::Sender<Progress>,
     recent: Arc<Recent>,
-    /// Cancels its token when it is dropped: if the disk fails, and also if this breaks down.
+    /// Cancels its token when dropped: after a disk failure, and if the writer panics.
     failed: Option<DropGuard>,
     zone: TimeZone,
-    /// A stop that was met while a batch was gathered; nothing behind it is taken.
+    /// A stop that came while a batch was gathered. Nothing queued after it is taken.
     stop: Option<oneshot::Sender<()>>,
-    /// The cache is being written, on a thread of its own: it holds up nobody, unless the next one is due.
+    /// Writes the cache in the background. The writer waits for it only if the next one is due.
     caching: Option<thread::JoinHandle<()>>,
-    /// The disk was full at the last commit, and the log says so.
+    /// The disk was full at the last commit, and this is logged.
     full: bool,
-    /// Entries that were judged for the batch, staged or not.
+    /// Entries judged for the current batch, staged or not.
     judged: usize,
     reader: Reader,
-    /// Compares what was sent again; started when it is first needed.
+    /// Compares retries. Started with the first one, because most journals see none.
     repeats: Option<Repeats>,
 }
 
-/// The disk failed: whatever is still queued is not stored.
+/// The disk failed. Nothing that is still queued is stored.
 struct Failed;
 
 impl Writer {
-    /// A writer, and what handles to it share.
+    /// A writer, and what its handles share.
     pub(crate) fn new(appender: Appender, reader: Reader, zone: TimeZone) -> (Self, Shared) {
         let head = reader.head().seq;
         let (sender, queue) = mpsc::unbounded_channel();
@@ -94,7 +95,7 @@ impl Writer {
         (writer, shared)
     }
 
-    /// Serves the queue until it is asked to stop, or everybody who could ask is gone.
+    /// Serves the queue until it is told to stop or all handles are dropped.
     pub(crate) fn run(mut self) {
         let served = self.serve();
         let stop = self.stop.take();
@@ -105,13 +106,13 @@ impl Writer {
             }
             Err(Failed) => self.refuse_queued(stop),
         };
-        // Only now: whoever waits for it may open the folder again.
+        // Last, because the caller may open the folder again.
         if let Some(done) = stop {
             let _ = done.send(());
         }
     }
 
-    /// Refuses what came too late, and writes down what the next start can use.
+    /// Refuses what came too late, and writes what the next start can use.
     fn end(mut self) {
         self.queue.close();
         while let Ok(command) = self.queue.try_recv() {
@@ -138,7 +139,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Does what waits, as one batch if it fits one; false if nothing waited.
+    /// Commits what is queued, in one batch if it fits. False if nothing was queued, or the disk has failed.
     #[cfg(feature = "sim")]
     pub(crate) fn commit_waiting(&mut self) -> bool {
         let Ok(command) = self.queue.try_recv() else { return false };
@@ -159,10 +160,10 @@ impl Writer {
         batches
     }
 
-    /// Does what is asked, together with all that waits behind it.
+    /// Handles a command together with everything queued behind it.
     fn take(&mut self, command: Command) -> Result<(), Failed> {
         let mut rest = match command {
-            Command::Append(appends, room, reply) => Some(Work::new(appends, room, reply)),
+            Command::Append(appends, permit, reply) => Some(Work::new(appends, permit, reply)),
             Command::Derived(derived) => {
                 self.know_derived(derived);
                 None
@@ -191,7 +192,7 @@ impl Writer {
         self.progress.send_modify(|progress| progress.derived = true);
     }
 
-    /// Writes the cache when it is due, once the one before it is written.
+    /// Starts to write the cache if it is due, after the previous write has ended.
     fn write_cache(&mut self) {
         let Some(snapshot) = self.appender.snapshot() else { return };
         if let Some(caching) = self.caching.take() {
@@ -208,8 +209,8 @@ impl Writer {
         }
     }
 
-    /// Stages `work` and all that waits behind it, until the batch is full or the queue is empty. Returns
-    /// the work that did not fit whole.
+    /// Stages `work` and everything queued behind it, until the batch is full or the queue is empty. Returns the work
+    /// that did not fit completely.
     fn gather(&mut self, mut work: Work, batch: &mut Vec<Work>) -> Option<Work> {
         loop {
             if !self.stage(&mut work) {
@@ -217,9 +218,9 @@ impl Writer {
             }
             batch.push(work);
             match self.queue.try_recv() {
-                Ok(Command::Append(appends, room, reply)) => work = Work::new(appends, room, reply),
+                Ok(Command::Append(appends, permit, reply)) => work = Work::new(appends, permit, reply),
                 Ok(Command::Derived(derived)) => {
-                    // Nothing with a key has been staged before.
+                    // Nothing with a key has been staged so far.
                     self.know_derived(derived);
                     return None;
                 }
@@ -232,7 +233,7 @@ impl Writer {
         }
     }
 
-    /// Stages what is left of `work`; false if the batch is full before its end. It reads nothing from the disk.
+    /// Stages the rest of `work`; false if the batch is full before its end. Reads nothing from the disk.
     fn stage(&mut self, work: &mut Work) -> bool {
         let now = Time::now(&self.zone);
         let head = self.progress.borrow().head;
@@ -264,7 +265,7 @@ impl Writer {
         true
     }
 
-    /// Commits what is staged, and answers. Of `rest`, only a part is staged.
+    /// Commits the batch, then answers it. Only a part of `rest` is staged.
     fn commit(&mut self, mut batch: Vec<Work>, rest: Option<&mut Work>) -> Result<(), Failed> {
         self.judged = 0;
         let before = self.progress.borrow().head;
@@ -274,7 +275,7 @@ impl Writer {
         }
         let end = match result {
             Ok(committed) => {
-                // Readers see what is committed, then its writers hear of it.
+                // Readers see the batch before its writers are answered.
                 if committed.count > 0 {
                     self.recent.push(|| self.appender.fresh());
                     self.progress.send_modify(|progress| progress.head += committed.count);
@@ -300,7 +301,7 @@ impl Writer {
         end
     }
 
-    /// Answers `work`, whose entries are all settled, or lets its repeats be compared first.
+    /// Answers `work`, whose entries are all settled. If it has repeats, they are compared first.
     fn answer(&mut self, work: Work) {
         if !work.has_repeats() {
             return work.answer();
@@ -308,7 +309,7 @@ impl Writer {
         if self.repeats.is_none() {
             match Repeats::start(self.reader.clone()) {
                 Ok(repeats) => self.repeats = Some(repeats),
-                // Dropping the work tells its sender that the outcome is unknown.
+                // Dropping the work answers that the outcome is unknown.
                 Err(error) => {
                     return tracing::error!(%error, "retries cannot be compared; there is no thread for it");
                 }
@@ -319,20 +320,22 @@ impl Writer {
         }
     }
 
-    /// Refuses what is left of `work`, because the disk has failed, and answers it.
+    /// Refuses the rest of `work`, because the disk has failed, and answers it.
     fn refuse_rest(&mut self, mut work: Work) {
         work.refuse_rest();
         self.answer(work);
     }
 
-    /// After the disk failed: refuses what is queued, until nobody is left or the server stops.
+    /// After a disk failure: refuses everything, until the stop or until all handles are dropped.
     fn refuse_queued(mut self, mut stop: Option<oneshot::Sender<()>>) -> Option<oneshot::Sender<()>> {
         if stop.is_some() {
             self.queue.close();
         }
         while let Some(command) = self.queue.blocking_recv() {
             match command {
-                Command::Append(appends, room, reply) => self.refuse_rest(Work::new(appends, room, reply)),
+                Command::Append(appends, permit, reply) => {
+                    self.refuse_rest(Work::new(appends, permit, reply));
+                }
                 Command::Derived(_) => {}
                 Command::Stop(done) => {
                     stop = Some(done);

@@ -85,11 +85,11 @@ proptest! {
             let outcome = runtime.block_on(receipt);
             let answered: usize = outcome.iter().map(|part| part.count() as usize).sum();
             prop_assert_eq!(answered, count);
-            let sentences = outcome.iter().map(|part| match part {
-                Part::Refused { refusal, .. } => sentence_bytes(refusal),
+            let messages = outcome.iter().map(|part| match part {
+                Part::Refused { refusal, .. } => message_bytes(refusal),
                 _ => 0,
             });
-            let bytes = outcome.capacity() * size_of::<Part>() + sentences.sum::<usize>();
+            let bytes = outcome.capacity() * size_of::<Part>() + messages.sum::<usize>();
             prop_assert!(bytes <= max, "{} parts take {} bytes of {}", outcome.len(), bytes, max);
         }
     }
