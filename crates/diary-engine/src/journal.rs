@@ -83,6 +83,11 @@ impl Journal {
         self.shared.queue.clone()
     }
 
+    #[cfg(test)]
+    pub(crate) fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
     /// What does not change while the journal is open.
     pub fn about(&self) -> &About {
         &self.about

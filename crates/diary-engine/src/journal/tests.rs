@@ -1,12 +1,10 @@
 //! Tests of reading through the handle.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use diary_proto::Filter;
-use diary_store::disk::{Disk, How};
 
 use super::*;
 use crate::sim::{self, ManualWriter, SimDisk};
@@ -49,16 +47,7 @@ async fn damaged(disk: &HookedDisk, entries: usize, damaged: &[&str]) -> (Journa
     }
     drop((journal, writer));
     let opened = sim::journal_on(Arc::new(disk.clone()));
-    let dir = Path::new("/diary");
-    let names = disk.list(dir).unwrap();
-    let day = names.iter().find(|name| name.to_string_lossy().ends_with(".log")).unwrap();
-    let file = disk.open(&dir.join(day), How::Write).unwrap();
-    let mut bytes = vec![0; usize::try_from(file.size().unwrap()).unwrap()];
-    file.read_full_at(&mut bytes, 0).unwrap();
-    for text in damaged {
-        let at = memchr::memmem::find(&bytes, text.as_bytes()).unwrap();
-        file.write_all_at(b"T", at as u64).unwrap();
-    }
+    disk.damage(damaged);
     opened
 }
 

@@ -8,6 +8,11 @@ use diary_proto::{Date, Time};
 use diary_store::disk::Disk;
 use diary_store::sim::Fault;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::Ascending;
 use crate::limits::BATCH_MAX_ENTRIES;
 use crate::sim::{self, ManualWriter};
 use crate::testing::{HookedDisk, appends, is_on, keyed, permit};
@@ -185,5 +190,45 @@ async fn archived_entries_are_compared_too() {
         assert!(outcome.iter().all(|part| matches!(part, Part::Acked { .. })), "{:?}", told(&outcome));
         let other = append(&journal, &mut writer, keyed(99, ["text 99", "another", "text 101"])).await;
         assert_eq!(told(&other), ["ok 100+1", "conflict 101", "ok 102+1"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_the_same_by_its_key() {
+    let disk = HookedDisk::new();
+    let (journal, mut writer) = journal(&disk);
+    append(&journal, &mut writer, keyed(0, ["one", "two", "three"])).await;
+    disk.damage(&[" two\t"]);
+    let outcome = append(&journal, &mut writer, keyed(0, ["one", "what it was", "four"])).await;
+    assert_eq!(told(&outcome).last().unwrap(), "conflict 3");
+    assert_eq!(outcome.iter().map(Part::count).sum::<u32>(), 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Reading forward finds what bisection finds, whatever is asked for, damaged, or far apart.
+    #[test]
+    fn reading_forward_finds_what_is_there(
+        sizes in vec(prop_oneof![4 => 1..60_usize, 1 => 1000..20_000_usize], 1..200),
+        damaged in vec(any::<Index>(), 0..20),
+        asked in vec(any::<bool>(), 200),
+    ) {
+        let disk = HookedDisk::new();
+        let (journal, mut writer) = journal(&disk);
+        let texts: Vec<String> = sizes.iter().enumerate().map(|(i, size)| format!("<{i}>{}", "x".repeat(*size))).collect();
+        let _receipt = journal.append(appends(texts.iter().map(String::as_str)), permit());
+        writer.commit();
+        let mut damaged: Vec<usize> = damaged.iter().map(|index| index.index(texts.len())).collect();
+        damaged.sort_unstable();
+        damaged.dedup();
+        let marks: Vec<String> = damaged.iter().map(|i| format!("<{i}>")).collect();
+        disk.damage(&marks.iter().map(String::as_str).collect::<Vec<_>>());
+        let reader = journal.reader();
+        let mut stored = Ascending::new(&reader);
+        for (i, text) in texts.iter().enumerate().filter(|(i, _)| asked[*i]) {
+            let found = stored.find(i as u64 + 1, |line| line.unescaped() == *text).unwrap();
+            prop_assert_eq!(found, (!damaged.contains(&i)).then_some(true), "entry {}", i + 1);
+        }
     }
 }
