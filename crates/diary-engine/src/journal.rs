@@ -1,35 +1,34 @@
 //! The handle to a journal.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use diary_proto::block::Gap;
 use diary_proto::{Date, DayStart, Time, Which};
 use diary_store::Reader;
-use diary_store::scan::Seqs;
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::appends::Appends;
-use crate::limits::{GAPS_TOLD, PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX};
+use crate::limits::{PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX};
+use crate::locator::Locator;
 use crate::needle::{GAP_WORDS, Needle};
 use crate::outcome::Receipt;
-use crate::reading::{Cursor, Page, Reading};
+use crate::reading::{Checked, Cursor, Page, Reading};
 use crate::recent::{Recent, Recently};
 use crate::writer::Command;
 
-/// How far the journal is.
+/// The journal's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The newest committed seq.
     pub head: u64,
-    /// What is derived from the day files is loaded; until then, appends with keys and readings by day wait.
+    /// The derived state is loaded. Until then, appends with keys and readings by day wait.
     pub derived: bool,
 }
 
-/// What does not change.
+/// What does not change while a journal is open.
 #[derive(Debug)]
 pub struct About {
     /// The journal's name.
@@ -38,45 +37,58 @@ pub struct About {
     pub id: u64,
     /// The server's time zone.
     pub zone: TimeZone,
-    /// Its name, for people.
+    /// The zone's name, for people.
     pub zone_name: String,
     /// When its days begin.
     pub day_start: DayStart,
 }
 
-/// What the writer and all handles share.
+/// What the writer and the handles share.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     /// Unbounded, because every message holds a permit of a bounded budget.
     pub(crate) queue: mpsc::UnboundedSender<Command>,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) recent: Arc<Recent>,
-    /// Cancelled when the disk has failed, or the writer panicked.
+    /// Cancelled when the disk has failed or the writer has panicked.
     pub(crate) failed: CancellationToken,
 }
 
-/// A handle to a journal. Cheap to clone. Its writer ends when all handles are gone, or with [`stop`](Self::stop).
+/// A handle to a journal. Cheap to clone. The writer ends with [`stop`](Self::stop), or when all handles are dropped.
 #[derive(Debug, Clone)]
 pub struct Journal {
     shared: Shared,
     reader: Reader,
     searches: Arc<Semaphore>,
     about: Arc<About>,
-    /// First seqs of gaps that have been told.
-    told: Arc<Mutex<HashSet<u64>>>,
+    locator: Arc<Locator>,
+    checked: Arc<Checked>,
 }
 
 impl Journal {
     pub(crate) fn new(shared: Shared, reader: Reader, about: About) -> Self {
-        let searches = Arc::new(Semaphore::new(SEARCHES_MAX));
-        Self { shared, reader, searches, about: Arc::new(about), told: Arc::default() }
+        // If the first day file cannot be read, only the saving of checks is lost.
+        let checked = Checked::new(reader.first().unwrap_or(1), reader.head().seq);
+        Self {
+            shared,
+            locator: Arc::new(Locator::new(reader.clone())),
+            checked: Arc::new(checked),
+            reader,
+            searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
+            about: Arc::new(about),
+        }
     }
 
     pub(crate) fn queue(&self) -> mpsc::UnboundedSender<Command> {
         self.shared.queue.clone()
     }
 
-    /// What does not change.
+    #[cfg(test)]
+    pub(crate) fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// What does not change while the journal is open.
     pub fn about(&self) -> &About {
         &self.about
     }
@@ -91,36 +103,37 @@ impl Journal {
         self.about.day_start.day_of(Time::now(&self.about.zone))
     }
 
-    /// To be woken when the head moves.
+    /// Watches the head.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.shared.progress.clone()
     }
 
-    /// Completes when the disk has failed, or the writer panicked: the head stays where it is. Whoever waits for this is
-    /// not woken by commits. Cancel safe.
+    /// Completes when the disk has failed or the writer has panicked; the head never moves again. Waiting for this is not
+    /// woken by commits. Cancel safe.
     pub async fn failed(&self) {
         self.shared.failed.cancelled().await;
     }
 
-    /// Whether the disk has failed, or the writer panicked.
+    /// Whether the disk has failed or the writer has panicked.
     pub fn has_failed(&self) -> bool {
         self.shared.failed.is_cancelled()
     }
 
-    /// Whether appends with keys can be judged, and the days of own times are known.
+    /// Whether the derived state is loaded: keys can be judged, and the days of own times are known.
     pub fn knows_derived(&self) -> bool {
         self.shared.progress.borrow().derived
     }
 
     /// Completes when [`knows_derived`](Self::knows_derived), or it never will. Cancel safe.
     pub async fn derived_known(&self) {
-        // An error says that the writer is gone, which whoever appends next is told.
+        // An error means that the writer is gone. The next append is answered accordingly.
         let _ = self.watch().wait_for(|progress| progress.derived).await;
     }
 
-    /// Hands appends to the writer, which owns them from here on: they are committed even if nobody waits for the
-    /// outcome. `permit` is what they take of the caller's budget, and is held as long as they are in memory.
-    pub fn append(&self, appends: Appends, permit: OwnedSemaphorePermit) -> Receipt {
+    /// Hands appends to the writer, which owns them from here on and commits them even if nobody waits for the outcome.
+    /// `permit` is their share of the caller's budget. It is held as long as they are in memory.
+    pub fn append(&self, mut appends: Appends, permit: OwnedSemaphorePermit) -> Receipt {
+        appends.shrink();
         let (reply, outcome) = oneshot::channel();
         let receipt = Receipt::new(outcome, appends.count());
         if let Err(refused) = self.shared.queue.send(Command::Append(appends, permit, reply)) {
@@ -129,19 +142,20 @@ impl Journal {
         receipt
     }
 
-    /// Ends the writer after everything that was handed to it. Not cancel safe: the end is then not noticed.
+    /// Stops the writer, after everything that was handed to it is committed and answered. Dropping the future does not
+    /// cancel the stop, only the wait.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
         if self.shared.queue.send(Command::Stop(done)).is_ok() {
-            // An error says that it has stopped already.
+            // An error means that it has stopped already.
             let _ = stopped.await;
         }
     }
 
-    /// Finds entries. Those of days wait until the days of own times are known.
+    /// Finds entries. A range of days waits until the derived state is loaded.
     pub fn find(&self, which: Which) -> Reading<Cursor> {
         let (reader, today) = (self.reader.clone(), self.today());
-        let find = move || Ok(Cursor { range: reader.range(which, today)?, walker: None, follows: None });
+        let find = move || Ok(Cursor::new(reader.range(which, today)?, None));
         if !matches!(which, Which::Days(..)) || self.knows_derived() {
             return Reading::blocking(find);
         }
@@ -152,47 +166,67 @@ impl Journal {
         })
     }
 
-    /// Finds the entries from `seq` on, those to come included.
+    /// Finds the entries from `seq` on, including those to come.
     pub fn follow(&self, seq: u64) -> Reading<Cursor> {
         let (reader, recent) = (self.reader.clone(), Recently::new(&self.shared.recent));
-        Reading::blocking(move || {
-            Ok(Cursor { range: reader.from(seq)?, walker: None, follows: Some(recent) })
-        })
+        Reading::blocking(move || Ok(Cursor::new(reader.from(seq)?, Some(recent))))
     }
 
-    /// The next lines, `max_bytes` at the most, if they are in memory; none at the end. The cursor stays where it was if
-    /// not.
+    /// At most `max_bytes` of the next lines if they are in memory, empty at the end. Otherwise `None`, and the cursor does
+    /// not move.
+    ///
+    /// Lines that this process wrote or checked before are not checked again, because they have been in memory since. Other
+    /// lines that the system's cache holds are checked here, and their gaps are logged.
     pub fn try_page(&self, cursor: &mut Cursor, max_bytes: usize) -> Option<Bytes> {
         if let Some(recent) = &cursor.follows {
             if let Some(lines) = recent.next(&mut cursor.range, max_bytes) {
+                cursor.pass_over(cursor.range.last);
                 return Some(lines);
             }
             self.reader.extend(&mut cursor.range);
         }
-        self.reader.next_page_now(&mut cursor.range, max_bytes).map(Bytes::from)
+        let lines = self.reader.next_page_now(&mut cursor.range, max_bytes)?;
+        let (next, mut gaps) = (cursor.walker.next_seq(), Vec::new());
+        if lines.is_empty() {
+            cursor.check_end(&mut gaps);
+        } else if let Some(last) = self.checked.has(next, &lines) {
+            cursor.pass_over(last);
+        } else {
+            cursor.check(&lines, &mut gaps);
+            self.checked.add(next, cursor.walker.next_seq());
+        }
+        self.tell_gaps(&mut gaps);
+        Some(lines.into())
     }
 
-    /// Reads the next lines, `max_bytes` at the most. Where already the first is longer, none are read, and the page says
-    /// what it needs.
+    /// Reads and checks the next lines: at most `max_bytes`. Where already the first is longer, it reads none, and the page
+    /// says what it needs.
     pub fn page(&self, mut cursor: Cursor, max_bytes: usize) -> Reading<Page> {
-        let reader = self.reader.clone();
+        let (reader, checked) = (self.reader.clone(), Arc::clone(&self.checked));
         Reading::blocking(move || {
             if cursor.follows.is_some() {
                 reader.extend(&mut cursor.range);
             }
-            let before = cursor.range.clone();
+            let (before, next, mut gaps) = (cursor.range.clone(), cursor.walker.next_seq(), Vec::new());
             let lines = reader.next_page(&mut cursor.range, max_bytes)?;
-            let (ended, lines) = (lines.is_none(), lines.unwrap_or_default());
-            if lines.len() > max_bytes {
+            if let Some(line) = lines.as_ref().filter(|lines| lines.len() > max_bytes) {
                 cursor.range = before;
-                return Ok(Page::too_long(cursor, lines.len()));
+                return Ok(Page::too_long(cursor, line.len()));
             }
-            Ok(Page { lines: lines.into(), cursor, ended, gaps: Vec::new(), needs_bytes: None })
+            match &lines {
+                Some(lines) => cursor.check(lines, &mut gaps),
+                None => cursor.check_end(&mut gaps),
+            }
+            if cursor.is_dense() {
+                checked.add(next, cursor.walker.next_seq());
+            }
+            let (ended, lines) = (lines.is_none(), lines.unwrap_or_default().into());
+            Ok(Page { lines, cursor, ended, gaps, needs_bytes: None })
         })
     }
 
-    /// Looks through the next lines for what `needle` takes. Only so many searches do that at once. `max_bytes` as for
-    /// [`page`](Self::page).
+    /// Searches the next lines for what `needle` takes. At most [`SEARCHES_MAX`] searches run at once; others wait.
+    /// `max_bytes` as for [`page`](Self::page).
     pub fn search(&self, mut cursor: Cursor, needle: Arc<Needle>, max_bytes: usize) -> Reading<Page> {
         let (reader, permits) = (self.reader.clone(), Arc::clone(&self.searches));
         let look = move || {
@@ -202,13 +236,15 @@ impl Journal {
                 let before = (cursor.range.clone(), cursor.walker.clone(), lines.len(), gaps.len());
                 ended = !reader.next_page_into(&mut cursor.range, max_bytes.min(PAGE_BYTES), &mut page)?;
                 seen += page.len();
-                match &mut cursor.walker {
-                    _ if ended => {}
-                    _ if !cursor.range.is_dense() => {
-                        needle.find_lines_among_notes(&page, &mut lines, &mut gaps);
-                    }
-                    Some(walker) => needle.find_lines_and_gaps(&page, walker, &mut lines, &mut gaps),
-                    None => needle.find_lines(&page, &mut lines),
+                if ended {
+                    break;
+                }
+                if !cursor.is_dense() {
+                    needle.find_lines_among_notes(&page, &mut lines, &mut gaps);
+                } else if cursor.notes_gaps {
+                    needle.find_lines_and_gaps(&page, &mut cursor.walker, &mut lines, &mut gaps);
+                } else {
+                    needle.find_lines(&page, &mut lines);
                 }
                 if lines.len() > max_bytes {
                     let needs_bytes = lines.len();
@@ -222,7 +258,10 @@ impl Journal {
                 }
             }
             let last = cursor.last();
-            if ended && let Some(gap) = cursor.walker.as_mut().and_then(|walker| walker.finish(last)) {
+            if ended
+                && cursor.notes_gaps
+                && let Some(gap) = cursor.walker.finish(last)
+            {
                 gap.write_note(GAP_WORDS, &mut lines);
                 gaps.push(gap);
             }
@@ -239,8 +278,7 @@ impl Journal {
         })
     }
 
-    /// Whether this journal has, at `seq`, the line with this checksum. What is archived or damaged cannot be held
-    /// against it.
+    /// Whether this journal has, at `seq`, the line with this checksum. True if that entry is archived or damaged.
     pub fn has(&self, seq: u64, crc: u32) -> Reading<bool> {
         let reader = self.reader.clone();
         Reading::blocking(move || {
@@ -249,68 +287,17 @@ impl Journal {
         })
     }
 
-    /// The left part of an entry, with a line feed, as it is stored.
+    /// The stored left part of an entry, with a line feed.
     pub fn left(&self, seq: u64) -> Reading<Option<Vec<u8>>> {
         let reader = self.reader.clone();
         Reading::blocking(move || reader.line(seq, |line| [line.left.as_bytes(), b"\n"].concat()))
     }
 
-    /// Says in the log where entries are damaged or missing; once for each place.
+    /// Logs where entries are damaged or missing, once for each place.
     pub fn tell_gaps(&self, gaps: &mut Vec<Gap>) {
-        for gap in gaps.drain(..) {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.len() >= GAPS_TOLD || !told.insert(gap.first) {
-                continue;
-            }
-            let reader = self.reader.clone();
-            tokio::task::spawn_blocking(move || {
-                let Gap { first, last } = gap;
-                let what = Seqs(first, last);
-                match reader.locate(first) {
-                    Ok(Some((file, Some(line)))) => {
-                        tracing::error!("{file}.log line {line}: {what} damaged or missing");
-                    }
-                    Ok(Some((file, None))) => {
-                        tracing::error!("{file}.log, behind its last line: {what} damaged or missing");
-                    }
-                    Ok(None) => tracing::error!("{what} missing, and so are all day files"),
-                    Err(error) => tracing::error!("{what} missing: their day file cannot be read: {error}"),
-                }
-            });
-        }
+        gaps.drain(..).for_each(|gap| self.locator.tell(gap));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use diary_proto::Filter;
-
-    use super::*;
-    use crate::sim::{self, SimDisk};
-
-    /// Waits until only one holds it.
-    async fn alone<T>(shared: &Arc<T>) {
-        let alone = async {
-            while Arc::strong_count(shared) > 1 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), alone).await.expect("somebody keeps it");
-    }
-
-    #[tokio::test]
-    async fn a_search_that_waits_is_cancelled_by_dropping_it() {
-        let (journal, _writer) = sim::journal(&SimDisk::new());
-        let searches = Arc::clone(&journal.searches);
-        let every_permit = searches.try_acquire_many(u32::try_from(SEARCHES_MAX).unwrap()).unwrap();
-        let cursor = journal.find(Which::All).await.unwrap();
-        let needle = Arc::new(Needle::new(&Filter::of_text("a".to_owned())));
-        let search = journal.search(cursor, needle, PAGE_BYTES);
-        tokio::task::yield_now().await;
-        drop((search, journal));
-        alone(&searches).await;
-        drop(every_permit);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What can be done with a journal's folder beside serving it.
+//! Maintenance of a journal's folder: verify, repair, archive.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn disk() -> Arc<dyn Disk> {
     Arc::new(RealDisk)
 }
 
-/// Checks every line, chain and seq in `dir`, also while a server writes there. `finding` sees everything that is wrong.
+/// Checks every line, chain and seq in `dir`, even while a server writes there. `finding` is called for every fault.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -35,12 +35,12 @@ pub fn repair(dir: &Path, to: &Path) -> Result<Repaired, OpenError> {
 /// Moves the day files of `dir` into an archive named by `today`; `None` if there are no entries.
 ///
 /// # Errors
-/// [`OpenError`], also where a server has the journal.
+/// [`OpenError`], also if a server has the journal open.
 pub fn archive(dir: &Path, today: Date) -> Result<Option<Archived>, OpenError> {
     diary_store::archive(&disk(), dir, today)
 }
 
-/// Whether an archive was begun in `dir` and not finished; the next start finishes it.
+/// Whether an archive was begun in `dir` and not finished. The next start finishes it.
 pub fn is_archive_unfinished(dir: &Path) -> bool {
     diary_store::archive::is_unfinished(&RealDisk, dir)
 }

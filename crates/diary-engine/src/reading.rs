@@ -2,10 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use diary_proto::block::{Gap, Walker};
+use diary_proto::block::{Gap, Step, Walker};
+use diary_proto::entry::{SealedLine, is_note};
 use diary_store::Range;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,17 +24,24 @@ impl From<ReadError> for io::Error {
     }
 }
 
-/// A place in the journal, and how far the reading goes. Only the engine that made it can read from it.
+/// A place in the journal, and how far reading goes. Only the engine that made it can read from it.
 #[derive(Debug)]
 pub struct Cursor {
     pub(crate) range: Range,
-    /// Checks the lines that a search passes over.
-    pub(crate) walker: Option<Walker>,
-    /// It has no end: every page reaches as far as the head does by then.
+    /// Finds gaps among the lines that are read. Unused if the cursor is not dense.
+    pub(crate) walker: Walker,
+    /// A search checks lines and puts notes in the place of gaps.
+    pub(crate) notes_gaps: bool,
+    /// The cursor has no end: every page reaches up to the head of that moment.
     pub(crate) follows: Option<Recently>,
 }
 
 impl Cursor {
+    pub(crate) fn new(range: Range, follows: Option<Recently>) -> Self {
+        let walker = Walker::new(range.first);
+        Self { range, walker, notes_gaps: false, follows }
+    }
+
     /// The seq of the first entry.
     pub fn first(&self) -> u64 {
         self.range.first
@@ -43,28 +52,88 @@ impl Cursor {
         self.range.last
     }
 
-    /// Whether every entry between the first and the last belongs to it. Where not, notes among the lines say what is
-    /// damaged or missing ([`Gap::of_note`]).
+    /// Whether every entry between the first and the last belongs to it. If not, notes among the lines tell the gaps
+    /// ([`Gap::of_note`]).
     pub fn is_dense(&self) -> bool {
         self.range.is_dense()
     }
 
-    /// Lets a search note what is damaged or missing among the lines that it passes over.
+    /// Makes a search check the lines that it passes over, and put notes in the place of gaps.
     pub fn check_lines(&mut self) {
-        self.walker = self.is_dense().then(|| Walker::new(self.first()));
+        self.notes_gaps = self.is_dense();
+    }
+
+    /// Checks the next lines and adds the gaps before the last valid one.
+    pub(crate) fn check(&mut self, lines: &[u8], gaps: &mut Vec<Gap>) {
+        if self.is_dense() {
+            self.walker.pass(lines, |_| true, |step| gaps.extend(gap_of(step)));
+        } else {
+            let notes = lines.split(|&b| b == b'\n').filter(|line| is_note(line));
+            gaps.extend(notes.filter_map(Gap::of_note));
+        }
+    }
+
+    /// At the end of the range: adds the gap before it, if there is one.
+    pub(crate) fn check_end(&mut self, gaps: &mut Vec<Gap>) {
+        if self.is_dense() {
+            gaps.extend(self.walker.finish(self.range.last));
+        }
+    }
+
+    /// Moves past the entry `last` without a check.
+    pub(crate) fn pass_over(&mut self, last: u64) {
+        self.walker = Walker::new(last + 1);
     }
 }
 
-/// Some lines, and the cursor behind them.
+fn gap_of<L>(step: Step<L>) -> Option<Gap> {
+    match step {
+        Step::Gap(gap) => Some(gap),
+        Step::Entry(_) => None,
+    }
+}
+
+/// Which entries need no check when they are read from memory. The log tells damage once, so the first reader of a page
+/// checks it for all.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// Entries after this one were written by this process.
+    head_at_open: u64,
+    /// All entries of the journal before this one were checked. Whoever reads from the start moves it on, so reading
+    /// everything costs the check once.
+    before: AtomicU64,
+}
+
+impl Checked {
+    pub(crate) fn new(first: u64, head: u64) -> Self {
+        Self { head_at_open: head, before: AtomicU64::new(first) }
+    }
+
+    /// The seq of the last of `lines`, which should begin with the entry `next`, if they need no check.
+    pub(crate) fn has(&self, next: u64, lines: &[u8]) -> Option<u64> {
+        let last = lines.strip_suffix(b"\n")?.rsplit(|&b| b == b'\n').next()?;
+        let last = SealedLine::check(last)?.seq;
+        (next > self.head_at_open || last < self.before.load(Ordering::Relaxed)).then_some(last)
+    }
+
+    /// Notes that the entries from `first` up to, but not including, `next` were checked.
+    pub(crate) fn add(&self, first: u64, next: u64) {
+        if first <= self.before.load(Ordering::Relaxed) {
+            self.before.fetch_max(next, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Some lines, and the cursor after them.
 #[derive(Debug)]
 pub struct Page {
-    /// Whole stored lines. There may be none before the end, too.
+    /// Whole stored lines. Empty does not mean the end: see [`ended`](Self::ended).
     pub lines: Bytes,
     /// Where to go on.
     pub cursor: Cursor,
-    /// It reaches the end, which for a cursor that follows is the present head.
+    /// The end is reached. For a cursor that follows it is the present head.
     pub ended: bool,
-    /// What a search that checks lines has noted.
+    /// What is damaged or missing among the lines. A search tells it only if it checks lines.
     pub gaps: Vec<Gap>,
     /// The next line has so many bytes, more than the page may have, and the cursor is before it.
     pub needs_bytes: Option<usize>,
@@ -77,18 +146,18 @@ impl Page {
     }
 }
 
-/// Something that is being read. Cancel safe. Dropping it cancels: queued work never starts, running work finishes its step
-/// and is discarded.
+/// The pending result of a reading. Cancel safe; dropping it cancels: queued work never starts, running work finishes its
+/// step and is discarded.
 #[derive(Debug)]
 pub struct Reading<T>(AbortOnDropHandle<io::Result<T>>);
 
 impl<T: Send + 'static> Reading<T> {
-    /// Runs `work` on a thread for blocking work.
+    /// Runs `work` on a thread of the blocking pool.
     pub(crate) fn blocking(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Self {
         Self(AbortOnDropHandle::new(tokio::task::spawn_blocking(work)))
     }
 
-    /// Waits for something first.
+    /// Runs `work`, which may wait before it reads.
     pub(crate) fn after(work: impl Future<Output = io::Result<T>> + Send + 'static) -> Self {
         Self(AbortOnDropHandle::new(tokio::spawn(work)))
     }
@@ -98,7 +167,7 @@ impl<T> Future for Reading<T> {
     type Output = Result<T, ReadError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // It is cancelled only with the runtime.
+        // A join error means a panic, or the end of the runtime.
         let read = std::task::ready!(Pin::new(&mut self.0).poll(context));
         Poll::Ready(read.map_err(io::Error::other).and_then(|read| read).map_err(ReadError))
     }

@@ -1,4 +1,7 @@
-//! The newest batches, kept in memory while anybody follows.
+//! The newest batches, kept in memory while somebody follows.
+//!
+//! Not tokio's `broadcast`, which bounds by count only: 64 batches of up to 128 KiB would be 8 MiB instead of 1, and
+//! followers who read from the disk would still have to skip what their channel holds.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,8 +12,7 @@ use diary_store::{Fresh, Range};
 
 use crate::limits::{RECENT_MAX_BATCHES, RECENT_MAX_BYTES};
 
-/// The newest batches, kept while anybody follows: all who are up to date read the same bytes, and none of
-/// them asks the disk.
+/// The newest batches. All followers that are up to date share the same bytes and never read the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     followers: AtomicUsize,
@@ -18,7 +20,7 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Adds the batch that was just committed, if there is anybody to read it.
+    /// Adds the batch that was just committed. It is copied only if somebody follows.
     pub(crate) fn push(&self, fresh: impl FnOnce() -> Option<Fresh>) {
         if self.followers.load(Ordering::Relaxed) == 0 {
             return;
@@ -33,7 +35,7 @@ impl Recent {
     }
 }
 
-/// One follower's way to the newest batches.
+/// A follower's access to the newest batches.
 #[derive(Debug)]
 pub(crate) struct Recently(Arc<Recent>);
 
@@ -43,8 +45,8 @@ impl Recently {
         Self(Arc::clone(recent))
     }
 
-    /// The batch that begins where `range` goes on, if it is one of them and has `max_bytes` at the most; the range is
-    /// behind it then.
+    /// The batch that begins where `range` continues, if there is one and it has at most `max_bytes`, and moves the range
+    /// past it.
     pub(crate) fn next(&self, range: &mut Range, max_bytes: usize) -> Option<Bytes> {
         let batches = self.0.batches.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fits = batches.iter().rev().filter(|fresh| fresh.lines.len() <= max_bytes);

@@ -1,9 +1,10 @@
-//! A journal on a simulated disk, whose writer a test runs step by step.
+//! A journal on a simulated disk, with a writer that a test runs step by step.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use diary_proto::DayStart;
+use diary_store::disk::Disk;
 pub use diary_store::sim::{Fault, SimDisk};
 use jiff::tz::TimeZone;
 
@@ -19,14 +20,21 @@ pub struct ManualWriter(Writer);
 /// # Panics
 /// If the disk fails.
 pub fn journal(disk: &SimDisk) -> (Journal, ManualWriter) {
-    let options = Options {
+    journal_on(Arc::new(disk.clone()))
+}
+
+pub(crate) fn options() -> Options {
+    Options {
         dir: Path::new("/diary").to_owned(),
         name: "diary".to_owned(),
         zone: TimeZone::UTC,
         zone_name: "UTC".to_owned(),
         day_start: DayStart::default(),
-    };
-    let (journal, writer, derived) = open_on(Arc::new(disk.clone()), options).expect("the disk works");
+    }
+}
+
+pub(crate) fn journal_on(disk: Arc<dyn Disk>) -> (Journal, ManualWriter) {
+    let (journal, writer, derived) = open_on(disk, options()).expect("the disk works");
     let derived = derived.load().expect("the disk works");
     journal.queue().send(Command::Derived(derived)).expect("the writer is here");
     let mut writer = ManualWriter(writer);
@@ -35,12 +43,18 @@ pub fn journal(disk: &SimDisk) -> (Journal, ManualWriter) {
 }
 
 impl ManualWriter {
-    /// Commits what waits, as one batch; false if nothing did, or the writer has stopped.
+    /// Commits what is queued. False if nothing is, or if the disk has failed.
     pub fn commit(&mut self) -> bool {
         self.0.commit_waiting()
     }
 
-    /// Serves until the journal is stopped, or nobody has it.
+    /// Commits what is queued and returns how many entries each batch judged.
+    #[cfg(test)]
+    pub(crate) fn commit_each(&mut self) -> Vec<usize> {
+        self.0.commit_each()
+    }
+
+    /// Serves until the journal is stopped or all handles are dropped.
     pub fn run(self) {
         self.0.run();
     }

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use diary_engine::Part;
+use diary_engine::{Appends, Part};
 use diary_proto::limits::{FRAME_MAX_BYTES, STORED_LINE_MAX_BYTES};
 use diary_proto::message::APPEND_MAX_ENTRIES;
-
-/// What an entry costs beside its text, until the engine says more.
-const ENTRY_MIN_BYTES: usize = 32;
 
 /// Connections at once. Each costs a task and a descriptor; beyond this a proxy belongs in front.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -62,7 +59,7 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 const _: () = {
     assert!(4 * FRAME_MAX_BYTES <= INPUT_MAX_BYTES);
     assert!(4 * (APPEND_MAX_ENTRIES * size_of::<Part>() + STORED_LINE_MAX_BYTES) <= ANSWERS_MAX_BYTES);
-    assert!(FRAME_MAX_BYTES + APPEND_MAX_ENTRIES * ENTRY_MIN_BYTES <= UNACKED_MAX_BYTES);
+    assert!(Appends::max_bytes(APPEND_MAX_ENTRIES, FRAME_MAX_BYTES) <= UNACKED_MAX_BYTES);
     assert!(READ_BYTES <= UNACKED_MAX_BYTES);
 };
 

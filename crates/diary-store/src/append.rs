@@ -5,12 +5,11 @@ use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use diary_proto::entry::{NewLine, StoredLine};
+use diary_proto::entry::NewLine;
 use diary_proto::time::TIME_BYTES;
 use diary_proto::{Author, Date, DayStart, Key, OwnTime, Producer, Time};
 
 use crate::BATCH_MAX_BYTES;
-use crate::archive;
 use crate::cache::{self, Derived, Snapshot};
 use crate::day_file::{After, Header, name};
 use crate::disk::{DiskFile, How};
@@ -43,15 +42,12 @@ pub struct NewEntry<'a> {
 pub enum Staged {
     /// It is in the batch and gets this seq.
     New(u64),
-    /// The journal, or the batch, has it already.
+    /// The journal or the batch has an entry with this key. Whether its text is the same is not looked at: that
+    /// would take a read of the disk for each key.
     Known {
-        /// The first one's seq.
+        /// The entry's seq; past the head if it is in the batch.
         seq: u64,
-        /// When it was written.
-        time: Time,
     },
-    /// Its key stands for another text.
-    Conflict(u64),
     /// Whether its key was written can no longer be told, or not yet: the keys are not loaded.
     Stale,
     /// The batch is full: commit it, then stage this one again.
@@ -84,7 +80,6 @@ pub enum CommitError {
 /// Writes the journal. There is one per journal, and it holds the folder's lock.
 pub struct Appender {
     shared: Arc<Shared>,
-    reader: Reader,
     file: Option<Box<dyn DiskFile>>,
     head: Head,
     /// The head before the last batch.
@@ -106,8 +101,6 @@ pub struct Appender {
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
-    /// Where each entry's line starts.
-    starts: Vec<u32>,
     count: u32,
     /// Producers that have an entry in it, most of the time one after the other.
     producers: Vec<Producer>,
@@ -127,15 +120,6 @@ struct Clock {
     own: Option<Time>,
 }
 
-impl Batch {
-    /// The entry at this place.
-    fn line(&self, place: u64) -> Option<StoredLine<'_>> {
-        let start = *self.starts.get(usize::try_from(place).ok()?)?;
-        let line = self.bytes[start as usize..].split(|&b| b == b'\n').next()?;
-        StoredLine::parse(line).ok()
-    }
-}
-
 impl Appender {
     pub(crate) fn new(
         shared: Arc<Shared>,
@@ -143,12 +127,10 @@ impl Appender {
         line_feed_first: bool,
         lock: Box<dyn Send + Sync>,
     ) -> Self {
-        let reader = Reader::new(Arc::clone(&shared));
-        let head = reader.head();
+        let head = Reader::new(Arc::clone(&shared)).head();
         let batch = Batch::default();
         Self {
             shared,
-            reader,
             file,
             head,
             before: head,
@@ -168,11 +150,6 @@ impl Appender {
         self.day_start = day_start;
     }
 
-    /// A reader of what this appender commits.
-    pub fn reader(&self) -> Reader {
-        self.reader.clone()
-    }
-
     /// Puts an entry into the batch. `now` counts for the first of a batch.
     pub fn stage(&mut self, now: Time, entry: NewEntry<'_>) -> Staged {
         let clock = *self.batch.clock.get_or_insert_with(|| clamp(now, self.head.time));
@@ -186,7 +163,7 @@ impl Appender {
             let Some(keys) = &self.keys else { return Staged::Stale };
             match keys.judge(key, retry) {
                 Judgement::New => {}
-                Judgement::Known(seq) => return self.known(seq, entry.text, clock),
+                Judgement::Known(seq) => return Staged::Known { seq },
                 Judgement::Stale => return Staged::Stale,
             }
         }
@@ -199,7 +176,6 @@ impl Appender {
         if before == 0 {
             self.begin_file(clock);
         }
-        let start = self.batch.bytes.len();
         let own = entry.at.or(clock.own).map(|at| OwnTime::new(at, self.day_start));
         let line = NewLine {
             seq,
@@ -217,7 +193,6 @@ impl Appender {
             return Staged::Full;
         }
         self.batch.count += 1;
-        self.batch.starts.push(u32::try_from(start).expect("a batch is far below 4 GiB"));
         self.batch.last_crc = crc;
         self.batch.own_days.extend(own.map(|own| (seq, own.day)));
         if let (Some((key, _)), Some(keys)) = (entry.key, &mut self.keys) {
@@ -314,30 +289,6 @@ impl Appender {
         then()
     }
 
-    fn known(&self, seq: u64, text: &str, clock: Clock) -> Staged {
-        let stored = if seq > self.head.seq {
-            self.batch.line(seq - self.head.seq - 1).map(|line| (line.unescaped() == text, clock.time))
-        } else {
-            let read = match self.reader.entry(seq) {
-                Ok(None) => archive::entry(&self.reader, seq),
-                read => read,
-            };
-            match read {
-                // What is gone or damaged cannot be compared; the key alone then says that it is the same.
-                Ok(entry) => entry.map(|entry| (entry.text == text, entry.time)),
-                Err(error) => {
-                    tracing::error!(%error, "entry {seq} cannot be read to compare it with its retry");
-                    return Staged::Stale;
-                }
-            }
-        };
-        match stored {
-            Some((false, _)) => Staged::Conflict(seq),
-            Some((true, time)) => Staged::Known { seq, time },
-            None => Staged::Known { seq, time: clock.time },
-        }
-    }
-
     /// What stands in a batch before its first line: the header of a new day's file, or a line feed
     /// that keeps damage apart.
     fn begin_file(&mut self, clock: Clock) {
@@ -430,12 +381,10 @@ impl Appender {
 
     fn reuse(&mut self, mut batch: Batch) {
         // Both keep their room: what one batch needed the next one will, and a batch has its limit.
-        batch.starts.clear();
         batch.producers.clear();
         batch.own_days.clear();
         self.batch = Batch {
             bytes: batch.bytes,
-            starts: batch.starts,
             producers: batch.producers,
             own_days: batch.own_days,
             ..Batch::default()

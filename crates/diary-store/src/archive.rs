@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use diary_proto::entry::{Entry, is_note, parse_number};
+use diary_proto::entry::{is_note, parse_number};
 use diary_proto::{Date, Time, seal};
 
 use crate::day_file::{After, HEADER_MAX_BYTES, Header, date_of_name, name};
@@ -189,18 +189,16 @@ pub(crate) fn folders(reader: &Reader) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// An entry that was archived, if its archive is still there.
-pub(crate) fn entry(reader: &Reader, seq: u64) -> io::Result<Option<Entry>> {
+/// A reader of the archive that has the entry `seq`, if that was archived and its archive is still there.
+///
+/// # Errors
+/// Those of reading day files and listing folders. An archive that cannot be read counts as gone.
+pub fn reader_of(reader: &Reader, seq: u64) -> io::Result<Option<Reader>> {
     if reader.archived()?.is_none_or(|archived| archived.seq < seq) {
         return Ok(None);
     }
-    for folder in folders(reader)? {
-        // Something else than a folder was not put there by an archive.
-        if let Ok(Some(entry)) = reader.of_archive(folder).and_then(|archive| archive.entry(seq)) {
-            return Ok(Some(entry));
-        }
-    }
-    Ok(None)
+    let mut archives = folders(reader)?.into_iter().filter_map(|folder| reader.of_archive(folder).ok());
+    Ok(archives.find(|archive| matches!(archive.entry(seq), Ok(Some(_)))))
 }
 
 /// Does what a plan says, if there is one, from wherever it was left.

@@ -164,6 +164,7 @@ async fn append(context: &Context, peer: &Peer, text: &str) -> Result<Stored, Re
     appends.push(text);
     match journal.append(appends, room).await.into_iter().next().ok_or_else(gone)? {
         Part::Refused { refusal, .. } => Err(refusal),
+        Part::Conflict { seq } => Err(Part::conflict(seq)),
         Part::Acked { first_seq: seq, time, .. } => {
             let left = journal.left(seq).await.ok().flatten();
             Ok(Stored { left, seq, time })

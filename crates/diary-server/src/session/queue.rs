@@ -235,6 +235,11 @@ pub(super) fn answer_part(
             *count -= answered;
             (answered, *count)
         }
+        Part::Conflict { seq } => {
+            let refusal = &Part::conflict(*seq);
+            encoder.encode(Answer::NotStored { first_counter, count: 1, refusal }, out);
+            (1, 0)
+        }
     };
     if left == 0 {
         outcome.pop_front();
