@@ -258,10 +258,7 @@ impl Appender {
     pub fn set_derived(&mut self, derived: Derived) {
         self.keys = Some(derived.keys);
         self.uncached_bytes += derived.uncached_bytes;
-        self.shared.own_days(|own_days| {
-            let later = mem::replace(own_days, derived.own_days);
-            own_days.extend(later, derived.seq);
-        });
+        self.shared.publish_derived(derived.own_days, derived.seq);
     }
 
     /// The batch that was committed last, until another entry is staged; not if it was a large one.
@@ -284,7 +281,7 @@ impl Appender {
         let keys = self.keys.as_ref().filter(|keys| !keys.is_unknown())?;
         self.uncached_bytes = 0;
         let Shared { disk, dir, id, .. } = &*self.shared;
-        let own_days = self.shared.own_days(|own_days| own_days.clone());
+        let own_days = self.shared.view().own_days;
         Some(Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys))
     }
 
@@ -391,13 +388,8 @@ impl Appender {
             file: Some(date),
             end: end + batch.bytes.len() as u64,
         };
-        if !batch.own_days.is_empty() {
-            self.shared.own_days(|own_days| {
-                batch.own_days.iter().for_each(|&(seq, day)| own_days.insert(seq, day));
-            });
-        }
         // Required before anybody hears of the batch: the sync above has returned.
-        self.shared.publish(self.head);
+        self.shared.publish(self.head, &batch.own_days);
         Ok(())
     }
 

@@ -50,7 +50,7 @@ pub struct Snapshot {
     id: u64,
     head: Head,
     /// Its bytes are made when it is written: nobody waits for that.
-    own_days: OwnDays,
+    own_days: Arc<OwnDays>,
     /// The keys' bytes.
     keys: Vec<u8>,
 }
@@ -61,7 +61,7 @@ impl Snapshot {
         dir: PathBuf,
         id: u64,
         head: Head,
-        own_days: OwnDays,
+        own_days: Arc<OwnDays>,
         keys: &KeyTable,
     ) -> Self {
         let mut bytes = Vec::new();

@@ -8,7 +8,7 @@ use diary_proto::block::{Gap, Step, Walker};
 use diary_proto::{Date, StoredLine};
 
 use crate::own_days::Seqs;
-use crate::read::{Range, Reader};
+use crate::read::{Range, Reader, View};
 
 /// What an entry takes, roughly: whoever wants few need not read much.
 const USUAL_LINE_BYTES: u64 = 256;
@@ -82,11 +82,10 @@ impl Range {
 
 impl Reader {
     /// The entries of these days, both included.
-    pub(crate) fn days(&self, from: Date, to: Date) -> io::Result<Range> {
-        let files = self.files_of_days(from, to);
+    pub(crate) fn days(&self, view: &View, from: Date, to: Date) -> io::Result<Range> {
+        let files = self.files_of_days(view, from, to);
         let seqs = (files.first <= files.last).then_some((files.first, files.last));
-        let own_days = self.own_days(|own_days| own_days.clone());
-        let Some(places) = own_days.seqs_of(from, to, seqs) else {
+        let Some(places) = view.own_days.seqs_of(from, to, seqs) else {
             return Ok(files);
         };
         let (Some(&(first, _)), Some(&(_, last))) = (places.first(), places.last()) else {
@@ -94,7 +93,7 @@ impl Reader {
         };
         let picked = Picked { from, to, places: places.into(), begun: 0, place: None };
         let mut range = Range::empty();
-        (range.first, range.last) = (first.max(self.first()?), last.min(self.head().seq));
+        (range.first, range.last) = (first.max(self.first()?), last.min(view.head.seq));
         range.picked = Some(Box::new(picked));
         Ok(range)
     }
@@ -110,12 +109,13 @@ impl Reader {
     ) -> io::Result<bool> {
         let (mut raw, mut seen) = (Vec::new(), 0);
         page.clear();
+        let view = self.view();
         while seen < LOOK_MAX_BYTES && (page.is_empty() || page.len() + PAGE_MIN_BYTES <= max_bytes) {
             let Some(place) = &mut picked.place else {
                 let Some(&(first, last)) = picked.places.get(picked.begun) else {
                     return Ok(!page.is_empty());
                 };
-                let mut begin = self.from(first)?;
+                let mut begin = self.range_from(&view, first)?;
                 picked.begun += 1;
                 let last = last.min(begin.last);
                 if begin.first <= last {

@@ -161,7 +161,7 @@ impl OwnDays {
     }
 
     /// Adds what a later table says of entries behind `seq`.
-    pub(crate) fn extend(&mut self, later: Self, seq: u64) {
+    pub(crate) fn extend(&mut self, later: &Self, seq: u64) {
         let behind = |(first, last): Seqs| (first.max(seq + 1), last);
         for stretch in later.stretches.iter().filter(|stretch| stretch.last > seq) {
             if stretch.changes.is_empty() {
@@ -516,7 +516,7 @@ mod tests {
     fn what_another_table_has_too_is_taken_from_it_once() {
         let days = [Some(5); 10];
         let mut first = table(&days[..6]);
-        first.extend(table(&days), 6);
+        first.extend(&table(&days), 6);
         assert_eq!(first.seqs_of(date(5), date(5), None), Some(vec![(1, 10)]));
         assert_eq!(first, table(&days));
     }

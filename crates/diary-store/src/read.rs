@@ -39,14 +39,31 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     /// The journal's id.
     pub(crate) id: u64,
-    days: RwLock<BTreeMap<Date, FirstSeq>>,
-    head: RwLock<Head>,
+    view: RwLock<View>,
+    /// The seqs of day files' first entries, as far as they were read; none where nothing is sound.
+    first_seqs: Mutex<BTreeMap<Date, Option<u64>>>,
     /// Day files that were opened a moment ago to read history: those who read on need not open them.
     opened: Mutex<VecDeque<OpenDay>>,
     /// How the journal begins, once it has.
     beginning: OnceLock<Beginning>,
+}
+
+/// One state of the journal. Published as a whole, and read as a whole: an operation takes one view and asks
+/// for nothing else that moves. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) head: Head,
+    /// The days that have a file, in order; the head's is the last.
+    pub(crate) days: Arc<Vec<Date>>,
     /// Which entries belong to another day than their file's; not all of them before what is derived is loaded.
-    own_days: Mutex<OwnDays>,
+    pub(crate) own_days: Arc<OwnDays>,
+}
+
+impl View {
+    /// Where the committed part of a day's file ends.
+    pub(crate) fn end_of(&self, date: Date, file: &dyn DiskFile) -> io::Result<u64> {
+        if self.head.file == Some(date) { Ok(self.head.end) } else { file.size() }
+    }
 }
 
 /// A day file that is open.
@@ -65,42 +82,43 @@ pub(crate) struct Beginning {
     pub(crate) archived: Option<(After, Note)>,
 }
 
-/// The seq of a day file's first entry, read when it is first needed.
-#[derive(Debug, Clone, Copy)]
-enum FirstSeq {
-    Unread,
-    Known(u64),
-    /// Neither the header nor any line is sound.
-    Unknown,
-}
-
 impl Shared {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, days: &[Date], head: Head) -> Self {
-        let days = days.iter().map(|&date| (date, FirstSeq::Unread)).collect();
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, days: Vec<Date>, head: Head) -> Self {
+        let view = View { head, days: Arc::new(days), own_days: Arc::default() };
         Self {
             disk,
             dir,
             id,
-            days: RwLock::new(days),
-            head: RwLock::new(head),
+            view: RwLock::new(view),
+            first_seqs: Mutex::default(),
             opened: Mutex::default(),
             beginning: OnceLock::new(),
-            own_days: Mutex::default(),
         }
     }
 
-    /// Looks at, or changes, which entries belong to another day than their file's.
-    pub(crate) fn own_days<T>(&self, with: impl FnOnce(&mut OwnDays) -> T) -> T {
-        with(&mut self.own_days.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn view(&self) -> View {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Moves the head: from here on, readers see what lies before it.
-    pub(crate) fn publish(&self, head: Head) {
-        if let Some(date) = head.file {
-            let mut days = self.days.write().unwrap_or_else(PoisonError::into_inner);
-            days.entry(date).or_insert(FirstSeq::Unread);
+    /// Moves the head: from here on, readers see what lies before it. `own_days`: entries behind the old head that
+    /// belong to another day than their file's.
+    pub(crate) fn publish(&self, head: Head, own_days: &[(u64, Date)]) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(date) = head.file.filter(|date| view.days.last() != Some(date)) {
+            Arc::make_mut(&mut view.days).push(date);
         }
-        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
+        if !own_days.is_empty() {
+            let table = Arc::make_mut(&mut view.own_days);
+            own_days.iter().for_each(|&(seq, day)| table.insert(seq, day));
+        }
+        view.head = head;
+    }
+
+    /// Puts what is derived of the entries up to `seq` before what was published meanwhile.
+    pub(crate) fn publish_derived(&self, mut own_days: OwnDays, seq: u64) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        own_days.extend(&view.own_days, seq);
+        view.own_days = Arc::new(own_days);
     }
 }
 
@@ -179,21 +197,17 @@ impl Reader {
 
     /// The end of what is committed.
     pub fn head(&self) -> Head {
-        *self.shared.head.read().unwrap_or_else(PoisonError::into_inner)
+        self.shared.view.read().unwrap_or_else(PoisonError::into_inner).head
     }
 
-    pub(crate) fn own_days<T>(&self, with: impl FnOnce(&mut OwnDays) -> T) -> T {
-        self.shared.own_days(with)
+    /// The journal as it is now.
+    pub(crate) fn view(&self) -> View {
+        self.shared.view()
     }
 
     /// The journal's random id.
     pub fn id(&self) -> u64 {
         self.shared.id
-    }
-
-    /// The days that have a file, in order.
-    pub(crate) fn dates(&self) -> Vec<Date> {
-        self.shared.days.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
     pub(crate) fn open(&self, date: Date) -> io::Result<Box<dyn DiskFile>> {
@@ -216,7 +230,7 @@ impl Reader {
         };
         // Its files tell where it ends.
         let head = Head { seq: u64::MAX - 1, file, end, ..Head::EMPTY };
-        Ok(Self::new(Arc::new(Shared::new(disk, dir, self.shared.id, &days, head))))
+        Ok(Self::new(Arc::new(Shared::new(disk, dir, self.shared.id, days, head))))
     }
 
     /// The disk and the folder, for what lies beside the day files.
@@ -230,14 +244,12 @@ impl Reader {
     /// # Errors
     /// Those of reading day files.
     pub fn range(&self, which: Which, today: Date) -> io::Result<Range> {
+        let view = self.view();
         match which {
-            Which::Last(count) => {
-                let first = (self.head().seq + 1).saturating_sub(count).max(1);
-                self.from(first)
-            }
-            Which::All => self.from(1),
-            Which::From(seq) => self.from(seq),
-            Which::Days(from, to) => self.days(from.date(today), to.date(today)),
+            Which::Last(count) => self.range_from(&view, (view.head.seq + 1).saturating_sub(count).max(1)),
+            Which::All => self.range_from(&view, 1),
+            Which::From(seq) => self.range_from(&view, seq),
+            Which::Days(from, to) => self.days(&view, from.date(today), to.date(today)),
         }
     }
 
@@ -247,7 +259,11 @@ impl Reader {
     /// # Errors
     /// Those of reading day files.
     pub fn from(&self, seq: u64) -> io::Result<Range> {
-        let head = self.head();
+        self.range_from(&self.view(), seq)
+    }
+
+    pub(crate) fn range_from(&self, view: &View, seq: u64) -> io::Result<Range> {
+        let head = view.head;
         let mut range = Range {
             first: seq.max(self.first()?),
             last: head.seq,
@@ -260,12 +276,11 @@ impl Reader {
         if range.first > head.seq {
             return Ok(range);
         }
-        let dates = self.dates();
-        let Some(date) = self.file_of(&dates, range.first) else {
+        let Some(date) = self.file_of(view, range.first) else {
             return Ok(range);
         };
         let file = self.kept(date)?;
-        let end = if head.file == Some(date) { head.end } else { file.size()? };
+        let end = view.end_of(date, &*file)?;
         let found = day_file::find_seq(&*file, end, range.first)?;
         range.date = Some(date);
         // Nothing sound from there on in this file: the next one, if there is one, goes on.
@@ -309,10 +324,11 @@ impl Reader {
         let Some(end_date) = range.end_date else {
             return Ok(false);
         };
+        let days = self.view().days;
         loop {
             let date = match range.date {
                 Some(date) => date,
-                None => match self.dates().first() {
+                None => match days.first() {
                     Some(&date) => date,
                     None => return Ok(false),
                 },
@@ -325,8 +341,8 @@ impl Reader {
             if date >= end_date {
                 return Ok(false);
             }
-            let next = self.dates().into_iter().find(|&next| next > date);
-            range.date = Some(next.unwrap_or(end_date));
+            let next = days.get(days.partition_point(|&day| day <= date));
+            range.date = Some(next.copied().unwrap_or(end_date));
             range.offset = 0;
         }
     }
@@ -376,12 +392,12 @@ impl Reader {
     /// # Errors
     /// Those of reading day files.
     pub fn locate(&self, seq: u64) -> io::Result<Option<(Date, Option<u64>)>> {
-        let Some(date) = self.file_of(&self.dates(), seq) else { return Ok(None) };
+        let view = self.view();
+        let Some(date) = self.file_of(&view, seq) else { return Ok(None) };
         let file = self.open(date)?;
-        let head = self.head();
-        let end = if head.file == Some(date) { head.end } else { file.size()? };
+        let end = view.end_of(date, &*file)?;
         let (mut line_number, mut found) = (0, None);
-        let mut newest = self.first_seq(date).map_or(0, |first| first - 1);
+        let mut newest = self.first_seq(&view, date).map_or(0, |first| first - 1);
         for_each_line(&*file, end, |line| {
             line_number += 1;
             let is_it = match StoredLine::parse(line) {
@@ -464,16 +480,15 @@ impl Reader {
     }
 
     /// All that is in the files of these days.
-    pub(crate) fn files_of_days(&self, from: Date, to: Date) -> Range {
-        let dates = self.dates();
-        let head = self.head();
+    pub(crate) fn files_of_days(&self, view: &View, from: Date, to: Date) -> Range {
+        let View { head, days: dates, .. } = view;
         let begin = dates.partition_point(|&date| date < from);
         let end = dates.partition_point(|&date| date <= to);
         let (Some(&first_date), true) = (dates.get(begin), begin < end) else {
             return Range::empty();
         };
         let last_date = dates[end - 1];
-        let first_of = |dates: &[Date]| dates.iter().find_map(|&date| self.first_seq(date));
+        let first_of = |dates: &[Date]| dates.iter().find_map(|&date| self.first_seq(view, date));
         let last = first_of(&dates[end..]).map_or(head.seq, |next| next - 1);
         Range {
             first: first_of(&dates[begin..end]).unwrap_or(last + 1),
@@ -505,7 +520,7 @@ impl Reader {
         if let Some(beginning) = self.shared.beginning.get() {
             return Ok(Some(beginning));
         }
-        let Some(&date) = self.dates().first() else { return Ok(None) };
+        let Some(&date) = self.view().days.first() else { return Ok(None) };
         let file = match self.open(date) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
@@ -520,42 +535,39 @@ impl Reader {
     }
 
     /// The file that holds `seq`, or the one after which it is missing.
-    fn file_of(&self, dates: &[Date], seq: u64) -> Option<Date> {
-        let (mut low, mut high) = (0, dates.len());
+    fn file_of(&self, view: &View, seq: u64) -> Option<Date> {
+        let days = &view.days;
+        let (mut low, mut high) = (0, days.len());
         while high - low > 1 {
             let middle = low + (high - low) / 2;
             // A file in which nothing is sound says nothing; the next one that does speaks for it.
-            let told = (middle..high).find_map(|at| Some((at, self.first_seq(dates[at])?)));
+            let told = (middle..high).find_map(|at| Some((at, self.first_seq(view, days[at])?)));
             match told {
                 Some((at, first)) if first <= seq => low = at,
                 _ => high = middle,
             }
         }
-        dates.get(low).copied()
+        days.get(low).copied()
     }
 
     /// The seq of a day file's first entry. A file that cannot be read says nothing for now: whoever reads
     /// on to it is told.
-    fn first_seq(&self, date: Date) -> Option<u64> {
-        let known = self.shared.days.read().unwrap_or_else(PoisonError::into_inner).get(&date).copied();
-        match known? {
-            FirstSeq::Known(seq) => return Some(seq),
-            FirstSeq::Unknown => return None,
-            FirstSeq::Unread => {}
+    fn first_seq(&self, view: &View, date: Date) -> Option<u64> {
+        let first_seqs = || self.shared.first_seqs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&known) = first_seqs().get(&date) {
+            return known;
         }
-        let first = self.read_first_seq(date).ok()?;
-        let known = first.map_or(FirstSeq::Unknown, FirstSeq::Known);
-        self.shared.days.write().unwrap_or_else(PoisonError::into_inner).insert(date, known);
+        let first = self.read_first_seq(view, date).ok()?;
+        first_seqs().insert(date, first);
         first
     }
 
-    fn read_first_seq(&self, date: Date) -> io::Result<Option<u64>> {
+    fn read_first_seq(&self, view: &View, date: Date) -> io::Result<Option<u64>> {
         let file = self.open(date)?;
         if let Ok(header) = Header::read(&*file)? {
             return Ok(Some(header.first));
         }
-        let head = self.head();
-        let end = if head.file == Some(date) { head.end } else { file.size()? };
+        let end = view.end_of(date, &*file)?;
         Ok(day_file::first_entry_of(&*file, end)?.map(|found| found.seq))
     }
 }

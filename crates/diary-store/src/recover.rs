@@ -102,7 +102,7 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
         Some(id) => id,
         None => getrandom::u64().map_err(io::Error::other).doing("make an id for", dir)?,
     };
-    let shared = Arc::new(Shared::new(disk, dir.to_owned(), id, &recovered.days, recovered.head));
+    let shared = Arc::new(Shared::new(disk, dir.to_owned(), id, recovered.days, recovered.head));
     let reader = Reader::new(Arc::clone(&shared));
     let appender = Appender::new(shared, recovered.file, recovered.line_feed_first, lock);
     Ok(Opened { appender, derived: DerivedLoader::new(reader.clone()), reader })

@@ -60,7 +60,7 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
 
     let examined = Recovery::new(&**disk, dir).examine_something()?;
     let id = examined.id.unwrap_or_default();
-    let shared = Shared::new(Arc::clone(disk), dir.to_owned(), id, &examined.days, examined.head);
+    let shared = Shared::new(Arc::clone(disk), dir.to_owned(), id, examined.days.clone(), examined.head);
     let reader = Reader::new(Arc::new(shared));
     let strays = strays(&reader).doing("read", dir)?;
     make_dir(&**disk, part)?;

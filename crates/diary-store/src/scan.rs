@@ -109,18 +109,15 @@ pub(crate) fn scan(
     mut entry: impl FnMut(Date, &StoredLine<'_>, &[u8]),
     mut finding: impl FnMut(Finding),
 ) -> io::Result<Place> {
-    let head = reader.head();
+    let view = reader.view();
     let mut at = Place { seq: 0, crc: 0, batch: None, file: None, line: 0 };
     if let Some(archived) = reader.archived()? {
         (at.seq, at.crc, at.file) = (archived.seq, archived.crc, Some(archived.date));
     }
-    for date in reader.dates() {
-        if head.file.is_some_and(|newest| date > newest) {
-            break;
-        }
+    for &date in &*view.days {
         let mut line_number = 0;
         let read = reader.open(date).and_then(|file| {
-            let end = if head.file == Some(date) { head.end } else { file.size()? };
+            let end = view.end_of(date, &*file)?;
             for_each_line(&*file, end, |line| {
                 line_number += 1;
                 at.line = line_number;

@@ -56,7 +56,7 @@ pub fn verify(
         verified.unfinished = Some(Unfinished { file, from: 0, bytes });
     }
     let id = examined.id.unwrap_or_default();
-    let shared = Shared::new(disk, dir.to_owned(), id, &examined.days, examined.head);
+    let shared = Shared::new(disk, dir.to_owned(), id, examined.days.clone(), examined.head);
     let mut findings = 0;
     let end = scan(
         &Reader::new(Arc::new(shared)),
