@@ -1,15 +1,21 @@
 //! Which appends are in the journal already: for each producer, exact runs of counters and seqs.
 //!
-//! The table is derived from the day files. Its memory is bounded: a producer keeps its newest runs,
-//! and of all producers the longest-silent are forgotten first. What is forgotten is never guessed at.
+//! The table is derived from the day files. Its memory is bounded, and shared fairly: a producer keeps its
+//! newest runs, and where there is no room for all, those with the most runs give up their oldest. Only
+//! where there are too many producers, the longest-silent are forgotten. What is forgotten is never
+//! guessed at.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead};
 
 use diary_proto::{Key, Producer};
 
-/// Most runs kept for one producer: far more than a client has in flight.
-const PRODUCER_MAX_RUNS: usize = 16 * 1024;
+/// Most runs kept for one producer, which is no less than a client can have in flight: what it sends again
+/// after its connection was cut is always known. 64 of them leave room for others.
+pub const PRODUCER_MAX_RUNS: usize = 4096;
+
+/// A producer's share is never smaller: below this, whole producers are forgotten.
+const SHARE_MIN_RUNS: usize = 16;
 
 /// Most memory of the table, counted as [`RUN_BYTES`] a run and [`PRODUCER_BYTES`] a producer. What it
 /// really takes is up to twice that, and once more while a cache is written.
@@ -22,6 +28,10 @@ const WRITTEN_PRODUCER_BYTES: usize = 5 * size_of::<u64>();
 
 /// A producer's part in the map, with the room that a hash map leaves free.
 const PRODUCER_BYTES: usize = 2 * size_of::<(Producer, Known)>();
+
+/// What the table is cut back to when it is full. To look at all producers then costs little for each of the
+/// many inserts until it is full again.
+const TABLE_CUT_BYTES: usize = TABLE_MAX_BYTES / 8 * 7;
 
 /// What is known of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +75,16 @@ struct Known {
     doubt: bool,
     /// The seq of its newest entry, which tells how long it has been silent.
     newest_seq: u64,
+}
+
+impl Known {
+    /// Forgets the oldest runs beyond `share`.
+    fn trim(&mut self, share: usize) {
+        let excess = self.runs.len().saturating_sub(share);
+        if let Some(newest) = self.runs.drain(..excess).next_back() {
+            self.floor = self.floor.max(newest.first_counter.saturating_add(newest.count));
+        }
+    }
 }
 
 /// The table.
@@ -136,14 +156,10 @@ impl KeyTable {
             }
             _ => known.runs.push_back(new),
         }
-        if known.runs.len() > PRODUCER_MAX_RUNS
-            && let Some(oldest) = known.runs.pop_front()
-        {
-            known.floor = known.floor.max(oldest.first_counter.saturating_add(oldest.count));
-        }
+        known.trim(PRODUCER_MAX_RUNS);
         self.runs = self.runs + known.runs.len() - runs_before;
         if self.bytes() > TABLE_MAX_BYTES {
-            self.forget_silent();
+            self.cut_back();
         }
     }
 
@@ -201,8 +217,11 @@ impl KeyTable {
                 }
                 runs.push_back(run);
             }
-            table.runs += runs.len();
-            table.producers.insert(producer, Known { runs, floor, doubt, newest_seq });
+            let mut known = Known { runs, floor, doubt, newest_seq };
+            // An earlier version kept more.
+            known.trim(PRODUCER_MAX_RUNS);
+            table.runs += known.runs.len();
+            table.producers.insert(producer, known);
         }
         Ok(table)
     }
@@ -211,111 +230,47 @@ impl KeyTable {
         self.runs * RUN_BYTES + self.producers.len() * PRODUCER_BYTES
     }
 
+    fn cut_back(&mut self) {
+        let share = self.share();
+        for known in self.producers.values_mut().filter(|known| known.runs.len() > share) {
+            known.trim(share);
+            known.runs.shrink_to_fit();
+        }
+        self.count_runs();
+        if self.bytes() > TABLE_CUT_BYTES {
+            self.forget_silent();
+        }
+    }
+
+    /// The largest share for each producer with which the table is cut back far enough: those who have fewer
+    /// runs leave the rest to the others (max-min fair).
+    fn share(&self) -> usize {
+        // How many producers have so many runs.
+        let mut with = vec![0; PRODUCER_MAX_RUNS + 1];
+        self.producers.values().for_each(|known| with[known.runs.len()] += 1);
+        let (mut share, mut bytes, mut above) = (PRODUCER_MAX_RUNS, self.bytes(), 0);
+        while bytes > TABLE_CUT_BYTES && share > SHARE_MIN_RUNS {
+            above += with[share];
+            share -= 1;
+            bytes -= above * RUN_BYTES;
+        }
+        share
+    }
+
     /// Forgets the quarter of the producers that has been silent the longest.
     fn forget_silent(&mut self) {
         let mut newest: Vec<u64> = self.producers.values().map(|known| known.newest_seq).collect();
         let quarter = newest.len() / 4;
         let (_, &mut limit, _) = newest.select_nth_unstable(quarter);
         self.producers.retain(|_, known| known.newest_seq > limit);
-        self.runs = self.producers.values().map(|known| known.runs.len()).sum();
         self.forgotten = true;
+        self.count_runs();
+    }
+
+    fn count_runs(&mut self) {
+        self.runs = self.producers.values().map(|known| known.runs.len()).sum();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(producer: u64, counter: u64) -> Key {
-        Key { producer: Producer(producer), counter }
-    }
-
-    #[test]
-    fn runs_are_exact() {
-        let mut table = KeyTable::default();
-        for (counter, seq) in [(1, 1), (2, 2), (3, 5), (7, 6), (5, 9)] {
-            table.insert(key(1, counter), seq);
-        }
-        let judged: Vec<_> = (0..=8).map(|counter| table.judge(key(1, counter), true)).collect();
-        use Judgement::{Known, New};
-        assert_eq!(judged, [New, Known(1), Known(2), Known(5), New, Known(9), New, Known(6), New]);
-        assert_eq!(table.judge(key(2, 1), true), New);
-    }
-
-    #[test]
-    fn what_was_not_committed_is_taken_back() {
-        let mut table = KeyTable::default();
-        for counter in 1..=9 {
-            table.insert(key(1, counter), counter + 10);
-        }
-        table.take_back(Producer(1), 15);
-        assert_eq!(table.judge(key(1, 4), true), Judgement::Known(14));
-        assert_eq!(table.judge(key(1, 5), true), Judgement::New);
-        table.insert(key(1, 5), 15);
-        assert_eq!(table.judge(key(1, 5), true), Judgement::Known(15));
-        assert_eq!(table.runs, 1);
-    }
-
-    #[test]
-    fn what_is_forgotten_is_not_guessed_at() {
-        let mut table = KeyTable::default();
-        let spread = PRODUCER_MAX_RUNS as u64 + 5;
-        for counter in 0..spread {
-            table.insert(key(1, counter), 1 + counter * 2);
-        }
-        assert_eq!(table.judge(key(1, 4), false), Judgement::Stale);
-        assert_eq!(table.judge(key(1, 5), false), Judgement::Known(11));
-
-        let many = (TABLE_MAX_BYTES / (PRODUCER_BYTES + RUN_BYTES)) as u64 + 10;
-        for producer in 0..many {
-            table.insert(key(100 + producer, 1), spread * 2 + producer);
-        }
-        assert!(table.bytes() <= TABLE_MAX_BYTES);
-        assert_eq!(table.judge(key(1, spread - 1), true), Judgement::Stale);
-        assert_eq!(table.judge(key(100, 1), true), Judgement::Stale);
-        assert_eq!(table.judge(key(100, 1), false), Judgement::New);
-        assert!(matches!(table.judge(key(99 + many, 1), true), Judgement::Known(_)));
-        // One that was forgotten and comes again with something new is known from there on only.
-        table.insert(key(100, 6), spread * 2 + many);
-        assert_eq!(table.judge(key(100, 5), true), Judgement::Stale);
-        assert!(matches!(table.judge(key(100, 6), true), Judgement::Known(_)));
-        assert_eq!(table.judge(key(100, 7), true), Judgement::New);
-    }
-
-    #[test]
-    fn bytes_that_are_no_table_are_refused() {
-        let mut table = KeyTable::default();
-        table.insert(key(1, 1), 1);
-        let mut bytes = Vec::new();
-        table.write(&mut bytes);
-        assert!(KeyTable::read(&mut &bytes[..]).is_ok());
-        // The run's counter, its seq, its count.
-        let run = bytes.len() - RUN_BYTES;
-        for (at, damage) in [(run, [0xff; 8]), (run + 8, [0xff; 8]), (run + 16, [0; 8])] {
-            let mut damaged = bytes.clone();
-            damaged[at..at + 8].copy_from_slice(&damage);
-            assert!(KeyTable::read(&mut &damaged[..]).is_err(), "at {at}");
-        }
-        assert!(KeyTable::read(&mut &bytes[..bytes.len() - 1]).is_err());
-    }
-
-    #[test]
-    fn what_is_in_doubt_is_refused_until_it_is_told() {
-        let mut table = KeyTable::default();
-        table.insert(key(1, 1), 1);
-        table.doubt();
-        let mut bytes = Vec::new();
-        table.write(&mut bytes);
-        for table in [&table, &KeyTable::read(&mut &bytes[..]).unwrap()] {
-            assert_eq!(table.judge(key(1, 1), true), Judgement::Known(1));
-            assert_eq!(table.judge(key(1, 2), true), Judgement::Stale);
-            assert_eq!(table.judge(key(1, 2), false), Judgement::New);
-            assert_eq!(table.judge(key(2, 1), true), Judgement::Stale);
-        }
-        table.insert(key(1, 4), 3);
-        assert_eq!(table.judge(key(1, 1), true), Judgement::Known(1));
-        assert_eq!(table.judge(key(1, 3), true), Judgement::Stale);
-        assert_eq!(table.judge(key(1, 4), true), Judgement::Known(3));
-        assert_eq!(table.judge(key(1, 5), true), Judgement::New);
-    }
-}
+mod tests;

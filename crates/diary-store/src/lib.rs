@@ -39,6 +39,7 @@ pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
 pub use archive::archive;
 pub use cache::{Derived, DerivedLoader, Snapshot};
 pub use head::Head;
+pub use keys::PRODUCER_MAX_RUNS;
 pub use read::{Fresh, Range, Reader};
 pub use recover::{OpenError, Opened, open};
 pub use repair::repair;
