@@ -95,6 +95,8 @@ pub struct Appender {
     keys: Option<KeyTable>,
     /// Bytes of entries since the cache was last written.
     uncached_bytes: u64,
+    /// How many bytes the last cache has.
+    cached_bytes: u64,
     batch: Batch,
     failed: bool,
     day_start: DayStart,
@@ -155,6 +157,7 @@ impl Appender {
             line_feed_first,
             keys: None,
             uncached_bytes: 0,
+            cached_bytes: 0,
             batch,
             failed: false,
             day_start: DayStart::default(),
@@ -258,6 +261,7 @@ impl Appender {
     pub fn set_derived(&mut self, derived: Derived) {
         self.keys = Some(derived.keys);
         self.uncached_bytes += derived.uncached_bytes;
+        self.cached_bytes = derived.cached_bytes;
         self.shared.publish_derived(derived.own_days, derived.seq);
     }
 
@@ -268,9 +272,9 @@ impl Appender {
         fits.then(|| Fresh { before: self.before, after: self.head, lines: Bytes::copy_from_slice(lines) })
     }
 
-    /// What to write as the cache, when it is time to. The next one comes after as many bytes again.
+    /// What to write as the cache, when it is time to.
     pub fn snapshot(&mut self) -> Option<Snapshot> {
-        if self.uncached_bytes < cache::EVERY_BYTES {
+        if self.uncached_bytes < cache::EVERY_BYTES.max(self.cached_bytes) {
             return None;
         }
         self.snapshot_now()
@@ -282,7 +286,9 @@ impl Appender {
         self.uncached_bytes = 0;
         let Shared { disk, dir, id, .. } = &*self.shared;
         let own_days = self.shared.view().own_days;
-        Some(Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys))
+        let snapshot = Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys);
+        self.cached_bytes = snapshot.bytes();
+        Some(snapshot)
     }
 
     /// Writes the cache, and then the head, as evidence for the next start. A clean stop ends with this.

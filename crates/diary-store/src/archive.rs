@@ -12,7 +12,7 @@ use diary_proto::entry::{Entry, is_note, parse_number};
 use diary_proto::{Date, Time, seal};
 
 use crate::day_file::{After, HEADER_MAX_BYTES, Header, date_of_name, name};
-use crate::disk::{Disk, DiskFile, How, write_whole};
+use crate::disk::{Disk, DiskFile, How, write_new};
 use crate::head::{self, Head};
 use crate::read::Reader;
 use crate::recover::{Doing, OpenError, Recovery, day_files, make_dir, open, sync_names};
@@ -22,8 +22,6 @@ use crate::verify::verify;
 pub(crate) const ARCHIVE: &str = "archive";
 
 const PLAN: &str = "archiving";
-const PLAN_NEW: &str = "archiving.new";
-const FRESH_NEW: &str = "fresh.new";
 
 /// Longest plan.
 const PLAN_MAX_BYTES: usize = 512;
@@ -109,7 +107,7 @@ impl Plan {
         )
         .into_bytes();
         seal::seal(&mut line, 0);
-        write_whole(disk, dir, PLAN_NEW, PLAN, &[&line])?;
+        write_new(disk, dir, PLAN, &line)?;
         disk.sync_dir(dir)
     }
 
@@ -236,7 +234,7 @@ pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
 
     if !begun {
         let (day, fresh) = (name(plan.date), plan.fresh());
-        write_whole(disk, dir, FRESH_NEW, &day, &[&fresh]).doing("write", &dir.join(day))?;
+        write_new(disk, dir, &day, &fresh).doing("write", &dir.join(day))?;
         disk.sync_dir(dir).doing("sync", dir)?;
         let After { seq, crc, .. } = plan.after;
         let head = Head { seq, time: plan.time, crc, file: Some(plan.date), end: fresh.len() as u64 };

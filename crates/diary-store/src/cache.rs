@@ -25,7 +25,6 @@ use crate::recover::day_files;
 use crate::scan::{for_each_line, scan};
 
 const FILE: &str = "cache";
-const FILE_NEW: &str = "cache.new";
 
 /// Longest first line.
 const LINE_MAX_BYTES: usize = 256;
@@ -33,10 +32,11 @@ const LINE_MAX_BYTES: usize = 256;
 /// Most bytes of tables that are worth reading: what they hold at the most, and then some.
 const TABLE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A cache is begun after so many bytes of entries, and a batch: 12 MiB at the most. The next one is begun
-/// only when this one is written, and whoever appends waits for that: so at the most 24 MiB lie behind the
-/// newest whole one, and to load the keys after a kill reads less than 32 MiB, unless the cache could not be
-/// written, of which the log tells.
+/// A cache is begun after so many bytes of entries, or as many as the last one has, so that caches cost no more
+/// than the entries do; and a batch: 12 MiB, or 34 MiB where the tables are as large as they may be. The next one
+/// is begun only when this one is written, and whoever appends waits for that: so at the most twice as much lies
+/// behind the newest whole one. To load it after a kill reads less than 32 MiB, or twice the cache's size and 8 MiB
+/// and the cache itself, unless the cache could not be written, of which the log tells.
 pub(crate) const EVERY_BYTES: u64 = 8 * 1024 * 1024;
 
 /// How much of the day files is read at once.
@@ -56,6 +56,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// How many bytes the tables have.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.keys.len() + self.own_days.written_bytes()) as u64
+    }
+
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -69,7 +74,7 @@ impl Snapshot {
         Self { disk, dir, id, head, own_days, keys: bytes }
     }
 
-    /// Writes the cache: new file, fsync, rename.
+    /// Writes the cache.
     ///
     /// # Errors
     /// Those of writing a file. The journal is none the worse for it.
@@ -90,8 +95,7 @@ impl Snapshot {
         )
         .into_bytes();
         seal::seal(&mut line, 0);
-        // Its name need not be durable: the cache before it is as good, and only takes longer.
-        write_whole(&*self.disk, &self.dir, FILE_NEW, FILE, &[&line, &own_days, &self.keys])
+        write_whole(&*self.disk, &self.dir, FILE, &[&line, &own_days, &self.keys])
     }
 }
 
@@ -110,6 +114,8 @@ pub struct Derived {
     /// The newest entry that was looked at.
     pub(crate) seq: u64,
     pub(crate) uncached_bytes: u64,
+    /// How many bytes the cache's tables have; 0 if there is none.
+    pub(crate) cached_bytes: u64,
 }
 
 impl Derived {
@@ -117,7 +123,7 @@ impl Derived {
     pub fn unknown(head: u64) -> Self {
         let mut own_days = OwnDays::default();
         own_days.doubt((1, head), Date::MIN, Date::MAX);
-        Self { keys: KeyTable::unknown(), own_days, seq: head, uncached_bytes: 0 }
+        Self { keys: KeyTable::unknown(), own_days, seq: head, uncached_bytes: 0, cached_bytes: 0 }
     }
 }
 
@@ -137,7 +143,7 @@ impl DerivedLoader {
         if let Some((place, own_days, keys)) = read(reader) {
             let mut gathered = Gathered { keys, own_days, next: place.seq + 1, own_day: None };
             let uncached_bytes = gathered.take_range(reader, place.seq + 1)?;
-            return Ok(gathered.finish(head, uncached_bytes));
+            return Ok(Derived { cached_bytes: place.length, ..gathered.finish(head, uncached_bytes) });
         }
         let mut gathered =
             Gathered { keys: KeyTable::default(), own_days: OwnDays::default(), next: 1, own_day: None };
@@ -204,7 +210,13 @@ impl Gathered {
             self.doubt_own_days((self.next, head), None);
         }
         self.reach(head);
-        Derived { keys: self.keys, own_days: self.own_days, seq: self.next - 1, uncached_bytes }
+        Derived {
+            keys: self.keys,
+            own_days: self.own_days,
+            seq: self.next - 1,
+            uncached_bytes,
+            cached_bytes: 0,
+        }
     }
 
     /// Takes everything from `first` to the head; returns how many bytes it has.
@@ -275,7 +287,7 @@ struct Place {
 
 /// The cache, if there is one that fits the journal.
 fn read(reader: &Reader) -> Option<(Place, OwnDays, KeyTable)> {
-    let file = reader.open_beside(FILE).ok()?;
+    let file = reader.open_beside(FILE).ok().filter(|file| file.size().is_ok_and(|size| size > 0))?;
     let place = Place::read(&*file).filter(|(place, _)| place.fits(reader));
     let Some((place, length)) = place else {
         tracing::warn!("the cache does not fit the diary and is made again from the day files");

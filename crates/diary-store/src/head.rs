@@ -11,9 +11,8 @@ use diary_proto::{Date, Time, seal};
 use crate::day_file::{date_of_name, name};
 use crate::disk::{Disk, How, write_whole};
 
-/// The file's name, and the name that it has until it is whole.
+/// The file's name.
 const FILE: &str = "head";
-const FILE_NEW: &str = "head.new";
 
 /// The end of what is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub(crate) struct Evidence {
     pub(crate) crc: u32,
 }
 
-/// Writes the head down: new file, fsync, rename, folder fsync.
+/// Writes the head down, durably.
 pub(crate) fn write(disk: &dyn Disk, dir: &Path, head: &Head) -> io::Result<()> {
     let Some(file) = head.file else {
         return Ok(());
@@ -54,8 +53,7 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, head: &Head) -> io::Result<()> 
     let mut line =
         format!("head 1 seq={} file={} end={} last={crc}\t", head.seq, name(file), head.end).into_bytes();
     seal::seal(&mut line, 0);
-    write_whole(disk, dir, FILE_NEW, FILE, &[&line])?;
-    disk.sync_dir(dir)
+    write_whole(disk, dir, FILE, &[&line])
 }
 
 /// What an earlier clean stop wrote down, if it can be read; its loss only weakens what recovery can
@@ -72,7 +70,7 @@ pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Option<Evidence> {
     };
     let read = file.read_full_at(&mut bytes, 0).unwrap_or(0);
     let evidence = parse(&bytes[..read]);
-    if evidence.is_none() {
+    if evidence.is_none() && read > 0 {
         tracing::warn!("the head file is damaged; going on without it");
     }
     evidence

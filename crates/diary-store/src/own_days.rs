@@ -253,10 +253,15 @@ impl OwnDays {
         places.finish()
     }
 
+    /// How many bytes [`write`](Self::write) makes.
+    pub(crate) fn written_bytes(&self) -> usize {
+        let stretches = self.stretches.len() * WRITTEN_STRETCH_BYTES;
+        size_of::<u64>() + stretches + self.changes * size_of::<Change>()
+    }
+
     /// The table's bytes, from which [`read`](Self::read) makes it again.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let stretches = self.stretches.len() * WRITTEN_STRETCH_BYTES;
-        out.reserve(size_of::<u64>() + stretches + self.changes * size_of::<Change>());
+        out.reserve(self.written_bytes());
         out.extend_from_slice(&(self.stretches.len() as u64).to_le_bytes());
         for stretch in &self.stretches {
             let Stretch { first, last, min, max, changes } = &**stretch;

@@ -52,6 +52,8 @@ pub enum Call {
     SyncDir,
     /// Renaming a file.
     Rename,
+    /// Exchanging two names.
+    Exchange,
     /// Removing a file.
     Remove,
     /// Locking.
@@ -366,6 +368,16 @@ impl Disk for SimDisk {
         dir.change(Change::Link(name, node), number);
         let (dir, name) = state.parent_of(from)?;
         dir.change(Change::Unlink(name), number);
+        Ok(())
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        let (mut state, _) = self.call(Call::Exchange)?;
+        state.find(one)?;
+        state.find(other)?;
+        let other = other.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        let (dir, one) = state.parent_of(one)?;
+        dir.change(Change::Exchange(one, other), None);
         Ok(())
     }
 
