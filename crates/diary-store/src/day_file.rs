@@ -170,7 +170,7 @@ fn first_entry(
 }
 
 /// What a line says that its seq is.
-fn seq_of(line: &[u8]) -> Option<u64> {
+pub(crate) fn seq_of(line: &[u8]) -> Option<u64> {
     parse_number(&line[..memchr::memchr(b' ', line)?])
 }
 

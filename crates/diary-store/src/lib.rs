@@ -40,7 +40,7 @@ pub use archive::archive;
 pub use cache::{Derived, DerivedLoader, Snapshot};
 pub use head::Head;
 pub use keys::PRODUCER_MAX_RUNS;
-pub use read::{Fresh, Range, Reader};
+pub use read::{Fresh, Located, Range, Reader};
 pub use recover::{OpenError, Opened, open};
 pub use repair::repair;
 pub use verify::verify;

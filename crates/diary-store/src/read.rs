@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use crate::disk::{Disk, DiskFile, How};
 use crate::head::Head;
 use crate::own_days::OwnDays;
 use crate::recover::day_files;
-use crate::scan::for_each_line;
+use crate::scan::while_lines;
 
 /// Bytes that suffice to read one line of usual length.
 const LINE_BYTES: usize = 4 * 1024;
@@ -166,6 +167,19 @@ impl Fresh {
     pub fn last(&self) -> u64 {
         self.after.seq
     }
+}
+
+/// Where an entry should be that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Located {
+    /// In this line of this day file, from 1, or before it.
+    Line(Date, u64),
+    /// Behind the last line of this one.
+    Behind(Date),
+    /// In this one, which cannot be read.
+    Unreadable(Date, io::ErrorKind),
+    /// There are no day files.
+    Nowhere,
 }
 
 impl Range {
@@ -386,32 +400,72 @@ impl Reader {
         Ok(StoredLine::parse(line).ok().filter(|line| line.seq == seq).as_ref().map(look))
     }
 
-    /// Where the entry `seq`, the first of a gap, should be: a day file, and a line of it, from 1, or
-    /// behind them all.
+    /// Where the entry `seq`, the first of a gap, should be: [`locate_all`](Self::locate_all) for one.
     ///
     /// # Errors
-    /// Those of reading day files.
+    /// Those of reading the day file.
     pub fn locate(&self, seq: u64) -> io::Result<Option<(Date, Option<u64>)>> {
+        match self.locate_all(&[seq])[..] {
+            [Located::Line(date, line)] => Ok(Some((date, Some(line)))),
+            [Located::Behind(date)] => Ok(Some((date, None))),
+            [Located::Unreadable(_, error)] => Err(error.into()),
+            _ => Ok(None),
+        }
+    }
+
+    /// Where missing entries should be, each the first of a gap, in ascending order. Reads one day file after the
+    /// other, each once and no further than to the last place in it.
+    pub fn locate_all(&self, seqs: &[u64]) -> Vec<Located> {
         let view = self.view();
-        let Some(date) = self.file_of(&view, seq) else { return Ok(None) };
+        let mut places = Vec::with_capacity(seqs.len());
+        while let Some(&seq) = seqs.get(places.len()) {
+            let Some(date) = self.file_of(&view, seq) else {
+                places.resize(seqs.len(), Located::Nowhere);
+                break;
+            };
+            let rest = &seqs[places.len()..];
+            let in_file = rest.iter().take_while(|&&seq| self.file_of(&view, seq) == Some(date)).count();
+            let in_file = &rest[..in_file.max(1)];
+            match self.lines_of(&view, date, in_file) {
+                Ok(lines) => places.extend(lines),
+                Err(error) => {
+                    places.resize(places.len() + in_file.len(), Located::Unreadable(date, error.kind()));
+                }
+            }
+        }
+        places
+    }
+
+    /// The lines where these missing entries of one file should be.
+    fn lines_of(&self, view: &View, date: Date, seqs: &[u64]) -> io::Result<Vec<Located>> {
         let file = self.open(date)?;
         let end = view.end_of(date, &*file)?;
-        let (mut line_number, mut found) = (0, None);
-        let mut newest = self.first_seq(&view, date).map_or(0, |first| first - 1);
-        for_each_line(&*file, end, |line| {
-            line_number += 1;
-            let is_it = match StoredLine::parse(line) {
+        let mut newest = self.first_seq(view, date).map_or(0, |first| first - 1);
+        let (mut lines, mut number) = (Vec::with_capacity(seqs.len()), 0);
+        while_lines(&*file, end, |line| {
+            number += 1;
+            // Only a line near an entry that is asked for need be looked at closely.
+            let wanted = seqs[lines.len()];
+            if let Some(seq) = day_file::seq_of(line).filter(|&seq| seq + 1 < wanted) {
+                newest = seq;
+                return ControlFlow::Continue(());
+            }
+            let missing_before = match StoredLine::parse(line) {
                 Ok(stored) => {
                     newest = stored.seq;
-                    stored.seq > seq
+                    newest
                 }
-                Err(_) => newest + 1 == seq && !is_note(line),
+                Err(_) if is_note(line) => 0,
+                // Damage, in which the entry behind the newest one may have been.
+                Err(_) => newest + 2,
             };
-            if is_it && found.is_none() {
-                found = Some(line_number);
+            while seqs.get(lines.len()).is_some_and(|&seq| seq < missing_before) {
+                lines.push(Located::Line(date, number));
             }
+            if lines.len() < seqs.len() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        Ok(Some((date, found)))
+        lines.resize(seqs.len(), Located::Behind(date));
+        Ok(lines)
     }
 
     /// A day's file, if it was opened a moment ago.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::mpsc;
 use std::thread;
 
@@ -145,15 +146,30 @@ pub(crate) fn scan(
 /// # Errors
 /// Those of reading it.
 pub(crate) fn for_each_line(file: &dyn DiskFile, end: u64, mut visit: impl FnMut(&[u8])) -> io::Result<bool> {
+    while_lines(file, end, |line| {
+        visit(line);
+        ControlFlow::Continue(())
+    })
+}
+
+/// The same until `visit` has seen enough.
+///
+/// # Errors
+/// Those of reading it.
+pub(crate) fn while_lines(
+    file: &dyn DiskFile,
+    end: u64,
+    mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<bool> {
     // A line that begins in one piece and ends in a later one.
     let mut begun = Vec::new();
-    for_each_piece(file, end, |mut piece| {
+    while_pieces(file, end, |mut piece| {
         while let Some(line_end) = memchr::memchr(b'\n', piece) {
             if begun.is_empty() {
-                visit(&piece[..line_end]);
+                visit(&piece[..line_end])?;
             } else {
                 begun.extend_from_slice(&piece[..line_end]);
-                visit(&begun);
+                visit(&begun)?;
                 begun.clear();
             }
             piece = &piece[line_end + 1..];
@@ -161,13 +177,18 @@ pub(crate) fn for_each_line(file: &dyn DiskFile, end: u64, mut visit: impl FnMut
         // What is longer than any line is damage, of which no more than that need be kept.
         let room = (STORED_LINE_MAX_BYTES + 1).saturating_sub(begun.len());
         begun.extend_from_slice(&piece[..piece.len().min(room)]);
+        ControlFlow::Continue(())
     })?;
     Ok(begun.is_empty())
 }
 
 /// Gives a file, up to `end` or its own, to `visit`, piece by piece. While one is visited, the next is
 /// read: a disk that has to wait for whoever looks at its bytes is read at half its speed.
-fn for_each_piece(file: &dyn DiskFile, end: u64, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+fn while_pieces(
+    file: &dyn DiskFile,
+    end: u64,
+    mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<()> {
     let read = |mut piece: Vec<u8>, offset: u64| {
         piece.resize(usize::try_from(end - offset).unwrap_or(usize::MAX).min(READ_BYTES), 0);
         let read = file.read_full_at(&mut piece, offset)?;
@@ -175,7 +196,7 @@ fn for_each_piece(file: &dyn DiskFile, end: u64, mut visit: impl FnMut(&[u8])) -
         io::Result::Ok(piece)
     };
     if end <= READ_BYTES as u64 {
-        visit(&read(Vec::new(), 0)?);
+        let _ = visit(&read(Vec::new(), 0)?);
         return Ok(());
     }
     thread::scope(|scope| {
@@ -183,7 +204,7 @@ fn for_each_piece(file: &dyn DiskFile, end: u64, mut visit: impl FnMut(&[u8])) -
         let (empty, reusable) = mpsc::channel();
         scope.spawn(move || {
             for offset in (0..end).step_by(READ_BYTES) {
-                // Whoever visits has met an error if it is gone.
+                // Whoever visits has met an error or seen enough if it is gone.
                 let piece = reusable.try_recv().unwrap_or_default();
                 if full.send(read(piece, offset)).is_err() {
                     return;
@@ -192,7 +213,9 @@ fn for_each_piece(file: &dyn DiskFile, end: u64, mut visit: impl FnMut(&[u8])) -
         });
         for piece in pieces {
             let piece = piece?;
-            visit(&piece);
+            if visit(&piece).is_break() {
+                break;
+            }
             let _ = empty.send(piece);
         }
         Ok(())
