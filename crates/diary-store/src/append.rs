@@ -1,26 +1,25 @@
 //! The one place that writes entries: a batch is one write and one fdatasync.
 
+mod batch;
+
 use std::io;
 use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use diary_proto::entry::{NewLine, StoredLine};
-use diary_proto::time::TIME_BYTES;
-use diary_proto::{Author, Date, DayStart, Key, OwnTime, Producer, Time};
+use diary_proto::entry::NewLine;
+use diary_proto::{Author, Date, DayStart, Key, OwnTime, Time};
 
-use crate::BATCH_MAX_BYTES;
-use crate::archive;
-use crate::cache::{self, Derived, Snapshot};
-use crate::day_file::{After, Header, name};
+use crate::derive::Derived;
+use crate::disk::error::OpenError;
 use crate::disk::{DiskFile, How};
-use crate::head::{self, Head};
-use crate::keys::{Judgement, KeyTable};
-use crate::read::{Fresh, Reader, Shared};
-use crate::recover::OpenError;
-
-/// A clock that jumped back by more than this is told: the entry gets its own time beside the batch's.
-const CLAMP_TOLD_MICROS: i64 = 1_000_000;
+use crate::format::BATCH_MAX_BYTES;
+use crate::format::day_file::{After, Header, name};
+use crate::format::head::{self, Head};
+use crate::tables::cache::{self, Snapshot};
+use crate::tables::keys::{Judgement, KeyTable};
+use crate::view::{Fresh, Reader, Shared};
+use batch::{Batch, Clock, clamp};
 
 /// The largest batch that is handed on as it was committed: whoever follows reads a larger one from disk.
 const FRESH_MAX_BYTES: usize = 128 * 1024;
@@ -103,39 +102,6 @@ pub struct Appender {
     /// The log says that the clock is behind the journal.
     clock_told: bool,
     _lock: Box<dyn Send + Sync>,
-}
-
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    /// Where each entry's line starts.
-    starts: Vec<u32>,
-    count: u32,
-    /// Producers that have an entry in it, most of the time one after the other.
-    producers: Vec<Producer>,
-    /// The days of those entries that have an own time.
-    own_days: Vec<(u64, Date)>,
-    clock: Option<Clock>,
-    /// The file's day, where it is not the date of the clock: what entries without an own time carry.
-    day: Option<Date>,
-    last_crc: u32,
-}
-
-/// The batch's time, and what its entries carry if the clock was behind the journal.
-#[derive(Clone, Copy)]
-struct Clock {
-    time: Time,
-    written: [u8; TIME_BYTES],
-    own: Option<Time>,
-}
-
-impl Batch {
-    /// The entry at this place.
-    fn line(&self, place: u64) -> Option<StoredLine<'_>> {
-        let start = *self.starts.get(usize::try_from(place).ok()?)?;
-        let line = self.bytes[start as usize..].split(|&b| b == b'\n').next()?;
-        StoredLine::parse(line).ok()
-    }
 }
 
 impl Appender {
@@ -253,7 +219,7 @@ impl Appender {
                 batch.producers.iter().for_each(|&producer| keys.take_back(producer, committed.first_seq));
             }
         }
-        self.reuse(batch);
+        self.batch = batch.emptied();
         result.map(|()| committed)
     }
 
@@ -322,7 +288,7 @@ impl Appender {
             self.batch.line(seq - self.head.seq - 1).map(|line| (line.unescaped() == text, clock.time))
         } else {
             let read = match self.reader.entry(seq) {
-                Ok(None) => archive::entry(&self.reader, seq),
+                Ok(None) => self.reader.archived_entry(seq),
                 read => read,
             };
             match read {
@@ -425,27 +391,6 @@ impl Appender {
         disk.sync_dir(&self.shared.dir).map_err(CommitError::Failed)?;
         Ok(file)
     }
-
-    fn reuse(&mut self, mut batch: Batch) {
-        // Both keep their room: what one batch needed the next one will, and a batch has its limit.
-        batch.starts.clear();
-        batch.producers.clear();
-        batch.own_days.clear();
-        self.batch = Batch {
-            bytes: batch.bytes,
-            starts: batch.starts,
-            producers: batch.producers,
-            own_days: batch.own_days,
-            ..Batch::default()
-        };
-    }
-}
-
-/// The time of a batch: never before the entry above it.
-fn clamp(now: Time, newest: Option<Time>) -> Clock {
-    let behind = newest.map_or(0, |newest| newest.micros - now.micros);
-    let time = Time { micros: now.micros + behind.max(0), ..now };
-    Clock { time, written: time.to_bytes(), own: (behind > CLAMP_TOLD_MICROS).then_some(now) }
 }
 
 /// A full disk is not a failed one, as long as the file can be brought back to what it was; that must

@@ -3,12 +3,19 @@
 //! The store keeps its promises with these calls alone, so whatever implements them, a simulated disk
 //! too, can be recovered, crashed and failed at any one of them.
 
+pub(crate) mod error;
+pub(crate) mod folder;
+mod real;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub(crate) mod whole;
+
 use std::ffi::OsString;
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+pub use real::RealDisk;
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,173 +166,5 @@ impl dyn DiskFile + '_ {
             }
         }
         Ok(read)
-    }
-}
-
-/// Writes the file `name` whole or not at all, durably. It is made as `name.new`, and then the two exchange
-/// names, so that neither is ever missing for whoever copies the folder. Between two writes `name.new` is
-/// empty; nobody reads it. An empty `name` counts as none.
-///
-/// # Errors
-/// Those of the calls. `name` is as it was, or new; what could not be written takes no room.
-pub(crate) fn write_whole(disk: &dyn Disk, dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-    let (path, spare_path) = (dir.join(name), dir.join(format!("{name}.new")));
-    let spare = match disk.open(&spare_path, How::Write) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(&spare_path, How::CreateNew)?,
-        spare => spare?,
-    };
-    if spare.size()? > 0 {
-        // The last write was ended before it cut this. On disk it may still be the one called `name`.
-        disk.sync_dir(dir)?;
-        spare.set_len(0)?;
-    }
-    let written = write_parts(&*spare, parts).and_then(|()| exchange(disk, &spare_path, &path));
-    if let Err(error) = written {
-        if !spare.is_at(&path).unwrap_or(true) {
-            let _ = spare.set_len(0);
-        }
-        return Err(error);
-    }
-    // Until the exchange is durable, the old file may be the only whole one.
-    disk.sync_dir(dir)?;
-    // If this fails, the next write does it.
-    let _ = disk.open(&spare_path, How::Write).and_then(|old| old.set_len(0));
-    Ok(())
-}
-
-/// Writes a file that is not there yet, whole or not at all. Its name is durable once the folder is synced,
-/// which is left to the caller.
-///
-/// # Errors
-/// Those of the calls.
-pub(crate) fn write_new(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let new = dir.join(format!("{name}.new"));
-    let file = disk.open(&new, How::Replace)?;
-    let written = write_parts(&*file, &[bytes]).and_then(|()| disk.rename(&new, &dir.join(name)));
-    if written.is_err() {
-        let _ = disk.remove(&new);
-    }
-    written
-}
-
-fn write_parts(file: &dyn DiskFile, parts: &[&[u8]]) -> io::Result<()> {
-    let mut end = 0;
-    for part in parts {
-        file.write_all_at(part, end)?;
-        end += part.len() as u64;
-    }
-    file.sync_data()
-}
-
-/// Exchanges two names; where that cannot be done, `path` is replaced.
-fn exchange(disk: &dyn Disk, spare: &Path, path: &Path) -> io::Result<()> {
-    match disk.exchange(spare, path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            disk.open(path, How::CreateNew)?;
-            exchange(disk, spare, path)
-        }
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => disk.rename(spare, path),
-        exchanged => exchanged,
-    }
-}
-
-/// The machine's file system.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RealDisk;
-
-impl Disk for RealDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().mode(0o700).create(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
-    }
-
-    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true).mode(0o600);
-        match how {
-            How::Read => {}
-            How::Write => _ = options.write(true),
-            How::CreateNew => _ = options.write(true).create_new(true),
-            How::Replace => _ = options.write(true).create(true).truncate(true),
-        }
-        Ok(Box::new(RealFile(options.open(path)?)))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    #[cfg(target_os = "linux")]
-    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
-        match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
-            // What file systems say that do not know it.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(io::ErrorKind::Unsupported.into()),
-            exchanged => Ok(exchanged?),
-        }
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-}
-
-struct RealFile(File);
-
-impl DiskFile for RealFile {
-    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        FileExt::read_at(&self.0, into, offset)
-    }
-
-    #[cfg(target_os = "linux")]
-    fn read_at_now(&self, into: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
-        use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, preadv2};
-        match preadv2(&self.0, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT) {
-            Ok(read) => Ok(Some(read)),
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
-        FileExt::write_at(&self.0, from, offset)
-    }
-
-    fn is_at(&self, path: &Path) -> io::Result<bool> {
-        let here = self.0.metadata()?;
-        match fs::metadata(path) {
-            Ok(there) => Ok((there.dev(), there.ino()) == (here.dev(), here.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
     }
 }

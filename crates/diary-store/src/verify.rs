@@ -7,9 +7,10 @@ use std::sync::Arc;
 use diary_proto::Date;
 
 use crate::disk::Disk;
-use crate::read::{Reader, Shared};
-use crate::recover::{Doing, OpenError, Recovery};
+use crate::disk::error::{Doing, OpenError};
+use crate::recover::Recovery;
 use crate::scan::{Finding, What, scan};
+use crate::view::{Reader, Shared};
 
 /// What was verified.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

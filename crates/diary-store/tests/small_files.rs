@@ -89,7 +89,7 @@ fn seq_in(files: &BTreeMap<String, Vec<u8>>, name: &str) -> Option<u64> {
         let fields = std::str::from_utf8(line).ok()?.split([' ', '\t']);
         fields.filter_map(|found| found.strip_prefix(field)).next()
     };
-    let tables = field("table=").and_then(|crc| seal::from_hex(crc));
+    let tables = field("table=").and_then(seal::from_hex);
     (tables.is_none_or(|crc| crc == seal::crc(&bytes[end + 1..]))).then_some(())?;
     field("seq=")?.parse().ok()
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use diary_proto::block::{Gap, Step, Walker};
 use diary_proto::{Date, StoredLine};
 
-use crate::own_days::Seqs;
-use crate::read::{Range, Reader, View};
+use super::{Range, Reader, View};
+use crate::tables::own_days::Seqs;
 
 /// What an entry takes, roughly: whoever wants few need not read much.
 const USUAL_LINE_BYTES: u64 = 256;
@@ -21,7 +21,7 @@ const PAGE_MIN_BYTES: usize = 4 * 1024;
 
 /// How the entries of some days are picked out of the places where some of them are.
 #[derive(Debug, Clone)]
-pub(crate) struct Picked {
+pub(super) struct Picked {
     from: Date,
     to: Date,
     /// Where they are, in order; others are among them.
@@ -82,7 +82,7 @@ impl Range {
 
 impl Reader {
     /// The entries of these days, both included.
-    pub(crate) fn days(&self, view: &View, from: Date, to: Date) -> io::Result<Range> {
+    pub(super) fn days(&self, view: &View, from: Date, to: Date) -> io::Result<Range> {
         let files = self.files_of_days(view, from, to);
         let seqs = (files.first <= files.last).then_some((files.first, files.last));
         let Some(places) = view.own_days.seqs_of(from, to, seqs) else {
@@ -100,7 +100,7 @@ impl Reader {
 
     /// The next lines of a range whose entries are picked out, of as many places as fit; none of them, if it takes long
     /// to find one.
-    pub(crate) fn next_picked_into(
+    pub(super) fn picked_page(
         &self,
         range: &mut Range,
         picked: &mut Picked,
@@ -128,7 +128,7 @@ impl Reader {
             let left = (place.last - place.walker.next_seq() + 1).saturating_mul(USUAL_LINE_BYTES);
             let room = max_bytes.saturating_sub(page.len());
             let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(room).max(PAGE_MIN_BYTES);
-            if !self.next_page_into(range, bytes, &mut raw)? {
+            if !self.dense_page(range, bytes, &mut raw)? {
                 if let Some(gap) = place.walker.finish(place.last) {
                     note(gap, place.last, page);
                 }

@@ -35,7 +35,7 @@ const TABLE_CUT_BYTES: usize = TABLE_MAX_BYTES / 8 * 7;
 
 /// What is known of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judgement {
+pub(crate) enum Judgement {
     /// It is not in the journal.
     New,
     /// It is, with this seq.
@@ -89,7 +89,7 @@ impl Known {
 
 /// The table.
 #[derive(Debug, Clone, Default)]
-pub struct KeyTable {
+pub(crate) struct KeyTable {
     producers: HashMap<Producer, Known>,
     runs: usize,
     /// A whole producer has been forgotten, so one that is not in the table may be an old one.
@@ -100,7 +100,7 @@ pub struct KeyTable {
 
 impl KeyTable {
     /// A table of a journal whose keys cannot be known: no retry can be judged.
-    pub fn unknown() -> Self {
+    pub(crate) fn unknown() -> Self {
         Self { forgotten: true, unknown: true, ..Self::default() }
     }
 
@@ -116,7 +116,7 @@ impl KeyTable {
     }
 
     /// What is known of `key`. `retry` says that it may have been sent before.
-    pub fn judge(&self, key: Key, retry: bool) -> Judgement {
+    pub(crate) fn judge(&self, key: Key, retry: bool) -> Judgement {
         let Some(known) = self.producers.get(&key.producer) else {
             return if retry && self.forgotten { Judgement::Stale } else { Judgement::New };
         };
@@ -130,7 +130,7 @@ impl KeyTable {
     }
 
     /// Notes that `key` is the entry `seq`.
-    pub fn insert(&mut self, key: Key, seq: u64) {
+    pub(crate) fn insert(&mut self, key: Key, seq: u64) {
         let forgotten = self.forgotten;
         let known = self.producers.entry(key.producer).or_insert_with(|| Known {
             // It may be one that was forgotten; what it wrote before this is not known.
@@ -164,7 +164,7 @@ impl KeyTable {
     }
 
     /// Takes back what [`insert`](Self::insert) noted of `producer` from `seq` on: it was not committed.
-    pub fn take_back(&mut self, producer: Producer, from_seq: u64) {
+    pub(crate) fn take_back(&mut self, producer: Producer, from_seq: u64) {
         let Some(known) = self.producers.get_mut(&producer) else {
             return;
         };
