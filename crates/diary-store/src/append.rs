@@ -413,3 +413,6 @@ fn cut_back(file: &dyn DiskFile, end: u64) -> io::Result<()> {
 fn failed(what: &'static str) -> CommitError {
     CommitError::Failed(io::Error::other(what))
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;
