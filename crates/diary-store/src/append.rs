@@ -414,5 +414,5 @@ fn failed(what: &'static str) -> CommitError {
     CommitError::Failed(io::Error::other(what))
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
 mod tests;

@@ -72,5 +72,5 @@ fn exchange(disk: &dyn Disk, spare: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
 mod tests;

@@ -1,15 +1,16 @@
 //! The cache: what is derived from the day files, so that a start need not read them all.
 //!
 //! It holds, up to a place in the journal, the days of all entries with an own time and the keys of all
-//! appends: one sealed line `cache 4 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then both
+//! appends: one sealed line `cache 5 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then both
 //! tables. What was appended behind that place is read from the day files. Without the file, or with one
 //! that does not fit the journal, everything is read: the result is the same.
 
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diary_proto::seal;
+use serde::Serialize;
 
 use super::keys::KeyTable;
 use super::own_days::OwnDays;
@@ -33,9 +34,6 @@ const TABLE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// and the cache itself, unless the cache could not be written, of which the log tells.
 pub(crate) const EVERY_BYTES: u64 = 8 * 1024 * 1024;
 
-/// How much of the day files is read at once.
-const PAGE_BYTES: usize = 256 * 1024;
-
 /// What is to be written: the table's bytes, so that whoever writes them holds up nobody.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -50,11 +48,6 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// How many bytes the tables have.
-    pub(crate) fn bytes(&self) -> u64 {
-        (self.keys.len() + self.own_days.written_bytes()) as u64
-    }
-
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -63,9 +56,12 @@ impl Snapshot {
         own_days: Arc<OwnDays>,
         keys: &KeyTable,
     ) -> Self {
-        let mut bytes = Vec::new();
-        keys.write(&mut bytes);
-        Self { disk, dir, id, head, own_days, keys: bytes }
+        Self { disk, dir, id, head, own_days, keys: encode(keys) }
+    }
+
+    /// About how many bytes it has.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.keys.len() + self.own_days.bytes()) as u64
     }
 
     /// Writes the cache.
@@ -76,15 +72,15 @@ impl Snapshot {
         if self.head.seq == 0 {
             return Ok(());
         }
-        let mut own_days = Vec::new();
-        self.own_days.write(&mut own_days);
-        let (length, table) = (self.bytes(), seal::crc_on(seal::crc(&own_days), &self.keys));
+        let own_days = encode(&*self.own_days);
+        let (length, table) =
+            (own_days.len() + self.keys.len(), seal::crc_on(seal::crc(&own_days), &self.keys));
         let Head { seq, crc, .. } = self.head;
         let mut line = Vec::new();
         let id = self.id;
         sealed::write(
             &mut line,
-            format_args!("cache 4 id={id:016x} seq={seq} last={crc:08x} length={length} table={table:08x}"),
+            format_args!("cache 5 id={id:016x} seq={seq} last={crc:08x} length={length} table={table:08x}"),
         );
         write_whole(&*self.disk, &self.dir, FILE, &[&line, &own_days, &self.keys])
     }
@@ -125,38 +121,22 @@ impl Cache {
 
     /// Both tables, unless they are damaged.
     pub(crate) fn tables(&self, place: &Place) -> Option<(OwnDays, KeyTable)> {
-        let left = place.length;
-        let table = Table { file: &*self.file, offset: self.tables_at, left, crc: seal::crc(&[]) };
-        let mut table = BufReader::with_capacity(PAGE_BYTES, table);
-        let own_days = OwnDays::read(&mut table).ok()?;
-        let keys = KeyTable::read(&mut table).ok()?;
-        let table = table.into_inner();
-        (table.left == 0 && table.crc == place.table).then_some((own_days, keys))
+        let mut bytes = vec![0; usize::try_from(place.length).ok()?];
+        let read = self.file.read_full_at(&mut bytes, self.tables_at).ok()?;
+        (read == bytes.len() && seal::crc(&bytes) == place.table).then_some(())?;
+        let ((own_days, keys), rest) = postcard::take_from_bytes::<(OwnDays, KeyTable)>(&bytes).ok()?;
+        Some((own_days.checked()?, keys.checked()?)).filter(|_| rest.is_empty())
     }
 }
 
-/// The tables' bytes in a cache, and the checksum of what has been read of them.
-struct Table<'a> {
-    file: &'a dyn DiskFile,
-    offset: u64,
-    left: u64,
-    crc: u32,
-}
-
-impl Read for Table<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(into.len());
-        let read = self.file.read_at(&mut into[..most], self.offset)?;
-        self.crc = seal::crc_on(self.crc, &into[..read]);
-        self.offset += read as u64;
-        self.left -= read as u64;
-        Ok(read)
-    }
+/// A table's bytes: those of two, one behind the other, are those of both as a pair.
+fn encode(table: &impl Serialize) -> Vec<u8> {
+    postcard::to_allocvec(table).expect("tables have a length and are held in memory")
 }
 
 impl Place {
     fn parse(line: &[u8]) -> Option<Self> {
-        let mut fields = Fields::of(line, "cache 4 ")?;
+        let mut fields = Fields::of(line, "cache 5 ")?;
         Some(Self {
             id: fields.id()?,
             seq: fields.number("seq=")?,

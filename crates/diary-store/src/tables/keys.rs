@@ -6,9 +6,9 @@
 //! guessed at.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, BufRead};
 
 use diary_proto::{Key, Producer};
+use serde::{Deserialize, Serialize};
 
 /// Most runs kept for one producer, which is no less than a client can have in flight: what it sends again
 /// after its connection was cut is always known. 64 of them leave room for others.
@@ -22,9 +22,6 @@ const SHARE_MIN_RUNS: usize = 16;
 const TABLE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 const RUN_BYTES: usize = size_of::<Run>();
-
-/// What a producer takes in the table's bytes beside its runs: five numbers.
-const WRITTEN_PRODUCER_BYTES: usize = 5 * size_of::<u64>();
 
 /// A producer's part in the map, with the room that a hash map leaves free.
 const PRODUCER_BYTES: usize = 2 * size_of::<(Producer, Known)>();
@@ -45,7 +42,7 @@ pub(crate) enum Judgement {
 }
 
 /// Consecutive counters with consecutive seqs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Run {
     first_counter: u64,
     first_seq: u64,
@@ -53,7 +50,6 @@ struct Run {
 }
 
 impl Run {
-    /// Whether it is one that can be: what is read may be damaged.
     fn is_sound(&self) -> bool {
         let ends = |first: u64| first.checked_add(self.count).is_some();
         self.count > 0 && ends(self.first_counter) && ends(self.first_seq)
@@ -65,7 +61,7 @@ impl Run {
     }
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Known {
     /// In the order of their counters.
     runs: VecDeque<Run>,
@@ -88,13 +84,16 @@ impl Known {
 }
 
 /// The table.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct KeyTable {
-    producers: HashMap<Producer, Known>,
+    /// By their numbers.
+    producers: HashMap<u64, Known>,
+    #[serde(skip)]
     runs: usize,
     /// A whole producer has been forgotten, so one that is not in the table may be an old one.
     forgotten: bool,
     /// It knows nothing of what was there before it.
+    #[serde(skip)]
     unknown: bool,
 }
 
@@ -117,7 +116,7 @@ impl KeyTable {
 
     /// What is known of `key`. `retry` says that it may have been sent before.
     pub(crate) fn judge(&self, key: Key, retry: bool) -> Judgement {
-        let Some(known) = self.producers.get(&key.producer) else {
+        let Some(known) = self.producers.get(&key.producer.0) else {
             return if retry && self.forgotten { Judgement::Stale } else { Judgement::New };
         };
         let after = known.runs.partition_point(|run| run.first_counter <= key.counter);
@@ -132,7 +131,7 @@ impl KeyTable {
     /// Notes that `key` is the entry `seq`.
     pub(crate) fn insert(&mut self, key: Key, seq: u64) {
         let forgotten = self.forgotten;
-        let known = self.producers.entry(key.producer).or_insert_with(|| Known {
+        let known = self.producers.entry(key.producer.0).or_insert_with(|| Known {
             // It may be one that was forgotten; what it wrote before this is not known.
             doubt: forgotten,
             ..Known::default()
@@ -165,7 +164,7 @@ impl KeyTable {
 
     /// Takes back what [`insert`](Self::insert) noted of `producer` from `seq` on: it was not committed.
     pub(crate) fn take_back(&mut self, producer: Producer, from_seq: u64) {
-        let Some(known) = self.producers.get_mut(&producer) else {
+        let Some(known) = self.producers.get_mut(&producer.0) else {
             return;
         };
         let runs_before = known.runs.len();
@@ -176,54 +175,15 @@ impl KeyTable {
         self.runs -= runs_before - known.runs.len();
     }
 
-    /// The table's bytes, from which [`read`](Self::read) makes it again.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        out.reserve(1 + self.producers.len() * WRITTEN_PRODUCER_BYTES + self.runs * RUN_BYTES);
-        out.push(u8::from(self.forgotten));
-        for (producer, known) in &self.producers {
-            let runs = u64::try_from(known.runs.len()).expect("runs are bounded");
-            let doubt = u64::from(known.doubt);
-            for number in [producer.0, known.floor, doubt, known.newest_seq, runs] {
-                out.extend_from_slice(&number.to_le_bytes());
-            }
-            for run in &known.runs {
-                for number in [run.first_counter, run.first_seq, run.count] {
-                    out.extend_from_slice(&number.to_le_bytes());
-                }
-            }
-        }
-    }
-
-    /// The table that [`write`](Self::write) wrote, which is all that is left to read.
-    ///
-    /// # Errors
-    /// Those of reading, an end in the middle of it, and bytes that are no table.
-    pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Self> {
-        let mut forgotten = [0];
-        from.read_exact(&mut forgotten)?;
-        let mut table = Self { forgotten: forgotten != [0], ..Self::default() };
-        let mut number = [0; size_of::<u64>()];
-        while !from.fill_buf()?.is_empty() {
-            let mut next = || from.read_exact(&mut number).map(|()| u64::from_le_bytes(number));
-            let producer = Producer(next()?);
-            let (floor, doubt, newest_seq, count) = (next()?, next()? != 0, next()?, next()?);
-            // It may be damaged: whether it is, is known at the end.
-            let room = usize::try_from(count).unwrap_or(usize::MAX).min(PRODUCER_MAX_RUNS);
-            let mut runs = VecDeque::with_capacity(room);
-            for _ in 0..count {
-                let run = Run { first_counter: next()?, first_seq: next()?, count: next()? };
-                if !run.is_sound() {
-                    return Err(io::ErrorKind::InvalidData.into());
-                }
-                runs.push_back(run);
-            }
-            let mut known = Known { runs, floor, doubt, newest_seq };
+    /// A table that was read, if it is one that can be: what is read may be damaged.
+    pub(crate) fn checked(mut self) -> Option<Self> {
+        for known in self.producers.values_mut() {
             // An earlier version kept more.
             known.trim(PRODUCER_MAX_RUNS);
-            table.runs += known.runs.len();
-            table.producers.insert(producer, known);
+            known.runs.iter().all(Run::is_sound).then_some(())?;
         }
-        Ok(table)
+        self.count_runs();
+        Some(self)
     }
 
     fn bytes(&self) -> usize {

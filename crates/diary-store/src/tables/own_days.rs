@@ -5,11 +5,11 @@
 //! changes, the oldest are forgotten, and what is left says less exactly where to look. So it never misses an entry, and
 //! whoever reads what it points at looks at each entry's day.
 
-use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use diary_proto::Date;
+use serde::{Deserialize, Serialize};
 
 /// Most changes, 16 MiB of them: four million entries whose days are in no order.
 const CHANGES_MAX: usize = 4 * 1024 * 1024;
@@ -21,9 +21,6 @@ const STRETCHES_MAX: usize = 64 * 1024;
 /// The day may change at so many entries of a stretch.
 const STRETCH_ENTRIES: usize = 1 << (u32::BITS - DAY_BITS);
 
-/// What a stretch takes in the table's bytes, beside its changes.
-const WRITTEN_STRETCH_BYTES: usize = 8 + 8 + 4 + 4 + 4;
-
 /// Ranges that are closer than this are read as one: to find a place takes as long as to read so many entries.
 const NEAR_ENTRIES: u64 = 64;
 
@@ -34,7 +31,7 @@ const PLACES_MAX: usize = 4096;
 pub(crate) type Seqs = (u64, u64);
 
 /// Entries with consecutive seqs; the first and the last have an own time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Stretch {
     first: u64,
     last: u64,
@@ -47,8 +44,8 @@ struct Stretch {
 }
 
 /// Which entry, counted from a stretch's first, and the day from that one on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Change(u32);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Change(#[serde(with = "postcard::fixint::le")] u32);
 
 /// Bits of a day; the others say which entry.
 const DAY_BITS: u32 = 22;
@@ -113,20 +110,6 @@ impl Stretch {
         })
     }
 
-    /// The stretch that [`OwnDays::write`] wrote.
-    fn read(from: &mut impl Read) -> io::Result<Self> {
-        let (first, last) = (read_u64(from)?, read_u64(from)?);
-        let (min, max, count) = (read_u32(from)?, read_u32(from)?, read_u32(from)?);
-        let mut changes = [0; STRETCH_ENTRIES * size_of::<Change>()];
-        let changes = changes.get_mut(..count as usize * size_of::<Change>());
-        let changes = changes.ok_or(io::ErrorKind::InvalidData)?;
-        from.read_exact(changes)?;
-        let changes =
-            changes.as_chunks().0.iter().map(|&change| Change(u32::from_le_bytes(change))).collect();
-        let stretch = Self { first, last, min, max, changes };
-        if stretch.is_sound() { Ok(stretch) } else { Err(io::ErrorKind::InvalidData.into()) }
-    }
-
     /// Whether it is one that can be: what is read may be damaged.
     fn is_sound(&self) -> bool {
         let is_first = |change: &Change| change.place() == 0;
@@ -134,6 +117,7 @@ impl Stretch {
         self.first <= self.last
             && self.min <= self.max
             && self.last < u64::MAX
+            && self.changes.len() <= STRETCH_ENTRIES
             && self.changes.first().is_none_or(is_first)
             && self.changes.last().is_none_or(is_inside)
             && self.changes.is_sorted_by(|a, b| a.place() < b.place())
@@ -141,10 +125,11 @@ impl Stretch {
 }
 
 /// The table. Cheap to clone: whoever looks through it holds up nobody who adds to it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnDays {
     stretches: Vec<Arc<Stretch>>,
     /// How many changes all of them have.
+    #[serde(skip)]
     changes: usize,
 }
 
@@ -253,45 +238,18 @@ impl OwnDays {
         places.finish()
     }
 
-    /// How many bytes [`write`](Self::write) makes.
-    pub(crate) fn written_bytes(&self) -> usize {
-        let stretches = self.stretches.len() * WRITTEN_STRETCH_BYTES;
-        size_of::<u64>() + stretches + self.changes * size_of::<Change>()
+    /// Most of its bytes in a cache.
+    pub(crate) fn bytes(&self) -> usize {
+        self.changes * size_of::<Change>()
     }
 
-    /// The table's bytes, from which [`read`](Self::read) makes it again.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        out.reserve(self.written_bytes());
-        out.extend_from_slice(&(self.stretches.len() as u64).to_le_bytes());
-        for stretch in &self.stretches {
-            let Stretch { first, last, min, max, changes } = &**stretch;
-            out.extend_from_slice(&first.to_le_bytes());
-            out.extend_from_slice(&last.to_le_bytes());
-            let count = u32::try_from(changes.len()).expect("a stretch has few changes");
-            for number in [*min, *max, count].into_iter().chain(changes.iter().map(|change| change.0)) {
-                out.extend_from_slice(&number.to_le_bytes());
-            }
-        }
-    }
-
-    /// The table that [`write`](Self::write) wrote.
-    ///
-    /// # Errors
-    /// Those of reading, an end in the middle of it, and bytes that are no table.
-    pub(crate) fn read(from: &mut impl Read) -> io::Result<Self> {
-        let mut table = Self::default();
-        let mut before = 0;
-        for _ in 0..read_u64(from)? {
-            let stretch = Stretch::read(from)?;
-            table.changes += stretch.changes.len();
-            let is_too_large = table.stretches.len() == STRETCHES_MAX || table.changes > CHANGES_MAX;
-            if stretch.first <= before || is_too_large {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            before = stretch.last;
-            table.stretches.push(Arc::new(stretch));
-        }
-        Ok(table)
+    /// A table that was read, if it is one that can be: what is read may be damaged.
+    pub(crate) fn checked(mut self) -> Option<Self> {
+        self.changes = self.stretches.iter().map(|stretch| stretch.changes.len()).sum();
+        let is_in_order = self.stretches.is_sorted_by(|a, b| a.last < b.first);
+        let is_sound = self.stretches.iter().all(|stretch| stretch.is_sound() && stretch.first > 0);
+        let fits = self.stretches.len() <= STRETCHES_MAX && self.changes <= CHANGES_MAX;
+        (is_in_order && is_sound && fits).then_some(self)
     }
 }
 
@@ -380,16 +338,6 @@ fn number(day: Date) -> u32 {
         Ok(year) => (year * 12 + part(day.month())) * 31 + part(day.day()),
         Err(_) => 0,
     }
-}
-
-fn read_u64(from: &mut impl Read) -> io::Result<u64> {
-    let mut bytes = [0; size_of::<u64>()];
-    from.read_exact(&mut bytes).map(|()| u64::from_le_bytes(bytes))
-}
-
-fn read_u32(from: &mut impl Read) -> io::Result<u32> {
-    let mut bytes = [0; size_of::<u32>()];
-    from.read_exact(&mut bytes).map(|()| u32::from_le_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+#![cfg(feature = "sim")]
+
 use std::path::Path;
 
 use super::super::sim::{SimDisk, Survives};
