@@ -10,19 +10,19 @@ use super::{Disk, DiskFile, How};
 /// empty; nobody reads it. An empty `name` counts as none.
 ///
 /// # Errors
-/// Those of the calls. `name` is as it was, or new; what could not be written takes no room.
+/// Those of the calls. `name` is as it was, or new, and whole; what could not be written takes no room.
 pub(crate) fn write_whole(disk: &dyn Disk, dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     let (path, spare_path) = (dir.join(name), dir.join(format!("{name}.new")));
-    let spare = match disk.open(&spare_path, How::Write) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(&spare_path, How::CreateNew)?,
-        spare => spare?,
-    };
+    let (old, spare) = (open_or_create(disk, &path)?, open_or_create(disk, &spare_path)?);
     if spare.size()? > 0 {
         // The last write was ended before it cut this. On disk it may still be the one called `name`.
         disk.sync_dir(dir)?;
         spare.set_len(0)?;
     }
-    let written = write_parts(&*spare, parts).and_then(|()| exchange(disk, &spare_path, &path));
+    let written = write_parts(&*spare, parts).and_then(|()| match disk.exchange(&spare_path, &path) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => disk.rename(&spare_path, &path),
+        exchanged => exchanged,
+    });
     if let Err(error) = written {
         if !spare.is_at(&path).unwrap_or(true) {
             let _ = spare.set_len(0);
@@ -31,9 +31,14 @@ pub(crate) fn write_whole(disk: &dyn Disk, dir: &Path, name: &str, parts: &[&[u8
     }
     // Until the exchange is durable, the old file may be the only whole one.
     disk.sync_dir(dir)?;
-    // If this fails, the next write does it.
-    let _ = disk.open(&spare_path, How::Write).and_then(|old| old.set_len(0));
-    Ok(())
+    old.set_len(0)
+}
+
+fn open_or_create(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    match disk.open(path, How::Write) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(path, How::CreateNew),
+        opened => opened,
+    }
 }
 
 /// Writes a file that is not there yet, whole or not at all. Its name is durable once the folder is synced,
@@ -58,18 +63,6 @@ fn write_parts(file: &dyn DiskFile, parts: &[&[u8]]) -> io::Result<()> {
         end += part.len() as u64;
     }
     file.sync_data()
-}
-
-/// Exchanges two names; where that cannot be done, `path` is replaced.
-fn exchange(disk: &dyn Disk, spare: &Path, path: &Path) -> io::Result<()> {
-    match disk.exchange(spare, path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            disk.open(path, How::CreateNew)?;
-            exchange(disk, spare, path)
-        }
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => disk.rename(spare, path),
-        exchanged => exchanged,
-    }
 }
 
 #[cfg(test)]
