@@ -21,6 +21,10 @@ use crate::refusal::{Code, Refusal};
 use crate::seal;
 use crate::time::{TIME_BYTES, Time, parse_date};
 
+// Not formatted for each refusal: one frame may bring many.
+const TEXT_TOO_LONG: &str = "a text may have 65536 bytes; split it or send a shorter one";
+const _: () = assert!(TEXT_MAX_BYTES == 65536);
+
 /// One thing written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -87,8 +91,7 @@ impl fmt::Display for Author {
 /// A refusal that names the limit.
 pub fn check_text(text: &str) -> Result<(), Refusal> {
     if text.len() > TEXT_MAX_BYTES {
-        let message = format!("a text may have {TEXT_MAX_BYTES} bytes; split it or send a shorter one");
-        return Err(Refusal::new(Code::TooLong, message));
+        return Err(Refusal::new(Code::TooLong, TEXT_TOO_LONG));
     }
     if text.is_empty() {
         return Err(Refusal::new(Code::Empty, "an entry needs a text"));

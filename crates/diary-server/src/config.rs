@@ -21,7 +21,7 @@ pub const PORT: u16 = 8888;
 #[command(name = "diary-server", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    pub(crate) upkeep: Option<Upkeep>,
+    pub(crate) maintenance: Option<Maintenance>,
 
     /// Where to listen: HOST:PORT, :PORT for every address, or unix:PATH; quiet: before it for programs
     /// that never read. May be given more than once, or several with commas between them.
@@ -69,7 +69,7 @@ impl Place {
 
 /// What can be done with a journal beside serving it.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Upkeep {
+pub(crate) enum Maintenance {
     /// Checks every line, chain and seq, also while a server runs. Exits 0, or 6 if anything is damaged.
     Verify {
         #[command(flatten)]

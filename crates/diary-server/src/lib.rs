@@ -6,25 +6,21 @@
 //! - [`server`]: bind, accept, drain;
 //! - `front`: bytes to requests and answers to bytes, for line mode, frame mode and UDP;
 //! - `session`: one connection's conversation, whichever mode;
-//! - [`journal`]: the seam to the engine (commit, read, watch the head);
-//! - `writer`: the actor that alone writes day files;
-//! - `needle`: what a search looks for;
-//! - `upkeep`: verify, repair and archive, beside serving.
+//! - `maintenance`: verify, repair and archive, beside serving.
+//!
+//! The journal itself is behind [`diary_engine`]; nothing here knows a day file.
 
 pub mod config;
 mod context;
 mod front;
-pub mod journal;
 pub mod limits;
-mod needle;
+mod maintenance;
 mod partial;
 mod program;
 pub mod server;
 mod session;
 mod socket;
 mod stream;
-mod upkeep;
-mod writer;
 mod zone;
 
 pub use config::{Config, Listen};

@@ -18,10 +18,6 @@ pub const UNACKED_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// What an append costs at least, whatever its text: bounds how many can be queued.
 pub const APPEND_MIN_BYTES: usize = 256;
 
-/// Queued messages to the writer. Each holds at least [`APPEND_MIN_BYTES`] of [`UNACKED_MAX_BYTES`], so
-/// the queue can never be full.
-pub const WRITER_QUEUE: usize = UNACKED_MAX_BYTES / APPEND_MIN_BYTES + 1;
-
 /// One read of a socket.
 pub const READ_BYTES: usize = 64 * 1024;
 
@@ -34,26 +30,8 @@ pub const UNSENT_MAX_BYTES: usize = 256 * 1024;
 /// Unsent answers of a session beyond which no more are made: they wait in a form that is far smaller.
 pub const UNSENT_FILL_BYTES: usize = 64 * 1024;
 
-/// One read of history.
-pub const PAGE_BYTES: usize = 128 * 1024;
-
 /// Reads of history that need no waiting before others get a turn: a quarter of a millisecond of work.
 pub const PAGES_IN_A_ROW_MAX: u32 = 2;
-
-/// Batches that are kept in memory for those who follow: one who is further behind reads the disk.
-pub const RECENT_MAX_BYTES: usize = 1024 * 1024;
-/// See [`RECENT_MAX_BYTES`].
-pub const RECENT_MAX_BATCHES: usize = 64;
-
-/// Searches that look at the disk at once: the other threads are for those who read.
-pub const SEARCHES_MAX: usize = READER_THREADS / 4;
-
-/// Bytes that one step of a search looks at, on a thread for blocking work: some milliseconds, so that its
-/// hand-over costs nothing beside it.
-pub const SEARCH_STEP_BYTES: usize = 32 * 1024 * 1024;
-
-/// Gaps that are told in the log, each once; beyond that, `verify` is the way to see them all.
-pub const GAPS_TOLD: usize = 1024;
 
 /// Messages that have begun to arrive, of all sessions together.
 pub const PARTIALS_MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -89,9 +67,6 @@ pub const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// Input that is read and thrown away meanwhile.
 pub const LINGER_MAX_BYTES: usize = 1024 * 1024;
-
-/// Threads for reading the disk: more would only contend for it.
-pub const READER_THREADS: usize = 16;
 
 /// Datagrams that are being answered at once.
 pub const DATAGRAMS_MAX: usize = 256;

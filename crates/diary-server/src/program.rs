@@ -6,16 +6,16 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;
 use clap::error::ErrorKind;
-use diary_store::OpenError;
+use diary_engine::limits::READER_THREADS;
+use diary_engine::maintenance::OpenError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Args, Config};
-use crate::limits::READER_THREADS;
+use crate::maintenance::{self, Done};
 use crate::server::{Server, StartError, Stopped};
-use crate::upkeep::{self, Done};
 
 const USAGE: u8 = 2;
 const CANNOT_LISTEN: u8 = 3;
@@ -41,8 +41,10 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "diary-server: {error:#}");
             ExitCode::from(match error.downcast_ref() {
-                Some(StartError::Listen { .. } | StartError::Thread(_)) => CANNOT_LISTEN,
-                Some(StartError::Data(_)) => DATA_FOLDER,
+                Some(StartError::Listen { .. } | StartError::Journal(diary_engine::OpenError::Thread(_))) => {
+                    CANNOT_LISTEN
+                }
+                Some(StartError::Journal(diary_engine::OpenError::Data(_))) => DATA_FOLDER,
                 None if error.is::<OpenError>() => DATA_FOLDER,
                 Some(StartError::Zone(_)) | None => USAGE,
             })
@@ -66,8 +68,8 @@ fn start_log(filter: &str) -> anyhow::Result<()> {
 }
 
 fn run(mut args: Args) -> anyhow::Result<ExitCode> {
-    if let Some(upkeep) = args.upkeep.take() {
-        return Ok(match upkeep::run(upkeep)? {
+    if let Some(command) = args.maintenance.take() {
+        return Ok(match maintenance::run(command)? {
             Done::Well => ExitCode::SUCCESS,
             Done::Damaged => ExitCode::from(DAMAGE),
         });

@@ -5,16 +5,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
+use diary_engine::Options;
 use diary_proto::{Author, Code, Refusal, answer};
-use diary_store::disk::RealDisk;
-use diary_store::{Derived, DerivedLoader, OpenError, Opened};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,12 +21,10 @@ use crate::context::Context;
 use crate::front::Front;
 use crate::front::line::LineFront;
 use crate::front::udp::{self, author_of};
-use crate::journal::{About, Command, Journal, Progress, Recent};
-use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_QUEUE, WRITER_STOP_MAX};
+use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, UNACKED_MAX_BYTES, WRITER_STOP_MAX};
 use crate::partial::Partials;
 use crate::session::Session;
 use crate::socket::Socket;
-use crate::writer::Writer;
 use crate::zone::{self, UnknownZone};
 
 /// Connections that the kernel holds for us while we are busy.
@@ -48,12 +44,9 @@ pub enum StartError {
         /// Why not, and the way out.
         why: String,
     },
-    /// The data folder cannot be used.
+    /// The journal cannot be opened.
     #[error(transparent)]
-    Data(#[from] OpenError),
-    /// There is no thread for the writer, or for loading the keys.
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
+    Journal(#[from] diary_engine::OpenError),
     /// There is no such time zone.
     #[error(transparent)]
     Zone(UnknownZone),
@@ -75,7 +68,6 @@ pub struct Server {
     udp: Option<UdpSocket>,
     addresses: Vec<String>,
     connections: usize,
-    writer: thread::JoinHandle<()>,
 }
 
 enum Listener {
@@ -90,35 +82,23 @@ impl Server {
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let (zone, zone_name) = zone::find(config.timezone.as_deref()).map_err(StartError::Zone)?;
-        let dir = config.data.join(&config.journal);
-        let Opened { mut appender, reader, derived } = diary_store::open(Arc::new(RealDisk), &dir)?;
-        appender.start_days_at(config.day_start);
-        let head = reader.head().seq;
-        tracing::info!(folder = %dir.display(), zone = zone_name, head, "the diary is open");
-
-        let (queue, commands) = mpsc::channel(WRITER_QUEUE);
-        spawn("derived", load_derived(derived, head, queue.clone()))?;
-        let (progress, watched) = watch::channel(Progress { head, derived: false });
-        let about = About {
+        let journal = diary_engine::open(Options {
+            dir: config.data.join(&config.journal),
             name: config.journal,
-            id: reader.id(),
-            zone: zone.clone(),
+            zone,
             zone_name,
             day_start: config.day_start,
-        };
-        let (recent, failed) = (Arc::new(Recent::default()), CancellationToken::new());
+        })?;
         let context = Arc::new(Context {
-            journal: Journal::new(queue, watched, reader, about, Arc::clone(&recent), failed.clone()),
+            journal,
+            unacked: Arc::new(Semaphore::new(UNACKED_MAX_BYTES)),
             partials: Arc::new(Partials::new(config.limits.partials_bytes)),
             stop: CancellationToken::new(),
             limits: config.limits,
         });
         let connections = connections_max(&context.limits);
-        let writer = Writer::new(appender, commands, progress, recent, failed, zone);
-        let writer = spawn("writer", move || writer.run())?;
-
         let mut server =
-            Self { context, listeners: Vec::new(), udp: None, addresses: Vec::new(), connections, writer };
+            Self { context, listeners: Vec::new(), udp: None, addresses: Vec::new(), connections };
         for listen in &config.listen {
             server.bind(listen).await?;
         }
@@ -156,10 +136,10 @@ impl Server {
             tasks.spawn(udp::serve(socket, Arc::clone(&self.context), tasks.clone()));
         }
 
-        let stopped = tokio::select! {
-            () = stop.cancelled() => Stopped::Clean,
-            () = self.context.journal.failed() => Stopped::DiskFailed,
-        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.context.journal.failed() => {}
+        }
         tracing::info!("stopping");
         self.context.stop.cancel();
         tasks.close();
@@ -174,13 +154,11 @@ impl Server {
             let _ = tokio::time::timeout(KILL_MAX, tasks.wait()).await;
         }
         // The writer owns what was handed to it, so this comes after everything that was read.
-        match tokio::time::timeout(WRITER_STOP_MAX, self.context.journal.stop()).await {
-            Ok(()) => _ = self.writer.join(),
-            Err(_) => {
-                tracing::error!("the disk is too slow to wait for the last batch; it was not acknowledged");
-            }
+        let ended = tokio::time::timeout(WRITER_STOP_MAX, self.context.journal.stop()).await.is_ok();
+        if !ended {
+            tracing::error!("the disk is too slow to wait for the last batch; it was not acknowledged");
         }
-        stopped
+        if ended && !self.context.journal.has_failed() { Stopped::Clean } else { Stopped::DiskFailed }
     }
 
     async fn bind(&mut self, listen: &Listen) -> Result<(), StartError> {
@@ -313,25 +291,6 @@ async fn accept(listener: &Listener) -> io::Result<(Socket, Author, String)> {
             let author = Author::new(&uid).expect("a number is a name");
             Ok((Socket::Unix(stream), author, format!("unix:{} {uid}", path.display())))
         }
-    }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, StartError> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StartError::Thread)
-}
-
-/// Loads what is derived from the journal, while the server serves everything that does not need it.
-fn load_derived(loader: DerivedLoader, head: u64, queue: mpsc::Sender<Command>) -> impl FnOnce() {
-    move || {
-        let derived = loader.load().unwrap_or_else(|error| {
-            tracing::error!(
-                %error,
-                "not every entry could be read; retries that cannot be judged are refused, and days are slow to find"
-            );
-            Derived::unknown(head)
-        });
-        // It fails only if the server has stopped already.
-        let _ = queue.blocking_send(Command::Derived(derived));
     }
 }
 

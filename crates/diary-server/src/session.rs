@@ -15,6 +15,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use diary_engine::{Appends, Journal, Outcome, ReadError, Reading};
 use diary_proto::message::Hello;
 use diary_proto::{Author, Code, Producer, Refusal};
 use tokio::io::{Interest, Ready};
@@ -24,7 +25,6 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::context::Context;
 use crate::front::{Answer, Front};
-use crate::journal::{Appends, Asked, Journal, Outcome};
 use crate::limits::{LINGER_MAX, LINGER_MAX_BYTES, READS_IN_A_ROW_MAX, UNSENT_FILL_BYTES};
 use crate::partial::Partial;
 use crate::socket::Socket;
@@ -84,23 +84,23 @@ struct Admission {
 
 enum Task {
     Stream(Stream),
-    Hello(Hello, Asked<bool>),
+    Hello(Hello, Reading<bool>),
 }
 
 /// What a session waits for.
 enum Event {
-    Outcome(Option<Outcome>),
+    Outcome(Outcome),
     Room(Result<OwnedSemaphorePermit, AcquireError>),
     Ready(io::Result<Ready>),
     Task(TaskEvent),
-    Follow(io::Result<Piece>),
+    Follow(Result<Piece, ReadError>),
     Stop,
     Evicted,
     Late,
 }
 
 enum TaskEvent {
-    Piece(io::Result<Piece>),
+    Piece(Result<Piece, ReadError>),
     Resumed(bool),
 }
 
@@ -298,9 +298,9 @@ async fn reached(late: Option<Instant>) {
     }
 }
 
-async fn outcome_of(front: Option<&mut Pending>) -> Option<Outcome> {
+async fn outcome_of(front: Option<&mut Pending>) -> Outcome {
     match front {
-        Some(Pending::Appended { outcome, .. }) => outcome.await.ok(),
+        Some(Pending::Appended { outcome, .. }) => outcome.await,
         _ => std::future::pending().await,
     }
 }
@@ -316,12 +316,12 @@ async fn step(task: Option<&mut Task>, journal: &Journal) -> TaskEvent {
     match task {
         Some(Task::Stream(stream)) => TaskEvent::Piece(Box::pin(stream.next(journal)).await),
         // What cannot be read cannot be told to be another journal.
-        Some(Task::Hello(_, has)) => TaskEvent::Resumed(!matches!(has.await, Ok(Ok(false)))),
+        Some(Task::Hello(_, has)) => TaskEvent::Resumed(!matches!(has.await, Ok(false))),
         None => std::future::pending().await,
     }
 }
 
-async fn follow_on(follow: Option<&mut Stream>, journal: &Journal) -> io::Result<Piece> {
+async fn follow_on(follow: Option<&mut Stream>, journal: &Journal) -> Result<Piece, ReadError> {
     match follow {
         Some(stream) => Box::pin(stream.next(journal)).await,
         None => std::future::pending().await,

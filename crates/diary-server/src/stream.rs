@@ -3,19 +3,17 @@
 //! A stream pulls: it reads the next page when its session has room for it. So a slow client costs
 //! nothing and loses nothing.
 
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use diary_engine::limits::PAGE_BYTES;
+use diary_engine::{Cursor, Journal, Needle, Page, Progress, ReadError, Reading};
 use diary_proto::block::Walker;
 use diary_proto::{Filter, Which};
-use diary_store::Range;
 use tokio::sync::watch;
 
 use crate::front::{Kind, Walk};
-use crate::journal::{Asked, Journal, Page, Progress, Recently};
 use crate::limits::PAGES_IN_A_ROW_MAX;
-use crate::needle::Needle;
 
 /// A stream of entries.
 #[derive(Debug)]
@@ -24,33 +22,25 @@ pub(crate) struct Stream {
     pub(crate) kind: Kind,
     pub(crate) walk: Walk,
     needle: Option<Arc<Needle>>,
-    /// Checks the lines that a search passes over.
-    check: Option<Walker>,
-    /// Whether it does.
+    /// A search notes what is damaged or missing.
     checks: bool,
-    live: Option<Live>,
+    /// Wakes a follow when the head moves.
+    progress: Option<watch::Receiver<Progress>>,
     state: State,
     /// Pages that were had without waiting, since others had their turn.
     pages_in_a_row: u32,
 }
 
-/// What a follow goes on with once it is up to date.
-#[derive(Debug)]
-struct Live {
-    progress: watch::Receiver<Progress>,
-    recent: Recently,
-}
-
 #[derive(Debug)]
 enum State {
-    Finding(Asked<Range>),
-    Reading(Asked<Page>),
+    Finding(Reading<Cursor>),
+    Reading(Reading<Page>),
     /// There is more to read.
-    More(Range),
+    More(Cursor),
     /// A page has been given out, and it was the last for now.
-    Ending(Range),
+    Ending(Cursor),
     /// All has been given out; a follow waits for more.
-    CaughtUp(Range),
+    CaughtUp(Cursor),
     /// It failed, or is complete.
     Over,
 }
@@ -58,7 +48,7 @@ enum State {
 /// What a stream gives out.
 #[derive(Debug)]
 pub(crate) enum Piece {
-    /// The range is found.
+    /// The first entry is found.
     Begin { first: u64, last: u64, dense: bool },
     /// Whole stored lines.
     Lines(Bytes),
@@ -68,116 +58,125 @@ pub(crate) enum Piece {
 
 impl Stream {
     pub(crate) fn history(journal: &Journal, id: u32, which: Which) -> Self {
-        Self::new(id, Kind::History, None, State::Finding(journal.range(which)))
+        Self::new(id, Kind::History, journal.find(which))
     }
 
     /// With `checks`, what is damaged or missing is noted among the hits.
     pub(crate) fn search(journal: &Journal, id: u32, filter: &Filter, checks: bool) -> Self {
-        let finding = State::Finding(journal.range(filter.which));
-        Self { checks, ..Self::new(id, Kind::Search, Some(Arc::new(Needle::new(filter))), finding) }
+        let needle = Some(Arc::new(Needle::new(filter)));
+        Self { checks, needle, ..Self::new(id, Kind::Search, journal.find(filter.which)) }
     }
 
     pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {
-        let live = Some(Live { progress: journal.watch(), recent: journal.recent() });
-        let state = State::Finding(journal.range(Which::From(from)));
-        let mut stream = Self { live, ..Self::new(id, Kind::Follow, None, state) };
+        let mut stream = Self::new(id, Kind::Follow, journal.follow(from));
+        stream.progress = Some(journal.watch());
         stream.walk.walker = Some(Walker::new(from));
         stream
     }
 
-    fn new(id: u32, kind: Kind, needle: Option<Arc<Needle>>, state: State) -> Self {
+    fn new(id: u32, kind: Kind, finding: Reading<Cursor>) -> Self {
         Self {
             id,
             kind,
             walk: Walk { walker: None, count: 0, gaps: Vec::new() },
-            needle,
-            check: None,
+            needle: None,
             checks: false,
-            live: None,
-            state,
+            progress: None,
+            state: State::Finding(finding),
             pages_in_a_row: 0,
         }
     }
 
-    /// What comes next. Cancellation safe: nothing is lost if it is dropped before it completes.
+    /// What comes next. Cancel safe: what was read stays in the stream until it is given out.
     ///
     /// # Errors
     /// Those of reading the disk; the stream is over then.
-    pub(crate) async fn next(&mut self, journal: &Journal) -> io::Result<Piece> {
+    pub(crate) async fn next(&mut self, journal: &Journal) -> Result<Piece, ReadError> {
         loop {
             match &mut self.state {
                 State::Finding(finding) => {
-                    let found = joined(finding.await);
+                    let found = finding.await;
                     self.state = State::Over;
-                    let range = found?;
-                    let (first, last, dense) = (range.first, range.last, range.is_dense());
-                    self.state = State::More(range);
-                    if self.kind == Kind::History && dense {
-                        self.walk.walker = Some(Walker::new(first));
-                    }
-                    self.check = (self.checks && dense).then(|| Walker::new(first));
-                    if self.kind != Kind::Follow {
-                        let dense = dense && self.kind == Kind::History;
-                        return Ok(Piece::Begin { first, last, dense });
+                    if let Some(begin) = self.begin(found?) {
+                        return Ok(begin);
                     }
                 }
                 State::Reading(reading) => {
-                    let read = joined(reading.await);
+                    let read = reading.await;
                     self.state = State::Over;
                     let page = read?;
-                    self.check = page.walker;
                     self.walk.gaps.extend(page.gaps);
-                    self.state = if page.ended { State::Ending(page.range) } else { State::More(page.range) };
+                    self.state =
+                        if page.ended { State::Ending(page.cursor) } else { State::More(page.cursor) };
                     if !page.lines.is_empty() {
                         return Ok(Piece::Lines(page.lines));
                     }
                 }
-                State::CaughtUp(range) => {
-                    let last = range.last;
-                    let Some(live) = &mut self.live else { return std::future::pending().await };
-                    if live.progress.wait_for(|progress| progress.head > last).await.is_err() {
+                State::CaughtUp(cursor) => {
+                    let last = cursor.last();
+                    let Some(progress) = &mut self.progress else { return std::future::pending().await };
+                    if progress.wait_for(|progress| progress.head > last).await.is_err() {
                         // The writer is gone: nothing more will come.
                         return std::future::pending().await;
                     }
-                    if let Some(lines) = live.recent.next(range) {
+                    if let Some(lines) = self.read_on(journal) {
                         return Ok(Piece::Lines(lines));
                     }
-                    self.state = State::More(range.clone());
                 }
-                State::More(range) => {
-                    // What needs no waiting would never let go of the thread. Nothing may be waited for once
-                    // the range has moved.
+                State::More(_) => {
+                    // Yield: this loop may never pend.
                     self.pages_in_a_row += 1;
                     if self.pages_in_a_row.is_multiple_of(PAGES_IN_A_ROW_MAX) {
                         tokio::task::yield_now().await;
                     }
-                    if self.needle.is_none()
-                        && let Some(lines) = journal.page_now(range, self.kind == Kind::Follow)
-                    {
-                        if lines.is_empty() {
-                            self.state = State::Ending(range.clone());
-                            continue;
-                        }
+                    if let Some(lines) = self.read_on(journal) {
                         return Ok(Piece::Lines(lines));
                     }
-                    let range = range.clone();
-                    self.state = State::Reading(match &self.needle {
-                        Some(needle) => journal.search(range, Arc::clone(needle), self.check.take()),
-                        None => journal.page(range, self.kind == Kind::Follow),
-                    });
                 }
-                State::Ending(range) => {
-                    let last = range.last;
-                    self.state = State::CaughtUp(range.clone());
+                State::Ending(cursor) => {
+                    let last = cursor.last();
+                    self.state = State::CaughtUp(self.take_cursor());
                     return Ok(Piece::CaughtUp { last });
                 }
                 State::Over => return std::future::pending().await,
             }
         }
     }
-}
 
-/// A task for blocking work neither panics nor is it aborted, except when the runtime ends.
-fn joined<T>(result: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result<T> {
-    result.unwrap_or_else(|error| Err(io::Error::other(error)))
+    fn begin(&mut self, mut cursor: Cursor) -> Option<Piece> {
+        let (first, last, dense) = (cursor.first(), cursor.last(), cursor.is_dense());
+        if self.kind == Kind::History && dense {
+            self.walk.walker = Some(Walker::new(first));
+        }
+        if self.checks {
+            cursor.check_lines();
+        }
+        self.state = State::More(cursor);
+        let dense = dense && self.kind == Kind::History;
+        (self.kind != Kind::Follow).then_some(Piece::Begin { first, last, dense })
+    }
+
+    /// Reads what is in memory, or begins to read what is on disk.
+    fn read_on(&mut self, journal: &Journal) -> Option<Bytes> {
+        let mut cursor = self.take_cursor();
+        if let Some(needle) = &self.needle {
+            self.state = State::Reading(journal.search(cursor, Arc::clone(needle)));
+            return None;
+        }
+        let lines = journal.try_page(&mut cursor);
+        self.state = match &lines {
+            None => State::Reading(journal.page(cursor, PAGE_BYTES)),
+            Some(lines) if lines.is_empty() => State::Ending(cursor),
+            Some(_) => State::More(cursor),
+        };
+        lines.filter(|lines| !lines.is_empty())
+    }
+
+    /// The cursor, which the next state gets.
+    fn take_cursor(&mut self) -> Cursor {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::More(cursor) | State::Ending(cursor) | State::CaughtUp(cursor) => cursor,
+            State::Finding(_) | State::Reading(_) | State::Over => unreachable!("nothing has been read"),
+        }
+    }
 }

@@ -18,7 +18,7 @@ use crate::format::day_file::{After, Header, name};
 use crate::format::head::{self, Head};
 use crate::tables::cache::{self, Snapshot};
 use crate::tables::keys::{Judgement, KeyTable};
-use crate::view::{Fresh, Reader, Shared};
+use crate::view::{Fresh, Shared};
 use batch::{Batch, Clock, clamp};
 
 /// The largest batch that is handed on as it was committed: whoever follows reads a larger one from disk.
@@ -42,15 +42,12 @@ pub struct NewEntry<'a> {
 pub enum Staged {
     /// It is in the batch and gets this seq.
     New(u64),
-    /// The journal, or the batch, has it already.
+    /// The journal or the batch has an entry with this key. Whether its text is the same is not looked at: that
+    /// would take a read of the disk for each key.
     Known {
-        /// The first one's seq.
+        /// The entry's seq; past the head if it is in the batch.
         seq: u64,
-        /// When it was written.
-        time: Time,
     },
-    /// Its key stands for another text.
-    Conflict(u64),
     /// Whether its key was written can no longer be told, or not yet: the keys are not loaded.
     Stale,
     /// The batch is full: commit it, then stage this one again.
@@ -83,7 +80,6 @@ pub enum CommitError {
 /// Writes the journal. There is one per journal, and it holds the folder's lock.
 pub struct Appender {
     shared: Arc<Shared>,
-    reader: Reader,
     file: Option<Box<dyn DiskFile>>,
     head: Head,
     /// The head before the last batch.
@@ -111,12 +107,10 @@ impl Appender {
         line_feed_first: bool,
         lock: Box<dyn Send + Sync>,
     ) -> Self {
-        let reader = Reader::new(Arc::clone(&shared));
-        let head = reader.head();
+        let head = shared.view().head;
         let batch = Batch::default();
         Self {
             shared,
-            reader,
             file,
             head,
             before: head,
@@ -137,11 +131,6 @@ impl Appender {
         self.day_start = day_start;
     }
 
-    /// A reader of what this appender commits.
-    pub fn reader(&self) -> Reader {
-        self.reader.clone()
-    }
-
     /// Puts an entry into the batch. `now` counts for the first of a batch.
     pub fn stage(&mut self, now: Time, entry: NewEntry<'_>) -> Staged {
         let clock = *self.batch.clock.get_or_insert_with(|| clamp(now, self.head.time));
@@ -155,7 +144,7 @@ impl Appender {
             let Some(keys) = &self.keys else { return Staged::Stale };
             match keys.judge(key, retry) {
                 Judgement::New => {}
-                Judgement::Known(seq) => return self.known(seq, entry.text, clock),
+                Judgement::Known(seq) => return Staged::Known { seq },
                 Judgement::Stale => return Staged::Stale,
             }
         }
@@ -168,7 +157,6 @@ impl Appender {
         if before == 0 {
             self.begin_file(clock);
         }
-        let start = self.batch.bytes.len();
         let own = entry.at.or(clock.own).map(|at| OwnTime::new(at, self.day_start));
         let line = NewLine {
             seq,
@@ -186,7 +174,6 @@ impl Appender {
             return Staged::Full;
         }
         self.batch.count += 1;
-        self.batch.starts.push(u32::try_from(start).expect("a batch is far below 4 GiB"));
         self.batch.last_crc = crc;
         self.batch.own_days.extend(own.map(|own| (seq, own.day)));
         if let (Some((key, _)), Some(keys)) = (entry.key, &mut self.keys) {
@@ -281,30 +268,6 @@ impl Appender {
             tracing::warn!(%error, "the cache could not be written; the next start reads more day files");
         }
         then()
-    }
-
-    fn known(&self, seq: u64, text: &str, clock: Clock) -> Staged {
-        let stored = if seq > self.head.seq {
-            self.batch.line(seq - self.head.seq - 1).map(|line| (line.unescaped() == text, clock.time))
-        } else {
-            let read = match self.reader.entry(seq) {
-                Ok(None) => self.reader.archived_entry(seq),
-                read => read,
-            };
-            match read {
-                // What is gone or damaged cannot be compared; the key alone then says that it is the same.
-                Ok(entry) => entry.map(|entry| (entry.text == text, entry.time)),
-                Err(error) => {
-                    tracing::error!(%error, "entry {seq} cannot be read to compare it with its retry");
-                    return Staged::Stale;
-                }
-            }
-        };
-        match stored {
-            Some((false, _)) => Staged::Conflict(seq),
-            Some((true, time)) => Staged::Known { seq, time },
-            None => Staged::Known { seq, time: clock.time },
-        }
     }
 
     /// What stands in a batch before its first line: the header of a new day's file, or a line feed

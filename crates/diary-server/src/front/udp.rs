@@ -5,10 +5,11 @@
 //! sent: no amplification.
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use diary_engine::limits::PAGE_BYTES;
+use diary_engine::{Appends, Part, ReadError};
 use diary_proto::answer::{push_ack, push_error, push_gap};
 use diary_proto::block::{Step, Walker};
 use diary_proto::entry::SealedLine;
@@ -19,7 +20,6 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
-use crate::journal::{Appends, Part};
 use crate::limits::{APPEND_MIN_BYTES, DATAGRAM_REPLY_MAX_BYTES, DATAGRAMS_MAX};
 
 /// Longest datagram of IPv4 and IPv6 without jumbograms.
@@ -155,34 +155,34 @@ async fn append(context: &Context, ip: IpAddr, text: &str) -> Result<Stored, Ref
     let journal = &context.journal;
     let gone = || Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
     let bytes = u32::try_from(text.len().max(APPEND_MIN_BYTES)).expect("a datagram is below 64 KiB");
-    let room = Arc::clone(journal.room()).acquire_many_owned(bytes).await.map_err(|_| gone())?;
+    let room = Arc::clone(&context.unacked).acquire_many_owned(bytes).await.map_err(|_| gone())?;
     let mut appends = Appends::new(Arc::new(author_of(ip)), None);
     appends.push(text);
-    let outcome = journal.append(appends, room).await.map_err(|_| gone())?;
-    match outcome.into_iter().next().ok_or_else(gone)? {
+    match journal.append(appends, room).await.into_iter().next().ok_or_else(gone)? {
         Part::Refused { refusal, .. } => Err(refusal),
+        Part::Conflict { seq } => Err(Part::conflict(seq)),
         Part::Acked { first_seq: seq, time, .. } => {
-            let left = journal.left(seq).await.ok().and_then(Result::ok).flatten();
+            let left = journal.left(seq).await.ok().flatten();
             Ok(Stored { left, seq, time })
         }
     }
 }
 
 /// The newest entries that fit, whole, and how many are left out.
-async fn history(context: &Context) -> io::Result<Vec<u8>> {
+async fn history(context: &Context) -> Result<Vec<u8>, ReadError> {
     let journal = &context.journal;
-    let mut range = journal.range(Which::Last(HISTORY_ENTRIES)).await??;
-    if range.last < range.first {
+    let mut cursor = journal.find(Which::Last(HISTORY_ENTRIES)).await?;
+    if cursor.last() < cursor.first() {
         return Ok(b"the diary is empty\n".to_vec());
     }
-    let before = range.first - 1;
-    let last = range.last;
-    let mut walker = Walker::new(range.first);
+    let before = cursor.first() - 1;
+    let last = cursor.last();
+    let mut walker = Walker::new(cursor.first());
     let mut newest = Newest { lines: VecDeque::new(), bytes: 0, left_out: before };
     loop {
-        let page = journal.page(range, false).await??;
+        let page = journal.page(cursor, PAGE_BYTES).await?;
         walker.pass(&page.lines, super::line::is_showable, |step| newest.push(step));
-        range = page.range;
+        cursor = page.cursor;
         if page.ended {
             break;
         }

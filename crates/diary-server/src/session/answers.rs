@@ -1,18 +1,16 @@
 //! What a client is told: the answers whose turn it is, and the commands that they wait for.
 
-use std::io;
 use std::sync::Arc;
 
+use diary_engine::{Journal, Outcome, ReadError};
 use diary_proto::limits::VERSION;
 use diary_proto::message::{Hello, Welcome};
 use diary_proto::{Author, Code, Date, Producer, Refusal, Which};
-use tokio::sync::oneshot;
 
 use super::input::REFUSED_BYTES;
 use super::pending::{Pending, answer_part};
 use super::{Phase, Session, Task, stopping};
 use crate::front::{Answer, Command, Front, Kind};
-use crate::journal::{Journal, Outcome, Part};
 use crate::limits::UNSENT_FILL_BYTES;
 use crate::stream::{Piece, Stream};
 
@@ -48,10 +46,9 @@ impl Session {
         while self.out.len() < UNSENT_FILL_BYTES && self.task.is_none() && self.phase != Phase::Closing {
             match self.pending.front_mut() {
                 None => return,
-                Some(Pending::Appended { outcome, .. }) => match outcome.try_recv() {
-                    Ok(outcome) => self.settle(Some(outcome)),
-                    Err(oneshot::error::TryRecvError::Closed) => self.settle(None),
-                    Err(oneshot::error::TryRecvError::Empty) => return,
+                Some(Pending::Appended { outcome, .. }) => match outcome.try_outcome() {
+                    Some(outcome) => self.settle(outcome),
+                    None => return,
                 },
                 Some(Pending::Settled { outcome, entries }) => {
                     answer_part(&mut self.front, &mut self.out.bytes, outcome, entries);
@@ -69,14 +66,9 @@ impl Session {
         }
     }
 
-    /// The outcome of the appends at the front has come; `None`: the writer broke down.
-    pub(super) fn settle(&mut self, outcome: Option<Outcome>) {
+    /// The outcome of the appends at the front has come.
+    pub(super) fn settle(&mut self, outcome: Outcome) {
         let Some(Pending::Appended { entries, .. }) = self.pending.pop_front() else { return };
-        let outcome = outcome.unwrap_or_else(|| {
-            let message = "the server failed while this was written; it may or may not be stored";
-            let refusal = Refusal::new(Code::UnknownOutcome, message);
-            vec![Part::Refused { count: entries.count, refusal }]
-        });
         self.pending.push_front(Pending::Settled { outcome: outcome.into(), entries });
     }
 
@@ -184,7 +176,7 @@ impl Session {
     }
 
     /// A piece of the history or search that is being answered.
-    pub(super) fn take_piece(&mut self, piece: io::Result<Piece>) {
+    pub(super) fn take_piece(&mut self, piece: Result<Piece, ReadError>) {
         let Some(Task::Stream(stream)) = self.task.as_deref_mut() else { return };
         if pass_on(&mut self.front, &mut self.out.bytes, &self.context.journal, stream, piece) {
             self.task = None;
@@ -192,7 +184,7 @@ impl Session {
     }
 
     /// A piece of what this session follows. It comes only between answers.
-    pub(super) fn take_followed(&mut self, piece: io::Result<Piece>) {
+    pub(super) fn take_followed(&mut self, piece: Result<Piece, ReadError>) {
         let Some(stream) = self.follow.as_deref_mut() else { return };
         if pass_on(&mut self.front, &mut self.out.bytes, &self.context.journal, stream, piece) {
             self.follow = None;
@@ -216,7 +208,7 @@ fn pass_on(
     out: &mut Vec<u8>,
     journal: &Journal,
     stream: &mut Stream,
-    piece: io::Result<Piece>,
+    piece: Result<Piece, ReadError>,
 ) -> bool {
     let id = stream.id;
     match piece {
@@ -243,7 +235,7 @@ fn pass_on(
     false
 }
 
-fn unreadable(error: &io::Error) -> Refusal {
+fn unreadable(error: &ReadError) -> Refusal {
     tracing::error!(%error, "entries cannot be read");
-    Refusal::new(Code::Unreadable, format!("the disk could not be read: {error}"))
+    Refusal::new(Code::Unreadable, error.to_string())
 }

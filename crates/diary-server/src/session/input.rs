@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
+use diary_engine::{Appends, Keys, Own};
 use diary_proto::entry::check_text;
 use diary_proto::message::{Append, NewText};
 use diary_proto::{Author, Code, Refusal};
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 use super::pending::{Entries, Pending};
 use super::{Admission, Phase, Session, acquire, permits};
 use crate::front::{Command, Request};
-use crate::journal::{Appends, Keys, Own};
 use crate::limits::{
     APPEND_MIN_BYTES, READ_BYTES, READS_IN_A_ROW_MAX, SESSION_UNACKED_MAX_BYTES, UNSENT_MAX_BYTES,
 };
@@ -39,7 +39,7 @@ impl Session {
 
     /// Reads, if there is room for what a read may bring; else waits for it, and the input stays unread.
     pub(super) fn read_with_room(&mut self) -> io::Result<()> {
-        let room = Arc::clone(self.context.journal.room());
+        let room = Arc::clone(&self.context.unacked);
         match Arc::clone(&room).try_acquire_many_owned(permits(READ_BYTES)) {
             Ok(permit) => self.read(permit),
             Err(_) => {
@@ -91,10 +91,7 @@ impl Session {
             match request {
                 Request::Text(text) => {
                     let (appends, entries) = texts.get_or_insert_with(|| {
-                        // What has no end yet is not appended now.
-                        let lines = memchr::memrchr(b'\n', input).map_or(0, |end| end + 1);
-                        let room = text.len() + lines;
-                        (Appends::with_room(Arc::clone(&self.author), room), Entries::new(0))
+                        (Appends::new(Arc::clone(&self.author), None), Entries::new(0))
                     });
                     entries.push(appends, text);
                 }
@@ -171,7 +168,7 @@ impl Session {
         entries.bytes = (appends.bytes() + entries.hint_bytes()).max(APPEND_MIN_BYTES);
         entries.count = u32::try_from(appends.count()).unwrap_or(u32::MAX);
         let journal = &self.context.journal;
-        let all = journal.room();
+        let all = &self.context.unacked;
         if appends.keys.is_some() && !journal.knows_derived() {
             let (journal, room) = (journal.clone(), acquire(Arc::clone(all), entries.bytes));
             let room = Box::pin(async move {

@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 
+use diary_engine::{Appends, Part, Receipt};
 use diary_proto::answer::is_old_command;
-use tokio::sync::oneshot;
 
 use crate::front::{Answer, Command, Front};
-use crate::journal::{Appends, Outcome, Part};
 
 /// Acks in words that are written at a time, so that the bound on unsent answers holds.
 const ACKS_AT_ONCE: u32 = 512;
@@ -15,7 +14,7 @@ const ACKS_AT_ONCE: u32 = 512;
 pub(super) enum Pending {
     /// Appends that the writer has.
     Appended {
-        outcome: oneshot::Receiver<Outcome>,
+        outcome: Receipt,
         entries: Entries,
     },
     /// Appends with their outcome, which is told piece by piece.
@@ -85,6 +84,11 @@ pub(super) fn answer_part(
             front.encode(Answer::NotStored { first_counter, count: answered, refusal }, out);
             *count -= answered;
             (answered, *count)
+        }
+        Part::Conflict { seq } => {
+            let refusal = &Part::conflict(*seq);
+            front.encode(Answer::NotStored { first_counter, count: 1, refusal }, out);
+            (1, 0)
         }
     };
     if left == 0 {

@@ -1,6 +1,5 @@
 //! A batch on its way to the disk.
 
-use diary_proto::entry::StoredLine;
 use diary_proto::time::TIME_BYTES;
 use diary_proto::{Date, Producer, Time};
 
@@ -10,8 +9,6 @@ const CLAMP_TOLD_MICROS: i64 = 1_000_000;
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
-    /// Where each entry's line starts.
-    pub(super) starts: Vec<u32>,
     pub(super) count: u32,
     /// Producers that have an entry in it, most of the time one after the other.
     pub(super) producers: Vec<Producer>,
@@ -32,21 +29,13 @@ pub(super) struct Clock {
 }
 
 impl Batch {
-    /// The entry at this place.
-    pub(super) fn line(&self, place: u64) -> Option<StoredLine<'_>> {
-        let start = *self.starts.get(usize::try_from(place).ok()?)?;
-        let line = self.bytes[start as usize..].split(|&b| b == b'\n').next()?;
-        StoredLine::parse(line).ok()
-    }
-
     /// An empty one that keeps its room, and its bytes for whoever asks for them: what one batch needed the
     /// next one will, and a batch has its limit.
     pub(super) fn emptied(mut self) -> Self {
-        self.starts.clear();
         self.producers.clear();
         self.own_days.clear();
-        let Self { bytes, starts, producers, own_days, .. } = self;
-        Self { bytes, starts, producers, own_days, ..Self::default() }
+        let Self { bytes, producers, own_days, .. } = self;
+        Self { bytes, producers, own_days, ..Self::default() }
     }
 }
 

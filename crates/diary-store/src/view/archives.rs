@@ -4,8 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use diary_proto::Entry;
-
 use super::{Reader, Shared};
 use crate::disk::How;
 use crate::format::day_file::{day_files, name};
@@ -25,18 +23,16 @@ impl Reader {
         }
     }
 
-    /// An entry that was archived, if its archive is still there.
-    pub(crate) fn archived_entry(&self, seq: u64) -> io::Result<Option<Entry>> {
+    /// A reader of the archive that has the entry `seq`, if that was archived and its archive is still there.
+    ///
+    /// # Errors
+    /// Those of reading day files and listing folders. An archive that cannot be read counts as gone.
+    pub fn archive_with(&self, seq: u64) -> io::Result<Option<Self>> {
         if self.archived()?.is_none_or(|archived| archived.seq < seq) {
             return Ok(None);
         }
-        for folder in self.archives()? {
-            // Something else than a folder was not put there by an archive.
-            if let Ok(Some(entry)) = self.of_archive(folder).and_then(|archive| archive.entry(seq)) {
-                return Ok(Some(entry));
-            }
-        }
-        Ok(None)
+        let mut archives = self.archives()?.into_iter().filter_map(|folder| self.of_archive(folder).ok());
+        Ok(archives.find(|archive| matches!(archive.entry(seq), Ok(Some(_)))))
     }
 
     /// A reader of an archive of this journal.

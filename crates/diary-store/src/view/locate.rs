@@ -24,19 +24,6 @@ pub enum Located {
 }
 
 impl Reader {
-    /// Where the entry `seq`, the first of a gap, should be: [`locate_all`](Self::locate_all) for one.
-    ///
-    /// # Errors
-    /// Those of reading the day file.
-    pub fn locate(&self, seq: u64) -> io::Result<Option<(Date, Option<u64>)>> {
-        match self.locate_all(&[seq])[..] {
-            [Located::Line(date, line)] => Ok(Some((date, Some(line)))),
-            [Located::Behind(date)] => Ok(Some((date, None))),
-            [Located::Unreadable(_, error)] => Err(error.into()),
-            _ => Ok(None),
-        }
-    }
-
     /// Where missing entries should be, each the first of a gap, in ascending order. Reads one day file after the
     /// other, each once and no further than to the last place in it.
     pub fn locate_all(&self, seqs: &[u64]) -> Vec<Located> {

@@ -8,31 +8,31 @@ use diary_proto::escape::escape;
 use diary_proto::{Filter, Sieve};
 use regex::bytes::{Regex, RegexBuilder};
 
-/// Characters that the probe looks for: more would make it no faster, and large.
+/// Characters that the probe looks for. More would make it larger, not faster.
 const PROBE_MAX_CHARS: usize = 64;
 
-/// What a note says of the entries of a gap.
+/// What a note says about a gap.
 pub(crate) const GAP_WORDS: &str = "damaged or missing";
 
 /// Bytes that the probe may take.
 const PROBE_MAX_BYTES: usize = 256 * 1024;
 
-/// See the module.
+/// A filter that is ready to search with.
 #[derive(Debug)]
-pub(crate) struct Needle {
+pub struct Needle {
     sieve: Sieve,
-    /// Finds one of the conditions in stored lines, where a text is escaped, and maybe more: every hit is
-    /// looked at again. Made when it is first needed, on a thread that may take its time. `None` if there is
-    /// nothing to find, or it would be too large.
+    /// Finds candidates in stored lines, where texts are escaped; the sieve decides. Built by the first search step, on
+    /// a thread that may block. `None` if there is nothing to find, or if it would be too large.
     probe: OnceLock<Option<Regex>>,
 }
 
 impl Needle {
-    pub(crate) fn new(filter: &Filter) -> Self {
+    /// A needle for `filter`.
+    pub fn new(filter: &Filter) -> Self {
         Self { sieve: Sieve::new(filter), probe: OnceLock::new() }
     }
 
-    /// Appends every line of `page` that the filter takes. The first time takes up to a millisecond more.
+    /// Appends every line of `page` that the filter takes. The first call takes up to a millisecond more.
     pub(crate) fn find_lines(&self, page: &[u8], lines: &mut Vec<u8>) {
         let mut from = 0;
         while let Some(at) = self.probe_at(page, from) {
@@ -48,8 +48,8 @@ impl Needle {
         }
     }
 
-    /// The same, with a note for each gap that `walker` meets, in its place; those are also added to `gaps`. It
-    /// checks every line of the page, where [`find_lines`](Self::find_lines) looks only at hits.
+    /// The same, with a note in the place of each gap that `walker` meets; the gaps are also added to `gaps`. Checks every
+    /// line of the page, where [`find_lines`](Self::find_lines) checks only hits.
     pub(crate) fn find_lines_and_gaps(
         &self,
         page: &[u8],
@@ -74,7 +74,7 @@ impl Needle {
         self.find_lines(&page[from..], lines);
     }
 
-    /// The same for lines among which gaps are noted already.
+    /// The same for lines that have notes in the place of gaps already.
     pub(crate) fn find_lines_among_notes(&self, page: &[u8], lines: &mut Vec<u8>, gaps: &mut Vec<Gap>) {
         for line in page.split_inclusive(|&b| b == b'\n') {
             match Gap::of_note(line) {
@@ -87,7 +87,7 @@ impl Needle {
         }
     }
 
-    /// The next place, from `from` on, where it may be.
+    /// The next candidate, from `from` on.
     fn probe_at(&self, page: &[u8], from: usize) -> Option<usize> {
         if from >= page.len() {
             return None;
@@ -99,7 +99,7 @@ impl Needle {
     }
 }
 
-/// Looks for the longest text or tag, as the rarest; else for the author.
+/// Looks for the longest text or tag, because it is the rarest; without one, for the author.
 fn probe(sieve: &Sieve) -> Option<Regex> {
     let longest = sieve.contains().iter().chain(sieve.tags()).max_by_key(|needle| needle.text().len());
     let (text, any_case) = match (longest, sieve.author()) {
@@ -114,8 +114,8 @@ fn probe(sieve: &Sieve) -> Option<Regex> {
     RegexBuilder::new(&pattern).case_insensitive(any_case).size_limit(PROBE_MAX_BYTES).build().ok()
 }
 
-/// A pattern that finds everything whose lower case is `escaped`. Only one capital has a lower case of two
-/// characters: U+0130, an I with a dot, becomes an i and a dot.
+/// A pattern that finds everything whose lower case is `escaped`. Only one capital has a lower case of two characters:
+/// U+0130, an I with a dot, becomes an i and a combining dot.
 fn with_every_case(escaped: &str) -> String {
     let mut pattern = String::new();
     for c in escaped.chars() {

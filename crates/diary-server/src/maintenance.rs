@@ -2,17 +2,12 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
+use diary_engine::maintenance::{self, Archived, Finding, OpenError, Seqs, Verified, What};
 use diary_proto::{Date, Time};
-use diary_store::OpenError;
-use diary_store::archive::Archived;
-use diary_store::disk::{Disk, RealDisk};
-use diary_store::scan::{Finding, Seqs, What};
-use diary_store::verify::Verified;
 
-use crate::config::Upkeep;
+use crate::config::Maintenance;
 use crate::zone;
 
 /// How it ended.
@@ -24,17 +19,17 @@ pub(crate) enum Done {
 }
 
 /// Does it, and says on stdout what it did.
-pub(crate) fn run(upkeep: Upkeep) -> anyhow::Result<Done> {
+pub(crate) fn run(command: Maintenance) -> anyhow::Result<Done> {
     const NO_HOME: &str = "there is no home folder; say where the diary is with --data";
     let mut out = io::stdout().lock();
-    let done = match upkeep {
-        Upkeep::Verify { place, json } => verify(&place.dir().context(NO_HOME)?, json, &mut out)?,
-        Upkeep::Repair { place, to } => {
+    let done = match command {
+        Maintenance::Verify { place, json } => verify(&place.dir().context(NO_HOME)?, json, &mut out)?,
+        Maintenance::Repair { place, to } => {
             let dir = place.dir().context(NO_HOME)?;
             let to = to.unwrap_or_else(|| beside(&dir));
             repair(&dir, &to, &mut out)?
         }
-        Upkeep::Archive { place, timezone, day_start } => {
+        Maintenance::Archive { place, timezone, day_start } => {
             let (zone, _) = zone::find(timezone.as_deref())?;
             let today = day_start.day_of(Time::now(&zone));
             archive(&place.dir().context(NO_HOME)?, today, &mut out)?
@@ -46,16 +41,12 @@ pub(crate) fn run(upkeep: Upkeep) -> anyhow::Result<Done> {
     }
 }
 
-fn disk() -> Arc<dyn Disk> {
-    Arc::new(RealDisk)
-}
-
 fn verify(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Done> {
-    if diary_store::archive::is_unfinished(&*disk(), dir) && !json {
+    if maintenance::is_archive_unfinished(dir) && !json {
         writeln!(out, "an archive was begun and not finished; `archive`, or the next start, finishes it")?;
     }
     let mut told = Ok(());
-    let verified = diary_store::verify(disk(), dir, |finding| {
+    let verified = maintenance::verify(dir, |finding| {
         if told.is_ok() {
             told = if json { tell_json(&finding, out) } else { writeln!(out, "{finding}") };
         }
@@ -136,7 +127,7 @@ fn beside(dir: &Path) -> PathBuf {
 }
 
 fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
-    let repaired = diary_store::repair(&disk(), dir, to)?;
+    let repaired = maintenance::repair(dir, to)?;
     writeln!(out, "copied {} to {}", counted(repaired.entries, "entry"), to.display())?;
     for &(first, last) in &repaired.gaps {
         writeln!(out, "{} damaged or missing; a note stands in the place", Seqs(first, last))?;
@@ -152,8 +143,8 @@ fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
 }
 
 fn archive(dir: &Path, today: Date, out: &mut impl Write) -> Result<Done, OpenError> {
-    let unfinished = diary_store::archive::is_unfinished(&*disk(), dir);
-    let archived = diary_store::archive(&disk(), dir, today)?;
+    let unfinished = maintenance::is_archive_unfinished(dir);
+    let archived = maintenance::archive(dir, today)?;
     // Whoever asked may not read the answer; what was done is done.
     let _ = match archived {
         None if unfinished => writeln!(out, "the archive that had been begun is finished"),

@@ -1,0 +1,285 @@
+//! The handle to a journal.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use diary_proto::block::Gap;
+use diary_proto::{Date, DayStart, Time, Which};
+use diary_store::Reader;
+use jiff::tz::TimeZone;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::appends::Appends;
+use crate::limits::{PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX};
+use crate::locator::Locator;
+use crate::needle::{GAP_WORDS, Needle};
+use crate::outcome::Receipt;
+use crate::reading::{Checked, Cursor, Page, Reading};
+use crate::recent::{Recent, Recently};
+use crate::writer::Command;
+
+/// The journal's progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The newest committed seq.
+    pub head: u64,
+    /// The derived state is loaded. Until then, appends with keys and readings by day wait.
+    pub derived: bool,
+}
+
+/// What does not change while a journal is open.
+#[derive(Debug)]
+pub struct About {
+    /// The journal's name.
+    pub name: String,
+    /// Its random id.
+    pub id: u64,
+    /// The server's time zone.
+    pub zone: TimeZone,
+    /// The zone's name, for people.
+    pub zone_name: String,
+    /// When its days begin.
+    pub day_start: DayStart,
+}
+
+/// What the writer and the handles share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    /// Unbounded, because every message holds a permit of a bounded budget.
+    pub(crate) queue: mpsc::UnboundedSender<Command>,
+    pub(crate) progress: watch::Receiver<Progress>,
+    pub(crate) recent: Arc<Recent>,
+    /// Cancelled when the disk has failed or the writer has panicked.
+    pub(crate) failed: CancellationToken,
+}
+
+/// A handle to a journal. Cheap to clone. The writer ends with [`stop`](Self::stop), or when all handles are dropped.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    shared: Shared,
+    reader: Reader,
+    searches: Arc<Semaphore>,
+    about: Arc<About>,
+    locator: Arc<Locator>,
+    checked: Arc<Checked>,
+}
+
+impl Journal {
+    pub(crate) fn new(shared: Shared, reader: Reader, about: About) -> Self {
+        // If the first day file cannot be read, only the saving of checks is lost.
+        let checked = Checked::new(reader.first().unwrap_or(1), reader.head().seq);
+        Self {
+            shared,
+            locator: Arc::new(Locator::new(reader.clone())),
+            checked: Arc::new(checked),
+            reader,
+            searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
+            about: Arc::new(about),
+        }
+    }
+
+    pub(crate) fn queue(&self) -> mpsc::UnboundedSender<Command> {
+        self.shared.queue.clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// What does not change while the journal is open.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The newest committed seq.
+    pub fn head(&self) -> u64 {
+        self.shared.progress.borrow().head
+    }
+
+    /// The current day.
+    pub fn today(&self) -> Date {
+        self.about.day_start.day_of(Time::now(&self.about.zone))
+    }
+
+    /// Watches the head.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.shared.progress.clone()
+    }
+
+    /// Completes when the disk has failed or the writer has panicked; the head never moves again. Waiting for this is not
+    /// woken by commits. Cancel safe.
+    pub async fn failed(&self) {
+        self.shared.failed.cancelled().await;
+    }
+
+    /// Whether the disk has failed or the writer has panicked.
+    pub fn has_failed(&self) -> bool {
+        self.shared.failed.is_cancelled()
+    }
+
+    /// Whether the derived state is loaded: keys can be judged, and the days of own times are known.
+    pub fn knows_derived(&self) -> bool {
+        self.shared.progress.borrow().derived
+    }
+
+    /// Completes when [`knows_derived`](Self::knows_derived), or it never will. Cancel safe.
+    pub async fn derived_known(&self) {
+        // An error means that the writer is gone. The next append is answered accordingly.
+        let _ = self.watch().wait_for(|progress| progress.derived).await;
+    }
+
+    /// Hands appends to the writer, which owns them from here on and commits them even if nobody waits for the outcome.
+    /// `permit` is their share of the caller's budget. It is held as long as they are in memory.
+    pub fn append(&self, mut appends: Appends, permit: OwnedSemaphorePermit) -> Receipt {
+        appends.shrink();
+        let (reply, outcome) = oneshot::channel();
+        let receipt = Receipt::new(outcome, appends.count());
+        if let Err(refused) = self.shared.queue.send(Command::Append(appends, permit, reply)) {
+            refused.0.refuse_stopped();
+        }
+        receipt
+    }
+
+    /// Stops the writer, after everything that was handed to it is committed and answered. Dropping the future does not
+    /// cancel the stop, only the wait.
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.shared.queue.send(Command::Stop(done)).is_ok() {
+            // An error means that it has stopped already.
+            let _ = stopped.await;
+        }
+    }
+
+    /// Finds entries. A range of days waits until the derived state is loaded.
+    pub fn find(&self, which: Which) -> Reading<Cursor> {
+        let (reader, today) = (self.reader.clone(), self.today());
+        let find = move || Ok(Cursor::new(reader.range(which, today)?, None));
+        if !matches!(which, Which::Days(..)) || self.knows_derived() {
+            return Reading::blocking(find);
+        }
+        let journal = self.clone();
+        Reading::after(async move {
+            journal.derived_known().await;
+            Ok(Reading::blocking(find).await?)
+        })
+    }
+
+    /// Finds the entries from `seq` on, including those to come.
+    pub fn follow(&self, seq: u64) -> Reading<Cursor> {
+        let (reader, recent) = (self.reader.clone(), Recently::new(&self.shared.recent));
+        Reading::blocking(move || Ok(Cursor::new(reader.from(seq)?, Some(recent))))
+    }
+
+    /// The next lines if they are in memory, empty at the end. Otherwise `None`, and the cursor does not move.
+    ///
+    /// Lines that this process wrote or checked before are not checked again, because they have been in memory since. Other
+    /// lines that the system's cache holds are checked here, and their gaps are logged.
+    pub fn try_page(&self, cursor: &mut Cursor) -> Option<Bytes> {
+        if let Some(recent) = &cursor.follows {
+            if let Some(lines) = recent.next(&mut cursor.range) {
+                cursor.pass_over(cursor.range.last);
+                return Some(lines);
+            }
+            self.reader.extend(&mut cursor.range);
+        }
+        let lines = self.reader.next_page_now(&mut cursor.range, PAGE_BYTES)?;
+        let (next, mut gaps) = (cursor.walker.next_seq(), Vec::new());
+        if lines.is_empty() {
+            cursor.check_end(&mut gaps);
+        } else if let Some(last) = self.checked.has(next, &lines) {
+            cursor.pass_over(last);
+        } else {
+            cursor.check(&lines, &mut gaps);
+            self.checked.add(next, cursor.walker.next_seq());
+        }
+        self.tell_gaps(&mut gaps);
+        Some(lines.into())
+    }
+
+    /// Reads and checks the next lines: at most `max_bytes`, or one longer line.
+    pub fn page(&self, mut cursor: Cursor, max_bytes: usize) -> Reading<Page> {
+        let (reader, checked) = (self.reader.clone(), Arc::clone(&self.checked));
+        Reading::blocking(move || {
+            if cursor.follows.is_some() {
+                reader.extend(&mut cursor.range);
+            }
+            let (next, mut gaps) = (cursor.walker.next_seq(), Vec::new());
+            let lines = reader.next_page(&mut cursor.range, max_bytes)?;
+            match &lines {
+                Some(lines) => cursor.check(lines, &mut gaps),
+                None => cursor.check_end(&mut gaps),
+            }
+            if cursor.is_dense() {
+                checked.add(next, cursor.walker.next_seq());
+            }
+            let (ended, lines) = (lines.is_none(), lines.unwrap_or_default().into());
+            Ok(Page { lines, cursor, ended, gaps })
+        })
+    }
+
+    /// Searches the next lines for what `needle` takes. At most [`SEARCHES_MAX`] searches run at once; others wait.
+    pub fn search(&self, mut cursor: Cursor, needle: Arc<Needle>) -> Reading<Page> {
+        let (reader, permits) = (self.reader.clone(), Arc::clone(&self.searches));
+        let look = move || {
+            let (mut page, mut lines, mut gaps, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
+            let mut ended = false;
+            while !ended && lines.len() < PAGE_BYTES && seen < SEARCH_STEP_BYTES {
+                ended = !reader.next_page_into(&mut cursor.range, PAGE_BYTES, &mut page)?;
+                seen += page.len();
+                if ended {
+                    break;
+                }
+                if !cursor.is_dense() {
+                    needle.find_lines_among_notes(&page, &mut lines, &mut gaps);
+                } else if cursor.notes_gaps {
+                    needle.find_lines_and_gaps(&page, &mut cursor.walker, &mut lines, &mut gaps);
+                } else {
+                    needle.find_lines(&page, &mut lines);
+                }
+            }
+            let last = cursor.last();
+            if ended
+                && cursor.notes_gaps
+                && let Some(gap) = cursor.walker.finish(last)
+            {
+                gap.write_note(GAP_WORDS, &mut lines);
+                gaps.push(gap);
+            }
+            Ok(Page { lines: lines.into(), cursor, ended, gaps })
+        };
+        Reading::after(async move {
+            let permit = permits.acquire_owned().await.map_err(std::io::Error::other)?;
+            let look = move || {
+                // Held by the worker, so that dropping the caller does not free the slot.
+                let _permit = permit;
+                look()
+            };
+            Ok(Reading::blocking(look).await?)
+        })
+    }
+
+    /// Whether this journal has, at `seq`, the line with this checksum. True if that entry is archived or damaged.
+    pub fn has(&self, seq: u64, crc: u32) -> Reading<bool> {
+        let reader = self.reader.clone();
+        Reading::blocking(move || {
+            Ok(seq < reader.first()?
+                || reader.line(seq, |line| line.crc == crc)?.unwrap_or(seq <= reader.head().seq))
+        })
+    }
+
+    /// The stored left part of an entry, with a line feed.
+    pub fn left(&self, seq: u64) -> Reading<Option<Vec<u8>>> {
+        let reader = self.reader.clone();
+        Reading::blocking(move || reader.line(seq, |line| [line.left.as_bytes(), b"\n"].concat()))
+    }
+
+    /// Logs where entries are damaged or missing, once for each place.
+    pub fn tell_gaps(&self, gaps: &mut Vec<Gap>) {
+        gaps.drain(..).for_each(|gap| self.locator.tell(gap));
+    }
+}
+
+#[cfg(test)]
+mod tests;

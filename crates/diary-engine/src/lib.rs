@@ -1,0 +1,40 @@
+//! The engine of a journal, and the seam in front of it: append a batch and get its outcome, read from a cursor, watch
+//! the head.
+//!
+//! Sessions depend on this crate and know no day file. The engine here is a single machine: one thread writes, over
+//! `diary-store`. A replicated log can come behind the same calls, so callers may rely only on what the calls promise: a
+//! seq is not known before the outcome, the entries of one append need not be consecutive, and an outcome can be unknown.
+//!
+//! - [`Journal`]: the handle; [`open()`] makes one;
+//! - [`Appends`], [`Receipt`], [`Part`]: entries to append, and what became of them;
+//! - [`Cursor`], [`Page`], [`Reading`]: reading;
+//! - `writer`: the thread that writes; `work`: an outcome in the making; `repeats`: the thread that compares retries;
+//! - `recent`: the newest batches, for followers; `needle`: what a search looks for; `locator`: the thread that finds
+//!   damaged places for the log;
+//! - [`maintenance`]: verify, repair and archive, beside serving;
+//! - [`limits`]: every bound, with its reason.
+
+mod appends;
+mod journal;
+pub mod limits;
+mod locator;
+pub mod maintenance;
+mod needle;
+mod open;
+mod outcome;
+mod reading;
+mod recent;
+mod repeats;
+#[cfg(feature = "sim")]
+pub mod sim;
+#[cfg(test)]
+mod testing;
+mod work;
+mod writer;
+
+pub use appends::{Appends, Keys, Own};
+pub use journal::{About, Journal, Progress};
+pub use needle::Needle;
+pub use open::{OpenError, Options, open};
+pub use outcome::{Outcome, Part, Receipt};
+pub use reading::{Cursor, Page, ReadError, Reading};

@@ -1,0 +1,35 @@
+//! Every bound of the engine, unit last in the name, with its reason.
+
+use diary_store::BATCH_MAX_BYTES;
+
+/// Shortest stored line: a one-digit seq, a time, and one byte each of author and text.
+const LINE_MIN_BYTES: usize = 52;
+
+/// Entries that the writer judges for one batch, staged or not: as many as a full batch can hold. Refused and repeated
+/// entries take time but none of the batch's bytes, and the rest of the batch must not wait for any number of them.
+pub const BATCH_MAX_ENTRIES: usize = BATCH_MAX_BYTES / LINE_MIN_BYTES;
+
+/// What an entry costs a budget at least, beside its text. Without this a budget of bytes would not bound the work: 8 MiB
+/// would hold 1.6 million texts of one byte.
+pub const ENTRY_MIN_BYTES: usize = 32;
+
+/// What one page of a reading may hold.
+pub const PAGE_BYTES: usize = 128 * 1024;
+
+/// Batches kept in memory for followers. One that is further behind reads the disk.
+pub const RECENT_MAX_BYTES: usize = 1024 * 1024;
+/// See [`RECENT_MAX_BYTES`].
+pub const RECENT_MAX_BATCHES: usize = 64;
+
+/// Threads that read the disk; more would only contend for it. The runtime of the sessions is built with as many threads
+/// for blocking work.
+pub const READER_THREADS: usize = 16;
+
+/// Searches that run at once. The other threads stay free for reading.
+pub const SEARCHES_MAX: usize = READER_THREADS / 4;
+
+/// Bytes that one step of a search scans: some milliseconds of work, so that the hand-over costs little beside it.
+pub const SEARCH_STEP_BYTES: usize = 32 * 1024 * 1024;
+
+/// Gaps that are logged, each once. `verify` lists them all.
+pub const GAPS_TOLD: usize = 1024;

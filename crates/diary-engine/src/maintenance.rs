@@ -1,0 +1,46 @@
+//! Maintenance of a journal's folder: verify, repair, archive.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use diary_proto::Date;
+use diary_store::disk::{Disk, RealDisk};
+
+pub use diary_store::OpenError;
+pub use diary_store::archive::Archived;
+pub use diary_store::repair::Repaired;
+pub use diary_store::scan::{Finding, Seqs, What};
+pub use diary_store::verify::Verified;
+
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
+/// Checks every line, chain and seq in `dir`, even while a server writes there. `finding` is called for every fault.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn verify(dir: &Path, finding: impl FnMut(Finding)) -> Result<Verified, OpenError> {
+    diary_store::verify(disk(), dir, finding)
+}
+
+/// Writes a valid copy of the journal in `dir` to `to`.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn repair(dir: &Path, to: &Path) -> Result<Repaired, OpenError> {
+    diary_store::repair(&disk(), dir, to)
+}
+
+/// Moves the day files of `dir` into an archive named by `today`; `None` if there are no entries.
+///
+/// # Errors
+/// [`OpenError`], also if a server has the journal open.
+pub fn archive(dir: &Path, today: Date) -> Result<Option<Archived>, OpenError> {
+    diary_store::archive(&disk(), dir, today)
+}
+
+/// Whether an archive was begun in `dir` and not finished. The next start finishes it.
+pub fn is_archive_unfinished(dir: &Path) -> bool {
+    diary_store::archive::is_unfinished(&RealDisk, dir)
+}

@@ -1,0 +1,359 @@
+//! The writer: the only actor that writes day files. It takes everything that is queued, commits it with one write and
+//! one sync, and answers only then. It never waits for a batch to grow.
+//!
+//! It runs on its own thread, so a slow disk blocks no thread of the runtime. Staging reads nothing from the disk;
+//! texts of known keys are compared by `repeats`, behind the commit.
+
+use std::sync::Arc;
+use std::thread;
+
+use diary_proto::{Code, Refusal, Time};
+use diary_store::{Appender, CommitError, Derived, NewEntry, Reader, Staged};
+use jiff::tz::TimeZone;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::appends::Appends;
+use crate::journal::{Progress, Shared};
+use crate::limits::BATCH_MAX_ENTRIES;
+use crate::outcome::{Outcome, Part};
+use crate::recent::Recent;
+use crate::repeats::Repeats;
+use crate::work::{Work, stale};
+
+/// A message to the writer.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Append(Appends, OwnedSemaphorePermit, oneshot::Sender<Outcome>),
+    /// The derived state, once it is loaded.
+    Derived(Derived),
+    /// Commit what came before, write the head file, end.
+    Stop(oneshot::Sender<()>),
+}
+
+impl Command {
+    /// Answers that the writer has stopped.
+    pub(crate) fn refuse_stopped(self) {
+        if let Command::Append(appends, _, reply) = self {
+            let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
+            let count = u32::try_from(appends.count()).unwrap_or(u32::MAX);
+            // An error means that nobody waits for the answer.
+            let _ = reply.send(vec![Part::Refused { count, refusal }]);
+        }
+    }
+}
+
+/// The writer's state.
+pub(crate) struct Writer {
+    appender: Appender,
+    queue: mpsc::UnboundedReceiver<Command>,
+    progress: watch::Sender<Progress>,
+    recent: Arc<Recent>,
+    /// Cancels its token when dropped: after a disk failure, and if the writer panics.
+    failed: Option<DropGuard>,
+    zone: TimeZone,
+    /// A stop that came while a batch was gathered. Nothing queued after it is taken.
+    stop: Option<oneshot::Sender<()>>,
+    /// Writes the cache in the background. The writer waits for it only if the next one is due.
+    caching: Option<thread::JoinHandle<()>>,
+    /// The disk was full at the last commit, and this is logged.
+    full: bool,
+    /// Entries judged for the current batch, staged or not.
+    judged: usize,
+    reader: Reader,
+    /// Compares retries. Started with the first one, because most journals see none.
+    repeats: Option<Repeats>,
+}
+
+/// The disk failed. Nothing that is still queued is stored.
+struct Failed;
+
+impl Writer {
+    /// A writer, and what its handles share.
+    pub(crate) fn new(appender: Appender, reader: Reader, zone: TimeZone) -> (Self, Shared) {
+        let head = reader.head().seq;
+        let (sender, queue) = mpsc::unbounded_channel();
+        let (progress, watched) = watch::channel(Progress { head, derived: false });
+        let (recent, failed) = (Arc::<Recent>::default(), CancellationToken::new());
+        let shared =
+            Shared { queue: sender, progress: watched, recent: Arc::clone(&recent), failed: failed.clone() };
+        let failed = Some(failed.drop_guard());
+        let writer = Self {
+            appender,
+            queue,
+            progress,
+            recent,
+            failed,
+            zone,
+            stop: None,
+            caching: None,
+            full: false,
+            judged: 0,
+            reader,
+            repeats: None,
+        };
+        (writer, shared)
+    }
+
+    /// Serves the queue until it is told to stop or all handles are dropped.
+    pub(crate) fn run(mut self) {
+        let served = self.serve();
+        let stop = self.stop.take();
+        let stop = match served {
+            Ok(()) => {
+                self.end();
+                stop
+            }
+            Err(Failed) => self.refuse_queued(stop),
+        };
+        // Last, because the caller may open the folder again.
+        if let Some(done) = stop {
+            let _ = done.send(());
+        }
+    }
+
+    /// Refuses what came too late, and writes what the next start can use.
+    fn end(mut self) {
+        self.queue.close();
+        while let Ok(command) = self.queue.try_recv() {
+            command.refuse_stopped();
+        }
+        self.finish_repeats();
+        if let Some(caching) = self.caching {
+            let _ = caching.join();
+        }
+        if let Err(error) = self.appender.stop() {
+            tracing::warn!(%error, "the head could not be written down; the next start checks the last batch");
+        }
+        if let Some(failed) = self.failed.take() {
+            failed.disarm();
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), Failed> {
+        while self.stop.is_none()
+            && let Some(command) = self.queue.blocking_recv()
+        {
+            self.take(command)?;
+        }
+        Ok(())
+    }
+
+    /// Commits what is queued, in one batch if it fits. False if nothing was queued, or the disk has failed.
+    #[cfg(feature = "sim")]
+    pub(crate) fn commit_waiting(&mut self) -> bool {
+        let Ok(command) = self.queue.try_recv() else { return false };
+        self.take(command).is_ok()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn commit_each(&mut self) -> Vec<usize> {
+        let mut batches = Vec::new();
+        let Ok(Command::Append(appends, permit, reply)) = self.queue.try_recv() else { return batches };
+        let mut rest = Some(Work::new(appends, permit, reply));
+        while let Some(work) = rest {
+            let mut batch = Vec::new();
+            rest = self.gather(work, &mut batch);
+            batches.push(self.judged);
+            assert!(self.commit(batch, rest.as_mut()).is_ok(), "the disk works");
+        }
+        batches
+    }
+
+    /// Handles a command together with everything queued behind it.
+    fn take(&mut self, command: Command) -> Result<(), Failed> {
+        let mut rest = match command {
+            Command::Append(appends, permit, reply) => Some(Work::new(appends, permit, reply)),
+            Command::Derived(derived) => {
+                self.know_derived(derived);
+                None
+            }
+            Command::Stop(done) => {
+                self.stop = Some(done);
+                None
+            }
+        };
+        while let Some(work) = rest {
+            let mut batch = Vec::new();
+            rest = self.gather(work, &mut batch);
+            if let Err(Failed) = self.commit(batch, rest.as_mut()) {
+                if let Some(work) = rest {
+                    self.refuse_rest(work);
+                }
+                return Err(Failed);
+            }
+            self.write_cache();
+        }
+        Ok(())
+    }
+
+    fn know_derived(&mut self, derived: Derived) {
+        self.appender.set_derived(derived);
+        self.progress.send_modify(|progress| progress.derived = true);
+    }
+
+    /// Starts to write the cache if it is due, after the previous write has ended.
+    fn write_cache(&mut self) {
+        let Some(snapshot) = self.appender.snapshot() else { return };
+        if let Some(caching) = self.caching.take() {
+            let _ = caching.join();
+        }
+        let write = || {
+            if let Err(error) = snapshot.write() {
+                tracing::warn!(%error, "the cache could not be written; the next start reads more day files");
+            }
+        };
+        match thread::Builder::new().name("cache".to_owned()).spawn(write) {
+            Ok(caching) => self.caching = Some(caching),
+            Err(error) => tracing::warn!(%error, "the cache could not be written; there is no thread for it"),
+        }
+    }
+
+    /// Stages `work` and everything queued behind it, until the batch is full or the queue is empty. Returns the work
+    /// that did not fit completely.
+    fn gather(&mut self, mut work: Work, batch: &mut Vec<Work>) -> Option<Work> {
+        loop {
+            if !self.stage(&mut work) {
+                return Some(work);
+            }
+            batch.push(work);
+            match self.queue.try_recv() {
+                Ok(Command::Append(appends, permit, reply)) => work = Work::new(appends, permit, reply),
+                Ok(Command::Derived(derived)) => {
+                    // Nothing with a key has been staged so far.
+                    self.know_derived(derived);
+                    return None;
+                }
+                Ok(Command::Stop(done)) => {
+                    self.stop = Some(done);
+                    return None;
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Stages the rest of `work`; false if the batch is full before its end. Reads nothing from the disk.
+    fn stage(&mut self, work: &mut Work) -> bool {
+        let now = Time::now(&self.zone);
+        let head = self.progress.borrow().head;
+        while let Some(place) = work.next() {
+            if self.judged == BATCH_MAX_ENTRIES {
+                return false;
+            }
+            if let Some(refusal) = work.appends.refused(place) {
+                let refusal = refusal.clone();
+                work.push_refused(&refusal);
+                self.judged += 1;
+                continue;
+            }
+            let own = work.appends.own(place);
+            let entry = NewEntry {
+                author: own.and_then(|own| own.author.as_deref()).unwrap_or(&work.appends.author),
+                text: work.appends.text(place),
+                key: work.appends.key(place),
+                at: own.and_then(|own| own.at),
+            };
+            match self.appender.stage(now, entry) {
+                Staged::New(seq) => work.push_staged(seq, now),
+                Staged::Known { seq } => work.push_known(seq, head, now),
+                Staged::Stale => work.push_refused(&stale()),
+                Staged::Full => return false,
+            }
+            self.judged += 1;
+        }
+        true
+    }
+
+    /// Commits the batch, then answers it. Only a part of `rest` is staged.
+    fn commit(&mut self, mut batch: Vec<Work>, rest: Option<&mut Work>) -> Result<(), Failed> {
+        self.judged = 0;
+        let before = self.progress.borrow().head;
+        let result = self.appender.commit(Time::now(&self.zone));
+        for work in batch.iter_mut().chain(rest) {
+            work.settle(before, &result);
+        }
+        let end = match result {
+            Ok(committed) => {
+                // Readers see the batch before its writers are answered.
+                if committed.count > 0 {
+                    self.recent.push(|| self.appender.fresh());
+                    self.progress.send_modify(|progress| progress.head += committed.count);
+                    if std::mem::take(&mut self.full) {
+                        tracing::info!("there is room on the disk again");
+                    }
+                }
+                Ok(())
+            }
+            Err(CommitError::Full(error)) => {
+                if !std::mem::replace(&mut self.full, true) {
+                    tracing::error!(%error, "the disk is full; appends are refused until there is room");
+                }
+                Ok(())
+            }
+            Err(CommitError::Failed(error)) => {
+                tracing::error!(%error, "nothing more can be written, and the server stops");
+                self.failed = None;
+                Err(Failed)
+            }
+        };
+        batch.into_iter().for_each(|work| self.answer(work));
+        end
+    }
+
+    /// Answers `work`, whose entries are all settled. If it has repeats, they are compared first.
+    fn answer(&mut self, work: Work) {
+        if !work.has_repeats() {
+            return work.answer();
+        }
+        if self.repeats.is_none() {
+            match Repeats::start(self.reader.clone()) {
+                Ok(repeats) => self.repeats = Some(repeats),
+                // Dropping the work answers that the outcome is unknown.
+                Err(error) => {
+                    return tracing::error!(%error, "retries cannot be compared; there is no thread for it");
+                }
+            }
+        }
+        if let Some(repeats) = &self.repeats {
+            repeats.push(work);
+        }
+    }
+
+    /// Refuses the rest of `work`, because the disk has failed, and answers it.
+    fn refuse_rest(&mut self, mut work: Work) {
+        work.refuse_rest();
+        self.answer(work);
+    }
+
+    /// After a disk failure: refuses everything, until the stop or until all handles are dropped.
+    fn refuse_queued(mut self, mut stop: Option<oneshot::Sender<()>>) -> Option<oneshot::Sender<()>> {
+        if stop.is_some() {
+            self.queue.close();
+        }
+        while let Some(command) = self.queue.blocking_recv() {
+            match command {
+                Command::Append(appends, permit, reply) => {
+                    self.refuse_rest(Work::new(appends, permit, reply));
+                }
+                Command::Derived(_) => {}
+                Command::Stop(done) => {
+                    stop = Some(done);
+                    self.queue.close();
+                }
+            }
+        }
+        self.finish_repeats();
+        stop
+    }
+
+    /// Waits until every repeat is answered.
+    fn finish_repeats(&mut self) {
+        if let Some(repeats) = self.repeats.take() {
+            repeats.finish();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
