@@ -7,10 +7,9 @@ use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
-use diary_proto::Date;
 use diary_proto::block::Gap;
-use diary_store::Reader;
 use diary_store::scan::Seqs;
+use diary_store::{Located, Reader};
 
 use crate::limits::GAPS_TOLD;
 
@@ -24,9 +23,6 @@ pub(crate) struct Locator {
     /// gaps pass through it.
     queue: OnceLock<Option<mpsc::Sender<Gap>>>,
 }
-
-/// A day file and its line, counted from 1; no line means behind the last one.
-type Place = Option<(Date, Option<u64>)>;
 
 impl Locator {
     pub(crate) fn new(reader: Reader) -> Self {
@@ -68,25 +64,23 @@ fn serve(reader: &Reader, gaps: &mpsc::Receiver<Gap>) {
         // Everything queued at once: gaps of one day file need one walk.
         let mut waiting: Vec<Gap> = std::iter::once(first).chain(gaps.try_iter()).collect();
         waiting.sort_unstable_by_key(|gap| gap.first);
-        for (gap, place) in waiting.iter().zip(places(reader, &waiting)) {
+        let firsts: Vec<u64> = waiting.iter().map(|gap| gap.first).collect();
+        for (gap, place) in waiting.iter().zip(reader.locate_all(&firsts)) {
             log(*gap, place);
         }
     }
 }
 
-/// The places of gaps that are in ascending order.
-fn places(reader: &Reader, gaps: &[Gap]) -> impl Iterator<Item = io::Result<Place>> {
-    gaps.iter().map(|gap| reader.locate(gap.first))
-}
-
-fn log(gap: Gap, place: io::Result<Place>) {
+fn log(gap: Gap, place: Located) {
     let what = Seqs(gap.first, gap.last);
     match place {
-        Ok(Some((file, Some(line)))) => tracing::error!("{file}.log line {line}: {what} damaged or missing"),
-        Ok(Some((file, None))) => {
+        Located::Line(file, line) => tracing::error!("{file}.log line {line}: {what} damaged or missing"),
+        Located::Behind(file) => {
             tracing::error!("{file}.log, behind its last line: {what} damaged or missing");
         }
-        Ok(None) => tracing::error!("{what} missing, and so are all day files"),
-        Err(error) => tracing::error!("{what} missing: their day file cannot be read: {error}"),
+        Located::Nowhere => tracing::error!("{what} missing, and so are all day files"),
+        Located::Unreadable(file, error) => {
+            tracing::error!("{what} missing: {file}.log cannot be read: {error}");
+        }
     }
 }

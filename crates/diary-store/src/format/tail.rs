@@ -3,13 +3,13 @@
 use std::io;
 
 use diary_proto::Time;
+use diary_proto::block::Gap;
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 
-use crate::BATCH_MAX_BYTES;
-use crate::day_file::{HEADER_MAX_BYTES, Header};
+use super::BATCH_MAX_BYTES;
+use super::day_file::{HEADER_MAX_BYTES, Header};
 use crate::disk::DiskFile;
-use crate::scan::gap_of_note;
 
 /// No batch, its file's header and the line feed before it included, is longer.
 pub(crate) const TAIL_MAX_BYTES: u64 = (BATCH_MAX_BYTES + STORED_LINE_MAX_BYTES + HEADER_MAX_BYTES) as u64;
@@ -233,7 +233,7 @@ fn pieces(bytes: &[u8], from: u64, committed: u64) -> Vec<Piece> {
             Ok(stored) if whole && stored.seq > newest => pieces.push(Piece::Sound(sound(offset, &stored))),
             // The seqs that a repair noted as missing were given out.
             Err(_) if whole && is_note(line) => {
-                if let Some((_, last)) = gap_of_note(line) {
+                if let Some(Gap { last, .. }) = Gap::of_note(line) {
                     newest = newest.max(last);
                     pieces.push(Piece::Noted(last));
                 }

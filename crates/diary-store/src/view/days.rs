@@ -7,8 +7,8 @@ use std::sync::Arc;
 use diary_proto::block::{Gap, Step, Walker};
 use diary_proto::{Date, StoredLine};
 
-use crate::own_days::Seqs;
-use crate::read::{Range, Reader};
+use super::{Range, Reader, View};
+use crate::tables::own_days::Seqs;
 
 /// What an entry takes, roughly: whoever wants few need not read much.
 const USUAL_LINE_BYTES: u64 = 256;
@@ -21,7 +21,7 @@ const PAGE_MIN_BYTES: usize = 4 * 1024;
 
 /// How the entries of some days are picked out of the places where some of them are.
 #[derive(Debug, Clone)]
-pub(crate) struct Picked {
+pub(super) struct Picked {
     from: Date,
     to: Date,
     /// Where they are, in order; others are among them.
@@ -82,11 +82,10 @@ impl Range {
 
 impl Reader {
     /// The entries of these days, both included.
-    pub(crate) fn days(&self, from: Date, to: Date) -> io::Result<Range> {
-        let files = self.files_of_days(from, to);
+    pub(super) fn days(&self, view: &View, from: Date, to: Date) -> io::Result<Range> {
+        let files = self.files_of_days(view, from, to);
         let seqs = (files.first <= files.last).then_some((files.first, files.last));
-        let own_days = self.own_days(|own_days| own_days.clone());
-        let Some(places) = own_days.seqs_of(from, to, seqs) else {
+        let Some(places) = view.own_days.seqs_of(from, to, seqs) else {
             return Ok(files);
         };
         let (Some(&(first, _)), Some(&(_, last))) = (places.first(), places.last()) else {
@@ -94,14 +93,14 @@ impl Reader {
         };
         let picked = Picked { from, to, places: places.into(), begun: 0, place: None };
         let mut range = Range::empty();
-        (range.first, range.last) = (first.max(self.first()?), last.min(self.head().seq));
+        (range.first, range.last) = (first.max(self.first()?), last.min(view.head.seq));
         range.picked = Some(Box::new(picked));
         Ok(range)
     }
 
     /// The next lines of a range whose entries are picked out, of as many places as fit; none of them, if it takes long
     /// to find one.
-    pub(crate) fn next_picked_into(
+    pub(super) fn picked_page(
         &self,
         range: &mut Range,
         picked: &mut Picked,
@@ -110,12 +109,13 @@ impl Reader {
     ) -> io::Result<bool> {
         let (mut raw, mut seen) = (Vec::new(), 0);
         page.clear();
+        let view = self.view();
         while seen < LOOK_MAX_BYTES && (page.is_empty() || page.len() + PAGE_MIN_BYTES <= max_bytes) {
             let Some(place) = &mut picked.place else {
                 let Some(&(first, last)) = picked.places.get(picked.begun) else {
                     return Ok(!page.is_empty());
                 };
-                let mut begin = self.from(first)?;
+                let mut begin = self.range_from(&view, first)?;
                 picked.begun += 1;
                 let last = last.min(begin.last);
                 if begin.first <= last {
@@ -128,7 +128,7 @@ impl Reader {
             let left = (place.last - place.walker.next_seq() + 1).saturating_mul(USUAL_LINE_BYTES);
             let room = max_bytes.saturating_sub(page.len());
             let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(room).max(PAGE_MIN_BYTES);
-            if !self.next_page_into(range, bytes, &mut raw)? {
+            if !self.dense_page(range, bytes, &mut raw)? {
                 if let Some(gap) = place.walker.finish(place.last) {
                     note(gap, place.last, page);
                 }

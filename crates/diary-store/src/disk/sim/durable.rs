@@ -25,6 +25,7 @@ pub(super) enum Change {
     Link(OsString, Node),
     Unlink(OsString),
     Rename(OsString, OsString),
+    Exchange(OsString, OsString),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -158,6 +159,12 @@ fn apply(names: &mut BTreeMap<OsString, Node>, change: &Change) {
         Change::Rename(from, to) => {
             if let Some(node) = names.remove(from) {
                 names.insert(to.clone(), node);
+            }
+        }
+        Change::Exchange(one, other) => {
+            if let (Some(&first), Some(&second)) = (names.get(one), names.get(other)) {
+                names.insert(one.clone(), second);
+                names.insert(other.clone(), first);
             }
         }
     }

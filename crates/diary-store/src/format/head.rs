@@ -5,15 +5,15 @@
 use std::io;
 use std::path::Path;
 
-use diary_proto::entry::parse_number;
-use diary_proto::{Date, Time, seal};
+use diary_proto::{Date, Time};
 
-use crate::day_file::{date_of_name, name};
-use crate::disk::{Disk, How, write_whole};
+use super::day_file::{date_of_name, name};
+use super::sealed::{self, Fields};
+use crate::disk::whole::write_whole;
+use crate::disk::{Disk, How};
 
-/// The file's name, and the name that it has until it is whole.
+/// The file's name.
 const FILE: &str = "head";
-const FILE_NEW: &str = "head.new";
 
 /// The end of what is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,18 +44,15 @@ pub(crate) struct Evidence {
     pub(crate) crc: u32,
 }
 
-/// Writes the head down: new file, fsync, rename, folder fsync.
+/// Writes the head down, durably.
 pub(crate) fn write(disk: &dyn Disk, dir: &Path, head: &Head) -> io::Result<()> {
     let Some(file) = head.file else {
         return Ok(());
     };
-    let crc = seal::hex(head.crc);
-    let crc = std::str::from_utf8(&crc).expect("hex digits");
-    let mut line =
-        format!("head 1 seq={} file={} end={} last={crc}\t", head.seq, name(file), head.end).into_bytes();
-    seal::seal(&mut line, 0);
-    write_whole(disk, dir, FILE_NEW, FILE, &[&line])?;
-    disk.sync_dir(dir)
+    let Head { seq, end, crc, .. } = head;
+    let mut line = Vec::new();
+    sealed::write(&mut line, format_args!("head 1 seq={seq} file={} end={end} last={crc:08x}", name(file)));
+    write_whole(disk, dir, FILE, &[&line])
 }
 
 /// What an earlier clean stop wrote down, if it can be read; its loss only weakens what recovery can
@@ -72,19 +69,18 @@ pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Option<Evidence> {
     };
     let read = file.read_full_at(&mut bytes, 0).unwrap_or(0);
     let evidence = parse(&bytes[..read]);
-    if evidence.is_none() {
+    if evidence.is_none() && read > 0 {
         tracing::warn!("the head file is damaged; going on without it");
     }
     evidence
 }
 
 fn parse(bytes: &[u8]) -> Option<Evidence> {
-    let (body, _) = seal::check(bytes.strip_suffix(b"\n")?)?;
-    let mut fields = std::str::from_utf8(body).ok()?.strip_prefix("head 1 ")?.strip_suffix('\t')?.split(' ');
+    let mut fields = Fields::of(bytes.strip_suffix(b"\n")?, "head 1 ")?;
     Some(Evidence {
-        seq: parse_number(fields.next()?.strip_prefix("seq=")?.as_bytes())?,
-        file: date_of_name(fields.next()?.strip_prefix("file=")?)?,
-        end: parse_number(fields.next()?.strip_prefix("end=")?.as_bytes())?,
-        crc: seal::from_hex(fields.next()?.strip_prefix("last=")?)?,
+        seq: fields.number("seq=")?,
+        file: date_of_name(fields.value("file=")?)?,
+        end: fields.number("end=")?,
+        crc: fields.crc("last=")?,
     })
 }

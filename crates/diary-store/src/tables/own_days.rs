@@ -5,11 +5,11 @@
 //! changes, the oldest are forgotten, and what is left says less exactly where to look. So it never misses an entry, and
 //! whoever reads what it points at looks at each entry's day.
 
-use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use diary_proto::Date;
+use serde::{Deserialize, Serialize};
 
 /// Most changes, 16 MiB of them: four million entries whose days are in no order.
 const CHANGES_MAX: usize = 4 * 1024 * 1024;
@@ -21,9 +21,6 @@ const STRETCHES_MAX: usize = 64 * 1024;
 /// The day may change at so many entries of a stretch.
 const STRETCH_ENTRIES: usize = 1 << (u32::BITS - DAY_BITS);
 
-/// What a stretch takes in the table's bytes, beside its changes.
-const WRITTEN_STRETCH_BYTES: usize = 8 + 8 + 4 + 4 + 4;
-
 /// Ranges that are closer than this are read as one: to find a place takes as long as to read so many entries.
 const NEAR_ENTRIES: u64 = 64;
 
@@ -34,7 +31,7 @@ const PLACES_MAX: usize = 4096;
 pub(crate) type Seqs = (u64, u64);
 
 /// Entries with consecutive seqs; the first and the last have an own time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Stretch {
     first: u64,
     last: u64,
@@ -47,8 +44,8 @@ struct Stretch {
 }
 
 /// Which entry, counted from a stretch's first, and the day from that one on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Change(u32);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Change(#[serde(with = "postcard::fixint::le")] u32);
 
 /// Bits of a day; the others say which entry.
 const DAY_BITS: u32 = 22;
@@ -113,20 +110,6 @@ impl Stretch {
         })
     }
 
-    /// The stretch that [`OwnDays::write`] wrote.
-    fn read(from: &mut impl Read) -> io::Result<Self> {
-        let (first, last) = (read_u64(from)?, read_u64(from)?);
-        let (min, max, count) = (read_u32(from)?, read_u32(from)?, read_u32(from)?);
-        let mut changes = [0; STRETCH_ENTRIES * size_of::<Change>()];
-        let changes = changes.get_mut(..count as usize * size_of::<Change>());
-        let changes = changes.ok_or(io::ErrorKind::InvalidData)?;
-        from.read_exact(changes)?;
-        let changes =
-            changes.as_chunks().0.iter().map(|&change| Change(u32::from_le_bytes(change))).collect();
-        let stretch = Self { first, last, min, max, changes };
-        if stretch.is_sound() { Ok(stretch) } else { Err(io::ErrorKind::InvalidData.into()) }
-    }
-
     /// Whether it is one that can be: what is read may be damaged.
     fn is_sound(&self) -> bool {
         let is_first = |change: &Change| change.place() == 0;
@@ -134,6 +117,7 @@ impl Stretch {
         self.first <= self.last
             && self.min <= self.max
             && self.last < u64::MAX
+            && self.changes.len() <= STRETCH_ENTRIES
             && self.changes.first().is_none_or(is_first)
             && self.changes.last().is_none_or(is_inside)
             && self.changes.is_sorted_by(|a, b| a.place() < b.place())
@@ -141,10 +125,11 @@ impl Stretch {
 }
 
 /// The table. Cheap to clone: whoever looks through it holds up nobody who adds to it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnDays {
     stretches: Vec<Arc<Stretch>>,
     /// How many changes all of them have.
+    #[serde(skip)]
     changes: usize,
 }
 
@@ -161,7 +146,7 @@ impl OwnDays {
     }
 
     /// Adds what a later table says of entries behind `seq`.
-    pub(crate) fn extend(&mut self, later: Self, seq: u64) {
+    pub(crate) fn extend(&mut self, later: &Self, seq: u64) {
         let behind = |(first, last): Seqs| (first.max(seq + 1), last);
         for stretch in later.stretches.iter().filter(|stretch| stretch.last > seq) {
             if stretch.changes.is_empty() {
@@ -253,40 +238,18 @@ impl OwnDays {
         places.finish()
     }
 
-    /// The table's bytes, from which [`read`](Self::read) makes it again.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let stretches = self.stretches.len() * WRITTEN_STRETCH_BYTES;
-        out.reserve(size_of::<u64>() + stretches + self.changes * size_of::<Change>());
-        out.extend_from_slice(&(self.stretches.len() as u64).to_le_bytes());
-        for stretch in &self.stretches {
-            let Stretch { first, last, min, max, changes } = &**stretch;
-            out.extend_from_slice(&first.to_le_bytes());
-            out.extend_from_slice(&last.to_le_bytes());
-            let count = u32::try_from(changes.len()).expect("a stretch has few changes");
-            for number in [*min, *max, count].into_iter().chain(changes.iter().map(|change| change.0)) {
-                out.extend_from_slice(&number.to_le_bytes());
-            }
-        }
+    /// Most of its bytes in a cache.
+    pub(crate) fn bytes(&self) -> usize {
+        self.changes * size_of::<Change>()
     }
 
-    /// The table that [`write`](Self::write) wrote.
-    ///
-    /// # Errors
-    /// Those of reading, an end in the middle of it, and bytes that are no table.
-    pub(crate) fn read(from: &mut impl Read) -> io::Result<Self> {
-        let mut table = Self::default();
-        let mut before = 0;
-        for _ in 0..read_u64(from)? {
-            let stretch = Stretch::read(from)?;
-            table.changes += stretch.changes.len();
-            let is_too_large = table.stretches.len() == STRETCHES_MAX || table.changes > CHANGES_MAX;
-            if stretch.first <= before || is_too_large {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            before = stretch.last;
-            table.stretches.push(Arc::new(stretch));
-        }
-        Ok(table)
+    /// A table that was read, if it is one that can be: what is read may be damaged.
+    pub(crate) fn checked(mut self) -> Option<Self> {
+        self.changes = self.stretches.iter().map(|stretch| stretch.changes.len()).sum();
+        let is_in_order = self.stretches.is_sorted_by(|a, b| a.last < b.first);
+        let is_sound = self.stretches.iter().all(|stretch| stretch.is_sound() && stretch.first > 0);
+        let fits = self.stretches.len() <= STRETCHES_MAX && self.changes <= CHANGES_MAX;
+        (is_in_order && is_sound && fits).then_some(self)
     }
 }
 
@@ -377,186 +340,5 @@ fn number(day: Date) -> u32 {
     }
 }
 
-fn read_u64(from: &mut impl Read) -> io::Result<u64> {
-    let mut bytes = [0; size_of::<u64>()];
-    from.read_exact(&mut bytes).map(|()| u64::from_le_bytes(bytes))
-}
-
-fn read_u32(from: &mut impl Read) -> io::Result<u32> {
-    let mut bytes = [0; size_of::<u32>()];
-    from.read_exact(&mut bytes).map(|()| u32::from_le_bytes(bytes))
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn date(day: u8) -> Date {
-        Date::new(2015, 3, i8::try_from(day).unwrap()).unwrap()
-    }
-
-    fn seqs(days: &[Option<u8>], from: u8, to: u8, files: Option<Seqs>) -> Option<Vec<Seqs>> {
-        table(days).seqs_of(date(from), date(to), files)
-    }
-
-    /// The entries from 1 on: the day of each that has an own time.
-    fn table(days: &[Option<u8>]) -> OwnDays {
-        let mut table = OwnDays::default();
-        for (seq, day) in (1..).zip(days) {
-            day.inspect(|&day| table.insert(seq, date(day)));
-        }
-        table
-    }
-
-    #[test]
-    fn days_without_own_times_need_no_table() {
-        assert_eq!(seqs(&[None; 9], 1, 9, Some((1, 9))), None);
-        // All of the file's own times are of its day.
-        assert_eq!(seqs(&[None, Some(2), None], 2, 2, Some((1, 3))), None);
-        assert_eq!(seqs(&[Some(5), None], 2, 3, None), None);
-        assert_eq!(seqs(&[Some(5), None], 2, 3, Some((2, 2))), None);
-    }
-
-    #[test]
-    fn own_times_are_found_where_they_are_and_not_where_they_were_written() {
-        let mut days = vec![Some(5); 100];
-        days.extend([None; 100]);
-        days.extend([Some(6), Some(7)]);
-        assert_eq!(seqs(&days, 5, 5, None), Some(vec![(1, 100)]));
-        assert_eq!(seqs(&days, 6, 7, None), Some(vec![(201, 202)]));
-        assert_eq!(seqs(&days, 5, 7, None), Some(vec![(1, 100), (201, 202)]));
-        assert_eq!(seqs(&days, 9, 9, Some((1, 202))), Some(vec![(101, 200)]));
-        assert_eq!(seqs(&days, 7, 9, Some((1, 202))), Some(vec![(101, 202)]));
-    }
-
-    #[test]
-    fn an_entry_s_day_is_found_where_it_is_among_many_in_no_order() {
-        let of_year = |day| Date::constant(2015, 1, 1).saturating_add(jiff::Span::new().days(day));
-        let mut table = OwnDays::default();
-        for seq in 1..=200_000 {
-            table.insert(seq, of_year(i64::try_from(seq).unwrap() * 7919 % 365));
-        }
-        let of_day: Vec<_> =
-            (1..=200_000).filter(|seq| seq * 7919 % 365 == 100).map(|seq| (seq, seq)).collect();
-        assert_eq!(of_day.len(), 548);
-        assert_eq!(table.seqs_of(of_year(100), of_year(100), None), Some(of_day));
-    }
-
-    #[test]
-    fn what_is_unknown_may_be_of_any_day() {
-        let mut table = OwnDays::default();
-        table.doubt((1, 9), Date::MIN, Date::MAX);
-        assert_eq!(table.seqs_of(date(5), date(5), None), Some(vec![(1, 9)]));
-    }
-
-    #[test]
-    fn days_in_order_take_one_change_each() {
-        let mut table = OwnDays::default();
-        for seq in 1..=100_000 {
-            table.insert(seq, Date::new(1900 + i16::try_from(seq / 1000).unwrap(), 1, 1).unwrap());
-        }
-        assert_eq!((table.changes, table.stretches.len()), (101, 51));
-        assert_eq!(table.seqs_of(date(1), date(31), None), None);
-        let day = Date::constant(1999, 1, 1);
-        assert_eq!(table.seqs_of(day, day, None), Some(vec![(99_000, 99_999)]));
-    }
-
-    /// So many that the oldest are known less exactly, and none is missed.
-    fn check_bounds(entries: u64, apart: u64) {
-        let mut table = OwnDays::default();
-        for number in 1..=entries {
-            table.insert(number * apart, date(1 + u8::try_from(number % 28).unwrap()));
-        }
-        assert!(table.stretches.len() <= STRETCHES_MAX && table.changes <= CHANGES_MAX);
-        assert_eq!(table.changes, table.stretches.iter().map(|stretch| stretch.changes.len()).sum());
-        let found = table.seqs_of(date(5), date(5), None).unwrap();
-        assert!(found.len() <= PLACES_MAX, "{}", found.len());
-        let mut places = found.iter().peekable();
-        for seq in (1..=entries).filter(|number| number % 28 == 4).map(|number| number * apart) {
-            while places.next_if(|place| place.1 < seq).is_some() {}
-            assert!(places.peek().is_some_and(|place| place.0 <= seq), "{seq} is missed");
-        }
-    }
-
-    #[test]
-    fn many_changes_become_fewer_and_none_is_missed() {
-        check_bounds(CHANGES_MAX as u64 + 5000, 1);
-    }
-
-    #[test]
-    fn many_that_stand_alone_become_fewer_and_none_is_missed() {
-        check_bounds(STRETCHES_MAX as u64 * 2, STRETCH_ENTRIES as u64 + 1);
-    }
-
-    #[test]
-    fn bytes_that_are_no_table_are_refused() {
-        let table = table(&[Some(1), Some(2), None, Some(2), None]);
-        let mut bytes = Vec::new();
-        table.write(&mut bytes);
-        assert_eq!(OwnDays::read(&mut &bytes[..]).unwrap(), table);
-        for end in 0..bytes.len() {
-            assert!(OwnDays::read(&mut &bytes[..end]).is_err(), "cut at {end}");
-        }
-        // The first seq, the last one, how many changes, and the places of the first, the second and the last.
-        for (at, byte) in [(8, 0), (16, 0), (35, 0xff), (39, 1), (42, 0), (51, 0xff)] {
-            let mut damaged = bytes.clone();
-            damaged[at] = byte;
-            assert!(OwnDays::read(&mut &damaged[..]).is_err(), "byte {at}");
-        }
-    }
-
-    fn is_in(found: &[Seqs], seq: u64) -> bool {
-        found.iter().any(|&(first, last)| (first..=last).contains(&seq))
-    }
-
-    #[test]
-    fn what_another_table_has_too_is_taken_from_it_once() {
-        let days = [Some(5); 10];
-        let mut first = table(&days[..6]);
-        first.extend(table(&days), 6);
-        assert_eq!(first.seqs_of(date(5), date(5), None), Some(vec![(1, 10)]));
-        assert_eq!(first, table(&days));
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_it_is_asked_it_misses_nothing(
-            days in vec(proptest::option::of(1..9_u8), 0..40),
-            (from, to) in (1..9_u8, 1..9_u8),
-            (first, last) in (1..40_u64, 0..40_u64),
-            apart in prop_oneof![Just(1), 2..STRETCH_ENTRIES as u64 * 2],
-            coarse in vec(any::<bool>(), 0..3),
-        ) {
-            let (to, last) = (from.max(to), last.min(days.len() as u64));
-            let files = (first <= last).then_some((first * apart, last * apart));
-            let mut table = OwnDays::default();
-            for (number, day) in (1..).zip(&days) {
-                day.inspect(|&day| table.insert(number * apart, date(day)));
-            }
-            coarse.iter().for_each(|&coarsen| if coarsen { table.coarsen() } else { table.forget() });
-            let mut bytes = Vec::new();
-            table.write(&mut bytes);
-            let again = OwnDays::read(&mut &bytes[..]).unwrap();
-            prop_assert_eq!(&again, &table);
-            let found = table.seqs_of(date(from), date(to), files);
-            let exact = found.is_none();
-            let found = found.unwrap_or_else(|| files.into_iter().collect());
-            prop_assert!(found.windows(2).all(|pair| pair[0].1 < pair[1].0));
-            let beside = (apart > 1).then_some(&None);
-            for (number, day) in (1..).zip(&days) {
-              for (seq, day) in [(number * apart, Some(day)), (number * apart + 1, beside)] {
-                let Some(day) = day else { continue };
-                let wanted = match day {
-                    Some(day) => (from..=to).contains(day),
-                    None => files.is_some_and(|(first, last)| (first..=last).contains(&seq)),
-                };
-                prop_assert!(!wanted || is_in(&found, seq), "{seq} is missed");
-                prop_assert!(wanted || !exact || !is_in(&found, seq), "{seq} is of another day");
-              }
-            }
-        }
-    }
-}
+mod tests;

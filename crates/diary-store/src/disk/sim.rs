@@ -16,6 +16,7 @@
 //! Everything is decided by a seed or by the caller, so that a failure can be replayed.
 
 mod durable;
+mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -23,8 +24,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{Disk, DiskFile, How};
+use super::{Disk, DiskFile, How};
 use durable::{Change, Dir, Inode, Node};
+use file::SimFile;
 
 /// What a disk writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
@@ -52,6 +54,8 @@ pub enum Call {
     SyncDir,
     /// Renaming a file.
     Rename,
+    /// Exchanging two names.
+    Exchange,
     /// Removing a file.
     Remove,
     /// Locking.
@@ -369,6 +373,16 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        let (mut state, _) = self.call(Call::Exchange)?;
+        state.find(one)?;
+        state.find(other)?;
+        let other = other.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        let (dir, one) = state.parent_of(one)?;
+        dir.change(Change::Exchange(one, other), None);
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let (mut state, _) = self.call(Call::Remove)?;
         state.find(path)?;
@@ -407,82 +421,5 @@ impl Drop for SimLock {
         if state.epoch == self.epoch {
             state.locked.remove(&self.path);
         }
-    }
-}
-
-struct SimFile {
-    disk: SimDisk,
-    inode: usize,
-    epoch: u64,
-}
-
-impl SimFile {
-    fn call(&self, call: Call) -> io::Result<(MutexGuard<'_, State>, Option<Fault>)> {
-        let (state, fault) = self.disk.call(call)?;
-        if state.epoch != self.epoch {
-            return Err(io::Error::other("a handle of a process that has ended"));
-        }
-        Ok((state, fault))
-    }
-}
-
-fn place(offset: u64) -> usize {
-    usize::try_from(offset).expect("simulated files are small")
-}
-
-impl DiskFile for SimFile {
-    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let (state, _) = self.call(Call::Read)?;
-        let bytes = state.files[self.inode].cached.get(place(offset)..).unwrap_or_default();
-        let read = bytes.len().min(into.len());
-        into[..read].copy_from_slice(&bytes[..read]);
-        Ok(read)
-    }
-
-    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
-        let (mut state, fault) = self.call(Call::Write)?;
-        let file = &mut state.files[self.inode];
-        let part = from.len().div_ceil(2);
-        match fault {
-            Some(Fault::Full) => {
-                file.write(&from[..part], place(offset));
-                Err(io::ErrorKind::StorageFull.into())
-            }
-            Some(_) => {
-                file.write(&from[..part], place(offset));
-                Ok(part)
-            }
-            None => {
-                file.write(from, place(offset));
-                Ok(from.len())
-            }
-        }
-    }
-
-    fn is_at(&self, path: &Path) -> io::Result<bool> {
-        let (state, _) = self.call(Call::Size)?;
-        Ok(state.find(path).is_ok_and(|node| node == Node::File(self.inode)))
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        let (state, _) = self.call(Call::Size)?;
-        Ok(state.files[self.inode].cached.len() as u64)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let (mut state, _) = self.call(Call::SetLen)?;
-        state.files[self.inode].set_len(place(len));
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let (mut state, fault) = self.call(Call::SyncData)?;
-        let file = &mut state.files[self.inode];
-        if fault.is_some() {
-            file.fail_sync();
-            return Err(io::Error::other("simulated EIO"));
-        }
-        file.sync();
-        Ok(())
     }
 }
