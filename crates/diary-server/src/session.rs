@@ -14,6 +14,8 @@ mod input;
 mod model;
 mod queue;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::future::{Future, pending};
 use std::io;
