@@ -10,13 +10,15 @@ use diary_engine::limits::PAGE_BYTES;
 use diary_engine::{Cursor, Journal, Needle, Page, Progress, ReadError, Reading};
 use diary_proto::block::Walker;
 use diary_proto::{Filter, Which};
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::budget::Reservation;
+use crate::context::Context;
 use crate::front::{Kind, Walk};
-use crate::limits::PAGES_IN_A_ROW_MAX;
+use crate::limits::{ANSWERS_FREE_BYTES, PAGES_IN_A_ROW_MAX};
 
 /// A stream of entries.
-#[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) id: u32,
     pub(crate) kind: Kind,
@@ -27,14 +29,17 @@ pub(crate) struct Stream {
     /// Wakes a follow when the head moves.
     progress: Option<watch::Receiver<Progress>>,
     state: State,
+    /// Memory for the page that is being read.
+    reserved: Option<Reservation>,
     /// Pages that were had without waiting, since others had their turn.
     pages_in_a_row: u32,
 }
 
-#[derive(Debug)]
 enum State {
     Finding(Reading<Cursor>),
     Reading(Reading<Page>),
+    /// The next line is longer than what could be reserved at once.
+    Reserving(BoxFuture<'static, Reservation>, Cursor, usize),
     /// There is more to read.
     More(Cursor),
     /// A page has been given out, and it was the last for now.
@@ -50,8 +55,8 @@ enum State {
 pub(crate) enum Piece {
     /// The first entry is found.
     Begin { first: u64, last: u64, dense: bool },
-    /// Whole stored lines.
-    Lines(Bytes),
+    /// Whole stored lines, and the memory that they take, until they are in an account.
+    Lines { lines: Bytes, _reserved: Option<Reservation> },
     /// Everything up to this seq has been given out. The end, except of a follow.
     CaughtUp { last: u64 },
 }
@@ -83,6 +88,7 @@ impl Stream {
             checks: false,
             progress: None,
             state: State::Finding(finding),
+            reserved: None,
             pages_in_a_row: 0,
         }
     }
@@ -91,7 +97,7 @@ impl Stream {
     ///
     /// # Errors
     /// Those of reading the disk; the stream is over then.
-    pub(crate) async fn next(&mut self, journal: &Journal) -> Result<Piece, ReadError> {
+    pub(crate) async fn next(&mut self, context: &Context) -> Result<Piece, ReadError> {
         loop {
             match &mut self.state {
                 State::Finding(finding) => {
@@ -106,10 +112,25 @@ impl Stream {
                     self.state = State::Over;
                     let page = read?;
                     self.walk.gaps.extend(page.gaps);
-                    self.state =
-                        if page.ended { State::Ending(page.cursor) } else { State::More(page.cursor) };
+                    self.state = match page.needs_bytes {
+                        Some(bytes) => {
+                            self.reserved = None;
+                            let reserving = Arc::clone(&context.answers).reserve(bytes, None);
+                            State::Reserving(Box::pin(reserving), page.cursor, bytes)
+                        }
+                        None if page.ended => State::Ending(page.cursor),
+                        None => State::More(page.cursor),
+                    };
                     if !page.lines.is_empty() {
-                        return Ok(Piece::Lines(page.lines));
+                        return Ok(self.lines(page.lines));
+                    }
+                }
+                State::Reserving(reserving, ..) => {
+                    self.reserved = Some(reserving.await);
+                    if let State::Reserving(_, cursor, bytes) =
+                        std::mem::replace(&mut self.state, State::Over)
+                    {
+                        self.state = State::Reading(self.begin_page(&context.journal, cursor, bytes));
                     }
                 }
                 State::CaughtUp(cursor) => {
@@ -119,8 +140,8 @@ impl Stream {
                         // The writer is gone: nothing more will come.
                         return std::future::pending().await;
                     }
-                    if let Some(lines) = self.read_on(journal) {
-                        return Ok(Piece::Lines(lines));
+                    if let Some(lines) = self.read_on(context) {
+                        return Ok(self.lines(lines));
                     }
                 }
                 State::More(_) => {
@@ -129,8 +150,8 @@ impl Stream {
                     if self.pages_in_a_row.is_multiple_of(PAGES_IN_A_ROW_MAX) {
                         tokio::task::yield_now().await;
                     }
-                    if let Some(lines) = self.read_on(journal) {
-                        return Ok(Piece::Lines(lines));
+                    if let Some(lines) = self.read_on(context) {
+                        return Ok(self.lines(lines));
                     }
                 }
                 State::Ending(cursor) => {
@@ -156,27 +177,42 @@ impl Stream {
         (self.kind != Kind::Follow).then_some(Piece::Begin { first, last, dense })
     }
 
-    /// Reads what is in memory, or begins to read what is on disk.
-    fn read_on(&mut self, journal: &Journal) -> Option<Bytes> {
+    /// Reads what is in memory, or begins to read what is on disk. While memory is short, it is little at a time.
+    fn read_on(&mut self, context: &Context) -> Option<Bytes> {
         let mut cursor = self.take_cursor();
-        if let Some(needle) = &self.needle {
-            self.state = State::Reading(journal.search(cursor, Arc::clone(needle)));
-            return None;
+        let page_bytes = |has_room: bool| if has_room { PAGE_BYTES } else { ANSWERS_FREE_BYTES };
+        if self.needle.is_none() {
+            let max_bytes = page_bytes(context.answers.has_room());
+            if let Some(lines) = context.journal.try_page(&mut cursor, max_bytes) {
+                let ended = lines.is_empty();
+                self.state = if ended { State::Ending(cursor) } else { State::More(cursor) };
+                return (!ended).then_some(lines);
+            }
         }
-        let lines = journal.try_page(&mut cursor);
-        self.state = match &lines {
-            None => State::Reading(journal.page(cursor, PAGE_BYTES)),
-            Some(lines) if lines.is_empty() => State::Ending(cursor),
-            Some(_) => State::More(cursor),
-        };
-        lines.filter(|lines| !lines.is_empty())
+        self.reserved = context.answers.try_reserve(PAGE_BYTES);
+        let max_bytes = page_bytes(self.reserved.is_some());
+        self.state = State::Reading(self.begin_page(&context.journal, cursor, max_bytes));
+        None
+    }
+
+    fn begin_page(&self, journal: &Journal, cursor: Cursor, max_bytes: usize) -> Reading<Page> {
+        match &self.needle {
+            Some(needle) => journal.search(cursor, Arc::clone(needle), max_bytes),
+            None => journal.page(cursor, max_bytes),
+        }
+    }
+
+    fn lines(&mut self, lines: Bytes) -> Piece {
+        Piece::Lines { lines, _reserved: self.reserved.take() }
     }
 
     /// The cursor, which the next state gets.
     fn take_cursor(&mut self) -> Cursor {
         match std::mem::replace(&mut self.state, State::Over) {
             State::More(cursor) | State::Ending(cursor) | State::CaughtUp(cursor) => cursor,
-            State::Finding(_) | State::Reading(_) | State::Over => unreachable!("nothing has been read"),
+            State::Finding(_) | State::Reading(_) | State::Reserving(..) | State::Over => {
+                unreachable!("nothing has been read")
+            }
         }
     }
 }
