@@ -135,7 +135,7 @@ impl Journal {
     pub fn append(&self, mut appends: Appends, permit: OwnedSemaphorePermit) -> Receipt {
         appends.shrink();
         let (reply, outcome) = oneshot::channel();
-        let receipt = Receipt::new(outcome, appends.count());
+        let receipt = Receipt::new(outcome, appends.count_u32());
         if let Err(refused) = self.shared.queue.send(Command::Append(appends, permit, reply)) {
             refused.0.refuse_stopped();
         }

@@ -9,7 +9,7 @@ use std::thread;
 
 use diary_proto::Time;
 use diary_proto::entry::{SealedLine, StoredLine};
-use diary_store::{Range, Reader, archive};
+use diary_store::{Range, Reader};
 
 use crate::limits::PAGE_BYTES;
 use crate::work::{RepeatedRun, Verdict, Work};
@@ -167,7 +167,7 @@ impl<'a> Ascending<'a> {
     fn bisect(&mut self, seq: u64) -> io::Result<Option<Place>> {
         self.page.clear();
         let reader = if seq < self.journal.first()? {
-            archive::reader_of(self.journal, seq)?
+            self.journal.archive_of(seq)?
         } else {
             Some(self.journal.clone())
         };

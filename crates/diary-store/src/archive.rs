@@ -189,16 +189,19 @@ pub(crate) fn folders(reader: &Reader) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// A reader of the archive that has the entry `seq`, if that was archived and its archive is still there.
-///
-/// # Errors
-/// Those of reading day files and listing folders. An archive that cannot be read counts as gone.
-pub fn reader_of(reader: &Reader, seq: u64) -> io::Result<Option<Reader>> {
-    if reader.archived()?.is_none_or(|archived| archived.seq < seq) {
-        return Ok(None);
+impl Reader {
+    /// A reader of the archive that has the entry `seq`; `None` if it was not archived, or its archive is gone. An archive
+    /// that cannot be read counts as gone.
+    ///
+    /// # Errors
+    /// Those of reading the first day file, and of listing the folder of archives.
+    pub fn archive_of(&self, seq: u64) -> io::Result<Option<Reader>> {
+        if self.archived()?.is_none_or(|archived| archived.seq < seq) {
+            return Ok(None);
+        }
+        let mut archives = folders(self)?.into_iter().filter_map(|folder| self.of_archive(folder).ok());
+        Ok(archives.find(|archive| matches!(archive.entry(seq), Ok(Some(_)))))
     }
-    let mut archives = folders(reader)?.into_iter().filter_map(|folder| reader.of_archive(folder).ok());
-    Ok(archives.find(|archive| matches!(archive.entry(seq), Ok(Some(_)))))
 }
 
 /// Does what a plan says, if there is one, from wherever it was left.
