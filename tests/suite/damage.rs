@@ -144,3 +144,21 @@ async fn a_torn_tail_goes_to_quarantine_and_its_seqs_are_given_out_again() {
     assert_eq!(std::fs::read_dir(server.journal().join("quarantine")).unwrap().count(), 1);
     assert_eq!(text(&client.history("1").await[0]), "another 8");
 }
+
+#[tokio::test]
+async fn the_log_tells_damage_that_only_a_frame_client_read() {
+    let (folder, files) = two_days().await;
+    let damaged = replace(&std::fs::read(&files[0]).unwrap(), " entry 3\t", " entrY 3\t");
+    std::fs::write(&files[0], damaged).unwrap();
+    let log = folder.path().join("log");
+    let process = Process::start_logging(folder.path(), &["--timezone", "Pacific/Kiritimati"], &log).await;
+    let mut framed = Frames::hello(process.address(), 1).await;
+    for id in 1..=2 {
+        framed.history(id, Which::All).await;
+    }
+    process.stop().await;
+    let log = std::fs::read_to_string(log).unwrap();
+    let told =
+        |line: &&str| line.contains(" ERROR ") && line.contains("line 4: entry 3 is damaged or missing");
+    assert_eq!(log.lines().filter(told).count(), 1, "{log}");
+}

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::appends::Appends;
-use crate::limits::{PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX};
+use crate::limits::{LOCATE_STOP_MAX, PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX};
 use crate::locator::Locator;
 use crate::needle::{GAP_WORDS, Needle};
 use crate::outcome::Receipt;
@@ -135,7 +135,7 @@ impl Journal {
     pub fn append(&self, mut appends: Appends, permit: OwnedSemaphorePermit) -> Receipt {
         appends.shrink();
         let (reply, outcome) = oneshot::channel();
-        let receipt = Receipt::new(outcome, appends.count());
+        let receipt = Receipt::new(outcome, appends.count_u32());
         if let Err(refused) = self.shared.queue.send(Command::Append(appends, permit, reply)) {
             refused.0.refuse_stopped();
         }
@@ -146,7 +146,10 @@ impl Journal {
     /// cancel the stop, only the wait.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
-        if self.shared.queue.send(Command::Stop(done)).is_ok() {
+        let stopping = self.shared.queue.send(Command::Stop(done)).is_ok();
+        // Meanwhile: the process may end with the stop.
+        let _ = tokio::time::timeout(LOCATE_STOP_MAX, self.locator.flush()).await;
+        if stopping {
             // An error means that it has stopped already.
             let _ = stopped.await;
         }

@@ -1,5 +1,7 @@
 //! Every bound of the engine, unit last in the name, with its reason.
 
+use std::time::Duration;
+
 use diary_store::BATCH_MAX_BYTES;
 
 /// Shortest stored line: a one-digit seq, a time, and one byte each of author and text.
@@ -33,3 +35,6 @@ pub const SEARCH_STEP_BYTES: usize = 32 * 1024 * 1024;
 
 /// Gaps that are logged, each once. `verify` lists them all.
 pub const GAPS_TOLD: usize = 1024;
+
+/// A stop waits so long for gaps to be logged. To find their places may take a walk through large day files.
+pub const LOCATE_STOP_MAX: Duration = Duration::from_millis(500);

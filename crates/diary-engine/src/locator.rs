@@ -10,6 +10,7 @@ use std::thread;
 use diary_proto::block::Gap;
 use diary_store::scan::Seqs;
 use diary_store::{Located, Reader};
+use tokio::sync::oneshot;
 
 use crate::limits::GAPS_TOLD;
 
@@ -21,7 +22,14 @@ pub(crate) struct Locator {
     told: Mutex<HashSet<u64>>,
     /// To the thread, which the first gap starts; `None` if it cannot start. Unbounded, because at most [`GAPS_TOLD`]
     /// gaps pass through it.
-    queue: OnceLock<Option<mpsc::Sender<Gap>>>,
+    queue: OnceLock<Option<mpsc::Sender<Message>>>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Gap(Gap),
+    /// Answer when everything before it is logged.
+    Flush(oneshot::Sender<()>),
 }
 
 impl Locator {
@@ -38,8 +46,19 @@ impl Locator {
             }
         }
         let queue = self.queue.get_or_init(|| self.start().ok());
-        if queue.as_ref().is_none_or(|queue| queue.send(gap).is_err()) {
+        if queue.as_ref().is_none_or(|queue| queue.send(Message::Gap(gap)).is_err()) {
             tracing::error!("{} damaged or missing", Seqs(gap.first, gap.last));
+        }
+    }
+
+    /// Completes when everything told so far is logged. Cancel safe.
+    pub(crate) async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if let Some(Some(queue)) = self.queue.get()
+            && queue.send(Message::Flush(done)).is_ok()
+        {
+            // An error means that the thread is gone.
+            let _ = flushed.await;
         }
     }
 
@@ -51,22 +70,32 @@ impl Locator {
         told
     }
 
-    fn start(&self) -> io::Result<mpsc::Sender<Gap>> {
-        let (queue, gaps) = mpsc::channel();
+    fn start(&self) -> io::Result<mpsc::Sender<Message>> {
+        let (queue, messages) = mpsc::channel();
         let reader = self.reader.clone();
-        thread::Builder::new().name("locator".to_owned()).spawn(move || serve(&reader, &gaps))?;
+        thread::Builder::new().name("locator".to_owned()).spawn(move || serve(&reader, &messages))?;
         Ok(queue)
     }
 }
 
-fn serve(reader: &Reader, gaps: &mpsc::Receiver<Gap>) {
-    while let Ok(first) = gaps.recv() {
+fn serve(reader: &Reader, queue: &mpsc::Receiver<Message>) {
+    while let Ok(first) = queue.recv() {
+        let (mut gaps, mut flushed) = (Vec::new(), Vec::new());
         // Everything queued at once: gaps of one day file need one walk.
-        let mut waiting: Vec<Gap> = std::iter::once(first).chain(gaps.try_iter()).collect();
-        waiting.sort_unstable_by_key(|gap| gap.first);
-        let firsts: Vec<u64> = waiting.iter().map(|gap| gap.first).collect();
-        for (gap, place) in waiting.iter().zip(reader.locate_all(&firsts)) {
+        for message in std::iter::once(first).chain(queue.try_iter()) {
+            match message {
+                Message::Gap(gap) => gaps.push(gap),
+                Message::Flush(done) => flushed.push(done),
+            }
+        }
+        gaps.sort_unstable_by_key(|gap| gap.first);
+        let firsts: Vec<u64> = gaps.iter().map(|gap| gap.first).collect();
+        for (gap, place) in gaps.iter().zip(reader.locate_all(&firsts)) {
             log(*gap, place);
+        }
+        for done in flushed {
+            // An error means that nobody waits any more.
+            let _ = done.send(());
         }
     }
 }

@@ -55,6 +55,11 @@ impl Part {
     }
 }
 
+/// The outcome of `count` entries that are all refused.
+pub(crate) fn refused(count: u32, refusal: Refusal) -> Outcome {
+    if count == 0 { Vec::new() } else { vec![Part::Refused { count, refusal }] }
+}
+
 /// The pending outcome of appends that were handed to the writer.
 ///
 /// A future that yields the outcome once. Cancel safe: dropping it loses the answer, never the entries.
@@ -65,8 +70,8 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    pub(crate) fn new(outcome: oneshot::Receiver<Outcome>, count: usize) -> Self {
-        Self { outcome, count: u32::try_from(count).unwrap_or(u32::MAX) }
+    pub(crate) fn new(outcome: oneshot::Receiver<Outcome>, count: u32) -> Self {
+        Self { outcome, count }
     }
 
     /// The outcome, if it is known.
@@ -81,7 +86,7 @@ impl Receipt {
     /// The engine panicked, so nobody can tell what was written.
     fn unknown(&self) -> Outcome {
         let message = "the server failed while this was written; it may or may not be stored";
-        vec![Part::Refused { count: self.count, refusal: Refusal::new(Code::UnknownOutcome, message) }]
+        refused(self.count, Refusal::new(Code::UnknownOutcome, message))
     }
 }
 

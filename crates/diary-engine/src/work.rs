@@ -150,7 +150,7 @@ impl Work {
         let refusal =
             Refusal::new(Code::DiskFailed, "the disk failed before this was written; it is not stored");
         let rest = self.appends.count() - self.done;
-        self.refuse(u32::try_from(rest).unwrap_or(u32::MAX), &refusal);
+        self.refuse(u32::try_from(rest).expect("part of a count that is a u32"), &refusal);
         self.done += rest;
     }
 

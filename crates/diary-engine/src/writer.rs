@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::appends::Appends;
 use crate::journal::{Progress, Shared};
 use crate::limits::BATCH_MAX_ENTRIES;
-use crate::outcome::{Outcome, Part};
+use crate::outcome::{Outcome, refused};
 use crate::recent::Recent;
 use crate::repeats::Repeats;
 use crate::work::{Work, stale};
@@ -36,9 +36,8 @@ impl Command {
     pub(crate) fn refuse_stopped(self) {
         if let Command::Append(appends, _, reply) = self {
             let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
-            let count = u32::try_from(appends.count()).unwrap_or(u32::MAX);
             // An error means that nobody waits for the answer.
-            let _ = reply.send(vec![Part::Refused { count, refusal }]);
+            let _ = reply.send(refused(appends.count_u32(), refusal));
         }
     }
 }

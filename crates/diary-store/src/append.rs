@@ -11,8 +11,7 @@ use diary_proto::entry::NewLine;
 use diary_proto::{Author, Date, DayStart, Key, OwnTime, Time};
 
 use crate::derive::Derived;
-use crate::disk::error::OpenError;
-use crate::disk::{DiskFile, How};
+use crate::disk::{DiskFile, How, OpenError};
 use crate::format::BATCH_MAX_BYTES;
 use crate::format::day_file::{After, Header, name};
 use crate::format::head::{self, Head};

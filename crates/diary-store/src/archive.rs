@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use diary_proto::Date;
 
-use crate::disk::Disk;
-use crate::disk::error::{Doing, OpenError};
-use crate::disk::folder::make_dir;
+use crate::disk::{Disk, Doing, OpenError, make_dir};
 use crate::format::day_file::After;
 use crate::open::open;
 use crate::plan::{Plan, carry_out};

@@ -3,19 +3,23 @@
 //! The store keeps its promises with these calls alone, so whatever implements them, a simulated disk
 //! too, can be recovered, crashed and failed at any one of them.
 
-pub(crate) mod error;
-pub(crate) mod folder;
+mod error;
+mod folder;
 mod real;
 #[cfg(feature = "sim")]
 pub mod sim;
-pub(crate) mod whole;
+mod whole;
 
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
+pub(crate) use error::Doing;
+pub use error::OpenError;
+pub(crate) use folder::{make_dir, sync_names};
 pub use real::RealDisk;
+pub(crate) use whole::{write_new, write_whole};
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

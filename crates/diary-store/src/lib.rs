@@ -35,7 +35,7 @@ mod view;
 pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
 pub use archive::archive;
 pub use derive::{Derived, DerivedLoader};
-pub use disk::error::OpenError;
+pub use disk::OpenError;
 #[cfg(feature = "sim")]
 pub use disk::sim;
 pub use format::head::Head;

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use crate::append::Appender;
 use crate::derive::DerivedLoader;
-use crate::disk::Disk;
-use crate::disk::error::{Doing, OpenError};
-use crate::disk::folder::make_dir;
+use crate::disk::{Disk, Doing, OpenError, make_dir};
 use crate::plan;
 use crate::recover::{LOCK, Recovery};
 use crate::view::{Reader, Shared};

@@ -7,10 +7,7 @@ use std::path::Path;
 use diary_proto::time::parse_date;
 use diary_proto::{Date, Time};
 
-use crate::disk::error::{Doing, OpenError};
-use crate::disk::folder::{make_dir, sync_names};
-use crate::disk::whole::write_new;
-use crate::disk::{Disk, How};
+use crate::disk::{Disk, Doing, How, OpenError, make_dir, sync_names, write_new};
 use crate::format::day_file::{After, Header, day_files, name};
 use crate::format::head::{self, Head};
 use crate::format::sealed::{self, Fields};

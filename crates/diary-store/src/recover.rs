@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 use diary_proto::entry::StoredLine;
 use diary_proto::{Date, Time};
 
-use crate::disk::error::{Doing, OpenError};
-use crate::disk::folder::{make_dir, sync_names};
-use crate::disk::{Disk, DiskFile, How};
+use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
 use crate::format::day_file::{BadHeader, Header, day_files, name};
 use crate::format::head::{self, Evidence, Head};
 use crate::format::notes::archived_in;

@@ -10,9 +10,7 @@ use diary_proto::Date;
 use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
 
-use crate::disk::error::{Doing, OpenError};
-use crate::disk::folder::{make_dir, sync_names};
-use crate::disk::{Disk, DiskFile, How};
+use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
 use crate::format::day_file::{After, Header, name};
 use crate::format::head::{self, Head};
 use crate::format::lines::for_each_line;

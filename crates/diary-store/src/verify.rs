@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use diary_proto::Date;
 
-use crate::disk::Disk;
-use crate::disk::error::{Doing, OpenError};
+use crate::disk::{Disk, Doing, OpenError};
 use crate::recover::Recovery;
 use crate::scan::{Finding, What, scan};
 use crate::view::{Reader, Shared};

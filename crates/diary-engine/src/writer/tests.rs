@@ -9,6 +9,7 @@ use diary_store::sim::{Call, Fault, SimDisk};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::Part;
 
 /// A writer on a simulated disk, whose journal has no keys loaded: it writes no cache, whose calls would mingle with
 /// the others.

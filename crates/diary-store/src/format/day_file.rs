@@ -11,8 +11,7 @@ use diary_proto::time::parse_date;
 
 use super::FORMAT;
 use super::sealed::{self, Fields};
-use crate::disk::error::{Doing, OpenError};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Doing, OpenError};
 
 /// Longest header line: its fields are all bounded.
 pub(crate) const HEADER_MAX_BYTES: usize = 256;

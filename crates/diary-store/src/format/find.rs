@@ -26,7 +26,7 @@ pub(crate) fn find_seq(file: &dyn DiskFile, end: u64, seq: u64) -> io::Result<Op
     let (mut low, mut high) = (0, end);
     while high - low > SCAN_BYTES {
         let middle = low + (high - low) / 2;
-        match first_entry(file, middle, high, |_| true)? {
+        match first_entry_from(file, middle, high, Start::Anywhere, |_| true)? {
             Some(found) if found.seq < seq => low = found.offset + 1,
             _ => high = middle,
         }
@@ -46,15 +46,6 @@ enum Start {
     Line,
     /// It may be in the middle of one, which is passed over.
     Anywhere,
-}
-
-fn first_entry(
-    file: &dyn DiskFile,
-    from: u64,
-    end: u64,
-    wanted: impl Fn(u64) -> bool,
-) -> io::Result<Option<Found>> {
-    first_entry_from(file, from, end, Start::Anywhere, wanted)
 }
 
 /// What a line says that its seq is.

@@ -9,8 +9,7 @@ use diary_proto::{Date, Time};
 
 use super::day_file::{date_of_name, name};
 use super::sealed::{self, Fields};
-use crate::disk::whole::write_whole;
-use crate::disk::{Disk, How};
+use crate::disk::{Disk, How, write_whole};
 
 /// The file's name.
 const FILE: &str = "head";

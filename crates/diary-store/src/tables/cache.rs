@@ -14,8 +14,7 @@ use serde::Serialize;
 
 use super::keys::KeyTable;
 use super::own_days::OwnDays;
-use crate::disk::whole::write_whole;
-use crate::disk::{Disk, DiskFile, How};
+use crate::disk::{Disk, DiskFile, How, write_whole};
 use crate::format::head::Head;
 use crate::format::sealed::{self, Fields};
 

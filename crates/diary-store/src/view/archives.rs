@@ -27,7 +27,7 @@ impl Reader {
     ///
     /// # Errors
     /// Those of reading day files and listing folders. An archive that cannot be read counts as gone.
-    pub fn archive_with(&self, seq: u64) -> io::Result<Option<Self>> {
+    pub fn archive_of(&self, seq: u64) -> io::Result<Option<Self>> {
         if self.archived()?.is_none_or(|archived| archived.seq < seq) {
             return Ok(None);
         }
