@@ -61,6 +61,24 @@ async fn a_new_file_that_fails_is_an_unknown_outcome_and_the_end() {
     }
 }
 
+#[tokio::test]
+async fn a_disk_that_fails_while_the_server_drains_is_no_clean_end() {
+    let fault = Fault::of(&["fdatasync:error=EIO:when=2"]).delayed();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("diary");
+    some_diary(folder.path()).await;
+    let mut server = Started::spawn(fault.command(folder.path())).await;
+    let mut client = Lines::connect(server.address()).await;
+    assert!(client.ask("kept").await.starts_with("ok "));
+    let size = size_of_day_files(&journal);
+    client.send("may be stored\n").await;
+    soon("the batch is written", grown(&journal, size)).await;
+    server.signal(Signal::TERM);
+    assert!(client.line().await.starts_with("error unknown-outcome: "));
+    let (code, said) = server.end().await;
+    assert_eq!(code, Some(5), "{said}");
+}
+
 /// So many batches are committed, then the disk fails as `fault` says.
 async fn fails(fault: Fault, batches: u64) {
     let what = &fault.what();

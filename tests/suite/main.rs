@@ -24,6 +24,7 @@ mod keys;
 mod kills;
 mod line_mode;
 mod log;
+mod memory;
 mod order;
 mod own_times;
 mod peers;

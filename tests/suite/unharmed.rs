@@ -216,35 +216,50 @@ async fn begin_line(client: &mut Lines, bytes: usize) {
 
 #[tokio::test]
 async fn of_too_much_unfinished_input_the_longest_waiting_is_closed() {
-    let server = Server::with(|config| config.limits.partials_bytes = 100_000).await;
+    let server = Server::with(|config| {
+        config.limits.input_bytes = 400_000;
+        config.limits.patience = Duration::ZERO;
+    })
+    .await;
     let mut small = server.lines().await;
     begin_line(&mut small, 500).await;
-    let mut oldest = server.lines().await;
-    begin_line(&mut oldest, 40_000).await;
-    let mut middle = server.lines().await;
-    begin_line(&mut middle, 40_000).await;
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = server.lines().await;
+        begin_line(&mut client, 60_000).await;
+        clients.push(client);
+    }
     // Whoever ends a line and begins another has not waited for long.
-    oldest.send("\n").await;
-    assert!(is_ack(&oldest.line().await, 1));
-    begin_line(&mut oldest, 40_000).await;
+    clients[0].send("\n").await;
+    assert!(is_ack(&clients[0].line().await, 1));
+    begin_line(&mut clients[0], 60_000).await;
     let mut newest = server.lines().await;
-    begin_line(&mut newest, 40_000).await;
-    let told = middle.line().await;
-    assert!(told.starts_with("error busy: "), "{told}");
-    assert_eq!(middle.rest().await, "");
-    for (client, seq) in [(&mut newest, 2), (&mut oldest, 3), (&mut small, 4)] {
+    begin_line(&mut newest, 60_000).await;
+    // Whoever goes on needs room for a read: that is two of the others.
+    newest.send("\n").await;
+    assert!(is_ack(&newest.line().await, 2));
+    for mut closed in clients.drain(1..3) {
+        let told = closed.line().await;
+        assert!(told.starts_with("error busy: "), "{told}");
+        assert_eq!(closed.rest().await, "");
+    }
+    for (client, seq) in clients.iter_mut().chain([&mut small]).zip(3..) {
         client.send("\n").await;
         assert!(is_ack(&client.line().await, seq));
     }
     // What is over counts no more.
     let mut next = server.lines().await;
     begin_line(&mut next, 60_000).await;
-    assert!(is_ack(&next.ask("").await, 5));
+    assert!(is_ack(&next.ask("").await, 8));
 }
 
 #[tokio::test]
 async fn partial_frames_count_as_well() {
-    let server = Server::with(|config| config.limits.partials_bytes = 1_000_000).await;
+    let server = Server::with(|config| {
+        config.limits.input_bytes = 1_000_000;
+        config.limits.patience = Duration::ZERO;
+    })
+    .await;
     let mut clients = Vec::new();
     for _ in 0..10 {
         let mut client = Frames::hello(server.address(), 1).await;
@@ -262,6 +277,25 @@ async fn partial_frames_count_as_well() {
         assert!(refusal.starts_with("busy: "), "{refusal}");
     }
     assert!(is_ack(&server.lines().await.ask("fine").await, 1));
+}
+
+/// Writers whose frames together are far more than the server may hold: they wait, and none is closed.
+#[tokio::test]
+async fn honest_writers_on_a_full_server_wait() {
+    let server = Server::with(|config| config.limits.input_bytes = 1_000_000).await;
+    let text = "x".repeat(60_000);
+    let texts = [&*text; 8];
+    let mut clients = Vec::new();
+    for number in 0..32 {
+        clients.push(Frames::hello(server.address(), number).await);
+    }
+    let writing = clients.iter_mut().map(|client| async {
+        for counter in [0, 8] {
+            client.append(counter, false, &texts).await;
+        }
+        assert_eq!(client.acks(16).await.len(), 16);
+    });
+    futures::future::join_all(writing).await;
 }
 
 /// Input that gets no answer, as fast as it can be sent: blank lines, and a line that never ends.

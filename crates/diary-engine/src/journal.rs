@@ -175,19 +175,20 @@ impl Journal {
         Reading::blocking(move || Ok(Cursor::new(reader.from(seq)?, Some(recent))))
     }
 
-    /// The next lines if they are in memory, empty at the end. Otherwise `None`, and the cursor does not move.
+    /// At most `max_bytes` of the next lines if they are in memory, empty at the end. Otherwise `None`, and the cursor does
+    /// not move.
     ///
     /// Lines that this process wrote or checked before are not checked again, because they have been in memory since. Other
     /// lines that the system's cache holds are checked here, and their gaps are logged.
-    pub fn try_page(&self, cursor: &mut Cursor) -> Option<Bytes> {
+    pub fn try_page(&self, cursor: &mut Cursor, max_bytes: usize) -> Option<Bytes> {
         if let Some(recent) = &cursor.follows {
-            if let Some(lines) = recent.next(&mut cursor.range) {
+            if let Some(lines) = recent.next(&mut cursor.range, max_bytes) {
                 cursor.pass_over(cursor.range.last);
                 return Some(lines);
             }
             self.reader.extend(&mut cursor.range);
         }
-        let lines = self.reader.next_page_now(&mut cursor.range, PAGE_BYTES)?;
+        let lines = self.reader.next_page_now(&mut cursor.range, max_bytes)?;
         let (next, mut gaps) = (cursor.walker.next_seq(), Vec::new());
         if lines.is_empty() {
             cursor.check_end(&mut gaps);
@@ -201,15 +202,20 @@ impl Journal {
         Some(lines.into())
     }
 
-    /// Reads and checks the next lines: at most `max_bytes`, or one longer line.
+    /// Reads and checks the next lines: at most `max_bytes`. Where already the first is longer, it reads none, and the page
+    /// says what it needs.
     pub fn page(&self, mut cursor: Cursor, max_bytes: usize) -> Reading<Page> {
         let (reader, checked) = (self.reader.clone(), Arc::clone(&self.checked));
         Reading::blocking(move || {
             if cursor.follows.is_some() {
                 reader.extend(&mut cursor.range);
             }
-            let (next, mut gaps) = (cursor.walker.next_seq(), Vec::new());
+            let (before, next, mut gaps) = (cursor.range.clone(), cursor.walker.next_seq(), Vec::new());
             let lines = reader.next_page(&mut cursor.range, max_bytes)?;
+            if let Some(line) = lines.as_ref().filter(|lines| lines.len() > max_bytes) {
+                cursor.range = before;
+                return Ok(Page::too_long(cursor, line.len()));
+            }
             match &lines {
                 Some(lines) => cursor.check(lines, &mut gaps),
                 None => cursor.check_end(&mut gaps),
@@ -218,18 +224,20 @@ impl Journal {
                 checked.add(next, cursor.walker.next_seq());
             }
             let (ended, lines) = (lines.is_none(), lines.unwrap_or_default().into());
-            Ok(Page { lines, cursor, ended, gaps })
+            Ok(Page { lines, cursor, ended, gaps, needs_bytes: None })
         })
     }
 
     /// Searches the next lines for what `needle` takes. At most [`SEARCHES_MAX`] searches run at once; others wait.
-    pub fn search(&self, mut cursor: Cursor, needle: Arc<Needle>) -> Reading<Page> {
+    /// `max_bytes` as for [`page`](Self::page).
+    pub fn search(&self, mut cursor: Cursor, needle: Arc<Needle>, max_bytes: usize) -> Reading<Page> {
         let (reader, permits) = (self.reader.clone(), Arc::clone(&self.searches));
         let look = move || {
             let (mut page, mut lines, mut gaps, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
             let mut ended = false;
-            while !ended && lines.len() < PAGE_BYTES && seen < SEARCH_STEP_BYTES {
-                ended = !reader.next_page_into(&mut cursor.range, PAGE_BYTES, &mut page)?;
+            while !ended && lines.len() < max_bytes && seen < SEARCH_STEP_BYTES {
+                let before = (cursor.range.clone(), cursor.walker.clone(), lines.len(), gaps.len());
+                ended = !reader.next_page_into(&mut cursor.range, max_bytes.min(PAGE_BYTES), &mut page)?;
                 seen += page.len();
                 if ended {
                     break;
@@ -241,6 +249,16 @@ impl Journal {
                 } else {
                     needle.find_lines(&page, &mut lines);
                 }
+                if lines.len() > max_bytes {
+                    let needs_bytes = lines.len();
+                    (cursor.range, cursor.walker) = (before.0, before.1);
+                    lines.truncate(before.2);
+                    gaps.truncate(before.3);
+                    if lines.is_empty() {
+                        return Ok(Page::too_long(cursor, needs_bytes));
+                    }
+                    break;
+                }
             }
             let last = cursor.last();
             if ended
@@ -250,7 +268,7 @@ impl Journal {
                 gap.write_note(GAP_WORDS, &mut lines);
                 gaps.push(gap);
             }
-            Ok(Page { lines: lines.into(), cursor, ended, gaps })
+            Ok(Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None })
         };
         Reading::after(async move {
             let permit = permits.acquire_owned().await.map_err(std::io::Error::other)?;

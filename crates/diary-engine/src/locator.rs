@@ -7,10 +7,9 @@ use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
-use diary_proto::Date;
 use diary_proto::block::Gap;
-use diary_store::Reader;
 use diary_store::scan::Seqs;
+use diary_store::{Located, Reader};
 use tokio::sync::oneshot;
 
 use crate::limits::GAPS_TOLD;
@@ -32,9 +31,6 @@ enum Message {
     /// Answer when everything before it is logged.
     Flush(oneshot::Sender<()>),
 }
-
-/// A day file and its line, counted from 1; no line means behind the last one.
-type Place = Option<(Date, Option<u64>)>;
 
 impl Locator {
     pub(crate) fn new(reader: Reader) -> Self {
@@ -92,8 +88,9 @@ fn serve(reader: &Reader, queue: &mpsc::Receiver<Message>) {
                 Message::Flush(done) => flushed.push(done),
             }
         }
-        gaps.sort_unstable_by_key(|gap| gap.first);
-        for (gap, place) in gaps.iter().zip(places(reader, &gaps)) {
+        gaps.sort_unstable_by_key(|gap: &Gap| gap.first);
+        let firsts: Vec<u64> = gaps.iter().map(|gap| gap.first).collect();
+        for (gap, place) in gaps.iter().zip(reader.locate_all(&firsts)) {
             log(*gap, place);
         }
         for done in flushed {
@@ -103,19 +100,16 @@ fn serve(reader: &Reader, queue: &mpsc::Receiver<Message>) {
     }
 }
 
-/// The places of gaps that are in ascending order.
-fn places(reader: &Reader, gaps: &[Gap]) -> impl Iterator<Item = io::Result<Place>> {
-    gaps.iter().map(|gap| reader.locate(gap.first))
-}
-
-fn log(gap: Gap, place: io::Result<Place>) {
+fn log(gap: Gap, place: Located) {
     let what = Seqs(gap.first, gap.last);
     match place {
-        Ok(Some((file, Some(line)))) => tracing::error!("{file}.log line {line}: {what} damaged or missing"),
-        Ok(Some((file, None))) => {
+        Located::Line(file, line) => tracing::error!("{file}.log line {line}: {what} damaged or missing"),
+        Located::Behind(file) => {
             tracing::error!("{file}.log, behind its last line: {what} damaged or missing");
         }
-        Ok(None) => tracing::error!("{what} missing, and so are all day files"),
-        Err(error) => tracing::error!("{what} missing: their day file cannot be read: {error}"),
+        Located::Nowhere => tracing::error!("{what} missing, and so are all day files"),
+        Located::Unreadable(file, error) => {
+            tracing::error!("{what} missing: {file}.log cannot be read: {error}");
+        }
     }
 }

@@ -135,6 +135,15 @@ pub struct Page {
     pub ended: bool,
     /// What is damaged or missing among the lines. A search tells it only if it checks lines.
     pub gaps: Vec<Gap>,
+    /// The next line has so many bytes, more than the page may have, and the cursor is before it.
+    pub needs_bytes: Option<usize>,
+}
+
+impl Page {
+    pub(crate) fn too_long(cursor: Cursor, needs_bytes: usize) -> Self {
+        let (lines, gaps) = (Bytes::new(), Vec::new());
+        Self { lines, cursor, ended: false, gaps, needs_bytes: Some(needs_bytes) }
+    }
 }
 
 /// The pending result of a reading. Cancel safe; dropping it cancels: queued work never starts, running work finishes its

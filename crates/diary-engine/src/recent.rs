@@ -45,10 +45,12 @@ impl Recently {
         Self(Arc::clone(recent))
     }
 
-    /// The batch that begins where `range` continues, if there is one, and moves the range past it.
-    pub(crate) fn next(&self, range: &mut Range) -> Option<Bytes> {
+    /// The batch that begins where `range` continues, if there is one and it has at most `max_bytes`, and moves the range
+    /// past it.
+    pub(crate) fn next(&self, range: &mut Range, max_bytes: usize) -> Option<Bytes> {
         let batches = self.0.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        batches.iter().rev().find(|fresh| range.take(fresh)).map(|fresh| fresh.lines.clone())
+        let mut fits = batches.iter().rev().filter(|fresh| fresh.lines.len() <= max_bytes);
+        fits.find(|fresh| range.take(fresh)).map(|fresh| fresh.lines.clone())
     }
 }
 

@@ -167,7 +167,7 @@ impl<'a> Ascending<'a> {
     fn bisect(&mut self, seq: u64) -> io::Result<Option<Place>> {
         self.page.clear();
         let reader = if seq < self.journal.first()? {
-            self.journal.archive_of(seq)?
+            self.journal.archive_with(seq)?
         } else {
             Some(self.journal.clone())
         };

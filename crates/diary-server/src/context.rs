@@ -1,4 +1,4 @@
-//! What all sessions share.
+//! What all sessions share: the journal, and the budgets of the whole server.
 
 use std::sync::Arc;
 
@@ -6,16 +6,32 @@ use diary_engine::Journal;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::Limits;
-use crate::partial::Partials;
+use crate::budget::Budget;
+use crate::limits::{ANSWERS_FREE_BYTES, INPUT_FREE_BYTES, Limits};
 
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) journal: Journal,
-    /// Room for appends that are not committed, in bytes.
-    pub(crate) unacked: Arc<Semaphore>,
     pub(crate) limits: Limits,
-    pub(crate) partials: Arc<Partials>,
+    /// Appends that are not committed.
+    pub(crate) unacked: Arc<Semaphore>,
+    /// Input that is not appended.
+    pub(crate) input: Arc<Budget>,
+    /// Answers that are not sent, and outcomes that are not told.
+    pub(crate) answers: Arc<Budget>,
     /// The server stops: take nothing more, answer what was taken.
     pub(crate) stop: CancellationToken,
+}
+
+impl Context {
+    pub(crate) fn new(journal: Journal, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            journal,
+            unacked: Arc::new(Semaphore::new(limits.unacked_bytes)),
+            input: Budget::new(limits.input_bytes, INPUT_FREE_BYTES, limits.patience),
+            answers: Budget::new(limits.answers_bytes, ANSWERS_FREE_BYTES, limits.patience),
+            stop: CancellationToken::new(),
+            limits,
+        })
+    }
 }

@@ -10,17 +10,17 @@
 //!
 //! The journal itself is behind [`diary_engine`]; nothing here knows a day file.
 
+mod budget;
 pub mod config;
 mod context;
 mod front;
 pub mod limits;
 mod maintenance;
-mod partial;
+mod peer;
 mod program;
 pub mod server;
 mod session;
-mod socket;
-mod stream;
+mod transport;
 mod zone;
 
 pub use config::{Config, Listen};

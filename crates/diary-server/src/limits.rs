@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use diary_engine::{Appends, Part};
+use diary_proto::limits::{FRAME_MAX_BYTES, STORED_LINE_MAX_BYTES};
+use diary_proto::message::APPEND_MAX_ENTRIES;
+
 /// Connections at once. Each costs a task and a descriptor; beyond this a proxy belongs in front.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
@@ -33,11 +37,31 @@ pub const UNSENT_FILL_BYTES: usize = 64 * 1024;
 /// Reads of history that need no waiting before others get a turn: a quarter of a millisecond of work.
 pub const PAGES_IN_A_ROW_MAX: u32 = 2;
 
-/// Messages that have begun to arrive, of all sessions together.
-pub const PARTIALS_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Input of all sessions that is in memory and not appended: messages that have begun to arrive, and what waits behind a
+/// command or for room.
+pub const INPUT_MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// A message's first bytes, which are not counted: at [`CONNECTIONS_MAX`] they are 10 MiB.
-pub const PARTIAL_FREE_BYTES: usize = 1024;
+/// What of that a session may hold uncounted: at [`CONNECTIONS_MAX`] it is 10 MiB. It is also what a session reads at a
+/// time while the budget is used up, so that short lines go on.
+pub const INPUT_FREE_BYTES: usize = 1024;
+
+/// Answers of all sessions that are in memory: unsent ones, and outcomes that are not told yet.
+pub const ANSWERS_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// What of that a session may hold uncounted: at [`CONNECTIONS_MAX`] it is 80 MiB. It is also what a session gets at a time
+/// while the budget is used up, and most entries fit into it.
+pub const ANSWERS_FREE_BYTES: usize = 8 * 1024;
+
+/// A session that makes others wait for memory is closed if its peer has kept it waiting for so long.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+// Whatever one message can need fits its budget several times, so that it is granted at all.
+const _: () = {
+    assert!(4 * FRAME_MAX_BYTES <= INPUT_MAX_BYTES);
+    assert!(4 * (APPEND_MAX_ENTRIES * size_of::<Part>() + STORED_LINE_MAX_BYTES) <= ANSWERS_MAX_BYTES);
+    assert!(Appends::max_bytes(APPEND_MAX_ENTRIES, FRAME_MAX_BYTES) <= UNACKED_MAX_BYTES);
+    assert!(READ_BYTES <= UNACKED_MAX_BYTES);
+};
 
 /// A peer that takes none of the bytes waiting for it for so long is gone.
 pub const STALL_MAX: Duration = Duration::from_secs(10 * 60);
@@ -79,24 +103,39 @@ pub const DATAGRAM_REPLY_MAX_BYTES: usize = 1024;
 pub struct Limits {
     /// [`CONNECTIONS_MAX`].
     pub connections: usize,
-    /// [`PARTIALS_MAX_BYTES`].
-    pub partials_bytes: usize,
+    /// [`UNACKED_MAX_BYTES`].
+    pub unacked_bytes: usize,
+    /// [`INPUT_MAX_BYTES`].
+    pub input_bytes: usize,
+    /// [`ANSWERS_MAX_BYTES`].
+    pub answers_bytes: usize,
+    /// [`PATIENCE`].
+    pub patience: Duration,
     /// [`STALL_MAX`].
     pub stall: Duration,
     /// [`HELLO_MAX`].
     pub hello: Duration,
     /// [`DRAIN_MAX`].
     pub drain: Duration,
+    /// [`READ_BYTES`], for tests with small budgets.
+    pub(crate) read_bytes: usize,
+    /// [`SESSION_UNACKED_MAX_BYTES`], for tests with small budgets.
+    pub(crate) session_unacked_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: CONNECTIONS_MAX,
-            partials_bytes: PARTIALS_MAX_BYTES,
+            unacked_bytes: UNACKED_MAX_BYTES,
+            input_bytes: INPUT_MAX_BYTES,
+            answers_bytes: ANSWERS_MAX_BYTES,
+            patience: PATIENCE,
             stall: STALL_MAX,
             hello: HELLO_MAX,
             drain: DRAIN_MAX,
+            read_bytes: READ_BYTES,
+            session_unacked_bytes: SESSION_UNACKED_MAX_BYTES,
         }
     }
 }

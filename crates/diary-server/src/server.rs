@@ -18,13 +18,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{At, Config, Listen};
 use crate::context::Context;
-use crate::front::Front;
-use crate::front::line::LineFront;
-use crate::front::udp::{self, author_of};
-use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, UNACKED_MAX_BYTES, WRITER_STOP_MAX};
-use crate::partial::Partials;
+use crate::front::udp;
+use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_STOP_MAX};
+use crate::peer::{Peer, author_of};
 use crate::session::Session;
-use crate::socket::Socket;
+use crate::transport::{Socket, Transport};
 use crate::zone::{self, UnknownZone};
 
 /// Connections that the kernel holds for us while we are busy.
@@ -89,13 +87,7 @@ impl Server {
             zone_name,
             day_start: config.day_start,
         })?;
-        let context = Arc::new(Context {
-            journal,
-            unacked: Arc::new(Semaphore::new(UNACKED_MAX_BYTES)),
-            partials: Arc::new(Partials::new(config.limits.partials_bytes)),
-            stop: CancellationToken::new(),
-            limits: config.limits,
-        });
+        let context = Context::new(journal, config.limits);
         let connections = connections_max(&context.limits);
         let mut server =
             Self { context, listeners: Vec::new(), udp: None, addresses: Vec::new(), connections };
@@ -227,7 +219,7 @@ impl Accept {
                 () = self.context.stop.cancelled() => return,
             };
             match accepted {
-                Ok((socket, author, peer)) => self.begin(socket, author, peer),
+                Ok((socket, peer)) => self.begin(socket, peer),
                 // The peer was gone before we came to it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -238,23 +230,24 @@ impl Accept {
         }
     }
 
-    fn begin(&self, socket: Socket, author: Author, peer: String) {
+    fn begin(&self, socket: Socket, peer: Peer) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return self.turn_away(&socket, &peer);
+            return self.turn_away(&socket, &peer.address);
         };
-        tracing::info!(peer, "connected");
+        tracing::info!(peer = peer.address, "connected");
         if let Err(error) = socket.prepare() {
             // It is gone already; its session will notice.
-            tracing::debug!(peer, %error, "preparing a socket");
+            tracing::debug!(peer = peer.address, %error, "preparing a socket");
         }
-        let about = self.context.journal.about();
-        let (front, greeting) = if self.quiet {
-            (Front::Line(LineFront::mute()), String::new())
+        let context = Arc::clone(&self.context);
+        let session = if self.quiet {
+            Session::quiet(context, Transport::new(socket, String::new()), peer)
         } else {
-            (Front::NEW, answer::greeting(&about.name, about.id, self.context.journal.head()))
+            let about = context.journal.about();
+            let greeting = answer::greeting(&about.name, about.id, context.journal.head());
+            Session::new(context, Transport::new(socket, greeting), peer)
         };
-        let session = Session::new(Arc::clone(&self.context), socket, front, author, greeting);
-        self.tasks.spawn(talk(session, peer, place, self.kill.clone()));
+        self.tasks.spawn(talk(session, place, self.kill.clone()));
     }
 
     /// One over the limit is told so and closed.
@@ -270,7 +263,8 @@ impl Accept {
     }
 }
 
-async fn talk(session: Box<Session>, peer: String, place: OwnedSemaphorePermit, kill: CancellationToken) {
+async fn talk(session: Box<Session>, place: OwnedSemaphorePermit, kill: CancellationToken) {
+    let peer = session.peer().address.clone();
     match kill.run_until_cancelled(session.run()).await {
         Some(Err(error)) => tracing::debug!(peer, %error, "the connection broke"),
         Some(Ok(())) | None => tracing::debug!(peer, "disconnected"),
@@ -278,18 +272,19 @@ async fn talk(session: Box<Session>, peer: String, place: OwnedSemaphorePermit, 
     drop(place);
 }
 
-async fn accept(listener: &Listener) -> io::Result<(Socket, Author, String)> {
+async fn accept(listener: &Listener) -> io::Result<(Socket, Peer)> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, peer) = listener.accept().await?;
             let author = author_of(peer.ip());
-            Ok((Socket::Tcp(stream), author, peer.to_string()))
+            Ok((Socket::Tcp(stream), Peer::of_stream(peer.to_string(), author)))
         }
         Listener::Unix(listener, path) => {
             let (stream, _) = listener.accept().await?;
             let uid = format!("uid:{}", stream.peer_cred()?.uid());
             let author = Author::new(&uid).expect("a number is a name");
-            Ok((Socket::Unix(stream), author, format!("unix:{} {uid}", path.display())))
+            let address = format!("unix:{} {uid}", path.display());
+            Ok((Socket::Unix(stream), Peer::of_stream(address, author)))
         }
     }
 }

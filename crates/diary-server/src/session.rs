@@ -1,66 +1,69 @@
 //! A session: one connection's conversation, whichever mode, in one task.
 //!
-//! Answers leave in the order of the requests. Appends go to the writer as they are read, and a line of
-//! pending answers remembers their order; a command waits in that line until all before it is answered,
-//! and nothing behind it is read meanwhile.
+//! Three stages, one behind the other:
+//!
+//! - `input` reads the transport and decodes requests, as long as the queue takes more;
+//! - `queue` holds the requests that are not answered, in their order;
+//! - `answerer` does what is at the front, and writes its answer down.
+//!
+//! [`Session::run`] moves them until nothing more can happen, and then waits for the next event.
 
-mod answers;
+mod answerer;
 mod input;
-mod pending;
-mod unsent;
+#[cfg(test)]
+mod model;
+mod queue;
+mod stream;
 
-use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use diary_engine::{Appends, Journal, Outcome, ReadError, Reading};
-use diary_proto::message::Hello;
-use diary_proto::{Author, Code, Producer, Refusal};
-use tokio::io::{Interest, Ready};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use diary_engine::{Outcome, ReadError};
+use diary_proto::{Code, Producer, Refusal};
+use tokio::io::Ready;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use crate::budget::Account;
 use crate::context::Context;
-use crate::front::{Answer, Front};
-use crate::limits::{LINGER_MAX, LINGER_MAX_BYTES, READS_IN_A_ROW_MAX, UNSENT_FILL_BYTES};
-use crate::partial::Partial;
-use crate::socket::Socket;
-use crate::stream::{Piece, Stream};
-use input::SCRATCH;
-use pending::{Entries, Pending};
-use unsent::Unsent;
+use crate::front::line::{LineReader, Voice};
+use crate::front::{Answer, Decoder, Encoder};
+use crate::limits::{READS_IN_A_ROW_MAX, UNSENT_FILL_BYTES};
+use crate::peer::Peer;
+use crate::transport::Transport;
+use input::Granted;
+use queue::{Queue, Slot};
+use stream::{Piece, Stream};
 
 /// One connection's conversation.
 pub(crate) struct Session {
     context: Arc<Context>,
-    socket: Socket,
-    front: Front,
-    author: Arc<Author>,
+    transport: Transport,
+    peer: Peer,
     producer: Option<Producer>,
     phase: Phase,
-    /// Answers that are not sent yet.
-    out: Unsent,
-    /// Answers that are not made yet, in their order.
-    pending: VecDeque<Pending>,
-    /// Bytes of appends that are not answered yet.
-    unacked_bytes: usize,
+
+    decoder: Decoder,
     /// Input that was read and not decoded, because something before it must be answered first.
     stash: Vec<u8>,
-    /// There may be a message in `stash`, or in the front.
+    /// There may be a message in `stash`, or in the decoder.
     undecoded: bool,
-    /// A message that has begun to arrive.
-    partial: Partial,
     /// Waiting for room: to read, or to append what was read.
-    admission: Option<Admission>,
-    /// The command that is being done.
-    task: Option<Box<Task>>,
-    follow: Option<Box<Stream>>,
-    hello_until: Option<Instant>,
+    admission: Option<Pin<Box<dyn Future<Output = Granted> + Send>>>,
     /// Reads since others had their turn; as many as are allowed, if the last one brought all that fits.
     reads_in_a_row: u32,
+    hello_until: Option<Instant>,
+    input: Account,
+    /// Since when there is an unfinished message that is counted.
+    unfinished_since: Option<Instant>,
+
+    queue: Queue,
+
+    encoder: Encoder,
+    follow: Option<Box<Stream>>,
+    answers: Account,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,128 +77,141 @@ enum Phase {
     Closing,
 }
 
-type Acquire = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
-
-struct Admission {
-    room: Acquire,
-    /// `None`: room to read.
-    appends: Option<(Appends, Entries)>,
-}
-
-enum Task {
-    Stream(Stream),
-    Hello(Hello, Reading<bool>),
-}
-
 /// What a session waits for.
 enum Event {
     Outcome(Outcome),
-    Room(Result<OwnedSemaphorePermit, AcquireError>),
+    Granted(Granted),
     Ready(io::Result<Ready>),
-    Task(TaskEvent),
-    Follow(Result<Piece, ReadError>),
+    Piece(Result<Piece, ReadError>),
+    Resumed(bool),
+    Followed(Result<Piece, ReadError>),
     Stop,
     Evicted,
     Late,
 }
 
-enum TaskEvent {
-    Piece(Result<Piece, ReadError>),
-    Resumed(bool),
-}
-
 impl Session {
-    /// A session that begins with `greeting`. Boxed, because the tasks that it goes through would each keep
-    /// room for it.
-    pub(crate) fn new(
+    /// A session that has said nothing but its greeting, with a client that speaks in either mode. Boxed, because the tasks
+    /// that it goes through would each keep room for it.
+    pub(crate) fn new(context: Arc<Context>, transport: Transport, peer: Peer) -> Box<Self> {
+        Self::begin(context, transport, peer, Decoder::NEW, Encoder::Line(Voice::Full))
+    }
+
+    /// A session with a program that never reads: every line is a text, nothing is answered.
+    pub(crate) fn quiet(context: Arc<Context>, transport: Transport, peer: Peer) -> Box<Self> {
+        let decoder = Decoder::Line(LineReader::plain());
+        Self::begin(context, transport, peer, decoder, Encoder::Line(Voice::Mute))
+    }
+
+    fn begin(
         context: Arc<Context>,
-        socket: Socket,
-        front: Front,
-        author: Author,
-        greeting: String,
+        transport: Transport,
+        peer: Peer,
+        decoder: Decoder,
+        encoder: Encoder,
     ) -> Box<Self> {
-        let partial = Partial::new(Arc::clone(&context.partials));
+        let (input, answers) = (Account::new(&context.input), Account::new(&context.answers));
         Box::new(Self {
             context,
-            socket,
-            front,
-            author: Arc::new(author),
+            transport,
+            peer,
             producer: None,
             phase: Phase::Open,
-            out: Unsent::new(greeting),
-            pending: VecDeque::new(),
-            unacked_bytes: 0,
+            decoder,
             stash: Vec::new(),
             undecoded: false,
-            partial,
             admission: None,
-            task: None,
-            follow: None,
-            hello_until: None,
             reads_in_a_row: 0,
+            hello_until: None,
+            input,
+            unfinished_since: None,
+            queue: Queue::default(),
+            encoder,
+            follow: None,
+            answers,
         })
     }
 
-    /// Talks until either side ends it.
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Talks until either side ends it. Dropping it closes the connection without a goodbye.
     ///
     /// # Errors
     /// Those of the socket. What was handed to the writer is committed all the same.
     pub(crate) async fn run(mut self: Box<Self>) -> io::Result<()> {
-        // It waits from the first to the last: to begin anew each time would contend for the token's list.
+        // Polled from the first to the last: to begin anew each time would contend for the token's list.
         let mut stop = pin!(self.context.stop.clone().cancelled_owned());
         loop {
             self.advance();
-            self.out.flush(&self.socket)?;
-            if self.is_over() {
-                // An idle connection has no use for its room.
-                return Box::pin(close(self.socket)).await;
+            self.transport.flush()?;
+            if self.phase == Phase::Closing && self.transport.unsent_bytes() == 0 {
+                // Boxed so that an idle connection does not hold its space.
+                return Box::pin(self.transport.close()).await;
             }
             // What was sent has made room, and nothing else would wake us for it.
             if self.can_advance() {
                 continue;
             }
+            self.count_memory();
             let event = self.next_event(stop.as_mut()).await;
             self.handle(event)?;
             if self.reads_in_a_row >= READS_IN_A_ROW_MAX {
-                // Input that needs no answer would never let go of the thread: a ready socket costs nothing
-                // of a task's budget.
+                // Yield: a ready socket costs nothing of a task's budget, so input that needs no answer might never pend.
                 self.reads_in_a_row = 0;
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    /// Waits for whatever can happen next. Cancellation safe, as each of its branches is.
+    /// Does everything that needs no waiting.
+    fn advance(&mut self) {
+        loop {
+            self.answer();
+            if !(self.undecoded && self.takes_input()) {
+                break;
+            }
+            self.decode_stash();
+        }
+        let done = self.queue.is_empty() && !self.undecoded;
+        match self.phase {
+            Phase::InputEnded if done && self.follow.is_none() => self.phase = Phase::Closing,
+            Phase::Draining if done => self.say_bye(": the server stops"),
+            _ => {}
+        }
+    }
+
+    /// Whether [`advance`](Self::advance) would do something now.
+    fn can_advance(&self) -> bool {
+        self.phase != Phase::Closing && (self.can_answer() || (self.undecoded && self.takes_input()))
+    }
+
+    /// Waits for whatever can happen next. Cancel safe, as each of its branches is.
     async fn next_event(&mut self, stop: Pin<&mut WaitForCancellationFutureOwned>) -> Event {
-        let (takes_input, has_room) = (self.takes_input(), self.out.len() < UNSENT_FILL_BYTES);
-        let late = self.late_at();
-        let Self { context, socket, out, pending, partial, admission, task, follow, phase, .. } = self;
-        let interest = match (takes_input && admission.is_none() && *phase == Phase::Open, out.len() > 0) {
-            (true, true) => Interest::READABLE | Interest::WRITABLE,
-            (true, false) => Interest::READABLE,
-            (false, true) => Interest::WRITABLE,
-            (false, false) => Interest::ERROR,
-        };
+        let reads = self.phase == Phase::Open && self.admission.is_none() && self.takes_input();
+        let (may_answer, late) = (self.may_answer(), self.late_at());
+        let Self { context, transport, queue, input, answers, admission, follow, phase, .. } = self;
+        let between_answers = !matches!(queue.front(), Some(Slot::Stream(_)));
         let open = matches!(phase, Phase::Open | Phase::InputEnded);
         // Not biased: whoever sends without end must not keep what it follows, or the stop, from its turn.
         tokio::select! {
-            outcome = outcome_of(pending.front_mut()), if has_room => Event::Outcome(outcome),
-            room = room_of(admission.as_mut()) => Event::Room(room),
-            ready = socket.ready(interest) => Event::Ready(ready),
-            event = step(task.as_deref_mut(), &context.journal), if has_room => Event::Task(event),
-            piece = follow_on(follow.as_deref_mut(), &context.journal), if has_room && task.is_none() => Event::Follow(piece),
+            event = front(queue.front_mut(), context), if may_answer => event,
+            granted = granted(admission.as_mut()) => Event::Granted(granted),
+            ready = transport.ready(reads) => Event::Ready(ready),
+            piece = followed(follow.as_deref_mut(), context), if may_answer && between_answers => Event::Followed(piece),
             () = stop, if open => Event::Stop,
-            () = partial.evicted() => Event::Evicted,
+            () = input.evicted() => Event::Evicted,
+            () = answers.evicted() => Event::Evicted,
             () = reached(late) => Event::Late,
         }
     }
 
     fn handle(&mut self, event: Event) -> io::Result<()> {
         match event {
-            Event::Outcome(outcome) => self.settle(outcome),
-            Event::Room(Ok(room)) => self.admit(room)?,
-            // The semaphore is never closed.
-            Event::Room(Err(_)) => {}
+            Event::Outcome(outcome) => self.queue.settle(outcome),
+            Event::Granted(granted) => self.take_granted(granted)?,
             Event::Ready(ready) => {
                 let ready = ready?;
                 if ready.is_error() && !ready.is_readable() {
@@ -205,13 +221,17 @@ impl Session {
                     self.read_with_room()?;
                 }
             }
-            Event::Task(TaskEvent::Resumed(same)) => self.finish_hello(same),
-            Event::Task(TaskEvent::Piece(piece)) => self.take_piece(piece),
-            Event::Follow(piece) => self.take_followed(piece),
+            Event::Resumed(same) => self.finish_resuming(same),
+            Event::Piece(piece) => self.take_piece(piece),
+            Event::Followed(piece) => self.take_followed(piece),
             Event::Stop => self.begin_drain(),
             Event::Evicted => {
-                let message = "the server has too much unfinished input, and yours has waited the longest";
+                let message = "the server needs the memory that this connection takes, and it has waited for you the longest";
                 self.fail(&Refusal::new(Code::Busy, message));
+                if self.transport.stalled_since().is_some() {
+                    // It takes nothing, so it cannot be told either.
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
             }
             Event::Late if self.hello_until.is_some() => {
                 self.fail(&Refusal::new(Code::Hello, "no Hello came in time"));
@@ -225,115 +245,102 @@ impl Session {
     fn begin_drain(&mut self) {
         self.phase = Phase::Draining;
         self.follow = None;
-        self.admission.take_if(|admission| admission.appends.is_none());
-        if let Some(Task::Stream(stream)) = self.task.take().map(|task| *task) {
-            let refusal = stopping();
-            self.front.encode(
-                Answer::Error { id: stream.id, fatal: false, refusal: &refusal },
-                &mut self.out.bytes,
-            );
+        if self.queue.waiting().is_none() {
+            // It waits for room to read.
+            self.admission = None;
+        }
+        if let Some(Slot::Stream(stream)) = self.queue.front() {
+            let id = stream.id;
+            self.queue.pop_front();
+            self.refuse(id, &stopping());
         }
     }
 
     fn say_bye(&mut self, reason: &str) {
-        self.front.encode(Answer::Bye(reason), &mut self.out.bytes);
+        self.encoder.encode(Answer::Bye(reason), &mut self.transport.out);
         self.end();
+    }
+
+    /// A request cannot be served.
+    fn refuse(&mut self, id: u32, refusal: &Refusal) {
+        self.encoder.encode(Answer::Error { id, fatal: false, refusal }, &mut self.transport.out);
     }
 
     /// Tells the client why the connection cannot go on, and ends it.
     fn fail(&mut self, refusal: &Refusal) {
-        self.front.encode(Answer::Error { id: 0, fatal: true, refusal }, &mut self.out.bytes);
+        self.encoder.encode(Answer::Error { id: 0, fatal: true, refusal }, &mut self.transport.out);
         self.end();
     }
 
     /// The last answer is made: nothing may come behind it.
     fn end(&mut self) {
         self.phase = Phase::Closing;
-        self.task = None;
+        self.queue.clear();
         self.follow = None;
         self.admission = None;
         self.hello_until = None;
         self.undecoded = false;
         self.stash = Vec::new();
-        self.partial.set(0, false);
+        self.decoder = Decoder::NEW;
+        self.input.clear();
     }
 
-    fn is_over(&self) -> bool {
-        self.phase == Phase::Closing && self.out.len() == 0
+    /// Unsent answers from which on no more are made. While memory is short, that is any.
+    fn fill_bytes(&self) -> usize {
+        if self.context.answers.has_room() { UNSENT_FILL_BYTES } else { 1 }
+    }
+
+    /// Tells the budgets what is held now, and who is to blame for it.
+    fn count_memory(&mut self) {
+        let stalled_since = self.transport.stalled_since();
+        let input = self.decoder.partial_bytes() + self.stash.len() + self.queue.waiting_bytes();
+        let free = input <= self.context.input.free_bytes();
+        let since = (!free).then(|| *self.unfinished_since.get_or_insert_with(Instant::now));
+        let waits_for_input = self.phase == Phase::Open && self.admission.is_none() && self.takes_input();
+        let peer_since = if waits_for_input { since } else { stalled_since };
+        self.input.set(input, peer_since.filter(|_| self.queue.waiting_bytes() == 0));
+        self.answers.set(self.transport.held_bytes() + self.queue.held_bytes(), stalled_since);
     }
 
     /// When this connection has waited too long.
     fn late_at(&self) -> Option<Instant> {
-        let stalled = self.out.stalled_since.map(|since| since + self.context.limits.stall);
+        let stalled = self.transport.stalled_since().map(|since| since + self.context.limits.stall);
         stalled.into_iter().chain(self.hello_until).min()
     }
 }
 
-/// Closes so that the peer gets the last answer: a connection that is closed with input unread is reset, and
-/// what was on its way is lost.
-async fn close(socket: Socket) -> io::Result<()> {
-    socket.shutdown_write()?;
-    let drain = async {
-        let mut left = LINGER_MAX_BYTES;
-        while left > 0 {
-            socket.ready(Interest::READABLE).await?;
-            match SCRATCH.with_borrow_mut(|scratch| socket.try_read(scratch)) {
-                Ok(0) => break,
-                Ok(read) => left = left.saturating_sub(read),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    };
-    tokio::time::timeout(LINGER_MAX, drain).await.unwrap_or(Ok(()))
-}
-
-// What few sessions wait for is boxed: the others keep no room for it.
+// Boxed so that rare futures do not enlarge every session.
 
 async fn reached(late: Option<Instant>) {
     match late {
         Some(late) => Box::pin(sleep_until(late)).await,
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }
 
-async fn outcome_of(front: Option<&mut Pending>) -> Outcome {
-    match front {
-        Some(Pending::Appended { outcome, .. }) => outcome.await,
-        _ => std::future::pending().await,
-    }
-}
-
-async fn room_of(admission: Option<&mut Admission>) -> Result<OwnedSemaphorePermit, AcquireError> {
-    match admission {
-        Some(admission) => admission.room.as_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn step(task: Option<&mut Task>, journal: &Journal) -> TaskEvent {
-    match task {
-        Some(Task::Stream(stream)) => TaskEvent::Piece(Box::pin(stream.next(journal)).await),
+/// What the front of the queue waits for.
+async fn front(slot: Option<&mut Slot>, context: &Arc<Context>) -> Event {
+    match slot {
+        Some(Slot::Appended(receipt, _)) => Event::Outcome(receipt.await),
+        Some(Slot::Stream(stream)) => Event::Piece(Box::pin(stream.next(context)).await),
         // What cannot be read cannot be told to be another journal.
-        Some(Task::Hello(_, has)) => TaskEvent::Resumed(!matches!(has.await, Ok(false))),
-        None => std::future::pending().await,
+        Some(Slot::Resuming(resuming)) => Event::Resumed(!matches!((&mut resuming.1).await, Ok(false))),
+        Some(Slot::Waiting(..) | Slot::Settled(..) | Slot::Request(_)) | None => pending().await,
     }
 }
 
-async fn follow_on(follow: Option<&mut Stream>, journal: &Journal) -> Result<Piece, ReadError> {
+async fn granted(admission: Option<&mut Pin<Box<dyn Future<Output = Granted> + Send>>>) -> Granted {
+    match admission {
+        Some(admission) => admission.await,
+        None => pending().await,
+    }
+}
+
+async fn followed(follow: Option<&mut Stream>, context: &Arc<Context>) -> Result<Piece, ReadError> {
     match follow {
-        Some(stream) => Box::pin(stream.next(journal)).await,
-        None => std::future::pending().await,
+        Some(stream) => Box::pin(stream.next(context)).await,
+        None => pending().await,
     }
-}
-
-fn acquire(room: Arc<Semaphore>, bytes: usize) -> Acquire {
-    Box::pin(room.acquire_many_owned(permits(bytes)))
-}
-
-fn permits(bytes: usize) -> u32 {
-    u32::try_from(bytes).expect("appends are far below 4 GiB")
 }
 
 fn stopping() -> Refusal {

@@ -1,25 +1,25 @@
 //! The one place that writes entries: a batch is one write and one fdatasync.
 
+mod batch;
+
 use std::io;
 use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use diary_proto::entry::NewLine;
-use diary_proto::time::TIME_BYTES;
-use diary_proto::{Author, Date, DayStart, Key, OwnTime, Producer, Time};
+use diary_proto::{Author, Date, DayStart, Key, OwnTime, Time};
 
-use crate::BATCH_MAX_BYTES;
-use crate::cache::{self, Derived, Snapshot};
-use crate::day_file::{After, Header, name};
+use crate::derive::Derived;
+use crate::disk::error::OpenError;
 use crate::disk::{DiskFile, How};
-use crate::head::{self, Head};
-use crate::keys::{Judgement, KeyTable};
-use crate::read::{Fresh, Reader, Shared};
-use crate::recover::OpenError;
-
-/// A clock that jumped back by more than this is told: the entry gets its own time beside the batch's.
-const CLAMP_TOLD_MICROS: i64 = 1_000_000;
+use crate::format::BATCH_MAX_BYTES;
+use crate::format::day_file::{After, Header, name};
+use crate::format::head::{self, Head};
+use crate::tables::cache::{self, Snapshot};
+use crate::tables::keys::{Judgement, KeyTable};
+use crate::view::{Fresh, Shared};
+use batch::{Batch, Clock, clamp};
 
 /// The largest batch that is handed on as it was committed: whoever follows reads a larger one from disk.
 const FRESH_MAX_BYTES: usize = 128 * 1024;
@@ -90,34 +90,14 @@ pub struct Appender {
     keys: Option<KeyTable>,
     /// Bytes of entries since the cache was last written.
     uncached_bytes: u64,
+    /// How many bytes the last cache has.
+    cached_bytes: u64,
     batch: Batch,
     failed: bool,
     day_start: DayStart,
     /// The log says that the clock is behind the journal.
     clock_told: bool,
     _lock: Box<dyn Send + Sync>,
-}
-
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    count: u32,
-    /// Producers that have an entry in it, most of the time one after the other.
-    producers: Vec<Producer>,
-    /// The days of those entries that have an own time.
-    own_days: Vec<(u64, Date)>,
-    clock: Option<Clock>,
-    /// The file's day, where it is not the date of the clock: what entries without an own time carry.
-    day: Option<Date>,
-    last_crc: u32,
-}
-
-/// The batch's time, and what its entries carry if the clock was behind the journal.
-#[derive(Clone, Copy)]
-struct Clock {
-    time: Time,
-    written: [u8; TIME_BYTES],
-    own: Option<Time>,
 }
 
 impl Appender {
@@ -127,7 +107,7 @@ impl Appender {
         line_feed_first: bool,
         lock: Box<dyn Send + Sync>,
     ) -> Self {
-        let head = Reader::new(Arc::clone(&shared)).head();
+        let head = shared.view().head;
         let batch = Batch::default();
         Self {
             shared,
@@ -137,6 +117,7 @@ impl Appender {
             line_feed_first,
             keys: None,
             uncached_bytes: 0,
+            cached_bytes: 0,
             batch,
             failed: false,
             day_start: DayStart::default(),
@@ -225,7 +206,7 @@ impl Appender {
                 batch.producers.iter().for_each(|&producer| keys.take_back(producer, committed.first_seq));
             }
         }
-        self.reuse(batch);
+        self.batch = batch.emptied();
         result.map(|()| committed)
     }
 
@@ -233,10 +214,8 @@ impl Appender {
     pub fn set_derived(&mut self, derived: Derived) {
         self.keys = Some(derived.keys);
         self.uncached_bytes += derived.uncached_bytes;
-        self.shared.own_days(|own_days| {
-            let later = mem::replace(own_days, derived.own_days);
-            own_days.extend(later, derived.seq);
-        });
+        self.cached_bytes = derived.cached_bytes;
+        self.shared.publish_derived(derived.own_days, derived.seq);
     }
 
     /// The batch that was committed last, until another entry is staged; not if it was a large one.
@@ -246,9 +225,9 @@ impl Appender {
         fits.then(|| Fresh { before: self.before, after: self.head, lines: Bytes::copy_from_slice(lines) })
     }
 
-    /// What to write as the cache, when it is time to. The next one comes after as many bytes again.
+    /// What to write as the cache, when it is time to.
     pub fn snapshot(&mut self) -> Option<Snapshot> {
-        if self.uncached_bytes < cache::EVERY_BYTES {
+        if self.uncached_bytes < cache::EVERY_BYTES.max(self.cached_bytes) {
             return None;
         }
         self.snapshot_now()
@@ -259,8 +238,10 @@ impl Appender {
         let keys = self.keys.as_ref().filter(|keys| !keys.is_unknown())?;
         self.uncached_bytes = 0;
         let Shared { disk, dir, id, .. } = &*self.shared;
-        let own_days = self.shared.own_days(|own_days| own_days.clone());
-        Some(Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys))
+        let own_days = self.shared.view().own_days;
+        let snapshot = Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys);
+        self.cached_bytes = snapshot.bytes();
+        Some(snapshot)
     }
 
     /// Writes the cache, and then the head, as evidence for the next start. A clean stop ends with this.
@@ -342,13 +323,8 @@ impl Appender {
             file: Some(date),
             end: end + batch.bytes.len() as u64,
         };
-        if !batch.own_days.is_empty() {
-            self.shared.own_days(|own_days| {
-                batch.own_days.iter().for_each(|&(seq, day)| own_days.insert(seq, day));
-            });
-        }
         // Required before anybody hears of the batch: the sync above has returned.
-        self.shared.publish(self.head);
+        self.shared.publish(self.head, &batch.own_days);
         Ok(())
     }
 
@@ -378,25 +354,6 @@ impl Appender {
         disk.sync_dir(&self.shared.dir).map_err(CommitError::Failed)?;
         Ok(file)
     }
-
-    fn reuse(&mut self, mut batch: Batch) {
-        // Both keep their room: what one batch needed the next one will, and a batch has its limit.
-        batch.producers.clear();
-        batch.own_days.clear();
-        self.batch = Batch {
-            bytes: batch.bytes,
-            producers: batch.producers,
-            own_days: batch.own_days,
-            ..Batch::default()
-        };
-    }
-}
-
-/// The time of a batch: never before the entry above it.
-fn clamp(now: Time, newest: Option<Time>) -> Clock {
-    let behind = newest.map_or(0, |newest| newest.micros - now.micros);
-    let time = Time { micros: now.micros + behind.max(0), ..now };
-    Clock { time, written: time.to_bytes(), own: (behind > CLAMP_TOLD_MICROS).then_some(now) }
 }
 
 /// A full disk is not a failed one, as long as the file can be brought back to what it was; that must
@@ -419,3 +376,6 @@ fn cut_back(file: &dyn DiskFile, end: u64) -> io::Result<()> {
 fn failed(what: &'static str) -> CommitError {
     CommitError::Failed(io::Error::other(what))
 }
+
+#[cfg(test)]
+mod tests;

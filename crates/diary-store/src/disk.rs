@@ -3,12 +3,19 @@
 //! The store keeps its promises with these calls alone, so whatever implements them, a simulated disk
 //! too, can be recovered, crashed and failed at any one of them.
 
+pub(crate) mod error;
+pub(crate) mod folder;
+mod real;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub(crate) mod whole;
+
 use std::ffi::OsString;
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+pub use real::RealDisk;
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +55,14 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// Those of rename.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Lets two files in one folder have each other's names, at once.
+    ///
+    /// # Errors
+    /// Those of renameat2; `Unsupported` where the file system cannot do it.
+    fn exchange(&self, _one: &Path, _other: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Removes a file.
     ///
@@ -151,114 +166,5 @@ impl dyn DiskFile + '_ {
             }
         }
         Ok(read)
-    }
-}
-
-/// Writes a file that is there whole or not at all: under the name `new` first, synced, then renamed. The
-/// new name is durable once the folder is synced, which is left to the caller.
-pub(crate) fn write_whole(
-    disk: &dyn Disk,
-    dir: &Path,
-    new: &str,
-    name: &str,
-    parts: &[&[u8]],
-) -> io::Result<()> {
-    let file = disk.open(&dir.join(new), How::Replace)?;
-    let mut end = 0;
-    for part in parts {
-        file.write_all_at(part, end)?;
-        end += part.len() as u64;
-    }
-    file.sync_data()?;
-    disk.rename(&dir.join(new), &dir.join(name))
-}
-
-/// The machine's file system.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RealDisk;
-
-impl Disk for RealDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().mode(0o700).create(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
-    }
-
-    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true).mode(0o600);
-        match how {
-            How::Read => {}
-            How::Write => _ = options.write(true),
-            How::CreateNew => _ = options.write(true).create_new(true),
-            How::Replace => _ = options.write(true).create(true).truncate(true),
-        }
-        Ok(Box::new(RealFile(options.open(path)?)))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-}
-
-struct RealFile(File);
-
-impl DiskFile for RealFile {
-    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        FileExt::read_at(&self.0, into, offset)
-    }
-
-    #[cfg(target_os = "linux")]
-    fn read_at_now(&self, into: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
-        use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, preadv2};
-        match preadv2(&self.0, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT) {
-            Ok(read) => Ok(Some(read)),
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
-        FileExt::write_at(&self.0, from, offset)
-    }
-
-    fn is_at(&self, path: &Path) -> io::Result<bool> {
-        let here = self.0.metadata()?;
-        match fs::metadata(path) {
-            Ok(there) => Ok((there.dev(), there.ino()) == (here.dev(), here.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
     }
 }

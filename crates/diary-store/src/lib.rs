@@ -5,48 +5,44 @@
 //! [`Appender::commit`] writes and syncs the batch and moves the [`Head`]; a [`Reader`] gives back
 //! whole lines up to the head.
 //!
-//! - [`disk`]: the seam to the file system;
-//! - [`day_file`]: a day file's name and header, and finding a seq in it by bisection;
-//! - [`head`]: the small file that a clean stop leaves as evidence;
-//! - [`recover`]: from a folder in any state to a journal that can go on; `tail`: what its end tells;
-//! - [`append`]: the one place that writes entries;
-//! - [`read`]: ranges by seq, by day (`days`) and from the end, as pages of whole lines;
-//! - [`scan`]: every line of every file, with what is wrong in them;
-//! - [`mod@verify`]: the same, as a report; [`mod@repair`]: a sound copy; [`mod@archive`]: a fresh beginning;
-//! - [`keys`]: which appends are in the journal already; `own_days`: which entries belong to another day than
-//!   that of their file; [`cache`]: the file that remembers both;
-//! - `sim` (feature `sim`, for tests): a simulated disk that is killed, cut off and failed at any call.
+//! In layers; each knows only those below it:
+//!
+//! - [`mod@open`], [`mod@archive`], [`mod@verify`], [`mod@repair`]: what a program does with a journal;
+//! - `append`: the one place that writes entries; `recover`: from a folder in any state to a journal that can
+//!   go on; `derive`: the tables of a journal; `plan`: what an archive has still to do; [`scan`]: every line of
+//!   every file, with what is wrong in them;
+//! - `view`: what readers see, and the one exit for lines: ranges by seq, by day and from the end, as pages;
+//! - `tables`: which appends are in the journal (`keys`), which entries belong to another day than that of
+//!   their file (`own_days`), and the file that remembers both (`cache`);
+//! - `format`: a day file's name, header, lines and end; the small file that a clean stop leaves as evidence;
+//! - [`disk`]: the seam to the file system; `sim` (feature `sim`, for tests): a simulated disk that is killed,
+//!   cut off and failed at any call.
 
-pub mod append;
+mod append;
 pub mod archive;
-pub mod cache;
-pub mod day_file;
-mod days;
+mod derive;
 pub mod disk;
-pub mod head;
-pub mod keys;
-mod own_days;
-pub mod read;
-pub mod recover;
+mod format;
+pub mod open;
+mod plan;
+mod recover;
 pub mod repair;
 pub mod scan;
-#[cfg(feature = "sim")]
-pub mod sim;
-mod tail;
+mod tables;
 pub mod verify;
+mod view;
 
 pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
 pub use archive::archive;
-pub use cache::{Derived, DerivedLoader, Snapshot};
-pub use head::Head;
-pub use read::{Fresh, Range, Reader};
-pub use recover::{OpenError, Opened, open};
+pub use derive::{Derived, DerivedLoader};
+pub use disk::error::OpenError;
+#[cfg(feature = "sim")]
+pub use disk::sim;
+pub use format::head::Head;
+pub use format::{BATCH_MAX_BYTES, FORMAT};
+pub use open::{Opened, open};
 pub use repair::repair;
+pub use tables::cache::Snapshot;
+pub use tables::keys::PRODUCER_MAX_RUNS;
 pub use verify::verify;
-
-/// Longest batch: what one write and one fdatasync commit together. It bounds what can be torn, and so
-/// what start-up must look at.
-pub const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
-
-/// The format of the day files that this crate writes, and the newest that it reads.
-pub const FORMAT: u64 = 1;
+pub use view::{Fresh, Located, Range, Reader};

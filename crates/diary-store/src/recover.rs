@@ -9,150 +9,24 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use diary_proto::entry::StoredLine;
 use diary_proto::{Date, Time};
 
-use crate::append::Appender;
-use crate::archive;
-use crate::cache::{self, DerivedLoader};
-use crate::day_file::{BadHeader, Header, date_of_name, name};
+use crate::disk::error::{Doing, OpenError};
+use crate::disk::folder::{make_dir, sync_names};
 use crate::disk::{Disk, DiskFile, How};
-use crate::head::{self, Evidence, Head};
-use crate::read::{Reader, Shared};
-use crate::tail::{Known, TAIL_MAX_BYTES, Tail};
+use crate::format::day_file::{BadHeader, Header, day_files, name};
+use crate::format::head::{self, Evidence, Head};
+use crate::format::notes::archived_in;
+use crate::format::tail::{Known, TAIL_MAX_BYTES, Tail};
+use crate::tables::cache::Cache;
 
 /// The folder for torn tails, beside the day files.
 const QUARANTINE: &str = "quarantine";
 
 /// The file whose lock says that a server has this journal.
-const LOCK: &str = "lock";
-
-/// A journal, ready.
-pub struct Opened {
-    /// Writes it.
-    pub appender: Appender,
-    /// Reads it.
-    pub reader: Reader,
-    /// Loads what is derived from the day files. Until [`Appender::set_derived`] has it, the appender takes
-    /// no append with a key, and the days of own times are not known.
-    pub derived: DerivedLoader,
-}
-
-impl Opened {
-    /// Loads what is derived at once.
-    ///
-    /// # Errors
-    /// Those of reading day files.
-    pub fn with_derived(mut self) -> io::Result<(Appender, Reader)> {
-        self.appender.set_derived(self.derived.load()?);
-        Ok((self.appender, self.reader))
-    }
-}
-
-/// Why a journal cannot be opened. Each displays as one sentence.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder, or something in it, cannot be used.
-    #[error("cannot {doing} {path}: {cause}")]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// Why not.
-        cause: io::Error,
-    },
-    /// Another process has the journal.
-    #[error("another diary-server has {0}; stop it first, or choose another --data or --journal")]
-    Held(PathBuf),
-    /// There is no journal in this folder.
-    #[error("there is no diary in {0}")]
-    Nothing(PathBuf),
-    /// A later version wrote it.
-    #[error("{0} has format {1}, and this version knows formats up to 1; use a newer diary-server")]
-    Newer(PathBuf, u64),
-}
-
-pub(crate) trait Doing<T> {
-    fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError>;
-}
-
-impl<T> Doing<T> for io::Result<T> {
-    fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError> {
-        self.map_err(|cause| OpenError::Io { doing, path: path.to_owned(), cause })
-    }
-}
-
-/// Opens the journal in `dir`, making the folder if it is not there, and recovers what an unclean stop
-/// left.
-///
-/// # Errors
-/// [`OpenError`]; nothing that was there has been changed then, unless it is the disk that failed.
-pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
-    make_dir(&*disk, dir)?;
-    let lock_path = dir.join(LOCK);
-    let lock = disk.lock(&lock_path).doing("lock", &lock_path)?;
-    let lock = lock.ok_or_else(|| OpenError::Held(dir.to_owned()))?;
-
-    archive::carry_out(&*disk, dir)?;
-    let recovered = Recovery::new(&*disk, dir).run()?;
-    let id = match recovered.id {
-        Some(id) => id,
-        None => getrandom::u64().map_err(io::Error::other).doing("make an id for", dir)?,
-    };
-    let shared = Arc::new(Shared::new(disk, dir.to_owned(), id, &recovered.days, recovered.head));
-    let reader = Reader::new(Arc::clone(&shared));
-    let appender = Appender::new(shared, recovered.file, recovered.line_feed_first, lock);
-    Ok(Opened { appender, derived: DerivedLoader::new(reader.clone()), reader })
-}
-
-/// Makes a folder and whatever is missing above it, each name durable before it is used.
-pub(crate) fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
-    match disk.list(dir) {
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).doing("use the folder", dir),
-    }
-    make_dir(disk, parent_of(dir))?;
-    match disk.create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(error).doing("make the folder", dir);
-        }
-        _ => {}
-    }
-    sync_names(disk, dir)
-}
-
-/// Makes a folder's name durable, and the name of the folder above it: whoever made them may have been
-/// killed before it could.
-pub(crate) fn sync_names(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
-    let parent = parent_of(dir);
-    disk.sync_dir(parent).doing("sync the folder", parent)?;
-    match disk.sync_dir(parent_of(parent)) {
-        // Then it was not us who made what is in there.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        synced => synced.doing("sync the folder", parent_of(parent)),
-    }
-}
-
-fn parent_of(dir: &Path) -> &Path {
-    match dir.parent() {
-        None => dir,
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-    }
-}
-
-/// The days that have a file in this folder, in order.
-pub(crate) fn day_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<Date>, OpenError> {
-    let names = disk.list(dir).doing("list", dir)?;
-    let mut days: Vec<Date> =
-        names.iter().filter_map(|name| name.to_str()).filter_map(date_of_name).collect();
-    days.sort_unstable();
-    Ok(days)
-}
+pub(crate) const LOCK: &str = "lock";
 
 /// Looks at a journal, and brings it in order.
 pub(crate) struct Recovery<'a> {
@@ -163,12 +37,12 @@ pub(crate) struct Recovery<'a> {
     cached: Option<(u64, u64)>,
 }
 
-struct Recovered {
-    days: Vec<Date>,
-    head: Head,
-    id: Option<u64>,
-    file: Option<Box<dyn DiskFile>>,
-    line_feed_first: bool,
+pub(crate) struct Recovered {
+    pub(crate) days: Vec<Date>,
+    pub(crate) head: Head,
+    pub(crate) id: Option<u64>,
+    pub(crate) file: Option<Box<dyn DiskFile>>,
+    pub(crate) line_feed_first: bool,
 }
 
 /// What a journal's end looks like; nothing has been changed.
@@ -216,7 +90,12 @@ impl Examined {
 
 impl<'a> Recovery<'a> {
     pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Self {
-        Self { disk, dir, evidence: head::read(disk, dir), cached: cache::evidence(disk, dir) }
+        Self {
+            disk,
+            dir,
+            evidence: head::read(disk, dir),
+            cached: Cache::open(disk, dir).and_then(|cache| cache.place).map(|place| (place.id, place.seq)),
+        }
     }
 
     /// The same as [`examine`](Self::examine), for a folder that should hold a journal.
@@ -277,7 +156,7 @@ impl<'a> Recovery<'a> {
     }
 
     /// Looks, and brings the journal's end in order.
-    fn run(&self) -> Result<Recovered, OpenError> {
+    pub(crate) fn run(&self) -> Result<Recovered, OpenError> {
         let examined = self.examine()?;
         for &(date, len) in &examined.unfinished {
             self.quarantine_whole(date, len)?;
@@ -324,7 +203,7 @@ impl<'a> Recovery<'a> {
         let committed = if whole { len } else { evident };
         let known = Known { committed, evident, seq: self.known_seq(header) };
         let tail = Tail::read(&*file, len, known, header).doing("read", &path)?;
-        let archived_at = archive::note_of(&*file).doing("read", &path)?.and_then(|note| note.time);
+        let archived_at = archived_in(&*file).doing("read", &path)?.and_then(|archived| archived.time);
         Ok(Newest { date, path, len, header, archived_at, tail })
     }
 

@@ -10,13 +10,16 @@ use diary_proto::Date;
 use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
 
-use crate::archive;
-use crate::day_file::{After, Header, name};
+use crate::disk::error::{Doing, OpenError};
+use crate::disk::folder::{make_dir, sync_names};
 use crate::disk::{Disk, DiskFile, How};
-use crate::head::{self, Head};
-use crate::read::{Beginning, Reader, Shared};
-use crate::recover::{Doing, OpenError, Recovery, make_dir, sync_names};
-use crate::scan::{What, for_each_line, scan};
+use crate::format::day_file::{After, Header, name};
+use crate::format::head::{self, Head};
+use crate::format::lines::for_each_line;
+use crate::plan;
+use crate::recover::Recovery;
+use crate::scan::{What, scan};
+use crate::view::{Beginning, Reader, Shared};
 
 /// How much is written at once.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -48,7 +51,7 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
     if to.starts_with(dir) {
         return refuse("it would be inside the diary; choose another place with --to");
     }
-    if archive::is_unfinished(&**disk, dir) {
+    if plan::is_unfinished(&**disk, dir) {
         return refuse("an archive was not finished; `diary-server archive` or a server's start finishes it");
     }
     let mut part = to.as_os_str().to_owned();
@@ -60,7 +63,7 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
 
     let examined = Recovery::new(&**disk, dir).examine_something()?;
     let id = examined.id.unwrap_or_default();
-    let shared = Shared::new(Arc::clone(disk), dir.to_owned(), id, &examined.days, examined.head);
+    let shared = Shared::new(Arc::clone(disk), dir.to_owned(), id, examined.days.clone(), examined.head);
     let reader = Reader::new(Arc::new(shared));
     let strays = strays(&reader).doing("read", dir)?;
     make_dir(&**disk, part)?;

@@ -2,20 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::sync::mpsc;
-use std::thread;
 
 use diary_proto::Date;
 use diary_proto::block::Gap;
 use diary_proto::entry::{StoredLine, is_note};
-use diary_proto::limits::STORED_LINE_MAX_BYTES;
 
-use crate::day_file::{Header, name};
-use crate::disk::DiskFile;
-use crate::read::Reader;
-
-/// How much is read at once.
-const READ_BYTES: usize = 1024 * 1024;
+use crate::format::day_file::{Header, name};
+use crate::format::lines::for_each_line;
+use crate::view::Reader;
 
 /// Something wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +45,6 @@ pub enum What {
     Chain,
     /// The file does not end in a line feed.
     Cut,
-}
-
-/// The entries that a note says are missing.
-pub(crate) fn gap_of_note(line: &[u8]) -> Option<(u64, u64)> {
-    Gap::of_note(line).map(|gap| (gap.first, gap.last))
 }
 
 impl fmt::Display for Finding {
@@ -109,18 +98,15 @@ pub(crate) fn scan(
     mut entry: impl FnMut(Date, &StoredLine<'_>, &[u8]),
     mut finding: impl FnMut(Finding),
 ) -> io::Result<Place> {
-    let head = reader.head();
+    let view = reader.view();
     let mut at = Place { seq: 0, crc: 0, batch: None, file: None, line: 0 };
     if let Some(archived) = reader.archived()? {
         (at.seq, at.crc, at.file) = (archived.seq, archived.crc, Some(archived.date));
     }
-    for date in reader.dates() {
-        if head.file.is_some_and(|newest| date > newest) {
-            break;
-        }
+    for &date in &*view.days {
         let mut line_number = 0;
         let read = reader.open(date).and_then(|file| {
-            let end = if head.file == Some(date) { head.end } else { file.size()? };
+            let end = view.end_of(date, &*file)?;
             for_each_line(&*file, end, |line| {
                 line_number += 1;
                 at.line = line_number;
@@ -140,66 +126,6 @@ pub(crate) fn scan(
         at.file.get_or_insert(date);
     }
     Ok(at)
-}
-
-/// Gives every line of a file, up to `end`, to `visit`, without its line feed. Returns whether the last
-/// one had a line feed.
-///
-/// # Errors
-/// Those of reading it.
-pub(crate) fn for_each_line(file: &dyn DiskFile, end: u64, mut visit: impl FnMut(&[u8])) -> io::Result<bool> {
-    // A line that begins in one piece and ends in a later one.
-    let mut begun = Vec::new();
-    for_each_piece(file, end, |mut piece| {
-        while let Some(line_end) = memchr::memchr(b'\n', piece) {
-            if begun.is_empty() {
-                visit(&piece[..line_end]);
-            } else {
-                begun.extend_from_slice(&piece[..line_end]);
-                visit(&begun);
-                begun.clear();
-            }
-            piece = &piece[line_end + 1..];
-        }
-        // What is longer than any line is damage, of which no more than that need be kept.
-        let room = (STORED_LINE_MAX_BYTES + 1).saturating_sub(begun.len());
-        begun.extend_from_slice(&piece[..piece.len().min(room)]);
-    })?;
-    Ok(begun.is_empty())
-}
-
-/// Gives a file, up to `end` or its own, to `visit`, piece by piece. While one is visited, the next is
-/// read: a disk that has to wait for whoever looks at its bytes is read at half its speed.
-fn for_each_piece(file: &dyn DiskFile, end: u64, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
-    let read = |mut piece: Vec<u8>, offset: u64| {
-        piece.resize(usize::try_from(end - offset).unwrap_or(usize::MAX).min(READ_BYTES), 0);
-        let read = file.read_full_at(&mut piece, offset)?;
-        piece.truncate(read);
-        io::Result::Ok(piece)
-    };
-    if end <= READ_BYTES as u64 {
-        visit(&read(Vec::new(), 0)?);
-        return Ok(());
-    }
-    thread::scope(|scope| {
-        let (full, pieces) = mpsc::sync_channel(1);
-        let (empty, reusable) = mpsc::channel();
-        scope.spawn(move || {
-            for offset in (0..end).step_by(READ_BYTES) {
-                // Whoever visits has met an error if it is gone.
-                let piece = reusable.try_recv().unwrap_or_default();
-                if full.send(read(piece, offset)).is_err() {
-                    return;
-                }
-            }
-        });
-        for piece in pieces {
-            let piece = piece?;
-            visit(&piece);
-            let _ = empty.send(piece);
-        }
-        Ok(())
-    })
 }
 
 /// A line that would be sound without the CR that an editor put at its end.
@@ -259,8 +185,8 @@ impl Place {
             }
             Err(_) if is_note(line) => {
                 // What a repair has noted as missing is known.
-                if let Some((_, last)) = gap_of_note(line).filter(|(first, _)| *first == self.seq + 1) {
-                    (self.seq, self.batch) = (last, None);
+                if let Some(gap) = Gap::of_note(line).filter(|gap| gap.first == self.seq + 1) {
+                    (self.seq, self.batch) = (gap.last, None);
                 }
             }
             Err(_) => match without_carriage_return(line) {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use diary_proto::Date;
 
 use crate::disk::Disk;
-use crate::read::{Reader, Shared};
-use crate::recover::{Doing, OpenError, Recovery};
+use crate::disk::error::{Doing, OpenError};
+use crate::recover::Recovery;
 use crate::scan::{Finding, What, scan};
+use crate::view::{Reader, Shared};
 
 /// What was verified.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub fn verify(
         verified.unfinished = Some(Unfinished { file, from: 0, bytes });
     }
     let id = examined.id.unwrap_or_default();
-    let shared = Shared::new(disk, dir.to_owned(), id, &examined.days, examined.head);
+    let shared = Shared::new(disk, dir.to_owned(), id, examined.days.clone(), examined.head);
     let mut findings = 0;
     let end = scan(
         &Reader::new(Arc::new(shared)),

@@ -160,11 +160,11 @@ fn a_cache_of_an_earlier_version_is_made_again() {
     appender.stop().unwrap();
     let cache = fs::read(diary.file("cache")).unwrap();
     let place = &cache[..memchr::memmem::find(&cache, b" length=").unwrap()];
-    let place = std::str::from_utf8(place).unwrap().strip_prefix("cache 4 ").unwrap();
+    let place = std::str::from_utf8(place).unwrap().strip_prefix("cache 5 ").unwrap();
     // It fits the diary, and knows of no own time.
     let tables = [0; 9];
     let crc = String::from_utf8(seal::hex(seal::crc(&tables)).to_vec()).unwrap();
-    let mut earlier = format!("cache 3 {place} length=9 table={crc}\t").into_bytes();
+    let mut earlier = format!("cache 4 {place} length=9 table={crc}\t").into_bytes();
     seal::seal(&mut earlier, 0);
     earlier.extend_from_slice(&tables);
     fs::write(diary.file("cache"), &earlier).unwrap();

@@ -109,7 +109,7 @@ fn an_archive_begins_afresh_and_forgets_no_key() {
         };
         for counter in 1..next {
             assert_eq!(stage(&mut appender, counter), Staged::Known { seq: counter });
-            let archived = reader.archive_of(counter).unwrap().expect("it is archived");
+            let archived = reader.archive_with(counter).unwrap().expect("it is archived");
             assert_eq!(archived.entry(counter).unwrap().unwrap().text, text(counter));
         }
         for counter in next..next + 3 {

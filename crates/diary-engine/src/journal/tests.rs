@@ -7,6 +7,7 @@ use std::time::Duration;
 use diary_proto::Filter;
 
 use super::*;
+use crate::limits::PAGE_BYTES;
 use crate::sim::{self, ManualWriter, SimDisk};
 use crate::testing::{HookedDisk, appends, permit};
 
@@ -30,7 +31,7 @@ async fn a_search_that_waits_is_cancelled_by_dropping_it() {
     let every_permit = searches.try_acquire_many(u32::try_from(SEARCHES_MAX).unwrap()).unwrap();
     let cursor = journal.find(Which::All).await.unwrap();
     let needle = Arc::new(Needle::new(&Filter::of_text("a".to_owned())));
-    let search = journal.search(cursor, needle);
+    let search = journal.search(cursor, needle, PAGE_BYTES);
     tokio::task::yield_now().await;
     drop((search, journal));
     alone(&searches).await;
@@ -133,7 +134,7 @@ async fn damage_that_is_in_memory_is_told_too() {
     let mut follower = journal.follow(1).await.unwrap();
     for text in ["ten", "eleven"] {
         loop {
-            match journal.try_page(&mut follower) {
+            match journal.try_page(&mut follower, PAGE_BYTES) {
                 Some(lines) if lines.is_empty() => break,
                 Some(_) => {}
                 // The day file was opened more than a second ago.

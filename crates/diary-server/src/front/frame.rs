@@ -6,18 +6,18 @@ use diary_proto::message::{BLOCK_MAX_BYTES, ClientMessage, Run, ServerMessage};
 use diary_proto::{Code, Refusal};
 use tokio_util::codec::Decoder;
 
-use super::{Answer, Command, Kind, Request};
+use super::{Answer, Kind, Request};
 
-/// Frame mode of one connection.
+/// Cuts a connection's bytes into frames.
 #[derive(Debug, Default)]
-pub(crate) struct FrameFront {
+pub(crate) struct FrameDecoder {
     buffer: BytesMut,
     /// A frame was taken out of it.
     taken: bool,
     hello: bool,
 }
 
-impl FrameFront {
+impl FrameDecoder {
     pub(crate) fn awaits_hello(&self) -> bool {
         !self.hello
     }
@@ -26,7 +26,7 @@ impl FrameFront {
         self.buffer.len()
     }
 
-    pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Request<'static>> {
+    pub(crate) fn next(&mut self, input: &mut &[u8]) -> Option<Request> {
         self.buffer.extend_from_slice(input);
         *input = &[];
         loop {
@@ -36,7 +36,7 @@ impl FrameFront {
                     match ClientMessage::read(frame) {
                         Ok(Some(message)) => self.request(message),
                         Ok(None) => continue,
-                        Err(refusal) => Request::Other(Command::Refused(refusal)),
+                        Err(refusal) => Request::Refused(refusal),
                     }
                 }
                 Ok(None) => {
@@ -57,7 +57,7 @@ impl FrameFront {
     }
 
     /// The input ended; in the middle of a frame, that frame is lost, and its sender is told.
-    pub(crate) fn finish(&mut self) -> Option<Request<'static>> {
+    pub(crate) fn finish(&mut self) -> Option<Request> {
         match FrameCodec.decode_eof(&mut self.buffer) {
             Err(error) => {
                 self.buffer = BytesMut::new();
@@ -67,56 +67,55 @@ impl FrameFront {
         }
     }
 
-    fn request(&mut self, message: ClientMessage) -> Request<'static> {
+    fn request(&mut self, message: ClientMessage) -> Request {
         let first = !self.hello;
-        Request::Other(match message {
+        match message {
             ClientMessage::Hello(hello) if first => {
                 self.hello = true;
-                Command::Hello(hello)
+                Request::Hello(hello)
             }
             ClientMessage::Hello(_) => {
-                Command::Refused(Refusal::new(Code::Hello, "there was a Hello on this connection already"))
+                Request::Refused(Refusal::new(Code::Hello, "there was a Hello on this connection already"))
             }
-            _ if first => Command::Refused(Refusal::new(Code::Hello, "the first frame is a Hello")),
-            ClientMessage::Append(append) => return Request::Append(append),
-            ClientMessage::History { id, which } => Command::History { id, which },
-            ClientMessage::Follow { id, from } => Command::Follow { id, from },
-            ClientMessage::FollowOff { id } => Command::FollowOff { id },
-            ClientMessage::Search { id, filter } => Command::Search { id, filter },
-            ClientMessage::Quit => Command::Quit,
-        })
-    }
-
-    pub(crate) fn encode(&mut self, answer: Answer<'_>, out: &mut Vec<u8>) {
-        let message = match answer {
-            Answer::Welcome(welcome) => ServerMessage::Welcome(welcome.clone()),
-            Answer::Acked { first_counter, count, first_seq, time, .. } => {
-                ServerMessage::Acks(vec![Run { first_counter, count, first_seq, time }])
-            }
-            Answer::NotStored { first_counter, count, refusal } => {
-                ServerMessage::Refused { first_counter, count, refusal: refusal.clone() }
-            }
-            Answer::Begin { id, first, last, kind, dense } => {
-                let last = if kind == Kind::Follow { u64::MAX } else { last };
-                ServerMessage::Answer { id, first, last, dense }
-            }
-            Answer::Lines { id, lines, .. } => return push_blocks(out, id, lines),
-            Answer::End { id, .. } | Answer::FollowOff { id } => ServerMessage::End { id },
-            Answer::Error { id, fatal, refusal } => {
-                ServerMessage::Error { id, fatal, refusal: refusal.clone() }
-            }
-            Answer::Bye(reason) => {
-                ServerMessage::Bye { reason: reason.strip_prefix(": ").unwrap_or("bye").to_owned() }
-            }
-            // The client checks the lines and finds the gaps. The others answer line mode's commands.
-            Answer::CaughtUp { .. } | Answer::Name(_) | Answer::Quiet | Answer::Help => return,
-        };
-        message.write(out);
+            _ if first => Request::Refused(Refusal::new(Code::Hello, "the first frame is a Hello")),
+            ClientMessage::Append(append) => Request::Append(append),
+            ClientMessage::History { id, which } => Request::History { id, which },
+            ClientMessage::Follow { id, from } => Request::Follow { id, from },
+            ClientMessage::FollowOff { id } => Request::FollowOff { id },
+            ClientMessage::Search { id, filter } => Request::Search { id, filter },
+            ClientMessage::Quit => Request::Quit,
+        }
     }
 }
 
-fn out_of_step(error: &FrameError) -> Request<'static> {
-    Request::Other(Command::Fatal(Refusal::new(Code::BadFrame, error.to_string())))
+/// Writes an answer as a frame.
+pub(super) fn encode(answer: Answer<'_>, out: &mut Vec<u8>) {
+    let message = match answer {
+        Answer::Welcome(welcome) => ServerMessage::Welcome(welcome.clone()),
+        Answer::Acked { first_counter, count, first_seq, time, .. } => {
+            ServerMessage::Acks(vec![Run { first_counter, count, first_seq, time }])
+        }
+        Answer::NotStored { first_counter, count, refusal } => {
+            ServerMessage::Refused { first_counter, count, refusal: refusal.clone() }
+        }
+        Answer::Begin { id, first, last, kind, dense } => {
+            let last = if kind == Kind::Follow { u64::MAX } else { last };
+            ServerMessage::Answer { id, first, last, dense }
+        }
+        Answer::Lines { id, lines, .. } => return push_blocks(out, id, lines),
+        Answer::End { id, .. } | Answer::FollowOff { id } => ServerMessage::End { id },
+        Answer::Error { id, fatal, refusal } => ServerMessage::Error { id, fatal, refusal: refusal.clone() },
+        Answer::Bye(reason) => {
+            ServerMessage::Bye { reason: reason.strip_prefix(": ").unwrap_or("bye").to_owned() }
+        }
+        // The client checks the lines and finds the gaps. The others answer line mode's commands.
+        Answer::CaughtUp { .. } | Answer::Name(_) | Answer::Quiet | Answer::Help => return,
+    };
+    message.write(out);
+}
+
+fn out_of_step(error: &FrameError) -> Request {
+    Request::Fatal(Refusal::new(Code::BadFrame, error.to_string()))
 }
 
 /// Lines as blocks, each whole lines. A page is far below the limit, but a search's may not be.

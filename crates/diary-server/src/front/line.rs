@@ -7,21 +7,14 @@ use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::{Code, Command as LineCommand, Filter, Refusal};
 
-use super::{Answer, Command, Kind, Request, Walk};
+use super::{Answer, Decoded, Kind, Request, Walk};
 
 /// `ok SEQ TIME` and its line feed, with a seq of ten digits.
 const ACK_BYTES: usize = 48;
 
-/// Line mode of one connection.
-#[derive(Debug)]
-pub(crate) struct LineFront {
-    decoder: LineDecoder,
-    voice: Voice,
-}
-
-/// How much it says.
+/// How much a connection is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Voice {
+pub(crate) enum Voice {
     Full,
     /// No acks.
     Quiet,
@@ -29,7 +22,11 @@ enum Voice {
     Mute,
 }
 
-impl LineFront {
+/// Cuts a connection's bytes into lines.
+#[derive(Debug)]
+pub(crate) struct LineReader(LineDecoder);
+
+impl LineReader {
     /// `held` is a first byte that was kept until it could be told what it begins.
     pub(crate) fn new(held: Option<u8>) -> Self {
         let mut decoder = LineDecoder::new();
@@ -37,90 +34,91 @@ impl LineFront {
             let ends_line = decoder.next(&mut &[byte][..], &mut Vec::new()).is_some();
             debug_assert!(!ends_line, "only 0x16 is held, which ends no line");
         }
-        Self { decoder, voice: Voice::Full }
+        Self(decoder)
     }
 
-    /// Line mode for programs that never read: every line is a text, nothing is answered.
-    pub(crate) fn mute() -> Self {
-        Self { decoder: LineDecoder::plain(), voice: Voice::Mute }
+    /// For programs that never read: every line is a text.
+    pub(crate) fn plain() -> Self {
+        Self(LineDecoder::plain())
     }
 
     pub(crate) fn partial_bytes(&self) -> usize {
-        self.decoder.partial_bytes()
+        self.0.partial_bytes()
     }
 
-    pub(crate) fn decode<'s, 'i: 's>(
+    pub(crate) fn next<'s, 'i: 's>(
         &'s mut self,
         input: &mut &'i [u8],
         out: &mut Vec<u8>,
-    ) -> Option<Request<'s>> {
-        self.decoder.next(input, out).map(request)
+    ) -> Option<Decoded<'s>> {
+        self.0.next(input, out).map(decoded)
     }
 
-    pub(crate) fn finish(&mut self) -> Option<Request<'_>> {
-        self.decoder.finish().map(request)
-    }
-
-    pub(crate) fn encode(&mut self, answer: Answer<'_>, out: &mut Vec<u8>) {
-        if self.voice == Voice::Mute {
-            return log_refusal(&answer);
-        }
-        match answer {
-            Answer::Acked { .. } if self.voice == Voice::Quiet => {}
-            Answer::Acked { count, first_seq, time, hint, .. } => {
-                let time = time.to_bytes();
-                out.reserve(count as usize * ACK_BYTES);
-                for seq in first_seq..first_seq + u64::from(count) {
-                    push_ack(out, seq, &time, hint);
-                }
-            }
-            Answer::NotStored { count, refusal, .. } => (0..count).for_each(|_| push_error(out, refusal)),
-            Answer::Begin { kind: Kind::Follow, first, .. } => {
-                out.extend_from_slice(format!("ok follow from {first}\n").as_bytes());
-            }
-            Answer::Begin { kind: Kind::History, .. } => out.extend_from_slice(b"ok history\n"),
-            Answer::Begin { kind: Kind::Search, .. } => out.extend_from_slice(b"ok search\n"),
-            Answer::Lines { lines, walk, .. } => push_lines(out, lines, walk),
-            Answer::CaughtUp { last, walk } => {
-                if let Some(gap) = walk.walker.as_mut().and_then(|walker| walker.finish(last)) {
-                    walk.gaps.push(gap);
-                    push_gap(out, gap);
-                }
-            }
-            Answer::End { walk, .. } => out.extend_from_slice(format!("end {}\n", walk.count).as_bytes()),
-            Answer::Name(name) => out.extend_from_slice(format!("ok name {name}\n").as_bytes()),
-            Answer::FollowOff { .. } => out.extend_from_slice(b"ok follow off\n"),
-            Answer::Quiet => {
-                self.voice = Voice::Quiet;
-                out.extend_from_slice(b"ok quiet\n");
-            }
-            Answer::Help => out.extend_from_slice(HELP.as_bytes()),
-            Answer::Error { refusal, .. } => push_error(out, refusal),
-            Answer::Bye(reason) => out.extend_from_slice(format!("bye{reason}\n").as_bytes()),
-            // Hello and Welcome belong to frame mode.
-            Answer::Welcome(_) => {}
-        }
+    pub(crate) fn finish(&mut self) -> Option<Decoded<'_>> {
+        self.0.finish().map(decoded)
     }
 }
 
-fn request(line: Line<'_>) -> Request<'_> {
-    Request::Other(match line {
-        Line::Text(text) => return Request::Text(text),
-        Line::Refused(refusal) => Command::Refused(refusal),
-        Line::Quit => Command::Quit,
-        Line::Http => Command::Fatal(Refusal::new(Code::Http, "this is a diary, not a web server")),
+fn decoded(line: Line<'_>) -> Decoded<'_> {
+    Decoded::Request(match line {
+        Line::Text(text) => return Decoded::Text(text),
+        Line::Refused(refusal) => Request::Refused(refusal),
+        Line::Quit => Request::Quit,
+        Line::Http => Request::Fatal(Refusal::new(Code::Http, "this is a diary, not a web server")),
         Line::Command(line) => match LineCommand::parse(line) {
-            Err(refusal) => Command::Refused(refusal),
-            Ok(LineCommand::History(which)) => Command::History { id: 0, which },
-            Ok(LineCommand::Follow(from)) => Command::Follow { id: 0, from },
-            Ok(LineCommand::FollowOff) => Command::FollowOff { id: 0 },
-            Ok(LineCommand::Search(text)) => Command::Search { id: 0, filter: Filter::of_text(text) },
-            Ok(LineCommand::Name(name)) => Command::Name(name),
-            Ok(LineCommand::Quiet) => Command::Quiet,
-            Ok(LineCommand::Help) => Command::Help,
-            Ok(LineCommand::Quit) => Command::Quit,
+            Err(refusal) => Request::Refused(refusal),
+            Ok(LineCommand::History(which)) => Request::History { id: 0, which },
+            Ok(LineCommand::Follow(from)) => Request::Follow { id: 0, from },
+            Ok(LineCommand::FollowOff) => Request::FollowOff { id: 0 },
+            Ok(LineCommand::Search(text)) => Request::Search { id: 0, filter: Filter::of_text(text) },
+            Ok(LineCommand::Name(name)) => Request::Name(name),
+            Ok(LineCommand::Quiet) => Request::Quiet,
+            Ok(LineCommand::Help) => Request::Help,
+            Ok(LineCommand::Quit) => Request::Quit,
         },
     })
+}
+
+/// Writes an answer as lines.
+pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
+    if *voice == Voice::Mute {
+        return log_refusal(&answer);
+    }
+    match answer {
+        Answer::Acked { .. } if *voice == Voice::Quiet => {}
+        Answer::Acked { count, first_seq, time, hint, .. } => {
+            let time = time.to_bytes();
+            out.reserve(count as usize * ACK_BYTES);
+            for seq in first_seq..first_seq + u64::from(count) {
+                push_ack(out, seq, &time, hint);
+            }
+        }
+        Answer::NotStored { count, refusal, .. } => (0..count).for_each(|_| push_error(out, refusal)),
+        Answer::Begin { kind: Kind::Follow, first, .. } => {
+            out.extend_from_slice(format!("ok follow from {first}\n").as_bytes());
+        }
+        Answer::Begin { kind: Kind::History, .. } => out.extend_from_slice(b"ok history\n"),
+        Answer::Begin { kind: Kind::Search, .. } => out.extend_from_slice(b"ok search\n"),
+        Answer::Lines { lines, walk, .. } => push_lines(out, lines, walk),
+        Answer::CaughtUp { last, walk } => {
+            if let Some(gap) = walk.walker.as_mut().and_then(|walker| walker.finish(last)) {
+                walk.gaps.push(gap);
+                push_gap(out, gap);
+            }
+        }
+        Answer::End { walk, .. } => out.extend_from_slice(format!("end {}\n", walk.count).as_bytes()),
+        Answer::Name(name) => out.extend_from_slice(format!("ok name {name}\n").as_bytes()),
+        Answer::FollowOff { .. } => out.extend_from_slice(b"ok follow off\n"),
+        Answer::Quiet => {
+            *voice = Voice::Quiet;
+            out.extend_from_slice(b"ok quiet\n");
+        }
+        Answer::Help => out.extend_from_slice(HELP.as_bytes()),
+        Answer::Error { refusal, .. } => push_error(out, refusal),
+        Answer::Bye(reason) => out.extend_from_slice(format!("bye{reason}\n").as_bytes()),
+        // Hello and Welcome belong to frame mode.
+        Answer::Welcome(_) => {}
+    }
 }
 
 /// The left parts of stored lines, each checked; a gap where some are missing or damaged.

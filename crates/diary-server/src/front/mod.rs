@@ -9,23 +9,23 @@ use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
 use diary_proto::{Author, Code, Filter, Refusal, Time, Which};
 
-use frame::FrameFront;
-use line::LineFront;
+use frame::FrameDecoder;
+use line::{LineReader, Voice};
 
-/// What a client wants.
+use crate::peer::Right;
+
+/// What a decoder finds. A text is not copied: most input is texts.
 #[derive(Debug)]
-pub(crate) enum Request<'a> {
-    /// A text to append (line mode).
+pub(crate) enum Decoded<'a> {
     Text(&'a str),
-    /// Texts to append, with keys (frame mode).
-    Append(Append),
-    /// Everything else, which is done once all before it is answered.
-    Other(Command),
+    Request(Request),
 }
 
-/// A request that is not an append. Sessions keep these in line behind the appends before them.
+/// What a client wants. The answer comes when everything before it is answered.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum Request {
+    /// Texts to append, with keys.
+    Append(Append),
     Hello(Hello),
     History {
         id: u32,
@@ -50,6 +50,24 @@ pub(crate) enum Command {
     Refused(Refusal),
     /// Something after which the connection cannot go on.
     Fatal(Refusal),
+}
+
+impl Request {
+    /// What its client must be allowed to do, if anything.
+    pub(crate) fn right(&self) -> Option<Right> {
+        match self {
+            Request::Append(_) => Some(Right::Append),
+            Request::History { .. } | Request::Follow { .. } | Request::Search { .. } => Some(Right::Read),
+            Request::Hello(_)
+            | Request::FollowOff { .. }
+            | Request::Name(_)
+            | Request::Quiet
+            | Request::Help
+            | Request::Quit
+            | Request::Refused(_)
+            | Request::Fatal(_) => None,
+        }
+    }
 }
 
 /// What the server says.
@@ -125,28 +143,29 @@ pub(crate) struct Walk {
     pub(crate) gaps: Vec<Gap>,
 }
 
-/// A connection's front, as its first bytes chose it.
+/// Cuts a connection's bytes into requests, in the mode that its first bytes chose.
 #[derive(Debug)]
-pub(crate) enum Front {
-    /// Nothing yet, or only the first byte of what may become a TLS hello.
+pub(crate) enum Decoder {
+    /// Nothing has come yet, or only the first byte of what may become a TLS hello.
     Undecided {
         held: Option<u8>,
     },
-    Line(LineFront),
-    Frame(FrameFront),
+    Line(LineReader),
+    Frame(FrameDecoder),
 }
 
-impl Front {
-    /// A connection of which nothing is known yet.
-    pub(crate) const NEW: Self = Front::Undecided { held: None };
+impl Decoder {
+    /// The decoder of a connection of which nothing is known yet.
+    pub(crate) const NEW: Self = Decoder::Undecided { held: None };
 
-    /// The next request in `input`, which is moved past it. `None`: all of it is used up.
-    pub(crate) fn decode<'s, 'i: 's>(
+    /// The next request in `input`, which is moved past it. `None`: all of it is used up. Telnet's answers are
+    /// appended to `out`.
+    pub(crate) fn next<'s, 'i: 's>(
         &'s mut self,
         input: &mut &'i [u8],
         out: &mut Vec<u8>,
-    ) -> Option<Request<'s>> {
-        if let Front::Undecided { held } = self {
+    ) -> Option<Decoded<'s>> {
+        if let Decoder::Undecided { held } = self {
             let first: Vec<u8> = held.iter().chain(input.iter().take(2)).copied().collect();
             match Mode::detect(&first) {
                 None => {
@@ -156,51 +175,62 @@ impl Front {
                 }
                 Some(Mode::Tls) => {
                     let refusal = Refusal::new(Code::Tls, "this diary speaks plain text, not TLS");
-                    return Some(Request::Other(Command::Fatal(refusal)));
+                    return Some(Decoded::Request(Request::Fatal(refusal)));
                 }
-                Some(Mode::Frame) => *self = Front::Frame(FrameFront::default()),
-                Some(Mode::Line) => *self = Front::Line(LineFront::new(*held)),
+                Some(Mode::Frame) => *self = Decoder::Frame(FrameDecoder::default()),
+                Some(Mode::Line) => *self = Decoder::Line(LineReader::new(*held)),
             }
         }
         match self {
-            Front::Undecided { .. } => None,
-            Front::Line(front) => front.decode(input, out),
-            Front::Frame(front) => front.decode(input),
+            Decoder::Undecided { .. } => None,
+            Decoder::Line(reader) => reader.next(input, out),
+            Decoder::Frame(decoder) => decoder.next(input).map(Decoded::Request),
         }
     }
 
     /// The last request, where the input ended without its end.
-    pub(crate) fn finish(&mut self) -> Option<Request<'_>> {
-        if let Front::Undecided { held: Some(byte) } = *self {
-            *self = Front::Line(LineFront::new(Some(byte)));
+    pub(crate) fn finish(&mut self) -> Option<Decoded<'_>> {
+        if let Decoder::Undecided { held: Some(byte) } = *self {
+            *self = Decoder::Line(LineReader::new(Some(byte)));
         }
         match self {
-            Front::Undecided { .. } => None,
-            Front::Line(front) => front.finish(),
-            Front::Frame(front) => front.finish(),
+            Decoder::Undecided { .. } => None,
+            Decoder::Line(reader) => reader.finish(),
+            Decoder::Frame(decoder) => decoder.finish().map(Decoded::Request),
         }
+    }
+
+    pub(crate) fn is_frame(&self) -> bool {
+        matches!(self, Decoder::Frame(_))
     }
 
     /// Whether a frame client has begun and not said Hello.
     pub(crate) fn awaits_hello(&self) -> bool {
-        matches!(self, Front::Frame(front) if front.awaits_hello())
+        matches!(self, Decoder::Frame(decoder) if decoder.awaits_hello())
     }
 
     /// Bytes held of a message that has not arrived whole.
     pub(crate) fn partial_bytes(&self) -> usize {
         match self {
-            Front::Undecided { held } => usize::from(held.is_some()),
-            Front::Line(front) => front.partial_bytes(),
-            Front::Frame(front) => front.partial_bytes(),
+            Decoder::Undecided { held } => usize::from(held.is_some()),
+            Decoder::Line(reader) => reader.partial_bytes(),
+            Decoder::Frame(decoder) => decoder.partial_bytes(),
         }
     }
+}
 
+/// Writes answers down. Before it is known how a client talks, it is told in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoder {
+    Line(Voice),
+    Frame,
+}
+
+impl Encoder {
     pub(crate) fn encode(&mut self, answer: Answer<'_>, out: &mut Vec<u8>) {
         match self {
-            Front::Frame(front) => front.encode(answer, out),
-            Front::Line(front) => front.encode(answer, out),
-            // Before it is known how a client talks, it is told in words.
-            Front::Undecided { .. } => LineFront::new(None).encode(answer, out),
+            Encoder::Line(voice) => line::encode(voice, answer, out),
+            Encoder::Frame => frame::encode(answer, out),
         }
     }
 }

@@ -5,22 +5,22 @@
 //! sent: no amplification.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use diary_engine::limits::PAGE_BYTES;
 use diary_engine::{Appends, Part, ReadError};
 use diary_proto::answer::{push_ack, push_error, push_gap};
 use diary_proto::block::{Step, Walker};
 use diary_proto::entry::SealedLine;
 use diary_proto::entry::check_text;
-use diary_proto::{Author, Code, Refusal, Which};
+use diary_proto::limits::STORED_LINE_MAX_BYTES;
+use diary_proto::{Code, Refusal, Which};
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
 use crate::limits::{APPEND_MIN_BYTES, DATAGRAM_REPLY_MAX_BYTES, DATAGRAMS_MAX};
+use crate::peer::{Peer, Right};
 
 /// Longest datagram of IPv4 and IPv6 without jumbograms.
 const DATAGRAM_MAX_BYTES: usize = 64 * 1024;
@@ -93,7 +93,7 @@ pub(crate) async fn serve(socket: UdpSocket, context: Arc<Context>, tasks: TaskT
         let datagram = buffer[..length].to_vec();
         let (socket, context) = (Arc::clone(&socket), Arc::clone(&context));
         tasks.spawn(async move {
-            let reply = answer(&context, peer, &datagram).await;
+            let reply = answer(&context, &Peer::of_datagram(peer.ip()), &datagram).await;
             if let Err(error) = socket.send_to(&reply, peer).await {
                 tracing::debug!(%peer, %error, "answering a datagram");
             }
@@ -103,27 +103,30 @@ pub(crate) async fn serve(socket: UdpSocket, context: Arc<Context>, tasks: TaskT
 }
 
 /// The reply to one datagram.
-async fn answer(context: &Context, peer: SocketAddr, datagram: &[u8]) -> Vec<u8> {
-    let ip = peer.ip().to_canonical();
-    let trusted = is_private(ip);
-    let limit = if trusted { DATAGRAM_REPLY_MAX_BYTES } else { datagram.len().min(DATAGRAM_REPLY_MAX_BYTES) };
+async fn answer(context: &Context, peer: &Peer, datagram: &[u8]) -> Vec<u8> {
+    let may_read = peer.may(Right::Read);
+    let limit = if may_read.is_ok() {
+        DATAGRAM_REPLY_MAX_BYTES
+    } else {
+        datagram.len().min(DATAGRAM_REPLY_MAX_BYTES)
+    };
     let error = |refusal: Refusal| {
         let mut reply = Vec::new();
         push_error(&mut reply, &refusal);
         vec![reply, format!("error {}\n", refusal.code).into_bytes(), b"error\n".to_vec()]
     };
-    let forms = match Request::read(datagram) {
-        Request::Refused(refusal) => error(refusal),
-        Request::Wipe => error(Refusal::new(Code::Denied, "nothing wipes a diary from the network")),
-        Request::Entry(text) => match append(context, ip, text).await {
-            Ok(stored) => stored.forms(trusted),
+    let forms = match (Request::read(datagram), may_read) {
+        (Request::Refused(refusal), _) => error(refusal),
+        (Request::Wipe, _) => error(Refusal::new(Code::Denied, "nothing wipes a diary from the network")),
+        (Request::Entry(text), may_read) => match append(context, peer, text).await {
+            Ok(stored) => stored.forms(may_read.is_ok()),
             Err(refusal) => error(refusal),
         },
-        _ if !trusted => error(Refusal::new(Code::Denied, "only private networks may read over UDP")),
-        Request::Nothing => vec![HELP_LINE.into()],
-        Request::Help => vec![HELP.into()],
-        Request::Goodbye => vec![b"bye; the diary goes on\n".to_vec()],
-        Request::History => vec![history(context).await.unwrap_or_else(|failure| {
+        (_, Err(refusal)) => error(refusal),
+        (Request::Nothing, _) => vec![HELP_LINE.into()],
+        (Request::Help, _) => vec![HELP.into()],
+        (Request::Goodbye, _) => vec![b"bye; the diary goes on\n".to_vec()],
+        (Request::History, _) => vec![history(context).await.unwrap_or_else(|failure| {
             tracing::error!(error = %failure, "entries cannot be read");
             b"error unreadable: the disk could not be read\n".to_vec()
         })],
@@ -142,21 +145,22 @@ struct Stored {
 
 impl Stored {
     /// What may be said of it, the longest first.
-    fn forms(self, trusted: bool) -> Vec<Vec<u8>> {
+    fn forms(self, may_read: bool) -> Vec<Vec<u8>> {
         let mut ack = Vec::new();
         push_ack(&mut ack, self.seq, &self.time.to_bytes(), false);
         let short = format!("ok {}\n", self.seq).into_bytes();
-        let left = self.left.filter(|_| trusted);
+        let left = self.left.filter(|_| may_read);
         left.into_iter().chain([ack, short, b"ok\n".to_vec()]).collect()
     }
 }
 
-async fn append(context: &Context, ip: IpAddr, text: &str) -> Result<Stored, Refusal> {
+async fn append(context: &Context, peer: &Peer, text: &str) -> Result<Stored, Refusal> {
+    peer.may(Right::Append)?;
     let journal = &context.journal;
     let gone = || Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
     let bytes = u32::try_from(text.len().max(APPEND_MIN_BYTES)).expect("a datagram is below 64 KiB");
     let room = Arc::clone(&context.unacked).acquire_many_owned(bytes).await.map_err(|_| gone())?;
-    let mut appends = Appends::new(Arc::new(author_of(ip)), None);
+    let mut appends = Appends::new(Arc::clone(&peer.author), None);
     appends.push(text);
     match journal.append(appends, room).await.into_iter().next().ok_or_else(gone)? {
         Part::Refused { refusal, .. } => Err(refusal),
@@ -180,7 +184,7 @@ async fn history(context: &Context) -> Result<Vec<u8>, ReadError> {
     let mut walker = Walker::new(cursor.first());
     let mut newest = Newest { lines: VecDeque::new(), bytes: 0, left_out: before };
     loop {
-        let page = journal.page(cursor, PAGE_BYTES).await?;
+        let page = journal.page(cursor, STORED_LINE_MAX_BYTES).await?;
         walker.pass(&page.lines, super::line::is_showable, |step| newest.push(step));
         cursor = page.cursor;
         if page.ended {
@@ -233,21 +237,6 @@ impl Newest {
     }
 }
 
-/// What an unnamed writer is called.
-pub(crate) fn author_of(ip: IpAddr) -> Author {
-    let ip = ip.to_canonical();
-    let name = if ip.is_loopback() { "local".to_owned() } else { ip.to_string() };
-    Author::new(&name).expect("an address is a name")
-}
-
-/// Loopback and private addresses: RFC 1918 and fc00::/7.
-fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,17 +262,5 @@ mod tests {
         }
         assert!(matches!(Request::read(b"\xff"), Request::Refused(_)));
         assert!(matches!(Request::read(b"a\0b"), Request::Refused(_)));
-    }
-
-    #[test]
-    fn private_addresses() {
-        for ip in
-            ["127.0.0.1", "127.9.9.9", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1", "fc00::1"]
-        {
-            assert!(is_private(ip.parse().unwrap()), "{ip}");
-        }
-        for ip in ["8.8.8.8", "172.32.0.1", "169.254.1.1", "2001:db8::1", "fe80::1", "100.64.0.1"] {
-            assert!(!is_private(ip.parse().unwrap()), "{ip}");
-        }
     }
 }

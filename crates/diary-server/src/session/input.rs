@@ -1,6 +1,5 @@
-//! What a client sends: read, decoded, handed to the writer.
+//! The first stage: what a client sends is read, decoded and put into the queue.
 
-use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
@@ -8,142 +7,190 @@ use diary_engine::{Appends, Keys, Own};
 use diary_proto::entry::check_text;
 use diary_proto::message::{Append, NewText};
 use diary_proto::{Author, Code, Refusal};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::pending::{Entries, Pending};
-use super::{Admission, Phase, Session, acquire, permits};
-use crate::front::{Command, Request};
-use crate::limits::{
-    APPEND_MIN_BYTES, READ_BYTES, READS_IN_A_ROW_MAX, SESSION_UNACKED_MAX_BYTES, UNSENT_MAX_BYTES,
-};
+use super::queue::{Entries, Room};
+use super::{Phase, Session};
+use crate::budget::Reservation;
+use crate::front::{Decoded, Encoder, Request};
+use crate::limits::{READS_IN_A_ROW_MAX, UNSENT_MAX_BYTES};
+use crate::peer::{Peer, Right};
+use crate::transport::with_scratch;
 
-/// What a refused line counts as unacked: its place in the line of answers, and its sentence.
-pub(super) const REFUSED_BYTES: usize = 256;
+/// What a session has waited for.
+pub(super) enum Granted {
+    Read(ReadRoom),
+    Append(Room),
+}
 
-thread_local! {
-    /// Where sockets are read into: no session holds a buffer while it waits.
-    pub(super) static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+/// Room for what one read may bring. What is not used of it is given back behind the read.
+pub(super) struct ReadRoom {
+    permit: OwnedSemaphorePermit,
+    /// None if the budget for input was not used up.
+    _input: Option<Reservation>,
 }
 
 impl Session {
     /// Whether more may be decoded now.
     pub(super) fn takes_input(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Draining)
-            && self.admission.is_none()
-            && self.task.is_none()
-            && self.unacked_bytes < SESSION_UNACKED_MAX_BYTES
-            && self.out.len() < UNSENT_MAX_BYTES
-            && !matches!(self.pending.back(), Some(Pending::Command(command)) if !matches!(command, Command::Refused(_)))
+            && self.transport.unsent_bytes() < UNSENT_MAX_BYTES
+            && self.queue.takes_more(self.context.limits.session_unacked_bytes)
     }
 
     /// Reads, if there is room for what a read may bring; else waits for it, and the input stays unread.
     pub(super) fn read_with_room(&mut self) -> io::Result<()> {
-        let room = Arc::clone(&self.context.unacked);
-        match Arc::clone(&room).try_acquire_many_owned(permits(READ_BYTES)) {
-            Ok(permit) => self.read(permit),
-            Err(_) => {
-                self.admission = Some(Admission { room: acquire(room, READ_BYTES), appends: None });
-                Ok(())
+        let max_bytes = self.context.limits.read_bytes;
+        let (context, held) = (Arc::clone(&self.context), self.decoder.partial_bytes());
+        let (is_short, free) = (!context.input.has_room(), context.input.free_bytes().saturating_sub(held));
+        if !is_short || free > 0 {
+            let permit = Arc::clone(&context.unacked).try_acquire_many_owned(permits(max_bytes));
+            if let Ok(permit) = permit {
+                let max_bytes = if is_short { free.min(max_bytes) } else { max_bytes };
+                return self.read(max_bytes, ReadRoom { permit, _input: None });
             }
         }
+        let ticket = self.input.ticket();
+        self.admission = Some(Box::pin(async move {
+            let input = match is_short && free == 0 {
+                true => Some(Arc::clone(&context.input).reserve(max_bytes, ticket).await),
+                false => None,
+            };
+            let permit = acquire(&context.unacked, max_bytes).await;
+            Granted::Read(ReadRoom { permit, _input: input })
+        }));
+        Ok(())
     }
 
-    pub(super) fn admit(&mut self, room: OwnedSemaphorePermit) -> io::Result<()> {
-        match self.admission.take().and_then(|admission| admission.appends) {
-            Some((appends, entries)) => {
-                self.append(appends, entries, room);
-                self.note_partial(true);
-                Ok(())
+    pub(super) fn take_granted(&mut self, granted: Granted) -> io::Result<()> {
+        self.admission = None;
+        match granted {
+            Granted::Read(room) => self.read(self.context.limits.read_bytes, room)?,
+            Granted::Append(room) => {
+                self.admit(room);
+                self.admit_waiting(&mut None);
             }
-            None => self.read(room),
         }
+        Ok(())
     }
 
-    fn read(&mut self, room: OwnedSemaphorePermit) -> io::Result<()> {
-        SCRATCH.with_borrow_mut(|scratch| match self.socket.try_read(scratch) {
-            Ok(0) => {
-                self.end_input();
-                Ok(())
+    fn read(&mut self, max_bytes: usize, room: ReadRoom) -> io::Result<()> {
+        with_scratch(|scratch| {
+            let scratch = &mut scratch[..max_bytes];
+            match self.transport.try_read(scratch) {
+                Ok(0) => self.end_input(),
+                Ok(read) => {
+                    let full = read == max_bytes;
+                    self.reads_in_a_row = if full { READS_IN_A_ROW_MAX } else { self.reads_in_a_row + 1 };
+                    self.decode(&scratch[..read], Some(room.permit));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
             }
-            Ok(read) => {
-                let full = read == scratch.len();
-                self.reads_in_a_row = if full { READS_IN_A_ROW_MAX } else { self.reads_in_a_row + 1 };
-                self.decode(&scratch[..read], Some(room));
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error),
+            Ok(())
         })
     }
 
-    /// Takes the messages in `input`. What cannot be taken yet is kept.
-    pub(super) fn decode(&mut self, mut input: &[u8], mut room: Option<OwnedSemaphorePermit>) {
-        let mut texts: Option<(Appends, Entries)> = None;
-        let mut renewed = false;
+    pub(super) fn decode_stash(&mut self) {
+        let stash = std::mem::take(&mut self.stash);
+        self.decode(&stash, None);
+    }
+
+    /// Takes the requests in `input`. What cannot be taken yet is kept.
+    fn decode(&mut self, mut input: &[u8], mut room: Option<OwnedSemaphorePermit>) {
+        // Texts become one append: everything up to the next request.
+        let mut texts = None;
+        let mut whole = false;
+        let may_append = self.peer.may(Right::Append);
         self.undecoded = true;
         while self.takes_input() {
-            let Some(request) = self.front.decode(&mut input, &mut self.out.bytes) else {
+            let Some(decoded) = self.decoder.next(&mut input, &mut self.transport.out) else {
                 self.undecoded = false;
                 break;
             };
-            renewed = true;
-            match request {
-                Request::Text(text) => {
-                    let (appends, entries) = texts.get_or_insert_with(|| {
-                        (Appends::new(Arc::clone(&self.author), None), Entries::new(0))
-                    });
-                    entries.push(appends, text);
-                }
-                Request::Append(append) => self.append_frame(&append, &mut room),
-                Request::Other(command) => {
-                    if let Some((appends, entries)) = texts.take() {
-                        self.append_with_room(appends, entries, &mut room);
+            whole = true;
+            match decoded {
+                Decoded::Text(text) => match &may_append {
+                    Ok(()) => {
+                        let (appends, entries) = texts.get_or_insert_with(|| texts_by(&self.peer));
+                        entries.push(appends, text);
                     }
-                    self.push_command(command);
+                    Err(refusal) => self.queue.push_request(Request::Refused(refusal.clone())),
+                },
+                Decoded::Request(request) => {
+                    self.push_texts(texts.take(), &mut room);
+                    self.push(request, &mut room);
                 }
             }
         }
-        if let Some((appends, entries)) = texts {
-            self.append_with_room(appends, entries, &mut room);
-        }
+        self.push_texts(texts, &mut room);
         self.stash = input.to_vec();
-        self.note_partial(renewed);
-        if self.front.awaits_hello() && self.hello_until.is_none() {
-            self.hello_until = Some(Instant::now() + self.context.limits.hello);
-        }
+        self.note_progress(whole);
     }
 
     /// The client has said all that it will. What has no end yet ends here.
     fn end_input(&mut self) {
         self.phase = Phase::InputEnded;
-        match self.front.finish() {
+        match self.decoder.finish() {
             None => {}
-            Some(Request::Text(text)) => {
-                let mut appends = Appends::new(Arc::clone(&self.author), None);
-                let mut entries = Entries::new(0);
-                entries.push(&mut appends, text);
-                self.append_with_room(appends, entries, &mut None);
-            }
-            Some(Request::Append(append)) => self.append_frame(&append, &mut None),
-            Some(Request::Other(command)) => self.push_command(command),
+            Some(Decoded::Text(text)) => match self.peer.may(Right::Append) {
+                Ok(()) => {
+                    let (mut appends, mut entries) = texts_by(&self.peer);
+                    entries.push(&mut appends, text);
+                    self.push_texts(Some((appends, entries)), &mut None);
+                }
+                Err(refusal) => self.queue.push_request(Request::Refused(refusal)),
+            },
+            Some(Decoded::Request(request)) => self.push(request, &mut None),
         }
-        self.note_partial(true);
+        self.note_progress(true);
     }
 
-    fn push_command(&mut self, command: Command) {
-        if matches!(command, Command::Refused(_)) {
-            self.unacked_bytes += REFUSED_BYTES;
+    /// Some input was decoded; `whole`: a message was completed, so what is unfinished began later.
+    fn note_progress(&mut self, whole: bool) {
+        if whole {
+            self.unfinished_since = None;
+            self.input.clear();
         }
-        self.pending.push_back(Pending::Command(command));
+        if self.decoder.is_frame() {
+            self.encoder = Encoder::Frame;
+        }
+        if self.decoder.awaits_hello() && self.hello_until.is_none() {
+            self.hello_until = Some(Instant::now() + self.context.limits.hello);
+        }
+    }
+
+    /// Puts a request into the queue: its place comes first, and what it needs then.
+    fn push(&mut self, request: Request, room: &mut Option<OwnedSemaphorePermit>) {
+        let request = match request.right().map(|right| self.peer.may(right)) {
+            Some(Err(refusal)) => Request::Refused(refusal),
+            _ => request,
+        };
+        match request {
+            Request::Append(append) => self.push_append(&append, room),
+            request => self.queue.push_request(request),
+        }
+    }
+
+    /// Texts of line mode.
+    fn push_texts(&mut self, texts: Option<(Appends, Entries)>, room: &mut Option<OwnedSemaphorePermit>) {
+        if let Some((appends, entries)) = texts {
+            self.queue.push_appends(appends, entries);
+            self.admit_waiting(room);
+        }
     }
 
     /// The texts of a frame. One that cannot be stored is refused in its place.
-    fn append_frame(&mut self, append: &Append, room: &mut Option<OwnedSemaphorePermit>) {
-        // The front lets no append through before the Hello that names the producer.
-        let Some(producer) = self.producer else { return };
+    fn push_append(&mut self, append: &Append, room: &mut Option<OwnedSemaphorePermit>) {
+        let Some(producer) = self.producer else {
+            // The Hello before it was refused.
+            return self
+                .queue
+                .push_request(Request::Refused(Refusal::new(Code::Hello, "there was no Hello")));
+        };
         let keys = Keys { producer, first_counter: append.first_counter, retry: append.retry };
-        let mut appends = Appends::new(Arc::clone(&self.author), Some(keys));
+        let mut appends = Appends::new(Arc::clone(&self.peer.author), Some(keys));
         let mut authors = None;
         for new in append.texts.iter() {
             match check_new(new, &mut authors) {
@@ -155,53 +202,61 @@ impl Session {
                 Err(refusal) => appends.push_refused(refusal),
             }
         }
-        self.append_with_room(appends, Entries::new(append.first_counter), room);
+        self.queue.push_appends(appends, Entries::new(append.first_counter));
+        self.admit_waiting(room);
     }
 
-    /// Hands appends to the writer, with what `room` they came with or what there is; else they wait.
-    fn append_with_room(
-        &mut self,
-        appends: Appends,
-        mut entries: Entries,
-        room: &mut Option<OwnedSemaphorePermit>,
-    ) {
-        entries.bytes = (appends.bytes() + entries.hint_bytes()).max(APPEND_MIN_BYTES);
-        entries.count = u32::try_from(appends.count()).unwrap_or(u32::MAX);
-        let journal = &self.context.journal;
-        let all = &self.context.unacked;
-        if appends.keys.is_some() && !journal.knows_derived() {
-            let (journal, room) = (journal.clone(), acquire(Arc::clone(all), entries.bytes));
-            let room = Box::pin(async move {
-                journal.derived_known().await;
-                room.await
-            });
-            self.admission = Some(Admission { room, appends: Some((appends, entries)) });
-            return;
-        }
-        let from_read = room.as_mut().and_then(|room| room.split(entries.bytes));
-        let permit =
-            from_read.or_else(|| Arc::clone(all).try_acquire_many_owned(permits(entries.bytes)).ok());
-        match permit {
-            Some(permit) => self.append(appends, entries, permit),
-            None => {
-                let room = acquire(Arc::clone(all), entries.bytes);
-                self.admission = Some(Admission { room, appends: Some((appends, entries)) });
+    /// Hands waiting appends to the writer, with what room they came with or what there is; else asks for room.
+    fn admit_waiting(&mut self, room: &mut Option<OwnedSemaphorePermit>) {
+        while self.admission.is_none()
+            && let Some((appends, bytes)) = self.queue.waiting()
+        {
+            let (context, keyed) = (Arc::clone(&self.context), appends.keys.is_some());
+            let outcome_bytes = appends.outcome_max_bytes();
+            let small = outcome_bytes <= context.answers.free_bytes();
+            let outcome = if small { None } else { context.answers.try_reserve(outcome_bytes) };
+            if (small || outcome.is_some()) && (!keyed || context.journal.knows_derived()) {
+                let from_read = room.as_mut().and_then(|room| room.split(bytes));
+                let permit = from_read
+                    .or_else(|| Arc::clone(&context.unacked).try_acquire_many_owned(permits(bytes)).ok());
+                if let Some(permit) = permit {
+                    self.admit(Room { permit, outcome });
+                    continue;
+                }
             }
+            self.admission = Some(Box::pin(async move {
+                if keyed {
+                    context.journal.derived_known().await;
+                }
+                let outcome = match outcome {
+                    None if !small => Some(Arc::clone(&context.answers).reserve(outcome_bytes, None).await),
+                    outcome => outcome,
+                };
+                let permit = acquire(&context.unacked, bytes).await;
+                Granted::Append(Room { permit, outcome })
+            }));
         }
     }
 
-    fn append(&mut self, appends: Appends, entries: Entries, room: OwnedSemaphorePermit) {
-        self.unacked_bytes += entries.bytes;
-        let outcome = self.context.journal.append(appends, room);
-        self.pending.push_back(Pending::Appended { outcome, entries });
+    fn admit(&mut self, room: Room) {
+        let journal = &self.context.journal;
+        self.queue.admit(room, |appends, permit| journal.append(appends, permit));
     }
+}
 
-    /// Keeps the account of what is held of messages that have not been taken.
-    fn note_partial(&mut self, renewed: bool) {
-        let waiting = self.admission.as_ref().and_then(|admission| admission.appends.as_ref());
-        let waiting = waiting.map_or(0, |(_, entries)| entries.bytes);
-        self.partial.set(self.front.partial_bytes() + self.stash.len() + waiting, renewed);
-    }
+/// No texts yet, of line mode.
+fn texts_by(peer: &Peer) -> (Appends, Entries) {
+    (Appends::new(Arc::clone(&peer.author), None), Entries::new(0))
+}
+
+/// Room of the budget for appends. Cancel safe.
+async fn acquire(unacked: &Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePermit {
+    let permit = Arc::clone(unacked).acquire_many_owned(permits(bytes)).await;
+    permit.expect("the semaphore is never closed")
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("appends are far below 4 GiB")
 }
 
 /// Checks a text and what it says of itself. `author` is the one that was named last: many texts by one share it.
@@ -209,17 +264,15 @@ fn check_new<'a>(
     new: NewText<'a>,
     author: &mut Option<Arc<Author>>,
 ) -> Result<(&'a str, Option<Own>), Refusal> {
-    let utf8 = |bytes, what| {
-        let refuse =
-            |_| Refusal::new(Code::Utf8, format!("this {what} is not valid UTF-8; nothing is stored"));
-        std::str::from_utf8(bytes).map_err(refuse)
+    let utf8 = |bytes, refusal: &'static str| {
+        std::str::from_utf8(bytes).map_err(|_| Refusal::new(Code::Utf8, refusal))
     };
-    let text = utf8(new.text, "text")?;
+    let text = utf8(new.text, "this text is not valid UTF-8; nothing is stored")?;
     check_text(text)?;
     if new.author.is_empty() {
         return Ok((text, new.at.map(|at| Own { at: Some(at), author: None })));
     }
-    let name = utf8(new.author, "author")?;
+    let name = utf8(new.author, "this author is not valid UTF-8; nothing is stored")?;
     if author.as_ref().is_none_or(|author| author.as_str() != name) {
         *author = Some(Arc::new(Author::new(name)?));
     }

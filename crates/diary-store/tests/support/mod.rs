@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "not every test needs every helper")]
 
+pub mod counting;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

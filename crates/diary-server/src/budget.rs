@@ -1,0 +1,292 @@
+//! Memory that sessions hold because of their peers, bounded for all of them together.
+//!
+//! Each session may hold a little without asking. An [`Account`] counts what is more, and a [`Reservation`] is asked for
+//! before something large is taken. While a budget is used up, whoever asks waits, and the session whose peer has kept it
+//! waiting for the longest is told and closed. If no peer is to blame, the server itself is slow: then the oldest asker
+//! goes on alone, so that somebody always does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+/// In the order in which they began.
+type Ticket = u64;
+
+/// Memory of one kind, of all sessions.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    max_bytes: usize,
+    /// What an account may hold uncounted.
+    free_bytes: usize,
+    /// A peer that keeps its session waiting for less is not closed to make room.
+    patience: Duration,
+    /// A copy of `State::used_bytes`, to be read without the lock.
+    used_bytes: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    used_bytes: usize,
+    /// What of that belongs to sessions that were told to go.
+    leaving_bytes: usize,
+    next_ticket: Ticket,
+    accounts: BTreeMap<Ticket, Held>,
+    /// Accounts that wait for their peers, and since when.
+    blamed: BTreeSet<(Instant, Ticket)>,
+    askers: BTreeMap<Ticket, Asker>,
+    /// The one reservation that was granted beyond the budget.
+    beyond: Option<Ticket>,
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: usize,
+    peer_since: Option<Instant>,
+    evict: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Asker {
+    bytes: usize,
+    granted: oneshot::Sender<()>,
+}
+
+impl Budget {
+    pub(crate) fn new(max_bytes: usize, free_bytes: usize, patience: Duration) -> Arc<Self> {
+        let (used_bytes, state) = (AtomicUsize::new(0), Mutex::default());
+        Arc::new(Self { max_bytes, free_bytes, patience, used_bytes, state })
+    }
+
+    /// Whether some of it is left. What is then taken without a reservation must be counted before the task yields.
+    pub(crate) fn has_room(&self) -> bool {
+        self.used_bytes.load(Ordering::Relaxed) < self.max_bytes
+    }
+
+    /// What an account may hold uncounted, in bytes.
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.free_bytes
+    }
+
+    /// Takes `bytes`, if there are as many left and nobody waits for some.
+    pub(crate) fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        let mut state = self.lock();
+        if !state.askers.is_empty() || state.used_bytes + bytes > self.max_bytes {
+            return None;
+        }
+        let ticket = state.new_ticket();
+        self.change(&mut state, |used| used + bytes);
+        Some(Reservation { budget: Arc::clone(self), ticket, bytes })
+    }
+
+    /// Takes `bytes` when there are as many left. An asker with an older account comes first. Cancel safe.
+    pub(crate) async fn reserve(self: Arc<Self>, bytes: usize, account: Option<Ticket>) -> Reservation {
+        let mut asking = {
+            let mut state = self.lock();
+            let ticket = match account.filter(|ticket| !state.askers.contains_key(ticket)) {
+                Some(ticket) => ticket,
+                None => state.new_ticket(),
+            };
+            // Whoever asks has heard from its peer.
+            if let Some(held) = state.accounts.get_mut(&ticket)
+                && let Some(since) = held.peer_since.take()
+            {
+                state.blamed.remove(&(since, ticket));
+            }
+            let (granted, waits) = oneshot::channel();
+            state.askers.insert(ticket, Asker { bytes, granted });
+            self.serve(&mut state);
+            Asking { budget: Arc::clone(&self), ticket, bytes, waits: Some(waits) }
+        };
+        loop {
+            let waits = asking.waits.as_mut().expect("it is taken only below");
+            tokio::select! {
+                _ = waits => break,
+                () = sleep(self.patience) => self.serve(&mut self.lock()),
+            }
+        }
+        asking.waits = None;
+        Reservation { budget: self, ticket: asking.ticket, bytes }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, state: &mut State, used: impl FnOnce(usize) -> usize) {
+        state.used_bytes = used(state.used_bytes);
+        self.used_bytes.store(state.used_bytes, Ordering::Relaxed);
+    }
+
+    /// Grants what can be granted, and makes room for the rest where a peer is to blame.
+    fn serve(&self, state: &mut State) {
+        while let Some((&ticket, asker)) = state.askers.first_key_value() {
+            let fits = state.used_bytes + asker.bytes <= self.max_bytes;
+            let nobody_to_blame = state.blamed.is_empty() && state.leaving_bytes == 0;
+            let goes_beyond = !fits && state.beyond.is_none() && nobody_to_blame;
+            if fits || goes_beyond {
+                let Asker { bytes, granted } = state.askers.remove(&ticket).expect("it is the first");
+                if granted.send(()).is_ok() {
+                    self.change(state, |used| used + bytes);
+                    state.beyond = if goes_beyond { Some(ticket) } else { state.beyond };
+                }
+                continue;
+            }
+            // Memory is back once its session is gone, so what is on its way back counts before more have to go.
+            let lacks = state.used_bytes - state.leaving_bytes + asker.bytes > self.max_bytes;
+            match state.blamed.first() {
+                Some(&(since, blamed)) if lacks && since.elapsed() >= self.patience => {
+                    state.blamed.pop_first();
+                    if let Some(held) = state.accounts.get_mut(&blamed) {
+                        held.peer_since = None;
+                        state.leaving_bytes += held.bytes;
+                        held.evict.cancel();
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn remove(&self, state: &mut State, ticket: Ticket) -> Option<Held> {
+        let held = state.accounts.remove(&ticket)?;
+        if let Some(since) = held.peer_since {
+            state.blamed.remove(&(since, ticket));
+        }
+        if held.evict.is_cancelled() {
+            state.leaving_bytes -= held.bytes;
+        }
+        self.change(state, |used| used - held.bytes);
+        Some(held)
+    }
+
+    fn release(&self, ticket: Ticket, bytes: usize) {
+        let mut state = self.lock();
+        self.change(&mut state, |used| used - bytes);
+        state.beyond.take_if(|beyond| *beyond == ticket);
+        self.serve(&mut state);
+    }
+}
+
+impl State {
+    fn new_ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+}
+
+/// Takes an asker away again that nobody waits for any more.
+struct Asking {
+    budget: Arc<Budget>,
+    ticket: Ticket,
+    bytes: usize,
+    waits: Option<oneshot::Receiver<()>>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if self.waits.take().is_none() {
+            return;
+        }
+        if self.budget.lock().askers.remove(&self.ticket).is_none() {
+            // It was granted and nobody noticed.
+            self.budget.release(self.ticket, self.bytes);
+        }
+    }
+}
+
+/// Bytes that were taken, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    budget: Arc<Budget>,
+    ticket: Ticket,
+    bytes: usize,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.release(self.ticket, self.bytes);
+    }
+}
+
+/// What one session holds.
+#[derive(Debug)]
+pub(crate) struct Account {
+    budget: Arc<Budget>,
+    slot: Option<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    ticket: Ticket,
+    evict: CancellationToken,
+    bytes: usize,
+    peer_since: Option<Instant>,
+}
+
+impl Account {
+    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
+        Self { budget: Arc::clone(budget), slot: None }
+    }
+
+    /// Its age among accounts, while it is counted.
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        self.slot.as_ref().map(|slot| slot.ticket)
+    }
+
+    /// Says how many bytes are held now, and since when the session waits for its peer, if it does.
+    pub(crate) fn set(&mut self, bytes: usize, peer_since: Option<Instant>) {
+        if bytes <= self.budget.free_bytes {
+            return self.clear();
+        }
+        if self.slot.as_ref().is_some_and(|slot| slot.bytes == bytes && slot.peer_since == peer_since) {
+            return;
+        }
+        let mut state = self.budget.lock();
+        let slot = self.slot.get_or_insert_with(|| Slot {
+            ticket: state.new_ticket(),
+            evict: CancellationToken::new(),
+            bytes,
+            peer_since,
+        });
+        (slot.bytes, slot.peer_since) = (bytes, peer_since);
+        if slot.evict.is_cancelled() {
+            // It is about to go.
+            return;
+        }
+        self.budget.remove(&mut state, slot.ticket);
+        let held = Held { bytes, peer_since, evict: slot.evict.clone() };
+        state.accounts.insert(slot.ticket, held);
+        state.blamed.extend(peer_since.map(|since| (since, slot.ticket)));
+        self.budget.change(&mut state, |used| used + bytes);
+        self.budget.serve(&mut state);
+    }
+
+    /// Completes when this session has to go. Cancel safe.
+    pub(crate) async fn evicted(&self) {
+        match &self.slot {
+            Some(slot) => slot.evict.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            let mut state = self.budget.lock();
+            if self.budget.remove(&mut state, slot.ticket).is_some() {
+                self.budget.serve(&mut state);
+            }
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

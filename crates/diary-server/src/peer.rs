@@ -1,0 +1,82 @@
+//! Who is at the other end of a connection, and what they may do.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use diary_proto::{Author, Code, Refusal};
+
+/// The other end of a connection, or the sender of a datagram.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// Where it is, for the log.
+    pub(crate) address: String,
+    /// Whose entries it writes, unless an entry says otherwise.
+    pub(crate) author: Arc<Author>,
+    /// Whether entries may be read to it.
+    reads: bool,
+}
+
+/// What a request needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Right {
+    Append,
+    Read,
+}
+
+impl Peer {
+    /// Whoever reaches a listener of streams reads and writes.
+    pub(crate) fn of_stream(address: String, author: Author) -> Self {
+        Self { address, author: Arc::new(author), reads: true }
+    }
+
+    /// The source of a datagram can be forged, so only private networks are read to.
+    pub(crate) fn of_datagram(ip: IpAddr) -> Self {
+        let author = Arc::new(author_of(ip));
+        Self { address: ip.to_string(), author, reads: is_private(ip.to_canonical()) }
+    }
+
+    /// Whether the peer may do something: the one place that decides this.
+    ///
+    /// # Errors
+    /// What it is told if not.
+    pub(crate) fn may(&self, right: Right) -> Result<(), Refusal> {
+        match right {
+            Right::Read if !self.reads => {
+                Err(Refusal::new(Code::Denied, "only private networks may read over UDP"))
+            }
+            Right::Append | Right::Read => Ok(()),
+        }
+    }
+}
+
+/// What an unnamed writer is called.
+pub(crate) fn author_of(ip: IpAddr) -> Author {
+    let ip = ip.to_canonical();
+    let name = if ip.is_loopback() { "local".to_owned() } else { ip.to_string() };
+    Author::new(&name).expect("an address is a name")
+}
+
+/// Loopback and private addresses: RFC 1918 and fc00::/7.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_addresses() {
+        for ip in
+            ["127.0.0.1", "127.9.9.9", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1", "fc00::1"]
+        {
+            assert!(is_private(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["8.8.8.8", "172.32.0.1", "169.254.1.1", "2001:db8::1", "fe80::1", "100.64.0.1"] {
+            assert!(!is_private(ip.parse().unwrap()), "{ip}");
+        }
+    }
+}

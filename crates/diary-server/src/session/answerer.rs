@@ -1,0 +1,210 @@
+//! The last stage: what is at the front of the queue is done, and its answer is written down.
+
+use diary_engine::{Journal, ReadError};
+use diary_proto::limits::VERSION;
+use diary_proto::message::{Hello, Welcome};
+use diary_proto::{Author, Code, Date, Producer, Refusal, Which};
+
+use super::queue::{Slot, answer_part};
+use super::stream::{Piece, Stream};
+use super::{Phase, Session, stopping};
+use crate::front::{Answer, Encoder, Kind, Request};
+
+impl Session {
+    /// Whether answers may be made: there is room for them, and the last one is not made yet.
+    pub(super) fn may_answer(&self) -> bool {
+        self.phase != Phase::Closing && self.transport.unsent_bytes() < self.fill_bytes()
+    }
+
+    /// Whether [`answer`](Self::answer) would do something now.
+    pub(super) fn can_answer(&self) -> bool {
+        self.may_answer() && matches!(self.queue.front(), Some(Slot::Settled(..) | Slot::Request(_)))
+    }
+
+    /// Makes the answers whose turn it is, as long as there is room for them.
+    pub(super) fn answer(&mut self) {
+        while self.may_answer() {
+            match self.queue.front_mut() {
+                Some(Slot::Appended(receipt, _)) => match receipt.try_outcome() {
+                    Some(outcome) => self.queue.settle(outcome),
+                    None => return,
+                },
+                Some(Slot::Settled(outcome, entries)) => {
+                    answer_part(&mut self.encoder, &mut self.transport.out, outcome, entries);
+                    if outcome.is_empty() {
+                        self.queue.pop_front();
+                    }
+                }
+                Some(Slot::Request(_)) => {
+                    if let Some(Slot::Request(request)) = self.queue.pop_front() {
+                        self.execute(request);
+                    }
+                }
+                Some(Slot::Waiting(..) | Slot::Stream(_) | Slot::Resuming(_)) | None => return,
+            }
+        }
+    }
+
+    fn execute(&mut self, request: Request) {
+        let journal = &self.context.journal;
+        let answer = match &request {
+            Request::Append(_) => unreachable!("appends have slots of their own"),
+            Request::Refused(refusal) => Answer::Error { id: 0, fatal: false, refusal },
+            Request::Fatal(refusal) => return self.fail(refusal),
+            Request::Quit => return self.say_bye(""),
+            Request::Name(name) => {
+                self.peer.author = std::sync::Arc::new(name.clone());
+                Answer::Name(name)
+            }
+            Request::Quiet => Answer::Quiet,
+            Request::Help => Answer::Help,
+            Request::Hello(hello) => return self.begin_hello(hello),
+            Request::FollowOff { id } => {
+                self.follow = None;
+                Answer::FollowOff { id: *id }
+            }
+            Request::Follow { id, from } => {
+                let first = from.unwrap_or_else(|| journal.head() + 1);
+                self.follow = Some(Box::new(Stream::follow(journal, *id, first)));
+                Answer::Begin { id: *id, first, last: u64::MAX, kind: Kind::Follow, dense: true }
+            }
+            Request::History { id, .. } | Request::Search { id, .. } if self.phase == Phase::Draining => {
+                return self.refuse(*id, &stopping());
+            }
+            Request::History { id, which } => match check_range(*which, journal.today()) {
+                Ok(()) => return self.begin_stream(Stream::history(journal, *id, *which)),
+                Err(refusal) => return self.refuse(*id, &refusal),
+            },
+            Request::Search { id, filter } => {
+                match filter.check().and_then(|()| check_range(filter.which, journal.today())) {
+                    Ok(()) => {
+                        // Its client checks what it gets, and cannot check what it does not get. People at a terminal
+                        // ask for the history of a place that they doubt.
+                        let checks = self.encoder == Encoder::Frame;
+                        return self.begin_stream(Stream::search(journal, *id, filter, checks));
+                    }
+                    Err(refusal) => return self.refuse(*id, &refusal),
+                }
+            }
+        };
+        self.encoder.encode(answer, &mut self.transport.out);
+    }
+
+    fn begin_stream(&mut self, stream: Stream) {
+        self.queue.push_front(Slot::Stream(Box::new(stream)));
+    }
+
+    fn begin_hello(&mut self, hello: &Hello) {
+        self.hello_until = None;
+        if hello.version != VERSION {
+            let message = format!("this server speaks version {VERSION}, not {}", hello.version);
+            return self.fail(&Refusal::new(Code::Version, message));
+        }
+        let journal = &self.context.journal;
+        match &hello.resume {
+            Some(resume) if resume.id != journal.about().id => self.finish_hello(hello, false),
+            Some(resume) if resume.seq > 0 => {
+                let has = journal.has(resume.seq, resume.crc);
+                self.queue.push_front(Slot::Resuming(Box::new((hello.clone(), has))));
+            }
+            _ => self.finish_hello(hello, true),
+        }
+    }
+
+    pub(super) fn finish_resuming(&mut self, same: bool) {
+        if let Some(Slot::Resuming(resuming)) = self.queue.pop_front() {
+            self.finish_hello(&resuming.0, same);
+        }
+    }
+
+    fn finish_hello(&mut self, hello: &Hello, same: bool) {
+        if !same {
+            let message = "this is not the journal that you saw before; its entries may be others";
+            return self.fail(&Refusal::new(Code::OtherJournal, message));
+        }
+        if !hello.author.is_empty() {
+            match Author::new(&hello.author) {
+                Ok(author) => self.peer.author = std::sync::Arc::new(author),
+                Err(refusal) => return self.fail(&refusal),
+            }
+        }
+        self.producer = Some(Producer::of_secret(&hello.secret));
+        let about = self.context.journal.about();
+        let welcome = Welcome {
+            version: VERSION,
+            journal_id: about.id,
+            head: self.context.journal.head(),
+            author: self.peer.author.to_string(),
+            journal: about.name.clone(),
+            zone: about.zone_name.clone(),
+            day_start: about.day_start,
+        };
+        self.encoder.encode(Answer::Welcome(&welcome), &mut self.transport.out);
+    }
+
+    /// A piece of the history or search at the front.
+    pub(super) fn take_piece(&mut self, piece: Result<Piece, ReadError>) {
+        let Some(Slot::Stream(stream)) = self.queue.front_mut() else { return };
+        let journal = &self.context.journal;
+        if pass_on(self.encoder, &mut self.transport.out, journal, stream, piece) {
+            self.queue.pop_front();
+        }
+    }
+
+    /// A piece of what this session follows. It comes only between answers.
+    pub(super) fn take_followed(&mut self, piece: Result<Piece, ReadError>) {
+        let Some(stream) = self.follow.as_deref_mut() else { return };
+        let journal = &self.context.journal;
+        if pass_on(self.encoder, &mut self.transport.out, journal, stream, piece) {
+            self.follow = None;
+        }
+    }
+}
+
+/// A range of days that only `today` shows to be none.
+fn check_range(which: Which, today: Date) -> Result<(), Refusal> {
+    match which {
+        Which::Days(from, to) if from.date(today) > to.date(today) => {
+            Err(Refusal::new(Code::BadArgument, "the first day of a range comes first: DATE..DATE"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells the client what a stream has brought; whether that was the last of it.
+fn pass_on(
+    mut encoder: Encoder,
+    out: &mut Vec<u8>,
+    journal: &Journal,
+    stream: &mut Stream,
+    piece: Result<Piece, ReadError>,
+) -> bool {
+    let id = stream.id;
+    match piece {
+        Ok(Piece::Begin { first, last, dense }) => {
+            encoder.encode(Answer::Begin { id, first, last, kind: stream.kind, dense }, out);
+        }
+        Ok(Piece::Lines { lines, .. }) => {
+            encoder.encode(Answer::Lines { id, lines: &lines, walk: &mut stream.walk }, out);
+            journal.tell_gaps(&mut stream.walk.gaps);
+        }
+        Ok(Piece::CaughtUp { last }) => {
+            encoder.encode(Answer::CaughtUp { last, walk: &mut stream.walk }, out);
+            journal.tell_gaps(&mut stream.walk.gaps);
+            if stream.kind != Kind::Follow {
+                encoder.encode(Answer::End { id, walk: &stream.walk }, out);
+                return true;
+            }
+        }
+        Err(error) => {
+            encoder.encode(Answer::Error { id, fatal: false, refusal: &unreadable(&error) }, out);
+            return true;
+        }
+    }
+    false
+}
+
+fn unreadable(error: &ReadError) -> Refusal {
+    tracing::error!(%error, "entries cannot be read");
+    Refusal::new(Code::Unreadable, error.to_string())
+}

@@ -1,0 +1,218 @@
+//! Entries on their way to one client: the answer to a history or a search, or a follow.
+//!
+//! A stream pulls: it reads the next page when its session has room for it. So a slow client costs
+//! nothing and loses nothing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use diary_engine::limits::PAGE_BYTES;
+use diary_engine::{Cursor, Journal, Needle, Page, Progress, ReadError, Reading};
+use diary_proto::block::Walker;
+use diary_proto::{Filter, Which};
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::budget::Reservation;
+use crate::context::Context;
+use crate::front::{Kind, Walk};
+use crate::limits::{ANSWERS_FREE_BYTES, PAGES_IN_A_ROW_MAX};
+
+/// A stream of entries.
+pub(crate) struct Stream {
+    pub(crate) id: u32,
+    pub(crate) kind: Kind,
+    pub(crate) walk: Walk,
+    needle: Option<Arc<Needle>>,
+    /// A search notes what is damaged or missing.
+    checks: bool,
+    /// Wakes a follow when the head moves.
+    progress: Option<watch::Receiver<Progress>>,
+    state: State,
+    /// Memory for the page that is being read.
+    reserved: Option<Reservation>,
+    /// Pages that were had without waiting, since others had their turn.
+    pages_in_a_row: u32,
+}
+
+enum State {
+    Finding(Reading<Cursor>),
+    Reading(Reading<Page>),
+    /// The next line is longer than what could be reserved at once.
+    Reserving(BoxFuture<'static, Reservation>, Cursor, usize),
+    /// There is more to read.
+    More(Cursor),
+    /// A page has been given out, and it was the last for now.
+    Ending(Cursor),
+    /// All has been given out; a follow waits for more.
+    CaughtUp(Cursor),
+    /// It failed, or is complete.
+    Over,
+}
+
+/// What a stream gives out.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// The first entry is found.
+    Begin { first: u64, last: u64, dense: bool },
+    /// Whole stored lines, and the memory that they take, until they are in an account.
+    Lines { lines: Bytes, _reserved: Option<Reservation> },
+    /// Everything up to this seq has been given out. The end, except of a follow.
+    CaughtUp { last: u64 },
+}
+
+impl Stream {
+    pub(crate) fn history(journal: &Journal, id: u32, which: Which) -> Self {
+        Self::new(id, Kind::History, journal.find(which))
+    }
+
+    /// With `checks`, what is damaged or missing is noted among the hits.
+    pub(crate) fn search(journal: &Journal, id: u32, filter: &Filter, checks: bool) -> Self {
+        let needle = Some(Arc::new(Needle::new(filter)));
+        Self { checks, needle, ..Self::new(id, Kind::Search, journal.find(filter.which)) }
+    }
+
+    pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {
+        let mut stream = Self::new(id, Kind::Follow, journal.follow(from));
+        stream.progress = Some(journal.watch());
+        stream.walk.walker = Some(Walker::new(from));
+        stream
+    }
+
+    fn new(id: u32, kind: Kind, finding: Reading<Cursor>) -> Self {
+        Self {
+            id,
+            kind,
+            walk: Walk { walker: None, count: 0, gaps: Vec::new() },
+            needle: None,
+            checks: false,
+            progress: None,
+            state: State::Finding(finding),
+            reserved: None,
+            pages_in_a_row: 0,
+        }
+    }
+
+    /// What comes next. Cancel safe: what was read stays in the stream until it is given out.
+    ///
+    /// # Errors
+    /// Those of reading the disk; the stream is over then.
+    pub(crate) async fn next(&mut self, context: &Context) -> Result<Piece, ReadError> {
+        loop {
+            match &mut self.state {
+                State::Finding(finding) => {
+                    let found = finding.await;
+                    self.state = State::Over;
+                    if let Some(begin) = self.begin(found?) {
+                        return Ok(begin);
+                    }
+                }
+                State::Reading(reading) => {
+                    let read = reading.await;
+                    self.state = State::Over;
+                    let page = read?;
+                    self.walk.gaps.extend(page.gaps);
+                    self.state = match page.needs_bytes {
+                        Some(bytes) => {
+                            self.reserved = None;
+                            let reserving = Arc::clone(&context.answers).reserve(bytes, None);
+                            State::Reserving(Box::pin(reserving), page.cursor, bytes)
+                        }
+                        None if page.ended => State::Ending(page.cursor),
+                        None => State::More(page.cursor),
+                    };
+                    if !page.lines.is_empty() {
+                        return Ok(self.lines(page.lines));
+                    }
+                }
+                State::Reserving(reserving, ..) => {
+                    self.reserved = Some(reserving.await);
+                    if let State::Reserving(_, cursor, bytes) =
+                        std::mem::replace(&mut self.state, State::Over)
+                    {
+                        self.state = State::Reading(self.begin_page(&context.journal, cursor, bytes));
+                    }
+                }
+                State::CaughtUp(cursor) => {
+                    let last = cursor.last();
+                    let Some(progress) = &mut self.progress else { return std::future::pending().await };
+                    if progress.wait_for(|progress| progress.head > last).await.is_err() {
+                        // The writer is gone: nothing more will come.
+                        return std::future::pending().await;
+                    }
+                    if let Some(lines) = self.read_on(context) {
+                        return Ok(self.lines(lines));
+                    }
+                }
+                State::More(_) => {
+                    // Yield: this loop may never pend.
+                    self.pages_in_a_row += 1;
+                    if self.pages_in_a_row.is_multiple_of(PAGES_IN_A_ROW_MAX) {
+                        tokio::task::yield_now().await;
+                    }
+                    if let Some(lines) = self.read_on(context) {
+                        return Ok(self.lines(lines));
+                    }
+                }
+                State::Ending(cursor) => {
+                    let last = cursor.last();
+                    self.state = State::CaughtUp(self.take_cursor());
+                    return Ok(Piece::CaughtUp { last });
+                }
+                State::Over => return std::future::pending().await,
+            }
+        }
+    }
+
+    fn begin(&mut self, mut cursor: Cursor) -> Option<Piece> {
+        let (first, last, dense) = (cursor.first(), cursor.last(), cursor.is_dense());
+        if self.kind == Kind::History && dense {
+            self.walk.walker = Some(Walker::new(first));
+        }
+        if self.checks {
+            cursor.check_lines();
+        }
+        self.state = State::More(cursor);
+        let dense = dense && self.kind == Kind::History;
+        (self.kind != Kind::Follow).then_some(Piece::Begin { first, last, dense })
+    }
+
+    /// Reads what is in memory, or begins to read what is on disk. While memory is short, it is little at a time.
+    fn read_on(&mut self, context: &Context) -> Option<Bytes> {
+        let mut cursor = self.take_cursor();
+        let page_bytes = |has_room: bool| if has_room { PAGE_BYTES } else { ANSWERS_FREE_BYTES };
+        if self.needle.is_none() {
+            let max_bytes = page_bytes(context.answers.has_room());
+            if let Some(lines) = context.journal.try_page(&mut cursor, max_bytes) {
+                let ended = lines.is_empty();
+                self.state = if ended { State::Ending(cursor) } else { State::More(cursor) };
+                return (!ended).then_some(lines);
+            }
+        }
+        self.reserved = context.answers.try_reserve(PAGE_BYTES);
+        let max_bytes = page_bytes(self.reserved.is_some());
+        self.state = State::Reading(self.begin_page(&context.journal, cursor, max_bytes));
+        None
+    }
+
+    fn begin_page(&self, journal: &Journal, cursor: Cursor, max_bytes: usize) -> Reading<Page> {
+        match &self.needle {
+            Some(needle) => journal.search(cursor, Arc::clone(needle), max_bytes),
+            None => journal.page(cursor, max_bytes),
+        }
+    }
+
+    fn lines(&mut self, lines: Bytes) -> Piece {
+        Piece::Lines { lines, _reserved: self.reserved.take() }
+    }
+
+    /// The cursor, which the next state gets.
+    fn take_cursor(&mut self) -> Cursor {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::More(cursor) | State::Ending(cursor) | State::CaughtUp(cursor) => cursor,
+            State::Finding(_) | State::Reading(_) | State::Reserving(..) | State::Over => {
+                unreachable!("nothing has been read")
+            }
+        }
+    }
+}

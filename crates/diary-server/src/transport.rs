@@ -1,0 +1,218 @@
+//! A connection's bytes: readiness, reading, what is not sent yet, and closing.
+//!
+//! Sockets are used by readiness, and read into one buffer per thread: an idle session holds none.
+
+#[cfg(test)]
+pub(crate) mod memory;
+
+use std::cell::RefCell;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::net::RecvFlags;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{Interest, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+use tokio::time::Instant;
+
+use crate::limits::{
+    KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, LINGER_MAX, LINGER_MAX_BYTES, READ_BYTES,
+};
+
+/// What is kept of the buffer for answers, so that an idle connection holds none that is large.
+const IDLE_CAPACITY_BYTES: usize = 1024;
+
+/// Telnet's "interpret as command".
+const IAC: u8 = 0xff;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// Lends the thread's buffer for reading.
+pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| work(scratch))
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    socket: Socket,
+    /// Answers that are made and not sent yet.
+    pub(crate) out: Vec<u8>,
+    /// How many of them have been sent.
+    sent: usize,
+    stalled_since: Option<Instant>,
+}
+
+impl Transport {
+    /// A connection that begins with `greeting`.
+    pub(crate) fn new(socket: Socket, greeting: String) -> Self {
+        Self { socket, out: greeting.into_bytes(), sent: 0, stalled_since: None }
+    }
+
+    /// Bytes that are not sent yet.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// Memory of what is not sent yet, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.out.capacity()
+    }
+
+    /// Since when the peer has taken nothing of what waits for it.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.stalled_since
+    }
+
+    /// Waits until there is something to read, if `reads`, until something can be sent, if something waits, or for an
+    /// error. Cancel safe.
+    pub(crate) async fn ready(&self, reads: bool) -> io::Result<Ready> {
+        let interest = match (reads, self.unsent_bytes() > 0) {
+            (true, true) => Interest::READABLE | Interest::WRITABLE,
+            (true, false) => Interest::READABLE,
+            (false, true) => Interest::WRITABLE,
+            (false, false) => Interest::ERROR,
+        };
+        self.socket.ready(interest).await
+    }
+
+    /// Reads what is there; nothing at the end of the input.
+    pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.socket.try_read(into)
+    }
+
+    /// Sends what the socket takes now.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        while self.unsent_bytes() > 0 {
+            match self.socket.try_write(&self.out[self.sent..]) {
+                Ok(written) => {
+                    self.sent += written;
+                    self.stalled_since = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stalled_since.get_or_insert_with(Instant::now);
+                    // What has been sent is given back once it is the larger part.
+                    if self.sent > self.out.len() / 2 {
+                        self.out.drain(..self.sent);
+                        self.out.shrink_to(self.out.len().max(IDLE_CAPACITY_BYTES));
+                        self.sent = 0;
+                    }
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.clear();
+        self.sent = 0;
+        if self.out.capacity() > IDLE_CAPACITY_BYTES {
+            self.out = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Closes so that the peer gets the last answer: a connection that is closed with input unread is reset, and
+    /// what was on its way is lost. Not cancel safe: the peer may then miss the last answer.
+    pub(crate) async fn close(self) -> io::Result<()> {
+        self.socket.shutdown_write()?;
+        let drain = async {
+            let mut left = LINGER_MAX_BYTES;
+            while left > 0 {
+                self.socket.ready(Interest::READABLE).await?;
+                match with_scratch(|scratch| self.socket.try_read(scratch)) {
+                    Ok(0) => break,
+                    Ok(read) => left = left.saturating_sub(read),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(LINGER_MAX, drain).await.unwrap_or(Ok(()))
+    }
+}
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    #[cfg(test)]
+    Memory(memory::MemorySocket),
+}
+
+impl Socket {
+    /// Sets what every connection has: no delay, keepalive, so that a dead peer is noticed, and urgent data in
+    /// its place: telnet marks a byte of a command as urgent.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        let Socket::Tcp(stream) = self else {
+            return Ok(());
+        };
+        stream.set_nodelay(true)?;
+        SockRef::from(stream).set_out_of_band_inline(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES);
+        SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    }
+
+    /// Waits until the socket is ready in one of these ways. Cancel safe.
+    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Socket::Tcp(stream) => stream.ready(interest).await,
+            Socket::Unix(stream) => stream.ready(interest).await,
+            #[cfg(test)]
+            Socket::Memory(socket) => socket.ready(interest).await,
+        }
+    }
+
+    /// Reads what is there. On TCP, less than fits means that there is no more for now, which the next wait
+    /// for readiness knows without asking the socket again.
+    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let mut short = None;
+        let mut read = |socket: BorrowedFd<'_>| {
+            let (read, _) = rustix::net::recv(socket, &mut *into, RecvFlags::empty())?;
+            // There is more behind urgent data, where a read ends: telnet's Synch, which follows its 0xff.
+            let ends_before_urgent = read > 0 && into[read - 1] == IAC;
+            if (1..into.len()).contains(&read) && !ends_before_urgent {
+                short = Some(read);
+                // This is how the runtime is told that the socket is not ready any more.
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(read)
+        };
+        match self {
+            Socket::Tcp(stream) => {
+                let read = stream.try_io(Interest::READABLE, || read(stream.as_fd()));
+                short.map_or(read, Ok)
+            }
+            // A read of these ends where a descriptor was sent along.
+            Socket::Unix(stream) => stream.try_read(into),
+            #[cfg(test)]
+            Socket::Memory(socket) => socket.try_read(into),
+        }
+    }
+
+    pub(crate) fn try_write(&self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.try_write(from),
+            Socket::Unix(stream) => stream.try_write(from),
+            #[cfg(test)]
+            Socket::Memory(socket) => socket.try_write(from),
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Socket::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            #[cfg(test)]
+            Socket::Memory(socket) => socket.shutdown_write(),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Finding an entry in a day file, by bisection: sound lines stand in the order of their seqs.
+
+use std::io;
+
+use diary_proto::entry::{StoredLine, parse_number};
+use diary_proto::limits::STORED_LINE_MAX_BYTES;
+
+use crate::disk::DiskFile;
+
+/// How much is read at a place that bisection looks at; a few lines of usual length.
+const PROBE_BYTES: usize = 4 * 1024;
+
+/// Below this distance a scan is cheaper than another probe.
+const SCAN_BYTES: u64 = 64 * 1024;
+
+/// The first sound entry at or after `offset`, and where its line starts. Looks no further than `end`.
+pub(crate) struct Found {
+    pub(crate) offset: u64,
+    pub(crate) seq: u64,
+}
+
+/// Finds the first entry of the open file, below `end`, whose seq is at least `seq`, by bisection:
+/// sound lines stand in the order of their seqs. Damaged lines are passed over.
+pub(crate) fn find_seq(file: &dyn DiskFile, end: u64, seq: u64) -> io::Result<Option<Found>> {
+    // Entries that start before `low` have smaller seqs; those that start at or after `high` do not.
+    let (mut low, mut high) = (0, end);
+    while high - low > SCAN_BYTES {
+        let middle = low + (high - low) / 2;
+        match first_entry(file, middle, high, |_| true)? {
+            Some(found) if found.seq < seq => low = found.offset + 1,
+            _ => high = middle,
+        }
+    }
+    let start = if low == 0 { Start::Line } else { Start::Anywhere };
+    first_entry_from(file, low, end, start, |found| found >= seq)
+}
+
+/// The file's first sound entry.
+pub(crate) fn first_entry_of(file: &dyn DiskFile, end: u64) -> io::Result<Option<Found>> {
+    first_entry_from(file, 0, end, Start::Line, |_| true)
+}
+
+#[derive(Clone, Copy)]
+enum Start {
+    /// The offset is the start of a line.
+    Line,
+    /// It may be in the middle of one, which is passed over.
+    Anywhere,
+}
+
+fn first_entry(
+    file: &dyn DiskFile,
+    from: u64,
+    end: u64,
+    wanted: impl Fn(u64) -> bool,
+) -> io::Result<Option<Found>> {
+    first_entry_from(file, from, end, Start::Anywhere, wanted)
+}
+
+/// What a line says that its seq is.
+pub(crate) fn seq_of(line: &[u8]) -> Option<u64> {
+    parse_number(&line[..memchr::memchr(b' ', line)?])
+}
+
+fn first_entry_from(
+    file: &dyn DiskFile,
+    from: u64,
+    end: u64,
+    start: Start,
+    wanted: impl Fn(u64) -> bool,
+) -> io::Result<Option<Found>> {
+    let mut offset = from;
+    let mut in_middle = matches!(start, Start::Anywhere);
+    let mut size = PROBE_BYTES;
+    while offset < end {
+        let size_here = usize::try_from(end - offset).unwrap_or(usize::MAX).min(size);
+        let mut bytes = vec![0; size_here];
+        let read = file.read_full_at(&mut bytes, offset)?;
+        bytes.truncate(read);
+        let mut line_start = 0;
+        for line_end in memchr::memchr_iter(b'\n', &bytes) {
+            let line = &bytes[line_start..line_end];
+            // Most lines are of other entries, and it is the last one that must be sound.
+            if !std::mem::take(&mut in_middle)
+                && seq_of(line).is_some_and(&wanted)
+                && let Ok(stored) = StoredLine::parse(line)
+            {
+                return Ok(Some(Found { offset: offset + line_start as u64, seq: stored.seq }));
+            }
+            line_start = line_end + 1;
+        }
+        if read < size_here || offset + read as u64 == end {
+            return Ok(None);
+        }
+        match line_start {
+            // No line ended: look at more at once, or pass over what can be no line.
+            0 if size < STORED_LINE_MAX_BYTES => size = STORED_LINE_MAX_BYTES,
+            0 => {
+                offset += read as u64;
+                in_middle = true;
+            }
+            consumed => offset += consumed as u64,
+        }
+        size = (size * 2).min(STORED_LINE_MAX_BYTES);
+    }
+    Ok(None)
+}

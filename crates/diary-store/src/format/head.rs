@@ -1,0 +1,86 @@
+//! The head: where the journal ends. A clean stop writes it down as evidence for the next start.
+//!
+//! `head 1 seq=SEQ file=NAME end=OFFSET last=CRC<TAB>crc`, one line, sealed like every other.
+
+use std::io;
+use std::path::Path;
+
+use diary_proto::{Date, Time};
+
+use super::day_file::{date_of_name, name};
+use super::sealed::{self, Fields};
+use crate::disk::whole::write_whole;
+use crate::disk::{Disk, How};
+
+/// The file's name.
+const FILE: &str = "head";
+
+/// The end of what is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The newest committed entry's seq; 0 for none.
+    pub seq: u64,
+    /// When it was committed.
+    pub time: Option<Time>,
+    /// The checksum of its line.
+    pub crc: u32,
+    /// The day file that it ends.
+    pub file: Option<Date>,
+    /// Bytes of that file that are committed.
+    pub end: u64,
+}
+
+impl Head {
+    /// The head of a journal without entries.
+    pub const EMPTY: Self = Self { seq: 0, time: None, crc: 0, file: None, end: 0 };
+}
+
+/// What an earlier clean stop wrote down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub(crate) seq: u64,
+    pub(crate) file: Date,
+    pub(crate) end: u64,
+    pub(crate) crc: u32,
+}
+
+/// Writes the head down, durably.
+pub(crate) fn write(disk: &dyn Disk, dir: &Path, head: &Head) -> io::Result<()> {
+    let Some(file) = head.file else {
+        return Ok(());
+    };
+    let Head { seq, end, crc, .. } = head;
+    let mut line = Vec::new();
+    sealed::write(&mut line, format_args!("head 1 seq={seq} file={} end={end} last={crc:08x}", name(file)));
+    write_whole(disk, dir, FILE, &[&line])
+}
+
+/// What an earlier clean stop wrote down, if it can be read; its loss only weakens what recovery can
+/// tell.
+pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Option<Evidence> {
+    let mut bytes = [0; 256];
+    let file = match disk.open(&dir.join(FILE), How::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(%error, "the head file cannot be opened; going on without it");
+            return None;
+        }
+    };
+    let read = file.read_full_at(&mut bytes, 0).unwrap_or(0);
+    let evidence = parse(&bytes[..read]);
+    if evidence.is_none() && read > 0 {
+        tracing::warn!("the head file is damaged; going on without it");
+    }
+    evidence
+}
+
+fn parse(bytes: &[u8]) -> Option<Evidence> {
+    let mut fields = Fields::of(bytes.strip_suffix(b"\n")?, "head 1 ")?;
+    Some(Evidence {
+        seq: fields.number("seq=")?,
+        file: date_of_name(fields.value("file=")?)?,
+        end: fields.number("end=")?,
+        crc: fields.crc("last=")?,
+    })
+}

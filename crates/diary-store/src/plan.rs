@@ -1,0 +1,131 @@
+//! The plan of an archive. Its many steps are written down first, in a file `archiving`: whatever ends it in
+//! the middle, the next start does the rest before anything else.
+
+use std::io;
+use std::path::Path;
+
+use diary_proto::time::parse_date;
+use diary_proto::{Date, Time};
+
+use crate::disk::error::{Doing, OpenError};
+use crate::disk::folder::{make_dir, sync_names};
+use crate::disk::whole::write_new;
+use crate::disk::{Disk, How};
+use crate::format::day_file::{After, Header, day_files, name};
+use crate::format::head::{self, Head};
+use crate::format::sealed::{self, Fields};
+use crate::view::ARCHIVE;
+
+const PLAN: &str = "archiving";
+
+/// Longest plan.
+const PLAN_MAX_BYTES: usize = 512;
+
+/// What is to be done.
+pub(crate) struct Plan {
+    /// The archive's folder.
+    pub(crate) to: String,
+    /// The fresh file's day.
+    pub(crate) date: Date,
+    pub(crate) id: u64,
+    /// The first entry that is archived.
+    pub(crate) first: u64,
+    /// The end of what is archived.
+    pub(crate) after: After,
+    /// When that was committed, if it can be told: no later entry may seem older.
+    pub(crate) time: Option<Time>,
+}
+
+impl Plan {
+    pub(crate) fn write(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        let Self { to, date, id, first, after, .. } = self;
+        let mut line = Vec::new();
+        sealed::write(
+            &mut line,
+            format_args!(
+                "archiving 1 to={to} date={date} id={id:016x} first={first} after={after} time={}",
+                self.time_or_dash()
+            ),
+        );
+        write_new(disk, dir, PLAN, &line)?;
+        disk.sync_dir(dir)
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields::of(bytes.strip_suffix(b"\n")?, "archiving 1 ")?;
+        Some(Self {
+            to: fields.value("to=")?.to_owned(),
+            date: parse_date(fields.value("date=")?)?,
+            id: fields.id()?,
+            first: fields.number("first=")?,
+            after: After::parse(fields.value("after=")?)?,
+            time: Time::parse(fields.value("time=")?.as_bytes()),
+        })
+    }
+
+    fn time_or_dash(&self) -> String {
+        self.time.map_or_else(|| "-".to_owned(), |time| time.to_string())
+    }
+
+    fn header(&self) -> Header {
+        Header { date: self.date, id: self.id, first: self.after.seq + 1, after: Some(self.after) }
+    }
+
+    /// The fresh file: a header, and a note that what it follows is in the archive.
+    fn fresh(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.header().write(&mut bytes);
+        let (first, last, time) = (self.first, self.after.seq, self.time_or_dash());
+        let note = format_args!("# archived {first}..{last} until {time} in {ARCHIVE}/{}", self.to);
+        sealed::write(&mut bytes, note);
+        bytes
+    }
+}
+
+/// Whether an archive was begun and not finished; the next start, or [`archive`], finishes it.
+pub fn is_unfinished(disk: &dyn Disk, dir: &Path) -> bool {
+    disk.open(&dir.join(PLAN), How::Read).is_ok()
+}
+
+/// Does what a plan says, if there is one, from wherever it was left.
+pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(PLAN);
+    let file = match disk.open(&path, How::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.doing("open", &path)?,
+    };
+    let mut bytes = [0; PLAN_MAX_BYTES];
+    let read = file.read_full_at(&mut bytes, 0).doing("read", &path)?;
+    let Some(plan) = Plan::parse(&bytes[..read]) else {
+        tracing::error!("the diary is damaged: the plan of an archive that was not finished cannot be read");
+        return Ok(());
+    };
+    let to = dir.join(ARCHIVE).join(&plan.to);
+    make_dir(disk, &to)?;
+    // Whoever made it may have been killed before its name was durable.
+    sync_names(disk, &to)?;
+    // If the plan outlives what it planned, the fresh file is there already, and may hold entries.
+    let mut begun = false;
+    for date in day_files(disk, dir)? {
+        let path = dir.join(name(date));
+        let file = disk.open(&path, How::Read).doing("open", &path)?;
+        if Header::read(&*file).doing("read", &path)? == Ok(plan.header()) {
+            begun = true;
+        } else {
+            disk.rename(&path, &to.join(name(date))).doing("move", &path)?;
+        }
+    }
+    disk.sync_dir(&to).doing("sync", &to)?;
+    disk.sync_dir(dir).doing("sync", dir)?;
+
+    if !begun {
+        let (day, fresh) = (name(plan.date), plan.fresh());
+        write_new(disk, dir, &day, &fresh).doing("write", &dir.join(day))?;
+        disk.sync_dir(dir).doing("sync", dir)?;
+        let After { seq, crc, .. } = plan.after;
+        let head = Head { seq, time: plan.time, crc, file: Some(plan.date), end: fresh.len() as u64 };
+        head::write(disk, dir, &head).doing("write the head in", dir)?;
+    }
+    disk.remove(&path).doing("remove", &path)?;
+    disk.sync_dir(dir).doing("sync", dir)
+}

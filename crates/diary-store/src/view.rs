@@ -1,0 +1,225 @@
+//! What readers see of a journal: one view at a time, and of it ranges of whole lines, byte for byte as on
+//! disk.
+//!
+//! A reader never looks past the head, so what it gives out is committed. It checks nothing on the way:
+//! whoever uses a page checks its lines ([`diary_proto::block::Walker`]).
+
+mod archives;
+mod days;
+mod locate;
+mod pages;
+mod range;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use diary_proto::Date;
+
+use crate::disk::{Disk, DiskFile, How};
+use crate::format::day_file::{After, Header, name};
+use crate::format::find;
+use crate::format::head::Head;
+use crate::format::notes::{Archived, archived_in};
+use crate::tables::own_days::OwnDays;
+use pages::Opened;
+
+pub(crate) use archives::ARCHIVE;
+pub use locate::Located;
+pub use range::{Fresh, Range};
+
+/// What the appender and the readers of one journal know together.
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    /// The journal's id.
+    pub(crate) id: u64,
+    view: RwLock<View>,
+    /// The seqs of day files' first entries, as far as they were read; none where nothing is sound.
+    first_seqs: Mutex<BTreeMap<Date, Option<u64>>>,
+    /// Day files that were opened a moment ago to read history: those who read on need not open them.
+    opened: Opened,
+    /// How the journal begins, once it has.
+    beginning: OnceLock<Beginning>,
+}
+
+/// One state of the journal. Published as a whole, and read as a whole: an operation takes one view and asks
+/// for nothing else that moves. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) head: Head,
+    /// The days that have a file, in order; the head's is the last.
+    pub(crate) days: Arc<Vec<Date>>,
+    /// Which entries belong to another day than their file's; not all of them before what is derived is loaded.
+    pub(crate) own_days: Arc<OwnDays>,
+}
+
+impl View {
+    /// Where the committed part of a day's file ends.
+    pub(crate) fn end_of(&self, date: Date, file: &dyn DiskFile) -> io::Result<u64> {
+        if self.head.file == Some(date) { Ok(self.head.end) } else { file.size() }
+    }
+}
+
+/// What the first day file says of how the journal begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Beginning {
+    /// The journal's first seq: 1, or behind what is archived. Where files are missing, it is 1 too.
+    pub(crate) first: u64,
+    /// The end of what is archived, if the journal follows an archive, and the note that says so.
+    pub(crate) archived: Option<(After, Archived)>,
+}
+
+impl Shared {
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, days: Vec<Date>, head: Head) -> Self {
+        let view = View { head, days: Arc::new(days), own_days: Arc::default() };
+        Self {
+            disk,
+            dir,
+            id,
+            view: RwLock::new(view),
+            first_seqs: Mutex::default(),
+            opened: Opened::default(),
+            beginning: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn view(&self) -> View {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Moves the head: from here on, readers see what lies before it. `own_days`: entries behind the old head that
+    /// belong to another day than their file's.
+    pub(crate) fn publish(&self, head: Head, own_days: &[(u64, Date)]) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(date) = head.file.filter(|date| view.days.last() != Some(date)) {
+            Arc::make_mut(&mut view.days).push(date);
+        }
+        if !own_days.is_empty() {
+            let table = Arc::make_mut(&mut view.own_days);
+            own_days.iter().for_each(|&(seq, day)| table.insert(seq, day));
+        }
+        view.head = head;
+    }
+
+    /// Puts what is derived of the entries up to `seq` before what was published meanwhile.
+    pub(crate) fn publish_derived(&self, mut own_days: OwnDays, seq: u64) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        own_days.extend(&view.own_days, seq);
+        view.own_days = Arc::new(own_days);
+    }
+}
+
+/// Reads a journal. Cheap to clone; every clone sees the same head.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("dir", &self.shared.dir).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The end of what is committed.
+    pub fn head(&self) -> Head {
+        self.shared.view.read().unwrap_or_else(PoisonError::into_inner).head
+    }
+
+    /// The journal as it is now.
+    pub(crate) fn view(&self) -> View {
+        self.shared.view()
+    }
+
+    /// The journal's random id.
+    pub fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The seq with which the journal begins: 1, or behind what is archived. Where files before the first
+    /// one are missing, it is 1 too.
+    ///
+    /// # Errors
+    /// Those of reading day files.
+    pub fn first(&self) -> io::Result<u64> {
+        Ok(self.beginning()?.map_or(1, |beginning| beginning.first))
+    }
+
+    /// The end of what is archived, if the journal follows an archive.
+    pub(crate) fn archived(&self) -> io::Result<Option<After>> {
+        Ok(self.beginning()?.and_then(|beginning| beginning.archived.as_ref()).map(|(after, _)| *after))
+    }
+
+    /// How the journal begins; `None` where it has not, or its first file says nothing.
+    pub(crate) fn beginning(&self) -> io::Result<Option<&Beginning>> {
+        if let Some(beginning) = self.shared.beginning.get() {
+            return Ok(Some(beginning));
+        }
+        let Some(&date) = self.view().days.first() else { return Ok(None) };
+        let file = match self.open(date) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let Some(header) = Header::read(&*file)?.ok().filter(|header| header.date == date) else {
+            return Ok(None);
+        };
+        let archived = header.after.zip(archived_in(&*file)?);
+        let first = if archived.is_some() { header.first } else { 1 };
+        let beginning = Beginning { first, archived };
+        Ok(Some(self.shared.beginning.get_or_init(|| beginning)))
+    }
+
+    pub(crate) fn open(&self, date: Date) -> io::Result<Box<dyn DiskFile>> {
+        self.shared.disk.open(&self.shared.dir.join(name(date)), How::Read)
+    }
+
+    /// The disk and the folder, for what lies beside the day files.
+    pub(crate) fn disk(&self) -> (&dyn Disk, &Path) {
+        (&*self.shared.disk, &self.shared.dir)
+    }
+
+    /// The file that holds `seq`, or the one after which it is missing.
+    fn file_of(&self, view: &View, seq: u64) -> Option<Date> {
+        let days = &view.days;
+        let (mut low, mut high) = (0, days.len());
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            // A file in which nothing is sound says nothing; the next one that does speaks for it.
+            let told = (middle..high).find_map(|at| Some((at, self.first_seq(view, days[at])?)));
+            match told {
+                Some((at, first)) if first <= seq => low = at,
+                _ => high = middle,
+            }
+        }
+        days.get(low).copied()
+    }
+
+    /// The seq of a day file's first entry. A file that cannot be read says nothing for now: whoever reads
+    /// on to it is told.
+    fn first_seq(&self, view: &View, date: Date) -> Option<u64> {
+        let first_seqs = || self.shared.first_seqs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&known) = first_seqs().get(&date) {
+            return known;
+        }
+        let first = self.read_first_seq(view, date).ok()?;
+        first_seqs().insert(date, first);
+        first
+    }
+
+    fn read_first_seq(&self, view: &View, date: Date) -> io::Result<Option<u64>> {
+        let file = self.open(date)?;
+        if let Ok(header) = Header::read(&*file)? {
+            return Ok(Some(header.first));
+        }
+        let end = view.end_of(date, &*file)?;
+        Ok(find::first_entry_of(&*file, end)?.map(|found| found.seq))
+    }
+}
