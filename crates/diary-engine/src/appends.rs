@@ -110,8 +110,7 @@ impl Appends {
 
     /// The number of entries, as outcomes count them.
     pub(crate) fn count_u32(&self) -> u32 {
-        u32::try_from(self.count())
-            .expect("there are no more texts than bytes of them, which are below 4 GiB")
+        u32::try_from(self.count()).expect("what one read brings is far below 4 GiB")
     }
 
     /// What they cost a budget: the bytes of all texts, and at least [`ENTRY_MIN_BYTES`] for each entry.
