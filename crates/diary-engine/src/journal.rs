@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use diary_proto::block::Gap;
+use diary_proto::entry::is_note;
 use diary_proto::{Date, DayStart, Time, Which};
 use diary_store::Reader;
 use jiff::tz::TimeZone;
@@ -11,11 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::appends::Appends;
-use crate::limits::{LOCATE_STOP_MAX, PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX};
-use crate::locator::Locator;
+use crate::auditor::Auditor;
+use crate::limits::{AUDIT_STOP_MAX, PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX};
 use crate::needle::{GAP_WORDS, Needle};
 use crate::outcome::Receipt;
-use crate::reading::{Checked, Cursor, Page, Reading};
+use crate::reading::{Cursor, Page, Reading};
 use crate::recent::{Recent, Recently};
 use crate::writer::Command;
 
@@ -61,18 +62,14 @@ pub struct Journal {
     reader: Reader,
     searches: Arc<Semaphore>,
     about: Arc<About>,
-    locator: Arc<Locator>,
-    checked: Arc<Checked>,
+    auditor: Arc<Auditor>,
 }
 
 impl Journal {
     pub(crate) fn new(shared: Shared, reader: Reader, about: About) -> Self {
-        // If the first day file cannot be read, only the saving of checks is lost.
-        let checked = Checked::new(reader.first().unwrap_or(1), reader.head().seq);
         Self {
             shared,
-            locator: Arc::new(Locator::new(reader.clone())),
-            checked: Arc::new(checked),
+            auditor: Arc::new(Auditor::new(reader.clone())),
             reader,
             searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
             about: Arc::new(about),
@@ -148,7 +145,7 @@ impl Journal {
         let (done, stopped) = oneshot::channel();
         let stopping = self.shared.queue.send(Command::Stop(done)).is_ok();
         // Meanwhile: the process may end with the stop.
-        let _ = tokio::time::timeout(LOCATE_STOP_MAX, self.locator.flush()).await;
+        let _ = tokio::time::timeout(AUDIT_STOP_MAX, self.auditor.flush()).await;
         if stopping {
             // An error means that it has stopped already.
             let _ = stopped.await;
@@ -177,54 +174,37 @@ impl Journal {
 
     /// At most `max_bytes` of the next lines if they are in memory, empty at the end. Otherwise `None`, and the cursor does
     /// not move.
-    ///
-    /// Lines that this process wrote or checked before are not checked again, because they have been in memory since. Other
-    /// lines that the system's cache holds are checked here, and their gaps are logged.
     pub fn try_page(&self, cursor: &mut Cursor, max_bytes: usize) -> Option<Bytes> {
         if let Some(recent) = &cursor.follows {
             if let Some(lines) = recent.next(&mut cursor.range, max_bytes) {
-                cursor.pass_over(cursor.range.last);
+                cursor.next = cursor.range.last + 1;
                 return Some(lines);
             }
             self.reader.extend(&mut cursor.range);
         }
         let lines = self.reader.next_page_now(&mut cursor.range, max_bytes)?;
-        let (next, mut gaps) = (cursor.walker.next_seq(), Vec::new());
-        if lines.is_empty() {
-            cursor.check_end(&mut gaps);
-        } else if let Some(last) = self.checked.has(next, &lines) {
-            cursor.pass_over(last);
-        } else {
-            cursor.check(&lines, &mut gaps);
-            self.checked.add(next, cursor.walker.next_seq());
-        }
-        self.tell_gaps(&mut gaps);
+        cursor.pass(&lines, &self.auditor);
         Some(lines.into())
     }
 
-    /// Reads and checks the next lines: at most `max_bytes`. Where already the first is longer, it reads none, and the page
-    /// says what it needs.
+    /// Reads the next lines: at most `max_bytes`. Where already the first is longer, it reads none, and the page says what it
+    /// needs.
     pub fn page(&self, mut cursor: Cursor, max_bytes: usize) -> Reading<Page> {
-        let (reader, checked) = (self.reader.clone(), Arc::clone(&self.checked));
+        let (reader, auditor) = (self.reader.clone(), Arc::clone(&self.auditor));
         Reading::blocking(move || {
             if cursor.follows.is_some() {
                 reader.extend(&mut cursor.range);
             }
-            let (before, next, mut gaps) = (cursor.range.clone(), cursor.walker.next_seq(), Vec::new());
+            let before = cursor.range.clone();
             let lines = reader.next_page(&mut cursor.range, max_bytes)?;
-            if let Some(line) = lines.as_ref().filter(|lines| lines.len() > max_bytes) {
+            let (ended, lines) = (lines.is_none(), lines.unwrap_or_default());
+            if lines.len() > max_bytes {
                 cursor.range = before;
-                return Ok(Page::too_long(cursor, line.len()));
+                return Ok(Page::too_long(cursor, lines.len()));
             }
-            match &lines {
-                Some(lines) => cursor.check(lines, &mut gaps),
-                None => cursor.check_end(&mut gaps),
-            }
-            if cursor.is_dense() {
-                checked.add(next, cursor.walker.next_seq());
-            }
-            let (ended, lines) = (lines.is_none(), lines.unwrap_or_default().into());
-            Ok(Page { lines, cursor, ended, gaps, needs_bytes: None })
+            cursor.pass(&lines, &auditor);
+            let gaps = if cursor.is_dense() { Vec::new() } else { gaps_noted(&lines) };
+            Ok(Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None })
         })
     }
 
@@ -244,8 +224,8 @@ impl Journal {
                 }
                 if !cursor.is_dense() {
                     needle.find_lines_among_notes(&page, &mut lines, &mut gaps);
-                } else if cursor.notes_gaps {
-                    needle.find_lines_and_gaps(&page, &mut cursor.walker, &mut lines, &mut gaps);
+                } else if let Some(walker) = &mut cursor.walker {
+                    needle.find_lines_and_gaps(&page, walker, &mut lines, &mut gaps);
                 } else {
                     needle.find_lines(&page, &mut lines);
                 }
@@ -261,10 +241,7 @@ impl Journal {
                 }
             }
             let last = cursor.last();
-            if ended
-                && cursor.notes_gaps
-                && let Some(gap) = cursor.walker.finish(last)
-            {
+            if ended && let Some(gap) = cursor.walker.as_mut().and_then(|walker| walker.finish(last)) {
                 gap.write_note(GAP_WORDS, &mut lines);
                 gaps.push(gap);
             }
@@ -298,8 +275,13 @@ impl Journal {
 
     /// Logs where entries are damaged or missing, once for each place.
     pub fn tell_gaps(&self, gaps: &mut Vec<Gap>) {
-        gaps.drain(..).for_each(|gap| self.locator.tell(gap));
+        gaps.drain(..).for_each(|gap| self.auditor.tell(gap));
     }
+}
+
+/// The gaps that notes among these lines tell.
+fn gaps_noted(lines: &[u8]) -> Vec<Gap> {
+    lines.split(|&b| b == b'\n').filter(|line| is_note(line)).filter_map(Gap::of_note).collect()
 }
 
 #[cfg(test)]

@@ -9,15 +9,16 @@
 //! - [`Appends`], [`Receipt`], [`Part`]: entries to append, and what became of them;
 //! - [`Cursor`], [`Page`], [`Reading`]: reading;
 //! - `writer`: the thread that writes; `work`: an outcome in the making; `repeats`: the thread that compares retries;
-//! - `recent`: the newest batches, for followers; `needle`: what a search looks for; `locator`: the thread that finds
+//! - `recent`: the newest batches, for followers; `needle`: what a search looks for; `auditor`: the thread that checks what was read and finds
 //!   damaged places for the log;
 //! - [`maintenance`]: verify, repair and archive, beside serving;
 //! - [`limits`]: every bound, with its reason.
 
 mod appends;
+mod auditor;
 mod journal;
 pub mod limits;
-mod locator;
+
 pub mod maintenance;
 mod needle;
 mod open;

@@ -36,5 +36,13 @@ pub const SEARCH_STEP_BYTES: usize = 32 * 1024 * 1024;
 /// Gaps that are logged, each once. `verify` lists them all.
 pub const GAPS_TOLD: usize = 1024;
 
-/// A stop waits so long for gaps to be logged. To find their places may take a walk through large day files.
-pub const LOCATE_STOP_MAX: Duration = Duration::from_millis(500);
+/// Between two pages that are checked after they were read: with [`PAGE_BYTES`] it makes 64 MiB a second, which takes less
+/// than a thirtieth of one core.
+pub const AUDIT_PAUSE: Duration = Duration::from_millis(2);
+
+/// Ranges of entries that are remembered as checked, or as to be checked: readers far apart make many. It takes less than
+/// 1 MiB.
+pub const AUDIT_RANGES_MAX: usize = 8 * 1024;
+
+/// A stop waits so long for damage to be logged. To find its places may take a walk through large day files.
+pub const AUDIT_STOP_MAX: Duration = Duration::from_millis(500);

@@ -2,15 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use diary_proto::block::{Gap, Step, Walker};
-use diary_proto::entry::{SealedLine, is_note};
+use diary_proto::block::{Gap, Walker};
+use diary_proto::entry::SealedLine;
 use diary_store::Range;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::auditor::Auditor;
 use crate::recent::Recently;
 
 /// Entries could not be read.
@@ -28,18 +28,17 @@ impl From<ReadError> for io::Error {
 #[derive(Debug)]
 pub struct Cursor {
     pub(crate) range: Range,
-    /// Finds gaps among the lines that are read. Unused if the cursor is not dense.
-    pub(crate) walker: Walker,
+    /// The seq of the entry that comes next, if the cursor is dense.
+    pub(crate) next: u64,
     /// A search checks lines and puts notes in the place of gaps.
-    pub(crate) notes_gaps: bool,
+    pub(crate) walker: Option<Walker>,
     /// The cursor has no end: every page reaches up to the head of that moment.
     pub(crate) follows: Option<Recently>,
 }
 
 impl Cursor {
     pub(crate) fn new(range: Range, follows: Option<Recently>) -> Self {
-        let walker = Walker::new(range.first);
-        Self { range, walker, notes_gaps: false, follows }
+        Self { next: range.first, range, walker: None, follows }
     }
 
     /// The seq of the first entry.
@@ -60,66 +59,23 @@ impl Cursor {
 
     /// Makes a search check the lines that it passes over, and put notes in the place of gaps.
     pub fn check_lines(&mut self) {
-        self.notes_gaps = self.is_dense();
+        self.walker = self.is_dense().then(|| Walker::new(self.first()));
     }
 
-    /// Checks the next lines and adds the gaps before the last valid one.
-    pub(crate) fn check(&mut self, lines: &[u8], gaps: &mut Vec<Gap>) {
-        if self.is_dense() {
-            self.walker.pass(lines, |_| true, |step| gaps.extend(gap_of(step)));
+    /// Moves past `lines`, or past everything if there are none, and tells `auditor` what was read.
+    pub(crate) fn pass(&mut self, lines: &[u8], auditor: &Auditor) {
+        // Where the last line is damaged, the one before it speaks for it.
+        let mut backwards = lines.rsplit(|&b| b == b'\n').skip(1);
+        let last = if lines.is_empty() {
+            Some(self.range.last)
         } else {
-            let notes = lines.split(|&b| b == b'\n').filter(|line| is_note(line));
-            gaps.extend(notes.filter_map(Gap::of_note));
-        }
-    }
-
-    /// At the end of the range: adds the gap before it, if there is one.
-    pub(crate) fn check_end(&mut self, gaps: &mut Vec<Gap>) {
-        if self.is_dense() {
-            gaps.extend(self.walker.finish(self.range.last));
-        }
-    }
-
-    /// Moves past the entry `last` without a check.
-    pub(crate) fn pass_over(&mut self, last: u64) {
-        self.walker = Walker::new(last + 1);
-    }
-}
-
-fn gap_of<L>(step: Step<L>) -> Option<Gap> {
-    match step {
-        Step::Gap(gap) => Some(gap),
-        Step::Entry(_) => None,
-    }
-}
-
-/// Which entries need no check when they are read from memory. The log tells damage once, so the first reader of a page
-/// checks it for all.
-#[derive(Debug)]
-pub(crate) struct Checked {
-    /// Entries after this one were written by this process.
-    head_at_open: u64,
-    /// All entries of the journal before this one were checked. Whoever reads from the start moves it on, so reading
-    /// everything costs the check once.
-    before: AtomicU64,
-}
-
-impl Checked {
-    pub(crate) fn new(first: u64, head: u64) -> Self {
-        Self { head_at_open: head, before: AtomicU64::new(first) }
-    }
-
-    /// The seq of the last of `lines`, which should begin with the entry `next`, if they need no check.
-    pub(crate) fn has(&self, next: u64, lines: &[u8]) -> Option<u64> {
-        let last = lines.strip_suffix(b"\n")?.rsplit(|&b| b == b'\n').next()?;
-        let last = SealedLine::check(last)?.seq;
-        (next > self.head_at_open || last < self.before.load(Ordering::Relaxed)).then_some(last)
-    }
-
-    /// Notes that the entries from `first` up to, but not including, `next` were checked.
-    pub(crate) fn add(&self, first: u64, next: u64) {
-        if first <= self.before.load(Ordering::Relaxed) {
-            self.before.fetch_max(next, Ordering::Relaxed);
+            backwards.find_map(|line| SealedLine::check(line).map(|line| line.seq))
+        };
+        if self.is_dense()
+            && let Some(last) = last
+        {
+            auditor.read(self.next, last);
+            self.next = self.next.max(last + 1);
         }
     }
 }
@@ -133,7 +89,7 @@ pub struct Page {
     pub cursor: Cursor,
     /// The end is reached. For a cursor that follows it is the present head.
     pub ended: bool,
-    /// What is damaged or missing among the lines. A search tells it only if it checks lines.
+    /// What notes among the lines say is damaged or missing. A search has such notes only if it checks lines.
     pub gaps: Vec<Gap>,
     /// The next line has so many bytes, more than the page may have, and the cursor is before it.
     pub needs_bytes: Option<usize>,

@@ -64,7 +64,7 @@ codes! {
     DiskFailed = "disk-failed",
     /// Stored bytes could not be read.
     Unreadable = "unreadable",
-    /// Too many connections, or too much unfinished input.
+    /// Too many connections, or others wait for memory that this one holds.
     Busy = "busy",
     /// The server stops; this was not done.
     Stopping = "stopping",

@@ -92,44 +92,50 @@ fn damage_holds_up_no_reading() {
     });
 }
 
-#[tokio::test]
-async fn damage_is_told_to_whoever_reads_a_page() {
-    let disk = HookedDisk::new();
-    let (journal, mut writer) = damaged(&disk, 9, &["text 2.", "text 5.", "text 6.", "text 9."]).await;
-    for follows in [false, true] {
-        let mut cursor = match follows {
-            false => journal.find(Which::All).await.unwrap(),
-            true => journal.follow(1).await.unwrap(),
-        };
-        let mut gaps = Vec::new();
-        loop {
-            // A few lines at a time.
-            let page = journal.page(cursor, 256).await.unwrap();
-            gaps.extend(page.gaps);
-            cursor = page.cursor;
-            if page.ended {
-                break;
-            }
+const DAMAGED: [&str; 4] = ["text 2.", "text 5.", "text 6.", "text 9."];
+
+/// Reads everything, a few lines at a time.
+async fn read_all(journal: &Journal, mut cursor: Cursor) -> Cursor {
+    loop {
+        let page = journal.page(cursor, 256).await.unwrap();
+        if page.ended {
+            return page.cursor;
         }
-        assert_eq!(gaps, [gap(2, 2), gap(5, 6), gap(9, 9)], "follows: {follows}");
+        cursor = page.cursor;
+    }
+}
+
+#[tokio::test]
+async fn damage_that_is_read_is_logged() {
+    for follows in [false, true] {
+        let disk = HookedDisk::new();
+        let (journal, mut writer) = damaged(&disk, 9, &DAMAGED).await;
+        assert_eq!(journal.auditor.told(), []);
+        let cursor = match follows {
+            false => journal.find(Which::From(4)).await.unwrap(),
+            true => journal.follow(4).await.unwrap(),
+        };
+        let cursor = read_all(&journal, cursor).await;
+        journal.auditor.flush().await;
+        assert_eq!(journal.auditor.told(), [5, 9], "follows: {follows}");
         if follows {
-            // What is behind a gap that was told at the end is none.
+            // What is behind a gap that was logged at the end is none.
             let receipt = journal.append(appends(["more"]), permit());
             writer.commit();
             receipt.await;
-            let page = journal.page(cursor, 256).await.unwrap();
-            assert_eq!((page.lines.is_empty(), page.gaps), (false, Vec::new()));
+            read_all(&journal, cursor).await;
         }
+        let cursor = journal.find(Which::All).await.unwrap();
+        read_all(&journal, cursor).await;
+        journal.auditor.flush().await;
+        assert_eq!(journal.auditor.told(), [2, 5, 9], "follows: {follows}");
     }
-    let days = Which::Days(diary_proto::Day::Date(journal.today()), diary_proto::Day::Today);
-    let page = journal.page(journal.find(days).await.unwrap(), PAGE_BYTES).await.unwrap();
-    assert_eq!(page.gaps, [gap(2, 2), gap(5, 6), gap(9, 9)]);
 }
 
 #[tokio::test]
 async fn damage_that_is_in_memory_is_told_too() {
     let disk = HookedDisk::new();
-    let (journal, mut writer) = damaged(&disk, 9, &["text 2.", "text 5.", "text 6.", "text 9."]).await;
+    let (journal, mut writer) = damaged(&disk, 9, &DAMAGED).await;
     disk.keep_in_memory();
     let mut follower = journal.follow(1).await.unwrap();
     for text in ["ten", "eleven"] {
@@ -145,7 +151,8 @@ async fn damage_that_is_in_memory_is_told_too() {
                 }
             }
         }
-        assert_eq!(journal.locator.told(), [2, 5, 9]);
+        journal.auditor.flush().await;
+        assert_eq!(journal.auditor.told(), [2, 5, 9]);
         let receipt = journal.append(appends([text]), permit());
         writer.commit();
         receipt.await;

@@ -1,0 +1,212 @@
+//! Damage in the log: what is read is checked, and what is damaged or missing is logged with its line.
+//!
+//! Readings hand lines on as they are, because their clients check them. One thread checks the same entries a moment
+//! later, at a bounded rate, and finds the lines of what is damaged. So neither costs a reading anything.
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread;
+
+use diary_proto::block::{Gap, Step, Walker};
+use diary_store::scan::Seqs;
+use diary_store::{Located, Reader};
+use rangemap::RangeSet;
+use tokio::sync::oneshot;
+
+use crate::limits::{AUDIT_PAUSE, AUDIT_RANGES_MAX, GAPS_TOLD, PAGE_BYTES};
+
+/// Logs damage, each once.
+#[derive(Debug)]
+pub(crate) struct Auditor {
+    reader: Reader,
+    /// Entries after this one were written by this process, and have been in memory since.
+    head_at_open: u64,
+    state: Arc<Mutex<State>>,
+    /// To the thread, which the first message starts; `None` if it cannot start. Unbounded, because few messages pass
+    /// through it: at most [`GAPS_TOLD`] gaps, and a wake-up when something is to be checked.
+    queue: OnceLock<Option<mpsc::Sender<Message>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// First seqs of the gaps that were logged.
+    told: HashSet<u64>,
+    /// Entries that were read and are to be checked.
+    pending: RangeSet<u64>,
+    checked: RangeSet<u64>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Gap(Gap),
+    /// There are entries to check.
+    Check,
+    /// Answer when everything before it is logged.
+    Flush(oneshot::Sender<()>),
+}
+
+impl Auditor {
+    pub(crate) fn new(reader: Reader) -> Self {
+        let head_at_open = reader.head().seq;
+        Self { reader, head_at_open, state: Arc::default(), queue: OnceLock::new() }
+    }
+
+    /// Logs that these entries are damaged or missing, and where.
+    pub(crate) fn tell(&self, gap: Gap) {
+        if lock(&self.state).is_new(gap) && !self.send(Message::Gap(gap)) {
+            tracing::error!("{} damaged or missing", Seqs(gap.first, gap.last));
+        }
+    }
+
+    /// Entries from the first to the last of these were read. If there are too many ranges, they are checked when they are
+    /// read again.
+    pub(crate) fn read(&self, first: u64, last: u64) {
+        let end = last.min(self.head_at_open) + 1;
+        if first >= end {
+            return;
+        }
+        let mut state = lock(&self.state);
+        let new: Vec<Range<u64>> = state.checked.gaps(&(first..end)).collect();
+        if new.is_empty() || state.pending.len() + new.len() > AUDIT_RANGES_MAX {
+            return;
+        }
+        let wakes = state.pending.is_empty();
+        state.pending.extend(new);
+        drop(state);
+        if wakes {
+            self.send(Message::Check);
+        }
+    }
+
+    /// Completes when everything told or read so far is logged. Cancel safe.
+    pub(crate) async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if let Some(Some(queue)) = self.queue.get()
+            && queue.send(Message::Flush(done)).is_ok()
+        {
+            // An error means that the thread is gone.
+            let _ = flushed.await;
+        }
+    }
+
+    /// First seqs of the gaps that were logged, in order.
+    #[cfg(test)]
+    pub(crate) fn told(&self) -> Vec<u64> {
+        let mut told: Vec<u64> = lock(&self.state).told.iter().copied().collect();
+        told.sort_unstable();
+        told
+    }
+
+    fn send(&self, message: Message) -> bool {
+        let queue = self.queue.get_or_init(|| self.start().ok());
+        queue.as_ref().is_some_and(|queue| queue.send(message).is_ok())
+    }
+
+    fn start(&self) -> io::Result<mpsc::Sender<Message>> {
+        let (queue, messages) = mpsc::channel();
+        let (reader, state) = (self.reader.clone(), Arc::clone(&self.state));
+        thread::Builder::new().name("auditor".to_owned()).spawn(move || serve(&reader, &state, &messages))?;
+        Ok(queue)
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// Whether this gap is to be logged: it was not yet.
+    fn is_new(&mut self, gap: Gap) -> bool {
+        self.told.len() < GAPS_TOLD && self.told.insert(gap.first)
+    }
+}
+
+fn serve(reader: &Reader, state: &Mutex<State>, queue: &mpsc::Receiver<Message>) {
+    let mut flushes = Vec::new();
+    loop {
+        let pending = lock(state).pending.first().cloned();
+        let message = match pending {
+            None => {
+                // An error means that nobody waits any more.
+                flushes.drain(..).for_each(|done: oneshot::Sender<()>| _ = done.send(()));
+                queue.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+            }
+            Some(_) => queue.recv_timeout(AUDIT_PAUSE),
+        };
+        let mut gaps = Vec::new();
+        match message {
+            // Everything queued at once: gaps of one day file need one walk.
+            Ok(first) => {
+                for message in std::iter::once(first).chain(queue.try_iter()) {
+                    match message {
+                        Message::Gap(gap) => gaps.push(gap),
+                        Message::Check => {}
+                        Message::Flush(done) => flushes.push(done),
+                    }
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+        let pending = lock(state).pending.first().cloned();
+        if let Some(seqs) = pending {
+            let found = check(reader, state, seqs);
+            gaps.extend(found.into_iter().filter(|&gap| lock(state).is_new(gap)));
+        }
+        log(reader, gaps);
+    }
+}
+
+/// Checks some entries from the first of `seqs` on, and returns their gaps.
+fn check(reader: &Reader, state: &Mutex<State>, seqs: Range<u64>) -> Vec<Gap> {
+    let (mut gaps, mut walker) = (Vec::new(), Walker::new(seqs.start));
+    let read = reader.from(seqs.start).and_then(|mut range| {
+        while walker.next_seq() == seqs.start {
+            match reader.next_page(&mut range, PAGE_BYTES)? {
+                Some(page) => walker.pass(&page, |_| true, |step| gaps.extend(gap_of(step))),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    });
+    match read {
+        Ok(false) => {}
+        Ok(true) => gaps.extend(walker.finish(seqs.end - 1)),
+        // Whoever reads there is told.
+        Err(_) => _ = walker.finish(seqs.end - 1),
+    }
+    let done = seqs.start..walker.next_seq();
+    let mut state = lock(state);
+    state.pending.remove(done.clone());
+    if state.checked.len() < AUDIT_RANGES_MAX {
+        state.checked.insert(done);
+    }
+    gaps
+}
+
+fn gap_of<L>(step: Step<L>) -> Option<Gap> {
+    match step {
+        Step::Gap(gap) => Some(gap),
+        Step::Entry(_) => None,
+    }
+}
+
+fn log(reader: &Reader, mut gaps: Vec<Gap>) {
+    gaps.sort_unstable_by_key(|gap| gap.first);
+    let firsts: Vec<u64> = gaps.iter().map(|gap| gap.first).collect();
+    for (gap, place) in gaps.iter().zip(reader.locate_all(&firsts)) {
+        let what = Seqs(gap.first, gap.last);
+        match place {
+            Located::Line(file, line) => tracing::error!("{file}.log line {line}: {what} damaged or missing"),
+            Located::Behind(file) => {
+                tracing::error!("{file}.log, behind its last line: {what} damaged or missing");
+            }
+            Located::Nowhere => tracing::error!("{what} missing, and so are all day files"),
+            Located::Unreadable(file, error) => {
+                tracing::error!("{what} missing: {file}.log cannot be read: {error}");
+            }
+        }
+    }
+}
