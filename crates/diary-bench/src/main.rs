@@ -23,10 +23,6 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// As in `diary-server`: its twin in here is measured.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 /// Measures the diary side by side with others, on this machine, in one run.
 #[derive(Debug, Parser)]
 #[command(name = "diary-bench", version, max_term_width = 100)]

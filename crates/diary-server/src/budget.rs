@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+
+/// So much memory is given back to the system once it is free.
+const MUCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// In the order in which they began.
 type Ticket = u64;
@@ -25,6 +28,8 @@ pub(crate) struct Budget {
     free_bytes: usize,
     /// A peer that keeps its session waiting for less is not closed to make room.
     patience: Duration,
+    /// Told when much of what was used is free again.
+    freed: Arc<Notify>,
     /// A copy of `State::used_bytes`, to be read without the lock.
     used_bytes: AtomicUsize,
     state: Mutex<State>,
@@ -33,6 +38,8 @@ pub(crate) struct Budget {
 #[derive(Debug, Default)]
 struct State {
     used_bytes: usize,
+    /// The most since much was freed.
+    peak_bytes: usize,
     /// What of that belongs to sessions that were told to go.
     leaving_bytes: usize,
     next_ticket: Ticket,
@@ -58,9 +65,14 @@ struct Asker {
 }
 
 impl Budget {
-    pub(crate) fn new(max_bytes: usize, free_bytes: usize, patience: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        max_bytes: usize,
+        free_bytes: usize,
+        patience: Duration,
+        freed: &Arc<Notify>,
+    ) -> Arc<Self> {
         let (used_bytes, state) = (AtomicUsize::new(0), Mutex::default());
-        Arc::new(Self { max_bytes, free_bytes, patience, used_bytes, state })
+        Arc::new(Self { max_bytes, free_bytes, patience, freed: Arc::clone(freed), used_bytes, state })
     }
 
     /// Whether some of it is left. What is then taken without a reservation must be counted before the task yields.
@@ -121,6 +133,11 @@ impl Budget {
     fn change(&self, state: &mut State, used: impl FnOnce(usize) -> usize) {
         state.used_bytes = used(state.used_bytes);
         self.used_bytes.store(state.used_bytes, Ordering::Relaxed);
+        state.peak_bytes = state.peak_bytes.max(state.used_bytes);
+        if state.peak_bytes - state.used_bytes >= MUCH_BYTES {
+            state.peak_bytes = state.used_bytes;
+            self.freed.notify_one();
+        }
     }
 
     /// Grants what can be granted, and makes room for the rest where a peer is to blame.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use diary_engine::Journal;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
@@ -19,17 +19,21 @@ pub(crate) struct Context {
     pub(crate) input: Arc<Budget>,
     /// Answers that are not sent, and outcomes that are not told.
     pub(crate) answers: Arc<Budget>,
+    /// Much memory is free again.
+    pub(crate) freed: Arc<Notify>,
     /// The server stops: take nothing more, answer what was taken.
     pub(crate) stop: CancellationToken,
 }
 
 impl Context {
     pub(crate) fn new(journal: Journal, limits: Limits) -> Arc<Self> {
+        let freed = Arc::new(Notify::new());
         Arc::new(Self {
             journal,
             unacked: Arc::new(Semaphore::new(limits.unacked_bytes)),
-            input: Budget::new(limits.input_bytes, INPUT_FREE_BYTES, limits.patience),
-            answers: Budget::new(limits.answers_bytes, ANSWERS_FREE_BYTES, limits.patience),
+            input: Budget::new(limits.input_bytes, INPUT_FREE_BYTES, limits.patience, &freed),
+            answers: Budget::new(limits.answers_bytes, ANSWERS_FREE_BYTES, limits.patience, &freed),
+            freed,
             stop: CancellationToken::new(),
             limits,
         })

@@ -12,9 +12,9 @@ use diary_proto::{Author, Code, Refusal, answer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::config::{At, Config, Listen};
 use crate::context::Context;
@@ -30,6 +30,9 @@ const BACKLOG: i32 = 1024;
 
 /// When no descriptor is left in the whole system, nothing tells when there is one again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// From much freed memory until it is given back: it may be needed again at once, and more may follow.
+const GIVE_BACK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a server cannot start. Each displays as one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +131,7 @@ impl Server {
             tasks.spawn(udp::serve(socket, Arc::clone(&self.context), tasks.clone()));
         }
 
+        let heap = AbortOnDropHandle::new(tokio::spawn(give_back_memory(Arc::clone(&self.context.freed))));
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.context.journal.failed() => {}
@@ -150,6 +154,7 @@ impl Server {
         if !ended {
             tracing::error!("the disk is too slow to wait for the last batch; it was not acknowledged");
         }
+        drop(heap);
         if ended && !self.context.journal.has_failed() { Stopped::Clean } else { Stopped::DiskFailed }
     }
 
@@ -198,6 +203,16 @@ impl Server {
         self.addresses.push(format!("udp:{address}"));
         self.udp = Some(socket);
         Ok(())
+    }
+}
+
+/// Gives freed memory back to the system, at most once a second. Cancel safe.
+async fn give_back_memory(freed: Arc<Notify>) {
+    loop {
+        freed.notified().await;
+        tokio::time::sleep(GIVE_BACK_PAUSE).await;
+        // It fails only with the runtime.
+        let _ = tokio::task::spawn_blocking(diary_heap::give_back).await;
     }
 }
 
