@@ -212,7 +212,7 @@ fn expected(mode: Mode, items: &[Item], before: &[String]) -> (Vec<Told>, Vec<St
                 told.push(Told::History(stored[first..].to_vec()));
             }
             Item::Refused => {
-                told.push(Told::Error(if mode == Mode::Line { Code::Utf8 } else { Code::BadFrame }))
+                told.push(Told::Error(if mode == Mode::Line { Code::Utf8 } else { Code::BadFrame }));
             }
             Item::Quit => {
                 told.push(Told::Bye);
