@@ -79,7 +79,7 @@ impl Plan {
     }
 }
 
-/// Whether an archive was begun and not finished; the next start, or [`archive`], finishes it.
+/// Whether an archive was begun and not finished; the next start, or `archive`, finishes it.
 pub fn is_unfinished(disk: &dyn Disk, dir: &Path) -> bool {
     disk.open(&dir.join(PLAN), How::Read).is_ok()
 }
