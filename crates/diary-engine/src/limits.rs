@@ -33,6 +33,8 @@ pub const SEARCHES_MAX: usize = READER_THREADS / 4;
 /// Bytes that one step of a search scans: some milliseconds of work, so that the hand-over costs little beside it.
 pub const SEARCH_STEP_BYTES: usize = 32 * 1024 * 1024;
 
+pub use diary_store::PRODUCER_MAX_RUNS;
+
 /// Gaps that are logged, each once. `verify` lists them all.
 pub const GAPS_TOLD: usize = 1024;
 

@@ -6,7 +6,7 @@
 //! goes on alone, so that somebody always does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(crate) struct Budget {
     patience: Duration,
     /// Told when much of what was used is free again.
     freed: Arc<Notify>,
-    /// A copy of `State::used_bytes`, to be read without the lock.
-    used_bytes: AtomicUsize,
+    /// Whether some is left and nobody waits for it, to be read without the lock.
+    has_room: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -71,13 +71,14 @@ impl Budget {
         patience: Duration,
         freed: &Arc<Notify>,
     ) -> Arc<Self> {
-        let (used_bytes, state) = (AtomicUsize::new(0), Mutex::default());
-        Arc::new(Self { max_bytes, free_bytes, patience, freed: Arc::clone(freed), used_bytes, state })
+        let (has_room, state) = (AtomicBool::new(true), Mutex::default());
+        Arc::new(Self { max_bytes, free_bytes, patience, freed: Arc::clone(freed), has_room, state })
     }
 
-    /// Whether some of it is left. What is then taken without a reservation must be counted before the task yields.
+    /// Whether some of it is left and nobody waits for it. What is then taken without a reservation must be counted before
+    /// the task yields.
     pub(crate) fn has_room(&self) -> bool {
-        self.used_bytes.load(Ordering::Relaxed) < self.max_bytes
+        self.has_room.load(Ordering::Relaxed)
     }
 
     /// What an account may hold uncounted, in bytes.
@@ -132,16 +133,26 @@ impl Budget {
 
     fn change(&self, state: &mut State, used: impl FnOnce(usize) -> usize) {
         state.used_bytes = used(state.used_bytes);
-        self.used_bytes.store(state.used_bytes, Ordering::Relaxed);
         state.peak_bytes = state.peak_bytes.max(state.used_bytes);
         if state.peak_bytes - state.used_bytes >= MUCH_BYTES {
             state.peak_bytes = state.used_bytes;
             self.freed.notify_one();
         }
+        self.publish(state);
+    }
+
+    fn publish(&self, state: &State) {
+        let has_room = state.used_bytes < self.max_bytes && state.askers.is_empty();
+        self.has_room.store(has_room, Ordering::Relaxed);
     }
 
     /// Grants what can be granted, and makes room for the rest where a peer is to blame.
     fn serve(&self, state: &mut State) {
+        self.grant(state);
+        self.publish(state);
+    }
+
+    fn grant(&self, state: &mut State) {
         while let Some((&ticket, asker)) = state.askers.first_key_value() {
             let fits = state.used_bytes + asker.bytes <= self.max_bytes;
             let nobody_to_blame = state.blamed.is_empty() && state.leaving_bytes == 0;
@@ -207,13 +218,15 @@ struct Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        if self.waits.take().is_none() {
-            return;
+        // Kept until the lock is held: a grant to somebody who is gone would not be counted.
+        let Some(_waits) = self.waits.take() else { return };
+        let mut state = self.budget.lock();
+        if state.askers.remove(&self.ticket).is_some() {
+            return self.budget.serve(&mut state);
         }
-        if self.budget.lock().askers.remove(&self.ticket).is_none() {
-            // It was granted and nobody noticed.
-            self.budget.release(self.ticket, self.bytes);
-        }
+        drop(state);
+        // It was granted and nobody noticed.
+        self.budget.release(self.ticket, self.bytes);
     }
 }
 
@@ -305,5 +318,90 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    fn budget() -> Arc<Budget> {
+        Budget::new(10_000, 100, PATIENCE, &Arc::default())
+    }
+
+    fn used(budget: &Budget) -> (usize, usize) {
+        let state = budget.lock();
+        assert_eq!(
+            state.blamed.len(),
+            state.accounts.values().filter(|held| held.peer_since.is_some()).count()
+        );
+        (state.used_bytes, state.leaving_bytes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_free_is_not_counted() {
+        let budget = budget();
+        let mut account = Account::new(&budget);
+        account.set(100, None);
+        assert_eq!(used(&budget), (0, 0));
+        account.set(101, None);
+        assert_eq!(used(&budget), (101, 0));
+        drop(account);
+        assert_eq!(used(&budget), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_waited_for_the_longest_goes_and_only_for_what_is_needed() {
+        let budget = budget();
+        let mut accounts: Vec<Account> = (0..4).map(|_| Account::new(&budget)).collect();
+        for account in &mut accounts[1..] {
+            account.set(3_000, Some(Instant::now()));
+            sleep(Duration::from_millis(1)).await;
+        }
+        // It waits for the server, and not for its peer.
+        accounts[0].set(1_000, None);
+        let mut asking = Box::pin(Arc::clone(&budget).reserve(2_000, accounts[0].ticket()));
+        assert!(asking.as_mut().now_or_never().is_none());
+        assert!(!budget.has_room(), "nobody overtakes who waits");
+        assert!(budget.try_reserve(1).is_none());
+        tokio::select! {
+            _ = &mut asking => panic!("what is evicted is not free before it is gone"),
+            () = accounts[1].evicted() => {}
+        }
+        assert_eq!(used(&budget), (10_000, 3_000));
+        assert!(accounts[2].evicted().now_or_never().is_none());
+        drop(accounts.remove(1));
+        let reservation = asking.await;
+        assert_eq!(used(&budget), (9_000, 0));
+        drop(reservation);
+        drop(accounts);
+        assert_eq!(used(&budget), (0, 0));
+    }
+
+    /// If no peer is to blame, one asker at a time goes beyond the budget: the oldest.
+    #[tokio::test(start_paused = true)]
+    async fn somebody_always_goes_on() {
+        let budget = budget();
+        let mut accounts: Vec<Account> = (0..3).map(|_| Account::new(&budget)).collect();
+        accounts.iter_mut().for_each(|account| account.set(5_000, None));
+        let ask = |account: &Account| Box::pin(Arc::clone(&budget).reserve(1_000, account.ticket()));
+        let (mut third, mut second) = (ask(&accounts[2]), ask(&accounts[1]));
+        // Who came first goes on; then who is the oldest.
+        let reservation = third.as_mut().now_or_never().expect("nobody else asked");
+        let mut first = ask(&accounts[0]);
+        assert!(second.as_mut().now_or_never().is_none() && first.as_mut().now_or_never().is_none());
+        drop(reservation);
+        let reservation = first.as_mut().now_or_never().expect("it is the oldest");
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(reservation);
+        // One that is granted and dropped before it notices gives everything back.
+        drop(second);
+        drop(accounts);
+        assert_eq!(used(&budget), (0, 0));
+        assert!(budget.has_room());
     }
 }

@@ -61,6 +61,8 @@ const _: () = {
     assert!(4 * (APPEND_MAX_ENTRIES * size_of::<Part>() + STORED_LINE_MAX_BYTES) <= ANSWERS_MAX_BYTES);
     assert!(Appends::max_bytes(APPEND_MAX_ENTRIES, FRAME_MAX_BYTES) <= UNACKED_MAX_BYTES);
     assert!(READ_BYTES <= UNACKED_MAX_BYTES);
+    // A client's own retries after a cut are never stale.
+    assert!(SESSION_UNACKED_MAX_BYTES / APPEND_MIN_BYTES <= diary_engine::limits::PRODUCER_MAX_RUNS);
 };
 
 /// A peer that takes none of the bytes waiting for it for so long is gone.

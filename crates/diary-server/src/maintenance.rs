@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use diary_engine::maintenance::{self, Archived, Finding, OpenError, Seqs, Verified, What};
 use diary_proto::{Date, Time};
+use serde::Serialize;
 
 use crate::config::Maintenance;
 use crate::zone;
@@ -59,42 +60,74 @@ fn verify(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Done> 
     Ok(if verified.findings == 0 { Done::Well } else { Done::Damaged })
 }
 
-/// No name or number in here needs escaping.
+/// A finding, as `verify --json` prints it.
+#[derive(Serialize)]
+struct JsonFinding {
+    file: Option<String>,
+    line: u64,
+    what: &'static str,
+    #[serde(flatten)]
+    place: Place,
+    message: String,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Place {
+    Seqs { first: u64, last: u64 },
+    After { after: u64 },
+}
+
 fn tell_json(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
-    let (what, seqs) = match finding.what {
-        What::Unsound => ("unsound", None),
-        What::Missing(first, last) | What::MissingBehind(first, last) => ("missing", Some((first, last))),
-        What::CarriageReturn(seq) => ("carriage-return", Some((seq, seq))),
-        What::Unreadable(_) => ("unreadable", None),
-        What::OutOfOrder(seq) => ("out-of-order", Some((seq, seq))),
-        What::Batch(seq) => ("batch", Some((seq, seq))),
-        What::Chain => ("chain", None),
-        What::Cut => ("cut", None),
+    let after = Place::After { after: finding.after };
+    let seqs = |first, last| Place::Seqs { first, last };
+    let (what, place) = match finding.what {
+        What::Unsound => ("unsound", after),
+        What::Missing(first, last) | What::MissingBehind(first, last) => ("missing", seqs(first, last)),
+        What::CarriageReturn(seq) => ("carriage-return", seqs(seq, seq)),
+        What::Unreadable(_) => ("unreadable", after),
+        What::OutOfOrder(seq) => ("out-of-order", seqs(seq, seq)),
+        What::Batch(seq) => ("batch", seqs(seq, seq)),
+        What::Chain => ("chain", after),
+        What::Cut => ("cut", after),
     };
-    match finding.file {
-        Some(file) => write!(out, r#"{{"file":"{file}.log","#)?,
-        None => write!(out, r#"{{"file":null,"#)?,
-    }
-    write!(out, r#""line":{},"what":"{what}","#, finding.line)?;
-    match seqs {
-        Some((first, last)) => write!(out, r#""first":{first},"last":{last},"#)?,
-        None => write!(out, r#""after":{},"#, finding.after)?,
-    }
-    writeln!(out, r#""message":"{finding}"}}"#)
+    let file = finding.file.map(|date| format!("{date}.log"));
+    print_json(&JsonFinding { file, line: finding.line, what, place, message: finding.to_string() }, out)
+}
+
+/// The sum of a `verify --json`.
+#[derive(Serialize)]
+struct JsonSum {
+    files: u64,
+    entries: u64,
+    last: u64,
+    findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unfinished: Option<JsonUnfinished>,
+}
+
+#[derive(Serialize)]
+struct JsonUnfinished {
+    file: String,
+    from: u64,
+    bytes: u64,
+}
+
+fn print_json(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)
 }
 
 fn tell_sum(verified: &Verified, json: bool, out: &mut impl Write) -> io::Result<()> {
     let Verified { files, entries, last, findings, unfinished } = verified;
     if json {
-        write!(out, r#"{{"files":{files},"entries":{entries},"last":{last},"findings":{findings}"#)?;
-        if let Some(u) = unfinished {
-            write!(
-                out,
-                r#","unfinished":{{"file":"{}.log","from":{},"bytes":{}}}"#,
-                u.file, u.from, u.bytes
-            )?;
-        }
-        return writeln!(out, "}}");
+        let unfinished = unfinished.as_ref().map(|unfinished| JsonUnfinished {
+            file: format!("{}.log", unfinished.file),
+            from: unfinished.from,
+            bytes: unfinished.bytes,
+        });
+        let (files, entries, last, findings) = (*files, *entries, *last, *findings);
+        return print_json(&JsonSum { files, entries, last, findings, unfinished }, out);
     }
     if let Some(u) = unfinished {
         writeln!(
