@@ -1,11 +1,13 @@
-//! The diary service: sockets in front, one writer behind, and a session for each connection.
+//! The diary service: sockets in front, a journal behind, and a session for each connection.
 //!
 //! Read it along the way of an entry:
 //!
 //! - [`config`]: flags, `DIARY_*` variables and defaults; [`limits`]: every bound, with its reason;
 //! - [`server`]: bind, accept, drain;
+//! - `transport`: a connection's bytes; `peer`: who is at its other end, and what they may do;
 //! - `front`: bytes to requests and answers to bytes, for line mode, frame mode and UDP;
 //! - `session`: one connection's conversation, whichever mode;
+//! - `context`: what sessions share; `budget`: memory that they hold because of their peers, bounded in sum;
 //! - `maintenance`: verify, repair and archive, beside serving.
 //!
 //! The journal itself is behind [`diary_engine`]; nothing here knows a day file.

@@ -1,4 +1,4 @@
-//! What the program does with a journal beside serving it: verify, repair, archive.
+//! The maintenance commands: verify, repair, archive.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::config::Maintenance;
 use crate::zone;
 
-/// How it ended.
+/// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Done {
     Well,
@@ -19,7 +19,7 @@ pub(crate) enum Done {
     Damaged,
 }
 
-/// Does it, and says on stdout what it did.
+/// Runs a command and reports on stdout.
 pub(crate) fn run(command: Maintenance) -> anyhow::Result<Done> {
     const NO_HOME: &str = "there is no home folder; say where the diary is with --data";
     let mut out = io::stdout().lock();
@@ -52,7 +52,7 @@ fn verify(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Done> 
             told = if json { tell_json(&finding, out) } else { writeln!(out, "{finding}") };
         }
     })?;
-    // Whoever reads the findings may have seen enough; the exit code still counts.
+    // The reader may have closed the pipe. The exit code still counts.
     match told.and_then(|()| tell_sum(&verified, json, out)) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         told => told?,
@@ -178,7 +178,7 @@ fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
 fn archive(dir: &Path, today: Date, out: &mut impl Write) -> Result<Done, OpenError> {
     let unfinished = maintenance::is_archive_unfinished(dir);
     let archived = maintenance::archive(dir, today)?;
-    // Whoever asked may not read the answer; what was done is done.
+    // The reader may have closed the pipe. The archive is done all the same.
     let _ = match archived {
         None if unfinished => writeln!(out, "the archive that had been begun is finished"),
         None => writeln!(out, "there are no entries to archive"),

@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
 }
 
 fn start_log(filter: &str) -> anyhow::Result<()> {
-    // A word alone is taken for a part of the program, and would turn all the rest off.
+    // EnvFilter takes a lone word for a module, which would turn off everything else.
     if let Some(word) =
         filter.split(',').find(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err())
     {
@@ -62,7 +62,7 @@ fn start_log(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).map_err(|error| anyhow!("--log {filter}: {error}"))?;
     let colour = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(colour);
-    // Whoever read the log may be gone; to complain of it there would end the task that logs.
+    // The reader of the log may be gone. Reporting that error would panic in the task that logs.
     log.log_internal_errors(false).with_writer(std::io::stderr).init();
     Ok(())
 }
@@ -82,7 +82,7 @@ fn run(mut args: Args) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     let stopped = runtime.block_on(serve(config))?;
-    // A thread that hangs in a read of the disk must not keep the process.
+    // A thread that hangs in a disk read must not keep the process alive.
     runtime.shutdown_background();
     Ok(match stopped {
         Stopped::Clean => ExitCode::SUCCESS,
@@ -94,7 +94,7 @@ async fn serve(config: Config) -> anyhow::Result<Stopped> {
     let stop = stop_on_signal()?;
     let server = Server::start(config).await?;
     for address in server.addresses() {
-        // Whoever started us may not read it.
+        // Our parent may not read it.
         let _ = writeln!(std::io::stdout(), "listening on {address}");
     }
     Ok(server.run(stop).await)

@@ -28,10 +28,10 @@ use crate::zone::{self, UnknownZone};
 /// Connections that the kernel holds for us while we are busy.
 const BACKLOG: i32 = 1024;
 
-/// When no descriptor is left in the whole system, nothing tells when there is one again.
+/// After a failed accept: no event says when descriptors are free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// From much freed memory until it is given back: it may be needed again at once, and more may follow.
+/// From freeing memory to giving it back: more may follow, and some may be needed again at once.
 const GIVE_BACK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a server cannot start. Each displays as one sentence.
@@ -56,7 +56,7 @@ pub enum StartError {
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
-    /// It was asked to, and everything that it had read is answered.
+    /// It was asked to stop, and everything that it had read is committed and answered.
     Clean,
     /// The disk failed.
     DiskFailed,
@@ -109,7 +109,7 @@ impl Server {
     }
 
     /// Serves until `stop` is cancelled or the disk fails; then commits and answers what was read, and
-    /// ends within 10 s. Not cancellation safe: a server that is dropped drops its sessions.
+    /// ends within 10 s. Not cancel safe: dropping it drops all sessions.
     pub async fn run(self, stop: CancellationToken) -> Stopped {
         let (tasks, kill) = (TaskTracker::new(), CancellationToken::new());
         let places = Arc::new(Semaphore::new(self.connections));
@@ -146,7 +146,7 @@ impl Server {
         if tokio::time::timeout(self.context.limits.drain, tasks.wait()).await.is_err() {
             tracing::warn!(sessions = tasks.len(), "closing connections whose peers take no answers");
             kill.cancel();
-            // What still runs then waits for the disk; the writer has it.
+            // Sessions that still run wait for the disk. The writer owns their appends.
             let _ = tokio::time::timeout(KILL_MAX, tasks.wait()).await;
         }
         // The writer owns what was handed to it, so this comes after everything that was read.
@@ -216,7 +216,7 @@ async fn give_back_memory(freed: Arc<Notify>) {
     }
 }
 
-/// What it takes to accept connections.
+/// Accepts the connections of one listener.
 struct Accept {
     context: Arc<Context>,
     places: Arc<Semaphore>,
@@ -265,7 +265,7 @@ impl Accept {
         self.tasks.spawn(talk(session, place, self.kill.clone()));
     }
 
-    /// One over the limit is told so and closed.
+    /// Tells a connection over the limit so, and closes it.
     fn turn_away(&self, socket: &Socket, peer: &str) {
         tracing::warn!(peer, "too many connections, turned away");
         if !self.quiet {
@@ -304,7 +304,7 @@ async fn accept(listener: &Listener) -> io::Result<(Socket, Peer)> {
     }
 }
 
-/// The addresses of `HOST:PORT`; no host means every address.
+/// The addresses of `HOST:PORT`. Without a host, every address.
 async fn resolve(host_port: &str) -> io::Result<Vec<SocketAddr>> {
     if let Some(port) = host_port.strip_prefix(':') {
         let port = port.parse().map_err(io::Error::other)?;
@@ -329,7 +329,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Binds a Unix socket. One that a killed server left behind is replaced, one that is in use is not.
+/// Binds a Unix socket. Replaces one that a killed server left behind, but none that is in use.
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -352,7 +352,7 @@ fn is_no_ipv6(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// Why an address cannot be had, and the way out.
+/// Why binding failed, and what to do about it.
 fn why(error: &io::Error, flag: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -49,14 +49,14 @@ impl FrameDecoder {
         }
     }
 
-    /// Frames that were taken out of the buffer keep all of it; what has begun since then needs little.
+    /// Frames share the buffer that they were taken from. A copy of the rest lets go of it.
     fn let_go(&mut self) {
         if std::mem::take(&mut self.taken) || self.buffer.is_empty() {
             self.buffer = BytesMut::from(&self.buffer[..]);
         }
     }
 
-    /// The input ended; in the middle of a frame, that frame is lost, and its sender is told.
+    /// At the end of the input, a frame that has not arrived whole is refused.
     pub(crate) fn finish(&mut self) -> Option<Request> {
         match FrameCodec.decode_eof(&mut self.buffer) {
             Err(error) => {
@@ -118,7 +118,7 @@ fn out_of_step(error: &FrameError) -> Request {
     Request::Fatal(Refusal::new(Code::BadFrame, error.to_string()))
 }
 
-/// Lines as blocks, each whole lines. A page is far below the limit, but a search's may not be.
+/// Splits lines into blocks of whole lines. A page fits one block; the hits of a search may not.
 fn push_blocks(out: &mut Vec<u8>, id: u32, mut lines: &[u8]) {
     while lines.len() > BLOCK_MAX_BYTES {
         let end = memchr::memrchr(b'\n', &lines[..BLOCK_MAX_BYTES]).map_or(BLOCK_MAX_BYTES, |end| end + 1);

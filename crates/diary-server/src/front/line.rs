@@ -27,7 +27,7 @@ pub(crate) enum Voice {
 pub(crate) struct LineReader(LineDecoder);
 
 impl LineReader {
-    /// `held` is a first byte that was kept until it could be told what it begins.
+    /// `held` is a first byte that was kept until the mode was known.
     pub(crate) fn new(held: Option<u8>) -> Self {
         let mut decoder = LineDecoder::new();
         if let Some(byte) = held {
@@ -148,8 +148,8 @@ fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
     }
 }
 
-/// What no escape was made for, or is not UTF-8, is damage, whatever its checksum says: no terminal may see it.
-/// The fields of a line whose checksum fits are as they were written, and are not read again.
+/// Whether the left part may reach a terminal. Bytes that should have been escaped, or that are not UTF-8, are damage
+/// whatever the checksum says. Other fields of a line with a valid checksum need no second look.
 pub(super) fn is_showable(line: &SealedLine<'_>) -> bool {
     is_safe(line.left) && std::str::from_utf8(line.left).is_ok()
 }

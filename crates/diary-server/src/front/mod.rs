@@ -46,9 +46,9 @@ pub(crate) enum Request {
     Quiet,
     Help,
     Quit,
-    /// Something that cannot be taken; the stream is still in step.
+    /// Something invalid. The stream is still in step.
     Refused(Refusal),
-    /// Something after which the connection cannot go on.
+    /// Something after which the stream is out of step, or must not go on.
     Fatal(Refusal),
 }
 
@@ -101,7 +101,7 @@ pub(crate) enum Answer<'a> {
         lines: &'a [u8],
         walk: &'a mut Walk,
     },
-    /// So far everything has been sent, up to this seq; what has not come is missing.
+    /// Everything up to this seq has been sent. Entries that have not come are missing.
     CaughtUp {
         last: u64,
         walk: &'a mut Walk,
@@ -132,7 +132,7 @@ pub(crate) enum Kind {
     Follow,
 }
 
-/// How far an answer's entries have been checked and counted, where the server does that.
+/// Progress of an answer whose lines the server checks and counts.
 #[derive(Debug)]
 pub(crate) struct Walk {
     /// Finds gaps; none where entries are not dense.
