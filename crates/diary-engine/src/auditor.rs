@@ -21,8 +21,6 @@ use crate::limits::{AUDIT_PAUSE, AUDIT_RANGES_MAX, GAPS_TOLD, PAGE_BYTES};
 #[derive(Debug)]
 pub(crate) struct Auditor {
     reader: Reader,
-    /// Entries after this one were written by this process, and have been in memory since.
-    head_at_open: u64,
     state: Arc<Mutex<State>>,
     /// To the thread, which the first message starts; `None` if it cannot start. Unbounded, because few messages pass
     /// through it: at most [`GAPS_TOLD`] gaps, and a wake-up when something is to be checked.
@@ -49,8 +47,7 @@ enum Message {
 
 impl Auditor {
     pub(crate) fn new(reader: Reader) -> Self {
-        let head_at_open = reader.head().seq;
-        Self { reader, head_at_open, state: Arc::default(), queue: OnceLock::new() }
+        Self { reader, state: Arc::default(), queue: OnceLock::new() }
     }
 
     /// Logs that these entries are damaged or missing, and where.
@@ -63,12 +60,11 @@ impl Auditor {
     /// Entries from the first to the last of these were read. If there are too many ranges, they are checked when they are
     /// read again.
     pub(crate) fn read(&self, first: u64, last: u64) {
-        let end = last.min(self.head_at_open) + 1;
-        if first >= end {
+        if first > last {
             return;
         }
         let mut state = lock(&self.state);
-        let new: Vec<Range<u64>> = state.checked.gaps(&(first..end)).collect();
+        let new: Vec<Range<u64>> = state.checked.gaps(&(first..last + 1)).collect();
         if new.is_empty() || state.pending.len() + new.len() > AUDIT_RANGES_MAX {
             return;
         }
@@ -174,7 +170,7 @@ fn check(reader: &Reader, state: &Mutex<State>, seqs: Range<u64>) -> Vec<Gap> {
     match read {
         Ok(false) => {}
         Ok(true) => gaps.extend(walker.finish(seqs.end - 1)),
-        // Whoever reads there is told.
+        // The reader of these entries gets the same error.
         Err(_) => _ = walker.finish(seqs.end - 1),
     }
     let done = seqs.start..walker.next_seq();

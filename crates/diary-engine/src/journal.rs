@@ -187,11 +187,17 @@ impl Journal {
         Some(lines.into())
     }
 
-    /// Reads the next lines: at most `max_bytes`. Where already the first is longer, it reads none, and the page says what it
-    /// needs.
-    pub fn page(&self, mut cursor: Cursor, max_bytes: usize) -> Reading<Page> {
+    /// Reads the next lines. `reserve` is called when it begins: it says how many bytes they may have at most, and what it
+    /// returns beside that comes with the page. Where already the first line is longer, none are read, and the page says
+    /// what it needs.
+    pub fn page<R: Send + 'static>(
+        &self,
+        mut cursor: Cursor,
+        reserve: impl FnOnce() -> (usize, R) + Send + 'static,
+    ) -> Reading<(Page, R)> {
         let (reader, auditor) = (self.reader.clone(), Arc::clone(&self.auditor));
         Reading::blocking(move || {
+            let (max_bytes, reserved) = reserve();
             if cursor.follows.is_some() {
                 reader.extend(&mut cursor.range);
             }
@@ -200,19 +206,26 @@ impl Journal {
             let (ended, lines) = (lines.is_none(), lines.unwrap_or_default());
             if lines.len() > max_bytes {
                 cursor.range = before;
-                return Ok(Page::too_long(cursor, lines.len()));
+                return Ok((Page::too_long(cursor, lines.len()), reserved));
             }
             cursor.pass(&lines, &auditor);
             let gaps = if cursor.is_dense() { Vec::new() } else { gaps_noted(&lines) };
-            Ok(Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None })
+            Ok((Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None }, reserved))
         })
     }
 
     /// Searches the next lines for what `needle` takes. At most [`SEARCHES_MAX`] searches run at once; others wait.
-    /// `max_bytes` as for [`page`](Self::page).
-    pub fn search(&self, mut cursor: Cursor, needle: Arc<Needle>, max_bytes: usize) -> Reading<Page> {
+    /// `reserve` as for [`page`](Self::page).
+    pub fn search<R: Send + 'static>(
+        &self,
+        mut cursor: Cursor,
+        needle: Arc<Needle>,
+        reserve: impl FnOnce() -> (usize, R) + Send + 'static,
+    ) -> Reading<(Page, R)> {
         let (reader, permits) = (self.reader.clone(), Arc::clone(&self.searches));
+        let auditor = Arc::clone(&self.auditor);
         let look = move || {
+            let (max_bytes, reserved) = reserve();
             let (mut page, mut lines, mut gaps, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
             let mut ended = false;
             while !ended && lines.len() < max_bytes && seen < SEARCH_STEP_BYTES {
@@ -228,6 +241,7 @@ impl Journal {
                     needle.find_lines_and_gaps(&page, walker, &mut lines, &mut gaps);
                 } else {
                     needle.find_lines(&page, &mut lines);
+                    cursor.pass(&page, &auditor);
                 }
                 if lines.len() > max_bytes {
                     let needs_bytes = lines.len();
@@ -235,7 +249,7 @@ impl Journal {
                     lines.truncate(before.2);
                     gaps.truncate(before.3);
                     if lines.is_empty() {
-                        return Ok(Page::too_long(cursor, needs_bytes));
+                        return Ok((Page::too_long(cursor, needs_bytes), reserved));
                     }
                     break;
                 }
@@ -245,7 +259,7 @@ impl Journal {
                 gap.write_note(GAP_WORDS, &mut lines);
                 gaps.push(gap);
             }
-            Ok(Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None })
+            Ok((Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None }, reserved))
         };
         Reading::after(async move {
             let permit = permits.acquire_owned().await.map_err(std::io::Error::other)?;

@@ -38,6 +38,10 @@ pub use diary_store::PRODUCER_MAX_RUNS;
 /// Gaps that are logged, each once. `verify` lists them all.
 pub const GAPS_TOLD: usize = 1024;
 
+/// Appends whose retried entries wait to be compared: as much as may wait for the writer, so that they leave its budget to
+/// others.
+pub const REPEATS_MAX_BYTES: usize = 8 * 1024 * 1024;
+
 /// Between two pages that are checked after they were read: with [`PAGE_BYTES`] it makes 64 MiB a second, which takes less
 /// than a thirtieth of one core.
 pub const AUDIT_PAUSE: Duration = Duration::from_millis(2);

@@ -14,6 +14,9 @@ const PROBE_MAX_CHARS: usize = 64;
 /// What a note says about a gap.
 pub(crate) const GAP_WORDS: &str = "damaged or missing";
 
+/// Each byte of a text takes so many: in the sieve, and in the program of the regular expression that finds it.
+const PROBE_BYTES_PER_BYTE: usize = 8;
+
 /// Bytes that the probe may take.
 const PROBE_MAX_BYTES: usize = 256 * 1024;
 
@@ -30,6 +33,12 @@ impl Needle {
     /// A needle for `filter`.
     pub fn new(filter: &Filter) -> Self {
         Self { sieve: Sieve::new(filter), probe: OnceLock::new() }
+    }
+
+    /// Roughly the memory that it takes once it has looked at something, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        let texts = self.sieve.contains().iter().chain(self.sieve.tags());
+        texts.map(|text| text.text().len() * PROBE_BYTES_PER_BYTE).sum()
     }
 
     /// Appends every line of `page` that the filter takes. The first call takes up to a millisecond more.

@@ -4,14 +4,15 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use diary_proto::Time;
 use diary_proto::entry::{SealedLine, StoredLine};
 use diary_store::{Range, Reader};
+use tokio::sync::Semaphore;
 
-use crate::limits::PAGE_BYTES;
+use crate::limits::{PAGE_BYTES, REPEATS_MAX_BYTES};
 use crate::work::{RepeatedRun, Verdict, Work};
 
 /// First read after a bisection. It doubles with every page that is read on.
@@ -22,6 +23,8 @@ const FIRST_PAGE_BYTES: usize = 8 * 1024;
 pub(crate) struct Repeats {
     /// Unbounded, because every message holds a permit of a bounded budget.
     queue: mpsc::Sender<Work>,
+    /// Memory of what waits here, in bytes. Past it, the senders' own budget has to do.
+    budget: Arc<Semaphore>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -34,11 +37,12 @@ impl Repeats {
         let (queue, works) = mpsc::channel();
         let thread =
             thread::Builder::new().name("repeats".to_owned()).spawn(move || serve(&reader, works))?;
-        Ok(Self { queue, thread })
+        Ok(Self { queue, budget: Arc::new(Semaphore::new(REPEATS_MAX_BYTES)), thread })
     }
 
     /// Queues `work`, whose entries are all settled, to be compared and answered.
-    pub(crate) fn push(&self, work: Work) {
+    pub(crate) fn push(&self, mut work: Work) {
+        work.move_to(&self.budget);
         // An error means that the thread is gone. Dropping the work answers that the outcome is unknown.
         let _ = self.queue.send(work);
     }

@@ -1,8 +1,10 @@
 //! Appends that the writer has, and their outcome in the making.
 
+use std::sync::Arc;
+
 use diary_proto::{Code, Refusal, Time};
 use diary_store::{CommitError, Committed};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::appends::Appends;
 use crate::outcome::{Outcome, Part};
@@ -12,7 +14,7 @@ use crate::outcome::{Outcome, Part};
 pub(crate) struct Work {
     pub(crate) appends: Appends,
     /// Held until the outcome is sent, because the texts are in memory until then.
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     reply: oneshot::Sender<Outcome>,
     /// How many entries are judged.
     done: usize,
@@ -64,7 +66,15 @@ impl Work {
     ) -> Self {
         // Most outcomes have one part.
         let outcome = Vec::with_capacity(1);
-        Self { appends, _permit: permit, reply, done: 0, outcome, settled: 0, repeats: Vec::new() }
+        Self { appends, permit, reply, done: 0, outcome, settled: 0, repeats: Vec::new() }
+    }
+
+    /// Gives its permit back for one of `budget`, if there is room.
+    pub(crate) fn move_to(&mut self, budget: &Arc<Semaphore>) {
+        let permits = u32::try_from(self.permit.num_permits()).unwrap_or(u32::MAX);
+        if let Ok(permit) = Arc::clone(budget).try_acquire_many_owned(permits) {
+            self.permit = permit;
+        }
     }
 
     /// The place of the next entry to judge.

@@ -117,12 +117,16 @@ impl Writer {
         while let Ok(command) = self.queue.try_recv() {
             command.refuse_stopped();
         }
-        self.finish_repeats();
-        if let Some(caching) = self.caching {
+        if let Some(caching) = self.caching.take() {
             let _ = caching.join();
         }
+        // The head comes before the repeats: a server that stops may not have the time for all of them.
+        let repeats = self.repeats.take();
         if let Err(error) = self.appender.stop() {
             tracing::warn!(%error, "the head could not be written down; the next start checks the last batch");
+        }
+        if let Some(repeats) = repeats {
+            repeats.finish();
         }
         if let Some(failed) = self.failed.take() {
             failed.disarm();

@@ -2,7 +2,7 @@
 //!
 //! Each session may hold a little without asking. An [`Account`] counts what is more, and a [`Reservation`] is asked for
 //! before something large is taken. While a budget is used up, whoever asks waits, and the session whose peer has kept it
-//! waiting for the longest is told and closed. If no peer is to blame, the server itself is slow: then the oldest asker
+//! waiting for the longest is told and closed. If no peer is to blame, the server itself is slow: then the oldest waiter
 //! goes on alone, so that somebody always does.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// So much memory is given back to the system once it is free.
-const MUCH_BYTES: usize = 4 * 1024 * 1024;
+const TRIM_MIN_BYTES: usize = 4 * 1024 * 1024;
 
 /// In the order in which they began.
 type Ticket = u64;
@@ -45,10 +45,10 @@ struct State {
     next_ticket: Ticket,
     accounts: BTreeMap<Ticket, Held>,
     /// Accounts that wait for their peers, and since when.
-    blamed: BTreeSet<(Instant, Ticket)>,
-    askers: BTreeMap<Ticket, Asker>,
+    unresponsive: BTreeSet<(Instant, Ticket)>,
+    waiters: BTreeMap<Ticket, Waiter>,
     /// The one reservation that was granted beyond the budget.
-    beyond: Option<Ticket>,
+    overdraft: Option<Ticket>,
 }
 
 #[derive(Debug)]
@@ -59,8 +59,9 @@ struct Held {
 }
 
 #[derive(Debug)]
-struct Asker {
+struct Waiter {
     bytes: usize,
+    since: Instant,
     granted: oneshot::Sender<()>,
 }
 
@@ -81,6 +82,11 @@ impl Budget {
         self.has_room.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.lock().used_bytes
+    }
+
     /// What an account may hold uncounted, in bytes.
     pub(crate) fn free_bytes(&self) -> usize {
         self.free_bytes
@@ -89,7 +95,7 @@ impl Budget {
     /// Takes `bytes`, if there are as many left and nobody waits for some.
     pub(crate) fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         let mut state = self.lock();
-        if !state.askers.is_empty() || state.used_bytes + bytes > self.max_bytes {
+        if !state.waiters.is_empty() || state.used_bytes + bytes > self.max_bytes {
             return None;
         }
         let ticket = state.new_ticket();
@@ -97,11 +103,11 @@ impl Budget {
         Some(Reservation { budget: Arc::clone(self), ticket, bytes })
     }
 
-    /// Takes `bytes` when there are as many left. An asker with an older account comes first. Cancel safe.
+    /// Takes `bytes` when there are as many left. An waiter with an older account comes first. Cancel safe.
     pub(crate) async fn reserve(self: Arc<Self>, bytes: usize, account: Option<Ticket>) -> Reservation {
         let mut asking = {
             let mut state = self.lock();
-            let ticket = match account.filter(|ticket| !state.askers.contains_key(ticket)) {
+            let ticket = match account.filter(|ticket| !state.waiters.contains_key(ticket)) {
                 Some(ticket) => ticket,
                 None => state.new_ticket(),
             };
@@ -109,10 +115,10 @@ impl Budget {
             if let Some(held) = state.accounts.get_mut(&ticket)
                 && let Some(since) = held.peer_since.take()
             {
-                state.blamed.remove(&(since, ticket));
+                state.unresponsive.remove(&(since, ticket));
             }
             let (granted, waits) = oneshot::channel();
-            state.askers.insert(ticket, Asker { bytes, granted });
+            state.waiters.insert(ticket, Waiter { bytes, since: Instant::now(), granted });
             self.serve(&mut state);
             Asking { budget: Arc::clone(&self), ticket, bytes, waits: Some(waits) }
         };
@@ -134,7 +140,7 @@ impl Budget {
     fn change(&self, state: &mut State, used: impl FnOnce(usize) -> usize) {
         state.used_bytes = used(state.used_bytes);
         state.peak_bytes = state.peak_bytes.max(state.used_bytes);
-        if state.peak_bytes - state.used_bytes >= MUCH_BYTES {
+        if state.peak_bytes - state.used_bytes >= TRIM_MIN_BYTES {
             state.peak_bytes = state.used_bytes;
             self.freed.notify_one();
         }
@@ -142,7 +148,7 @@ impl Budget {
     }
 
     fn publish(&self, state: &State) {
-        let has_room = state.used_bytes < self.max_bytes && state.askers.is_empty();
+        let has_room = state.used_bytes < self.max_bytes && state.waiters.is_empty();
         self.has_room.store(has_room, Ordering::Relaxed);
     }
 
@@ -153,24 +159,28 @@ impl Budget {
     }
 
     fn grant(&self, state: &mut State) {
-        while let Some((&ticket, asker)) = state.askers.first_key_value() {
-            let fits = state.used_bytes + asker.bytes <= self.max_bytes;
-            let nobody_to_blame = state.blamed.is_empty() && state.leaving_bytes == 0;
-            let goes_beyond = !fits && state.beyond.is_none() && nobody_to_blame;
-            if fits || goes_beyond {
-                let Asker { bytes, granted } = state.askers.remove(&ticket).expect("it is the first");
+        while let Some((&ticket, waiter)) = state.waiters.first_key_value() {
+            let fits = state.used_bytes + waiter.bytes <= self.max_bytes;
+            // Nobody is to blame, or all of them go on, slowly.
+            let is_patient = state.unresponsive.is_empty() || waiter.since.elapsed() >= self.patience;
+            let evictable =
+                state.unresponsive.first().is_some_and(|(since, _)| since.elapsed() >= self.patience);
+            let nobody_goes = state.leaving_bytes == 0 && is_patient && !evictable;
+            let overdraws = !fits && state.overdraft.is_none() && nobody_goes;
+            if fits || overdraws {
+                let Waiter { bytes, granted, .. } = state.waiters.remove(&ticket).expect("it is the first");
                 if granted.send(()).is_ok() {
                     self.change(state, |used| used + bytes);
-                    state.beyond = if goes_beyond { Some(ticket) } else { state.beyond };
+                    state.overdraft = if overdraws { Some(ticket) } else { state.overdraft };
                 }
                 continue;
             }
             // Memory is back once its session is gone, so what is on its way back counts before more have to go.
-            let lacks = state.used_bytes - state.leaving_bytes + asker.bytes > self.max_bytes;
-            match state.blamed.first() {
-                Some(&(since, blamed)) if lacks && since.elapsed() >= self.patience => {
-                    state.blamed.pop_first();
-                    if let Some(held) = state.accounts.get_mut(&blamed) {
+            let lacks = state.used_bytes - state.leaving_bytes + waiter.bytes > self.max_bytes;
+            match state.unresponsive.first() {
+                Some(&(since, unresponsive)) if lacks && since.elapsed() >= self.patience => {
+                    state.unresponsive.pop_first();
+                    if let Some(held) = state.accounts.get_mut(&unresponsive) {
                         held.peer_since = None;
                         state.leaving_bytes += held.bytes;
                         held.evict.cancel();
@@ -184,7 +194,7 @@ impl Budget {
     fn remove(&self, state: &mut State, ticket: Ticket) -> Option<Held> {
         let held = state.accounts.remove(&ticket)?;
         if let Some(since) = held.peer_since {
-            state.blamed.remove(&(since, ticket));
+            state.unresponsive.remove(&(since, ticket));
         }
         if held.evict.is_cancelled() {
             state.leaving_bytes -= held.bytes;
@@ -196,7 +206,7 @@ impl Budget {
     fn release(&self, ticket: Ticket, bytes: usize) {
         let mut state = self.lock();
         self.change(&mut state, |used| used - bytes);
-        state.beyond.take_if(|beyond| *beyond == ticket);
+        state.overdraft.take_if(|overdraft| *overdraft == ticket);
         self.serve(&mut state);
     }
 }
@@ -208,7 +218,7 @@ impl State {
     }
 }
 
-/// Takes an asker away again that nobody waits for any more.
+/// Takes an waiter away again that nobody waits for any more.
 struct Asking {
     budget: Arc<Budget>,
     ticket: Ticket,
@@ -221,7 +231,7 @@ impl Drop for Asking {
         // Kept until the lock is held: a grant to somebody who is gone would not be counted.
         let Some(_waits) = self.waits.take() else { return };
         let mut state = self.budget.lock();
-        if state.askers.remove(&self.ticket).is_some() {
+        if state.waiters.remove(&self.ticket).is_some() {
             return self.budget.serve(&mut state);
         }
         drop(state);
@@ -292,7 +302,7 @@ impl Account {
         self.budget.remove(&mut state, slot.ticket);
         let held = Held { bytes, peer_since, evict: slot.evict.clone() };
         state.accounts.insert(slot.ticket, held);
-        state.blamed.extend(peer_since.map(|since| (since, slot.ticket)));
+        state.unresponsive.extend(peer_since.map(|since| (since, slot.ticket)));
         self.budget.change(&mut state, |used| used + bytes);
         self.budget.serve(&mut state);
     }
@@ -336,7 +346,7 @@ mod tests {
     fn used(budget: &Budget) -> (usize, usize) {
         let state = budget.lock();
         assert_eq!(
-            state.blamed.len(),
+            state.unresponsive.len(),
             state.accounts.values().filter(|held| held.peer_since.is_some()).count()
         );
         (state.used_bytes, state.leaving_bytes)
@@ -382,7 +392,7 @@ mod tests {
         assert_eq!(used(&budget), (0, 0));
     }
 
-    /// If no peer is to blame, one asker at a time goes beyond the budget: the oldest.
+    /// If no peer is to blame, one waiter at a time goes beyond the budget: the oldest.
     #[tokio::test(start_paused = true)]
     async fn somebody_always_goes_on() {
         let budget = budget();
@@ -403,5 +413,20 @@ mod tests {
         drop(accounts);
         assert_eq!(used(&budget), (0, 0));
         assert!(budget.has_room());
+    }
+
+    /// Peers that take a little again and again are never to blame. They hold up others no longer than patience.
+    #[tokio::test(start_paused = true)]
+    async fn slow_peers_that_go_on_are_waited_for_no_longer_than_others() {
+        let budget = budget();
+        let mut slow = Account::new(&budget);
+        slow.set(10_000, Some(Instant::now()));
+        let mut waiting = Box::pin(Arc::clone(&budget).reserve(1_000, None));
+        for second in 1..=3 {
+            sleep(Duration::from_secs(1)).await;
+            slow.set(10_000 - second, Some(Instant::now()));
+            assert_eq!(waiting.as_mut().now_or_never().is_some(), second == 3, "after {second} s");
+        }
+        assert!(slow.evicted().now_or_never().is_none());
     }
 }

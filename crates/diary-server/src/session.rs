@@ -58,7 +58,7 @@ pub(crate) struct Session {
     reads_in_a_row: u32,
     hello_until: Option<Instant>,
     input: Account,
-    /// Since when there is an unfinished message that is counted.
+    /// Since when the peer is waited for, to end a message that is counted.
     unfinished_since: Option<Instant>,
 
     queue: Queue,
@@ -151,7 +151,8 @@ impl Session {
             self.transport.flush()?;
             if self.phase == Phase::Closing && self.transport.unsent_bytes() == 0 {
                 // Boxed so that an idle connection does not hold its space.
-                return Box::pin(self.transport.close()).await;
+                let Self { transport, .. } = *self;
+                return Box::pin(transport.close()).await;
             }
             // What was sent has made room, and nothing else would wake us for it.
             if self.can_advance() {
@@ -163,6 +164,7 @@ impl Session {
             if self.reads_in_a_row >= READS_IN_A_ROW_MAX {
                 // Yield: a ready socket costs nothing of a task's budget, so input that needs no answer might never pend.
                 self.reads_in_a_row = 0;
+                self.count_memory();
                 tokio::task::yield_now().await;
             }
         }
@@ -196,13 +198,16 @@ impl Session {
         let (may_answer, late) = (self.may_answer(), self.late_at());
         let Self { context, transport, queue, input, answers, admission, follow, phase, .. } = self;
         let between_answers = !matches!(queue.front(), Some(Slot::Stream(_)));
+        // What is reserved is taken as soon as it comes: nobody can be blamed for it meanwhile.
+        let first_has_reserved = matches!(queue.front(), Some(Slot::Stream(stream)) if stream.has_reserved());
+        let follow_has_reserved = follow.as_ref().is_some_and(|follow| follow.has_reserved());
         let open = matches!(phase, Phase::Open | Phase::InputEnded);
         // Not biased: whoever sends without end must not keep what it follows, or the stop, from its turn.
         tokio::select! {
-            event = front(queue.front_mut(), context), if may_answer => event,
+            event = front(queue.front_mut(), context), if may_answer || first_has_reserved => event,
             granted = granted(admission.as_mut()) => Event::Granted(granted),
             ready = transport.ready(reads) => Event::Ready(ready),
-            piece = followed(follow.as_deref_mut(), context), if may_answer && between_answers => Event::Followed(piece),
+            piece = followed(follow.as_deref_mut(), context), if (may_answer || follow_has_reserved) && between_answers => Event::Followed(piece),
             () = stop, if open => Event::Stop,
             () = input.evicted() => Event::Evicted,
             () = answers.evicted() => Event::Evicted,
@@ -227,13 +232,13 @@ impl Session {
             Event::Piece(piece) => self.take_piece(piece),
             Event::Followed(piece) => self.take_followed(piece),
             Event::Stop => self.begin_drain(),
+            // It has been told, or can be told nothing.
+            Event::Evicted if self.phase == Phase::Closing || self.transport.stalled_since().is_some() => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             Event::Evicted => {
                 let message = "the server needs the memory that this connection takes, and it has waited for you the longest";
                 self.fail(&Refusal::new(Code::Busy, message));
-                if self.transport.stalled_since().is_some() {
-                    // It takes nothing, so it cannot be told either.
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
             }
             Event::Late if self.hello_until.is_some() => {
                 self.fail(&Refusal::new(Code::Hello, "no Hello came in time"));
@@ -297,10 +302,16 @@ impl Session {
         let stalled_since = self.transport.stalled_since();
         let input = self.decoder.partial_bytes() + self.stash.len() + self.queue.waiting_bytes();
         let free = input <= self.context.input.free_bytes();
-        let since = (!free).then(|| *self.unfinished_since.get_or_insert_with(Instant::now));
         let waits_for_input = self.phase == Phase::Open && self.admission.is_none() && self.takes_input();
-        let peer_since = if waits_for_input { since } else { stalled_since };
-        self.input.set(input, peer_since.filter(|_| self.queue.waiting_bytes() == 0));
+        let since = match waits_for_input && !free {
+            true => Some(*self.unfinished_since.get_or_insert_with(Instant::now)),
+            // The time that the server takes is not the peer's.
+            false => {
+                self.unfinished_since = None;
+                stalled_since
+            }
+        };
+        self.input.set(input, since.filter(|_| self.queue.waiting_bytes() == 0));
         self.answers.set(self.transport.held_bytes() + self.queue.held_bytes(), stalled_since);
     }
 

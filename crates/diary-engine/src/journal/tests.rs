@@ -31,7 +31,7 @@ async fn a_search_that_waits_is_cancelled_by_dropping_it() {
     let every_permit = searches.try_acquire_many(u32::try_from(SEARCHES_MAX).unwrap()).unwrap();
     let cursor = journal.find(Which::All).await.unwrap();
     let needle = Arc::new(Needle::new(&Filter::of_text("a".to_owned())));
-    let search = journal.search(cursor, needle, PAGE_BYTES);
+    let search = journal.search(cursor, needle, || (PAGE_BYTES, ()));
     tokio::task::yield_now().await;
     drop((search, journal));
     alone(&searches).await;
@@ -78,11 +78,13 @@ fn damage_holds_up_no_reading() {
         });
         journal.tell_gaps(&mut (1..=9).map(|seq| gap(seq, seq)).collect());
         at_work.recv_timeout(FAILED).unwrap();
-        let page = tokio::time::timeout(Duration::from_secs(5), journal.page(cursor, PAGE_BYTES)).await;
+        let page =
+            tokio::time::timeout(Duration::from_secs(5), journal.page(cursor, || (PAGE_BYTES, ()))).await;
         drop(release);
         assert_eq!(
             page.expect("a reading waits for damage to be found")
                 .unwrap()
+                .0
                 .lines
                 .iter()
                 .filter(|&&b| b == b'\n')
@@ -97,7 +99,7 @@ const DAMAGED: [&str; 4] = ["text 2.", "text 5.", "text 6.", "text 9."];
 /// Reads everything, a few lines at a time.
 async fn read_all(journal: &Journal, mut cursor: Cursor) -> Cursor {
     loop {
-        let page = journal.page(cursor, 256).await.unwrap();
+        let (page, ()) = journal.page(cursor, || (256, ())).await.unwrap();
         if page.ended {
             return page.cursor;
         }
@@ -145,7 +147,7 @@ async fn damage_that_is_in_memory_is_told_too() {
                 Some(_) => {}
                 // The day file was opened more than a second ago.
                 None => {
-                    let mut page = journal.page(follower, PAGE_BYTES).await.unwrap();
+                    let (mut page, ()) = journal.page(follower, || (PAGE_BYTES, ())).await.unwrap();
                     journal.tell_gaps(&mut page.gaps);
                     follower = page.cursor;
                 }

@@ -36,7 +36,7 @@ impl FrameDecoder {
                     match ClientMessage::read(frame) {
                         Ok(Some(message)) => self.request(message),
                         Ok(None) => continue,
-                        Err(refusal) => Request::Refused(refusal),
+                        Err(refusal) => Request::refused(refusal),
                     }
                 }
                 Ok(None) => {
@@ -75,9 +75,9 @@ impl FrameDecoder {
                 Request::Hello(hello)
             }
             ClientMessage::Hello(_) => {
-                Request::Refused(Refusal::new(Code::Hello, "there was a Hello on this connection already"))
+                Request::refused(Refusal::new(Code::Hello, "there was a Hello on this connection already"))
             }
-            _ if first => Request::Refused(Refusal::new(Code::Hello, "the first frame is a Hello")),
+            _ if first => Request::refused(Refusal::new(Code::Hello, "the first frame is a Hello")),
             ClientMessage::Append(append) => Request::Append(append),
             ClientMessage::History { id, which } => Request::History { id, which },
             ClientMessage::Follow { id, from } => Request::Follow { id, from },

@@ -62,11 +62,11 @@ impl LineReader {
 fn decoded(line: Line<'_>) -> Decoded<'_> {
     Decoded::Request(match line {
         Line::Text(text) => return Decoded::Text(text),
-        Line::Refused(refusal) => Request::Refused(refusal),
+        Line::Refused(refusal) => Request::refused(refusal),
         Line::Quit => Request::Quit,
         Line::Http => Request::Fatal(Refusal::new(Code::Http, "this is a diary, not a web server")),
         Line::Command(line) => match LineCommand::parse(line) {
-            Err(refusal) => Request::Refused(refusal),
+            Err(refusal) => Request::refused(refusal),
             Ok(LineCommand::History(which)) => Request::History { id: 0, which },
             Ok(LineCommand::Follow(from)) => Request::Follow { id: 0, from },
             Ok(LineCommand::FollowOff) => Request::FollowOff { id: 0 },

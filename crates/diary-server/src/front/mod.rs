@@ -46,13 +46,44 @@ pub(crate) enum Request {
     Quiet,
     Help,
     Quit,
-    /// Something invalid. The stream is still in step.
-    Refused(Refusal),
+    /// Something invalid, or not allowed. The stream is still in step.
+    Refused {
+        id: u32,
+        refusal: Refusal,
+    },
     /// Something after which the stream is out of step, or must not go on.
     Fatal(Refusal),
 }
 
 impl Request {
+    /// Something without an id that cannot be taken.
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        Self::Refused { id: 0, refusal }
+    }
+
+    /// The id that its answer repeats; 0 if it has none.
+    pub(crate) fn id(&self) -> u32 {
+        match self {
+            Request::History { id, .. }
+            | Request::Follow { id, .. }
+            | Request::FollowOff { id }
+            | Request::Search { id, .. }
+            | Request::Refused { id, .. } => *id,
+            _ => 0,
+        }
+    }
+
+    /// Memory beside its own size, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self {
+            Request::Search { filter, .. } => {
+                filter.contains.iter().chain(&filter.without).chain(&filter.tags).map(String::len).sum()
+            }
+            Request::Refused { refusal, .. } => refusal.message.len(),
+            _ => 0,
+        }
+    }
+
     /// What its client must be allowed to do, if anything.
     pub(crate) fn right(&self) -> Option<Right> {
         match self {
@@ -64,7 +95,7 @@ impl Request {
             | Request::Quiet
             | Request::Help
             | Request::Quit
-            | Request::Refused(_)
+            | Request::Refused { .. }
             | Request::Fatal(_) => None,
         }
     }

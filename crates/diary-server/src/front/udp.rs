@@ -76,7 +76,11 @@ pub(crate) async fn serve(socket: UdpSocket, context: Arc<Context>, tasks: TaskT
     let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
     loop {
         // While all places are taken, datagrams wait in the socket.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            () = context.stop.cancelled() => return,
+        };
+        let Ok(place) = place else { return };
         let received = tokio::select! {
             received = socket.recv_from(&mut buffer) => received,
             () = context.stop.cancelled() => return,
@@ -184,7 +188,7 @@ async fn history(context: &Context) -> Result<Vec<u8>, ReadError> {
     let mut walker = Walker::new(cursor.first());
     let mut newest = Newest { lines: VecDeque::new(), bytes: 0, left_out: before };
     loop {
-        let page = journal.page(cursor, STORED_LINE_MAX_BYTES).await?;
+        let (page, ()) = journal.page(cursor, || (STORED_LINE_MAX_BYTES, ())).await?;
         walker.pass(&page.lines, super::line::is_showable, |step| newest.push(step));
         cursor = page.cursor;
         if page.ended {

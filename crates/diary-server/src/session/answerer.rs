@@ -49,7 +49,7 @@ impl Session {
         let journal = &self.context.journal;
         let answer = match &request {
             Request::Append(_) => unreachable!("appends have slots of their own"),
-            Request::Refused(refusal) => Answer::Error { id: 0, fatal: false, refusal },
+            Request::Refused { id, refusal } => Answer::Error { id: *id, fatal: false, refusal },
             Request::Fatal(refusal) => return self.fail(refusal),
             Request::Quit => return self.say_bye(""),
             Request::Name(name) => {
@@ -75,17 +75,15 @@ impl Session {
                 Ok(()) => return self.begin_stream(Stream::history(journal, *id, *which)),
                 Err(refusal) => return self.refuse(*id, &refusal),
             },
-            Request::Search { id, filter } => {
-                match filter.check().and_then(|()| check_range(filter.which, journal.today())) {
-                    Ok(()) => {
-                        // Its client checks what it gets, and cannot check what it does not get. People at a terminal
-                        // ask for the history of a place that they doubt.
-                        let checks = self.encoder == Encoder::Frame;
-                        return self.begin_stream(Stream::search(journal, *id, filter, checks));
-                    }
-                    Err(refusal) => return self.refuse(*id, &refusal),
+            Request::Search { id, filter } => match check_range(filter.which, journal.today()) {
+                Ok(()) => {
+                    // Its client checks what it gets, and cannot check what it does not get. People at a terminal ask for the
+                    // history of a place that they doubt.
+                    let checks = self.encoder == Encoder::Frame;
+                    return self.begin_stream(Stream::search(journal, *id, filter, checks));
                 }
-            }
+                Err(refusal) => return self.refuse(*id, &refusal),
+            },
         };
         self.encoder.encode(answer, &mut self.transport.out);
     }
@@ -184,7 +182,7 @@ fn pass_on(
         Ok(Piece::Begin { first, last, dense }) => {
             encoder.encode(Answer::Begin { id, first, last, kind: stream.kind, dense }, out);
         }
-        Ok(Piece::Lines { lines, .. }) => {
+        Ok(Piece::Lines((lines, _reserved))) => {
             encoder.encode(Answer::Lines { id, lines: &lines, walk: &mut stream.walk }, out);
             journal.tell_gaps(&mut stream.walk.gaps);
         }

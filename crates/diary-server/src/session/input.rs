@@ -6,15 +6,15 @@ use std::sync::Arc;
 use diary_engine::{Appends, Keys, Own};
 use diary_proto::entry::check_text;
 use diary_proto::message::{Append, NewText};
-use diary_proto::{Author, Code, Refusal};
+use diary_proto::{Author, Code, Producer, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::queue::{Entries, Room};
+use super::queue::{Entries, Queue, Room};
 use super::{Phase, Session};
 use crate::budget::Reservation;
 use crate::front::{Decoded, Encoder, Request};
-use crate::limits::{READS_IN_A_ROW_MAX, UNSENT_MAX_BYTES};
+use crate::limits::{ANSWERS_FREE_BYTES, READS_IN_A_ROW_MAX, UNSENT_MAX_BYTES};
 use crate::peer::{Peer, Right};
 use crate::transport::with_scratch;
 
@@ -36,6 +36,7 @@ impl Session {
     pub(super) fn takes_input(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Draining)
             && self.transport.unsent_bytes() < UNSENT_MAX_BYTES
+            && (self.queue.held_bytes() <= ANSWERS_FREE_BYTES || self.context.answers.has_room())
             && self.queue.takes_more(self.context.limits.session_unacked_bytes)
     }
 
@@ -99,57 +100,39 @@ impl Session {
 
     /// Takes the requests in `input`. What cannot be taken yet is kept.
     fn decode(&mut self, mut input: &[u8], mut room: Option<OwnedSemaphorePermit>) {
-        // Texts become one append: everything up to the next request.
         let mut texts = None;
-        let mut whole = false;
-        let may_append = self.peer.may(Right::Append);
+        let mut completed = false;
         self.undecoded = true;
         while self.takes_input() {
             let Some(decoded) = self.decoder.next(&mut input, &mut self.transport.out) else {
                 self.undecoded = false;
                 break;
             };
-            whole = true;
-            match decoded {
-                Decoded::Text(text) => match &may_append {
-                    Ok(()) => {
-                        let (appends, entries) = texts.get_or_insert_with(|| texts_by(&self.peer));
-                        entries.push(appends, text);
-                    }
-                    Err(refusal) => self.queue.push_request(Request::Refused(refusal.clone())),
-                },
-                Decoded::Request(request) => {
-                    self.push_texts(texts.take(), &mut room);
-                    self.push(request, &mut room);
-                }
-            }
+            completed = true;
+            take(decoded, &self.peer, &mut self.queue, self.producer, &mut texts);
+            self.admit_waiting(&mut room);
         }
-        self.push_texts(texts, &mut room);
+        push_texts(&mut texts, &mut self.queue);
+        self.admit_waiting(&mut room);
         self.stash = input.to_vec();
-        self.note_progress(whole);
+        self.note_progress(completed);
     }
 
     /// The client has said all that it will. What has no end yet ends here.
     fn end_input(&mut self) {
         self.phase = Phase::InputEnded;
-        match self.decoder.finish() {
-            None => {}
-            Some(Decoded::Text(text)) => match self.peer.may(Right::Append) {
-                Ok(()) => {
-                    let (mut appends, mut entries) = texts_by(&self.peer);
-                    entries.push(&mut appends, text);
-                    self.push_texts(Some((appends, entries)), &mut None);
-                }
-                Err(refusal) => self.queue.push_request(Request::Refused(refusal)),
-            },
-            Some(Decoded::Request(request)) => self.push(request, &mut None),
+        let mut texts = None;
+        if let Some(decoded) = self.decoder.finish() {
+            take(decoded, &self.peer, &mut self.queue, self.producer, &mut texts);
         }
+        push_texts(&mut texts, &mut self.queue);
+        self.admit_waiting(&mut None);
         self.note_progress(true);
     }
 
-    /// Some input was decoded; `whole`: a message was completed, so what is unfinished began later.
-    fn note_progress(&mut self, whole: bool) {
-        if whole {
+    /// Some input was decoded. If it completed a message, what is unfinished began later.
+    fn note_progress(&mut self, completed: bool) {
+        if completed {
             self.unfinished_since = None;
             self.input.clear();
         }
@@ -161,59 +144,14 @@ impl Session {
         }
     }
 
-    /// Puts a request into the queue: its place comes first, and what it needs then.
-    fn push(&mut self, request: Request, room: &mut Option<OwnedSemaphorePermit>) {
-        let request = match request.right().map(|right| self.peer.may(right)) {
-            Some(Err(refusal)) => Request::Refused(refusal),
-            _ => request,
-        };
-        match request {
-            Request::Append(append) => self.push_append(&append, room),
-            request => self.queue.push_request(request),
-        }
-    }
-
-    /// Texts of line mode.
-    fn push_texts(&mut self, texts: Option<(Appends, Entries)>, room: &mut Option<OwnedSemaphorePermit>) {
-        if let Some((appends, entries)) = texts {
-            self.queue.push_appends(appends, entries);
-            self.admit_waiting(room);
-        }
-    }
-
-    /// The texts of a frame. One that cannot be stored is refused in its place.
-    fn push_append(&mut self, append: &Append, room: &mut Option<OwnedSemaphorePermit>) {
-        let Some(producer) = self.producer else {
-            // The Hello before it was refused.
-            return self
-                .queue
-                .push_request(Request::Refused(Refusal::new(Code::Hello, "there was no Hello")));
-        };
-        let keys = Keys { producer, first_counter: append.first_counter, retry: append.retry };
-        let mut appends = Appends::new(Arc::clone(&self.peer.author), Some(keys));
-        let mut authors = None;
-        for new in append.texts.iter() {
-            match check_new(new, &mut authors) {
-                Ok((text, None)) => appends.push(text),
-                Ok((text, Some(own))) => {
-                    appends.push(text);
-                    appends.set_own(own);
-                }
-                Err(refusal) => appends.push_refused(refusal),
-            }
-        }
-        self.queue.push_appends(appends, Entries::new(append.first_counter));
-        self.admit_waiting(room);
-    }
-
     /// Hands waiting appends to the writer, with what room they came with or what there is; else asks for room.
     fn admit_waiting(&mut self, room: &mut Option<OwnedSemaphorePermit>) {
         while self.admission.is_none()
-            && let Some((appends, bytes)) = self.queue.waiting()
+            && let Some((appends, entries)) = self.queue.waiting()
         {
-            let (context, keyed) = (Arc::clone(&self.context), appends.keys.is_some());
+            let (context, keyed, bytes) = (Arc::clone(&self.context), appends.keys.is_some(), entries.bytes);
             let outcome_bytes = appends.outcome_max_bytes();
-            let small = outcome_bytes <= context.answers.free_bytes();
+            let small = self.queue.unreserved_bytes() + outcome_bytes <= context.answers.free_bytes();
             let outcome = if small { None } else { context.answers.try_reserve(outcome_bytes) };
             if (small || outcome.is_some()) && (!keyed || context.journal.knows_derived()) {
                 let from_read = room.as_mut().and_then(|room| room.split(bytes));
@@ -244,9 +182,75 @@ impl Session {
     }
 }
 
-/// No texts yet, of line mode.
-fn texts_by(peer: &Peer) -> (Appends, Entries) {
-    (Appends::new(Arc::clone(&peer.author), None), Entries::new(0))
+/// Puts what was decoded into the queue, or adds it to the texts that become one append: everything up to the next
+/// request.
+fn take(
+    decoded: Decoded<'_>,
+    peer: &Peer,
+    queue: &mut Queue,
+    producer: Option<Producer>,
+    texts: &mut Option<(Appends, Entries)>,
+) {
+    let request = match decoded {
+        Decoded::Text(text) => match peer.may(Right::Append) {
+            Ok(()) => {
+                let none = || (Appends::new(Arc::clone(&peer.author), None), Entries::default());
+                let (appends, entries) = texts.get_or_insert_with(none);
+                return entries.push(appends, text);
+            }
+            Err(refusal) => Request::refused(refusal),
+        },
+        Decoded::Request(request) => checked(request, peer),
+    };
+    push_texts(texts, queue);
+    match (request, producer) {
+        (Request::Append(append), Some(producer)) => {
+            let entries = Entries::new(append.first_counter);
+            queue.push_appends(appends_of(&append, producer, peer), entries);
+        }
+        // The Hello before it was refused.
+        (Request::Append(_), None) => {
+            queue.push_request(Request::refused(Refusal::new(Code::Hello, "there was no Hello")));
+        }
+        (request, _) => queue.push_request(request),
+    }
+}
+
+fn push_texts(texts: &mut Option<(Appends, Entries)>, queue: &mut Queue) {
+    if let Some((appends, entries)) = texts.take() {
+        queue.push_appends(appends, entries);
+    }
+}
+
+/// A request, or its refusal if it is not allowed or larger than what may wait.
+fn checked(request: Request, peer: &Peer) -> Request {
+    let allowed = request.right().map_or(Ok(()), |right| peer.may(right));
+    let valid = allowed.and_then(|()| match &request {
+        Request::Search { filter, .. } => filter.check(),
+        _ => Ok(()),
+    });
+    match valid {
+        Ok(()) => request,
+        Err(refusal) => Request::Refused { id: request.id(), refusal },
+    }
+}
+
+/// The texts of a frame. One that cannot be stored is refused in its place.
+fn appends_of(append: &Append, producer: Producer, peer: &Peer) -> Appends {
+    let keys = Keys { producer, first_counter: append.first_counter, retry: append.retry };
+    let mut appends = Appends::new(Arc::clone(&peer.author), Some(keys));
+    let mut authors = None;
+    for new in append.texts.iter() {
+        match check_new(new, &mut authors) {
+            Ok((text, None)) => appends.push(text),
+            Ok((text, Some(own))) => {
+                appends.push(text);
+                appends.set_own(own);
+            }
+            Err(refusal) => appends.push_refused(refusal),
+        }
+    }
+    appends
 }
 
 /// Room of the budget for appends. Cancel safe.

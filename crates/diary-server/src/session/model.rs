@@ -236,7 +236,7 @@ async fn stored_lines(journal: &Journal) -> Vec<Vec<u8>> {
     let mut cursor = journal.find(Which::All).await.unwrap();
     let mut found = Vec::new();
     loop {
-        let page = journal.page(cursor, 1 << 20).await.unwrap();
+        let (page, ()) = journal.page(cursor, || (1 << 20, ())).await.unwrap();
         let lines = page.lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
         found.extend(lines.map(<[u8]>::to_vec));
         if page.ended {

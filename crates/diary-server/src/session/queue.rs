@@ -19,22 +19,26 @@ use crate::limits::APPEND_MIN_BYTES;
 /// What a refused request counts as unanswered: its place, and its sentence.
 const REFUSED_BYTES: usize = 256;
 
+/// Slots that an idle session keeps.
+const IDLE_SLOTS: usize = 4;
+
 /// Acks that are written at a time in words, so that the bound on unsent answers holds.
 const ACKS_AT_ONCE: u32 = 512;
 
-/// The requests.
 #[derive(Default)]
 pub(super) struct Queue {
     slots: VecDeque<Slot>,
     /// Bytes of appends and refusals that are not answered.
     unanswered_bytes: usize,
-    /// Bytes of appends that wait for room.
-    waiting_bytes: usize,
+    /// Memory that outcomes of appends in the queue may take without a reservation, in bytes.
+    unreserved_bytes: usize,
+    /// Memory of requests that have not begun, beside their slots, in bytes.
+    request_bytes: usize,
 }
 
 /// A request, and how far it is.
 pub(super) enum Slot {
-    /// Appends that wait for room. All appends behind them wait, too.
+    /// Appends that wait for room. Nothing is taken behind them but what the same input brought.
     Waiting(Appends, Entries),
     /// Appends that the writer has.
     Appended(Receipt, Entries),
@@ -65,9 +69,10 @@ impl Queue {
     /// while one is in the queue.
     pub(super) fn takes_more(&self, max_bytes: usize) -> bool {
         self.unanswered_bytes < max_bytes
-            && self.waiting_bytes == 0
+            && self.waiting_at().is_none()
             && match self.slots.back() {
-                None | Some(Slot::Appended(..) | Slot::Settled(..) | Slot::Request(Request::Refused(_))) => {
+                None
+                | Some(Slot::Appended(..) | Slot::Settled(..) | Slot::Request(Request::Refused { .. })) => {
                     true
                 }
                 Some(Slot::Waiting(..) | Slot::Request(_) | Slot::Stream(_) | Slot::Resuming(_)) => false,
@@ -76,22 +81,29 @@ impl Queue {
 
     /// Bytes of input that waits for room.
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.waiting().map_or(0, |(_, entries)| entries.bytes)
     }
 
-    /// Memory of the places and of outcomes that are not told yet, in bytes.
+    /// Memory of the requests and of outcomes that are not told yet, in bytes. What is reserved is not counted.
     pub(super) fn held_bytes(&self) -> usize {
-        let outcome = match self.slots.front() {
+        let first = match self.slots.front() {
             Some(Slot::Settled(outcome, _)) => outcome.capacity() * size_of::<Part>(),
+            Some(Slot::Stream(stream)) => stream.held_bytes(),
             _ => 0,
         };
-        self.slots.len() * size_of::<Slot>() + outcome
+        self.slots.capacity() * size_of::<Slot>() + first + self.request_bytes + self.unreserved_bytes
+    }
+
+    /// Memory that outcomes may take without a reservation, in bytes.
+    pub(super) fn unreserved_bytes(&self) -> usize {
+        self.unreserved_bytes
     }
 
     pub(super) fn push_request(&mut self, request: Request) {
-        if matches!(request, Request::Refused(_)) {
+        if matches!(request, Request::Refused { .. }) {
             self.unanswered_bytes += REFUSED_BYTES;
         }
+        self.request_bytes += request.held_bytes();
         self.slots.push_back(Slot::Request(request));
     }
 
@@ -99,22 +111,19 @@ impl Queue {
     pub(super) fn push_appends(&mut self, appends: Appends, mut entries: Entries) {
         entries.bytes = (appends.bytes() + entries.hint_bytes()).max(APPEND_MIN_BYTES);
         self.unanswered_bytes += entries.bytes;
-        self.waiting_bytes += entries.bytes;
         self.slots.push_back(Slot::Waiting(appends, entries));
     }
 
-    fn first_waiting(&self) -> Option<usize> {
-        if self.waiting_bytes == 0 {
-            return None;
-        }
-        self.slots.iter().position(|slot| matches!(slot, Slot::Waiting(..)))
+    /// Where the appends that wait are: the last ones, with at most the request behind them that came with them.
+    fn waiting_at(&self) -> Option<usize> {
+        let is_waiting = |&at: &usize| matches!(self.slots.get(at), Some(Slot::Waiting(..)));
+        (1..=2).filter_map(|back| self.slots.len().checked_sub(back)).filter(is_waiting).min()
     }
 
-    /// The first appends that wait for room, and what they need: bytes until they are committed, and bytes for their
-    /// outcome.
-    pub(super) fn waiting(&self) -> Option<(&Appends, usize)> {
-        match &self.slots[self.first_waiting()?] {
-            Slot::Waiting(appends, entries) => Some((appends, entries.bytes)),
+    /// The first appends that wait for room.
+    pub(super) fn waiting(&self) -> Option<(&Appends, &Entries)> {
+        match &self.slots[self.waiting_at()?] {
+            Slot::Waiting(appends, entries) => Some((appends, entries)),
             _ => None,
         }
     }
@@ -125,12 +134,15 @@ impl Queue {
         room: Room,
         append: impl FnOnce(Appends, OwnedSemaphorePermit) -> Receipt,
     ) {
-        let Some(at) = self.first_waiting() else { return };
-        let slot = std::mem::replace(&mut self.slots[at], Slot::Request(Request::Quiet));
-        let Slot::Waiting(appends, mut entries) = slot else { unreachable!("it is one that waits") };
-        self.waiting_bytes -= entries.bytes;
-        entries.outcome = room.outcome;
-        self.slots[at] = Slot::Appended(append(appends, room.permit), entries);
+        let Some(at) = self.waiting_at() else { return };
+        if let Some(Slot::Waiting(appends, mut entries)) = self.slots.remove(at) {
+            if room.outcome.is_none() {
+                entries.unreserved_bytes = appends.outcome_max_bytes();
+                self.unreserved_bytes += entries.unreserved_bytes;
+            }
+            entries.outcome = room.outcome;
+            self.slots.insert(at, Slot::Appended(append(appends, room.permit), entries));
+        }
     }
 
     /// The outcome of the appends at the front has come.
@@ -138,8 +150,9 @@ impl Queue {
         if let Some(Slot::Appended(..)) = self.slots.front()
             && let Some(Slot::Appended(_, mut entries)) = self.slots.pop_front()
         {
-            // From here on, what it takes is counted.
+            // From here on, what it really takes is counted.
             entries.outcome = None;
+            self.unreserved_bytes -= std::mem::take(&mut entries.unreserved_bytes);
             self.slots.push_front(Slot::Settled(outcome.into(), entries));
         }
     }
@@ -153,9 +166,15 @@ impl Queue {
     pub(super) fn pop_front(&mut self) -> Option<Slot> {
         let old = self.slots.pop_front();
         match &old {
-            Some(Slot::Request(Request::Refused(_))) => self.unanswered_bytes -= REFUSED_BYTES,
+            Some(Slot::Request(Request::Refused { .. })) => self.unanswered_bytes -= REFUSED_BYTES,
             Some(Slot::Settled(_, entries)) => self.unanswered_bytes -= entries.bytes,
             _ => {}
+        }
+        if let Some(Slot::Request(request)) = &old {
+            self.request_bytes -= request.held_bytes();
+        }
+        if self.slots.is_empty() && self.slots.capacity() > IDLE_SLOTS {
+            self.slots = VecDeque::new();
         }
         old
     }
@@ -181,10 +200,13 @@ pub(super) struct Entries {
     counter: u64,
     /// How many have been answered.
     answered: u32,
-    bytes: usize,
+    /// What they take of the budget for appends.
+    pub(super) bytes: usize,
     /// Places of texts that were commands once: their acks end in a hint.
     hints: VecDeque<u32>,
+    /// Memory for their outcome, or how much of it is not reserved.
     outcome: Option<Reservation>,
+    unreserved_bytes: usize,
 }
 
 impl Entries {

@@ -29,15 +29,16 @@ pub(crate) struct Stream {
     /// Wakes a follow when the head moves.
     progress: Option<watch::Receiver<Progress>>,
     state: State,
-    /// Memory for the page that is being read.
-    reserved: Option<Reservation>,
     /// Pages that were had without waiting, since others had their turn.
     pages_in_a_row: u32,
 }
 
+/// What was read, and the memory that it takes, until it is in an account. None if it is little.
+type Reserved<T> = (T, Option<Reservation>);
+
 enum State {
     Finding(Reading<Cursor>),
-    Reading(Reading<Page>),
+    Reading(Reading<Reserved<Page>>),
     /// The next line is longer than what could be reserved at once.
     Reserving(BoxFuture<'static, Reservation>, Cursor, usize),
     /// There is more to read.
@@ -55,8 +56,8 @@ enum State {
 pub(crate) enum Piece {
     /// The first entry is found.
     Begin { first: u64, last: u64, dense: bool },
-    /// Whole stored lines, and the memory that they take, until they are in an account.
-    Lines { lines: Bytes, _reserved: Option<Reservation> },
+    /// Whole stored lines.
+    Lines(Reserved<Bytes>),
     /// Everything up to this seq has been given out. The end, except of a follow.
     CaughtUp { last: u64 },
 }
@@ -88,7 +89,6 @@ impl Stream {
             checks: false,
             progress: None,
             state: State::Finding(finding),
-            reserved: None,
             pages_in_a_row: 0,
         }
     }
@@ -110,11 +110,10 @@ impl Stream {
                 State::Reading(reading) => {
                     let read = reading.await;
                     self.state = State::Over;
-                    let page = read?;
+                    let (page, reserved) = read?;
                     self.walk.gaps.extend(page.gaps);
                     self.state = match page.needs_bytes {
                         Some(bytes) => {
-                            self.reserved = None;
                             let reserving = Arc::clone(&context.answers).reserve(bytes, None);
                             State::Reserving(Box::pin(reserving), page.cursor, bytes)
                         }
@@ -122,15 +121,16 @@ impl Stream {
                         None => State::More(page.cursor),
                     };
                     if !page.lines.is_empty() {
-                        return Ok(self.lines(page.lines));
+                        return Ok(Piece::Lines((page.lines, reserved)));
                     }
                 }
                 State::Reserving(reserving, ..) => {
-                    self.reserved = Some(reserving.await);
+                    let reserved = Some(reserving.await);
                     if let State::Reserving(_, cursor, bytes) =
                         std::mem::replace(&mut self.state, State::Over)
                     {
-                        self.state = State::Reading(self.begin_page(&context.journal, cursor, bytes));
+                        let reserve = move || (bytes, reserved);
+                        self.state = State::Reading(self.begin_page(&context.journal, cursor, reserve));
                     }
                 }
                 State::CaughtUp(cursor) => {
@@ -141,7 +141,7 @@ impl Stream {
                         return std::future::pending().await;
                     }
                     if let Some(lines) = self.read_on(context) {
-                        return Ok(self.lines(lines));
+                        return Ok(Piece::Lines((lines, None)));
                     }
                 }
                 State::More(_) => {
@@ -151,7 +151,7 @@ impl Stream {
                         tokio::task::yield_now().await;
                     }
                     if let Some(lines) = self.read_on(context) {
-                        return Ok(self.lines(lines));
+                        return Ok(Piece::Lines((lines, None)));
                     }
                 }
                 State::Ending(cursor) => {
@@ -189,21 +189,35 @@ impl Stream {
                 return (!ended).then_some(lines);
             }
         }
-        self.reserved = context.answers.try_reserve(PAGE_BYTES);
-        let max_bytes = page_bytes(self.reserved.is_some());
-        self.state = State::Reading(self.begin_page(&context.journal, cursor, max_bytes));
+        let answers = Arc::clone(&context.answers);
+        let reserve = move || {
+            let reserved = answers.try_reserve(PAGE_BYTES);
+            (page_bytes(reserved.is_some()), reserved)
+        };
+        self.state = State::Reading(self.begin_page(&context.journal, cursor, reserve));
         None
     }
 
-    fn begin_page(&self, journal: &Journal, cursor: Cursor, max_bytes: usize) -> Reading<Page> {
+    fn begin_page(
+        &self,
+        journal: &Journal,
+        cursor: Cursor,
+        reserve: impl FnOnce() -> (usize, Option<Reservation>) + Send + 'static,
+    ) -> Reading<Reserved<Page>> {
         match &self.needle {
-            Some(needle) => journal.search(cursor, Arc::clone(needle), max_bytes),
-            None => journal.page(cursor, max_bytes),
+            Some(needle) => journal.search(cursor, Arc::clone(needle), reserve),
+            None => journal.page(cursor, reserve),
         }
     }
 
-    fn lines(&mut self, lines: Bytes) -> Piece {
-        Piece::Lines { lines, _reserved: self.reserved.take() }
+    /// Whether it holds memory that was reserved for its next piece, or soon will.
+    pub(crate) fn has_reserved(&self) -> bool {
+        matches!(self.state, State::Reading(_) | State::Reserving(..))
+    }
+
+    /// Memory of what it looks for, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.needle.as_ref().map_or(0, |needle| needle.held_bytes())
     }
 
     /// The cursor, which the next state gets.

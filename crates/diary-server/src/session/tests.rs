@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use diary_engine::Part;
 use diary_engine::sim::{self, ManualWriter, SimDisk};
 use diary_proto::Author;
 use diary_proto::frame::FrameCodec;
@@ -15,7 +16,7 @@ use tokio_util::codec::Decoder as _;
 
 use super::Session;
 use crate::context::Context;
-use crate::limits::{LINGER_MAX, Limits};
+use crate::limits::{ANSWERS_FREE_BYTES, LINGER_MAX, Limits, READ_BYTES, SESSION_UNACKED_MAX_BYTES};
 use crate::peer::Peer;
 use crate::transport::memory::MemorySocket;
 use crate::transport::{Socket, Transport, memory};
@@ -78,9 +79,13 @@ async fn settle() {
 }
 
 fn frame(texts: &[&str]) -> Vec<u8> {
+    frame_from(0, texts)
+}
+
+fn frame_from(first_counter: u64, texts: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let texts = Texts::new(texts.iter().copied());
-    ClientMessage::Append(Append { first_counter: 0, retry: false, texts }).write(&mut bytes);
+    ClientMessage::Append(Append { first_counter, retry: false, texts }).write(&mut bytes);
     bytes
 }
 
@@ -197,4 +202,57 @@ async fn a_reader_that_takes_nothing_makes_room_for_others() {
     }
     assert_eq!(reader.lines().last().unwrap(), "end 40");
     assert!(deaf.iter().any(|client| client.running.is_finished()));
+}
+
+/// Each outcome is small, and all of them are not.
+#[tokio::test(start_paused = true)]
+async fn outcomes_that_may_come_are_counted_however_small_they_are() {
+    const FRAMES: usize = 60;
+    let mut served = Served::new(Limits::default());
+    let client = served.connect(WINDOW_BYTES);
+    client.say_hello(1);
+    let texts = ["a"; 100];
+    for number in 0..FRAMES {
+        client.wire.send(&frame_from((number * texts.len()) as u64, &texts));
+    }
+    settle().await;
+    let outcomes = FRAMES * texts.len() * size_of::<Part>();
+    let used = served.context.answers.used_bytes();
+    assert!(used + ANSWERS_FREE_BYTES >= outcomes, "{used} of {outcomes} bytes are counted");
+    served.writer.commit();
+    settle().await;
+    assert!(served.context.answers.used_bytes() < outcomes, "it is given back");
+}
+
+/// Refused lines of clients that read nothing: what waits to be told is bounded for all of them together.
+#[tokio::test(start_paused = true)]
+async fn refusals_that_nobody_reads_are_counted() {
+    const BUDGET_BYTES: usize = 4_000_000;
+    let served = Served::new(Limits { answers_bytes: BUDGET_BYTES, ..Limits::default() });
+    let clients: Vec<Client> = (0..100).map(|_| served.connect(10)).collect();
+    for client in &clients {
+        client.wire.send(&b"/nope\n".repeat(20_000));
+    }
+    settle().await;
+    let used = served.context.answers.used_bytes();
+    // The last one that met some room has taken as much as a session may.
+    let max = BUDGET_BYTES + 2 * SESSION_UNACKED_MAX_BYTES;
+    assert!((BUDGET_BYTES..max).contains(&used), "{used} of {BUDGET_BYTES} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn input_is_counted_before_others_read() {
+    const BUDGET_BYTES: usize = 4 * READ_BYTES;
+    let served = Served::new(Limits { input_bytes: BUDGET_BYTES, ..Limits::default() });
+    let clients: Vec<Client> = (0..100).map(|_| served.connect(WINDOW_BYTES)).collect();
+    settle().await;
+    let text = "x".repeat(60_000);
+    let frame = frame(&[&text, &text]);
+    for (client, number) in clients.iter().zip(0..) {
+        client.say_hello(number);
+        client.wire.send(&frame[..READ_BYTES + 1_000]);
+    }
+    settle().await;
+    let used = served.context.input.used_bytes();
+    assert!(used <= BUDGET_BYTES + 2 * READ_BYTES, "{used} of {BUDGET_BYTES} bytes");
 }
