@@ -98,6 +98,28 @@ async fn outcomes_that_nobody_reads() {
     end(process).await;
 }
 
+/// Refused lines of clients that never read.
+#[tokio::test]
+async fn refusals_that_nobody_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (process, before) = started(&folder).await;
+    let mut deaf = Vec::new();
+    for _ in 0..200 {
+        let mut stream = connect_narrow(process.address()).await;
+        stream.write_all(&b"/nope\n".repeat(10_000)).await.unwrap();
+        deaf.push(stream);
+    }
+    let mut healthy = Lines::connect(process.address()).await;
+    for _ in 0..20 {
+        assert!(healthy.ask("fine").await.starts_with("ok "));
+    }
+    let most = process.memory("VmHWM");
+    assert!(most < before + (128 << 20), "{most} bytes, and {before} before");
+    drop((healthy, deaf));
+    returns_to(before, &process).await;
+    end(process).await;
+}
+
 /// Clients that ask for everything and read nothing, in both modes.
 #[tokio::test]
 async fn readers_that_read_nothing() {
