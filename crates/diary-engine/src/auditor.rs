@@ -17,6 +17,9 @@ use tokio::sync::oneshot;
 
 use crate::limits::{AUDIT_PAUSE, AUDIT_RANGES_MAX, GAPS_TOLD, PAGE_BYTES};
 
+/// Of nice(1).
+const LOWEST_PRIORITY: i32 = 19;
+
 /// Logs damage, each once.
 #[derive(Debug)]
 pub(crate) struct Auditor {
@@ -120,6 +123,8 @@ impl State {
 }
 
 fn serve(reader: &Reader, state: &Mutex<State>, queue: &mpsc::Receiver<Message>) {
+    // Behind everybody who is waited for. Where that is not to be had, the pauses have to do.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOWEST_PRIORITY);
     let mut flushes = Vec::new();
     loop {
         let pending = lock(state).pending.first().cloned();

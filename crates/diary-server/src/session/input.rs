@@ -10,7 +10,7 @@ use diary_proto::{Author, Code, Producer, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::queue::{Entries, Queue, Room};
+use super::queue::{Entries, Room};
 use super::{Phase, Session};
 use crate::budget::Reservation;
 use crate::front::{Decoded, Encoder, Request};
@@ -100,20 +100,24 @@ impl Session {
 
     /// Takes the requests in `input`. What cannot be taken yet is kept.
     fn decode(&mut self, mut input: &[u8], mut room: Option<OwnedSemaphorePermit>) {
-        let mut texts = None;
         let mut completed = false;
         self.undecoded = true;
-        while self.takes_input() {
-            let Some(decoded) = self.decoder.next(&mut input, &mut self.transport.out) else {
-                self.undecoded = false;
-                break;
+        while self.undecoded && self.takes_input() {
+            // All texts up to the next request become one append: they change nothing that this loop asks for.
+            let mut texts = None;
+            let request = loop {
+                let Some(decoded) = self.decoder.next(&mut input, &mut self.transport.out) else {
+                    self.undecoded = false;
+                    break None;
+                };
+                completed = true;
+                match checked(decoded, &self.peer) {
+                    Ok(text) => push_text(text, &self.peer, &mut texts),
+                    Err(request) => break Some(request),
+                }
             };
-            completed = true;
-            take(decoded, &self.peer, &mut self.queue, self.producer, &mut texts);
-            self.admit_waiting(&mut room);
+            self.push(texts, request, &mut room);
         }
-        push_texts(&mut texts, &mut self.queue);
-        self.admit_waiting(&mut room);
         self.stash = input.to_vec();
         self.note_progress(completed);
     }
@@ -121,13 +125,40 @@ impl Session {
     /// The client has said all that it will. What has no end yet ends here.
     fn end_input(&mut self) {
         self.phase = Phase::InputEnded;
-        let mut texts = None;
-        if let Some(decoded) = self.decoder.finish() {
-            take(decoded, &self.peer, &mut self.queue, self.producer, &mut texts);
+        let (mut texts, mut request) = (None, None);
+        match self.decoder.finish().map(|decoded| checked(decoded, &self.peer)) {
+            None => {}
+            Some(Ok(text)) => push_text(text, &self.peer, &mut texts),
+            Some(Err(invalid)) => request = Some(invalid),
         }
-        push_texts(&mut texts, &mut self.queue);
-        self.admit_waiting(&mut None);
+        self.push(texts, request, &mut None);
         self.note_progress(true);
+    }
+
+    /// Puts texts and the request behind them into the queue: their places come first, and what they need then.
+    fn push(
+        &mut self,
+        texts: Option<(Appends, Entries)>,
+        request: Option<Request>,
+        room: &mut Option<OwnedSemaphorePermit>,
+    ) {
+        if let Some((appends, entries)) = texts {
+            self.queue.push_appends(appends, entries);
+        }
+        match (request, self.producer) {
+            (None, _) => {}
+            (Some(Request::Append(append)), Some(producer)) => {
+                let entries = Entries::new(append.first_counter);
+                self.queue.push_appends(appends_of(&append, producer, &self.peer), entries);
+            }
+            // The Hello before it was refused.
+            (Some(Request::Append(_)), None) => {
+                let refusal = Refusal::new(Code::Hello, "there was no Hello");
+                self.queue.push_request(Request::refused(refusal));
+            }
+            (Some(request), _) => self.queue.push_request(request),
+        }
+        self.admit_waiting(room);
     }
 
     /// Some input was decoded. If it completed a message, what is unfinished began later.
@@ -182,57 +213,27 @@ impl Session {
     }
 }
 
-/// Puts what was decoded into the queue, or adds it to the texts that become one append: everything up to the next
-/// request.
-fn take(
-    decoded: Decoded<'_>,
-    peer: &Peer,
-    queue: &mut Queue,
-    producer: Option<Producer>,
-    texts: &mut Option<(Appends, Entries)>,
-) {
+/// A text, or a request. What is not allowed, or is larger than what may wait, is refused in its place.
+fn checked<'a>(decoded: Decoded<'a>, peer: &Peer) -> Result<&'a str, Request> {
     let request = match decoded {
-        Decoded::Text(text) => match peer.may(Right::Append) {
-            Ok(()) => {
-                let none = || (Appends::new(Arc::clone(&peer.author), None), Entries::default());
-                let (appends, entries) = texts.get_or_insert_with(none);
-                return entries.push(appends, text);
-            }
-            Err(refusal) => Request::refused(refusal),
-        },
-        Decoded::Request(request) => checked(request, peer),
+        Decoded::Text(text) => return peer.may(Right::Append).map(|()| text).map_err(Request::refused),
+        Decoded::Request(request) => request,
     };
-    push_texts(texts, queue);
-    match (request, producer) {
-        (Request::Append(append), Some(producer)) => {
-            let entries = Entries::new(append.first_counter);
-            queue.push_appends(appends_of(&append, producer, peer), entries);
-        }
-        // The Hello before it was refused.
-        (Request::Append(_), None) => {
-            queue.push_request(Request::refused(Refusal::new(Code::Hello, "there was no Hello")));
-        }
-        (request, _) => queue.push_request(request),
-    }
-}
-
-fn push_texts(texts: &mut Option<(Appends, Entries)>, queue: &mut Queue) {
-    if let Some((appends, entries)) = texts.take() {
-        queue.push_appends(appends, entries);
-    }
-}
-
-/// A request, or its refusal if it is not allowed or larger than what may wait.
-fn checked(request: Request, peer: &Peer) -> Request {
     let allowed = request.right().map_or(Ok(()), |right| peer.may(right));
     let valid = allowed.and_then(|()| match &request {
         Request::Search { filter, .. } => filter.check(),
         _ => Ok(()),
     });
-    match valid {
+    Err(match valid {
         Ok(()) => request,
         Err(refusal) => Request::Refused { id: request.id(), refusal },
-    }
+    })
+}
+
+fn push_text(text: &str, peer: &Peer, texts: &mut Option<(Appends, Entries)>) {
+    let none = || (Appends::new(Arc::clone(&peer.author), None), Entries::default());
+    let (appends, entries) = texts.get_or_insert_with(none);
+    entries.push(appends, text);
 }
 
 /// The texts of a frame. One that cannot be stored is refused in its place.

@@ -19,9 +19,6 @@ use crate::limits::APPEND_MIN_BYTES;
 /// What a refused request counts as unanswered: its place, and its sentence.
 const REFUSED_BYTES: usize = 256;
 
-/// Slots that an idle session keeps.
-const IDLE_SLOTS: usize = 4;
-
 /// Acks that are written at a time in words, so that the bound on unsent answers holds.
 const ACKS_AT_ONCE: u32 = 512;
 
@@ -173,7 +170,8 @@ impl Queue {
         if let Some(Slot::Request(request)) = &old {
             self.request_bytes -= request.held_bytes();
         }
-        if self.slots.is_empty() && self.slots.capacity() > IDLE_SLOTS {
+        if self.slots.is_empty() {
+            // An idle session holds none.
             self.slots = VecDeque::new();
         }
         old
