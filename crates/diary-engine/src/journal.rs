@@ -9,7 +9,6 @@ use diary_proto::{Date, DayStart, Time, Which};
 use diary_store::Reader;
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::appends::Appends;
 use crate::auditor::Auditor;
@@ -17,17 +16,8 @@ use crate::limits::{AUDIT_STOP_MAX, PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX}
 use crate::needle::{GAP_WORDS, Needle};
 use crate::outcome::Receipt;
 use crate::reading::{Cursor, Page, Reading};
-use crate::recent::{Recent, Recently};
-use crate::writer::Command;
-
-/// The journal's progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// The newest committed seq.
-    pub head: u64,
-    /// The derived state is loaded. Until then, appends with keys and readings by day wait.
-    pub derived: bool,
-}
+use crate::recent::Recently;
+use crate::shared::{Command, Progress, Shared};
 
 /// What does not change while a journal is open.
 #[derive(Debug)]
@@ -42,17 +32,6 @@ pub struct About {
     pub zone_name: String,
     /// When its days begin.
     pub day_start: DayStart,
-}
-
-/// What the writer and the handles share.
-#[derive(Debug, Clone)]
-pub(crate) struct Shared {
-    /// Unbounded, because every message holds a permit of a bounded budget.
-    pub(crate) queue: mpsc::UnboundedSender<Command>,
-    pub(crate) progress: watch::Receiver<Progress>,
-    pub(crate) recent: Arc<Recent>,
-    /// Cancelled when the disk has failed or the writer has panicked.
-    pub(crate) failed: CancellationToken,
 }
 
 /// A handle to a journal. Cheap to clone. The writer ends with [`stop`](Self::stop), or when all handles are dropped.

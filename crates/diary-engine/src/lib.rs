@@ -26,6 +26,7 @@ mod outcome;
 mod reading;
 mod recent;
 mod repeats;
+mod shared;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(test)]
@@ -34,8 +35,9 @@ mod work;
 mod writer;
 
 pub use appends::{Appends, Keys, Own};
-pub use journal::{About, Journal, Progress};
+pub use journal::{About, Journal};
 pub use needle::Needle;
 pub use open::{OpenError, Options, open};
 pub use outcome::{Outcome, Part, Receipt};
 pub use reading::{Cursor, Page, ReadError, Reading};
+pub use shared::Progress;

@@ -13,7 +13,8 @@ use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
 use crate::journal::{About, Journal};
-use crate::writer::{Command, Writer};
+use crate::shared::Command;
+use crate::writer::Writer;
 
 /// Which journal to open, and when its days begin.
 #[derive(Debug, Clone)]

@@ -10,7 +10,8 @@ use jiff::tz::TimeZone;
 
 use crate::journal::Journal;
 use crate::open::{Options, open_on};
-use crate::writer::{Command, Writer};
+use crate::shared::Command;
+use crate::writer::Writer;
 
 /// The writer of a simulated journal.
 pub struct ManualWriter(Writer);

@@ -7,40 +7,17 @@
 use std::sync::Arc;
 use std::thread;
 
-use diary_proto::{Code, Refusal, Time};
+use diary_proto::Time;
 use diary_store::{Appender, CommitError, Derived, NewEntry, Reader, Staged};
 use jiff::tz::TimeZone;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::appends::Appends;
-use crate::journal::{Progress, Shared};
 use crate::limits::BATCH_MAX_ENTRIES;
-use crate::outcome::{Outcome, refused};
 use crate::recent::Recent;
 use crate::repeats::Repeats;
+use crate::shared::{Command, Progress, Shared};
 use crate::work::{Work, stale};
-
-/// A message to the writer.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Append(Appends, OwnedSemaphorePermit, oneshot::Sender<Outcome>),
-    /// The derived state, once it is loaded.
-    Derived(Derived),
-    /// Commit what came before, write the head file, end.
-    Stop(oneshot::Sender<()>),
-}
-
-impl Command {
-    /// Answers that the writer has stopped.
-    pub(crate) fn refuse_stopped(self) {
-        if let Command::Append(appends, _, reply) = self {
-            let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
-            // An error means that nobody waits for the answer.
-            let _ = reply.send(refused(appends.count_u32(), refusal));
-        }
-    }
-}
 
 /// The writer's state.
 pub(crate) struct Writer {

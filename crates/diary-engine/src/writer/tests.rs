@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use diary_proto::Author;
+use diary_proto::{Author, Code};
 use diary_store::Opened;
 use diary_store::disk::Disk;
 use diary_store::sim::{Call, Fault, SimDisk};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::Part;
+use crate::{Appends, Outcome, Part};
 
 /// A writer on a simulated disk, whose journal has no keys loaded: it writes no cache, whose calls would mingle with
 /// the others.

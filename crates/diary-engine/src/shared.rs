@@ -1,0 +1,53 @@
+//! What the writer and the handles to a journal share.
+
+use std::sync::Arc;
+
+use diary_proto::{Code, Refusal};
+use diary_store::Derived;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::appends::Appends;
+use crate::outcome::{Outcome, refused};
+use crate::recent::Recent;
+
+/// The journal's progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The newest committed seq.
+    pub head: u64,
+    /// The derived state is loaded. Until then, appends with keys and readings by day wait.
+    pub derived: bool,
+}
+
+/// What the writer and the handles share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    /// Unbounded, because every message holds a permit of a bounded budget.
+    pub(crate) queue: mpsc::UnboundedSender<Command>,
+    pub(crate) progress: watch::Receiver<Progress>,
+    pub(crate) recent: Arc<Recent>,
+    /// Cancelled when the disk has failed or the writer has panicked.
+    pub(crate) failed: CancellationToken,
+}
+
+/// A message to the writer.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Append(Appends, OwnedSemaphorePermit, oneshot::Sender<Outcome>),
+    /// The derived state, once it is loaded.
+    Derived(Derived),
+    /// Commit what came before, write the head file, end.
+    Stop(oneshot::Sender<()>),
+}
+
+impl Command {
+    /// Answers that the writer has stopped.
+    pub(crate) fn refuse_stopped(self) {
+        if let Command::Append(appends, _, reply) = self {
+            let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
+            // An error means that nobody waits for the answer.
+            let _ = reply.send(refused(appends.count_u32(), refusal));
+        }
+    }
+}
