@@ -109,7 +109,7 @@ pub(super) fn encode(answer: Answer<'_>, out: &mut Vec<u8>) {
             ServerMessage::Bye { reason: reason.strip_prefix(": ").unwrap_or("bye").to_owned() }
         }
         // The client checks the lines and finds the gaps. The others answer line mode's commands.
-        Answer::CaughtUp { .. } | Answer::Name(_) | Answer::Quiet | Answer::Help => return,
+        Answer::CaughtUp { .. } | Answer::Quiet | Answer::Words(_) => return,
     };
     message.write(out);
 }

@@ -1,11 +1,11 @@
 //! Line mode: lines to requests, answers to lines.
 
-use diary_proto::answer::{HELP, push_ack, push_error, push_gap};
+use diary_proto::answer::{push_ack, push_error, push_gap};
 use diary_proto::block::{Gap, Step};
 use diary_proto::entry::{SealedLine, is_note};
 use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
-use diary_proto::{Code, Command as LineCommand, Filter, Refusal};
+use diary_proto::{Code, Refusal};
 
 use super::{Answer, Decoded, Kind, Request, Walk};
 
@@ -65,16 +65,9 @@ fn decoded(line: Line<'_>) -> Decoded<'_> {
         Line::Refused(refusal) => Request::refused(refusal),
         Line::Quit => Request::Quit,
         Line::Http => Request::Fatal(Refusal::new(Code::Http, "this is a diary, not a web server")),
-        Line::Command(line) => match LineCommand::parse(line) {
+        Line::Command(line) => match diary_proto::Command::parse(line) {
             Err(refusal) => Request::refused(refusal),
-            Ok(LineCommand::History(which)) => Request::History { id: 0, which },
-            Ok(LineCommand::Follow(from)) => Request::Follow { id: 0, from },
-            Ok(LineCommand::FollowOff) => Request::FollowOff { id: 0 },
-            Ok(LineCommand::Search(text)) => Request::Search { id: 0, filter: Filter::of_text(text) },
-            Ok(LineCommand::Name(name)) => Request::Name(name),
-            Ok(LineCommand::Quiet) => Request::Quiet,
-            Ok(LineCommand::Help) => Request::Help,
-            Ok(LineCommand::Quit) => Request::Quit,
+            Ok(command) => command.into(),
         },
     })
 }
@@ -107,13 +100,12 @@ pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
             }
         }
         Answer::End { walk, .. } => out.extend_from_slice(format!("end {}\n", walk.count).as_bytes()),
-        Answer::Name(name) => out.extend_from_slice(format!("ok name {name}\n").as_bytes()),
+        Answer::Words(words) => out.extend_from_slice(words.as_bytes()),
         Answer::FollowOff { .. } => out.extend_from_slice(b"ok follow off\n"),
         Answer::Quiet => {
             *voice = Voice::Quiet;
             out.extend_from_slice(b"ok quiet\n");
         }
-        Answer::Help => out.extend_from_slice(HELP.as_bytes()),
         Answer::Error { refusal, .. } => push_error(out, refusal),
         Answer::Bye(reason) => out.extend_from_slice(format!("bye{reason}\n").as_bytes()),
         // Hello and Welcome belong to frame mode.

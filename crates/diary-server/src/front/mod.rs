@@ -7,7 +7,7 @@ pub(crate) mod udp;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
-use diary_proto::{Author, Code, Filter, Refusal, Time, Which};
+use diary_proto::{Author, Code, Command, Filter, Refusal, Time, Which};
 
 use frame::FrameDecoder;
 use line::{LineReader, Voice};
@@ -101,6 +101,21 @@ impl Request {
     }
 }
 
+impl From<Command> for Request {
+    fn from(command: Command) -> Self {
+        match command {
+            Command::History(which) => Request::History { id: 0, which },
+            Command::Follow(from) => Request::Follow { id: 0, from },
+            Command::FollowOff => Request::FollowOff { id: 0 },
+            Command::Search(text) => Request::Search { id: 0, filter: Filter::of_text(text) },
+            Command::Name(name) => Request::Name(name),
+            Command::Quiet => Request::Quiet,
+            Command::Help => Request::Help,
+            Command::Quit => Request::Quit,
+        }
+    }
+}
+
 /// What the server says.
 #[derive(Debug)]
 pub(crate) enum Answer<'a> {
@@ -141,12 +156,12 @@ pub(crate) enum Answer<'a> {
         id: u32,
         walk: &'a Walk,
     },
-    Name(&'a Author),
     FollowOff {
         id: u32,
     },
     Quiet,
-    Help,
+    /// The answer to a command of line mode that needs no more than words, as whole lines.
+    Words(&'a str),
     Error {
         id: u32,
         fatal: bool,

@@ -1,6 +1,7 @@
 //! The last stage: what is at the front of the queue is done, and its answer is written down.
 
 use diary_engine::{Journal, ReadError};
+use diary_proto::answer::HELP;
 use diary_proto::limits::VERSION;
 use diary_proto::message::{Hello, Welcome};
 use diary_proto::{Author, Code, Date, Producer, Refusal, Which};
@@ -54,10 +55,10 @@ impl Session {
             Request::Quit => return self.say_bye(""),
             Request::Name(name) => {
                 self.peer.author = std::sync::Arc::new(name.clone());
-                Answer::Name(name)
+                Answer::Words(&format!("ok name {name}\n"))
             }
             Request::Quiet => Answer::Quiet,
-            Request::Help => Answer::Help,
+            Request::Help => Answer::Words(HELP),
             Request::Hello(hello) => return self.begin_hello(hello),
             Request::FollowOff { id } => {
                 self.follow = None;
