@@ -57,7 +57,7 @@ impl Reader {
             number += 1;
             // Only a line near an entry that is asked for need be looked at closely.
             let wanted = seqs[lines.len()];
-            if let Some(seq) = seq_of(line).filter(|&seq| seq < wanted - 1) {
+            if let Some(seq) = seq_of(line).filter(|&seq| seq < wanted.saturating_sub(1)) {
                 newest = seq;
                 return ControlFlow::Continue(());
             }
