@@ -31,8 +31,8 @@ const BACKLOG: i32 = 1024;
 /// After a failed accept: no event says when descriptors are free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// From freeing memory to giving it back: more may follow, and some may be needed again at once.
-const GIVE_BACK_PAUSE: Duration = Duration::from_secs(1);
+/// From freeing much memory to giving it back, again and again: more follows while sessions end, little by little.
+const GIVE_BACK_PAUSES_SECONDS: [u64; 5] = [1, 2, 4, 8, 15];
 
 /// Why a server cannot start. Each displays as one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -206,13 +206,15 @@ impl Server {
     }
 }
 
-/// Gives freed memory back to the system, at most once a second. Cancel safe.
+/// Gives freed memory back to the system. Cancel safe.
 async fn give_back_memory(freed: Arc<Notify>) {
     loop {
         freed.notified().await;
-        tokio::time::sleep(GIVE_BACK_PAUSE).await;
-        // It fails only with the runtime.
-        let _ = tokio::task::spawn_blocking(diary_heap::give_back).await;
+        for seconds in GIVE_BACK_PAUSES_SECONDS {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            // It fails only with the runtime.
+            let _ = tokio::task::spawn_blocking(diary_heap::give_back).await;
+        }
     }
 }
 
