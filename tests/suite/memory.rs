@@ -14,12 +14,20 @@ use crate::support::{Frames, Lines, Process, Server, connect_narrow, fill, soon}
 /// How close memory comes to where it was.
 const BACK_BYTES: usize = 16 << 20;
 
-/// A server as people run it, and what it takes once it has answered somebody.
+/// Clients that read everything at once, so that all threads of a server have worked.
+const AT_WORK: usize = 64;
+
+/// A server as people run it, and what it takes once it has worked.
 async fn started(folder: &tempfile::TempDir) -> (Process, usize) {
     let process = Process::start(folder.path(), &["127.0.0.1:0"], &["--log", "error"]).await;
-    let mut client = Lines::connect(process.address()).await;
-    client.ask("an entry").await;
-    client.history("all").await;
+    let clients: FuturesUnordered<_> = (0..AT_WORK)
+        .map(|_| async {
+            let mut client = Lines::connect(process.address()).await;
+            client.ask("an entry").await;
+            client.history("all").await;
+        })
+        .collect();
+    clients.collect::<Vec<()>>().await;
     let before = process.memory("VmRSS");
     (process, before)
 }
