@@ -322,7 +322,8 @@ impl Session {
     }
 }
 
-// Boxed so that rare futures do not enlarge every session.
+// What `next_event` polls. All are cancel safe: what they wait for stays in the session. Boxed where rare, so that such
+// futures do not enlarge every session.
 
 async fn reached(late: Option<Instant>) {
     match late {
