@@ -108,11 +108,11 @@ fn verdict(line: &StoredLine<'_>, text: &str) -> Option<Verdict> {
 /// Reads entries in ascending order. It reads on while the next entry is near and bisects where it is not.
 struct Ascending<'a> {
     journal: &'a Reader,
-    place: Option<Place>,
+    place: Option<Position>,
     page: Vec<u8>,
 }
 
-struct Place {
+struct Position {
     /// Reads the journal, or one of its archives.
     reader: Reader,
     /// Goes on behind the page.
@@ -145,7 +145,7 @@ impl<'a> Ascending<'a> {
     }
 
     /// Moves to the line of `seq` and returns whether it is there. If the range ends before it, there is no place any more.
-    fn walk_to(&mut self, seq: u64, mut place: Place) -> io::Result<bool> {
+    fn walk_to(&mut self, seq: u64, mut place: Position) -> io::Result<bool> {
         loop {
             while let Some(length) = memchr::memchr(b'\n', &self.page[place.at..]) {
                 let line = SealedLine::check(&self.page[place.at..place.at + length]);
@@ -168,7 +168,7 @@ impl<'a> Ascending<'a> {
     }
 
     /// The place of `seq`, which may be archived; `None` if its archive is gone.
-    fn bisect(&mut self, seq: u64) -> io::Result<Option<Place>> {
+    fn bisect(&mut self, seq: u64) -> io::Result<Option<Position>> {
         self.page.clear();
         let reader = if seq < self.journal.first()? {
             self.journal.archive_of(seq)?
@@ -177,7 +177,7 @@ impl<'a> Ascending<'a> {
         };
         let Some(reader) = reader else { return Ok(None) };
         let range = reader.from(seq)?;
-        Ok(Some(Place { reader, range, next_page_bytes: FIRST_PAGE_BYTES, at: 0, last: 0 }))
+        Ok(Some(Position { reader, range, next_page_bytes: FIRST_PAGE_BYTES, at: 0, last: 0 }))
     }
 }
 

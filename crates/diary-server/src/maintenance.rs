@@ -67,20 +67,20 @@ struct JsonFinding {
     line: u64,
     what: &'static str,
     #[serde(flatten)]
-    place: Place,
+    place: JsonPlace,
     message: String,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Place {
+enum JsonPlace {
     Seqs { first: u64, last: u64 },
     After { after: u64 },
 }
 
 fn tell_json(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
-    let after = Place::After { after: finding.after };
-    let seqs = |first, last| Place::Seqs { first, last };
+    let after = JsonPlace::After { after: finding.after };
+    let seqs = |first, last| JsonPlace::Seqs { first, last };
     let (what, place) = match finding.what {
         What::Unsound => ("unsound", after),
         What::Missing(first, last) | What::MissingBehind(first, last) => ("missing", seqs(first, last)),

@@ -24,7 +24,7 @@ const TABLE_MAX_BYTES: usize = 8 * 1024 * 1024;
 const RUN_BYTES: usize = size_of::<Run>();
 
 /// A producer's part in the map, with the room that a hash map leaves free.
-const PRODUCER_BYTES: usize = 2 * size_of::<(Producer, Known)>();
+const PRODUCER_BYTES: usize = 2 * size_of::<(Producer, ProducerRuns)>();
 
 /// What the table is cut back to when it is full. To look at all producers then costs little for each of the
 /// many inserts until it is full again.
@@ -62,7 +62,7 @@ impl Run {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Known {
+struct ProducerRuns {
     /// In the order of their counters.
     runs: VecDeque<Run>,
     /// Counters below this one that are in no run have been forgotten, or were never known.
@@ -73,7 +73,7 @@ struct Known {
     newest_seq: u64,
 }
 
-impl Known {
+impl ProducerRuns {
     /// Forgets the oldest runs beyond `share`.
     fn trim(&mut self, share: usize) {
         let excess = self.runs.len().saturating_sub(share);
@@ -87,7 +87,7 @@ impl Known {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct KeyTable {
     /// By their numbers.
-    producers: HashMap<u64, Known>,
+    producers: HashMap<u64, ProducerRuns>,
     #[serde(skip)]
     runs: usize,
     /// A whole producer has been forgotten, so one that is not in the table may be an old one.
@@ -131,10 +131,10 @@ impl KeyTable {
     /// Notes that `key` is the entry `seq`.
     pub(crate) fn insert(&mut self, key: Key, seq: u64) {
         let forgotten = self.forgotten;
-        let known = self.producers.entry(key.producer.0).or_insert_with(|| Known {
+        let known = self.producers.entry(key.producer.0).or_insert_with(|| ProducerRuns {
             // It may be one that was forgotten; what it wrote before this is not known.
             doubt: forgotten,
-            ..Known::default()
+            ..ProducerRuns::default()
         });
         if std::mem::take(&mut known.doubt) {
             known.floor = known.floor.max(key.counter);

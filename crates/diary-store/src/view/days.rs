@@ -28,12 +28,12 @@ pub(super) struct Picked {
     places: Arc<[Seqs]>,
     /// How many of the places have been begun.
     begun: usize,
-    place: Option<Place>,
+    place: Option<Stretch>,
 }
 
 /// The place that is being read.
 #[derive(Debug, Clone)]
-struct Place {
+struct Stretch {
     walker: Walker,
     last: u64,
 }
@@ -119,7 +119,7 @@ impl Reader {
                 picked.begun += 1;
                 let last = last.min(begin.last);
                 if begin.first <= last {
-                    picked.place = Some(Place { walker: Walker::new(begin.first), last });
+                    picked.place = Some(Stretch { walker: Walker::new(begin.first), last });
                     (begin.first, begin.last) = (range.first, range.last);
                     *range = begin;
                 }

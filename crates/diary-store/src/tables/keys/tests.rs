@@ -65,7 +65,10 @@ fn read_again(table: &KeyTable) -> Option<KeyTable> {
 #[test]
 fn tables_that_cannot_be_are_refused() {
     let with = |first_counter, first_seq, count| {
-        let known = Known { runs: [Run { first_counter, first_seq, count }].into(), ..Known::default() };
+        let known = ProducerRuns {
+            runs: [Run { first_counter, first_seq, count }].into(),
+            ..ProducerRuns::default()
+        };
         KeyTable { producers: [(1, known)].into(), ..KeyTable::default() }
     };
     assert!(read_again(&with(1, 1, 1)).is_some());
