@@ -1,0 +1,298 @@
+//! Which of the files with a day file's name are the journal's.
+//!
+//! A day file belongs to the journal if its header has the journal's id and the day of its name, and the first seqs
+//! ascend from file to file. A file whose header is damaged belongs by its own valid lines. What does not belong is a
+//! stray: nobody reads or writes it, no byte of it is changed, and it does not say where the journal ends. But the seqs
+//! of the journal's own lines in it were given out, and are not given out again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use diary_proto::Date;
+
+use crate::disk::{Disk, DiskFile, How};
+use crate::format::day_file::{Header, name};
+use crate::format::find::{find_seq, first_entry_of, last_entry_of};
+use crate::format::notes::archived_in;
+use crate::format::stray::Stray;
+use crate::quarantine;
+
+/// What has a day file's name.
+pub(crate) struct Named {
+    date: Date,
+    /// The file's length, and its header if that is valid.
+    found: io::Result<(u64, Option<Header>)>,
+}
+
+/// Looks at everything with these days' names.
+pub(crate) fn look_at_headers(disk: &dyn Disk, dir: &Path, dates: &[Date]) -> Vec<Named> {
+    let look_at = |date| {
+        let file = disk.open(&dir.join(name(date)), How::Read)?;
+        Ok((file.size()?, Header::read(&*file)?.ok()))
+    };
+    dates.iter().map(|&date| Named { date, found: look_at(date) }).collect()
+}
+
+/// The id that most of the files have; of two that as many have, the one of the older files. `cached` is what the cache
+/// says, which counts as much as a file.
+pub(crate) fn id_of_most(files: &[Named], cached: Option<u64>) -> Option<u64> {
+    let ids = files.iter().filter_map(|file| Some(file.found.as_ref().ok()?.1?.id));
+    let mut counts: Vec<(u64, usize)> = Vec::new();
+    for id in cached.into_iter().chain(ids) {
+        match counts.iter_mut().find(|(counted, _)| *counted == id) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((id, 1)),
+        }
+    }
+    // The last of several that are the greatest.
+    counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id)
+}
+
+/// Which files belong to a journal.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// The days whose files belong, in order.
+    pub(crate) days: Vec<Date>,
+    /// Where the seqs of the next day's file begin in a file that goes on with them, as a copy that others have written
+    /// to does: that far it belongs.
+    pub(crate) ends: BTreeMap<Date, u64>,
+    pub(crate) strays: Vec<(Date, Stray)>,
+    /// The highest seq of what does not belong and is the journal's.
+    pub(crate) last_seq: u64,
+}
+
+/// A file of the journal, as far as its header says.
+struct Candidate {
+    date: Date,
+    len: u64,
+    /// Its header is valid.
+    headed: bool,
+    /// The first seq; none if the file cannot be read or no line in it is valid, as it may be only where something else
+    /// says that it belongs.
+    first: Option<u64>,
+    /// The seq of the last valid line.
+    last: u64,
+    /// It begins with a note that what is before it is archived.
+    archived: bool,
+}
+
+impl Survey {
+    /// Finds out which of these files belong to the journal with this id. `known` is a day whose file does, if it is there.
+    pub(crate) fn new(
+        disk: &dyn Disk,
+        dir: &Path,
+        files: Vec<Named>,
+        id: Option<u64>,
+        known: Option<Date>,
+    ) -> Self {
+        let mut survey = Self::default();
+        let mut candidates = Vec::new();
+        for Named { date, found } in files {
+            match survey.candidate(disk, dir, date, found, id, known) {
+                Ok(candidate) => candidates.push(candidate),
+                Err(stray) => survey.strays.push((date, stray)),
+            }
+        }
+        // Whatever lies below is in an archive.
+        let begin = candidates.iter().filter(|file| file.archived).filter_map(|file| file.first).max();
+        let is_archived = |file: &Candidate| file.first < begin.filter(|_| file.first.is_some());
+        let (archived, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_archived);
+        let belongs = chain(&candidates, known);
+        let (mut chained, mut misplaced) = (Vec::new(), Vec::new());
+        for (candidate, belongs) in candidates.into_iter().zip(belongs) {
+            if belongs { chained.push(candidate) } else { misplaced.push(candidate) }
+        }
+        survey.days = chained.iter().map(|file| file.date).collect();
+        for (stray, files) in [(Stray::Archived, archived), (Stray::Misplaced, misplaced)] {
+            survey.strays.extend(files.iter().map(|file| (file.date, stray)));
+            survey.last_seq = files.iter().map(|file| file.last).fold(survey.last_seq, u64::max);
+        }
+        survey.strays.sort_unstable_by_key(|(date, _)| *date);
+        survey.find_ends(disk, dir, &chained);
+        for path in quarantine::strays(disk, dir) {
+            let last = disk.open(&path, How::Read).and_then(|file| last_seq_of(&*file, None));
+            survey.last_seq = survey.last_seq.max(last.unwrap_or(0));
+        }
+        survey
+    }
+
+    fn candidate(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        date: Date,
+        found: io::Result<(u64, Option<Header>)>,
+        id: Option<u64>,
+        known: Option<Date>,
+    ) -> Result<Candidate, Stray> {
+        let mut candidate = Candidate { date, len: 0, headed: false, first: None, last: 0, archived: false };
+        let header = match found {
+            Ok((len, header)) => {
+                candidate.len = len;
+                header
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Stray::NoFile),
+            // Whoever reads on to it is told.
+            Err(_) => return Ok(candidate),
+        };
+        let stray = header.and_then(|header| Stray::of_header(&header, date, id.unwrap_or_default()));
+        if matches!(stray, Some(Stray::OtherJournal(_))) {
+            return Err(Stray::OtherJournal(header.map_or(0, |header| header.id)));
+        }
+        let read = || -> io::Result<Candidate> {
+            let file = disk.open(&dir.join(name(date)), How::Read)?;
+            let first = match header {
+                Some(header) => Some(header.first),
+                None => first_entry_of(&*file, candidate.len)?.map(|found| found.seq),
+            };
+            let archived = header.is_some() && archived_in(&*file)?.is_some();
+            let last = if first.is_some() { last_seq_of(&*file, header)? } else { 0 };
+            Ok(Candidate { headed: header.is_some(), first, last, archived, ..candidate })
+        };
+        let Ok(candidate) = read() else { return Ok(candidate) };
+        match stray {
+            Some(stray) => {
+                self.last_seq = self.last_seq.max(candidate.last);
+                Err(stray)
+            }
+            None if candidate.first.is_none() && known != Some(date) => Err(Stray::NoLine),
+            None => Ok(candidate),
+        }
+    }
+
+    fn find_ends(&mut self, disk: &dyn Disk, dir: &Path, chained: &[Candidate]) {
+        let mut next_first = None;
+        for candidate in chained.iter().rev() {
+            if let Some(next_first) = next_first.filter(|&next| next <= candidate.last) {
+                let file = disk.open(&dir.join(name(candidate.date)), How::Read);
+                let found = file.and_then(|file| find_seq(&*file, candidate.len, next_first));
+                if let Ok(Some(found)) = found {
+                    self.ends.insert(candidate.date, found.offset);
+                    self.last_seq = self.last_seq.max(candidate.last);
+                }
+            }
+            next_first = candidate.first.or(next_first);
+        }
+    }
+}
+
+/// Logs what does not belong to the journal.
+pub(crate) fn tell_strays(strays: &[(Date, Stray)]) {
+    for (date, stray) in strays {
+        tracing::error!("{} does not belong to the diary and is passed over: {stray}", name(*date));
+    }
+}
+
+/// The highest seq that a file says was given out.
+fn last_seq_of(file: &dyn DiskFile, header: Option<Header>) -> io::Result<u64> {
+    let before = header.map_or(0, |header| header.first - 1);
+    Ok(last_entry_of(file, file.size()?)?.map_or(before, |last| last.max(before)))
+}
+
+/// How much more a byte of a file with a valid header counts than one of a file without. No folder has so many bytes.
+const HEADED_BYTES: u128 = 1 << 48;
+
+/// How many bytes a file counts as that is known to belong, beside its own. No folder has so many, however they count.
+const KNOWN_BYTES: u128 = 1 << 120;
+
+/// Which of the files, in the order of their days, belong together: those with the most bytes whose first seqs ascend.
+/// So a file of a copy that has gone its own way sets none aside that hold more. A file without entries has the same
+/// first seq as the next one. One with a valid header counts more than any without, and `known` more than all.
+fn chain(files: &[Candidate], known: Option<Date>) -> Vec<bool> {
+    let mut belongs: Vec<bool> = files.iter().map(|file| file.first.is_none()).collect();
+    // By the seq that the next file must begin behind: the best chain among those that no better one ends below; how
+    // good it is, and its last file. `before` says which file is before each in its chain.
+    let mut best: BTreeMap<u64, (u128, usize)> = BTreeMap::new();
+    let mut before = vec![None; files.len()];
+    for (place, file) in files.iter().enumerate() {
+        let Some(first) = file.first else { continue };
+        let below = best.range(..first).next_back().map(|(_, &chain)| chain);
+        let own = (u128::from(file.len) + 1) * if file.headed { HEADED_BYTES } else { 1 };
+        let known = if known == Some(file.date) { KNOWN_BYTES } else { 0 };
+        let bytes = own + known + below.map_or(0, |(bytes, _)| bytes);
+        let end = first.min(file.last);
+        if best.range(..=end).next_back().is_some_and(|(_, (other, _))| *other >= bytes) {
+            continue;
+        }
+        before[place] = below.map(|(_, place)| place);
+        let worse: Vec<u64> =
+            best.range(end..).take_while(|(_, (other, _))| *other <= bytes).map(|(&end, _)| end).collect();
+        worse.iter().for_each(|end| _ = best.remove(end));
+        best.insert(end, (bytes, place));
+    }
+    let mut next = best.last_key_value().map(|(_, (_, place))| *place);
+    while let Some(place) = next {
+        belongs[place] = true;
+        next = before[place];
+    }
+    belongs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Days with these first seqs and lengths; which of them belong.
+    fn check(files: &[(u64, u64)], known: Option<i8>, expected: &[usize]) {
+        check_with(files, usize::MAX, known, expected);
+    }
+
+    fn check_with(files: &[(u64, u64)], headless: usize, known: Option<i8>, expected: &[usize]) {
+        let date = |place: usize| Date::constant(2026, 11, 1 + i8::try_from(place).unwrap());
+        let candidates: Vec<Candidate> = files
+            .iter()
+            .enumerate()
+            .map(|(place, &(first, len))| Candidate {
+                date: date(place),
+                len,
+                headed: place != headless,
+                first: (first > 0).then_some(first),
+                last: first,
+                archived: false,
+            })
+            .collect();
+        let belongs = chain(&candidates, known.map(|day| Date::constant(2026, 11, day)));
+        let places: Vec<usize> = (0..files.len()).filter(|&place| belongs[place]).collect();
+        assert_eq!(places, expected, "{files:?}");
+    }
+
+    #[test]
+    fn files_whose_seqs_ascend_belong_together() {
+        check(&[], None, &[]);
+        check(&[(1, 9), (5, 9), (9, 9)], None, &[0, 1, 2]);
+        check(&[(1, 9), (5, 9), (1, 9), (9, 9)], None, &[0, 1, 3]);
+        check(&[(1, 9), (5, 2), (5, 9), (9, 9)], None, &[0, 2, 3]);
+        check(&[(1, 9), (5, 9), (5, 2), (9, 9)], None, &[0, 1, 3]);
+        check(&[(1, 9), (0, 9), (5, 9)], None, &[0, 1, 2]);
+        // A high one first, and many or few bytes behind it.
+        check(&[(1, 9), (90, 9), (5, 4), (6, 4), (7, 4)], None, &[0, 2, 3, 4]);
+        check(&[(1, 9), (90, 99), (5, 4), (6, 4), (7, 4)], None, &[0, 1]);
+        check(&[(1, 9), (90, 99), (5, 4), (6, 4), (7, 4)], Some(4), &[0, 2, 3, 4]);
+        check(&[(1, 0), (1, 0)], None, &[0]);
+        // One without a header only fits in.
+        check_with(&[(1, 9), (90, 99), (5, 4), (6, 4)], 1, None, &[0, 2, 3]);
+        check_with(&[(1, 9), (3, 99), (5, 4), (6, 4)], 1, None, &[0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_id_is_the_one_of_most_files() {
+        let check = |ids: &[u64], cached, expected| {
+            let header = |id| Header { date: Date::constant(2026, 11, 1), id, first: 1, after: None };
+            let named = |&id: &u64| Named {
+                date: Date::constant(2026, 11, 1),
+                found: Ok((0, (id > 0).then(|| header(id)))),
+            };
+            let files: Vec<Named> = ids.iter().map(named).collect();
+            assert_eq!(id_of_most(&files, cached), expected, "{ids:?} {cached:?}");
+        };
+        check(&[], None, None);
+        check(&[0], None, None);
+        check(&[0, 7], None, Some(7));
+        check(&[7, 8], None, Some(7));
+        check(&[7, 8, 8], None, Some(8));
+        check(&[7, 8], Some(8), Some(8));
+        check(&[7], Some(8), Some(8));
+        check(&[7, 7], Some(8), Some(7));
+    }
+}
