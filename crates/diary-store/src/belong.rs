@@ -7,13 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-use diary_proto::Date;
+use diary_proto::entry::StoredLine;
+use diary_proto::{Date, Seal, Time, seal};
 
 use crate::disk::{Disk, DiskFile, How};
-use crate::format::day_file::{Header, name};
+use crate::format::day_file::{HEADER_MAX_BYTES, Header, name};
 use crate::format::find::{find_seq, first_entry_of, last_entry_of};
+use crate::format::lines::while_lines;
 use crate::format::notes::archived_in;
 use crate::format::stray::Stray;
 use crate::quarantine;
@@ -21,23 +24,39 @@ use crate::quarantine;
 /// What has a day file's name.
 pub(crate) struct Named {
     date: Date,
-    /// The file's length, and its header if that is valid.
-    found: io::Result<(u64, Option<Header>)>,
+    found: io::Result<Head>,
+}
+
+/// How a file begins.
+struct Head {
+    len: u64,
+    header: Option<Header>,
+    /// The id in a header that is not valid.
+    doubtful_id: Option<u64>,
+}
+
+impl Head {
+    fn read(file: &dyn DiskFile) -> io::Result<Self> {
+        let mut bytes = [0; HEADER_MAX_BYTES];
+        let read = file.read_full_at(&mut bytes, 0)?;
+        let line = bytes[..read].split(|&b| b == b'\n').next().unwrap_or_default();
+        let header = Header::parse(line).ok().filter(|_| line.len() < read);
+        let doubtful_id = seal::id_in_header(line).filter(|_| header.is_none());
+        Ok(Self { len: file.size()?, header, doubtful_id })
+    }
 }
 
 /// Looks at everything with these days' names.
 pub(crate) fn look_at_headers(disk: &dyn Disk, dir: &Path, dates: &[Date]) -> Vec<Named> {
-    let look_at = |date| {
-        let file = disk.open(&dir.join(name(date)), How::Read)?;
-        Ok((file.size()?, Header::read(&*file)?.ok()))
-    };
-    dates.iter().map(|&date| Named { date, found: look_at(date) }).collect()
+    let read = |date| Head::read(&*disk.open(&dir.join(name(date)), How::Read)?);
+    dates.iter().map(|&date| Named { date, found: read(date) }).collect()
 }
 
 /// The id that most of the files have; of two that as many have, the one of the older files. `cached` is what the cache
-/// says, which counts as much as a file.
+/// says, which counts as much as a file. Without any, what is left of a damaged header has to do.
 pub(crate) fn id_of_most(files: &[Named], cached: Option<u64>) -> Option<u64> {
-    let ids = files.iter().filter_map(|file| Some(file.found.as_ref().ok()?.1?.id));
+    let heads = || files.iter().filter_map(|file| file.found.as_ref().ok());
+    let ids = heads().filter_map(|head| Some(head.header?.id));
     let mut counts: Vec<(u64, usize)> = Vec::new();
     for id in cached.into_iter().chain(ids) {
         match counts.iter_mut().find(|(counted, _)| *counted == id) {
@@ -46,7 +65,8 @@ pub(crate) fn id_of_most(files: &[Named], cached: Option<u64>) -> Option<u64> {
         }
     }
     // The last of several that are the greatest.
-    counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id)
+    let most = counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id);
+    most.or_else(|| heads().filter_map(|head| head.doubtful_id).last())
 }
 
 /// Which files belong to a journal.
@@ -87,6 +107,7 @@ impl Survey {
         known: Option<Date>,
     ) -> Self {
         let mut survey = Self::default();
+        let seal = Seal::of_journal(id.unwrap_or_default());
         let mut candidates = Vec::new();
         for Named { date, found } in files {
             match survey.candidate(disk, dir, date, found, id, known) {
@@ -109,10 +130,10 @@ impl Survey {
             survey.last_seq = files.iter().map(|file| file.last).fold(survey.last_seq, u64::max);
         }
         survey.strays.sort_unstable_by_key(|(date, _)| *date);
-        survey.find_ends(disk, dir, &chained);
+        survey.find_ends(disk, dir, seal, &chained);
         for path in quarantine::strays(disk, dir) {
-            let last = disk.open(&path, How::Read).and_then(|file| last_seq_of(&*file, None));
-            survey.last_seq = survey.last_seq.max(last.unwrap_or(0));
+            let last = disk.open(&path, How::Read).and_then(|file| last_entry_of(&*file, seal, file.size()?));
+            survey.last_seq = survey.last_seq.max(last.unwrap_or_default().unwrap_or(0));
         }
         survey
     }
@@ -122,32 +143,39 @@ impl Survey {
         disk: &dyn Disk,
         dir: &Path,
         date: Date,
-        found: io::Result<(u64, Option<Header>)>,
+        found: io::Result<Head>,
         id: Option<u64>,
         known: Option<Date>,
     ) -> Result<Candidate, Stray> {
         let mut candidate = Candidate { date, len: 0, headed: false, first: None, last: 0, archived: false };
         let header = match found {
-            Ok((len, header)) => {
-                candidate.len = len;
-                header
+            Ok(head) => {
+                candidate.len = head.len;
+                head.header
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Stray::NoFile),
             // Whoever reads on to it is told.
             Err(_) => return Ok(candidate),
         };
-        let stray = header.and_then(|header| Stray::of_header(&header, date, id.unwrap_or_default()));
-        if matches!(stray, Some(Stray::OtherJournal(_))) {
-            return Err(Stray::OtherJournal(header.map_or(0, |header| header.id)));
-        }
-        let read = || -> io::Result<Candidate> {
-            let file = disk.open(&dir.join(name(date)), How::Read)?;
+        let id = id.unwrap_or_default();
+        let mut stray = header.and_then(|header| Stray::of_header(&header, date, id));
+        // What another journal's header says of seqs is nothing to this one.
+        let header = header.filter(|header| header.id == id);
+        let mut read = || -> io::Result<Candidate> {
+            let (file, seal) = (disk.open(&dir.join(name(date)), How::Read)?, Seal::of_journal(id));
             let first = match header {
                 Some(header) => Some(header.first),
-                None => first_entry_of(&*file, candidate.len)?.map(|found| found.seq),
+                None => {
+                    let found = first_entry_of(&*file, seal, candidate.len)?;
+                    if let (None, Some(found)) = (stray, &found) {
+                        stray = other_day(&*file, seal, found.offset..candidate.len, date)?;
+                    }
+                    found.map(|found| found.seq)
+                }
             };
-            let archived = header.is_some() && archived_in(&*file)?.is_some();
-            let last = if first.is_some() { last_seq_of(&*file, header)? } else { 0 };
+            let archived = header.is_some() && archived_in(&*file, seal)?.is_some();
+            let before = header.map_or(0, |header| header.first - 1);
+            let last = last_entry_of(&*file, seal, candidate.len)?.unwrap_or(0).max(before);
             Ok(Candidate { headed: header.is_some(), first, last, archived, ..candidate })
         };
         let Ok(candidate) = read() else { return Ok(candidate) };
@@ -161,12 +189,12 @@ impl Survey {
         }
     }
 
-    fn find_ends(&mut self, disk: &dyn Disk, dir: &Path, chained: &[Candidate]) {
+    fn find_ends(&mut self, disk: &dyn Disk, dir: &Path, seal: Seal, chained: &[Candidate]) {
         let mut next_first = None;
         for candidate in chained.iter().rev() {
             if let Some(next_first) = next_first.filter(|&next| next <= candidate.last) {
                 let file = disk.open(&dir.join(name(candidate.date)), How::Read);
-                let found = file.and_then(|file| find_seq(&*file, candidate.len, next_first));
+                let found = file.and_then(|file| find_seq(&*file, seal, candidate.len, next_first));
                 if let Ok(Some(found)) = found {
                     self.ends.insert(candidate.date, found.offset);
                     self.last_seq = self.last_seq.max(candidate.last);
@@ -184,10 +212,22 @@ pub(crate) fn tell_strays(strays: &[(Date, Stray)]) {
     }
 }
 
-/// The highest seq that a file says was given out.
-fn last_seq_of(file: &dyn DiskFile, header: Option<Header>) -> io::Result<u64> {
-    let before = header.map_or(0, |header| header.first - 1);
-    Ok(last_entry_of(file, file.size()?)?.map_or(before, |last| last.max(before)))
+/// Whether the first entry of a file without a header, which is at this place, was committed on another day than `date`:
+/// no file begins with such a one.
+fn other_day(file: &dyn DiskFile, seal: Seal, place: Range<u64>, date: Date) -> io::Result<Option<Stray>> {
+    let mut other = None;
+    while_lines(file, place.start, place.end, |_, line| {
+        let line = StoredLine::parse(line, seal).ok();
+        let committed =
+            line.and_then(|line| Some((Time::parse(line.time.as_bytes())?.date(), line.day, line.own)));
+        other = committed.and_then(|(written, day, own)| {
+            // The line of an entry with an own time does not say whether the day had begun by midnight.
+            let is_eve = own.is_some() && written.yesterday().is_ok_and(|eve| eve == date);
+            (day.unwrap_or(written) != date && !is_eve).then(|| Stray::OtherDay(day.unwrap_or(written)))
+        });
+        ControlFlow::Break(())
+    })?;
+    Ok(other)
 }
 
 /// How much more a byte of a file with a valid header counts than one of a file without. No folder has so many bytes.
@@ -281,13 +321,13 @@ mod tests {
             let header = |id| Header { date: Date::constant(2026, 11, 1), id, first: 1, after: None };
             let named = |&id: &u64| Named {
                 date: Date::constant(2026, 11, 1),
-                found: Ok((0, (id > 0).then(|| header(id)))),
+                found: Ok(Head { len: 0, header: (id > 0).then(|| header(id)), doubtful_id: Some(9) }),
             };
             let files: Vec<Named> = ids.iter().map(named).collect();
             assert_eq!(id_of_most(&files, cached), expected, "{ids:?} {cached:?}");
         };
         check(&[], None, None);
-        check(&[0], None, None);
+        check(&[0], None, Some(9));
         check(&[0, 7], None, Some(7));
         check(&[7, 8], None, Some(7));
         check(&[7, 8, 8], None, Some(8));

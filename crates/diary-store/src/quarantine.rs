@@ -1,10 +1,11 @@
 //! The folder for what is set aside, beside the day files: torn tails, and strays that were in the way of a day's file.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use diary_proto::Date;
 use diary_proto::entry::StoredLine;
+use diary_proto::{Date, Seal};
 
 use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
 use crate::format::day_file::name;
@@ -14,17 +15,18 @@ const QUARANTINE: &str = "quarantine";
 /// Behind a stray's name.
 const STRAY: &str = ".stray";
 
-/// Copies what lies in a day's file from `at` on, and makes the copy durable.
+/// Copies what lies in a day's file at this place, and makes the copy durable.
 pub(crate) fn keep_tail(
     disk: &dyn Disk,
     dir: &Path,
+    seal: Seal,
     file: &dyn DiskFile,
     date: Date,
-    at: u64,
-    len: u64,
+    place: Range<u64>,
 ) -> Result<(), OpenError> {
     let folder = make_folder(disk, dir)?;
-    let mut bytes = vec![0; usize::try_from(len - at).unwrap_or(usize::MAX)];
+    let at = place.start;
+    let mut bytes = vec![0; usize::try_from(place.end - at).unwrap_or(usize::MAX)];
     let read = file.read_full_at(&mut bytes, at).doing("read", &dir.join(name(date)))?;
     bytes.truncate(read);
     let path = write(disk, &folder, &format!("{}.{at}", name(date)), &bytes)?;
@@ -34,7 +36,7 @@ pub(crate) fn keep_tail(
          bytes from byte {at} of {} are now in {}{}",
         name(date),
         path.display(),
-        describe_seqs(&bytes)
+        describe_seqs(&bytes, seal)
     );
     Ok(())
 }
@@ -102,8 +104,9 @@ fn write(disk: &dyn Disk, folder: &Path, base: &str, bytes: &[u8]) -> Result<Pat
     }
 }
 
-fn describe_seqs(bytes: &[u8]) -> String {
-    let mut seqs = bytes.split(|&b| b == b'\n').filter_map(|line| Some(StoredLine::parse(line).ok()?.seq));
+fn describe_seqs(bytes: &[u8], seal: Seal) -> String {
+    let mut seqs =
+        bytes.split(|&b| b == b'\n').filter_map(|line| Some(StoredLine::parse(line, seal).ok()?.seq));
     match seqs.next() {
         Some(first) => format!(" (sound lines in it: seqs {first} to {})", seqs.next_back().unwrap_or(first)),
         None => String::new(),

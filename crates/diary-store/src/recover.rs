@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use diary_proto::{Date, Time};
+use diary_proto::{Date, Seal, Time};
 
 use crate::belong::{Survey, id_of_most, look_at_headers, tell_strays};
 use crate::disk::{Disk, DiskFile, Doing, How, OpenError, sync_names};
@@ -92,6 +92,13 @@ struct Facts {
     evident_seq: u64,
     /// The same, and by lines in strays.
     known_seq: u64,
+}
+
+impl Facts {
+    /// Where no id is known, no line can be told from damage.
+    fn seal(&self) -> Seal {
+        Seal::of_journal(self.id.unwrap_or_default())
+    }
 }
 
 impl Examined {
@@ -268,8 +275,9 @@ impl<'a> Recovery<'a> {
             None => self.survey()?,
         };
         tell_strays(&examined.strays);
+        let seal = Seal::of_journal(examined.id.unwrap_or_default());
         for &(date, len) in &examined.unfinished {
-            self.quarantine_whole(date, len)?;
+            self.quarantine_whole(seal, date, len)?;
         }
         let Some(newest) = &examined.newest else {
             if examined.head.seq > 0 {
@@ -284,7 +292,7 @@ impl<'a> Recovery<'a> {
         examined.tell_damage(newest);
         let file = self.disk.open(&newest.path, How::Write).doing("open", &newest.path)?;
         if let Some(at) = newest.tail.torn {
-            quarantine::keep_tail(self.disk, self.dir, &*file, newest.date, at, newest.len)?;
+            quarantine::keep_tail(self.disk, self.dir, seal, &*file, newest.date, at..newest.len)?;
             file.set_len(at).doing("cut", &newest.path)?;
         }
         let end = examined.head.end;
@@ -304,14 +312,16 @@ impl<'a> Recovery<'a> {
         let header = match Header::read(&*file).doing("read", &path)? {
             Err(BadHeader::Newer(format)) => return Err(OpenError::Newer(path, format)),
             Err(BadHeader::Unsound) => None,
-            Ok(header) => Some(header),
+            // A file of another journal says nothing of this one.
+            Ok(header) => Some(header).filter(|header| Some(header.id) == facts.id),
         };
         let evidence = facts.evidence.filter(|evidence| evidence.file == Some(date));
         let evident = evidence.map_or(0, |evidence| evidence.end);
         let committed = if whole { len } else { evident };
         let known = Known { committed, evident, seq: facts.known_seq };
-        let tail = Tail::read(&*file, len, known, header).doing("read", &path)?;
-        let archived_at = archived_in(&*file).doing("read", &path)?.and_then(|archived| archived.time);
+        let seal = facts.seal();
+        let tail = Tail::read(&*file, len, known, header, seal).doing("read", &path)?;
+        let archived_at = archived_in(&*file, seal).doing("read", &path)?.and_then(|archived| archived.time);
         Ok(Newest { date, path, len, header, archived_at, tail })
     }
 
@@ -340,11 +350,11 @@ impl<'a> Recovery<'a> {
         self.disk.sync_dir(self.dir)
     }
 
-    fn quarantine_whole(&self, date: Date, len: u64) -> Result<(), OpenError> {
+    fn quarantine_whole(&self, seal: Seal, date: Date, len: u64) -> Result<(), OpenError> {
         let path = self.dir.join(name(date));
         if len > 0 {
             let file = self.disk.open(&path, How::Read).doing("open", &path)?;
-            quarantine::keep_tail(self.disk, self.dir, &*file, date, 0, len)?;
+            quarantine::keep_tail(self.disk, self.dir, seal, &*file, date, 0..len)?;
         }
         self.disk.remove(&path).doing("remove", &path)?;
         self.disk.sync_dir(self.dir).doing("sync", self.dir)

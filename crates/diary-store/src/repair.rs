@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
-use diary_proto::{Date, Time};
+use diary_proto::{Date, Seal, Time};
 
 use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
 use crate::format::day_file::{After, Header, name};
@@ -62,7 +62,7 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
     let examined = Recovery::new(&**disk, dir)?.survey_something()?;
     let id = examined.id.unwrap_or_default();
     let reader = examined.reader(Arc::clone(disk), dir);
-    let found = Lines::find(&**disk, dir, &examined);
+    let found = Lines::find(&**disk, dir, &examined, reader.seal());
     make_dir(&**disk, part)?;
     let mut copy = Copy::new(&**disk, part, id, reader.beginning().doing("read", dir)?, found);
     let mut written = Ok(());
@@ -89,6 +89,7 @@ struct Copy<'a> {
     disk: &'a dyn Disk,
     to: &'a Path,
     id: u64,
+    seal: Seal,
     file: Option<Open>,
     /// What the next file follows.
     after: Option<After>,
@@ -129,7 +130,8 @@ impl<'a> Copy<'a> {
         let archived = beginning.and_then(|beginning| beginning.archived.clone());
         let (after, note) = archived.map_or((None, None), |(after, note)| (Some(after), Some(note.line)));
         let (seq, crc) = after.map_or((0, 0), |after| (after.seq, after.crc));
-        Self { disk, to, id, file: None, after, note, found, seq, crc, done: Repaired::default() }
+        let seal = Seal::of_journal(id);
+        Self { disk, to, id, seal, file: None, after, note, found, seq, crc, done: Repaired::default() }
     }
 
     fn push(&mut self, date: Date, line: &StoredLine<'_>, raw: &[u8]) -> io::Result<()> {
@@ -155,7 +157,8 @@ impl<'a> Copy<'a> {
             let file = self.disk.open(&self.found.files[run.file], How::Read)?;
             let mut copied = Ok(());
             while_lines(&*file, run.from, run.to, |_, line| {
-                if let Some((line, raw)) = valid(line).filter(|(line, _)| seqs.contains(&line.seq)) {
+                if let Some((line, raw)) = valid(line, self.seal).filter(|(line, _)| seqs.contains(&line.seq))
+                {
                     let newest = self.file.as_ref().map_or(Date::MIN, |open| open.date);
                     let day = line.day.or_else(|| Some(Time::parse(line.time.as_bytes())?.date()));
                     copied = self
@@ -191,7 +194,7 @@ impl<'a> Copy<'a> {
     fn note_gap(&mut self, last: u64) {
         let Some(open) = self.file.as_mut().filter(|_| last > self.seq) else { return };
         let gap = Gap { first: self.seq + 1, last };
-        gap.write_note("damaged or missing when this copy was made", &mut open.unwritten);
+        gap.write_note("damaged or missing when this copy was made", &mut open.unwritten, self.seal);
         self.done.gaps.push((self.seq + 1, last));
         self.seq = last;
     }

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use diary_proto::{Date, Time};
+use diary_proto::{Date, Seal, Time};
 
 use super::day_file::{date_of_name, name};
 use super::sealed::{self, Fields};
@@ -55,7 +55,7 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, id: u64, head: &Head) -> io::Re
     let file = head.file.map_or_else(|| NO_FILE.to_owned(), name);
     let mut line = Vec::new();
     let fields = format_args!("head 2 id={id:016x} seq={seq} file={file} end={end} last={crc:08x}");
-    sealed::write(&mut line, fields);
+    sealed::write(&mut line, Seal::PLAIN, fields);
     write_whole(disk, dir, FILE, &[&line])
 }
 

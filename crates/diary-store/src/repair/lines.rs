@@ -3,6 +3,7 @@
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 
+use diary_proto::Seal;
 use diary_proto::entry::StoredLine;
 use rangemap::RangeInclusiveMap;
 
@@ -33,7 +34,7 @@ pub(super) struct Run {
 impl Lines {
     /// Finds the lines of the day files, and of strays there and in the quarantine. What cannot be read is left out, as
     /// whoever reads the day files is told.
-    pub(super) fn find(disk: &dyn Disk, dir: &Path, examined: &Examined) -> Self {
+    pub(super) fn find(disk: &dyn Disk, dir: &Path, examined: &Examined, seal: Seal) -> Self {
         let in_dir = |date| dir.join(name(date));
         let mut files = quarantine::strays(disk, dir);
         files.extend(examined.strays.iter().map(|&(date, _)| in_dir(date)));
@@ -51,7 +52,7 @@ impl Lines {
                 run.into_iter().for_each(|(seqs, run)| lines.runs.insert(seqs, run));
             };
             let _ = while_lines(&*file, 0, end, |from, line| {
-                let Some((stored, _)) = valid(line) else { return ControlFlow::Continue(()) };
+                let Some((stored, _)) = valid(line, seal) else { return ControlFlow::Continue(()) };
                 let to = from + line.len() as u64 + 1;
                 match &mut run {
                     Some((seqs, run)) if *seqs.end() + 1 == stored.seq => {
@@ -80,9 +81,9 @@ impl Lines {
 }
 
 /// A valid line, without a CR that an editor put at its end.
-pub(super) fn valid(line: &[u8]) -> Option<(StoredLine<'_>, &[u8])> {
-    match StoredLine::parse(line) {
+pub(super) fn valid(line: &[u8], seal: Seal) -> Option<(StoredLine<'_>, &[u8])> {
+    match StoredLine::parse(line, seal) {
         Ok(stored) => Some((stored, line)),
-        Err(_) => Some((without_carriage_return(line)?, &line[..line.len() - 1])),
+        Err(_) => Some((without_carriage_return(line, seal)?, &line[..line.len() - 1])),
     }
 }

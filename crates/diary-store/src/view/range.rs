@@ -113,7 +113,7 @@ impl Reader {
             Ok(file) => {
                 let end = view.end_of(date, &*file)?;
                 // Nothing sound from there on in this file: the next one, if there is one, goes on.
-                find::find_seq(&*file, end, range.first)?.map_or(end, |found| found.offset)
+                find::find_seq(&*file, self.seal(), end, range.first)?.map_or(end, |found| found.offset)
             }
             // Whoever reads on to it passes it over.
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
