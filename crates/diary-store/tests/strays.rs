@@ -183,6 +183,62 @@ fn a_repair_brings_renamed_and_swapped_files_back() {
     }
 }
 
+/// Two folders with one id that went their own ways from day 2 on: a file of the one comes into the other.
+#[test]
+fn a_file_of_a_copy_that_went_its_own_way() {
+    let diary = killed(2, "own");
+    let copy = Diary::at(diary.dir.with_file_name("copy"));
+    fs::create_dir(&copy.dir).unwrap();
+    for name in diary.files() {
+        fs::copy(diary.file(&name), copy.file(&name)).unwrap();
+    }
+    let write = |diary: &Diary, day: i64, count: usize, word: &str| {
+        append(&mut diary.open().appender, NOON + day * DAY + 99, &vec![word; count]);
+    };
+    write(&copy, 1, 50, "copy");
+    write(&copy, 2, 20, "copy");
+    write(&diary, 3, 30, "own");
+    write(&diary, 4, 30, "own");
+    let sound = served(&diary);
+    assert_eq!(sound.len(), 420);
+
+    // One of a day that the own journal has none of. Its seqs are not between those of the files around it, and were
+    // given out.
+    fs::copy(copy.file("2026-11-22.log"), diary.file("2026-11-22.log")).unwrap();
+    let with_gap: Vec<String> = sound.iter().cloned().chain(["gap 421..430".to_owned()]).collect();
+    for clean in [true, false] {
+        match clean {
+            true => diary.open().appender.stop().unwrap(),
+            false => forget(&diary),
+        }
+        assert!(served(&diary) == with_gap, "clean: {clean}");
+        let (verified, found) = findings(&diary.dir);
+        assert_eq!((verified.entries, found.len()), (420, 2), "{found:?}");
+        assert!(found[0].starts_with("2026-11-22.log: it does not belong"), "{found:?}");
+        assert!(found[1].ends_with("the entries 421 to 430 are missing behind it"), "{found:?}");
+    }
+    let repaired = repair(&disk(), &diary.dir, &diary.dir.with_file_name("with the copy's")).unwrap();
+    assert_eq!((repaired.entries, &repaired.gaps[..]), (430, &[][..]));
+    fs::remove_file(diary.file("2026-11-22.log")).unwrap();
+    forget(&diary);
+
+    // A longer version of a day that both have: it belongs as far as it is no other day's.
+    fs::copy(copy.file("2026-11-21.log"), diary.file("2026-11-21.log")).unwrap();
+    for clean in [true, false] {
+        match clean {
+            true => diary.open().appender.stop().unwrap(),
+            false => forget(&diary),
+        }
+        assert!(served(&diary) == sound, "clean: {clean}");
+        let (verified, found) = findings(&diary.dir);
+        assert_eq!((verified.entries, found.len()), (420, 1), "{found:?}");
+        assert_eq!(found[0], "2026-11-21.log line 182: from here on, the file has the seqs of a later one");
+    }
+    goes_on(&diary, 5, 421, "a longer version");
+    let repaired = repair(&disk(), &diary.dir, &diary.dir.with_file_name("repaired")).unwrap();
+    assert_eq!((repaired.entries, &repaired.gaps[..]), (421, &[][..]));
+}
+
 #[test]
 fn what_is_no_file_blocks_nothing() {
     type Make = fn(&Path);
