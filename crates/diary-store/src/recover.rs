@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use diary_proto::entry::StoredLine;
 use diary_proto::{Date, Time};
 
-use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
+use crate::disk::{Disk, DiskFile, Doing, How, NotOurs, OpenError, make_inner_dir, sync_names};
 use crate::format::day_file::{BadHeader, Header, day_files, name};
 use crate::format::head::{self, Evidence, Head};
 use crate::format::notes::archived_in;
@@ -266,7 +266,7 @@ impl<'a> Recovery<'a> {
     /// Copies what lies from `at` on, and makes the copy durable.
     fn quarantine(&self, file: &dyn DiskFile, date: Date, at: u64, len: u64) -> Result<(), OpenError> {
         let dir = self.dir.join(QUARANTINE);
-        make_dir(self.disk, &dir)?;
+        make_inner_dir(self.disk, &dir)?;
         sync_names(self.disk, &dir)?;
         let mut bytes = vec![0; usize::try_from(len - at).unwrap_or(usize::MAX)];
         let read = file.read_full_at(&mut bytes, at).doing("read", &self.dir.join(name(date)))?;
@@ -292,7 +292,13 @@ impl<'a> Recovery<'a> {
             let file = match self.disk.open(&path, How::CreateNew) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let file = self.disk.open(&path, How::Write).doing("open", &path)?;
+                    let file = match self.disk.open(&path, How::Overwrite) {
+                        Err(error) if NotOurs::is(&error) => {
+                            number += 1;
+                            continue;
+                        }
+                        file => file.doing("open", &path)?,
+                    };
                     let mut old = vec![0; bytes.len() + 1];
                     let read = file.read_full_at(&mut old, 0).doing("read", &path)?;
                     if !bytes.starts_with(&old[..read]) {

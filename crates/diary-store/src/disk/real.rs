@@ -6,7 +6,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{Disk, DiskFile, How};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::exposed::{Exposed, exposed};
+use super::{Disk, DiskFile, How, NotOurs};
 
 /// The machine's file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,14 +27,25 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).mode(0o600);
-        match how {
-            How::Read => {}
-            How::Write => _ = options.write(true),
-            How::CreateNew => _ = options.write(true).create_new(true),
-            How::Replace => _ = options.write(true).create(true).truncate(true),
+        // What is created follows no link anyway.
+        let flags = if how == How::Read { OFlags::empty() } else { OFlags::NOFOLLOW };
+        options.read(true).write(how != How::Read).create_new(how == How::CreateNew);
+        let file = open_file(&mut options, flags, path)?;
+        if how == How::Overwrite && file.metadata()?.nlink() > 1 {
+            return Err(NotOurs::HardLink.into());
         }
-        Ok(Box::new(RealFile(options.open(path)?)))
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            about => Ok(about?.is_symlink()),
+        }
+    }
+
+    fn exposed(&self, dir: &Path) -> io::Result<Vec<Exposed>> {
+        exposed(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -40,7 +55,6 @@ impl Disk for RealDisk {
     #[cfg(target_os = "linux")]
     fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
         match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
             // What file systems say that do not know it.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(io::ErrorKind::Unsupported.into()),
@@ -57,13 +71,39 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let file = open_file(&mut options, OFlags::NOFOLLOW, path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+/// Opens a regular file, which has mode 0600 if it is new.
+fn open_file(options: &mut OpenOptions, flags: OFlags, path: &Path) -> io::Result<File> {
+    options.mode(0o600);
+    let mut open = |flags: OFlags| options.custom_flags(flags.bits().cast_signed()).open(path);
+    // Not to wait for the other end of a pipe.
+    let opened = match open(flags | OFlags::NONBLOCK) {
+        // Somebody has a lease on a regular file, as an NFS server for its clients: it is given back to who waits.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && fs::metadata(path)?.is_file() => {
+            open(flags)
+        }
+        opened => opened,
+    };
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) if flags.contains(OFlags::NOFOLLOW) => NotOurs::Link.into(),
+        // A folder; a pipe that nobody reads, or a socket.
+        Some(Errno::ISDIR | Errno::NXIO) => NotOurs::NoFile.into(),
+        _ => error,
+    })?;
+    if !file.metadata()?.is_file() {
+        return Err(NotOurs::NoFile.into());
+    }
+    Ok(file)
 }
 
 struct RealFile(File);
@@ -75,7 +115,7 @@ impl DiskFile for RealFile {
 
     #[cfg(target_os = "linux")]
     fn read_at_now(&self, into: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
-        use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, preadv2};
+        use rustix::io::{IoSliceMut, ReadWriteFlags, preadv2};
         match preadv2(&self.0, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT) {
             Ok(read) => Ok(Some(read)),
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
