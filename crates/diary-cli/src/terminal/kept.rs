@@ -39,7 +39,7 @@ impl Talk<'_> {
 
     /// It is not in the diary, and nobody else may have it.
     fn refused(&mut self, counter: u64, refusal: Refusal) {
-        let is_full = refusal.code == Code::DiskFull;
+        let is_full = refusal.code.is_for_now();
         self.lost += usize::from(is_full);
         if self.agenda.is_unkept() {
             let text = self.agenda.tray().entry(counter).map(|kept| clean(&kept.text)).unwrap_or_default();
