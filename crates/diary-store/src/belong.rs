@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use diary_proto::entry::StoredLine;
@@ -66,7 +66,7 @@ pub(crate) fn id_of_most(files: &[Named], cached: Option<u64>) -> Option<u64> {
     }
     // The last of several that are the greatest.
     let most = counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id);
-    most.or_else(|| heads().filter_map(|head| head.doubtful_id).last())
+    most.or_else(|| heads().rev().find_map(|head| head.doubtful_id))
 }
 
 /// Which files belong to a journal.
@@ -97,6 +97,14 @@ struct Candidate {
     archived: bool,
 }
 
+/// The folder, and whose it is.
+struct Folder<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    id: u64,
+    seal: Seal,
+}
+
 impl Survey {
     /// Finds out which of these files belong to the journal with this id. `known` is a day whose file does, if it is there.
     pub(crate) fn new(
@@ -106,102 +114,108 @@ impl Survey {
         id: Option<u64>,
         known: Option<Date>,
     ) -> Self {
-        let mut survey = Self::default();
-        let seal = Seal::of_journal(id.unwrap_or_default());
-        let mut candidates = Vec::new();
+        let id = id.unwrap_or_default();
+        let folder = Folder { disk, dir, id, seal: Seal::of_journal(id) };
+        let (mut survey, mut candidates) = (Self::default(), Vec::new());
         for Named { date, found } in files {
-            match survey.candidate(disk, dir, date, found, id, known) {
-                Ok(candidate) => candidates.push(candidate),
-                Err(stray) => survey.strays.push((date, stray)),
+            let (stray, candidate) = folder.look_at(date, found);
+            match stray {
+                Some(Stray::NoLine) if known == Some(date) => candidates.push(candidate),
+                None => candidates.push(candidate),
+                Some(stray) => survey.set_aside(stray, [candidate]),
             }
         }
-        // Whatever lies below is in an archive.
         let begin = candidates.iter().filter(|file| file.archived).filter_map(|file| file.first).max();
-        let is_archived = |file: &Candidate| file.first < begin.filter(|_| file.first.is_some());
+        let is_archived =
+            |file: &Candidate| file.first.zip(begin).is_some_and(|(first, begin)| first < begin);
         let (archived, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_archived);
-        let belongs = chain(&candidates, known);
-        let (mut chained, mut misplaced) = (Vec::new(), Vec::new());
-        for (candidate, belongs) in candidates.into_iter().zip(belongs) {
-            if belongs { chained.push(candidate) } else { misplaced.push(candidate) }
-        }
-        survey.days = chained.iter().map(|file| file.date).collect();
-        for (stray, files) in [(Stray::Archived, archived), (Stray::Misplaced, misplaced)] {
-            survey.strays.extend(files.iter().map(|file| (file.date, stray)));
-            survey.last_seq = files.iter().map(|file| file.last).fold(survey.last_seq, u64::max);
-        }
+        survey.set_aside(Stray::Archived, archived);
+        let mut belongs = chain(&candidates, known).into_iter();
+        let (chained, misplaced): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|_| belongs.next().unwrap_or(true));
+        survey.set_aside(Stray::Misplaced, misplaced);
         survey.strays.sort_unstable_by_key(|(date, _)| *date);
-        survey.find_ends(disk, dir, seal, &chained);
+        survey.find_ends(&folder, &chained);
+        survey.days = chained.into_iter().map(|file| file.date).collect();
         for path in quarantine::strays(disk, dir) {
-            let last = disk.open(&path, How::Read).and_then(|file| last_entry_of(&*file, seal, file.size()?));
-            survey.last_seq = survey.last_seq.max(last.unwrap_or_default().unwrap_or(0));
+            let last = disk.open(&path, How::Read).and_then(|file| folder.last_seq_of(&*file));
+            survey.last_seq = survey.last_seq.max(last.unwrap_or(0));
         }
         survey
     }
 
-    fn candidate(
-        &mut self,
-        disk: &dyn Disk,
-        dir: &Path,
-        date: Date,
-        found: io::Result<Head>,
-        id: Option<u64>,
-        known: Option<Date>,
-    ) -> Result<Candidate, Stray> {
-        let mut candidate = Candidate { date, len: 0, headed: false, first: None, last: 0, archived: false };
-        let header = match found {
-            Ok(head) => {
-                candidate.len = head.len;
-                head.header
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Stray::NoFile),
-            // Whoever reads on to it is told.
-            Err(_) => return Ok(candidate),
-        };
-        let id = id.unwrap_or_default();
-        let mut stray = header.and_then(|header| Stray::of_header(&header, date, id));
-        // What another journal's header says of seqs is nothing to this one.
-        let header = header.filter(|header| header.id == id);
-        let mut read = || -> io::Result<Candidate> {
-            let (file, seal) = (disk.open(&dir.join(name(date)), How::Read)?, Seal::of_journal(id));
-            let first = match header {
-                Some(header) => Some(header.first),
-                None => {
-                    let found = first_entry_of(&*file, seal, candidate.len)?;
-                    if let (None, Some(found)) = (stray, &found) {
-                        stray = other_day(&*file, seal, found.offset..candidate.len, date)?;
-                    }
-                    found.map(|found| found.seq)
-                }
-            };
-            let archived = header.is_some() && archived_in(&*file, seal)?.is_some();
-            let before = header.map_or(0, |header| header.first - 1);
-            let last = last_entry_of(&*file, seal, candidate.len)?.unwrap_or(0).max(before);
-            Ok(Candidate { headed: header.is_some(), first, last, archived, ..candidate })
-        };
-        let Ok(candidate) = read() else { return Ok(candidate) };
-        match stray {
-            Some(stray) => {
-                self.last_seq = self.last_seq.max(candidate.last);
-                Err(stray)
-            }
-            None if candidate.first.is_none() && known != Some(date) => Err(Stray::NoLine),
-            None => Ok(candidate),
+    fn set_aside(&mut self, stray: Stray, files: impl IntoIterator<Item = Candidate>) {
+        for file in files {
+            self.strays.push((file.date, stray));
+            self.last_seq = self.last_seq.max(file.last);
         }
     }
 
-    fn find_ends(&mut self, disk: &dyn Disk, dir: &Path, seal: Seal, chained: &[Candidate]) {
+    fn find_ends(&mut self, folder: &Folder<'_>, chained: &[Candidate]) {
         let mut next_first = None;
-        for candidate in chained.iter().rev() {
-            if let Some(next_first) = next_first.filter(|&next| next <= candidate.last) {
-                let file = disk.open(&dir.join(name(candidate.date)), How::Read);
-                let found = file.and_then(|file| find_seq(&*file, seal, candidate.len, next_first));
+        for file in chained.iter().rev() {
+            if let Some(next_first) = next_first.filter(|&next| next <= file.last) {
+                let opened = folder.open(file.date);
+                let found = opened.and_then(|open| find_seq(&*open, folder.seal, file.len, next_first));
                 if let Ok(Some(found)) = found {
-                    self.ends.insert(candidate.date, found.offset);
-                    self.last_seq = self.last_seq.max(candidate.last);
+                    self.ends.insert(file.date, found.offset);
+                    self.last_seq = self.last_seq.max(file.last);
                 }
             }
-            next_first = candidate.first.or(next_first);
+            next_first = file.first.or(next_first);
         }
+    }
+}
+
+impl Folder<'_> {
+    fn open(&self, date: Date) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.open(&self.dir.join(name(date)), How::Read)
+    }
+
+    /// The highest seq of a valid line; 0 for none.
+    fn last_seq_of(&self, file: &dyn DiskFile) -> io::Result<u64> {
+        Ok(last_entry_of(file, self.seal, file.size()?)?.unwrap_or(0))
+    }
+
+    /// What a file is by itself. One that cannot be read is taken for the journal's: whoever reads on to it is told.
+    fn look_at(&self, date: Date, found: io::Result<Head>) -> (Option<Stray>, Candidate) {
+        let mut file = Candidate { date, len: 0, headed: false, first: None, last: 0, archived: false };
+        let head = match found {
+            Ok(head) => head,
+            Err(error) => return ((error.kind() == io::ErrorKind::NotFound).then_some(Stray::NoFile), file),
+        };
+        file.len = head.len;
+        let stray = head.header.and_then(|header| Stray::of_header(&header, date, self.id));
+        // What another journal's header says of seqs is nothing to this one.
+        let own_header = head.header.filter(|header| header.id == self.id);
+        match self.read(&mut file, own_header) {
+            Ok(by_lines) => (stray.or(by_lines), file),
+            Err(_) => (stray, file),
+        }
+    }
+
+    /// Reads what a file holds, beside its valid header, if it has one; and why its lines do not belong, if they do not.
+    fn read(&self, file: &mut Candidate, header: Option<Header>) -> io::Result<Option<Stray>> {
+        let open = self.open(file.date)?;
+        file.last = self.last_seq_of(&*open)?;
+        if let Some(header) = header {
+            file.headed = true;
+            file.first = Some(header.first);
+            file.last = file.last.max(header.first - 1);
+            file.archived = archived_in(&*open, self.seal)?.is_some();
+            return Ok(None);
+        }
+        let Some(found) = first_entry_of(&*open, self.seal, file.len)? else {
+            return Ok(Some(Stray::NoLine));
+        };
+        file.first = Some(found.seq);
+        let mut other_day = None;
+        while_lines(&*open, found.offset, file.len, |_, line| {
+            other_day =
+                StoredLine::parse(line, self.seal).ok().and_then(|line| other_day_of(&line, file.date));
+            ControlFlow::Break(())
+        })?;
+        Ok(other_day.map(Stray::OtherDay))
     }
 }
 
@@ -212,22 +226,13 @@ pub(crate) fn tell_strays(strays: &[(Date, Stray)]) {
     }
 }
 
-/// Whether the first entry of a file without a header, which is at this place, was committed on another day than `date`:
-/// no file begins with such a one.
-fn other_day(file: &dyn DiskFile, seal: Seal, place: Range<u64>, date: Date) -> io::Result<Option<Stray>> {
-    let mut other = None;
-    while_lines(file, place.start, place.end, |_, line| {
-        let line = StoredLine::parse(line, seal).ok();
-        let committed =
-            line.and_then(|line| Some((Time::parse(line.time.as_bytes())?.date(), line.day, line.own)));
-        other = committed.and_then(|(written, day, own)| {
-            // The line of an entry with an own time does not say whether the day had begun by midnight.
-            let is_eve = own.is_some() && written.yesterday().is_ok_and(|eve| eve == date);
-            (day.unwrap_or(written) != date && !is_eve).then(|| Stray::OtherDay(day.unwrap_or(written)))
-        });
-        ControlFlow::Break(())
-    })?;
-    Ok(other)
+/// The day on which an entry was committed, if that is certainly not `date`. A file begins with an entry of its day.
+fn other_day_of(line: &StoredLine<'_>, date: Date) -> Option<Date> {
+    let written = Time::parse(line.time.as_bytes())?.date();
+    let day = line.day.unwrap_or(written);
+    // The line of an entry with a time of its own does not say whether the day had begun by midnight.
+    let may_be_eve = line.own.is_some() && written.yesterday().is_ok_and(|eve| eve == date);
+    (day != date && !may_be_eve).then_some(day)
 }
 
 /// How much more a byte of a file with a valid header counts than one of a file without. No folder has so many bytes.

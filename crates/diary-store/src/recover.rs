@@ -198,7 +198,8 @@ impl<'a> Recovery<'a> {
         let known = self.evidence.and_then(|evidence| evidence.file);
         let mut survey = Survey::new(self.disk, self.dir, files, id, known);
         let facts = self.facts(id, survey.last_seq);
-        let (newest, unfinished) = self.find_newest(&mut survey, &facts)?;
+        let mut unfinished = Vec::new();
+        let newest = self.find_newest(&mut survey, &mut unfinished, &facts)?;
         let head = match &newest {
             Some(newest) => Self::head_of(newest, facts.known_seq),
             None => Head { seq: facts.known_seq, ..Head::EMPTY },
@@ -220,14 +221,13 @@ impl<'a> Recovery<'a> {
         })
     }
 
-    /// The newest of the days, and files that hold nothing but an unfinished first batch, which are taken out of the
-    /// survey.
+    /// The newest of the days. Files that hold nothing but an unfinished first batch go from the survey to those.
     fn find_newest(
         &self,
         survey: &mut Survey,
+        unfinished: &mut Vec<(Date, u64)>,
         facts: &Facts,
-    ) -> Result<(Option<Newest>, Vec<(Date, u64)>), OpenError> {
-        let mut unfinished = Vec::new();
+    ) -> Result<Option<Newest>, OpenError> {
         let mut no_lines: Vec<Date> = survey
             .strays
             .iter()
@@ -244,11 +244,11 @@ impl<'a> Recovery<'a> {
                 survey.strays.retain(|(stray, _)| *stray != date);
                 survey.days.retain(|day| *day != date);
             } else if belongs {
-                return Ok((Some(candidate), unfinished));
+                return Ok(Some(candidate));
             }
             no_lines.retain(|day| *day != date);
         }
-        Ok((None, unfinished))
+        Ok(None)
     }
 
     fn facts(&self, id: Option<u64>, last_stray_seq: u64) -> Facts {

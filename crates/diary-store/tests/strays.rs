@@ -397,7 +397,7 @@ impl Doing {
         let own = |place| read(disk, &path_of(place)).unwrap_or_default();
         let foreign = |place| read(other, &path_of(place)).unwrap_or_default();
         let put = |place, bytes: &[u8]| {
-            if !bytes.is_empty() && !disk.list(&path_of(place)).is_ok() {
+            if !bytes.is_empty() && disk.list(&path_of(place)).is_err() {
                 write(disk, &path_of(place), bytes);
             }
         };
