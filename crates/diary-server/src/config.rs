@@ -24,8 +24,9 @@ pub(crate) struct Args {
     pub(crate) maintenance: Option<Maintenance>,
 
     /// Where to listen: HOST:PORT, :PORT for every address, or unix:PATH; quiet: before it for programs
-    /// that never read. May be given more than once, or several with commas between them.
-    #[arg(long, value_name = "[quiet:]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
+    /// that never read, as syslog forwarders, and quiet:udp: before HOST:PORT for their datagrams.
+    /// May be given more than once, or several with commas between them.
+    #[arg(long, value_name = "[quiet:[udp:]]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
     listen: Vec<Listen>,
 
     /// Where to answer datagrams (off by default).
@@ -158,7 +159,7 @@ fn default_data() -> Option<PathBuf> {
 pub struct Listen {
     /// The address.
     pub at: At,
-    /// Line mode for programs that never read: no greeting, no answers, no commands.
+    /// For programs that never read: no greeting, no answers, no commands.
     pub quiet: bool,
     /// A machine without this kind of address starts without it.
     optional: bool,
@@ -171,6 +172,8 @@ pub enum At {
     Tcp(String),
     /// A Unix socket.
     Unix(PathBuf),
+    /// `HOST:PORT` for datagrams, which are never answered.
+    QuietUdp(String),
 }
 
 impl Listen {
@@ -182,6 +185,11 @@ impl Listen {
     /// A listener on a Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
         Self { at: At::Unix(path.into()), quiet: false, optional: false }
+    }
+
+    /// A quiet listener for datagrams at `HOST:PORT`.
+    pub fn quiet_udp(host_port: &str) -> Self {
+        Self { at: At::QuietUdp(host_port.to_owned()), quiet: true, optional: false }
     }
 
     /// The same, quiet.
@@ -200,7 +208,15 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(rest) = text.strip_prefix("quiet:").filter(|rest| rest.contains(':')) {
-            return Ok(Self::from_str(rest)?.quiet());
+            return match rest.strip_prefix("udp:") {
+                Some(host_port) => check_host_port(host_port).map(|host_port| Self::quiet_udp(&host_port)),
+                None => Ok(Self::from_str(rest)?.quiet()),
+            };
+        }
+        if text.strip_prefix("udp:").is_some_and(|rest| rest.contains(':')) {
+            return Err(
+                "datagrams are answered with --udp HOST:PORT, or taken silently with quiet:udp:".to_owned()
+            );
         }
         match text.strip_prefix("unix:") {
             Some("") => Err("unix: needs a path".to_owned()),
@@ -216,6 +232,7 @@ impl fmt::Display for Listen {
         match &self.at {
             At::Tcp(host_port) => write!(f, "{quiet}{host_port}"),
             At::Unix(path) => write!(f, "{quiet}unix:{}", path.display()),
+            At::QuietUdp(host_port) => write!(f, "quiet:udp:{host_port}"),
         }
     }
 }
@@ -257,11 +274,23 @@ mod tests {
             ("quiet:80", Listen::tcp("quiet:80")),
             ("unix:/run/diary", Listen::unix("/run/diary")),
             ("quiet:unix:x", Listen::unix("x").quiet()),
+            ("quiet:udp::514", Listen::quiet_udp(":514")),
+            ("quiet:udp:[::1]:514", Listen::quiet_udp("[::1]:514")),
         ] {
             assert_eq!(text.parse(), Ok(listen.clone()), "{text}");
             assert_eq!(listen.to_string(), text);
         }
-        for bad in ["localhost", "localhost:", "localhost:99999", "::1:8888", "unix:", ""] {
+        for bad in [
+            "localhost",
+            "localhost:",
+            "localhost:99999",
+            "::1:8888",
+            "unix:",
+            "",
+            "udp:localhost:514",
+            "quiet:udp:514",
+            "quiet:udp:localhost",
+        ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }
     }

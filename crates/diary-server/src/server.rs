@@ -18,7 +18,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::config::{At, Config, Listen};
 use crate::context::Context;
-use crate::front::udp;
+use crate::front::{quiet, udp};
 use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_STOP_MAX};
 use crate::peer::{Peer, author_of};
 use crate::session::Session;
@@ -66,7 +66,9 @@ pub enum Stopped {
 pub struct Server {
     context: Arc<Context>,
     listeners: Vec<(Listener, bool)>,
-    udp: Option<UdpSocket>,
+    /// With their names; those that are quiet apart.
+    udp: Option<(UdpSocket, String)>,
+    quiet_udp: Vec<(UdpSocket, String)>,
     addresses: Vec<String>,
     connections: usize,
 }
@@ -92,13 +94,19 @@ impl Server {
         })?;
         let context = Context::new(journal, config.limits);
         let connections = connections_max(&context.limits);
-        let mut server =
-            Self { context, listeners: Vec::new(), udp: None, addresses: Vec::new(), connections };
+        let mut server = Self {
+            context,
+            listeners: Vec::new(),
+            udp: None,
+            quiet_udp: Vec::new(),
+            addresses: Vec::new(),
+            connections,
+        };
         for listen in &config.listen {
             server.bind(listen).await?;
         }
         if let Some(at) = &config.udp {
-            server.bind_udp(at).await?;
+            server.bind_answering_udp(at).await?;
         }
         Ok(server)
     }
@@ -127,8 +135,11 @@ impl Server {
             };
             tasks.spawn(accept.run(listener));
         }
-        if let Some(socket) = self.udp {
-            tasks.spawn(udp::serve(socket, Arc::clone(&self.context), tasks.clone()));
+        if let Some((socket, name)) = self.udp {
+            tasks.spawn(udp::serve(socket, name, Arc::clone(&self.context)));
+        }
+        for (socket, name) in self.quiet_udp {
+            tasks.spawn(quiet::udp::serve(socket, name, Arc::clone(&self.context)));
         }
 
         let heap = AbortOnDropHandle::new(tokio::spawn(give_back_memory(Arc::clone(&self.context.freed))));
@@ -168,6 +179,19 @@ impl Server {
                 self.addresses.push(format!("{quiet}unix:{}", path.display()));
                 self.listeners.push((Listener::Unix(listener, path.clone()), listen.quiet));
             }
+            At::QuietUdp(host_port) => {
+                for address in resolve(host_port).await.map_err(|error| wrong(&error))? {
+                    let socket = match bind_udp(address) {
+                        Err(error) if is_no_ipv6(&error) && host_port.starts_with(':') => continue,
+                        bound => bound.map_err(|error| wrong(&error))?,
+                    };
+                    let address = socket.local_addr().map_err(|error| wrong(&error))?;
+                    warn_of_writers(address);
+                    let name = format!("quiet:udp:{address}");
+                    self.addresses.push(name.clone());
+                    self.quiet_udp.push((socket, name));
+                }
+            }
             At::Tcp(host_port) => {
                 for address in resolve(host_port).await.map_err(|error| wrong(&error))? {
                     let listener = match bind_tcp(address) {
@@ -191,18 +215,23 @@ impl Server {
         Ok(())
     }
 
-    async fn bind_udp(&mut self, at: &str) -> Result<(), StartError> {
+    async fn bind_answering_udp(&mut self, at: &str) -> Result<(), StartError> {
         let wrong =
             |error: &io::Error| StartError::Listen { at: format!("udp:{at}"), why: why(error, "--udp") };
         let address = resolve(at).await.map_err(|error| wrong(&error))?;
         let socket = UdpSocket::bind(&address[..]).await.map_err(|error| wrong(&error))?;
         let address = socket.local_addr().map_err(|error| wrong(&error))?;
-        if !address.ip().to_canonical().is_loopback() {
-            tracing::warn!(%address, "whoever reaches this address writes into the diary");
-        }
-        self.addresses.push(format!("udp:{address}"));
-        self.udp = Some(socket);
+        warn_of_writers(address);
+        let name = format!("udp:{address}");
+        self.addresses.push(name.clone());
+        self.udp = Some((socket, name));
         Ok(())
+    }
+}
+
+fn warn_of_writers(address: SocketAddr) {
+    if !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(%address, "whoever reaches this address writes into the diary");
     }
 }
 
@@ -329,6 +358,17 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
+}
+
+fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // IPv4 has a listener of its own.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&SockAddr::from(address))?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket.into())
 }
 
 /// Binds a Unix socket. Replaces one that a killed server left behind, but none that is in use.
