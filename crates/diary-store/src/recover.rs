@@ -92,12 +92,12 @@ impl Examined {
 
 impl<'a> Recovery<'a> {
     /// # Errors
-    /// Those of listing the folder.
+    /// Those of listing the folder and of finding out which journal it is.
     pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Result<Self, OpenError> {
         let evidence = head::read(disk, dir);
         let cached = Cache::open(disk, dir).and_then(|cache| cache.place).map(|place| (place.id, place.seq));
         let days = day_files(disk, dir)?;
-        let id = id_of(disk, dir, &days, cached.map(|(id, _)| id));
+        let id = id_of(disk, dir, &days, cached.map(|(id, _)| id))?;
         // Where no id is known, no line can be told from damage.
         let seal = Seal::of_journal(id.unwrap_or_default());
         Ok(Self { disk, dir, evidence, cached, days, id, seal })
@@ -329,19 +329,33 @@ fn ends_in_line_feed(file: &dyn DiskFile, end: u64) -> io::Result<bool> {
     Ok(byte == *b"\n")
 }
 
-/// The journal's id: as its newest sound header says, unless the oldest one and the cache agree on another. So a file of
-/// another journal that lies there does not make all others invalid. Without a sound header or a cache, what is left of
-/// the newest file's header has to do.
-fn id_of(disk: &dyn Disk, dir: &Path, days: &[Date], cached: Option<u64>) -> Option<u64> {
-    let open = |&date: &Date| disk.open(&dir.join(name(date)), How::Read).ok();
-    let in_header = |date: &Date| Some(Header::read(&*open(date)?).ok()?.ok()?.id);
-    let oldest = days.iter().find_map(in_header);
-    let newest = days.iter().rev().find_map(in_header);
-    oldest.filter(|_| oldest == cached).or(newest).or(cached).or_else(|| {
-        let mut bytes = [0; HEADER_MAX_BYTES];
-        let read = open(days.last()?)?.read_full_at(&mut bytes, 0).ok()?;
-        id_in_header(bytes[..read].split(|&b| b == b'\n').next()?)
-    })
+/// The journal's id: as its newest valid header says, unless the oldest file and the cache agree on another. So a file of
+/// another journal that lies there does not make all others invalid. Without a valid header or a cache, what is left of
+/// the newest damaged header has to do.
+///
+/// # Errors
+/// Those of reading. Without the id, every line would look damaged.
+fn id_of(disk: &dyn Disk, dir: &Path, days: &[Date], cached: Option<u64>) -> Result<Option<u64>, OpenError> {
+    let first_line = |&date: &Date| {
+        let (path, mut bytes) = (dir.join(name(date)), vec![0; HEADER_MAX_BYTES]);
+        let file = disk.open(&path, How::Read).doing("open", &path)?;
+        let read = file.read_full_at(&mut bytes, 0).doing("read", &path)?;
+        bytes.truncate(memchr::memchr(b'\n', &bytes[..read]).unwrap_or(read));
+        Ok(bytes)
+    };
+    let in_header = |line: &[u8]| Header::parse(line).ok().map(|header| header.id);
+    let (mut newest, mut left) = (None, None);
+    for date in days.iter().rev() {
+        let line = first_line(date)?;
+        left = left.or_else(|| id_in_header(&line));
+        newest = in_header(&line);
+        if newest.is_some() {
+            break;
+        }
+    }
+    // A journal can do without its oldest file, where that cannot be read.
+    let oldest = days.first().filter(|_| days.len() > 1).and_then(|date| in_header(&first_line(date).ok()?));
+    Ok(oldest.filter(|_| oldest == cached).or(newest).or(cached).or(left))
 }
 
 impl Newest {
