@@ -10,6 +10,9 @@
 //! - `context`: what sessions share; `budget`: memory that they hold because of their peers, bounded in sum;
 //! - `maintenance`: verify, repair and archive, beside serving.
 //!
+//! The program is [`main`]: `program`, and `outlet`, by which its log holds nothing up. A program that embeds a [`Server`] has a
+//! subscriber of its own for `tracing`, and that one must not block: sessions and the writer log on their own threads.
+//!
 //! The journal itself is behind [`diary_engine`]; nothing here knows a day file.
 
 mod accept;
@@ -20,6 +23,7 @@ mod front;
 pub mod limits;
 mod listener;
 mod maintenance;
+mod outlet;
 mod peer;
 mod program;
 pub mod server;

@@ -94,6 +94,18 @@ pub const LINGER_MAX: Duration = Duration::from_secs(1);
 /// Input that is read and thrown away meanwhile.
 pub const LINGER_MAX_BYTES: usize = 1024 * 1024;
 
+/// Lines of the log that wait for who reads it: what 5,000 connections log at once. As much again may be on its way.
+pub const OUTLET_MAX_BYTES: usize = 512 * 1024;
+
+/// For the last lines of the log to be taken when the program ends.
+pub const OUTLET_FLUSH_MAX: Duration = Duration::from_millis(500);
+
+// A stop takes 10 s at most.
+const _: () = {
+    let stop = DRAIN_MAX.as_millis() + KILL_MAX.as_millis() + WRITER_STOP_MAX.as_millis();
+    assert!(stop + OUTLET_FLUSH_MAX.as_millis() <= 10_000);
+};
+
 /// Datagrams that are being answered at once.
 pub const DATAGRAMS_MAX: usize = 256;
 
