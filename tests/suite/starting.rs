@@ -154,6 +154,7 @@ async fn an_address_in_use_names_the_address_and_the_way_out() {
     let mut command = on_free_port(folder.path());
     command.args(["--udp", &address]);
     check_fails(command, 3, &[&format!("udp:{address}"), "listens there already"]).await;
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
 }
 
 #[tokio::test]
@@ -212,6 +213,9 @@ async fn bad_settings_are_named() {
         (&["--journal", "a/b"], &["journal"]),
         (&["--journal", ".."], &["journal"]),
         (&["--journal", ""], &["journal"]),
+        (&["--socket-mode", "rw"], &["rw", "660"]),
+        (&["--socket-mode", "680"], &["680", "660"]),
+        (&["--socket-mode", "1660"], &["1660", "660"]),
     ] {
         let mut command = on_free_port(folder.path());
         let output = soon("it gives up", command.args(arguments).output()).await.unwrap();

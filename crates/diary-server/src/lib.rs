@@ -3,7 +3,8 @@
 //! Read it along the way of an entry:
 //!
 //! - [`config`]: flags, `DIARY_*` variables and defaults; [`limits`]: every bound, with its reason;
-//! - [`server`]: start, serve, drain; `listener`: bind; `accept`: connections become sessions;
+//! - [`server`]: start, serve, drain; `listener`, `unix_socket`: bind; `accept`: connections become sessions; `places`: how
+//!   many may;
 //! - `transport`: a connection's bytes; `peer`: who is at its other end, and what they may do;
 //! - `front`: bytes to requests and answers to bytes, for line mode, frame mode and UDP;
 //! - `session`: one connection's conversation, whichever mode;
@@ -25,10 +26,12 @@ mod listener;
 mod maintenance;
 mod outlet;
 mod peer;
+mod places;
 mod program;
 pub mod server;
 mod session;
 mod transport;
+mod unix_socket;
 mod zone;
 
 pub use config::{Config, Listen};
