@@ -45,7 +45,7 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
     let lock = lock.ok_or_else(|| OpenError::Held(dir.to_owned()))?;
 
     plan::carry_out(&*disk, dir)?;
-    let recovered = Recovery::new(&*disk, dir).run()?;
+    let recovered = Recovery::new(&*disk, dir)?.run()?;
     let id = match recovered.id {
         Some(id) => id,
         None => getrandom::u64().map_err(io::Error::other).doing("make an id for", dir)?,
