@@ -130,7 +130,7 @@ async fn a_data_folder_of_a_newer_format() {
     let journal = folder.path().join("diary");
     std::fs::create_dir(&journal).unwrap();
     let mut header = b"# diary 2 2026-11-21 id=5f0c9e27a1b34d68 first=1 after=-\t".to_vec();
-    diary_proto::seal::seal(&mut header, 0);
+    diary_proto::Seal::PLAIN.write(&mut header, 0);
     std::fs::write(journal.join("2026-11-21.log"), &header).unwrap();
     check_fails(on_free_port(folder.path()), 4, &["2026-11-21.log has format 2", "newer diary-server"]).await;
     assert_eq!(std::fs::read(journal.join("2026-11-21.log")).unwrap(), header);

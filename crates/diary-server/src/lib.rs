@@ -3,7 +3,7 @@
 //! Read it along the way of an entry:
 //!
 //! - [`config`]: flags, `DIARY_*` variables and defaults; [`limits`]: every bound, with its reason;
-//! - [`server`]: bind, accept, drain;
+//! - [`server`]: start, serve, drain; `listener`: bind; `accept`: connections become sessions;
 //! - `transport`: a connection's bytes; `peer`: who is at its other end, and what they may do;
 //! - `front`: bytes to requests and answers to bytes, for line mode, frame mode and UDP;
 //! - `session`: one connection's conversation, whichever mode;
@@ -12,11 +12,13 @@
 //!
 //! The journal itself is behind [`diary_engine`]; nothing here knows a day file.
 
+mod accept;
 mod budget;
 pub mod config;
 mod context;
 mod front;
 pub mod limits;
+mod listener;
 mod maintenance;
 mod peer;
 mod program;

@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, and what they may do.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use diary_proto::{Author, Code, Refusal};
@@ -24,6 +25,18 @@ pub(crate) enum Right {
 }
 
 impl Peer {
+    /// The other end of a TCP connection.
+    pub(crate) fn of_tcp(address: SocketAddr) -> Self {
+        Self::of_stream(address.to_string(), author_of(address.ip()))
+    }
+
+    /// A user of this machine, on the Unix socket at `path`.
+    pub(crate) fn of_unix(path: &Path, uid: u32) -> Self {
+        let uid = format!("uid:{uid}");
+        let author = Author::new(&uid).expect("a number is a name");
+        Self::of_stream(format!("unix:{} {uid}", path.display()), author)
+    }
+
     /// Whoever reaches a listener of streams reads and writes.
     pub(crate) fn of_stream(address: String, author: Author) -> Self {
         Self { address, author: Arc::new(author), reads: true }
@@ -50,7 +63,7 @@ impl Peer {
 }
 
 /// What an unnamed writer is called.
-pub(crate) fn author_of(ip: IpAddr) -> Author {
+fn author_of(ip: IpAddr) -> Author {
     let ip = ip.to_canonical();
     let name = if ip.is_loopback() { "local".to_owned() } else { ip.to_string() };
     Author::new(&name).expect("an address is a name")

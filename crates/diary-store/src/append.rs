@@ -160,7 +160,7 @@ impl Appender {
             index: self.batch.count,
             key: entry.key.map(|(key, _)| key),
         };
-        let crc = line.write(&mut self.batch.bytes);
+        let crc = line.write(&mut self.batch.bytes, self.shared.seal);
         if self.batch.bytes.len() > BATCH_MAX_BYTES && self.batch.count > 0 {
             self.batch.bytes.truncate(before);
             return Staged::Full;

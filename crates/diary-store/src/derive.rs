@@ -147,7 +147,7 @@ impl Gathered {
     fn take_range(&mut self, reader: &Reader, first: u64) -> io::Result<u64> {
         let mut range = reader.from(first)?;
         let mut bytes = 0;
-        let mut walker = Walker::new(range.first);
+        let mut walker = Walker::new(range.first, reader.seal());
         while let Some(page) = reader.next_page(&mut range, PAGE_BYTES)? {
             bytes += page.len() as u64;
             let Some(file) = range.file() else { continue };
@@ -168,7 +168,9 @@ fn take_archives(reader: &Reader, gathered: &mut Gathered) -> io::Result<()> {
     for archive in reader.archives()? {
         for date in day_files(disk, &archive).unwrap_or_default() {
             let path = archive.join(name(date));
-            let first = disk.open(&path, How::Read).and_then(|file| first_entry_of(&*file, file.size()?));
+            let first = disk
+                .open(&path, How::Read)
+                .and_then(|file| first_entry_of(&*file, reader.seal(), file.size()?));
             match first {
                 Ok(Some(first)) => files.push((first.seq, date, path)),
                 Ok(None) => {}
@@ -180,7 +182,7 @@ fn take_archives(reader: &Reader, gathered: &mut Gathered) -> io::Result<()> {
     for (_, date, path) in files {
         let read = disk.open(&path, How::Read).and_then(|file| {
             for_each_line(&*file, file.size()?, |line| {
-                if let Ok(line) = StoredLine::parse(line)
+                if let Ok(line) = StoredLine::parse(line, reader.seal())
                     && line.seq >= gathered.next
                 {
                     gathered.take(date, &line);

@@ -48,7 +48,7 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
         tracing::warn!("{exposed}");
     }
     plan::carry_out(&*disk, dir)?;
-    let recovered = Recovery::new(&*disk, dir).run()?;
+    let recovered = Recovery::new(&*disk, dir)?.run()?;
     let id = match recovered.id {
         Some(id) => id,
         None => getrandom::u64().map_err(io::Error::other).doing("make an id for", dir)?,

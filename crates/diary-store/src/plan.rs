@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use diary_proto::time::parse_date;
-use diary_proto::{Date, Time};
+use diary_proto::{Date, Seal, Time};
 
 use crate::disk::{Disk, Doing, How, OpenError, make_inner_dir, sync_names, write_new};
 use crate::format::day_file::{After, Header, day_files, name};
@@ -39,6 +39,7 @@ impl Plan {
         let mut line = Vec::new();
         sealed::write(
             &mut line,
+            Seal::PLAIN,
             format_args!(
                 "archiving 1 to={to} date={date} id={id:016x} first={first} after={after} time={}",
                 self.time_or_dash()
@@ -74,7 +75,7 @@ impl Plan {
         self.header().write(&mut bytes);
         let (first, last, time) = (self.first, self.after.seq, self.time_or_dash());
         let note = format_args!("# archived {first}..{last} until {time} in {ARCHIVE}/{}", self.to);
-        sealed::write(&mut bytes, note);
+        sealed::write(&mut bytes, Seal::of_journal(self.id), note);
         bytes
     }
 }

@@ -11,10 +11,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use diary_proto::entry::StoredLine;
-use diary_proto::{Date, Time};
+use diary_proto::seal::id_in_header;
+use diary_proto::{Date, Seal, Time};
 
 use crate::disk::{Disk, DiskFile, Doing, How, NotOurs, OpenError, make_inner_dir, sync_names};
-use crate::format::day_file::{BadHeader, Header, day_files, name};
+use crate::format::day_file::{BadHeader, HEADER_MAX_BYTES, Header, day_files, name};
 use crate::format::head::{self, Evidence, Head};
 use crate::format::notes::archived_in;
 use crate::format::tail::{Known, TAIL_MAX_BYTES, Tail};
@@ -33,6 +34,9 @@ pub(crate) struct Recovery<'a> {
     evidence: Option<Evidence>,
     /// The id and a committed seq of the journal that the cache was made for.
     cached: Option<(u64, u64)>,
+    days: Vec<Date>,
+    id: Option<u64>,
+    seal: Seal,
 }
 
 pub(crate) struct Recovered {
@@ -87,13 +91,16 @@ impl Examined {
 }
 
 impl<'a> Recovery<'a> {
-    pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Self {
-        Self {
-            disk,
-            dir,
-            evidence: head::read(disk, dir),
-            cached: Cache::open(disk, dir).and_then(|cache| cache.place).map(|place| (place.id, place.seq)),
-        }
+    /// # Errors
+    /// Those of listing the folder.
+    pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Result<Self, OpenError> {
+        let evidence = head::read(disk, dir);
+        let cached = Cache::open(disk, dir).and_then(|cache| cache.place).map(|place| (place.id, place.seq));
+        let days = day_files(disk, dir)?;
+        let id = id_of(disk, dir, &days, cached.map(|(id, _)| id));
+        // Where no id is known, no line can be told from damage.
+        let seal = Seal::of_journal(id.unwrap_or_default());
+        Ok(Self { disk, dir, evidence, cached, days, id, seal })
     }
 
     /// The same as [`examine`](Self::examine), for a folder that should hold a journal.
@@ -110,7 +117,7 @@ impl<'a> Recovery<'a> {
 
     /// Looks, and changes nothing.
     pub(crate) fn examine(&self) -> Result<Examined, OpenError> {
-        let mut days = day_files(self.disk, self.dir)?;
+        let mut days = self.days.clone();
         let mut unfinished = Vec::new();
         let mut newest = None;
         while let Some(&date) = days.last() {
@@ -129,9 +136,7 @@ impl<'a> Recovery<'a> {
             Some(newest) => Self::head_of(newest, known_seq),
             None => Head { seq: known_seq, ..Head::EMPTY },
         };
-        let id = newest.as_ref().and_then(|newest| newest.header).map(|header| header.id);
-        let id = id.or_else(|| self.id_of_earlier(&days)).or(self.cached.map(|(id, _)| id));
-        Ok(Examined { days, unfinished, newest, head, id, evidence: self.evidence, known_seq })
+        Ok(Examined { days, unfinished, newest, head, id: self.id, evidence: self.evidence, known_seq })
     }
 
     /// Entries up to this one are known to have been committed, in the journal with this header.
@@ -194,14 +199,16 @@ impl<'a> Recovery<'a> {
         let header = match Header::read(&*file).doing("read", &path)? {
             Err(BadHeader::Newer(format)) => return Err(OpenError::Newer(path, format)),
             Err(BadHeader::Unsound) => None,
-            Ok(header) => Some(header),
+            // A file of another journal says nothing of this one.
+            Ok(header) => Some(header).filter(|header| Some(header.id) == self.id),
         };
         let evident =
             self.evidence.filter(|evidence| evidence.file == date).map_or(0, |evidence| evidence.end);
         let committed = if whole { len } else { evident };
         let known = Known { committed, evident, seq: self.known_seq(header) };
-        let tail = Tail::read(&*file, len, known, header).doing("read", &path)?;
-        let archived_at = archived_in(&*file).doing("read", &path)?.and_then(|archived| archived.time);
+        let tail = Tail::read(&*file, len, known, header, self.seal).doing("read", &path)?;
+        let archived_at =
+            archived_in(&*file, self.seal).doing("read", &path)?.and_then(|archived| archived.time);
         Ok(Newest { date, path, len, header, archived_at, tail })
     }
 
@@ -232,13 +239,6 @@ impl<'a> Recovery<'a> {
             (None, None) => 0,
         };
         Head { seq, time, crc, file: Some(*date), end: tail.torn.unwrap_or(*len) }
-    }
-
-    fn id_of_earlier(&self, days: &[Date]) -> Option<u64> {
-        days.iter().rev().skip(1).find_map(|&date| {
-            let file = self.disk.open(&self.dir.join(name(date)), How::Read).ok()?;
-            Some(Header::read(&*file).ok()?.ok()?.id)
-        })
     }
 
     /// The page cache and the folder may hold what the disk does not, and a page that failed to sync
@@ -278,9 +278,20 @@ impl<'a> Recovery<'a> {
              bytes from byte {at} of {} are now in {}{}",
             name(date),
             path.display(),
-            describe_seqs(&bytes)
+            self.describe_seqs(&bytes)
         );
         Ok(())
+    }
+
+    fn describe_seqs(&self, bytes: &[u8]) -> String {
+        let lines = bytes.split(|&b| b == b'\n');
+        let mut seqs = lines.filter_map(|line| Some(StoredLine::parse(line, self.seal).ok()?.seq));
+        match seqs.next() {
+            Some(first) => {
+                format!(" (sound lines in it: seqs {first} to {})", seqs.next_back().unwrap_or(first))
+            }
+            None => String::new(),
+        }
     }
 
     /// Writes under `base`, or with `.2`, `.3`, … behind it where something else has that name. What an
@@ -324,12 +335,19 @@ fn ends_in_line_feed(file: &dyn DiskFile, end: u64) -> io::Result<bool> {
     Ok(byte == *b"\n")
 }
 
-fn describe_seqs(bytes: &[u8]) -> String {
-    let mut seqs = bytes.split(|&b| b == b'\n').filter_map(|line| Some(StoredLine::parse(line).ok()?.seq));
-    match seqs.next() {
-        Some(first) => format!(" (sound lines in it: seqs {first} to {})", seqs.next_back().unwrap_or(first)),
-        None => String::new(),
-    }
+/// The journal's id: as its newest sound header says, unless the oldest one and the cache agree on another. So a file of
+/// another journal that lies there does not make all others invalid. Without a sound header or a cache, what is left of
+/// the newest file's header has to do.
+fn id_of(disk: &dyn Disk, dir: &Path, days: &[Date], cached: Option<u64>) -> Option<u64> {
+    let open = |&date: &Date| disk.open(&dir.join(name(date)), How::Read).ok();
+    let in_header = |date: &Date| Some(Header::read(&*open(date)?).ok()?.ok()?.id);
+    let oldest = days.iter().find_map(in_header);
+    let newest = days.iter().rev().find_map(in_header);
+    oldest.filter(|_| oldest == cached).or(newest).or(cached).or_else(|| {
+        let mut bytes = [0; HEADER_MAX_BYTES];
+        let read = open(days.last()?)?.read_full_at(&mut bytes, 0).ok()?;
+        id_in_header(bytes[..read].split(|&b| b == b'\n').next()?)
+    })
 }
 
 impl Newest {

@@ -6,9 +6,9 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use diary_proto::Date;
 use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
+use diary_proto::{Date, Seal};
 
 use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
 use crate::format::day_file::{After, Header, name};
@@ -59,7 +59,7 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
         return Err(io::Error::other("an earlier repair did not finish it; remove it")).doing("write", part);
     }
 
-    let examined = Recovery::new(&**disk, dir).examine_something()?;
+    let examined = Recovery::new(&**disk, dir)?.examine_something()?;
     let id = examined.id.unwrap_or_default();
     let shared = Shared::new(Arc::clone(disk), dir.to_owned(), id, examined.days.clone(), examined.head);
     let reader = Reader::new(Arc::new(shared));
@@ -105,7 +105,7 @@ fn strays(reader: &Reader) -> io::Result<BTreeMap<u64, Vec<u8>>> {
             number += 1;
             if wanted.next_if_eq(&number).is_some()
                 && bytes + line.len() <= STRAYS_MAX_BYTES
-                && let Ok(stored) = StoredLine::parse(line)
+                && let Ok(stored) = StoredLine::parse(line, reader.seal())
             {
                 bytes += line.len();
                 strays.insert(stored.seq, line.to_vec());
@@ -120,6 +120,7 @@ struct Copy<'a> {
     disk: &'a dyn Disk,
     to: &'a Path,
     id: u64,
+    seal: Seal,
     file: Option<Open>,
     /// What the next file follows.
     after: Option<After>,
@@ -166,7 +167,8 @@ impl<'a> Copy<'a> {
         let archived = beginning.and_then(|beginning| beginning.archived.clone());
         let (after, note) = archived.map_or((None, None), |(after, note)| (Some(after), Some(note.line)));
         let (seq, crc) = after.map_or((0, 0), |after| (after.seq, after.crc));
-        Self { disk, to, id, file: None, after, note, strays, seq, crc, done: Repaired::default() }
+        let seal = Seal::of_journal(id);
+        Self { disk, to, id, seal, file: None, after, note, strays, seq, crc, done: Repaired::default() }
     }
 
     fn push(&mut self, date: Date, line: &StoredLine<'_>, raw: &[u8]) -> io::Result<()> {
@@ -189,7 +191,7 @@ impl<'a> Copy<'a> {
         let mut strays = mem::take(&mut self.strays).split_off(&(self.seq + 1));
         self.strays = strays.split_off(&(last + 1));
         for raw in strays.into_values() {
-            if let Ok(line) = StoredLine::parse(&raw) {
+            if let Ok(line) = StoredLine::parse(&raw, self.seal) {
                 self.note_gap(line.seq - 1);
                 self.copy(&line, &raw)?;
             }
@@ -219,7 +221,7 @@ impl<'a> Copy<'a> {
     fn note_gap(&mut self, last: u64) {
         let Some(open) = self.file.as_mut().filter(|_| last > self.seq) else { return };
         let gap = Gap { first: self.seq + 1, last };
-        gap.write_note("damaged or missing when this copy was made", &mut open.unwritten);
+        gap.write_note("damaged or missing when this copy was made", &mut open.unwritten, self.seal);
         self.done.gaps.push((self.seq + 1, last));
         self.seq = last;
     }

@@ -46,7 +46,7 @@ pub fn verify(
     dir: &Path,
     mut finding: impl FnMut(Finding),
 ) -> Result<Verified, OpenError> {
-    let examined = Recovery::new(&*disk, dir).examine_something()?;
+    let examined = Recovery::new(&*disk, dir)?.examine_something()?;
     let mut verified = Verified {
         files: examined.days.len() as u64,
         unfinished: examined.torn().map(|(file, from, len)| Unfinished { file, from, bytes: len - from }),

@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use diary_proto::Date;
+use diary_proto::{Date, Seal};
 
 use crate::disk::{Disk, DiskFile, How};
 use crate::format::day_file::{After, Header, name};
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     /// The journal's id.
     pub(crate) id: u64,
+    /// What its lines are sealed with.
+    pub(crate) seal: Seal,
     view: RwLock<View>,
     /// The seqs of day files' first entries, as far as they were read; none where nothing is sound.
     first_seqs: Mutex<BTreeMap<Date, Option<u64>>>,
@@ -79,6 +81,7 @@ impl Shared {
             disk,
             dir,
             id,
+            seal: Seal::of_journal(id),
             view: RwLock::new(view),
             first_seqs: Mutex::default(),
             opened: Opened::default(),
@@ -144,6 +147,11 @@ impl Reader {
         self.shared.id
     }
 
+    /// What its lines are sealed with.
+    pub fn seal(&self) -> Seal {
+        self.shared.seal
+    }
+
     /// The seq with which the journal begins: 1, or behind what is archived. Where files before the first
     /// one are missing, it is 1 too.
     ///
@@ -168,10 +176,11 @@ impl Reader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        let Some(header) = Header::read(&*file)?.ok().filter(|header| header.date == date) else {
+        let is_own = |header: &Header| header.date == date && header.id == self.id();
+        let Some(header) = Header::read(&*file)?.ok().filter(is_own) else {
             return Ok(None);
         };
-        let archived = header.after.zip(archived_in(&*file)?);
+        let archived = header.after.zip(archived_in(&*file, self.seal())?);
         let first = if archived.is_some() { header.first } else { 1 };
         let beginning = Beginning { first, archived };
         Ok(Some(self.shared.beginning.get_or_init(|| beginning)))
@@ -216,10 +225,12 @@ impl Reader {
 
     fn read_first_seq(&self, view: &View, date: Date) -> io::Result<Option<u64>> {
         let file = self.open(date)?;
-        if let Ok(header) = Header::read(&*file)? {
+        if let Ok(header) = Header::read(&*file)?
+            && header.id == self.id()
+        {
             return Ok(Some(header.first));
         }
         let end = view.end_of(date, &*file)?;
-        Ok(find::first_entry_of(&*file, end)?.map(|found| found.seq))
+        Ok(find::first_entry_of(&*file, self.seal(), end)?.map(|found| found.seq))
     }
 }

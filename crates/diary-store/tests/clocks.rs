@@ -41,7 +41,8 @@ fn day(reader: &Reader, date: &str) -> Vec<String> {
     let mut range = reader.range(Which::Days(day, day), Date::constant(2026, 11, 20)).unwrap();
     let mut seen = Vec::new();
     while let Some(page) = reader.next_page(&mut range, 4096).unwrap() {
-        let lines = page.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok());
+        let lines =
+            page.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line, reader.seal()).ok());
         seen.extend(lines.map(|line| line.text.to_owned()));
     }
     seen

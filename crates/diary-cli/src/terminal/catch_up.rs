@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use diary_client::{Code, Error, Refusal};
+use diary_client::{Error, Refusal};
 use tokio::time::Instant;
 
 use super::{Renaming, Talk};

@@ -1,6 +1,6 @@
 //! What becomes of the entries that a person types: kept, sent, acked or refused, and at the end told of.
 
-use diary_client::{Ack, Code, Error, Refusal};
+use diary_client::{Ack, Error, Refusal};
 use diary_proto::answer::HINT;
 use tokio::sync::mpsc;
 

@@ -228,8 +228,8 @@ async fn settle() {
     sleep(Duration::from_millis(1)).await;
 }
 
-fn parsed(line: &[u8]) -> StoredLine<'_> {
-    StoredLine::parse(line).expect("what is stored is valid")
+fn parsed<'a>(journal: &Journal, line: &'a [u8]) -> StoredLine<'a> {
+    StoredLine::parse(line, journal.seal()).expect("what is stored is valid")
 }
 
 async fn stored_lines(journal: &Journal) -> Vec<Vec<u8>> {
@@ -254,7 +254,7 @@ async fn append(journal: &Journal, writer: &mut ManualWriter, text: &str) -> Res
     let receipt = journal.append(appends, permit);
     writer.commit();
     receipt.await;
-    let crc = parsed(&stored_lines(journal).await[0]).crc;
+    let crc = parsed(journal, &stored_lines(journal).await[0]).crc;
     Resume { id: journal.about().id, seq: 1, crc }
 }
 

@@ -72,10 +72,12 @@ pub(super) fn clamp(now: Time, newest: Option<Time>) -> Clock {
     } else {
         now
     };
-    let behind = match behind {
-        ..=CLAMP_TOLD_MICROS => Behind::Little,
-        ..=CLAMP_FAR_MICROS => Behind::Much,
-        _ => Behind::Far,
+    let behind = if behind > CLAMP_FAR_MICROS {
+        Behind::Far
+    } else if behind > CLAMP_TOLD_MICROS {
+        Behind::Much
+    } else {
+        Behind::Little
     };
     Clock { time, written: time.to_bytes(), own: (behind > Behind::Little).then_some(now), behind }
 }

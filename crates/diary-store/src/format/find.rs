@@ -2,6 +2,7 @@
 
 use std::io;
 
+use diary_proto::Seal;
 use diary_proto::entry::{StoredLine, parse_number};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 
@@ -21,23 +22,23 @@ pub(crate) struct Found {
 
 /// Finds the first entry of the open file, below `end`, whose seq is at least `seq`, by bisection:
 /// sound lines stand in the order of their seqs. Damaged lines are passed over.
-pub(crate) fn find_seq(file: &dyn DiskFile, end: u64, seq: u64) -> io::Result<Option<Found>> {
+pub(crate) fn find_seq(file: &dyn DiskFile, seal: Seal, end: u64, seq: u64) -> io::Result<Option<Found>> {
     // Entries that start before `low` have smaller seqs; those that start at or after `high` do not.
     let (mut low, mut high) = (0, end);
     while high - low > SCAN_BYTES {
         let middle = low + (high - low) / 2;
-        match first_entry_from(file, middle, high, Start::Anywhere, |_| true)? {
+        match first_entry_from(file, seal, middle, high, Start::Anywhere, |_| true)? {
             Some(found) if found.seq < seq => low = found.offset + 1,
             _ => high = middle,
         }
     }
     let start = if low == 0 { Start::Line } else { Start::Anywhere };
-    first_entry_from(file, low, end, start, |found| found >= seq)
+    first_entry_from(file, seal, low, end, start, |found| found >= seq)
 }
 
 /// The file's first sound entry.
-pub(crate) fn first_entry_of(file: &dyn DiskFile, end: u64) -> io::Result<Option<Found>> {
-    first_entry_from(file, 0, end, Start::Line, |_| true)
+pub(crate) fn first_entry_of(file: &dyn DiskFile, seal: Seal, end: u64) -> io::Result<Option<Found>> {
+    first_entry_from(file, seal, 0, end, Start::Line, |_| true)
 }
 
 #[derive(Clone, Copy)]
@@ -55,6 +56,7 @@ pub(crate) fn seq_of(line: &[u8]) -> Option<u64> {
 
 fn first_entry_from(
     file: &dyn DiskFile,
+    seal: Seal,
     from: u64,
     end: u64,
     start: Start,
@@ -74,7 +76,7 @@ fn first_entry_from(
             // Most lines are of other entries, and it is the last one that must be sound.
             if !std::mem::take(&mut in_middle)
                 && seq_of(line).is_some_and(&wanted)
-                && let Ok(stored) = StoredLine::parse(line)
+                && let Ok(stored) = StoredLine::parse(line, seal)
             {
                 return Ok(Some(Found { offset: offset + line_start as u64, seq: stored.seq }));
             }

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 
-use diary_proto::{Date, Time};
+use diary_proto::{Date, Seal, Time};
 
 use super::day_file::{date_of_name, name};
 use super::sealed::{self, Fields};
@@ -50,7 +50,9 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, head: &Head) -> io::Result<()> 
     };
     let Head { seq, end, crc, .. } = head;
     let mut line = Vec::new();
-    sealed::write(&mut line, format_args!("head 1 seq={seq} file={} end={end} last={crc:08x}", name(file)));
+    let file = name(file);
+    let fields = format_args!("head 1 seq={seq} file={file} end={end} last={crc:08x}");
+    sealed::write(&mut line, Seal::PLAIN, fields);
     write_whole(disk, dir, FILE, &[&line])
 }
 

@@ -98,7 +98,7 @@ impl Reader {
         }
         let page = self.next_page(&mut range, LINE_BYTES)?.unwrap_or_default();
         let line = page.split(|&b| b == b'\n').next().unwrap_or_default();
-        Ok(StoredLine::parse(line).ok().filter(|line| line.seq == seq).as_ref().map(look))
+        Ok(StoredLine::parse(line, self.seal()).ok().filter(|line| line.seq == seq).as_ref().map(look))
     }
 
     /// The one way by which lines leave a reader. False at the range's end; `None` if it may not wait and

@@ -110,7 +110,7 @@ impl Reader {
         };
         let file = self.kept(date)?;
         let end = view.end_of(date, &*file)?;
-        let found = find::find_seq(&*file, end, range.first)?;
+        let found = find::find_seq(&*file, self.seal(), end, range.first)?;
         range.date = Some(date);
         // Nothing sound from there on in this file: the next one, if there is one, goes on.
         range.offset = found.map_or(end, |found| found.offset);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use diary_client::{Ack, Client, Code, Error, Refusal};
+use diary_client::{Ack, Client, Error, Refusal};
 use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
