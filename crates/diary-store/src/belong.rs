@@ -13,7 +13,7 @@ use std::path::Path;
 use diary_proto::entry::StoredLine;
 use diary_proto::{Date, Seal, Time, seal};
 
-use crate::disk::{Disk, DiskFile, How};
+use crate::disk::{Disk, DiskFile, How, is_no_file};
 use crate::format::day_file::{HEADER_MAX_BYTES, Header, name};
 use crate::format::find::{find_seq, first_entry_of, last_entry_of};
 use crate::format::lines::while_lines;
@@ -158,7 +158,7 @@ impl Folder<'_> {
         let mut file = Candidate { date, len: 0, headed: false, first: None, last: 0, archived: false };
         let mut stray = None;
         match self.read(&mut file, &mut stray) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (Some(Stray::NoFile), file),
+            Err(error) if is_no_file(&error) => (Some(Stray::NoFile), file),
             Ok(()) | Err(_) => (stray, file),
         }
     }

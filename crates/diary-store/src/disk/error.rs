@@ -38,6 +38,35 @@ impl From<OpenError> for io::Error {
     }
 }
 
+/// Why a name is not used: somebody else may have put it there. Displays as what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotOurs {
+    /// Writing would go to wherever it leads.
+    #[error(
+        "it is a link, and what it leads to is left alone; put a file or folder in its place, or remove it"
+    )]
+    Link,
+    /// A pipe, a device, a socket, a folder.
+    #[error("it is no file; move it away")]
+    NoFile,
+    /// Writing would change a file that has another name.
+    #[error("it is a hard link, and the file is left alone; remove this name of it")]
+    HardLink,
+}
+
+impl NotOurs {
+    /// Whether this is why a call failed.
+    pub(crate) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<Self>())
+    }
+}
+
+impl From<NotOurs> for io::Error {
+    fn from(not_ours: NotOurs) -> Self {
+        io::Error::other(not_ours)
+    }
+}
+
 pub(crate) trait Doing<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError>;
 }
@@ -46,4 +75,10 @@ impl<T> Doing<T> for io::Result<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError> {
         self.map_err(|cause| OpenError::Io { doing, path: path.to_owned(), cause })
     }
+}
+
+/// Whether opening a file failed because no regular file has the name.
+pub(crate) fn is_no_file(error: &io::Error) -> bool {
+    let not_ours = error.get_ref().and_then(|cause| cause.downcast_ref());
+    error.kind() == io::ErrorKind::NotFound || not_ours == Some(&NotOurs::NoFile)
 }

@@ -7,6 +7,7 @@ use diary_proto::{Date, Which};
 
 use super::days::Picked;
 use super::{Reader, View};
+use crate::disk::is_no_file;
 use crate::format::find;
 use crate::format::head::Head;
 
@@ -60,8 +61,8 @@ impl Range {
         Self { first: 1, last: 0, date: None, offset: 0, end_date: None, end_offset: None, picked: None }
     }
 
-    /// The day of the file where reading goes on.
-    pub(super) fn file(&self) -> Option<Date> {
+    /// The day of the file where reading goes on: after a page, the one that the page is of.
+    pub(crate) fn file(&self) -> Option<Date> {
         self.date
     }
 }
@@ -116,7 +117,7 @@ impl Reader {
                 find::find_seq(&*file, self.seal(), end, range.first)?.map_or(end, |found| found.offset)
             }
             // Whoever reads on to it passes it over.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) if is_no_file(&error) => 0,
             Err(error) => return Err(error),
         };
         Ok(range)
