@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use diary_proto::Which;
 use diary_server::Config;
 
-use crate::support::{Frames, Lines, Process, Server, day_files, is_ack, seq, text};
+use crate::support::{
+    Frames, Lines, Process, Server, day_files, is_ack, plain_server_command, seq, soon, text,
+};
 
 /// A diary of two days, entries 1 to 5 and 6 to 8. Honolulu is exactly one day behind Kiritimati.
 async fn two_days() -> (tempfile::TempDir, Vec<PathBuf>) {
