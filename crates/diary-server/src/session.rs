@@ -22,7 +22,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use diary_engine::{Outcome, ReadError};
+use diary_engine::{Outcome, ReadError, Searcher};
 use diary_proto::{Code, Producer, Refusal};
 use tokio::io::Ready;
 use tokio::time::{Instant, sleep_until};
@@ -66,6 +66,8 @@ pub(crate) struct Session {
 
     encoder: Encoder,
     follow: Option<Box<Stream>>,
+    /// Since its first search.
+    searcher: Option<Searcher>,
     answers: Account,
 }
 
@@ -131,6 +133,7 @@ impl Session {
             queue: Queue::default(),
             encoder,
             follow: None,
+            searcher: None,
             answers,
         })
     }
