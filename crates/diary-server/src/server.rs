@@ -162,7 +162,7 @@ async fn give_back_memory(freed: Arc<Notify>) {
         for seconds in GIVE_BACK_PAUSES_SECONDS {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             // It fails only with the runtime.
-            let _ = tokio::task::spawn_blocking(diary_heap::give_back).await;
+            let _ = tokio::task::spawn_blocking(diary_sys::give_back_memory).await;
         }
     }
 }
