@@ -200,8 +200,8 @@ impl Sending<'_> {
                 self.tray.acked(counter);
                 self.delivery.acked.push((counter, ack));
             }
-            // It is not stored, and may be when there is room.
-            Err(Error::Refused(refusal)) if refusal.code == Code::DiskFull => self.full = Some(refusal),
+            // It is not stored, and may be later.
+            Err(Error::Refused(refusal)) if refusal.code.is_for_now() => self.full = Some(refusal),
             Err(Error::Refused(refusal)) => {
                 self.tray.refused(counter, &refusal);
                 self.delivery.refused.push((counter, refusal));

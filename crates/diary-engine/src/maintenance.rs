@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use diary_proto::Date;
+use diary_proto::{DayStart, Time};
 use diary_store::disk::{Disk, RealDisk};
 
 pub use diary_store::OpenError;
@@ -21,6 +21,10 @@ fn disk() -> Arc<dyn Disk> {
 /// # Errors
 /// [`OpenError`].
 pub fn verify(dir: &Path, finding: impl FnMut(Finding)) -> Result<Verified, OpenError> {
+    // Whoever it is that damages a diary, the command that ends it is worth knowing.
+    for exposed in RealDisk.exposed(dir).unwrap_or_default() {
+        tracing::warn!("{exposed}");
+    }
     diary_store::verify(disk(), dir, finding)
 }
 
@@ -32,12 +36,13 @@ pub fn repair(dir: &Path, to: &Path) -> Result<Repaired, OpenError> {
     diary_store::repair(&disk(), dir, to)
 }
 
-/// Moves the day files of `dir` into an archive named by `today`; `None` if there are no entries.
+/// Moves the day files of `dir` into an archive named by the day of `now`, where days begin at `day_start`; `None` if
+/// there are no entries.
 ///
 /// # Errors
 /// [`OpenError`], also if a server has the journal open.
-pub fn archive(dir: &Path, today: Date) -> Result<Option<Archived>, OpenError> {
-    diary_store::archive(&disk(), dir, today)
+pub fn archive(dir: &Path, now: Time, day_start: DayStart) -> Result<Option<Archived>, OpenError> {
+    diary_store::archive(&disk(), dir, now, day_start)
 }
 
 /// Whether an archive was begun in `dir` and not finished. The next start finishes it.

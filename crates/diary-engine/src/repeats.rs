@@ -85,8 +85,9 @@ fn compare(reader: &Reader, work: &Work) -> Vec<Verdict> {
     let mut stored = Ascending::new(reader);
     for (run, at) in runs {
         for (seq, i) in (run.first_seq..).zip(0..run.count as usize) {
-            let text = work.appends.text(run.place + i);
-            match stored.find(seq, |line| verdict(line, text)) {
+            let (text, own) = (work.appends.text(run.place + i), work.appends.own(run.place + i));
+            let has_own_time = own.is_some_and(|own| own.at.is_some());
+            match stored.find(seq, |line| verdict(line, text, has_own_time)) {
                 Ok(found) => verdicts[at + i] = found.flatten().unwrap_or(Verdict::Gone),
                 Err(error) => {
                     // The rest would wait for the same disk.
@@ -100,8 +101,10 @@ fn compare(reader: &Reader, work: &Work) -> Vec<Verdict> {
 }
 
 /// Compares `text` with a stored line. `None` if the line's time cannot be read.
-fn verdict(line: &StoredLine<'_>, text: &str) -> Option<Verdict> {
-    let time = Time::parse(line.time.as_bytes())?;
+fn verdict(line: &StoredLine<'_>, text: &str, has_own_time: bool) -> Option<Verdict> {
+    // A time that its writer did not give is what the clock said at the commit, as its first ack.
+    let clamped = line.own.filter(|_| !has_own_time).map(|own| own.at);
+    let time = clamped.or_else(|| Time::parse(line.time.as_bytes()))?;
     Some(if line.unescaped() == text { Verdict::Same(time) } else { Verdict::Other })
 }
 

@@ -55,6 +55,15 @@ impl ManualWriter {
         self.0.commit_each()
     }
 
+    /// Lets the clock say something else from now on.
+    #[cfg(test)]
+    pub(crate) fn set_clock(
+        &mut self,
+        clock: fn(&TimeZone) -> Result<diary_proto::Time, diary_proto::time::BadClock>,
+    ) {
+        self.0.set_clock(clock);
+    }
+
     /// Serves until the journal is stopped or all handles are dropped.
     pub fn run(self) {
         self.0.run();

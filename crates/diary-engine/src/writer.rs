@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::thread;
 
-use diary_proto::Time;
+use diary_proto::time::BadClock;
+use diary_proto::{Code, Refusal, Time};
 use diary_store::{Appender, CommitError, Derived, NewEntry, Reader, Staged};
 use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +29,9 @@ pub(crate) struct Writer {
     /// Cancels its token when dropped: after a disk failure, and if the writer panics.
     failed: Option<DropGuard>,
     zone: TimeZone,
+    clock: fn(&TimeZone) -> Result<Time, BadClock>,
+    /// The clock cannot be used, and this is logged.
+    clock_is_bad: bool,
     /// A stop that came while a batch was gathered. Nothing queued after it is taken.
     stop: Option<oneshot::Sender<()>>,
     /// Writes the cache in the background. The writer waits for it only if the next one is due.
@@ -61,6 +65,8 @@ impl Writer {
             recent,
             failed,
             zone,
+            clock: Time::of_the_clock,
+            clock_is_bad: false,
             stop: None,
             caching: None,
             full: false,
@@ -124,6 +130,11 @@ impl Writer {
     pub(crate) fn commit_waiting(&mut self) -> bool {
         let Ok(command) = self.queue.try_recv() else { return false };
         self.take(command).is_ok()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_clock(&mut self, clock: fn(&TimeZone) -> Result<Time, BadClock>) {
+        self.clock = clock;
     }
 
     #[cfg(test)]
@@ -215,7 +226,9 @@ impl Writer {
 
     /// Stages the rest of `work`; false if the batch is full before its end. Reads nothing from the disk.
     fn stage(&mut self, work: &mut Work) -> bool {
-        let now = Time::now(&self.zone);
+        let clock = (self.clock)(&self.zone);
+        self.tell_clock(clock);
+        let now = clock.unwrap_or_else(|_| Time::now(&self.zone));
         let head = self.progress.borrow().head;
         while let Some(place) = work.next() {
             if self.judged == BATCH_MAX_ENTRIES {
@@ -234,15 +247,31 @@ impl Writer {
                 key: work.appends.key(place),
                 at: own.and_then(|own| own.at),
             };
-            match self.appender.stage(now, entry) {
-                Staged::New(seq) => work.push_staged(seq, now),
-                Staged::Known { seq } => work.push_known(seq, head, now),
-                Staged::Stale => work.push_refused(&stale()),
-                Staged::Full => return false,
+            let staged = match clock {
+                Ok(now) => Ok(self.appender.stage(now, entry)),
+                // What is there already needs no clock.
+                Err(bad) => entry.key.and_then(|(key, retry)| self.appender.judge(key, retry)).ok_or(bad),
+            };
+            match staged {
+                Ok(Staged::New(seq)) => work.push_staged(seq, now),
+                Ok(Staged::Known { seq }) => work.push_known(seq, head, now),
+                Ok(Staged::Stale) => work.push_refused(&stale()),
+                Ok(Staged::Full) => return false,
+                Err(bad) => work.push_refused(&refusal_of(bad)),
             }
             self.judged += 1;
         }
         true
+    }
+
+    /// Logs that the clock cannot be used, once, and that it can again.
+    fn tell_clock(&mut self, clock: Result<Time, BadClock>) {
+        match (clock, self.clock_is_bad) {
+            (Err(bad), false) => tracing::error!("{bad}; appends are refused until it is set"),
+            (Ok(now), true) => tracing::info!("the clock says {now}, and appends are taken again"),
+            _ => {}
+        }
+        self.clock_is_bad = clock.is_err();
     }
 
     /// Commits the batch, then answers it. Only a part of `rest` is staged.
@@ -333,6 +362,11 @@ impl Writer {
             repeats.finish();
         }
     }
+}
+
+/// The refusal of what cannot be given a time.
+fn refusal_of(bad: BadClock) -> Refusal {
+    Refusal::new(Code::BadClock, format!("{bad}; this is not stored, set the server's clock"))
 }
 
 #[cfg(test)]

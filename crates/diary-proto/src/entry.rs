@@ -19,7 +19,7 @@ use crate::limits::{AUTHOR_MAX_BYTES, TEXT_MAX_BYTES};
 use crate::own_time::OwnTime;
 use crate::refusal::{Code, Refusal};
 use crate::seal::{self, Seal};
-use crate::time::{TIME_BYTES, Time, parse_date};
+use crate::time::{DATE_BYTES, TIME_BYTES, Time, parse_date};
 
 // Not formatted for each refusal: one frame may bring many.
 const TEXT_TOO_LONG: &str = "a text may have 65536 bytes; split it or send a shorter one";
@@ -339,6 +339,16 @@ impl<'a> StoredLine<'a> {
         self.seq - u64::from(self.index)
     }
 
+    /// The day that the entry belongs to: that of its own time, or else of its commit. The name of the file that the
+    /// line is in may be another. `None` if `time` is of no calendar.
+    pub fn belongs_to(&self) -> Option<Date> {
+        match (self.own, self.day) {
+            (Some(own), _) => Some(own.day),
+            (None, Some(day)) => Some(day),
+            (None, None) => parse_date(self.time.get(..DATE_BYTES)?),
+        }
+    }
+
     /// The text as it was written.
     pub fn unescaped(&self) -> Cow<'a, str> {
         unescape(self.text).unwrap_or(Cow::Borrowed(self.text))
@@ -492,7 +502,9 @@ mod tests {
             NewLine { seq: 413, time: &time, own, day, author: &author, text: "x", index: 2, key: None }
                 .write(&mut bytes, SEAL);
             assert!(std::str::from_utf8(&bytes).unwrap().contains(right));
-            let entry = StoredLine::parse(&bytes[..bytes.len() - 1], SEAL).unwrap().to_entry().unwrap();
+            let line = StoredLine::parse(&bytes[..bytes.len() - 1], SEAL).unwrap();
+            assert_eq!(line.belongs_to(), own.map(|own| own.day).or(day));
+            let entry = line.to_entry().unwrap();
             assert_eq!((entry.own, entry.day), (own, day.filter(|_| own.is_none())));
         }
     }
@@ -503,7 +515,8 @@ mod tests {
         bytes.truncate(bytes.len() - seal::SEAL_BYTES - 1);
         bytes.extend_from_slice(b"mood=good ");
         SEAL.write(&mut bytes, 0);
-        assert_eq!(StoredLine::parse(&bytes[..bytes.len() - 1], SEAL).unwrap().text, "x");
+        let line = StoredLine::parse(&bytes[..bytes.len() - 1], SEAL).unwrap();
+        assert_eq!((line.text, line.belongs_to()), ("x", Some(Date::constant(2026, 11, 21))));
     }
 
     #[test]

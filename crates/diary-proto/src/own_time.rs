@@ -28,8 +28,9 @@ impl DayStart {
     /// The day that a moment belongs to, where it was written down.
     pub fn day_of(self, time: Time) -> Date {
         let civil = time.civil();
-        // There is no day before the first that a calendar has.
-        civil.checked_sub(i64::from(self.minutes).minutes()).unwrap_or(civil).date()
+        let started = civil.checked_sub(i64::from(self.minutes).minutes()).ok();
+        // There is no day before the first that can be written.
+        started.filter(|started| started.year() >= 0).unwrap_or(civil).date()
     }
 }
 
@@ -86,6 +87,7 @@ mod tests {
         assert_eq!(day("03:00", "2026-01-01T03:00:00.000000+08:00"), "2026-01-01");
         assert_eq!(day("00:00", "2026-01-01T00:00:00.000000-05:00"), "2026-01-01");
         assert_eq!(day("23:59", "2026-01-01T23:58:00.000000+00:00"), "2025-12-31");
+        assert_eq!(day("03:00", "0000-01-01T01:00:00.000000+00:00"), "0000-01-01");
     }
 
     #[test]

@@ -58,6 +58,8 @@ codes! {
     StaleKey = "stale-key",
     /// No room on the disk; nothing was stored.
     DiskFull = "disk-full",
+    /// The server's clock says a time that cannot be written; nothing was stored.
+    BadClock = "bad-clock",
     /// The disk failed while this was written: it may or may not be stored.
     UnknownOutcome = "unknown-outcome",
     /// The disk failed before this was written: it is not stored.
@@ -70,6 +72,13 @@ codes! {
     Stopping = "stopping",
     /// Not allowed from here or in this way.
     Denied = "denied",
+}
+
+impl Code {
+    /// Whether the same server may take the same entry later. Nothing was stored.
+    pub fn is_for_now(self) -> bool {
+        matches!(self, Code::DiskFull | Code::BadClock)
+    }
 }
 
 impl fmt::Display for Code {

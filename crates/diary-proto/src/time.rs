@@ -1,6 +1,7 @@
 //! The clock reading of an entry: RFC 3339 with microseconds and a numeric offset, always 32 bytes.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -8,6 +9,12 @@ use jiff::tz::{Offset, TimeZone};
 
 /// Bytes of a written time, `2026-11-21T08:15:02.123456+08:00`.
 pub const TIME_BYTES: usize = 32;
+
+/// Of these, the date in front.
+pub(crate) const DATE_BYTES: usize = 10;
+
+/// 0000-01-01T00:00:00Z, the first moment that RFC 3339 can write.
+const YEAR_0_MICROS: i64 = -62_167_219_200_000_000;
 
 /// A moment and the offset from UTC of the place that wrote it down.
 ///
@@ -20,6 +27,17 @@ pub struct Time {
     pub offset_minutes: i16,
 }
 
+/// What a clock says cannot be written. Displays as a sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadClock {
+    /// RFC 3339 has no such years.
+    #[error("the clock says a time before the year 0, which cannot be written")]
+    TooEarly,
+    /// Later, some zone's local time would be in the year 10000.
+    #[error("the clock says a time after 9999-12-30T22:00:00Z, which cannot be written")]
+    TooLate,
+}
+
 impl Time {
     /// The moment and the offset, if they can be written.
     pub fn checked(micros: i64, offset_minutes: i16) -> Option<Self> {
@@ -27,9 +45,30 @@ impl Time {
         (Self::parse(&time.to_bytes()) == Some(time)).then_some(time)
     }
 
-    /// The current time in `zone`.
+    /// The current time in `zone`; where the clock is wrong by thousands of years, the nearest that can be written.
     pub fn now(zone: &TimeZone) -> Self {
-        Self::at(Timestamp::now(), zone)
+        Self::of_system(SystemTime::now(), zone).unwrap_or_else(|bad| match bad {
+            BadClock::TooEarly => Self { micros: YEAR_0_MICROS, offset_minutes: 0 },
+            BadClock::TooLate => Self { micros: Timestamp::MAX.as_microsecond(), offset_minutes: 0 },
+        })
+    }
+
+    /// The current time in `zone`.
+    ///
+    /// # Errors
+    /// [`BadClock`].
+    pub fn of_the_clock(zone: &TimeZone) -> Result<Self, BadClock> {
+        Self::of_system(SystemTime::now(), zone)
+    }
+
+    /// What a system's clock says, in `zone`.
+    ///
+    /// # Errors
+    /// [`BadClock`].
+    pub fn of_system(clock: SystemTime, zone: &TimeZone) -> Result<Self, BadClock> {
+        let bad = if clock < SystemTime::UNIX_EPOCH { BadClock::TooEarly } else { BadClock::TooLate };
+        let time = Self::at(Timestamp::try_from(clock).map_err(|_| bad)?, zone);
+        Self::checked(time.micros, time.offset_minutes).ok_or(bad)
     }
 
     /// The moment `timestamp`, as `zone` writes it. Seconds of an offset (before 1900, mostly) are
@@ -185,6 +224,29 @@ mod tests {
         ] {
             assert_eq!(of_clock(said, seconds).as_deref(), written, "{said} {seconds}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_written_is_told() {
+        let year_0 = Time::parse(b"0000-01-01T00:00:00.000000+00:00").unwrap();
+        assert_eq!(year_0.micros, YEAR_0_MICROS);
+        let clock = |seconds: i64, zone: &str| {
+            let since = std::time::Duration::from_secs(seconds.unsigned_abs());
+            let epoch = SystemTime::UNIX_EPOCH;
+            let clock = if seconds < 0 { epoch - since } else { epoch + since };
+            Time::of_system(clock, &TimeZone::get(zone).unwrap()).map(|time| time.to_string())
+        };
+        let last = Timestamp::MAX.as_second();
+        assert_eq!(clock(-1, "UTC").as_deref(), Ok("1969-12-31T23:59:59.000000+00:00"));
+        assert_eq!(clock(last, "UTC").as_deref(), Ok("9999-12-30T22:00:00.000000+00:00"));
+        assert_eq!(clock(last, "Pacific/Kiritimati").as_deref(), Ok("9999-12-31T12:00:00.000000+14:00"));
+        assert_eq!(clock(last + 1, "UTC"), Err(BadClock::TooLate));
+        assert_eq!(clock(last * 1000, "Etc/GMT+12"), Err(BadClock::TooLate));
+        let first = YEAR_0_MICROS / 1_000_000;
+        assert_eq!(clock(first, "UTC").as_deref(), Ok("0000-01-01T00:00:00.000000+00:00"));
+        assert_eq!(clock(first, "Etc/GMT+5"), Err(BadClock::TooEarly), "it is the year before there");
+        assert_eq!(clock(first - 1, "UTC"), Err(BadClock::TooEarly));
+        assert_eq!(clock(first * 1000, "UTC"), Err(BadClock::TooEarly));
     }
 
     #[test]

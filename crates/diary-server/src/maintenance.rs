@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use diary_engine::maintenance::{self, Archived, Finding, OpenError, Seqs, Verified, What};
-use diary_proto::{Date, Time};
+use diary_proto::{DayStart, Time};
 use serde::Serialize;
 
 use crate::config::Maintenance;
@@ -32,8 +32,13 @@ pub(crate) fn run(command: Maintenance) -> anyhow::Result<Done> {
         }
         Maintenance::Archive { place, timezone, day_start } => {
             let (zone, _) = zone::find(timezone.as_deref())?;
-            let today = day_start.day_of(Time::now(&zone));
-            archive(&place.dir().context(NO_HOME)?, today, &mut out)?
+            let dir = place.dir().context(NO_HOME)?;
+            let now = Time::of_the_clock(&zone).map_err(|bad| OpenError::Io {
+                doing: "archive",
+                path: dir.clone(),
+                cause: io::Error::other(bad),
+            })?;
+            archive(&dir, now, day_start, &mut out)?
         }
     };
     match out.flush() {
@@ -177,9 +182,9 @@ fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
     Ok(Done::Well)
 }
 
-fn archive(dir: &Path, today: Date, out: &mut impl Write) -> Result<Done, OpenError> {
+fn archive(dir: &Path, now: Time, day_start: DayStart, out: &mut impl Write) -> Result<Done, OpenError> {
     let unfinished = maintenance::is_archive_unfinished(dir);
-    let archived = maintenance::archive(dir, today)?;
+    let archived = maintenance::archive(dir, now, day_start)?;
     // The reader may have closed the pipe. The archive is done all the same.
     let _ = match archived {
         None if unfinished => writeln!(out, "the archive that had been begun is finished"),

@@ -19,7 +19,7 @@ use crate::quarantine;
 use crate::tables::cache::{self, Snapshot};
 use crate::tables::keys::{Judgement, KeyTable};
 use crate::view::{Fresh, Shared};
-use batch::{Batch, Clock, clamp};
+use batch::{Batch, Behind, Clock, clamp};
 
 /// The largest batch that is handed on as it was committed: whoever follows reads a larger one from disk.
 const FRESH_MAX_BYTES: usize = 128 * 1024;
@@ -61,7 +61,7 @@ pub struct Committed {
     pub first_seq: u64,
     /// How many entries; 0 if nothing new was staged.
     pub count: u64,
-    /// The batch's time.
+    /// When, by the clock. Where that is behind the journal, the lines' time is a later one.
     pub time: Time,
 }
 
@@ -95,8 +95,8 @@ pub struct Appender {
     batch: Batch,
     failed: bool,
     day_start: DayStart,
-    /// The log says that the clock is behind the journal.
-    clock_told: bool,
+    /// The log says that the clock is so far behind the journal.
+    clock_told: Behind,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -121,7 +121,7 @@ impl Appender {
             batch,
             failed: false,
             day_start: DayStart::default(),
-            clock_told: false,
+            clock_told: Behind::default(),
             _lock: lock,
         }
     }
@@ -134,19 +134,12 @@ impl Appender {
     /// Puts an entry into the batch. `now` counts for the first of a batch.
     pub fn stage(&mut self, now: Time, entry: NewEntry<'_>) -> Staged {
         let clock = *self.batch.clock.get_or_insert_with(|| clamp(now, self.head.time));
-        if clock.own.is_some() && !mem::replace(&mut self.clock_told, true) {
-            tracing::warn!(
-                "the clock says {now}, and the newest entry is of {}: entries get that time, and their own beside it",
-                clock.time
-            );
+        if self.clock_told < clock.behind {
+            self.clock_told = clock.behind;
+            tell_clock(now, &clock);
         }
-        if let Some((key, retry)) = entry.key {
-            let Some(keys) = &self.keys else { return Staged::Stale };
-            match keys.judge(key, retry) {
-                Judgement::New => {}
-                Judgement::Known(seq) => return Staged::Known { seq },
-                Judgement::Stale => return Staged::Stale,
-            }
+        if let Some(staged) = entry.key.and_then(|(key, retry)| self.judge(key, retry)) {
+            return staged;
         }
         if self.batch.count == 0 {
             // What the last batch left there.
@@ -175,7 +168,8 @@ impl Appender {
         }
         self.batch.count += 1;
         self.batch.last_crc = crc;
-        self.batch.own_days.extend(own.map(|own| (seq, own.day)));
+        let day = own.map(|own| own.day).or(self.batch.elsewhere);
+        self.batch.own_days.extend(day.map(|day| (seq, day)));
         if let (Some((key, _)), Some(keys)) = (entry.key, &mut self.keys) {
             keys.insert(key, seq);
             if self.batch.producers.last() != Some(&key.producer) {
@@ -183,6 +177,16 @@ impl Appender {
             }
         }
         Staged::New(seq)
+    }
+
+    /// What becomes of an entry with this key without being written; `None` if it is a new one.
+    pub fn judge(&self, key: Key, retry: bool) -> Option<Staged> {
+        let Some(keys) = &self.keys else { return Some(Staged::Stale) };
+        match keys.judge(key, retry) {
+            Judgement::New => None,
+            Judgement::Known(seq) => Some(Staged::Known { seq }),
+            Judgement::Stale => Some(Staged::Stale),
+        }
     }
 
     /// Writes and syncs the batch; only then is any of it in the journal. An empty batch costs nothing.
@@ -193,7 +197,7 @@ impl Appender {
         let mut batch = mem::take(&mut self.batch);
         let clock = batch.clock.unwrap_or_else(|| clamp(now, self.head.time));
         let committed =
-            Committed { first_seq: self.head.seq + 1, count: u64::from(batch.count), time: clock.time };
+            Committed { first_seq: self.head.seq + 1, count: u64::from(batch.count), time: clock.told() };
         let result = match (batch.count, self.failed) {
             (_, true) => Err(CommitError::Failed(io::Error::other("it failed before"))),
             (0, _) => Ok(()),
@@ -273,8 +277,9 @@ impl Appender {
     /// What stands in a batch before its first line: the header of a new day's file, or a line feed
     /// that keeps damage apart.
     fn begin_file(&mut self, clock: Clock) {
-        let date = self.date_for(clock.time);
-        self.batch.day = (date != clock.time.date()).then_some(date);
+        let (day, date) = (self.day_start.day_of(clock.time), self.date_for(clock.time));
+        self.batch.day = (day != clock.time.date()).then_some(day);
+        self.batch.elsewhere = (day != date).then_some(day);
         if self.head.file == Some(date) {
             if self.line_feed_first {
                 self.batch.bytes.push(b'\n');
@@ -286,7 +291,7 @@ impl Appender {
         header.write(&mut self.batch.bytes);
     }
 
-    /// The day of a batch; it never goes back, whatever the clock or the zone do.
+    /// The date of a batch's file; it never goes back, whatever the clock or the zone do. The day of the entries may.
     fn date_for(&self, time: Time) -> Date {
         let date = self.day_start.day_of(time);
         self.head.file.map_or(date, |newest| newest.max(date))
@@ -363,6 +368,20 @@ impl Appender {
         disk.sync_dir(&self.shared.dir).map_err(CommitError::Failed)?;
         Ok(file)
     }
+}
+
+fn tell_clock(now: Time, clock: &Clock) {
+    let way_out = match clock.behind {
+        Behind::Far => {
+            "; if the clock is right now, stop the server and run `diary-server archive`: what follows has the right \
+             time again"
+        }
+        Behind::Little | Behind::Much => "",
+    };
+    tracing::warn!(
+        "the clock says {now}, and the newest entry is of {}: entries get that time, and their own beside it{way_out}",
+        clock.time
+    );
 }
 
 /// A full disk is not a failed one, as long as the file can be brought back to what it was; that must

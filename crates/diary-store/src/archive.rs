@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use diary_proto::Date;
+use diary_proto::{Date, DayStart, Time};
 
-use crate::disk::{Disk, Doing, OpenError, make_dir};
+use crate::disk::{Disk, Doing, OpenError, make_inner_dir};
 use crate::format::day_file::After;
 use crate::open::open;
 use crate::plan::{Plan, carry_out};
@@ -27,12 +27,19 @@ pub struct Archived {
     pub findings: u64,
 }
 
-/// Archives the journal in `dir`; `None` if it has no entries. The archive is named by `today`, and a
-/// second one that day `<date>.2`.
+/// Archives the journal in `dir`; `None` if it has no entries. The archive is named by the day of `now`, and a
+/// second one that day `<date>.2`. The fresh journal begins on that day and at that time, even if a wrong clock dated
+/// what is archived later.
 ///
 /// # Errors
 /// [`OpenError`], also where a server has the journal.
-pub fn archive(disk: &Arc<dyn Disk>, dir: &Path, today: Date) -> Result<Option<Archived>, OpenError> {
+pub fn archive(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    now: Time,
+    day_start: DayStart,
+) -> Result<Option<Archived>, OpenError> {
+    let today = day_start.day_of(now);
     Recovery::new(&**disk, dir)?.survey_something()?;
     let (appender, reader) = open(Arc::clone(disk), dir)?.with_derived().doing("read", dir)?;
     let head = reader.head();
@@ -40,14 +47,15 @@ pub fn archive(disk: &Arc<dyn Disk>, dir: &Path, today: Date) -> Result<Option<A
     let Some(newest) = head.file.filter(|_| head.seq >= first) else { return Ok(None) };
     // With the lock held, so that nobody writes meanwhile.
     let findings = verify(Arc::clone(disk), dir, |_| {})?.findings;
-    make_dir(&**disk, &dir.join(ARCHIVE))?;
+    make_inner_dir(&**disk, &dir.join(ARCHIVE))?;
     let plan = Plan {
         to: free_name(&**disk, &dir.join(ARCHIVE), today)?,
-        date: today.max(newest),
+        date: today,
         id: reader.id(),
         first,
         after: After { date: newest, seq: head.seq, crc: head.crc },
-        time: head.time,
+        // What is archived was committed by now, whatever its times say.
+        time: head.time.map(|time| if time.micros > now.micros { now } else { time }),
     };
     // The cache says which keys the archive has, so that nobody need read it.
     appender.stop_but_hold(|| {

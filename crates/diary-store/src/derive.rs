@@ -78,7 +78,7 @@ impl DerivedLoader {
         }
         scan(
             reader,
-            |_, line, _| gathered.take(line),
+            |date, line, _| gathered.take(date, line),
             |finding| tracing::error!("the diary is damaged: {finding}"),
         )?;
         // The next commit is reason enough to write a cache.
@@ -92,13 +92,17 @@ struct Gathered {
     own_days: OwnDays,
     /// The seq that should come next.
     next: u64,
-    /// The day that the entry before it is about, if that is another than its file's.
+    /// The day of the entry before it, as far as the table of days notes it.
     own_day: Option<Date>,
 }
 
 impl Gathered {
-    fn take(&mut self, line: &StoredLine<'_>) {
-        let own_day = line.own.map(|own| own.day);
+    /// Takes an entry in the file of the day `file`.
+    fn take(&mut self, file: Date, line: &StoredLine<'_>) {
+        let own_day = match line.own {
+            Some(own) => Some(own.day),
+            None => line.belongs_to().filter(|&day| day != file),
+        };
         if self.next < line.seq {
             self.doubt_own_days((self.next, line.seq - 1), own_day);
         }
@@ -108,8 +112,8 @@ impl Gathered {
         if let Some(key) = line.key {
             self.keys.insert(key, line.seq);
         }
-        if let Some(own) = line.own {
-            self.own_days.insert(line.seq, own.day);
+        if let Some(day) = own_day {
+            self.own_days.insert(line.seq, day);
         }
     }
 
@@ -151,8 +155,9 @@ impl Gathered {
         let mut walker = Walker::new(range.first, reader.seal());
         while let Some(page) = reader.next_page(&mut range, PAGE_BYTES)? {
             bytes += page.len() as u64;
+            let Some(file) = range.file() else { continue };
             walker.walk(&page, |step| match step {
-                Step::Entry(line) => self.take(&line),
+                Step::Entry(line) => self.take(file, &line),
                 // The next entry, or the end, tells how wide it is.
                 Step::Gap(_) => {}
             });
@@ -172,20 +177,20 @@ fn take_archives(reader: &Reader, gathered: &mut Gathered) -> io::Result<()> {
                 .open(&path, How::Read)
                 .and_then(|file| first_entry_of(&*file, reader.seal(), file.size()?));
             match first {
-                Ok(Some(first)) => files.push((first.seq, path)),
+                Ok(Some(first)) => files.push((first.seq, date, path)),
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "{} cannot be read", path.display()),
             }
         }
     }
     files.sort_unstable();
-    for (_, path) in files {
+    for (_, date, path) in files {
         let read = disk.open(&path, How::Read).and_then(|file| {
             for_each_line(&*file, file.size()?, |line| {
                 if let Ok(line) = StoredLine::parse(line, reader.seal())
                     && line.seq >= gathered.next
                 {
-                    gathered.take(&line);
+                    gathered.take(date, &line);
                 }
             })
         });

@@ -4,6 +4,7 @@
 //! too, can be recovered, crashed and failed at any one of them.
 
 mod error;
+mod exposed;
 mod folder;
 mod real;
 #[cfg(feature = "sim")]
@@ -16,22 +17,24 @@ use std::io;
 use std::path::Path;
 
 pub(crate) use error::Doing;
-pub use error::OpenError;
-pub(crate) use folder::{make_dir, sync_names};
+pub use error::{NotOurs, OpenError};
+pub use exposed::Exposed;
+pub(crate) use folder::{make_dir, make_inner_dir, sync_names};
 pub use real::RealDisk;
 pub(crate) use whole::{write_new, write_whole};
 
-/// How to open a file.
+/// How to open a file. What has the name and is no regular file is [`NotOurs`], whatever it is opened for; nobody waits
+/// for the other end of a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
-    /// To read what is there.
+    /// To read what is there, or what a link leads to.
     Read,
-    /// To read and write what is there.
+    /// To read and write what is there; a link is [`NotOurs`].
     Write,
+    /// To write a file anew, which has no other name: a link, hard ones included, is [`NotOurs`].
+    Overwrite,
     /// To write a file that is not there yet (mode 0600).
     CreateNew,
-    /// To write a file from its start, there or not (mode 0600).
-    Replace,
 }
 
 /// A file system, or something that behaves like one.
@@ -42,6 +45,22 @@ pub trait Disk: Debug + Send + Sync {
     /// Those of mkdir; `AlreadyExists` if something is there.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Whether a name is a link, wherever it leads to; not if there is none.
+    ///
+    /// # Errors
+    /// Those of lstat.
+    fn is_link(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// How others than the user that this process runs as can change what is in a folder.
+    ///
+    /// # Errors
+    /// Those of stat.
+    fn exposed(&self, _dir: &Path) -> io::Result<Vec<Exposed>> {
+        Ok(Vec::new())
+    }
+
     /// The names in a folder, in no order.
     ///
     /// # Errors
@@ -51,7 +70,7 @@ pub trait Disk: Debug + Send + Sync {
     /// Opens a regular file. Never waits for anybody.
     ///
     /// # Errors
-    /// Those of open; `NotFound` where something else is.
+    /// Those of open, and [`NotOurs`]; `NotFound` where something else is than a file.
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>>;
 
     /// Gives a file another name, replacing what has it.

@@ -44,6 +44,9 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
     let lock = disk.lock(&lock_path).doing("lock", &lock_path)?;
     let lock = lock.ok_or_else(|| OpenError::Held(dir.to_owned()))?;
 
+    for exposed in disk.exposed(dir).doing("look at", dir)? {
+        tracing::warn!("{exposed}");
+    }
     plan::carry_out(&*disk, dir)?;
     let Recovered { examined, file, line_feed_first } = Recovery::new(&*disk, dir)?.run()?;
     let id = match examined.id {

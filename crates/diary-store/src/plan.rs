@@ -7,7 +7,7 @@ use std::path::Path;
 use diary_proto::time::parse_date;
 use diary_proto::{Date, Seal, Time};
 
-use crate::disk::{Disk, Doing, How, OpenError, make_dir, sync_names, write_new};
+use crate::disk::{Disk, Doing, How, OpenError, make_inner_dir, sync_names, write_new};
 use crate::format::day_file::{After, Header, day_files, name};
 use crate::format::head::{self, Head};
 use crate::format::sealed::{self, Fields};
@@ -30,7 +30,7 @@ pub(crate) struct Plan {
     pub(crate) first: u64,
     /// The end of what is archived.
     pub(crate) after: After,
-    /// When that was committed, if it can be told: no later entry may seem older.
+    /// When that was committed, if it can be told, and no later than when it is archived: no later entry may seem older.
     pub(crate) time: Option<Time>,
 }
 
@@ -100,7 +100,8 @@ pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
         return Ok(());
     };
     let to = dir.join(ARCHIVE).join(&plan.to);
-    make_dir(disk, &to)?;
+    make_inner_dir(disk, &dir.join(ARCHIVE))?;
+    make_inner_dir(disk, &to)?;
     // Whoever made it may have been killed before its name was durable.
     sync_names(disk, &to)?;
     // If the plan outlives what it planned, the fresh file is there already, and may hold entries.
@@ -127,11 +128,12 @@ pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
             quarantine::move_stray(disk, dir, plan.date)?;
         }
         let (day, fresh) = (name(plan.date), plan.fresh());
-        write_new(disk, dir, &day, &fresh).doing("write", &dir.join(day))?;
-        disk.sync_dir(dir).doing("sync", dir)?;
         let After { seq, crc, .. } = plan.after;
         let head = Head { seq, time: plan.time, crc, file: Some(plan.date), end: fresh.len() as u64 };
+        // First: what an earlier stop wrote would be taken for evidence about the fresh file, or a file behind it.
         head::write(disk, dir, plan.id, &head).doing("write the head in", dir)?;
+        write_new(disk, dir, &day, &fresh).doing("write", &dir.join(day))?;
+        disk.sync_dir(dir).doing("sync", dir)?;
     }
     disk.remove(&path).doing("remove", &path)?;
     disk.sync_dir(dir).doing("sync", dir)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use diary_proto::entry::StoredLine;
 use diary_proto::{Date, Seal};
 
-use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
+use crate::disk::{Disk, DiskFile, Doing, How, NotOurs, OpenError, make_inner_dir, sync_names};
 use crate::format::day_file::name;
 
 const QUARANTINE: &str = "quarantine";
@@ -68,7 +68,7 @@ pub(crate) fn strays(disk: &dyn Disk, dir: &Path) -> Vec<PathBuf> {
 
 fn make_folder(disk: &dyn Disk, dir: &Path) -> Result<PathBuf, OpenError> {
     let folder = dir.join(QUARANTINE);
-    make_dir(disk, &folder)?;
+    make_inner_dir(disk, &folder)?;
     sync_names(disk, &folder)?;
     Ok(folder)
 }
@@ -87,7 +87,13 @@ fn write(disk: &dyn Disk, folder: &Path, base: &str, bytes: &[u8]) -> Result<Pat
         let file = match disk.open(&path, How::CreateNew) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let file = disk.open(&path, How::Write).doing("open", &path)?;
+                let file = match disk.open(&path, How::Overwrite) {
+                    Err(error) if NotOurs::is(&error) => {
+                        number += 1;
+                        continue;
+                    }
+                    file => file.doing("open", &path)?,
+                };
                 let mut old = vec![0; bytes.len() + 1];
                 let read = file.read_full_at(&mut old, 0).doing("read", &path)?;
                 if !bytes.starts_with(&old[..read]) {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use diary_proto::{Author, Date, Key, Producer};
+use diary_proto::{Author, DayStart, Key, Producer};
 use diary_store::disk::{Disk, RealDisk};
 use diary_store::verify::Verified;
 use diary_store::{NewEntry, OpenError, Staged, archive, open, repair, verify};
@@ -119,17 +119,17 @@ fn an_archive_begins_afresh_and_forgets_no_key() {
         let expected: Vec<String> = (next..next + 3).map(|n| format!("{n} text {n}")).collect();
         assert_eq!(all(&reader), expected, "only what was written since the archive, and no gap");
         assert_eq!(findings(&diary.dir).1, Vec::<String>::new());
-        let held = archive(&disk(), &diary.dir, Date::constant(2026, 11, 20)).unwrap_err();
+        let held = archive(&disk(), &diary.dir, at(NOON), DayStart::default()).unwrap_err();
         assert!(matches!(held, OpenError::Held(_)), "{held}");
         drop((appender, reader));
         next += 3;
 
-        let archived = archive(&disk(), &diary.dir, Date::constant(2026, 11, 20)).unwrap().unwrap();
+        let archived = archive(&disk(), &diary.dir, at(NOON), DayStart::default()).unwrap().unwrap();
         let name = ["2026-11-20", "2026-11-20.2", "2026-11-20.3"][usize::try_from(round).unwrap()];
         assert_eq!((archived.head, archived.folder), (next - 1, diary.file("archive").join(name)));
         assert_eq!(findings(&diary.dir).1, Vec::<String>::new());
         assert_eq!(findings(&diary.file("archive").join(name)).1, Vec::<String>::new());
-        assert_eq!(archive(&disk(), &diary.dir, Date::constant(2026, 11, 20)).unwrap(), None);
+        assert_eq!(archive(&disk(), &diary.dir, at(NOON), DayStart::default()).unwrap(), None);
         if round == 1 {
             // Without its cache, the keys are read from the archives.
             fs::remove_file(diary.file("cache")).unwrap();
@@ -154,7 +154,7 @@ fn without_its_archive_a_diary_guesses_at_nothing() {
     assert_eq!(stage(&mut appender, NOON, "old", false), Staged::New(1));
     appender.commit(at(NOON)).unwrap();
     drop(appender);
-    archive(&disk(), &diary.dir, Date::constant(2026, 11, 20)).unwrap().unwrap();
+    archive(&disk(), &diary.dir, at(NOON), DayStart::default()).unwrap().unwrap();
     let copy = diary.dir.with_file_name("copy");
     assert_eq!(repair(&disk(), &diary.dir, &copy).unwrap().entries, 0);
     fs::remove_file(diary.file("cache")).unwrap();
@@ -177,7 +177,7 @@ fn where_there_is_no_diary_nothing_is_made() {
     let said = [
         verify(disk(), &nothing, |_| {}).unwrap_err(),
         repair(&disk(), &nothing, &folder.path().join("copy")).unwrap_err(),
-        archive(&disk(), &nothing, Date::constant(2026, 11, 20)).unwrap_err(),
+        archive(&disk(), &nothing, at(NOON), DayStart::default()).unwrap_err(),
     ];
     assert!(said.iter().all(|error| matches!(error, OpenError::Nothing(_))), "{said:?}");
     assert_eq!(fs::read_dir(&nothing).unwrap().count(), 0);

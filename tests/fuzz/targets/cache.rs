@@ -86,7 +86,8 @@ fuzz_target!(|data: &[u8]| {
     let (disk, known) = (STOPPED.disk.fork(), &STOPPED.days);
     let fits = first % 2 == 1;
     let other = if fits { with_tables(&STOPPED.cache, data) } else { data.to_vec() };
-    let file = disk.open(Path::new(CACHE), How::Replace).expect("the disk writes");
+    let file = disk.open(Path::new(CACHE), How::Overwrite).expect("the disk writes");
+    file.set_len(0).expect("the disk writes");
     file.write_all_at(&other, 0).expect("the disk writes");
     drop(file);
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod faulty;
 mod frames;
+mod loading;
 mod programs;
 mod relay;
 mod stored;
@@ -25,9 +26,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use frames::{Frames, fill, hello, pairs, texts_of};
+pub(crate) use loading::Loading;
 pub(crate) use programs::{Ran, end_process, peer, run};
 pub(crate) use relay::Relay;
-pub(crate) use stored::{Loading, day_files, seal_in, stored};
+pub(crate) use stored::{day_files, seal_in, stored};
 pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, CTRL_R, LEFT, Terminal, UP};
 
 /// For anything that should happen at once: a test that waits longer has failed. It is no measure of

@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 use diary_proto::Seal;
 use diary_proto::entry::StoredLine;
 use diary_proto::seal::id_in_header;
-use tokio::process::Command;
-
-use super::soon;
 
 /// A journal's day files, oldest first.
 pub(crate) fn day_files(journal: &Path) -> Vec<PathBuf> {
@@ -40,28 +37,4 @@ pub(crate) fn stored(journal: &Path) -> Vec<String> {
         }
     }
     entries
-}
-
-/// What keeps a server from knowing what is derived from a journal: there is no cache, and in the archive lies a pipe, so
-/// that reading takes until the test says so.
-pub(crate) struct Loading {
-    pipe: PathBuf,
-}
-
-impl Loading {
-    /// For the next start on a journal that has a cache.
-    pub(crate) async fn hold(journal: &Path) -> Self {
-        fs::remove_file(journal.join("cache")).unwrap();
-        let archive = journal.join("archive/old");
-        fs::create_dir_all(&archive).unwrap();
-        let pipe = archive.join("2001-01-01.log");
-        assert!(soon("mkfifo", Command::new("mkfifo").arg(&pipe).status()).await.unwrap().success());
-        Self { pipe }
-    }
-
-    /// Lets it go on.
-    pub(crate) async fn release(self) {
-        let opened = tokio::task::spawn_blocking(|| fs::File::options().write(true).open(self.pipe));
-        soon("the archive is read", opened).await.unwrap().unwrap();
-    }
 }

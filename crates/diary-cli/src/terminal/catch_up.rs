@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use diary_client::{Code, Error, Refusal};
+use diary_client::{Error, Refusal};
 use tokio::time::Instant;
 
 use super::{Renaming, Talk};
@@ -106,7 +106,7 @@ impl Talk<'_> {
         let is_known = self.catch_up.again_at.is_some() || self.catch_up.full.is_some();
         self.try_again();
         match &error {
-            Error::Refused(refusal) if refusal.code == Code::DiskFull => {
+            Error::Refused(refusal) if refusal.code.is_for_now() => {
                 let full =
                     Full { refusal: refusal.clone(), is_settling: false, is_held: false, files: Vec::new() };
                 self.catch_up.full.get_or_insert(full);
@@ -127,7 +127,7 @@ impl Talk<'_> {
     pub(super) fn stop_for_room(&mut self, refusal: Refusal) {
         if self.catch_up.full.is_none() {
             self.say(format_args!(
-                "error {refusal}; it and all behind it is kept, and sent once there is room"
+                "error {refusal}; it and all behind it is kept, and sent once the server takes it"
             ));
         }
         let files = self.catch_up.full.take().map(|full| full.files).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! What becomes of the entries that a person types: kept, sent, acked or refused, and at the end told of.
 
-use diary_client::{Ack, Code, Error, Refusal};
+use diary_client::{Ack, Error, Refusal};
 use diary_proto::answer::HINT;
 use tokio::sync::mpsc;
 
@@ -39,7 +39,7 @@ impl Talk<'_> {
 
     /// It is not in the diary, and nobody else may have it.
     fn refused(&mut self, counter: u64, refusal: Refusal) {
-        let is_full = refusal.code == Code::DiskFull;
+        let is_full = refusal.code.is_for_now();
         self.lost += usize::from(is_full);
         if self.agenda.is_unkept() {
             let text = self.agenda.tray().entry(counter).map(|kept| clean(&kept.text)).unwrap_or_default();

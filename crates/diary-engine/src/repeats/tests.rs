@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use diary_proto::{Date, Time};
+use diary_proto::{DayStart, Time};
 use diary_store::disk::Disk;
 use diary_store::sim::Fault;
 
@@ -43,6 +43,10 @@ fn time(part: &Part) -> Time {
     let Part::Acked { time, .. } = part else { panic!("{part:?}") };
     *time
 }
+
+/// 2026-11-20T10:00Z, and a hundred years later.
+const NOON: Time = Time { micros: 1_795_168_800_000_000, offset_minutes: 0 };
+const FUTURE: Time = Time { micros: 4_950_928_800_000_000, offset_minutes: 0 };
 
 const FRAME_ENTRIES: usize = 64 * 1024;
 
@@ -181,7 +185,7 @@ async fn archived_entries_are_compared_too() {
         if part.end < 300 {
             drop(journal);
             tokio::task::spawn_blocking(|| writer.run()).await.unwrap();
-            diary_store::archive(&as_dyn, Path::new("/diary"), Date::constant(2026, 11, 21)).unwrap();
+            diary_store::archive(&as_dyn, Path::new("/diary"), NOON, DayStart::default()).unwrap();
             continue;
         }
         let outcome = append(&journal, &mut writer, keyed(0, texts.iter().copied())).await;
@@ -190,6 +194,20 @@ async fn archived_entries_are_compared_too() {
         assert!(outcome.iter().all(|part| matches!(part, Part::Acked { .. })), "{:?}", told(&outcome));
         let other = append(&journal, &mut writer, keyed(99, ["text 99", "another", "text 101"])).await;
         assert_eq!(told(&other), ["ok 100+1", "conflict 101", "ok 102+1"]);
+    }
+}
+
+/// Behind entries that a wrong clock dated later, a retry hears the same time as the first ack: what the clock said.
+#[tokio::test]
+async fn a_retry_is_told_what_the_clock_said() {
+    let disk = HookedDisk::new();
+    let (journal, mut writer) = journal(&disk);
+    writer.set_clock(|_| Ok(FUTURE));
+    append(&journal, &mut writer, keyed(0, ["from the future"])).await;
+    writer.set_clock(|_| Ok(NOON));
+    for _ in 0..2 {
+        let outcome = append(&journal, &mut writer, keyed(0, ["from the future", "after"])).await;
+        assert_eq!(outcome.iter().map(time).collect::<Vec<_>>(), [FUTURE, NOON], "{outcome:?}");
     }
 }
 

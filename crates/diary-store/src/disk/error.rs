@@ -38,6 +38,39 @@ impl From<OpenError> for io::Error {
     }
 }
 
+/// Why a name is not used: somebody else may have put it there. Displays as what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotOurs {
+    /// Writing would go to wherever it leads.
+    #[error(
+        "it is a link, and what it leads to is left alone; put a file or folder in its place, or remove it"
+    )]
+    Link,
+    /// A pipe, a device, a socket, a folder.
+    #[error("it is no file; move it away")]
+    NoFile,
+    /// Writing would change a file that has another name.
+    #[error("it is a hard link, and the file is left alone; remove this name of it")]
+    HardLink,
+}
+
+impl NotOurs {
+    /// Whether this is why a call failed.
+    pub(crate) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<Self>())
+    }
+}
+
+impl From<NotOurs> for io::Error {
+    fn from(not_ours: NotOurs) -> Self {
+        let kind = match not_ours {
+            NotOurs::NoFile => io::ErrorKind::NotFound,
+            NotOurs::Link | NotOurs::HardLink => io::ErrorKind::Other,
+        };
+        Self::new(kind, not_ours)
+    }
+}
+
 pub(crate) trait Doing<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError>;
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::Disk;
-use super::error::{Doing, OpenError};
+use super::error::{Doing, NotOurs, OpenError};
 
 /// Makes a folder and whatever is missing above it, each name durable before it is used.
 pub(crate) fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
@@ -21,6 +21,14 @@ pub(crate) fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
         _ => {}
     }
     sync_names(disk, dir)
+}
+
+/// The same for a folder inside of a journal's, which must not lead out of it.
+pub(crate) fn make_inner_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    if disk.is_link(dir).doing("look at", dir)? {
+        return Err(NotOurs::Link.into()).doing("use the folder", dir);
+    }
+    make_dir(disk, dir)
 }
 
 /// Makes a folder's name durable, and the name of the folder above it: whoever made them may have been

@@ -9,7 +9,8 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{Disk, DiskFile, How};
+use super::exposed::{Exposed, exposed};
+use super::{Disk, DiskFile, How, NotOurs};
 
 /// The machine's file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,23 +27,25 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).mode(0o600);
-        match how {
-            How::Read => {}
-            How::Write => _ = options.write(true),
-            How::CreateNew => _ = options.write(true).create_new(true),
-            How::Replace => _ = options.write(true).create(true).truncate(true),
-        }
-        // Only for regular files: opening a pipe would wait for its other end.
-        options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let file = match options.open(path) {
-            Err(error) if leads_to_no_file(&error) => return Err(not_a_file()),
-            opened => opened?,
-        };
-        if !file.metadata()?.is_file() {
-            return Err(not_a_file());
+        // What is created follows no link anyway.
+        let flags = if how == How::Read { OFlags::empty() } else { OFlags::NOFOLLOW };
+        options.read(true).write(how != How::Read).create_new(how == How::CreateNew);
+        let file = open_file(&mut options, flags, path)?;
+        if how == How::Overwrite && file.metadata()?.nlink() > 1 {
+            return Err(NotOurs::HardLink.into());
         }
         Ok(Box::new(RealFile(file)))
+    }
+
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            about => Ok(about?.is_symlink()),
+        }
+    }
+
+    fn exposed(&self, dir: &Path) -> io::Result<Vec<Exposed>> {
+        exposed(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -68,7 +71,9 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let file = open_file(&mut options, OFlags::NOFOLLOW, path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -77,14 +82,28 @@ impl Disk for RealDisk {
     }
 }
 
-fn not_a_file() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "it is not a regular file")
-}
-
-/// Whether that is what opening a socket, or a link that leads nowhere, meets.
-fn leads_to_no_file(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::NXIO | Errno::LOOP))
+/// Opens a regular file, which has mode 0600 if it is new.
+fn open_file(options: &mut OpenOptions, flags: OFlags, path: &Path) -> io::Result<File> {
+    options.mode(0o600);
+    let mut open = |flags: OFlags| options.custom_flags(flags.bits().cast_signed()).open(path);
+    // Not to wait for the other end of a pipe.
+    let opened = match open(flags | OFlags::NONBLOCK) {
+        // Somebody has a lease on a regular file, as an NFS server for its clients: it is given back to who waits.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && fs::metadata(path)?.is_file() => {
+            open(flags)
+        }
+        opened => opened,
+    };
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) if flags.contains(OFlags::NOFOLLOW) => NotOurs::Link.into(),
+        // A folder; a pipe that nobody reads, or a socket; a link to itself.
+        Some(Errno::ISDIR | Errno::NXIO | Errno::LOOP) => NotOurs::NoFile.into(),
+        _ => error,
+    })?;
+    if !file.metadata()?.is_file() {
+        return Err(NotOurs::NoFile.into());
+    }
+    Ok(file)
 }
 
 struct RealFile(File);

@@ -24,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Disk, DiskFile, How};
+use super::{Disk, DiskFile, How, NotOurs};
 use durable::{Change, Dir, Inode, Node};
 use file::SimFile;
 
@@ -341,25 +341,20 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
-        let creates = matches!(how, How::CreateNew | How::Replace);
+        let creates = how == How::CreateNew;
         let (mut state, _) = self.call(if creates { Call::Create } else { Call::Open })?;
-        let inode = match (state.find(path), how) {
-            (Ok(_), How::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (Ok(Node::Dir), How::Read) => return Err(io::ErrorKind::NotFound.into()),
-            (Ok(Node::Dir), _) => return Err(io::ErrorKind::IsADirectory.into()),
-            (Ok(Node::File(inode)), How::Replace) => {
-                state.files[inode].set_len(0);
-                inode
-            }
-            (Ok(Node::File(inode)), _) => inode,
-            (Err(_), How::CreateNew | How::Replace) => {
+        let inode = match state.find(path) {
+            Ok(_) if creates => return Err(io::ErrorKind::AlreadyExists.into()),
+            Ok(Node::Dir) => return Err(NotOurs::NoFile.into()),
+            Ok(Node::File(inode)) => inode,
+            Err(_) if creates => {
                 let inode = state.files.len();
                 let (parent, name) = state.parent_of(path)?;
                 parent.change(Change::Link(name, Node::File(inode)), None);
                 state.files.push(Inode::default());
                 inode
             }
-            (Err(error), _) => return Err(error),
+            Err(error) => return Err(error),
         };
         let epoch = state.epoch;
         drop(state);

@@ -1,4 +1,5 @@
-//! Which entries belong to another day than that of their file: those that have a time of their own.
+//! Which entries belong to another day than that of their file: those that have a time of their own, and those that
+//! were committed on an earlier day than the file's, as after a zone moved west. Here, both have an "own time".
 //!
 //! The table is derived from the day files, in the order of seqs. It notes where the day changes, so that days in order
 //! take next to nothing, and days in no order four bytes an entry. Its memory is bounded: where there are too many

@@ -1,5 +1,5 @@
-//! The entries of some days: those in the days' files, without the ones whose own time is of another day,
-//! and those elsewhere whose own time is of these days.
+//! The entries of some days: those in the days' files, without the ones that belong to another day, and those
+//! elsewhere that belong to these days.
 
 use std::io;
 use std::sync::Arc;
@@ -39,9 +39,9 @@ struct Stretch {
 }
 
 impl Picked {
-    /// Whether an entry in the file of the day `file` is of one of the days.
+    /// Whether an entry in the file of the day `file` belongs to one of the days.
     fn takes(&self, line: &StoredLine<'_>, file: Date) -> bool {
-        (self.from..=self.to).contains(&line.own.map_or(file, |own| own.day))
+        (self.from..=self.to).contains(&line.belongs_to().unwrap_or(file))
     }
 
     /// Takes the lines of a page in the file of the day `file` that are wanted.

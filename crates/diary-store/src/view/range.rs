@@ -60,8 +60,8 @@ impl Range {
         Self { first: 1, last: 0, date: None, offset: 0, end_date: None, end_offset: None, picked: None }
     }
 
-    /// The day of the file where reading goes on.
-    pub(super) fn file(&self) -> Option<Date> {
+    /// The day of the file where reading goes on: after a page, the one that the page is of.
+    pub(crate) fn file(&self) -> Option<Date> {
         self.date
     }
 }

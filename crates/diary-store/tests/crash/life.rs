@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use diary_proto::entry::StoredLine;
 use diary_proto::seal::id_in_header;
-use diary_proto::{Author, Key, Producer, Seal, Time};
+use diary_proto::{Author, DayStart, Key, Producer, Seal, Time};
 use diary_store::disk::{Disk, How};
 use diary_store::sim::SimDisk;
 use diary_store::{Appender, CommitError, NewEntry, Reader, Staged, archive, open};
@@ -58,7 +58,18 @@ pub const LIFE: &[Step] = &[
     Step::Batch { entries: 4, day: 3 },
     Step::Archive { day: 4 },
     Step::Batch { entries: 7, day: 5 },
+    // A clock that is wrong by decades, and is set right.
+    Step::Batch { entries: 2, day: FUTURE },
+    Step::CleanStop,
+    Step::Batch { entries: 3, day: 6 },
+    Step::Archive { day: 6 },
+    Step::Batch { entries: 2, day: 6 },
+    Step::Torn,
+    Step::Batch { entries: 2, day: 7 },
 ];
+
+/// A day in 2099.
+const FUTURE: i64 = 26_500;
 
 /// What the writers know.
 #[derive(Debug, Clone, Default)]
@@ -100,9 +111,9 @@ pub fn live(disk: &SimDisk, record: &mut Record) {
             }
             Step::Archive { day } => {
                 drop(process.take());
-                let today = Time { micros: START + day * DAY, offset_minutes: 0 }.date();
+                let now = Time { micros: START + day * DAY, offset_minutes: 0 };
                 let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-                if archive(&disk, Path::new(DIR), today).is_err() {
+                if archive(&disk, Path::new(DIR), now, DayStart::default()).is_err() {
                     return;
                 }
                 process = start_on(disk).ok();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use diary_client::{Ack, Client, Code, Error, Refusal};
+use diary_client::{Ack, Client, Error, Refusal};
 use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
@@ -125,7 +125,7 @@ impl<'a> Sending<'a> {
                 *count += 1;
                 self.bar.inc(1);
             }
-            Err(Error::Refused(refusal)) if refusal.code == Code::DiskFull => self.full = Some(refusal),
+            Err(Error::Refused(refusal)) if refusal.code.is_for_now() => self.full = Some(refusal),
             Err(Error::Refused(refusal)) => self.refuse(place, &refusal),
             Err(error) => return Err(error),
         }
