@@ -16,7 +16,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
-pub(crate) use error::{Doing, is_no_file};
+pub(crate) use error::Doing;
 pub use error::{NotOurs, OpenError};
 pub use exposed::Exposed;
 pub(crate) use folder::{make_dir, make_inner_dir, sync_names};
@@ -70,7 +70,7 @@ pub trait Disk: Debug + Send + Sync {
     /// Opens a regular file. Never waits for anybody.
     ///
     /// # Errors
-    /// Those of open, and [`NotOurs`].
+    /// Those of open, and [`NotOurs`]; `NotFound` where something else is than a file.
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>>;
 
     /// Gives a file another name, replacing what has it.

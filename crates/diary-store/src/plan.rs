@@ -7,7 +7,7 @@ use std::path::Path;
 use diary_proto::time::parse_date;
 use diary_proto::{Date, Seal, Time};
 
-use crate::disk::{Disk, Doing, How, OpenError, is_no_file, make_inner_dir, sync_names, write_new};
+use crate::disk::{Disk, Doing, How, OpenError, make_inner_dir, sync_names, write_new};
 use crate::format::day_file::{After, Header, day_files, name};
 use crate::format::head::{self, Head};
 use crate::format::sealed::{self, Fields};
@@ -109,7 +109,7 @@ pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     for date in day_files(disk, dir)? {
         let path = dir.join(name(date));
         let header = match disk.open(&path, How::Read) {
-            Err(error) if is_no_file(&error) => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             opened => Some(Header::read(&*opened.doing("open", &path)?).doing("read", &path)?.ok()),
         };
         match header {

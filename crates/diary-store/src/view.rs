@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use diary_proto::{Date, Seal};
 
 use crate::belong::{Survey, tell_strays};
-use crate::disk::{Disk, DiskFile, How, is_no_file};
+use crate::disk::{Disk, DiskFile, How};
 use crate::format::day_file::{After, Header, name};
 use crate::format::find;
 use crate::format::head::{self, Head};
@@ -200,7 +200,9 @@ impl Reader {
         }
         let days = self.view().days;
         // Past what is not there, or does not belong.
-        let is_there = |opened: &io::Result<_>| !opened.as_ref().is_err_and(is_no_file);
+        let is_there = |opened: &io::Result<_>| {
+            !opened.as_ref().is_err_and(|error: &io::Error| error.kind() == io::ErrorKind::NotFound)
+        };
         let Some(file) = days.iter().map(|&date| self.open(date)).find(is_there) else { return Ok(None) };
         let file = file?;
         let Some(header) = Header::read(&*file)?.ok() else {

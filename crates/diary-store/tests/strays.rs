@@ -384,8 +384,8 @@ fn read(disk: &SimDisk, path: &Path) -> Option<Vec<u8>> {
 }
 
 fn write(disk: &SimDisk, path: &Path, bytes: &[u8]) {
-    let file = disk.open(path, How::Overwrite).or_else(|_| disk.open(path, How::CreateNew)).unwrap();
-    file.set_len(0).unwrap();
+    let _ = disk.remove(path);
+    let file = disk.open(path, How::CreateNew).unwrap();
     file.write_all_at(bytes, 0).unwrap();
 }
 

@@ -63,7 +63,11 @@ impl NotOurs {
 
 impl From<NotOurs> for io::Error {
     fn from(not_ours: NotOurs) -> Self {
-        io::Error::other(not_ours)
+        let kind = match not_ours {
+            NotOurs::NoFile => io::ErrorKind::NotFound,
+            NotOurs::Link | NotOurs::HardLink => io::ErrorKind::Other,
+        };
+        Self::new(kind, not_ours)
     }
 }
 
@@ -75,10 +79,4 @@ impl<T> Doing<T> for io::Result<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError> {
         self.map_err(|cause| OpenError::Io { doing, path: path.to_owned(), cause })
     }
-}
-
-/// Whether opening a file failed because no regular file has the name.
-pub(crate) fn is_no_file(error: &io::Error) -> bool {
-    let not_ours = error.get_ref().and_then(|cause| cause.downcast_ref());
-    error.kind() == io::ErrorKind::NotFound || not_ours == Some(&NotOurs::NoFile)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Reader, Shared};
-use crate::disk::{How, is_no_file};
+use crate::disk::How;
 use crate::format::day_file::{day_files, name};
 use crate::format::head::Head;
 
@@ -42,7 +42,7 @@ impl Reader {
         let days = day_files(&*disk, &dir).map_err(io::Error::other)?;
         let file = days.last().copied();
         let end = match file.map(|date| disk.open(&dir.join(name(date)), How::Read)) {
-            Some(Err(error)) if !is_no_file(&error) => return Err(error),
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Some(Ok(file)) => file.size()?,
             _ => 0,
         };

@@ -10,7 +10,7 @@ use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::{Date, Entry};
 
 use super::{Range, Reader};
-use crate::disk::{DiskFile, is_no_file};
+use crate::disk::DiskFile;
 
 /// Bytes that suffice to read one line of usual length.
 const LINE_BYTES: usize = 4 * 1024;
@@ -199,7 +199,7 @@ impl Reader {
         let file = match self.kept(date) {
             Ok(file) => file,
             // A file that went missing shows up as a gap.
-            Err(error) if is_no_file(&error) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
         let limit = match limit {

@@ -7,7 +7,6 @@ use diary_proto::{Date, Which};
 
 use super::days::Picked;
 use super::{Reader, View};
-use crate::disk::is_no_file;
 use crate::format::find;
 use crate::format::head::Head;
 
@@ -117,7 +116,7 @@ impl Reader {
                 find::find_seq(&*file, self.seal(), end, range.first)?.map_or(end, |found| found.offset)
             }
             // Whoever reads on to it passes it over.
-            Err(error) if is_no_file(&error) => 0,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
         Ok(range)
