@@ -26,7 +26,7 @@ fn look(line: &Line<'_>) -> String {
     match line {
         Line::Text(text) => check_text(text).expect("a text is sound"),
         Line::Command(command) => _ = Command::parse(command),
-        Line::Refused(_) | Line::Quit | Line::Http => {}
+        Line::Refused(_) | Line::Quit | Line::Http | Line::Proxy => {}
     }
     format!("{line:?}")
 }

@@ -65,6 +65,10 @@ fn decoded(line: Line<'_>) -> Decoded<'_> {
         Line::Refused(refusal) => Request::refused(refusal),
         Line::Quit => Request::Quit,
         Line::Http => Request::Fatal(Refusal::new(Code::Http, "this is a diary, not a web server")),
+        Line::Proxy => Request::Fatal(Refusal::new(
+            Code::Proxy,
+            "this address takes no PROXY header; --listen proxy:ADDR makes one that does",
+        )),
         Line::Command(line) => match diary_proto::Command::parse(line) {
             Err(refusal) => Request::refused(refusal),
             Ok(command) => command.into(),
