@@ -24,8 +24,9 @@ pub(crate) struct Args {
     pub(crate) maintenance: Option<Maintenance>,
 
     /// Where to listen: HOST:PORT, :PORT for every address, or unix:PATH; quiet: before it for programs
-    /// that never read. May be given more than once, or several with commas between them.
-    #[arg(long, value_name = "[quiet:]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
+    /// that never read, proxy: for a proxy that sends the PROXY protocol's header (both: quiet:proxy:).
+    /// May be given more than once, or several with commas between them.
+    #[arg(long, value_name = "[quiet:][proxy:]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
     listen: Vec<Listen>,
 
     /// Where to answer datagrams (off by default).
@@ -160,6 +161,8 @@ pub struct Listen {
     pub at: At,
     /// Line mode for programs that never read: no greeting, no answers, no commands.
     pub quiet: bool,
+    /// Every connection begins with the header of the PROXY protocol, which says whose it is.
+    pub proxy: bool,
     /// A machine without this kind of address starts without it.
     optional: bool,
 }
@@ -176,18 +179,34 @@ pub enum At {
 impl Listen {
     /// A TCP listener at `HOST:PORT`.
     pub fn tcp(host_port: &str) -> Self {
-        Self { at: At::Tcp(host_port.to_owned()), quiet: false, optional: false }
+        Self { at: At::Tcp(host_port.to_owned()), quiet: false, proxy: false, optional: false }
     }
 
     /// A listener on a Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
-        Self { at: At::Unix(path.into()), quiet: false, optional: false }
+        Self { at: At::Unix(path.into()), quiet: false, proxy: false, optional: false }
     }
 
     /// The same, quiet.
     #[must_use]
     pub fn quiet(self) -> Self {
         Self { quiet: true, ..self }
+    }
+
+    /// The same, behind a proxy. Whoever reaches it says who they are, so only the proxy should.
+    #[must_use]
+    pub fn proxy(self) -> Self {
+        Self { proxy: true, ..self }
+    }
+
+    /// What stands before the address.
+    pub(crate) fn prefix(&self) -> &'static str {
+        match (self.quiet, self.proxy) {
+            (false, false) => "",
+            (true, false) => "quiet:",
+            (false, true) => "proxy:",
+            (true, true) => "quiet:proxy:",
+        }
     }
 
     pub(crate) fn is_optional(&self) -> bool {
@@ -199,8 +218,18 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(rest) = text.strip_prefix("quiet:").filter(|rest| rest.contains(':')) {
+        // Without a second colon it is the name of a host.
+        let strip = |prefix: &str| text.strip_prefix(prefix).filter(|rest| rest.contains(':'));
+        if let Some(rest) = strip("quiet:") {
             return Ok(Self::from_str(rest)?.quiet());
+        }
+        if let Some(rest) = strip("proxy:") {
+            let listen = Self::from_str(rest)?;
+            return match listen {
+                Self { quiet: true, .. } => Err("quiet: comes before proxy:".to_owned()),
+                Self { proxy: true, .. } => Err("proxy: is said twice".to_owned()),
+                listen => Ok(listen.proxy()),
+            };
         }
         match text.strip_prefix("unix:") {
             Some("") => Err("unix: needs a path".to_owned()),
@@ -212,10 +241,10 @@ impl FromStr for Listen {
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quiet = if self.quiet { "quiet:" } else { "" };
+        let prefix = self.prefix();
         match &self.at {
-            At::Tcp(host_port) => write!(f, "{quiet}{host_port}"),
-            At::Unix(path) => write!(f, "{quiet}unix:{}", path.display()),
+            At::Tcp(host_port) => write!(f, "{prefix}{host_port}"),
+            At::Unix(path) => write!(f, "{prefix}unix:{}", path.display()),
         }
     }
 }
@@ -257,11 +286,24 @@ mod tests {
             ("quiet:80", Listen::tcp("quiet:80")),
             ("unix:/run/diary", Listen::unix("/run/diary")),
             ("quiet:unix:x", Listen::unix("x").quiet()),
+            ("proxy:10.0.0.1:8888", Listen::tcp("10.0.0.1:8888").proxy()),
+            ("proxy:80", Listen::tcp("proxy:80")),
+            ("proxy:unix:x", Listen::unix("x").proxy()),
+            ("quiet:proxy:[::1]:514", Listen::tcp("[::1]:514").proxy().quiet()),
         ] {
             assert_eq!(text.parse(), Ok(listen.clone()), "{text}");
             assert_eq!(listen.to_string(), text);
         }
-        for bad in ["localhost", "localhost:", "localhost:99999", "::1:8888", "unix:", ""] {
+        for bad in [
+            "localhost",
+            "localhost:",
+            "localhost:99999",
+            "::1:8888",
+            "unix:",
+            "",
+            "proxy:quiet:[::1]:514",
+            "proxy:proxy:[::1]:1",
+        ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }
     }

@@ -19,10 +19,12 @@ const BACKLOG: i32 = 1024;
 /// A bound address that takes connections.
 pub(crate) struct Listener {
     at: Bound,
-    /// Where it listens, with the port that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`.
+    /// Where it listens, with the port that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`.
     pub(crate) address: String,
     /// Line mode for programs that never read.
     pub(crate) quiet: bool,
+    /// Every connection begins with the header of a proxy.
+    pub(crate) proxy: bool,
 }
 
 enum Bound {
@@ -38,13 +40,12 @@ impl Listener {
     pub(crate) async fn bind(listen: &Listen) -> Result<Vec<Self>, StartError> {
         let wrong =
             |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error, "--listen") };
-        let quiet = listen.quiet;
-        let prefix = if quiet { "quiet:" } else { "" };
+        let (quiet, proxy, prefix) = (listen.quiet, listen.proxy, listen.prefix());
         let host_port = match &listen.at {
             At::Unix(path) => {
                 let listener = bind_unix(path).await.map_err(|error| wrong(&error))?;
                 let address = format!("{prefix}unix:{}", path.display());
-                return Ok(vec![Self { at: Bound::Unix(listener, path.clone()), address, quiet }]);
+                return Ok(vec![Self { at: Bound::Unix(listener, path.clone()), address, quiet, proxy }]);
             }
             At::Tcp(host_port) => host_port,
         };
@@ -61,7 +62,12 @@ impl Listener {
             if !address.ip().to_canonical().is_loopback() {
                 tracing::warn!(%address, "whoever reaches this address reads and writes the whole diary");
             }
-            listeners.push(Self { at: Bound::Tcp(listener), address: format!("{prefix}{address}"), quiet });
+            listeners.push(Self {
+                at: Bound::Tcp(listener),
+                address: format!("{prefix}{address}"),
+                quiet,
+                proxy,
+            });
         }
         Ok(listeners)
     }

@@ -37,6 +37,16 @@ impl Peer {
         Self::of_stream(format!("unix:{} {uid}", path.display()), author)
     }
 
+    /// The peer that this one, a proxy, passes on, if it can say who that is.
+    pub(crate) fn proxied(self, source: Option<SocketAddr>) -> Self {
+        match source {
+            Some(source) => {
+                Self::of_stream(format!("{source} through {}", self.address), author_of(source.ip()))
+            }
+            None => self,
+        }
+    }
+
     /// Whoever reaches a listener of streams reads and writes.
     pub(crate) fn of_stream(address: String, author: Author) -> Self {
         Self { address, author: Arc::new(author), reads: true }

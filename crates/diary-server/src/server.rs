@@ -91,7 +91,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `udp:…`.
+    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`, `udp:…`.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
     }
@@ -111,7 +111,7 @@ impl Server {
                 kill: kill.clone(),
                 listener,
             };
-            tasks.spawn(accept.run());
+            tasks.spawn(Arc::new(accept).run());
         }
         if let Some(socket) = self.udp {
             tasks.spawn(udp::serve(socket, Arc::clone(&self.context), tasks.clone()));

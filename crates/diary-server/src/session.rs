@@ -105,6 +105,13 @@ impl Session {
         Self::begin(context, transport, peer, decoder, Encoder::Line(Voice::Mute))
     }
 
+    /// The same, with input that was read before.
+    pub(crate) fn with_input(mut self: Box<Self>, input: Vec<u8>) -> Box<Self> {
+        self.undecoded = !input.is_empty();
+        self.stash = input;
+        self
+    }
+
     fn begin(
         context: Arc<Context>,
         transport: Transport,
