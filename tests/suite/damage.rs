@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use diary_proto::Which;
 use diary_server::Config;
 
-use crate::support::{Frames, Lines, Process, Server, day_files, is_ack, seq, text, texts_of};
+use crate::support::{Frames, Lines, Process, Server, day_files, is_ack, seq, text};
 
 /// A diary of two days, entries 1 to 5 and 6 to 8. Honolulu is exactly one day behind Kiritimati.
 async fn two_days() -> (tempfile::TempDir, Vec<PathBuf>) {
@@ -69,7 +69,7 @@ async fn a_bad_line_is_a_gap_and_appends_go_on() {
     assert!(String::from_utf8(all.lines.clone()).unwrap().contains(" entrY 3\t"));
     let disk = files.iter().flat_map(|file| std::fs::read(file).unwrap()).collect::<Vec<u8>>();
     assert!(disk.ends_with(&all.lines));
-    assert_eq!(texts_of(&all.lines).len(), 8);
+    assert_eq!(all.texts().len(), 8);
     assert_eq!(std::fs::read(&files[0]).unwrap(), damaged, "no existing byte is changed");
 }
 

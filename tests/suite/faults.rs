@@ -15,7 +15,7 @@ use tokio::process::Command;
 use crate::support::faulty::{
     Started, command, first_texts, rest_of, serve, served_after, some_diary, texts_on_disk, under,
 };
-use crate::support::{Frames, Lines, day_files, is_ack, peer, soon, text, texts_of};
+use crate::support::{Frames, Lines, day_files, is_ack, peer, soon, text};
 
 /// From a failed disk to the server's end.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -132,7 +132,7 @@ async fn fails(fault: Fault, batches: u64) {
     // What was acked is there; its writer's retry is not a second entry; who was refused is not there.
     let server = serve(folder.path()).await;
     let mut keyed = Frames::hello(server.address(), 1).await;
-    let found = texts_of(&keyed.history(1, Which::All).await.lines);
+    let found = keyed.history(1, Which::All).await.texts();
     assert!((good..=good + 1).contains(&(found.len() as u64)), "{what}: {found:?}");
     keyed.append(batches, true, &["may be stored"]).await;
     assert_eq!(keyed.acks(1).await, [(batches, good + 1)], "{what}");
@@ -177,7 +177,7 @@ async fn refuses(fault: Fault, batches: u64) {
     }
     keyed.append(batches, false, &["no room for this"]).await;
     assert_eq!(refused(&mut keyed).await, (batches, Code::DiskFull), "{what}");
-    let found = texts_of(&keyed.history(1, Which::All).await.lines);
+    let found = keyed.history(1, Which::All).await.texts();
     assert_eq!(found.len() as u64, good, "{what}: reading goes on");
     // Neither the same append nor another one is harmed by the refusal.
     let mut plain = Lines::connect(server.address()).await;

@@ -155,6 +155,25 @@ async fn a_header_that_does_not_come_keeps_no_place() {
 }
 
 #[tokio::test]
+async fn places_are_those_of_the_address_in_the_header() {
+    let (server, address) = with(Listen::tcp("127.0.0.1:0").proxy(), |config| {
+        config.limits.connections_per_address = Some(1);
+    })
+    .await;
+    let connect = async |header: &str| {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(header.as_bytes()).await.unwrap();
+        Lines::over(stream).await
+    };
+    let mut first = connect(LINE).await;
+    let refused = connect(LINE).await.greeting;
+    assert!(refused.starts_with("error busy: ") && refused.contains("192.0.2.7"), "{refused}");
+    let mut other = connect("PROXY TCP4 192.0.2.8 198.51.100.1 51234 8888\r\n").await;
+    assert!(is_ack(&first.ask("one").await, 1) && is_ack(&other.ask("two").await, 2));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_stop_does_not_wait_for_a_header() {
     let (server, address) = with(Listen::tcp("127.0.0.1:0").proxy(), |config| {
         config.limits.proxy_header = Duration::MAX;

@@ -163,6 +163,10 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Target,
 
+    /// In csv, writes an apostrophe before names and texts that a spreadsheet takes for formulas; not exact then
+    #[arg(long)]
+    pub(crate) csv_safe: bool,
+
     /// Writes it into this file, which appears once it is whole; - prints it
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -222,6 +226,10 @@ pub(crate) struct Show {
     /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// In csv, writes an apostrophe before names and texts that a spreadsheet takes for formulas; not exact then
+    #[arg(long)]
+    pub(crate) csv_safe: bool,
 }
 
 /// What is shown of what was counted.
@@ -477,7 +485,7 @@ mod tests {
             (&["h:1", "-n", "today"], "how many entries? a number, all or 0"),
             (&["h:1", "-n", ""], "how many entries?"),
             (&["h:1", "--name", "a b"], "a name has no spaces"),
-            (&["h:1", "--name", "\u{200b}"], "a character that can be seen"),
+            (&["h:1", "--name", "\u{200b}"], "character that can be seen"),
             (&["h:1", "--name", &"長".repeat(100)], "長…: a name may have 64 bytes, this one has 300"),
             (&["h:1", "i:2"], "i:2 is one word too many"),
             (&["add"], "diary-cli add needs TEXT or -"),

@@ -41,4 +41,5 @@ pub use filter::{Filter, Sieve};
 pub use jiff::civil::Date;
 pub use own_time::{DayStart, OwnTime};
 pub use refusal::{Code, Refusal};
+pub use seal::Seal;
 pub use time::Time;

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -32,6 +33,15 @@ pub(crate) struct Args {
     /// Where to answer datagrams (off by default).
     #[arg(long, value_name = "HOST:PORT", env = "DIARY_UDP", value_parser = check_host_port)]
     udp: Option<String>,
+
+    /// Who may connect to Unix sockets, and so read and write the diary: the mode of their files, as for chmod.
+    #[arg(long, value_name = "MODE", env = "DIARY_SOCKET_MODE", default_value = "600", value_parser = check_mode)]
+    socket_mode: u32,
+
+    /// Connections that one address (of IPv6, one /64) may have at once; a tenth of all, 1000 at most, if not
+    /// said. Give more to a proxy, or to many who share an address. Loopback and Unix sockets are not bounded.
+    #[arg(long, value_name = "COUNT", env = "DIARY_CONNECTIONS_PER_ADDRESS")]
+    connections_per_address: Option<NonZeroUsize>,
 
     #[command(flatten)]
     place: Place,
@@ -107,6 +117,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Where to answer datagrams.
     pub udp: Option<String>,
+    /// The mode of Unix sockets' files: who may connect.
+    pub socket_mode: u32,
     /// The folder that holds journals.
     pub data: PathBuf,
     /// The journal's name.
@@ -125,6 +137,7 @@ impl Config {
         Self {
             listen: vec![Listen::tcp("127.0.0.1:0")],
             udp: None,
+            socket_mode: 0o600,
             data: data.into(),
             journal: "diary".to_owned(),
             timezone: None,
@@ -141,9 +154,11 @@ impl Config {
         } else {
             args.listen
         };
-        let Args { udp, place: Place { data, journal }, timezone, day_start, .. } = args;
+        let Args { udp, socket_mode, place: Place { data, journal }, timezone, day_start, .. } = args;
         let data = data.or_else(default_data)?;
-        Some(Self { listen, udp, data, journal, timezone, day_start, limits: Limits::default() })
+        let connections_per_address = args.connections_per_address.map(NonZeroUsize::get);
+        let limits = Limits { connections_per_address, ..Limits::default() };
+        Some(Self { listen, udp, socket_mode, data, journal, timezone, day_start, limits })
     }
 }
 
@@ -263,6 +278,12 @@ fn check_host_port(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// What `chmod` takes as the mode of a file, without the bits that mean nothing for a socket.
+fn check_mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
+    mode.ok_or_else(|| format!("{text} is no mode; 600 lets only this user connect, 660 the group, too"))
+}
+
 /// A journal's name is the name of a folder, and stands in the greeting.
 fn check_journal(name: &str) -> Result<String, String> {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -314,6 +335,12 @@ mod tests {
         Args::command().debug_assert();
         for bad in ["", ".", "..", "a/b", "a b"] {
             assert!(check_journal(bad).is_err(), "{bad:?}");
+        }
+        for (mode, expected) in [("600", 0o600), ("0660", 0o660), ("777", 0o777), ("0", 0)] {
+            assert_eq!(check_mode(mode), Ok(expected));
+        }
+        for bad in ["", "1600", "888", "rw", "+600", "-600", "0o600", "6 0"] {
+            assert!(check_mode(bad).is_err(), "{bad:?}");
         }
     }
 }

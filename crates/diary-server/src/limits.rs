@@ -9,6 +9,13 @@ use diary_proto::message::APPEND_MAX_ENTRIES;
 /// Connections at once. Each costs a task and a descriptor; beyond this a proxy belongs in front.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
+/// One address, or IPv6 network of 64 bits, may have one in so many of all connections, unless the operator says otherwise:
+/// 1,000 are enough for an office behind one address, and nine others are still let in.
+pub const CONNECTIONS_PER_ADDRESS_DIVISOR: usize = 10;
+
+/// Connections that the kernel holds for us while we are busy.
+pub const BACKLOG: i32 = 1024;
+
 /// Descriptors kept back from connections: day files, listeners, the runtime's own.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
@@ -101,6 +108,21 @@ pub const LINGER_MAX: Duration = Duration::from_secs(1);
 /// Input that is read and thrown away meanwhile.
 pub const LINGER_MAX_BYTES: usize = 1024 * 1024;
 
+/// Lines of the log that wait for who reads it: what 5,000 connections log at once. As much again may be on its way.
+pub const OUTLET_MAX_BYTES: usize = 512 * 1024;
+
+/// For the last lines of the log to be taken when the program ends.
+pub const OUTLET_FLUSH_MAX: Duration = Duration::from_millis(500);
+
+// A stop takes 10 s at most.
+const _: () = {
+    let stop = DRAIN_MAX.as_millis() + KILL_MAX.as_millis() + WRITER_STOP_MAX.as_millis();
+    assert!(stop + OUTLET_FLUSH_MAX.as_millis() <= 10_000);
+};
+
+/// For other servers to bind their Unix sockets in a folder first.
+pub const SOCKET_LOCK_MAX: Duration = Duration::from_secs(2);
+
 /// Datagrams that are being answered at once.
 pub const DATAGRAMS_MAX: usize = 256;
 
@@ -112,6 +134,8 @@ pub const DATAGRAM_REPLY_MAX_BYTES: usize = 1024;
 pub struct Limits {
     /// [`CONNECTIONS_MAX`].
     pub connections: usize,
+    /// Connections of one address; one in [`CONNECTIONS_PER_ADDRESS_DIVISOR`], if not given.
+    pub connections_per_address: Option<usize>,
     /// [`UNACKED_MAX_BYTES`].
     pub unacked_bytes: usize,
     /// [`INPUT_MAX_BYTES`].
@@ -138,6 +162,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: CONNECTIONS_MAX,
+            connections_per_address: None,
             unacked_bytes: UNACKED_MAX_BYTES,
             input_bytes: INPUT_MAX_BYTES,
             answers_bytes: ANSWERS_MAX_BYTES,

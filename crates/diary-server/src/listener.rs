@@ -2,19 +2,16 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, Type};
-use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream, lookup_host};
+use tokio::net::{TcpListener, UdpSocket, lookup_host};
 
 use crate::config::{At, Listen};
+use crate::limits::BACKLOG;
 use crate::peer::Peer;
 use crate::server::StartError;
 use crate::transport::Socket;
-
-/// Connections that the kernel holds for us while we are busy.
-const BACKLOG: i32 = 1024;
+use crate::unix_socket::UnixSocket;
 
 /// A bound address that takes connections.
 pub(crate) struct Listener {
@@ -29,23 +26,23 @@ pub(crate) struct Listener {
 
 enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixSocket),
 }
 
 impl Listener {
-    /// Binds all addresses that `listen` stands for.
+    /// Binds all addresses that `listen` stands for; `socket_mode` is that of a Unix socket's file.
     ///
     /// # Errors
     /// [`StartError::Listen`].
-    pub(crate) async fn bind(listen: &Listen) -> Result<Vec<Self>, StartError> {
+    pub(crate) async fn bind(listen: &Listen, socket_mode: u32) -> Result<Vec<Self>, StartError> {
         let wrong =
             |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error, "--listen") };
         let (quiet, proxy, prefix) = (listen.quiet, listen.proxy, listen.prefix());
         let host_port = match &listen.at {
             At::Unix(path) => {
-                let listener = bind_unix(path).await.map_err(|error| wrong(&error))?;
+                let socket = UnixSocket::bind(path, socket_mode).await.map_err(|error| wrong(&error))?;
                 let address = format!("{prefix}unix:{}", path.display());
-                return Ok(vec![Self { at: Bound::Unix(listener, path.clone()), address, quiet, proxy }]);
+                return Ok(vec![Self { at: Bound::Unix(socket), address, quiet, proxy }]);
             }
             At::Tcp(host_port) => host_port,
         };
@@ -79,19 +76,11 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Socket::Tcp(stream), Peer::of_tcp(peer)))
             }
-            Bound::Unix(listener, path) => {
-                let (stream, _) = listener.accept().await?;
+            Bound::Unix(socket) => {
+                let stream = socket.accept().await?;
                 let uid = stream.peer_cred()?.uid();
-                Ok((Socket::Unix(stream), Peer::of_unix(path, uid)))
+                Ok((Socket::Unix(stream), Peer::of_unix(socket.path(), uid)))
             }
-        }
-    }
-
-    /// Its socket in the file system, which goes with it.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        match &self.at {
-            Bound::Tcp(_) => None,
-            Bound::Unix(_, path) => Some(path),
         }
     }
 }
@@ -134,24 +123,6 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
-}
-
-/// Binds a Unix socket. Replaces one that a killed server left behind, but none that is in use.
-async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-                return Err(io::Error::other("there is something else than a socket; choose another path"));
-            }
-            let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-            if !UnixStream::connect(path).await.is_err_and(|error| refused(&error)) {
-                return Err(error);
-            }
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        bound => bound,
-    }
 }
 
 fn is_no_ipv6(error: &io::Error) -> bool {

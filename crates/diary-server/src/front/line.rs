@@ -2,7 +2,7 @@
 
 use diary_proto::answer::{push_ack, push_error, push_gap};
 use diary_proto::block::{Gap, Step};
-use diary_proto::entry::{SealedLine, is_note};
+use diary_proto::entry::SealedLine;
 use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::{Code, Refusal};
@@ -119,7 +119,7 @@ pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
 
 /// The left parts of stored lines, each checked; a gap where some are missing or damaged.
 fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
-    let Walk { walker, count, gaps } = walk;
+    let Walk { seal, walker, count, gaps } = walk;
     out.reserve(lines.len());
     let mut push = |step: Step<SealedLine<'_>>| match step {
         Step::Gap(gap) => {
@@ -135,9 +135,9 @@ fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
     match walker {
         Some(walker) => walker.pass(lines, is_showable, push),
         None => lines.split(|&b| b == b'\n').for_each(|line| {
-            if let Some(line) = SealedLine::check(line).filter(is_showable) {
+            if let Some(line) = SealedLine::check(line, *seal).filter(is_showable) {
                 push(Step::Entry(line));
-            } else if let Some(gap) = Gap::of_note(line).filter(|_| is_note(line)) {
+            } else if let Some(gap) = Gap::of_note(line, *seal) {
                 push(Step::Gap(gap));
             }
         }),

@@ -7,7 +7,7 @@ pub(crate) mod udp;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
-use diary_proto::{Author, Code, Command, Filter, Refusal, Time, Which};
+use diary_proto::{Author, Code, Command, Filter, Refusal, Seal, Time, Which};
 
 use frame::FrameDecoder;
 use line::{LineReader, Voice};
@@ -181,6 +181,8 @@ pub(crate) enum Kind {
 /// Progress of an answer whose lines the server checks and counts.
 #[derive(Debug)]
 pub(crate) struct Walk {
+    /// What the lines are sealed with.
+    pub(crate) seal: Seal,
     /// Finds gaps; none where entries are not dense.
     pub(crate) walker: Option<Walker>,
     /// Entries that were given out.

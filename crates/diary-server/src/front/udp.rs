@@ -187,7 +187,7 @@ async fn history(context: &Context) -> Result<Vec<u8>, ReadError> {
     }
     let before = cursor.first() - 1;
     let last = cursor.last();
-    let mut walker = Walker::new(cursor.first());
+    let mut walker = Walker::new(cursor.first(), journal.seal());
     let mut newest = Newest { lines: VecDeque::new(), bytes: 0, left_out: before };
     loop {
         let (page, ()) = journal.page(cursor, || (STORED_LINE_MAX_BYTES, ())).await?;
