@@ -29,6 +29,7 @@ mod memory;
 mod order;
 mod own_times;
 mod peers;
+mod proxy;
 mod quiet;
 mod small_disks;
 mod starting;
