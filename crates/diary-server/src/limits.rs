@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use diary_engine::{Appends, Part};
-use diary_proto::limits::{FRAME_MAX_BYTES, STORED_LINE_MAX_BYTES};
+use diary_proto::limits::{FRAME_MAX_BYTES, PROXY_HEADER_MAX_BYTES, STORED_LINE_MAX_BYTES};
 use diary_proto::message::APPEND_MAX_ENTRIES;
 
 /// Connections at once. Each costs a task and a descriptor; beyond this a proxy belongs in front.
@@ -89,6 +89,13 @@ pub const STALL_LOOKS: u32 = 10;
 
 /// From a frame client's first byte to its Hello.
 pub const HELLO_MAX: Duration = Duration::from_secs(10);
+
+/// From a connection on a `proxy:` listener to its whole PROXY header. Proxies send it at once; the protocol asks for 3 s
+/// at least, in which a lost packet comes again.
+pub const PROXY_HEADER_MAX: Duration = Duration::from_secs(5);
+
+// What is read before a session has begun is not counted.
+const _: () = assert!(PROXY_HEADER_MAX_BYTES <= INPUT_FREE_BYTES);
 
 /// Keepalive: silence before the first probe, between probes, and how many go unanswered. Together
 /// they stay below the two minutes after which a dead peer must be gone.
@@ -176,6 +183,8 @@ pub struct Limits {
     pub stall: Duration,
     /// [`HELLO_MAX`].
     pub hello: Duration,
+    /// [`PROXY_HEADER_MAX`].
+    pub proxy_header: Duration,
     /// [`DRAIN_MAX`].
     pub drain: Duration,
     /// [`SOURCE_BURST`].
@@ -199,6 +208,7 @@ impl Default for Limits {
             patience: PATIENCE,
             stall: STALL_MAX,
             hello: HELLO_MAX,
+            proxy_header: PROXY_HEADER_MAX,
             drain: DRAIN_MAX,
             source_burst: SOURCE_BURST,
             source_refill: SOURCE_REFILL,

@@ -105,7 +105,7 @@ impl Server {
         })
     }
 
-    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `udp:…`.
+    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`, `udp:…`.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
     }
@@ -122,7 +122,7 @@ impl Server {
                 kill: kill.clone(),
                 listener,
             };
-            tasks.spawn(accept.run());
+            tasks.spawn(Arc::new(accept).run());
         }
         if let Some((socket, address)) = self.udp {
             tasks.spawn(udp::serve(socket, address, Arc::clone(&self.context)));

@@ -116,6 +116,13 @@ impl Session {
         Self::begin(context, transport, peer, Decoder::QUIET, Encoder::Quiet(log))
     }
 
+    /// The same, with input that was read before.
+    pub(crate) fn with_input(mut self: Box<Self>, input: Vec<u8>) -> Box<Self> {
+        self.undecoded = !input.is_empty();
+        self.stash = input;
+        self
+    }
+
     fn begin(
         context: Arc<Context>,
         transport: Transport,

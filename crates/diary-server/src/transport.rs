@@ -234,7 +234,7 @@ impl Socket {
         }
     }
 
-    pub(crate) fn try_write(&self, from: &[u8]) -> io::Result<usize> {
+    fn try_write(&self, from: &[u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => stream.try_write(from),
             Socket::Unix(stream) => stream.try_write(from),
