@@ -6,7 +6,7 @@
 //! - [`server`]: start, serve, drain; `listener`, `unix_socket`: bind; `accept`: connections become sessions; `places`: how
 //!   many may;
 //! - `transport`: a connection's bytes; `peer`: who is at its other end, and what they may do;
-//! - `front`: bytes to requests and answers to bytes, for line mode, frame mode and UDP;
+//! - `front`: bytes to requests and answers to bytes, for line mode, frame mode, quiet listeners and UDP;
 //! - `session`: one connection's conversation, whichever mode;
 //! - `context`: what sessions share; `budget`: memory that they hold because of their peers, bounded in sum;
 //! - `maintenance`: verify, repair and archive, beside serving.
