@@ -5,30 +5,32 @@ use std::path::Path;
 use diary_proto::Time;
 use tokio::process::Command;
 
-use crate::support::faulty::under;
 use crate::support::{
     Lines, Process, day_files, is_ack, peer, plain_server_command, server_command, soon, text,
 };
 
-/// What faketime runs, with a clock that goes on from there.
-fn clock_at(time: &str, command: Command) -> Command {
-    let mut faketime = peer("faketime");
+/// Gives a program a clock that goes on from there, as `faketime` would, whose process would stand in between.
+fn set_clock(time: &str, command: &mut Command) {
+    // It comes with the library, which the loader finds in Debian's folder of this machine's architecture.
+    let _ = peer("faketime");
+    command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1").env("FAKETIME", format!("@{time}"));
     // What measures durations stays as it is.
-    faketime.args(["-f", &format!("@{time}")]).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    under(faketime, command)
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
 }
 
 async fn start_at(time: &str, zone: &str, data: &Path) -> Process {
     let mut command = server_command(data);
     command.args(["--listen", "127.0.0.1:0", "--timezone", zone]);
     command.stderr(std::fs::File::create(data.join("log")).unwrap());
-    Process::spawn(clock_at(time, command), 1).await
+    set_clock(time, &mut command);
+    Process::spawn(command, 1).await
 }
 
 async fn archive_at(time: &str, data: &Path) -> std::process::Output {
     let mut command = plain_server_command();
     command.arg("archive").arg("--data").arg(data).args(["--timezone", "UTC"]);
-    soon("it ends", clock_at(time, command).output()).await.unwrap()
+    set_clock(time, &mut command);
+    soon("it ends", command.output()).await.unwrap()
 }
 
 fn log(data: &Path) -> String {

@@ -31,6 +31,7 @@ mod order;
 mod own_times;
 mod peers;
 mod planted;
+mod proxy;
 mod quiet;
 mod small_disks;
 mod starting;

@@ -9,16 +9,17 @@ use std::cell::RefCell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use rustix::net::RecvFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
-
 use tokio::time::Instant;
 
 use crate::limits::{
     KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, LINGER_MAX, LINGER_MAX_BYTES, READ_BYTES,
+    STALL_ANSWERING_TIMES,
 };
 
 /// What is kept of the buffer for answers, so that an idle connection holds none that is large.
@@ -44,13 +45,24 @@ pub(crate) struct Transport {
     pub(crate) out: Vec<u8>,
     /// How many of them have been sent.
     sent: usize,
-    stalled_since: Option<Instant>,
+    stall: Option<Stall>,
+}
+
+/// While the socket takes nothing. The peer may go on all the same: the kernel tells of room only when a third of its
+/// buffer is free.
+#[derive(Debug)]
+struct Stall {
+    /// When the peer was last known to take something.
+    since: Instant,
+    looked: Instant,
+    /// What the peer had not taken then, in bytes.
+    untaken: usize,
 }
 
 impl Transport {
     /// A connection that begins with `greeting`.
     pub(crate) fn new(socket: Socket, greeting: String) -> Self {
-        Self { socket, out: greeting.into_bytes(), sent: 0, stalled_since: None }
+        Self { socket, out: greeting.into_bytes(), sent: 0, stall: None }
     }
 
     /// Bytes that are not sent yet.
@@ -63,9 +75,31 @@ impl Transport {
         self.out.capacity()
     }
 
-    /// Since when the peer has taken nothing of what waits for it.
+    /// Since when the peer has taken nothing of what waits for it, as far as is known from the last look.
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
-        self.stalled_since
+        self.stall.as_ref().map(|stall| stall.since)
+    }
+
+    /// When it was last looked whether the peer goes on, while the socket takes nothing.
+    pub(crate) fn looked_at(&self) -> Option<Instant> {
+        self.stall.as_ref().map(|stall| stall.looked)
+    }
+
+    /// Looks whether the peer has taken something since the last look, or since the socket takes nothing. True if it takes
+    /// everything.
+    pub(crate) fn look(&mut self) -> io::Result<bool> {
+        let Some(stall) = &mut self.stall else { return Ok(true) };
+        let (untaken, now) = (self.socket.untaken_bytes()?, Instant::now());
+        let goes_on = untaken < stall.untaken;
+        *stall = Stall { since: if goes_on { now } else { stall.since }, looked: now, untaken };
+        Ok(goes_on)
+    }
+
+    /// Whether the peer is gone, or never reads: it has taken nothing for `max`, or for a few times as long if its system
+    /// still answers.
+    pub(crate) fn is_stalled_for(&self, max: Duration) -> io::Result<bool> {
+        let stalled = self.stalled_since().map_or(Duration::ZERO, |since| since.elapsed());
+        Ok(stalled >= max && (stalled >= max * STALL_ANSWERING_TIMES || self.socket.silence()? >= max))
     }
 
     /// Waits until there is something to read, if `reads`, until something can be sent, if something waits, or for an
@@ -91,10 +125,13 @@ impl Transport {
             match self.socket.try_write(&self.out[self.sent..]) {
                 Ok(written) => {
                     self.sent += written;
-                    self.stalled_since = None;
+                    self.stall = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stalled_since.get_or_insert_with(Instant::now);
+                    if self.stall.is_none() {
+                        let (now, untaken) = (Instant::now(), self.socket.untaken_bytes()?);
+                        self.stall = Some(Stall { since: now, looked: now, untaken });
+                    }
                     // What has been sent is given back once it is the larger part.
                     if self.sent > self.out.len() / 2 {
                         self.out.drain(..self.sent);
@@ -197,12 +234,33 @@ impl Socket {
         }
     }
 
-    pub(crate) fn try_write(&self, from: &[u8]) -> io::Result<usize> {
+    fn try_write(&self, from: &[u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => stream.try_write(from),
             Socket::Unix(stream) => stream.try_write(from),
             #[cfg(test)]
             Socket::Memory(socket) => socket.try_write(from),
+        }
+    }
+
+    /// What was sent and the peer has not taken: the less, the more it has taken since.
+    fn untaken_bytes(&self) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => diary_sys::untaken_bytes(stream.as_fd()),
+            Socket::Unix(stream) => diary_sys::untaken_bytes(stream.as_fd()),
+            #[cfg(test)]
+            Socket::Memory(socket) => Ok(socket.untaken_bytes()),
+        }
+    }
+
+    /// How long the peer's system has answered nothing.
+    fn silence(&self) -> io::Result<Duration> {
+        match self {
+            Socket::Tcp(stream) => diary_sys::silence(stream.as_fd()),
+            // It is this one.
+            Socket::Unix(_) => Ok(Duration::ZERO),
+            #[cfg(test)]
+            Socket::Memory(socket) => Ok(socket.silence()),
         }
     }
 

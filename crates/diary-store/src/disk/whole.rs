@@ -22,7 +22,7 @@ pub(crate) fn write_whole(disk: &dyn Disk, dir: &Path, name: &str, parts: &[&[u8
     };
     let spare = match open_or_create(disk, &spare_path) {
         Err(error) if NotOurs::is(&error) => {
-            tracing::warn!("{} is taken away: {error}", spare_path.display());
+            tracing::warn!("{} was not the diary's file, and is removed", spare_path.display());
             create_anew(disk, dir, &spare_path)?
         }
         spare => spare?,
