@@ -205,6 +205,9 @@ fn log(reader: &Reader, mut gaps: Vec<Gap>) {
                 tracing::error!("{file}.log, behind its last line: {what} damaged or missing");
             }
             Located::Nowhere => tracing::error!("{what} missing, and so are all day files"),
+            Located::Unreadable(file, io::ErrorKind::NotFound) => {
+                tracing::error!("{what} missing: {file}.log is not there, or not of this diary");
+            }
             Located::Unreadable(file, error) => {
                 tracing::error!("{what} missing: {file}.log cannot be read: {error}");
             }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diary_proto::{Code, Refusal, answer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
 use crate::listener::Listener;
 use crate::peer::Peer;
+use crate::places::{NoPlace, Place, Places};
 use crate::session::Session;
 use crate::transport::{Socket, Transport};
 
@@ -21,7 +21,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Accepts the connections of one listener.
 pub(crate) struct Accept {
     pub(crate) context: Arc<Context>,
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Arc<Places>,
     pub(crate) tasks: TaskTracker,
     /// Ends sessions that do not end by themselves.
     pub(crate) kill: CancellationToken,
@@ -49,8 +49,9 @@ impl Accept {
 
     /// A connection takes its place, or is turned away.
     fn take(&self, socket: Socket, peer: Peer) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return self.turn_away(&socket, &peer.address);
+        let place = match self.places.take() {
+            Ok(place) => place,
+            Err(no_place) => return self.turn_away(&socket, &peer, &no_place),
         };
         if let Err(error) = socket.prepare() {
             // It is gone already; its session will notice.
@@ -60,7 +61,10 @@ impl Accept {
     }
 
     /// Begins the session of a peer whose address is known.
-    fn begin(&self, socket: Socket, peer: Peer, place: OwnedSemaphorePermit) {
+    fn begin(&self, socket: Socket, peer: Peer, mut place: Place) {
+        if let Some(Err(no_place)) = peer.ip.map(|ip| place.take_address(ip)) {
+            return self.turn_away(&socket, &peer, &no_place);
+        }
         tracing::info!(peer = peer.address, "connected");
         let context = Arc::clone(&self.context);
         let session = if self.listener.quiet {
@@ -73,20 +77,19 @@ impl Accept {
         self.tasks.spawn(talk(session, place, self.kill.clone()));
     }
 
-    /// Tells a connection over the limit so, and closes it.
-    fn turn_away(&self, socket: &Socket, peer: &str) {
-        tracing::warn!(peer, "too many connections, turned away");
+    /// Tells a connection over a limit so, and closes it.
+    fn turn_away(&self, socket: &Socket, peer: &Peer, no_place: &NoPlace) {
+        tracing::warn!(peer = peer.address, "turned away: {no_place}");
         if !self.listener.quiet {
             let mut line = Vec::new();
-            let message = "there are too many connections to this diary; try again later";
-            answer::push_error(&mut line, &Refusal::new(Code::Busy, message));
+            answer::push_error(&mut line, &Refusal::new(Code::Busy, no_place.to_string()));
             // A new socket has room for one line; if not, there is nobody to tell.
             let _ = socket.try_write(&line);
         }
     }
 }
 
-async fn talk(session: Box<Session>, place: OwnedSemaphorePermit, kill: CancellationToken) {
+async fn talk(session: Box<Session>, place: Place, kill: CancellationToken) {
     let peer = session.peer().address.clone();
     match kill.run_until_cancelled(session.run()).await {
         Some(Err(error)) => tracing::debug!(peer, %error, "the connection broke"),

@@ -2,51 +2,50 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, Type};
-use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream, lookup_host};
+use tokio::net::{TcpListener, UdpSocket, lookup_host};
 
 use crate::config::{At, Listen};
+use crate::limits::BACKLOG;
 use crate::peer::Peer;
 use crate::server::StartError;
 use crate::transport::Socket;
-
-/// Connections that the kernel holds for us while we are busy.
-const BACKLOG: i32 = 1024;
+use crate::unix_socket::UnixSocket;
 
 /// A bound address that takes connections.
 pub(crate) struct Listener {
     at: Bound,
     /// Where it listens, with the port that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`.
     pub(crate) address: String,
-    /// Line mode for programs that never read.
+    /// For programs that never read.
     pub(crate) quiet: bool,
 }
 
 enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixSocket),
 }
 
 impl Listener {
-    /// Binds all addresses that `listen` stands for.
+    /// Binds all addresses that `listen` stands for; `socket_mode` is that of a Unix socket's file.
     ///
     /// # Errors
     /// [`StartError::Listen`].
-    pub(crate) async fn bind(listen: &Listen) -> Result<Vec<Self>, StartError> {
+    pub(crate) async fn bind(listen: &Listen, socket_mode: u32) -> Result<Vec<Self>, StartError> {
         let wrong =
             |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error, "--listen") };
         let quiet = listen.quiet;
         let prefix = if quiet { "quiet:" } else { "" };
         let host_port = match &listen.at {
             At::Unix(path) => {
-                let listener = bind_unix(path).await.map_err(|error| wrong(&error))?;
+                let socket = UnixSocket::bind(path, socket_mode).await.map_err(|error| wrong(&error))?;
                 let address = format!("{prefix}unix:{}", path.display());
-                return Ok(vec![Self { at: Bound::Unix(listener, path.clone()), address, quiet }]);
+                return Ok(vec![Self { at: Bound::Unix(socket), address, quiet }]);
             }
             At::Tcp(host_port) => host_port,
+            // No connections come from it: `bind_quiet_udp`.
+            At::QuietUdp(_) => return Ok(Vec::new()),
         };
         let mut listeners = Vec::new();
         for address in resolve(host_port).await.map_err(|error| wrong(&error))? {
@@ -73,24 +72,16 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Socket::Tcp(stream), Peer::of_tcp(peer)))
             }
-            Bound::Unix(listener, path) => {
-                let (stream, _) = listener.accept().await?;
+            Bound::Unix(socket) => {
+                let stream = socket.accept().await?;
                 let uid = stream.peer_cred()?.uid();
-                Ok((Socket::Unix(stream), Peer::of_unix(path, uid)))
+                Ok((Socket::Unix(stream), Peer::of_unix(socket.path(), uid)))
             }
-        }
-    }
-
-    /// Its socket in the file system, which goes with it.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        match &self.at {
-            Bound::Tcp(_) => None,
-            Bound::Unix(_, path) => Some(path),
         }
     }
 }
 
-/// Binds the address for datagrams.
+/// Binds the address for datagrams that are answered.
 ///
 /// # Errors
 /// [`StartError::Listen`].
@@ -99,10 +90,36 @@ pub(crate) async fn bind_udp(at: &str) -> Result<(UdpSocket, String), StartError
     let address = resolve(at).await.map_err(|error| wrong(&error))?;
     let socket = UdpSocket::bind(&address[..]).await.map_err(|error| wrong(&error))?;
     let address = socket.local_addr().map_err(|error| wrong(&error))?;
+    warn_of_writers(address);
+    Ok((socket, format!("udp:{address}")))
+}
+
+/// Binds all addresses that `HOST:PORT` stands for, for datagrams that are not answered.
+///
+/// # Errors
+/// [`StartError::Listen`].
+pub(crate) async fn bind_quiet_udp(host_port: &str) -> Result<Vec<(UdpSocket, String)>, StartError> {
+    let wrong = |error: &io::Error| StartError::Listen {
+        at: format!("quiet:udp:{host_port}"),
+        why: why(error, "--listen"),
+    };
+    let mut sockets = Vec::new();
+    for address in resolve(host_port).await.map_err(|error| wrong(&error))? {
+        let socket = match bind_datagrams(address) {
+            Err(error) if is_no_ipv6(&error) && host_port.starts_with(':') => continue,
+            bound => bound.map_err(|error| wrong(&error))?,
+        };
+        let address = socket.local_addr().map_err(|error| wrong(&error))?;
+        warn_of_writers(address);
+        sockets.push((socket, format!("quiet:udp:{address}")));
+    }
+    Ok(sockets)
+}
+
+fn warn_of_writers(address: SocketAddr) {
     if !address.ip().to_canonical().is_loopback() {
         tracing::warn!(%address, "whoever reaches this address writes into the diary");
     }
-    Ok((socket, format!("udp:{address}")))
 }
 
 /// The addresses of `HOST:PORT`. Without a host, every address.
@@ -130,22 +147,15 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Binds a Unix socket. Replaces one that a killed server left behind, but none that is in use.
-async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-                return Err(io::Error::other("there is something else than a socket; choose another path"));
-            }
-            let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-            if !UnixStream::connect(path).await.is_err_and(|error| refused(&error)) {
-                return Err(error);
-            }
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        bound => bound,
+fn bind_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // IPv4 has a socket of its own.
+        socket.set_only_v6(true)?;
     }
+    socket.bind(&SockAddr::from(address))?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket.into())
 }
 
 fn is_no_ipv6(error: &io::Error) -> bool {

@@ -11,6 +11,8 @@ use diary_proto::{Author, Code, Refusal};
 pub(crate) struct Peer {
     /// Where it is, for the log.
     pub(crate) address: String,
+    /// Its address alone; none on a Unix socket.
+    pub(crate) ip: Option<IpAddr>,
     /// Whose entries it writes, unless an entry says otherwise.
     pub(crate) author: Arc<Author>,
     /// Whether entries may be read to it.
@@ -27,7 +29,8 @@ pub(crate) enum Right {
 impl Peer {
     /// The other end of a TCP connection.
     pub(crate) fn of_tcp(address: SocketAddr) -> Self {
-        Self::of_stream(address.to_string(), author_of(address.ip()))
+        let ip = address.ip();
+        Self { ip: Some(ip), ..Self::of_stream(address.to_string(), author_of(ip)) }
     }
 
     /// A user of this machine, on the Unix socket at `path`.
@@ -39,13 +42,13 @@ impl Peer {
 
     /// Whoever reaches a listener of streams reads and writes.
     pub(crate) fn of_stream(address: String, author: Author) -> Self {
-        Self { address, author: Arc::new(author), reads: true }
+        Self { address, ip: None, author: Arc::new(author), reads: true }
     }
 
     /// The source of a datagram can be forged, so only private networks are read to.
     pub(crate) fn of_datagram(ip: IpAddr) -> Self {
         let author = Arc::new(author_of(ip));
-        Self { address: ip.to_string(), author, reads: is_private(ip.to_canonical()) }
+        Self { address: ip.to_string(), ip: Some(ip), author, reads: is_private(ip.to_canonical()) }
     }
 
     /// Whether the peer may do something: the one place that decides this.

@@ -1,22 +1,22 @@
 //! The server: start, serve, drain.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use diary_engine::Options;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::UdpSocket;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::accept::Accept;
-use crate::config::Config;
+use crate::config::{At, Config};
 use crate::context::Context;
-use crate::front::udp;
+use crate::front::{quiet, udp};
 use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_STOP_MAX};
-use crate::listener::{Listener, bind_udp};
+use crate::listener::{Listener, bind_quiet_udp, bind_udp};
+use crate::places::Places;
 use crate::zone::{self, UnknownZone};
 
 /// From freeing much memory to giving it back, again and again: more follows while sessions end, little by little.
@@ -54,18 +54,39 @@ pub enum Stopped {
 pub struct Server {
     context: Arc<Context>,
     listeners: Vec<Listener>,
-    udp: Option<UdpSocket>,
+    /// For datagrams, with their addresses.
+    udp: Option<(UdpSocket, String)>,
+    quiet_udp: Vec<(UdpSocket, String)>,
     addresses: Vec<String>,
-    connections: usize,
+    places: Arc<Places>,
 }
 
 impl Server {
-    /// Opens the journal and binds every address. Must be called in a tokio runtime.
+    /// Binds every address and opens the journal. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let (zone, zone_name) = zone::find(config.timezone.as_deref()).map_err(StartError::Zone)?;
+        // Bound first: where that fails, no journal is made. Who connects meanwhile waits in the backlog.
+        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+        let (mut quiet_udp, mut udp) = (Vec::new(), None);
+        for listen in &config.listen {
+            if let At::QuietUdp(host_port) = &listen.at {
+                let bound = bind_quiet_udp(host_port).await?;
+                addresses.extend(bound.iter().map(|(_, address)| address.clone()));
+                quiet_udp.extend(bound);
+            } else {
+                let bound = Listener::bind(listen, config.socket_mode).await?;
+                addresses.extend(bound.iter().map(|listener| listener.address.clone()));
+                listeners.extend(bound);
+            }
+        }
+        if let Some(at) = &config.udp {
+            let bound = bind_udp(at).await?;
+            addresses.push(bound.1.clone());
+            udp = Some(bound);
+        }
         let journal = diary_engine::open(Options {
             dir: config.data.join(&config.journal),
             name: config.journal,
@@ -73,22 +94,15 @@ impl Server {
             zone_name,
             day_start: config.day_start,
         })?;
-        let context = Context::new(journal, config.limits);
-        let connections = connections_max(&context.limits);
-        let mut server =
-            Self { context, listeners: Vec::new(), udp: None, addresses: Vec::new(), connections };
-        for listen in &config.listen {
-            for listener in Listener::bind(listen).await? {
-                server.addresses.push(listener.address.clone());
-                server.listeners.push(listener);
-            }
-        }
-        if let Some(at) = &config.udp {
-            let (socket, address) = bind_udp(at).await?;
-            server.addresses.push(address);
-            server.udp = Some(socket);
-        }
-        Ok(server)
+        let places = Places::new(connections_max(&config.limits), &config.limits);
+        Ok(Self {
+            context: Context::new(journal, config.limits),
+            listeners,
+            udp,
+            quiet_udp,
+            addresses,
+            places,
+        })
     }
 
     /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `udp:…`.
@@ -100,21 +114,21 @@ impl Server {
     /// ends within 10 s. Not cancel safe: dropping it drops all sessions.
     pub async fn run(self, stop: CancellationToken) -> Stopped {
         let (tasks, kill) = (TaskTracker::new(), CancellationToken::new());
-        let places = Arc::new(Semaphore::new(self.connections));
-        let paths: Vec<PathBuf> =
-            self.listeners.iter().filter_map(Listener::path).map(Path::to_owned).collect();
         for listener in self.listeners {
             let accept = Accept {
                 context: Arc::clone(&self.context),
-                places: Arc::clone(&places),
+                places: Arc::clone(&self.places),
                 tasks: tasks.clone(),
                 kill: kill.clone(),
                 listener,
             };
             tasks.spawn(accept.run());
         }
-        if let Some(socket) = self.udp {
-            tasks.spawn(udp::serve(socket, Arc::clone(&self.context), tasks.clone()));
+        if let Some((socket, address)) = self.udp {
+            tasks.spawn(udp::serve(socket, address, Arc::clone(&self.context)));
+        }
+        for (socket, address) in self.quiet_udp {
+            tasks.spawn(quiet::udp::serve(socket, address, Arc::clone(&self.context)));
         }
 
         let heap = AbortOnDropHandle::new(tokio::spawn(give_back_memory(Arc::clone(&self.context.freed))));
@@ -125,10 +139,6 @@ impl Server {
         tracing::info!("stopping");
         self.context.stop.cancel();
         tasks.close();
-        for path in paths {
-            // Somebody may have removed it already.
-            let _ = std::fs::remove_file(path);
-        }
         if tokio::time::timeout(self.context.limits.drain, tasks.wait()).await.is_err() {
             tracing::warn!(sessions = tasks.len(), "closing connections whose peers take no answers");
             kill.cancel();

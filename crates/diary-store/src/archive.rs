@@ -40,7 +40,7 @@ pub fn archive(
     day_start: DayStart,
 ) -> Result<Option<Archived>, OpenError> {
     let today = day_start.day_of(now);
-    Recovery::new(&**disk, dir)?.examine_something()?;
+    Recovery::new(&**disk, dir)?.survey_something()?;
     let (appender, reader) = open(Arc::clone(disk), dir)?.with_derived().doing("read", dir)?;
     let head = reader.head();
     let first = reader.first().doing("read", dir)?;

@@ -24,6 +24,8 @@ const PAGE_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct DerivedLoader {
     reader: Reader,
+    /// Whether the start looked for strays.
+    is_surveyed: bool,
 }
 
 /// What is derived of a journal's entries, and how far that is from what the cache holds.
@@ -48,8 +50,8 @@ impl Derived {
 }
 
 impl DerivedLoader {
-    pub(crate) fn new(reader: Reader) -> Self {
-        Self { reader }
+    pub(crate) fn new(reader: Reader, is_surveyed: bool) -> Self {
+        Self { reader, is_surveyed }
     }
 
     /// Loads it.
@@ -58,6 +60,9 @@ impl DerivedLoader {
     /// Those of reading day files.
     pub fn load(self) -> io::Result<Derived> {
         let reader = &self.reader;
+        if !self.is_surveyed {
+            reader.find_strays();
+        }
         // Others may append while this reads; whoever takes what is derived knows what they did.
         let head = reader.head().seq;
         if let Some((place, own_days, keys)) = cached(reader) {

@@ -67,10 +67,10 @@ pub trait Disk: Debug + Send + Sync {
     /// Those of opening and reading it.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
 
-    /// Opens a file.
+    /// Opens a regular file. Never waits for anybody.
     ///
     /// # Errors
-    /// Those of open, and [`NotOurs`].
+    /// Those of open, and [`NotOurs`]; for something else than a file, its kind is `NotFound`.
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>>;
 
     /// Gives a file another name, replacing what has it.

@@ -11,6 +11,7 @@ use crate::disk::{Disk, Doing, How, OpenError, make_inner_dir, sync_names, write
 use crate::format::day_file::{After, Header, day_files, name};
 use crate::format::head::{self, Head};
 use crate::format::sealed::{self, Fields};
+use crate::quarantine;
 use crate::view::ARCHIVE;
 
 const PLAN: &str = "archiving";
@@ -104,25 +105,33 @@ pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     // Whoever made it may have been killed before its name was durable.
     sync_names(disk, &to)?;
     // If the plan outlives what it planned, the fresh file is there already, and may hold entries.
-    let mut begun = false;
+    let (mut begun, mut in_the_way) = (false, false);
     for date in day_files(disk, dir)? {
         let path = dir.join(name(date));
-        let file = disk.open(&path, How::Read).doing("open", &path)?;
-        if Header::read(&*file).doing("read", &path)? == Ok(plan.header()) {
-            begun = true;
-        } else {
-            disk.rename(&path, &to.join(name(date))).doing("move", &path)?;
+        let header = match disk.open(&path, How::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(Header::read(&*opened.doing("open", &path)?).doing("read", &path)?.ok()),
+        };
+        match header {
+            Some(Some(header)) if header == plan.header() => begun = true,
+            // What is no file, or another journal's, stays.
+            None => in_the_way |= date == plan.date,
+            Some(Some(header)) if header.id != plan.id => in_the_way |= date == plan.date,
+            Some(_) => disk.rename(&path, &to.join(name(date))).doing("move", &path)?,
         }
     }
     disk.sync_dir(&to).doing("sync", &to)?;
     disk.sync_dir(dir).doing("sync", dir)?;
 
     if !begun {
+        if in_the_way {
+            quarantine::move_stray(disk, dir, plan.date)?;
+        }
         let (day, fresh) = (name(plan.date), plan.fresh());
         let After { seq, crc, .. } = plan.after;
         let head = Head { seq, time: plan.time, crc, file: Some(plan.date), end: fresh.len() as u64 };
         // First: what an earlier stop wrote would be taken for evidence about the fresh file, or a file behind it.
-        head::write(disk, dir, &head).doing("write the head in", dir)?;
+        head::write(disk, dir, plan.id, &head).doing("write the head in", dir)?;
         write_new(disk, dir, &day, &fresh).doing("write", &dir.join(day))?;
         disk.sync_dir(dir).doing("sync", dir)?;
     }

@@ -9,6 +9,7 @@ use diary_proto::{Date, Seal};
 
 use crate::format::day_file::{Header, name};
 use crate::format::lines::for_each_line;
+pub use crate::format::stray::Stray;
 use crate::view::Reader;
 
 /// Something wrong.
@@ -45,11 +46,16 @@ pub enum What {
     Chain,
     /// The file does not end in a line feed.
     Cut,
+    /// The file does not belong to the journal.
+    Stray(Stray),
+    /// From here on, the file goes on with the seqs of a later one.
+    Overlap,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.file {
+            Some(file) if matches!(self.what, What::Stray(_)) => write!(f, "{}: ", name(file))?,
             Some(file) => write!(f, "{} line {}: ", name(file), self.line)?,
             None => f.write_str("there is no day file: ")?,
         }
@@ -70,6 +76,8 @@ impl fmt::Display for Finding {
             What::Cut => {
                 write!(f, "the file ends in the middle of it (the entry before it is {})", self.after)
             }
+            What::Stray(stray) => write!(f, "it does not belong to the diary and is passed over: {stray}"),
+            What::Overlap => f.write_str("from here on, the file has the seqs of a later one"),
         }
     }
 }
@@ -116,6 +124,7 @@ pub(crate) fn scan(
             })
         });
         let what = match read {
+            Ok(_) if view.ends.contains_key(&date) => What::Overlap,
             Ok(true) if line_number > 0 => continue,
             // Not even a header.
             Ok(true) => What::Unsound,
@@ -129,7 +138,7 @@ pub(crate) fn scan(
 }
 
 /// A line that would be sound without the CR that an editor put at its end.
-fn without_carriage_return(line: &[u8], seal: Seal) -> Option<StoredLine<'_>> {
+pub(crate) fn without_carriage_return(line: &[u8], seal: Seal) -> Option<StoredLine<'_>> {
     StoredLine::parse(line.strip_suffix(b"\r")?, seal).ok()
 }
 

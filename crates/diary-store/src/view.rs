@@ -18,11 +18,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use diary_proto::{Date, Seal};
 
+use crate::belong::{Survey, tell_strays};
 use crate::disk::{Disk, DiskFile, How};
 use crate::format::day_file::{After, Header, name};
 use crate::format::find;
-use crate::format::head::Head;
+use crate::format::head::{self, Head};
 use crate::format::notes::{Archived, archived_in};
+use crate::format::stray::Stray;
 use crate::tables::own_days::OwnDays;
 use pages::Opened;
 
@@ -54,6 +56,8 @@ pub(crate) struct View {
     pub(crate) head: Head,
     /// The days that have a file, in order; the head's is the last.
     pub(crate) days: Arc<Vec<Date>>,
+    /// How far files belong to the journal that go on with the seqs of the next one.
+    pub(crate) ends: Arc<BTreeMap<Date, u64>>,
     /// Which entries belong to another day than their file's; not all of them before what is derived is loaded.
     pub(crate) own_days: Arc<OwnDays>,
 }
@@ -61,7 +65,11 @@ pub(crate) struct View {
 impl View {
     /// Where the committed part of a day's file ends.
     pub(crate) fn end_of(&self, date: Date, file: &dyn DiskFile) -> io::Result<u64> {
-        if self.head.file == Some(date) { Ok(self.head.end) } else { file.size() }
+        match self.ends.get(&date) {
+            _ if self.head.file == Some(date) => Ok(self.head.end),
+            Some(&end) => Ok(end),
+            None => file.size(),
+        }
     }
 }
 
@@ -75,8 +83,15 @@ pub(crate) struct Beginning {
 }
 
 impl Shared {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, days: Vec<Date>, head: Head) -> Self {
-        let view = View { head, days: Arc::new(days), own_days: Arc::default() };
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        id: u64,
+        days: Vec<Date>,
+        ends: BTreeMap<Date, u64>,
+        head: Head,
+    ) -> Self {
+        let view = View { head, days: Arc::new(days), ends: Arc::new(ends), own_days: Arc::default() };
         Self {
             disk,
             dir,
@@ -105,6 +120,18 @@ impl Shared {
             own_days.iter().for_each(|&(seq, day)| table.insert(seq, day));
         }
         view.head = head;
+    }
+
+    /// Takes strays out of the days, after a start that did not look for them.
+    pub(crate) fn set_strays_aside(&self, strays: &[(Date, Stray)], ends: BTreeMap<Date, u64>) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut view.days).retain(|day| strays.iter().all(|(stray, _)| stray != day));
+        view.ends = Arc::new(ends);
+    }
+
+    /// Writes the head down, as evidence for the next start.
+    pub(crate) fn write_head(&self, head: &Head) -> io::Result<()> {
+        head::write(&*self.disk, &self.dir, self.id, head)
     }
 
     /// Puts what is derived of the entries up to `seq` before what was published meanwhile.
@@ -171,13 +198,14 @@ impl Reader {
         if let Some(beginning) = self.shared.beginning.get() {
             return Ok(Some(beginning));
         }
-        let Some(&date) = self.view().days.first() else { return Ok(None) };
-        let file = match self.open(date) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
+        let days = self.view().days;
+        // Past what is not there, or does not belong.
+        let is_there = |opened: &io::Result<_>| {
+            !opened.as_ref().is_err_and(|error: &io::Error| error.kind() == io::ErrorKind::NotFound)
         };
-        let is_own = |header: &Header| header.date == date && header.id == self.id();
-        let Some(header) = Header::read(&*file)?.ok().filter(is_own) else {
+        let Some(file) = days.iter().map(|&date| self.open(date)).find(is_there) else { return Ok(None) };
+        let file = file?;
+        let Some(header) = Header::read(&*file)?.ok() else {
             return Ok(None);
         };
         let archived = header.after.zip(archived_in(&*file, self.seal())?);
@@ -186,8 +214,23 @@ impl Reader {
         Ok(Some(self.shared.beginning.get_or_init(|| beginning)))
     }
 
+    /// A day's file. One that does not belong to the journal, as when another was put in its place, is not found.
     pub(crate) fn open(&self, date: Date) -> io::Result<Box<dyn DiskFile>> {
-        self.shared.disk.open(&self.shared.dir.join(name(date)), How::Read)
+        let file = self.shared.disk.open(&self.shared.dir.join(name(date)), How::Read)?;
+        let header = Header::read(&*file)?.ok();
+        match header.and_then(|header| Stray::of_header(&header, date, self.shared.id)) {
+            Some(stray) => Err(io::Error::new(io::ErrorKind::NotFound, stray.to_string())),
+            None => Ok(file),
+        }
+    }
+
+    /// Finds the strays that a start did not look for, logs them, and passes them over from now on.
+    pub(crate) fn find_strays(&self) {
+        let Shared { disk, dir, id, .. } = &*self.shared;
+        let view = self.view();
+        let Survey { strays, ends, .. } = Survey::new(&**disk, dir, &view.days, Some(*id), view.head.file);
+        tell_strays(&strays);
+        self.shared.set_strays_aside(&strays, ends);
     }
 
     /// The disk and the folder, for what lies beside the day files.

@@ -119,7 +119,9 @@ fn flip(kept: &Kept, clean: bool, name: &str, sound: &[u8], bit: usize) {
     } else {
         assert!(lost.iter().all(|entry| touched.iter().any(|touched| touched == entry)), "{what}: {seen:?}");
         assert!(!quarantined, "{what}");
-        assert_eq!(fs::read(dir.join(name)).unwrap(), bytes, "{what}: corruption changes no byte");
+        // A head that cannot be read is replaced by a later one.
+        let same = fs::read(dir.join(name)).unwrap() == bytes;
+        assert!(same || name == "head", "{what}: corruption changes no byte");
         assert!(reader.head().seq >= 9, "{what}: no seq is given out again");
         let gaps = seen.iter().any(|step| step.starts_with("gap"));
         assert_eq!(gaps, !lost.is_empty(), "{what}: {seen:?}");

@@ -52,7 +52,23 @@ impl NotOurs {
 
 impl From<NotOurs> for io::Error {
     fn from(not_ours: NotOurs) -> Self {
-        io::Error::other(not_ours)
+        let kind = match not_ours {
+            // To read, there is nothing.
+            NotOurs::NoFile => io::ErrorKind::NotFound,
+            NotOurs::Link | NotOurs::HardLink => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, not_ours)
+    }
+}
+
+impl From<OpenError> for io::Error {
+    /// Of the same kind.
+    fn from(error: OpenError) -> Self {
+        let kind = match &error {
+            OpenError::Io { cause, .. } => cause.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 

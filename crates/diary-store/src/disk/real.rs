@@ -96,8 +96,8 @@ fn open_file(options: &mut OpenOptions, flags: OFlags, path: &Path) -> io::Resul
     };
     let file = opened.map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::LOOP) if flags.contains(OFlags::NOFOLLOW) => NotOurs::Link.into(),
-        // A folder; a pipe that nobody reads, or a socket.
-        Some(Errno::ISDIR | Errno::NXIO) => NotOurs::NoFile.into(),
+        // A folder; a pipe that nobody reads, or a socket; a link that leads to itself.
+        Some(Errno::ISDIR | Errno::NXIO | Errno::LOOP) => NotOurs::NoFile.into(),
         _ => error,
     })?;
     if !file.metadata()?.is_file() {

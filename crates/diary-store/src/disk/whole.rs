@@ -59,7 +59,9 @@ pub(crate) fn write_whole(disk: &dyn Disk, dir: &Path, name: &str, parts: &[&[u8
 
 fn open_or_create(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
     match disk.open(path, How::Overwrite) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(path, How::CreateNew),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !NotOurs::is(&error) => {
+            disk.open(path, How::CreateNew)
+        }
         opened => opened,
     }
 }

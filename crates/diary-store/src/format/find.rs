@@ -14,6 +14,9 @@ const PROBE_BYTES: usize = 4 * 1024;
 /// Below this distance a scan is cheaper than another probe.
 const SCAN_BYTES: u64 = 64 * 1024;
 
+/// How much is read at once to find the last valid line before long damage.
+const SEARCH_BYTES: u64 = 1024 * 1024;
+
 /// The first sound entry at or after `offset`, and where its line starts. Looks no further than `end`.
 pub(crate) struct Found {
     pub(crate) offset: u64,
@@ -39,6 +42,28 @@ pub(crate) fn find_seq(file: &dyn DiskFile, seal: Seal, end: u64, seq: u64) -> i
 /// The file's first sound entry.
 pub(crate) fn first_entry_of(file: &dyn DiskFile, seal: Seal, end: u64) -> io::Result<Option<Found>> {
     first_entry_from(file, seal, 0, end, Start::Line, |_| true)
+}
+
+/// The seq of the file's last valid entry below `end`.
+pub(crate) fn last_entry_of(file: &dyn DiskFile, seal: Seal, end: u64) -> io::Result<Option<u64>> {
+    let (mut below, mut size) = (end, PROBE_BYTES as u64);
+    while below > 0 {
+        let from = below.saturating_sub(size);
+        // A line that starts below may end behind that.
+        let to = end.min(below + STORED_LINE_MAX_BYTES as u64);
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(usize::MAX)];
+        let read = file.read_full_at(&mut bytes, from)?;
+        bytes.truncate(read);
+        // The first line may start further up, and the last one is not whole.
+        let starts = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1);
+        let starts: Vec<usize> = (from == 0).then_some(0).into_iter().chain(starts).collect();
+        let lines = starts.windows(2).rev().map(|line| &bytes[line[0]..line[1] - 1]);
+        if let Some(last) = lines.filter_map(|line| StoredLine::parse(line, seal).ok()).next() {
+            return Ok(Some(last.seq));
+        }
+        (below, size) = (from, SEARCH_BYTES);
+    }
+    Ok(None)
 }
 
 #[derive(Clone, Copy)]

@@ -54,7 +54,7 @@ impl Reader {
         let end = view.end_of(date, &*file)?;
         let mut newest = self.first_seq(view, date).map_or(0, |first| first - 1);
         let (mut lines, mut number) = (Vec::with_capacity(seqs.len()), 0);
-        while_lines(&*file, end, |line| {
+        while_lines(&*file, 0, end, |_, line| {
             number += 1;
             // Only a line near an entry that is asked for need be looked at closely.
             let wanted = seqs[lines.len()];

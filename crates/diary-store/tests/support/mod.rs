@@ -25,14 +25,19 @@ pub struct Opened {
 }
 
 pub struct Diary {
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
     pub dir: PathBuf,
 }
 
 impl Diary {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { dir: folder.path().join("data/diary"), _folder: folder }
+        Self { dir: folder.path().join("data/diary"), _folder: Some(folder) }
+    }
+
+    /// One that is there already, and stays.
+    pub fn at(dir: PathBuf) -> Self {
+        Self { _folder: None, dir }
     }
 
     pub fn open(&self) -> Opened {
