@@ -71,6 +71,59 @@ async fn a_later_line_that_looks_like_http_is_a_text() {
 }
 
 #[tokio::test]
+async fn a_first_line_about_http_is_a_text_and_nothing_behind_it_is_lost() {
+    for text in [
+        "I learned about HTTP/2",
+        "what is new in HTTP/1.1",
+        "GET up early HTTP/1.1",
+        "TIL /etc/hosts HTTP/3",
+        "GET /",
+        "see /notes HTTP/1.1",
+    ] {
+        let server = Server::start().await;
+        let mut client = server.lines().await;
+        client.send(format!("{text}\nand more\n")).await;
+        assert!(is_ack(&client.line().await, 1) && is_ack(&client.line().await, 2), "{text}");
+        assert_eq!(client.all_texts().await, [text, "and more"]);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_header_is_refused_and_closed_whatever_is_behind_it() {
+    let proxy = &["error proxy: this address takes no PROXY header; --listen proxy:ADDR"][..];
+    let line = "PROXY TCP4 192.0.2.7 198.51.100.1 51234 8888\r\n";
+    check(line, proxy, Closes).await;
+    check("PROXY TCP6 2001:db8::7 ::1 51234 8888\r\n", proxy, Closes).await;
+    check(format!("{line}GET / HTTP/1.1\r\nHost: x\r\n\r\nan entry\r\n"), proxy, Closes).await;
+    check("PROXY UNKNOWN\r\nan entry\r\n", proxy, Closes).await;
+    let binary =
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\xc8\x22\x22\xb8an entry\n";
+    check(binary, proxy, Closes).await;
+}
+
+#[tokio::test]
+async fn a_first_line_about_proxies_is_a_text() {
+    let server = Server::start().await;
+    let mut client = server.lines().await;
+    assert!(is_ack(&client.ask("PROXY servers are slow").await, 1));
+    assert!(is_ack(&client.ask("PROXY UNKNOWN").await, 2));
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_at_the_start_hides_nothing() {
+    check("\u{feff}GET / HTTP/1.1\r\n", &["error http: "], Closes).await;
+    check("\u{feff}/nope\n", &["error unknown-command: /nope"], Stays).await;
+    let server = Server::start().await;
+    let mut client = server.lines().await;
+    for byte in "\u{feff}hello\n".bytes() {
+        client.send([byte]).await;
+    }
+    assert!(is_ack(&client.line().await, 1));
+    assert!(is_ack(&client.ask("\u{feff}later").await, 2));
+    assert_eq!(client.all_texts().await, ["hello", "\u{feff}later"]);
+}
+
+#[tokio::test]
 async fn tls_is_refused_and_closed() {
     let mut hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
     hello.extend((0..=255).cycle().take(506));
@@ -184,6 +237,9 @@ async fn bad_arguments_name_the_way_out() {
         ("/name a\\b", "backslashes"),
         ("/name \u{1b}[1m", "control"),
         ("/name \u{202e}x", "control"),
+        ("/name \u{200b}", "can be seen"),
+        ("/name \u{3164}", "can be seen"),
+        ("/name \u{2800}\u{301}\u{ad}", "can be seen"),
         ("/quiet please", "/quiet takes nothing"),
         ("/quit now", "/quit takes nothing"),
     ] {

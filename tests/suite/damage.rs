@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use diary_proto::Which;
 use diary_server::Config;
 
-use crate::support::{Frames, Lines, Process, Server, day_files, is_ack, seq, text};
+use crate::support::{
+    Frames, Lines, Process, Server, day_files, is_ack, plain_server_command, seq, soon, text,
+};
 
 /// A diary of two days, entries 1 to 5 and 6 to 8. Honolulu is exactly one day behind Kiritimati.
 async fn two_days() -> (tempfile::TempDir, Vec<PathBuf>) {
@@ -192,8 +194,9 @@ async fn files_that_do_not_belong_stop_nobody_and_are_told() {
         let told = |line: &&str| line.contains(" ERROR ") && line.contains(name) && line.contains(why);
         assert_eq!(log.lines().filter(told).count(), 1, "{name} in {log}");
     }
-    let verified = plain_server_command().args(["verify", "--json", "--data"]).arg(folder.path()).output();
-    let verified = soon("it ends", verified).await.unwrap();
+    let mut verify = plain_server_command();
+    verify.args(["verify", "--json", "--data"]).arg(folder.path());
+    let verified = soon("it ends", verify.output()).await.unwrap();
     assert_eq!(verified.status.code(), Some(6), "{verified:?}");
     let found = String::from_utf8(verified.stdout).unwrap();
     assert_eq!(found.matches(r#""what":"stray""#).count(), 3, "{found}");

@@ -4,12 +4,14 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use diary_proto::message::ServerMessage;
 use diary_proto::{Code, Time, Which};
 use futures::StreamExt;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::support::faulty::{
@@ -233,6 +235,57 @@ async fn a_day_file_that_cannot_be_opened_once_is_told_and_read_again() {
     served_after(folder.path(), &first_texts(before), "after a failed read").await;
 }
 
+// --- a disk that hangs ------------------------------------------------------------------------------------
+
+/// The second sync takes longer than the test. Texts use up the room for appends and wait; whoever reads is answered.
+#[tokio::test]
+async fn a_disk_that_hangs_keeps_no_reader_waiting() {
+    /// Beyond the room for appends and what waits for it, in lines of 1,000 bytes.
+    const LINES: usize = 2_000;
+    const WRITERS: usize = 16;
+    let folder = tempfile::tempdir().unwrap();
+    let before = some_diary(folder.path()).await;
+    let fault = Fault::of(&["fdatasync:delay_enter=600000000:when=2"]).in_day_file();
+    let mut server = Started::spawn(fault.command(folder.path())).await;
+    let mut early = Lines::connect(server.address()).await;
+    assert!(is_ack(&early.ask("the last one").await, before + 1));
+    let lines = Arc::new(format!("{}\n", "x".repeat(1_000)).repeat(LINES));
+    let mut writers = Vec::new();
+    for _ in 0..WRITERS {
+        let mut writer = Lines::connect(server.address()).await;
+        let lines = Arc::clone(&lines);
+        writers.push(tokio::spawn(async move {
+            // It is not taken whole before the end.
+            let _ = writer.writer.write_all(lines.as_bytes()).await;
+            writer
+        }));
+    }
+    // Nothing tells from outside that the room is used up: those who try to use it are not acked, and wait.
+    let mut framed = Frames::hello(server.address(), 1).await;
+    for round in 0..50 {
+        let mut late = Lines::connect(server.address()).await;
+        for client in [&mut early, &mut late] {
+            assert_eq!(client.history("all").await.len() as u64, before + 1, "round {round}");
+            assert_eq!(client.ask("/search last").await, "ok search");
+            assert_eq!(client.entries().await.len(), 1, "round {round}");
+        }
+        let found = framed.history(round, Which::All).await.texts();
+        assert_eq!(found.len() as u64, before + 1, "round {round}");
+        // It waits among the others.
+        late.send("a text\n").await;
+        writers.push(tokio::spawn(async { late }));
+    }
+    let tracer = tracer(server.pid());
+    server.signal(Signal::KILL);
+    // It keeps what it delays, also from its end.
+    kill_process(tracer, Signal::KILL).unwrap();
+    server.end().await;
+    for writer in writers {
+        let rest = rest_of(writer.await.unwrap()).await;
+        assert!(!rest.contains("ok "), "nothing was committed: {rest}");
+    }
+}
+
 // --- starting and stopping -------------------------------------------------------------------------------
 
 /// Every call that changes or syncs something.
@@ -433,6 +486,13 @@ impl Fault {
             }
         }
     }
+}
+
+/// The process that traces `pid`.
+fn tracer(pid: Pid) -> Pid {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap();
+    Pid::from_raw(tracer.trim().parse().unwrap()).expect("it is traced")
 }
 
 /// Where a file's last whole line ends.

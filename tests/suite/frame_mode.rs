@@ -418,6 +418,7 @@ async fn a_hello_that_cannot_be_taken_ends_the_connection_or_can_be_mended() {
         (Hello { version: 0, ..hello(1) }, "version"),
         (Hello { author: "a b".to_owned(), ..hello(1) }, "bad-argument"),
         (Hello { author: "x".repeat(65), ..hello(1) }, "too-long"),
+        (Hello { author: "\u{3164}".to_owned(), ..hello(1) }, "bad-argument"),
     ] {
         let mut client = Frames::connect(server.address()).await;
         client.send(&ClientMessage::Hello(bad.clone())).await;

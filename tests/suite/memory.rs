@@ -6,8 +6,9 @@ use diary_proto::Which;
 use diary_proto::message::ClientMessage;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::support::{Frames, Lines, Process, Server, connect_narrow, fill, soon};
 
@@ -34,8 +35,12 @@ async fn started(folder: &tempfile::TempDir) -> (Process, usize) {
 
 /// Waits until the server takes no more than it did `before`.
 async fn returns_to(before: usize, process: &Process) {
+    returns_near(before, BACK_BYTES, process).await;
+}
+
+async fn returns_near(before: usize, more: usize, process: &Process) {
     soon("memory comes back", async {
-        while process.memory("VmRSS") > before + BACK_BYTES {
+        while process.memory("VmRSS") > before + more {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
@@ -152,5 +157,30 @@ async fn readers_that_read_nothing() {
     assert!(most < before + (128 << 20), "{most} bytes, and {before} before");
     drop((deaf, healthy, frames));
     returns_to(before, &process).await;
+    end(process).await;
+}
+
+/// Partial lines that are so short that they are in no budget, and sessions, which nobody counts.
+#[tokio::test]
+async fn lines_that_many_begin() {
+    const CLIENTS: usize = 6_000;
+    /// They take more than twice as much.
+    const NEAR_BYTES: usize = 8 << 20;
+    let all = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: all, maximum: all }).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (process, before) = started(&folder).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut stream = TcpStream::connect(process.address()).await.unwrap();
+        stream.write_all(&[b'x'; 900]).await.unwrap();
+        clients.push(stream);
+    }
+    let mut healthy = Lines::connect(process.address()).await;
+    assert!(healthy.ask("fine").await.starts_with("ok "));
+    let most = process.memory("VmRSS");
+    assert!(most > before + 2 * NEAR_BYTES, "{most} bytes, and {before} before");
+    drop((clients, healthy));
+    returns_near(before, NEAR_BYTES, &process).await;
     end(process).await;
 }

@@ -51,6 +51,28 @@ async fn http_is_refused_there_too() {
 }
 
 #[tokio::test]
+async fn a_first_line_about_http_is_a_text_there_too() {
+    let (server, quiet) = with_quiet().await;
+    assert_eq!(say(&quiet, b"now with HTTP/2\none\ntwo\n").await, b"");
+    assert_eq!(server.lines().await.all_texts().await, ["now with HTTP/2", "one", "two"]);
+}
+
+#[tokio::test]
+async fn a_proxy_header_is_refused_there_too() {
+    let (server, quiet) = with_quiet().await;
+    assert_eq!(say(&quiet, b"PROXY TCP4 192.0.2.7 198.51.100.1 51234 8888\r\nentry\n").await, b"");
+    assert_eq!(say(&quiet, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0entry\n").await, b"");
+    assert_eq!(server.lines().await.all_texts().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_before_a_line_belongs_to_no_text() {
+    let (server, quiet) = with_quiet().await;
+    assert_eq!(say(&quiet, "\u{feff}one\n\u{feff}two\nthree\u{feff}\n".as_bytes()).await, b"");
+    assert_eq!(server.lines().await.all_texts().await, ["one", "two", "three\u{feff}"]);
+}
+
+#[tokio::test]
 async fn frames_are_not_spoken_there() {
     let (server, quiet) = with_quiet().await;
     assert_eq!(say(&quiet, b"\0\0\0\x12\x01\x01a secret\n and more\n").await, b"");

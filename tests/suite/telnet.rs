@@ -1,5 +1,7 @@
 //! Telnet is a full client: as it comes from Debian, in a terminal, with the keys that people press.
 
+use tokio::io::AsyncBufReadExt;
+
 use crate::support::{CTRL_C, CTRL_D, Server, Terminal, peer, soon, stored};
 
 /// Telnet in a terminal, connected.
@@ -90,6 +92,50 @@ async fn a_character_that_telnet_broke_is_refused_and_comes_through_the_second_t
     }
     let expected = texts.iter().flat_map(|text| [format!("local {text}"), "local 来了".to_owned()]);
     assert_eq!(stored(&server.journal()), expected.collect::<Vec<_>>());
+    server.stop().await;
+}
+
+/// Telnet says so in its own words, whatever keys they are on.
+#[tokio::test]
+async fn what_was_erased_is_not_stored() {
+    let server = Server::start().await;
+    let (mut telnet, mut other) = (telnet(&server).await, server.lines().await);
+    telnet.types("/follow\r").await;
+    telnet.sees("ok follow from 1\r\n").await;
+    telnet.types("wrong").await;
+    telnet.sees("wrong").await;
+    for (erase, text) in [("send el", "today: 晴天e\u{301}"), ("send ec", "天"), ("send ec", "!\r")] {
+        telnet.types("\x1d").await;
+        telnet.sees("telnet> ").await;
+        telnet.types(&format!("{erase}\r")).await;
+        // It looks at the connection again, so it has done that.
+        soon("the other writes", other.ask(erase)).await;
+        telnet.sees(&format!(" local {erase}\r\n")).await;
+        telnet.types(text).await;
+        telnet.sees(text.trim_end()).await;
+    }
+    telnet.sees("\nok 4 ").await;
+    assert_eq!(stored(&server.journal())[3..], ["local today: 晴天!"]);
+    server.stop().await;
+}
+
+/// Clients that send each key as it is pressed: they negotiate first.
+#[tokio::test]
+async fn a_backspace_erases_for_those_who_have_shown_themselves_as_telnet() {
+    let server = Server::start().await;
+    let mut client = server.lines().await;
+    client.send("nc: a\u{8}b\u{7f}\n").await;
+    client.line().await;
+    // WILL NAWS, DO SUPPRESS-GO-AHEAD.
+    client.send(b"\xff\xfb\x1f\xff\xfd\x03").await;
+    for key in "hx\u{8}ello 👩‍👩‍👧\u{7f}天天\u{8}\r\0".as_bytes().chunks(1) {
+        client.send(key).await;
+    }
+    // Telnet's answers stand before it.
+    let mut answer = Vec::new();
+    soon("an ack comes", client.reader.read_until(b'\n', &mut answer)).await.unwrap();
+    assert!(answer.windows(5).any(|part| part == b"ok 2 "), "{}", answer.escape_ascii());
+    assert_eq!(stored(&server.journal()), ["local nc: a\\x08b\\x7f", "local hello 天"]);
     server.stop().await;
 }
 

@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::support::{Frames, Lines, Process, Server, connect_narrow, fill, is_ack, seq, soon};
 use diary_proto::Which;
@@ -184,6 +184,51 @@ async fn a_stalled_reader_is_closed_and_an_idle_client_is_not() {
         soon("the connection is gone", async { while deaf.write_all(b"x").await.is_ok() {} }).await;
     }
     assert!(idle.ask("still here").await.starts_with("ok "));
+}
+
+/// Takes a little of what comes for eight times as long as the server waits for one that takes nothing, then the rest:
+/// every entry.
+async fn follow_slowly(mut stream: impl AsyncRead + AsyncWrite + Unpin, count: u64) {
+    const ONCE_BYTES: usize = 8 * 1024;
+    stream.write_all(b"/follow #1\n").await.unwrap();
+    let (mut taken, mut pace) = (Vec::new(), tokio::time::interval(STALL / 20));
+    for _ in 0..8 * 20 {
+        pace.tick().await;
+        let mut some = [0; ONCE_BYTES];
+        let read = soon("it goes on", stream.read(&mut some)).await.unwrap();
+        assert!(read > 0, "closed after {} bytes", taken.len());
+        taken.extend_from_slice(&some[..read]);
+    }
+    assert!(taken.len() < 2 << 20, "most waits for it all the while");
+    let mut lines = BufReader::new(std::io::Cursor::new(taken).chain(stream)).lines();
+    for start in ["diary/1 ", "ok follow from 1"] {
+        assert!(lines.next_line().await.unwrap().unwrap().starts_with(start));
+    }
+    for n in 1..=count {
+        let line = soon("a line comes", lines.next_line()).await.unwrap().expect("it is not closed");
+        assert_eq!(seq(&line), Some(n));
+    }
+}
+
+/// For the server to wait for a peer that takes nothing.
+const STALL: Duration = Duration::from_millis(500);
+
+#[tokio::test]
+async fn a_slow_follower_that_goes_on_is_not_closed() {
+    let (folder, count) = filled(16).await;
+    let path = folder.path().join("socket");
+    let server = Server::on(folder, |config| {
+        config.listen.push(format!("unix:{}", path.display()).parse().unwrap());
+        config.limits.stall = STALL;
+    })
+    .await;
+    let tcp = connect_narrow(server.address()).await;
+    let unix = UnixStream::connect(&path).await.unwrap();
+    tokio::join!(follow_slowly(tcp, count), follow_slowly(unix, count));
+    // One that takes nothing is.
+    let mut deaf = UnixStream::connect(&path).await.unwrap();
+    deaf.write_all(b"/follow #1\n").await.unwrap();
+    soon("the connection is gone", async { while deaf.write_all(b"x").await.is_ok() {} }).await;
 }
 
 #[tokio::test]

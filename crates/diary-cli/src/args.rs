@@ -485,6 +485,7 @@ mod tests {
             (&["h:1", "-n", "today"], "how many entries? a number, all or 0"),
             (&["h:1", "-n", ""], "how many entries?"),
             (&["h:1", "--name", "a b"], "a name has no spaces"),
+            (&["h:1", "--name", "\u{200b}"], "character that can be seen"),
             (&["h:1", "--name", &"長".repeat(100)], "長…: a name may have 64 bytes, this one has 300"),
             (&["h:1", "i:2"], "i:2 is one word too many"),
             (&["add"], "diary-cli add needs TEXT or -"),

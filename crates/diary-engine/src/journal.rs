@@ -11,12 +11,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::appends::Appends;
 use crate::auditor::Auditor;
-use crate::limits::{AUDIT_STOP_MAX, PAGE_BYTES, SEARCH_STEP_BYTES, SEARCHES_MAX};
+use crate::limits::{
+    AUDIT_STOP_MAX, PAGE_BYTES, READINGS_MAX, SEARCH_STEP_BYTES, SEARCH_STEP_TIME, SEARCHES_MAX,
+};
 use crate::needle::{GAP_WORDS, Needle};
 use crate::outcome::Receipt;
 use crate::reading::{Cursor, Page, Reading};
 use crate::recent::Recently;
 use crate::shared::{Command, Progress, Shared};
+use crate::turns::{Searcher, Turns, thread_time};
 
 /// What does not change while a journal is open.
 #[derive(Debug)]
@@ -38,7 +41,9 @@ pub struct About {
 pub struct Journal {
     shared: Shared,
     reader: Reader,
-    searches: Arc<Semaphore>,
+    /// Threads for readings.
+    readings: Arc<Semaphore>,
+    turns: Arc<Turns>,
     about: Arc<About>,
     auditor: Arc<Auditor>,
 }
@@ -49,7 +54,8 @@ impl Journal {
             shared,
             auditor: Arc::new(Auditor::new(reader.clone())),
             reader,
-            searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
+            readings: Arc::new(Semaphore::new(READINGS_MAX)),
+            turns: Turns::new(SEARCHES_MAX),
             about: Arc::new(about),
         }
     }
@@ -140,19 +146,19 @@ impl Journal {
         let (reader, today) = (self.reader.clone(), self.today());
         let find = move || Ok(Cursor::new(reader.seal(), reader.range(which, today)?, None));
         if !matches!(which, Which::Days(..)) || self.knows_derived() {
-            return Reading::blocking(find);
+            return self.read(find);
         }
         let journal = self.clone();
         Reading::after(async move {
             journal.derived_known().await;
-            Ok(Reading::blocking(find).await?)
+            Ok(journal.read(find).await?)
         })
     }
 
     /// Finds the entries from `seq` on, including those to come.
     pub fn follow(&self, seq: u64) -> Reading<Cursor> {
         let (reader, recent) = (self.reader.clone(), Recently::new(&self.shared.recent));
-        Reading::blocking(move || Ok(Cursor::new(reader.seal(), reader.from(seq)?, Some(recent))))
+        self.read(move || Ok(Cursor::new(reader.seal(), reader.from(seq)?, Some(recent))))
     }
 
     /// At most `max_bytes` of the next lines if they are in memory, empty at the end. Otherwise `None`, and the cursor does
@@ -179,7 +185,7 @@ impl Journal {
         reserve: impl FnOnce() -> (usize, R) + Send + 'static,
     ) -> Reading<(Page, R)> {
         let (reader, auditor) = (self.reader.clone(), Arc::clone(&self.auditor));
-        Reading::blocking(move || {
+        self.read(move || {
             let (max_bytes, reserved) = reserve();
             if cursor.follows.is_some() {
                 reader.extend(&mut cursor.range);
@@ -197,68 +203,36 @@ impl Journal {
         })
     }
 
-    /// Searches the next lines for what `needle` takes. At most [`SEARCHES_MAX`] searches run at once; others wait.
-    /// `reserve` as for [`page`](Self::page).
+    /// Somebody who searches.
+    pub fn searcher(&self) -> Searcher {
+        self.turns.searcher()
+    }
+
+    /// Searches the next lines for what `needle` takes, when it is the turn of `searcher`: [`SEARCHES_MAX`] searches run at
+    /// once. `reserve` as for [`page`](Self::page).
     pub fn search<R: Send + 'static>(
         &self,
-        mut cursor: Cursor,
+        cursor: Cursor,
         needle: Arc<Needle>,
+        searcher: &Searcher,
         reserve: impl FnOnce() -> (usize, R) + Send + 'static,
     ) -> Reading<(Page, R)> {
-        let (reader, permits) = (self.reader.clone(), Arc::clone(&self.searches));
-        let auditor = Arc::clone(&self.auditor);
-        let look = move || {
+        let (reader, auditor, searcher) = (self.reader.clone(), Arc::clone(&self.auditor), searcher.clone());
+        let scan = move || {
             let (max_bytes, reserved) = reserve();
-            let (mut page, mut lines, mut gaps, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
-            let mut ended = false;
-            while !ended && lines.len() < max_bytes && seen < SEARCH_STEP_BYTES {
-                let before = (cursor.range.clone(), cursor.walker.clone(), lines.len(), gaps.len());
-                ended = !reader.next_page_into(&mut cursor.range, max_bytes.min(PAGE_BYTES), &mut page)?;
-                seen += page.len();
-                if ended {
-                    break;
-                }
-                if !cursor.is_dense() {
-                    needle.find_lines_among_notes(&page, &mut lines, &mut gaps);
-                } else if let Some(walker) = &mut cursor.walker {
-                    needle.find_lines_and_gaps(&page, walker, &mut lines, &mut gaps);
-                } else {
-                    needle.find_lines(&page, &mut lines);
-                    cursor.pass(&page, &auditor);
-                }
-                if lines.len() > max_bytes {
-                    let needs_bytes = lines.len();
-                    (cursor.range, cursor.walker) = (before.0, before.1);
-                    lines.truncate(before.2);
-                    gaps.truncate(before.3);
-                    if lines.is_empty() {
-                        return Ok((Page::too_long(cursor, needs_bytes), reserved));
-                    }
-                    break;
-                }
-            }
-            let last = cursor.last();
-            if ended && let Some(gap) = cursor.walker.as_mut().and_then(|walker| walker.finish(last)) {
-                gap.write_note(GAP_WORDS, &mut lines, cursor.seal);
-                gaps.push(gap);
-            }
-            Ok((Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None }, reserved))
+            Ok((scan(&reader, &auditor, &needle, cursor, max_bytes)?, reserved))
         };
         Reading::after(async move {
-            let permit = permits.acquire_owned().await.map_err(std::io::Error::other)?;
-            let look = move || {
-                // Held by the worker, so that dropping the caller does not free the slot.
-                let _permit = permit;
-                look()
-            };
-            Ok(Reading::blocking(look).await?)
+            let turn = searcher.turn().await;
+            // The worker has the turn, so dropping the caller does not end it.
+            Ok(Reading::blocking(move || turn.take(scan)).await?)
         })
     }
 
     /// Whether this journal has, at `seq`, the line with this checksum. True if that entry is archived or damaged.
     pub fn has(&self, seq: u64, crc: u32) -> Reading<bool> {
         let reader = self.reader.clone();
-        Reading::blocking(move || {
+        self.read(move || {
             Ok(seq < reader.first()?
                 || reader.line(seq, |line| line.crc == crc)?.unwrap_or(seq <= reader.head().seq))
         })
@@ -267,13 +241,85 @@ impl Journal {
     /// The stored left part of an entry, with a line feed.
     pub fn left(&self, seq: u64) -> Reading<Option<Vec<u8>>> {
         let reader = self.reader.clone();
-        Reading::blocking(move || reader.line(seq, |line| [line.left.as_bytes(), b"\n"].concat()))
+        self.read(move || reader.line(seq, |line| [line.left.as_bytes(), b"\n"].concat()))
+    }
+
+    /// Reads on a thread, when there is one for readings.
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Reading<T> {
+        let holding = move |permit: OwnedSemaphorePermit| {
+            move || {
+                // Held by the worker, so that dropping the caller does not free the thread.
+                let _permit = permit;
+                work()
+            }
+        };
+        match Arc::clone(&self.readings).try_acquire_owned() {
+            Ok(permit) => Reading::blocking(holding(permit)),
+            Err(_) => {
+                let readings = Arc::clone(&self.readings);
+                Reading::after(async move {
+                    let permit = readings.acquire_owned().await.map_err(std::io::Error::other)?;
+                    Ok(Reading::blocking(holding(permit)).await?)
+                })
+            }
+        }
     }
 
     /// Logs where entries are damaged or missing, once for each place.
     pub fn tell_gaps(&self, gaps: &mut Vec<Gap>) {
         gaps.drain(..).for_each(|gap| self.auditor.tell(gap));
     }
+}
+
+/// One step of a search: at most [`SEARCH_STEP_BYTES`] and little more than [`SEARCH_STEP_TIME`].
+fn scan(
+    reader: &Reader,
+    auditor: &Auditor,
+    needle: &Needle,
+    mut cursor: Cursor,
+    max_bytes: usize,
+) -> std::io::Result<Page> {
+    let (mut page, mut lines, mut gaps, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut ended, begun) = (false, thread_time());
+    while !ended
+        && lines.len() < max_bytes
+        && seen < SEARCH_STEP_BYTES
+        && thread_time().saturating_sub(begun) < SEARCH_STEP_TIME
+    {
+        let before = (cursor.range.clone(), cursor.walker.clone(), lines.len(), gaps.len());
+        ended = !reader.next_page_into(&mut cursor.range, max_bytes.min(PAGE_BYTES), &mut page)?;
+        seen += page.len();
+        if ended {
+            break;
+        }
+        if !cursor.is_dense() {
+            needle.find_lines_among_notes(&page, &mut lines, &mut gaps);
+        } else if let Some(walker) = &mut cursor.walker {
+            needle.find_lines_and_gaps(&page, walker, &mut lines, &mut gaps);
+        } else {
+            needle.find_lines(&page, &mut lines);
+            cursor.pass(&page, auditor);
+        }
+        if lines.len() > max_bytes {
+            let needs_bytes = lines.len();
+            (cursor.range, cursor.walker) = (before.0, before.1);
+            lines.truncate(before.2);
+            gaps.truncate(before.3);
+            if lines.is_empty() {
+                return Ok(Page::too_long(cursor, needs_bytes));
+            }
+            break;
+        }
+    }
+    let last = cursor.last();
+    if ended && let Some(gap) = cursor.walker.as_mut().and_then(|walker| walker.finish(last)) {
+        gap.write_note(GAP_WORDS, &mut lines, cursor.seal);
+        gaps.push(gap);
+    }
+    Ok(Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None })
 }
 
 /// The gaps that notes among these lines tell.

@@ -9,7 +9,8 @@
 //! - [`Appends`], [`Receipt`], [`Part`]: entries to append, and what became of them;
 //! - [`Cursor`], [`Page`], [`Reading`]: reading;
 //! - `writer`: the thread that writes; `work`: an outcome in the making; `repeats`: the thread that compares retries;
-//! - `recent`: the newest batches, for followers; `needle`: what a search looks for; `auditor`: the thread that checks what was read and finds
+//! - `recent`: the newest batches, for followers; `needle`: what a search looks for; `turns`: whose turn it is to search;
+//!   `auditor`: the thread that checks what was read and finds
 //!   damaged places for the log;
 //! - [`maintenance`]: verify, repair and archive, beside serving;
 //! - [`limits`]: every bound, with its reason.
@@ -31,6 +32,7 @@ mod shared;
 pub mod sim;
 #[cfg(test)]
 mod testing;
+mod turns;
 mod work;
 mod writer;
 
@@ -41,3 +43,4 @@ pub use open::{OpenError, Options, open};
 pub use outcome::{Outcome, Part, Receipt};
 pub use reading::{Cursor, Page, ReadError, Reading};
 pub use shared::Progress;
+pub use turns::Searcher;

@@ -27,11 +27,22 @@ pub const RECENT_MAX_BATCHES: usize = 64;
 /// for blocking work.
 pub const READER_THREADS: usize = 16;
 
-/// Searches that run at once. The other threads stay free for reading.
+/// Searches that scan at once. The other threads are for reading, and never for searches.
 pub const SEARCHES_MAX: usize = READER_THREADS / 4;
 
-/// Bytes that one step of a search scans: some milliseconds of work, so that the hand-over costs little beside it.
+/// Readings that take a thread at once, so that searches have theirs whatever these wait for.
+pub const READINGS_MAX: usize = READER_THREADS - SEARCHES_MAX;
+
+/// Bytes that one step of a search scans: what a disk without much in memory reads in a tenth of a second.
 pub const SEARCH_STEP_BYTES: usize = 32 * 1024 * 1024;
+
+/// Time of the processor that one step of a search takes, where others may wait for theirs: so much that the hand-over
+/// costs little beside it. A full step takes as long where nothing is found.
+pub const SEARCH_STEP_TIME: Duration = Duration::from_millis(8);
+
+/// What a searcher that has used less than others may use before them: some steps, for those that it could not take while
+/// its hits were sent. Whoever waits for long gets no more.
+pub const SEARCH_CREDIT_MAX: Duration = Duration::from_millis(100);
 
 pub use diary_store::PRODUCER_MAX_RUNS;
 

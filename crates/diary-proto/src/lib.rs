@@ -5,26 +5,31 @@
 //!
 //! - [`entry`]: the entry and the line that stores it ([`escape`] for its text, [`seal`] for its
 //!   checksum, [`time`] for its clock reading, [`own_time`] for when it happened); [`block`] walks over many such lines and finds gaps;
-//! - [`line`](mod@line): line mode, from bytes to lines ([`telnet`] is filtered out on the way), then
-//!   [`command`] for lines that start with `/`, and [`answer`] for what the server says;
+//! - [`line`](mod@line): line mode, from bytes to lines ([`telnet`] is filtered out on the way, requests of web
+//!   browsers are told apart), then [`command`] for lines that start with `/`, and [`answer`] for what the server says;
 //! - [`syslog`]: what quiet listeners take, from bytes to messages;
 //! - [`frame`] and [`message`]: frame mode, length-prefixed; [`filter`]: which entries are wanted, [`tags`] among what they may have;
+//! - [`proxy`]: the header that a proxy may send before either;
 //! - [`refusal`]: why something was not taken, in both modes;
 //! - [`limits`]: every bound of the protocol.
 //!
 //! The protocol itself, byte by byte, is this crate's README.
 
 pub mod answer;
+mod author;
 pub mod block;
 pub mod command;
 pub mod entry;
+mod erase;
 pub mod escape;
 pub mod filter;
 pub mod frame;
+mod http;
 pub mod limits;
 pub mod line;
 pub mod message;
 pub mod own_time;
+pub mod proxy;
 pub mod refusal;
 pub mod seal;
 pub mod syslog;

@@ -19,5 +19,9 @@ pub const SECRET_MAX_BYTES: usize = 64;
 /// Shortest secret in a Hello: below this it could be guessed.
 pub const SECRET_MIN_BYTES: usize = 16;
 
+/// Longest PROXY header. Addresses take 232 bytes at most; a host name and what is known of a certificate fit behind
+/// them.
+pub const PROXY_HEADER_MAX_BYTES: usize = 1024;
+
 /// The protocol version of both modes.
 pub const VERSION: u8 = 1;

@@ -1,23 +1,37 @@
 //! Line mode, from bytes to lines. Any way of cutting the bytes into reads gives the same lines.
 //!
-//! A line ends with LF, CR LF or CR NUL. A CR before anything else belongs to the text.
+//! A line ends with LF, CR LF or CR NUL. A CR before anything else belongs to the text. What was erased with telnet's EC
+//! and EL does not, nor what a peer that has shown itself as a telnet erases with backspace or delete: from any other
+//! peer these two are data. A byte order mark before the first line belongs to no text.
 
 use crate::entry::check_text;
+use crate::erase::{ends_inside_character, erase_character};
+use crate::http::RequestLine;
 use crate::limits::TEXT_MAX_BYTES;
+use crate::proxy;
 use crate::refusal::{Code, Refusal};
 use crate::telnet::{Meaning, Telnet};
 
 /// Longest line: a text at its limit with the `/` that lets it start with one.
 const LINE_MAX_BYTES: usize = TEXT_MAX_BYTES + 1;
 
-/// The longest of what ends an HTTP request line.
-const HTTP_VERSION_MAX_BYTES: usize = b" HTTP/1.1".len();
-
 /// What is kept between lines at the most, so that an idle connection holds no large buffer.
 const IDLE_CAPACITY_BYTES: usize = 1024;
 
 /// Ctrl-D, which a telnet client in character mode sends as it is.
 const END_OF_TRANSMISSION: u8 = 4;
+
+/// The two that keys for erasing send in character mode.
+const BACKSPACE: u8 = 8;
+const DELETE: u8 = 0x7f;
+
+/// U+FEFF, with which some programs begin whatever they write.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// `bytes` without the byte order mark that they may begin with.
+pub fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+}
 
 /// How a connection talks, as its first bytes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +70,8 @@ pub enum Line<'a> {
     Quit,
     /// The first line is an HTTP request: no web page may write into a diary.
     Http,
+    /// The first line is a PROXY header: what follows it is somebody else's than this connection's.
+    Proxy,
 }
 
 /// Cuts a byte stream into lines.
@@ -66,12 +82,14 @@ pub struct LineDecoder {
     telnet: Telnet,
     /// The last byte was a CR, which may end the line.
     after_cr: bool,
-    /// The line is over its limit: only its tail is kept, and its end is waited for.
-    overlong: bool,
+    /// The line is over its limit: nothing of it is kept but whether it is an HTTP request, and its end is waited for.
+    overlong: Option<RequestLine>,
     /// `carry` was given out as a line and is to be cleared.
     given: bool,
     /// A line has been seen, so that a later one is no HTTP request.
     begun: bool,
+    /// A byte order mark here would belong to a text.
+    past_mark: bool,
 }
 
 /// Where a raw line stands.
@@ -99,15 +117,15 @@ impl LineDecoder {
             self.clear_given();
             match self.next_raw(input, replies)? {
                 Raw::Input([]) => {}
-                Raw::Carry if self.carry.is_empty() && !self.overlong => self.given = true,
+                Raw::Carry if self.carry.is_empty() && self.overlong.is_none() => self.given = true,
                 raw => break raw,
             }
         };
         match raw {
             Raw::Quit => Some(Line::Quit),
             Raw::Input(line) => {
-                let first = !std::mem::replace(&mut self.begun, true);
-                Some(classify(line, false, first))
+                let first = self.begin_line();
+                Some(classify(line, None, first))
             }
             Raw::Carry => Some(self.take_carry()),
         }
@@ -116,20 +134,24 @@ impl LineDecoder {
     /// The last line, where the input ended without a line feed.
     pub fn finish(&mut self) -> Option<Line<'_>> {
         self.clear_given();
-        (!self.carry.is_empty() || self.overlong).then(|| self.take_carry())
+        (!self.carry.is_empty() || self.overlong.is_some()).then(|| self.take_carry())
     }
 
     fn take_carry(&mut self) -> Line<'_> {
-        let first = !std::mem::replace(&mut self.begun, true);
+        let first = self.begin_line();
         self.given = true;
-        classify(&self.carry, self.overlong, first)
+        classify(&self.carry, self.overlong.as_ref(), first)
+    }
+
+    /// A line that is not empty is given out. Whether it is the first.
+    fn begin_line(&mut self) -> bool {
+        self.past_mark = true;
+        !std::mem::replace(&mut self.begun, true)
     }
 
     fn clear_given(&mut self) {
         if std::mem::take(&mut self.given) {
-            self.overlong = false;
-            self.after_cr = false;
-            self.carry.clear();
+            self.erase_line();
             if self.carry.capacity() > IDLE_CAPACITY_BYTES {
                 self.carry = Vec::new();
             }
@@ -137,6 +159,10 @@ impl LineDecoder {
     }
 
     fn next_raw<'i>(&mut self, input: &mut &'i [u8], replies: &mut Vec<u8>) -> Option<Raw<'i>> {
+        if !self.past_mark && self.is_fresh() && input.starts_with(BYTE_ORDER_MARK) {
+            *input = &input[BYTE_ORDER_MARK.len()..];
+            self.past_mark = true;
+        }
         if let Some(line) = self.whole_line(input) {
             return Some(Raw::Input(line));
         }
@@ -147,6 +173,22 @@ impl LineDecoder {
                 Meaning::EndOfFile if self.at_line_start() => return Some(Raw::Quit),
                 Meaning::EndOfFile => continue,
                 Meaning::Data(END_OF_TRANSMISSION) if self.at_line_start() => return Some(Raw::Quit),
+                Meaning::EraseCharacter | Meaning::EraseLine if ends_inside_character(&self.carry) => {
+                    // Nobody erases there: some telnets take a byte of a character for a key.
+                    continue;
+                }
+                Meaning::EraseLine => {
+                    self.erase_line();
+                    continue;
+                }
+                Meaning::EraseCharacter => {
+                    self.erase_character();
+                    continue;
+                }
+                Meaning::Data(BACKSPACE | DELETE) if self.telnet.is_shown() => {
+                    self.erase_character();
+                    continue;
+                }
                 Meaning::Data(byte) => byte,
                 Meaning::Stray(byte) => {
                     self.push_pending_cr();
@@ -172,8 +214,10 @@ impl LineDecoder {
     /// A line that stands whole in `input` and has nothing in it to look at byte by byte: the usual
     /// case, without a copy.
     fn whole_line<'i>(&self, input: &mut &'i [u8]) -> Option<&'i [u8]> {
-        let fresh = self.at_line_start() && self.telnet.is_idle();
-        if !fresh || input.first() == Some(&END_OF_TRANSMISSION) {
+        if !self.is_fresh() || self.telnet.is_shown() {
+            return None;
+        }
+        if input.first() == Some(&END_OF_TRANSMISSION) {
             return None;
         }
         let end = memchr::memchr(b'\n', input)?;
@@ -185,8 +229,26 @@ impl LineDecoder {
         Some(line.strip_suffix(b"\r").unwrap_or(line))
     }
 
+    /// Whether nothing before the next byte has to do with it.
+    fn is_fresh(&self) -> bool {
+        self.at_line_start() && self.telnet.is_idle()
+    }
+
     fn at_line_start(&self) -> bool {
-        self.carry.is_empty() && !self.after_cr && !self.overlong
+        self.carry.is_empty() && !self.after_cr && self.overlong.is_none()
+    }
+
+    fn erase_line(&mut self) {
+        self.overlong = None;
+        self.after_cr = false;
+        self.carry.clear();
+    }
+
+    fn erase_character(&mut self) {
+        // It cannot bring back what is not kept of a line that is over its limit.
+        if !std::mem::take(&mut self.after_cr) {
+            erase_character(&mut self.carry);
+        }
     }
 
     fn push_pending_cr(&mut self) {
@@ -196,23 +258,37 @@ impl LineDecoder {
     }
 
     fn push(&mut self, byte: u8) {
-        if self.overlong {
-            // The tail still tells an HTTP request whose address is longer than any line.
-            self.carry.copy_within(1.., 0);
-            self.carry.pop();
-        } else if self.carry.len() == LINE_MAX_BYTES {
-            self.overlong = true;
-            self.carry = self.carry[LINE_MAX_BYTES - HTTP_VERSION_MAX_BYTES + 1..].to_vec();
+        if let Some(request) = &mut self.overlong {
+            return request.extend(&[byte]);
+        }
+        if self.carry.len() == LINE_MAX_BYTES {
+            let request = self.overlong.insert(RequestLine::new());
+            request.extend(&std::mem::take(&mut self.carry));
+            return request.extend(&[byte]);
         }
         self.carry.push(byte);
+        if !self.past_mark && self.carry.len() == BYTE_ORDER_MARK.len() {
+            self.past_mark = true;
+            if self.carry == BYTE_ORDER_MARK {
+                self.carry.clear();
+            }
+        }
     }
 }
 
-fn classify(line: &[u8], overlong: bool, first: bool) -> Line<'_> {
-    if first && is_http_request(line) {
-        return Line::Http;
+/// `overlong` is what is known of a line of which nothing is kept.
+fn classify<'a>(line: &'a [u8], overlong: Option<&RequestLine>, first: bool) -> Line<'a> {
+    if first {
+        let mut request = overlong.cloned().unwrap_or_else(RequestLine::new);
+        request.extend(line);
+        if request.is_request() {
+            return Line::Http;
+        }
+        if proxy::begins_header(line) {
+            return Line::Proxy;
+        }
     }
-    if overlong || line.len() > LINE_MAX_BYTES {
+    if overlong.is_some() || line.len() > LINE_MAX_BYTES {
         let message = format!("a line may have {TEXT_MAX_BYTES} bytes; this one is not stored");
         return Line::Refused(Refusal::new(Code::TooLong, message));
     }
@@ -231,16 +307,6 @@ fn classify(line: &[u8], overlong: bool, first: bool) -> Line<'_> {
         Ok(()) => Line::Text(text),
         Err(refusal) => Line::Refused(refusal),
     }
-}
-
-/// Whether a line ends in ` HTTP/` and a version (RFC 9112, 3).
-pub(crate) fn is_http_request(line: &[u8]) -> bool {
-    let tail = &line[line.len().saturating_sub(HTTP_VERSION_MAX_BYTES)..];
-    let Some(at) = memchr::memmem::find(tail, b" HTTP/") else {
-        return false;
-    };
-    matches!(&tail[at + 6..], [a] | [a, b'.', _] if a.is_ascii_digit())
-        && tail.last().is_some_and(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
@@ -272,6 +338,7 @@ mod tests {
             Line::Refused(refusal) => format!("refused {}", refusal.code),
             Line::Quit => "quit".into(),
             Line::Http => "http".into(),
+            Line::Proxy => "proxy".into(),
         }
     }
 
@@ -324,15 +391,72 @@ mod tests {
     #[test]
     fn an_http_request_as_the_first_line() {
         check(b"GET / HTTP/1.1\r\nHost: x\r\n", &["http", "text Host: x"]);
-        check(b"\r\nPOST /a HTTP/2\n", &["http"]);
+        check(b"\r\nPOST /a HTTP/2.0\n", &["http"]);
         check(b"hello\nGET / HTTP/1.1\n", &["text hello", "text GET / HTTP/1.1"]);
-        check(b"about HTTP/x\n", &["text about HTTP/x"]);
-        check(b" HTTP/1.12\n", &["text  HTTP/1.12"]);
+        check(b"I learned about HTTP/2\nand more\n", &["text I learned about HTTP/2", "text and more"]);
+        check(b"\xff\xfb\x01GET /\xff\xf8GET / HTTP/1.1\n", &["http"]);
         for excess in [0, 1, 2, 8, 9, 10, 5000] {
             let address = b"x".repeat(TEXT_MAX_BYTES - b"POST /".len() - b" HTTP/1.1\r".len() + excess);
             let long = [b"POST /", &address[..], b" HTTP/1.1\r\nHost: x\n"].concat();
             check(&long, &["http", "text Host: x"]);
+            let text = [b"POST /", &address[..], b" and HTTP/1.1\r\nHost: x\n"].concat();
+            check(&text, &["refused too-long", "text Host: x"]);
         }
+    }
+
+    #[test]
+    fn a_proxy_header_as_the_first_line() {
+        let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 51234 8888\r\nhello\n";
+        check(header, &["proxy", "text hello"]);
+        let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\xc8\x22\x22\xb8";
+        check(&header[..16], &["proxy", "text QUIT", "refused nul"]);
+        check(
+            b"PROXY servers are slow\nPROXY UNKNOWN\n",
+            &["text PROXY servers are slow", "text PROXY UNKNOWN"],
+        );
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_first_line_belongs_to_no_text() {
+        check("\u{feff}hello\n\u{feff}x\n".as_bytes(), &["text hello", "text \u{feff}x"]);
+        check("\r\n\u{feff}hello".as_bytes(), &["text hello"]);
+        check("\u{feff}/help\r\n".as_bytes(), &["command /help"]);
+        check("\u{feff}GET / HTTP/1.1\r\n".as_bytes(), &["http"]);
+        check("\u{feff}\u{feff}x\n".as_bytes(), &["text \u{feff}x"]);
+        check("x\u{feff}\n".as_bytes(), &["text x\u{feff}"]);
+        check("\u{feff}\n\u{feff}x\n".as_bytes(), &["text \u{feff}x"]);
+        check("\u{feff}\u{4}".as_bytes(), &["quit"]);
+        check("\u{feff}".as_bytes(), &[]);
+        check(b"\xef\xbb\nx\n", &["refused utf8", "text x"]);
+        let at_limit = ["\u{feff}", &"x".repeat(TEXT_MAX_BYTES), "\r\n"].concat();
+        check(at_limit.as_bytes(), &["text of 65536"]);
+    }
+
+    #[test]
+    fn a_line_is_what_its_writer_saw() {
+        check("ab天\u{301}\u{7f}c\n".as_bytes(), &["text ab天\u{301}\u{7f}c"]);
+        check(b"abx\xff\xf7c\xff\xf7\xff\xf7\xff\xf7\xff\xf7d\n", &["text d"]);
+        check(b"one\ntwo\xff\xf8/nope\xff\xf8three\n", &["text one", "text three"]);
+        let telnet = |typed: &str| [b"\xff\xfd\x03", typed.as_bytes()].concat();
+        check(&telnet("ab👩‍👩‍👧\u{8}天\u{7f}c\r\0e\u{301}\u{8}f\r\n"), &["text abc", "text f"]);
+        check(&telnet("/qx\u{8}uit\r\n\u{8}\u{8}x\u{8}\r\ny\n"), &["command /quit", "text y"]);
+        check(&telnet("a\r\u{8}b\r\n"), &["text ab"]);
+        check(&telnet("x\u{8}\u{4}"), &["quit"]);
+        let over = [&b"x".repeat(TEXT_MAX_BYTES + 9)[..], b"\xff\xf7\ny"].concat();
+        check(&over, &["refused too-long", "text y"]);
+        let erased = [&b"x".repeat(TEXT_MAX_BYTES + 9)[..], b"\xff\xf8y\n"].concat();
+        check(&erased, &["text y"]);
+    }
+
+    /// 在, of which a telnet that does not know UTF-8 takes a byte for the key that erases a line.
+    #[test]
+    fn a_broken_character_does_not_erase_what_is_before_it() {
+        for broken in
+            [&b"\xe5\xff\xf8\xa8"[..], b"\xe5\xff\xf7\xff\xf7", b"\xe5\xff\xf8\xff\xf8", b"\xe5\x9c\xff\xf8"]
+        {
+            check(&[b"before", broken, b"behind\nx\n"].concat(), &["refused utf8", "text x"]);
+        }
+        check(b"\xff\xfd\x03a\xe5\xff\xf8\xa8\x08b\n", &["text ab"]);
     }
 
     #[test]
@@ -349,6 +473,9 @@ mod tests {
                 Just(&b"\n"[..]), Just(&b"\r"[..]), Just(&b"\0"[..]), Just(&b"\xff"[..]), Just(&b"\xfd\x06"[..]),
                 Just(&b"\xfb\x01"[..]), Just(&b"\xfa"[..]), Just(&b"\xff\xf0"[..]), Just(&b"\xec"[..]), Just(&b"\x04"[..]),
                 Just(&b"/"[..]), Just("今天".as_bytes()), Just(&b"word"[..]), Just(&b" HTTP/1.1"[..]), Just(&b"\xe4"[..]),
+                Just(&b"GET /"[..]), Just("\u{feff}".as_bytes()), Just(&b"\xef"[..]), Just(&b"\xbb\xbf"[..]),
+                Just(&b"\xff\xf7"[..]), Just(&b"\xff\xf8"[..]), Just(&b"\x08"[..]), Just(&b"\x7f"[..]),
+                Just("e\u{301}".as_bytes()), Just("👩‍👩‍👧".as_bytes()), Just(&b"PROXY UNKNOWN"[..]),
             ], 0..40),
             cuts in proptest::collection::vec(1usize..7, 1..40),
         ) {

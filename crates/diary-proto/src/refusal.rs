@@ -44,6 +44,8 @@ codes! {
     Http = "http",
     /// A TLS hello on the diary's port.
     Tls = "tls",
+    /// A PROXY header where none is taken, or none where one has to come first.
+    Proxy = "proxy",
     /// A frame that cannot be read: its length, type or body.
     BadFrame = "bad-frame",
     /// A frame that needs a Hello before it, a second Hello, or none in time.

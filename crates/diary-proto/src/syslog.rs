@@ -13,14 +13,17 @@
 //!   priority, so that one stray NUL cannot join all messages of a sender that ends them with LF.
 //! - By its count: the count may have been too small. The rest is a message of its own, up to the next count.
 //!
-//! LF and NUL at the end of any message belong to its framing.
+//! LF and NUL at the end of any message belong to its framing, and so does a byte order mark before it: forwarders send in
+//! one connection what each was a file of its own.
 
 #[cfg(test)]
 mod tests;
 
 use crate::entry::check_text;
+use crate::http::RequestLine;
 use crate::limits::TEXT_MAX_BYTES;
-use crate::line::is_http_request;
+use crate::line::without_byte_order_mark;
+use crate::proxy;
 use crate::refusal::{Code, Refusal};
 
 /// Digits of the longest count, almost 10 MB: no forwarder sends more in a message. The seconds of today have ten, so
@@ -36,7 +39,7 @@ const MESSAGE_MAX_BYTES: usize = TEXT_MAX_BYTES + 6;
 /// What is kept of the beginning of a message over its limit, to tell which one it was.
 const HEAD_BYTES: usize = 128;
 
-/// What is kept of its end: the next count and priority, and the end of an HTTP request line, can be found in it.
+/// What is kept of its end: the next count and priority can be found in it.
 const TAIL_BYTES: usize = 16;
 
 const _: () = assert!(COUNT_MAX_DIGITS + b" <>".len() + PRIORITY_MAX_DIGITS < TAIL_BYTES);
@@ -58,6 +61,8 @@ pub enum Message<'a> {
     },
     /// The first message is an HTTP request: no web page may write into a diary.
     Http,
+    /// The first message is a PROXY header: what follows it is somebody else's than this connection's.
+    Proxy,
 }
 
 /// Cuts a byte stream into messages.
@@ -68,11 +73,13 @@ pub struct SyslogDecoder {
     /// The message is counted.
     counted: Option<Counted>,
     last: Last,
-    overlong: bool,
+    overlong: Option<RequestLine>,
     /// Bytes of `carry` that were given out and are to be dropped.
     given: usize,
     /// A message has been seen, so that a later one is no HTTP request.
     begun: bool,
+    /// A NUL came before all messages, as in the signature of a PROXY header.
+    nul_first: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,11 +127,12 @@ impl SyslogDecoder {
                 break raw;
             }
         };
+        let text = match raw {
+            Raw::Input(message) => trim(message),
+            Raw::Carry(bytes) => trim(&self.carry[..bytes]),
+        };
         let first = !std::mem::replace(&mut self.begun, true);
-        Some(match raw {
-            Raw::Input(message) => classify(message, false, first),
-            Raw::Carry(bytes) => classify(&self.carry[..bytes], self.overlong, first),
-        })
+        Some(self.classify(text, first))
     }
 
     /// The last message, where the input ended without its end. A counted one that is not whole is refused.
@@ -132,22 +140,53 @@ impl SyslogDecoder {
         self.drop_given();
         self.given = self.carry.len();
         let first = !std::mem::replace(&mut self.begun, true);
-        let text = &self.carry[..];
+        let text = trim(&self.carry);
         match self.counted.take() {
             Some(Counted { bytes, missing }) => {
                 let message =
                     format!("the input ended {missing} bytes before the end of this message of {bytes}");
                 Some(Message::Refused { refusal: Refusal::new(Code::BadFrame, message), text })
             }
-            None if trim(text).is_empty() => None,
-            None => Some(classify(text, self.overlong, first)),
+            None if text.is_empty() => None,
+            None => Some(self.classify(text, first)),
         }
+    }
+
+    fn classify<'a>(&self, text: &'a [u8], first: bool) -> Message<'a> {
+        if first && let Some(guarded) = self.guard(text) {
+            return guarded;
+        }
+        let too_long = || {
+            let message = format!("a message may have {TEXT_MAX_BYTES} bytes; this one is not stored");
+            Refusal::new(Code::TooLong, message)
+        };
+        match if self.overlong.is_some() { Err(too_long()) } else { check_message(text) } {
+            Ok(text) => Message::Text(text),
+            Err(refusal) => Message::Refused { refusal, text },
+        }
+    }
+
+    /// What the first message must not be.
+    fn guard(&self, text: &[u8]) -> Option<Message<'static>> {
+        let is_request = match &self.overlong {
+            Some(request) => request.is_request(),
+            None => {
+                let mut request = RequestLine::new();
+                request.extend(text);
+                request.is_request()
+            }
+        };
+        if is_request {
+            return Some(Message::Http);
+        }
+        let is_signature = self.nul_first && text == proxy::SIGNATURE_END;
+        (is_signature || proxy::begins_header(text)).then_some(Message::Proxy)
     }
 
     fn drop_given(&mut self) {
         if self.given > 0 {
             self.carry.drain(..std::mem::take(&mut self.given));
-            self.overlong = false;
+            self.overlong = None;
             if self.carry.capacity() > IDLE_CAPACITY_BYTES {
                 self.carry.shrink_to(IDLE_CAPACITY_BYTES);
             }
@@ -207,8 +246,11 @@ impl SyslogDecoder {
         let (part, rest) = input.split_at(counted.missing.min(input.len()));
         *input = rest;
         counted.missing -= part.len();
-        self.overlong = counted.bytes > MESSAGE_MAX_BYTES;
-        let kept = if self.overlong { HEAD_BYTES.saturating_sub(self.carry.len()) } else { usize::MAX };
+        if counted.bytes > MESSAGE_MAX_BYTES {
+            self.overlong.get_or_insert_with(RequestLine::new);
+        }
+        let kept =
+            if self.overlong.is_some() { HEAD_BYTES.saturating_sub(self.carry.len()) } else { usize::MAX };
         self.carry.extend_from_slice(&part[..kept.min(part.len())]);
         if counted.missing > 0 {
             return None;
@@ -258,15 +300,20 @@ impl SyslogDecoder {
     fn note_end(&mut self, ends_message: bool, end: u8) {
         if ends_message {
             self.last = if end == 0 { Last::Nul } else { Last::LineFeed };
+        } else {
+            self.nul_first |= end == 0 && !self.begun;
         }
     }
 
     fn push(&mut self, byte: u8) {
-        if self.overlong {
+        if let Some(request) = &mut self.overlong {
+            request.extend(&[byte]);
             self.carry.copy_within(HEAD_BYTES + 1.., HEAD_BYTES);
             self.carry.pop();
         } else if self.carry.len() == MESSAGE_MAX_BYTES {
-            self.overlong = true;
+            let request = self.overlong.insert(RequestLine::new());
+            request.extend(without_byte_order_mark(&self.carry));
+            request.extend(&[byte]);
             self.carry.copy_within(MESSAGE_MAX_BYTES - TAIL_BYTES + 1.., HEAD_BYTES);
             self.carry.truncate(HEAD_BYTES + TAIL_BYTES - 1);
             self.carry.shrink_to(IDLE_CAPACITY_BYTES);
@@ -289,25 +336,11 @@ pub fn datagram(bytes: &[u8]) -> Option<Result<&str, Refusal>> {
     (!text.is_empty()).then(|| check_message(text))
 }
 
-/// Without the line feeds and NULs behind it, and the CR before them.
+/// Without the byte order mark before it, the line feeds and NULs behind it, and the CR before them.
 fn trim(message: &[u8]) -> &[u8] {
+    let message = without_byte_order_mark(message);
     let end = message.iter().rposition(|byte| !matches!(byte, b'\n' | 0)).map_or(0, |last| last + 1);
     message[..end].strip_suffix(b"\r").unwrap_or(&message[..end])
-}
-
-fn classify(message: &[u8], overlong: bool, first: bool) -> Message<'_> {
-    let text = trim(message);
-    if first && is_http_request(text) {
-        return Message::Http;
-    }
-    let too_long = || {
-        let message = format!("a message may have {TEXT_MAX_BYTES} bytes; this one is not stored");
-        Refusal::new(Code::TooLong, message)
-    };
-    match if overlong { Err(too_long()) } else { check_message(text) } {
-        Ok(text) => Message::Text(text),
-        Err(refusal) => Message::Refused { refusal, text },
-    }
 }
 
 fn check_message(text: &[u8]) -> Result<&str, Refusal> {

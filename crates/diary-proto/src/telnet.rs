@@ -5,9 +5,9 @@
 //! their place, unless it is asked for binary. It is asked when its first command shows that it is a
 //! telnet; the line that was broken by then is refused, and typed again it comes through.
 //!
-//!  `DO TIMING-MARK` is answered `WONT` each time, because a telnet client
-//! that was interrupted (Ctrl-C) throws all output away until that answer comes. Other commands are
-//! ignored. A 0xFF that starts no telnet command stays in the data, where it is invalid UTF-8 and is
+//! `DO TIMING-MARK` is answered `WONT` each time, because a telnet client
+//! that was interrupted (Ctrl-C) throws all output away until that answer comes. EC and EL erase what was
+//! typed: a character, or the line. Other commands are ignored. A 0xFF that starts no telnet command stays in the data, where it is invalid UTF-8 and is
 //! refused with its line: nothing is silently left out.
 
 const IAC: u8 = 255;
@@ -16,6 +16,8 @@ const DO: u8 = 253;
 const WONT: u8 = 252;
 const WILL: u8 = 251;
 const SUBNEGOTIATION: u8 = 250;
+const ERASE_LINE: u8 = 248;
+const ERASE_CHARACTER: u8 = 247;
 const SUBNEGOTIATION_END: u8 = 240;
 /// The lowest byte that is a command after IAC: end of file, from the Linemode option (RFC 1184).
 const END_OF_FILE: u8 = 236;
@@ -36,6 +38,10 @@ pub enum Meaning {
     Stray(u8),
     /// The client's user ended the input (Ctrl-D).
     EndOfFile,
+    /// The character before this is taken back.
+    EraseCharacter,
+    /// The line before this is taken back.
+    EraseLine,
 }
 
 /// Takes telnet out of a byte stream.
@@ -46,6 +52,8 @@ pub struct Telnet {
     refused_do: Options,
     /// It has been asked for binary transmission.
     asked: bool,
+    /// A command has come.
+    shown: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,6 +86,11 @@ impl Telnet {
         self.state == State::Data
     }
 
+    /// Whether the peer has shown itself as a telnet client: somebody types there.
+    pub fn is_shown(&self) -> bool {
+        self.shown
+    }
+
     /// Takes the next byte. What must be answered at once is appended to `replies`.
     pub fn push(&mut self, byte: u8, replies: &mut Vec<u8>) -> Meaning {
         match (self.state, byte) {
@@ -87,15 +100,19 @@ impl Telnet {
             (State::Iac, SUBNEGOTIATION) => self.state = State::Subnegotiation(0),
             (State::Iac, byte) => {
                 self.state = State::Data;
+                self.shown |= (END_OF_FILE..IAC).contains(&byte);
                 return match byte {
                     IAC => Meaning::Data(IAC),
                     END_OF_FILE => Meaning::EndOfFile,
+                    ERASE_CHARACTER => Meaning::EraseCharacter,
+                    ERASE_LINE => Meaning::EraseLine,
                     ..END_OF_FILE => Meaning::Stray(byte),
                     _ => Meaning::Nothing,
                 };
             }
             (State::Option(verb), option) => {
                 self.state = State::Data;
+                self.shown = true;
                 self.ask(replies);
                 self.refuse(verb, option, replies);
             }
@@ -142,6 +159,8 @@ mod tests {
                 Meaning::Data(byte) => data.push(byte),
                 Meaning::Stray(byte) => data.extend([IAC, byte]),
                 Meaning::EndOfFile => data.push(4),
+                Meaning::EraseCharacter => data.push(8),
+                Meaning::EraseLine => data.push(21),
             }
         }
         (data, replies)
@@ -160,6 +179,24 @@ mod tests {
     }
 
     #[test]
+    fn a_command_shows_a_telnet_and_data_does_not() {
+        for (bytes, shown) in [
+            (&[IAC, DO, 1][..], true),
+            (&[IAC, ERASE_CHARACTER], true),
+            (&[IAC, 241], true),
+            (&[IAC, IAC], false),
+            (&[IAC, b'x'], false),
+            (b"a\x08", false),
+        ] {
+            let mut telnet = Telnet::default();
+            for &byte in bytes {
+                telnet.push(byte, &mut Vec::new());
+            }
+            assert_eq!(telnet.is_shown(), shown, "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn binary_is_asked_for_once_and_taken() {
         // 在, as Debian's telnet sends it: the middle byte has become a break.
         let (data, replies) = run(&[0xe5, IAC, 243, 0xa8, IAC, WILL, BINARY, 0xe5, 0x9c, 0xa8]);
@@ -173,6 +210,7 @@ mod tests {
             run(&[b'a', IAC, 244, IAC, SUBNEGOTIATION, 24, 1, IAC, IAC, 2, IAC, SUBNEGOTIATION_END, b'b']).0,
             b"ab"
         );
+        assert_eq!(run(&[b'a', IAC, ERASE_CHARACTER, IAC, ERASE_LINE]).0, [b'a', 8, 21]);
         assert_eq!(run(&[IAC, b'x', IAC, IAC, IAC, END_OF_FILE]).0, [IAC, b'x', IAC, 4]);
         let mut endless = vec![IAC, SUBNEGOTIATION];
         endless.extend([b'z'; 2000]);

@@ -172,6 +172,7 @@ fn the_table_of_limits_is_true() {
     let limits = [
         ("TEXT_MAX_BYTES", limits::TEXT_MAX_BYTES),
         ("AUTHOR_MAX_BYTES", limits::AUTHOR_MAX_BYTES),
+        ("PROXY_HEADER_MAX_BYTES", limits::PROXY_HEADER_MAX_BYTES),
         ("SECRET_MIN_BYTES", limits::SECRET_MIN_BYTES),
         ("SECRET_MAX_BYTES", limits::SECRET_MAX_BYTES),
         ("SEARCH_MAX_BYTES", filter::SEARCH_MAX_BYTES),
@@ -252,6 +253,7 @@ fn show_message(message: &Message<'_>) -> String {
         Message::Text(text) => format!("text {text:?}"),
         Message::Refused { refusal, .. } => format!("refused {}", refusal.code),
         Message::Http => "http".into(),
+        Message::Proxy => "proxy".into(),
     }
 }
 
@@ -262,6 +264,7 @@ fn show(line: &Line<'_>) -> String {
         Line::Refused(refusal) => format!("refused {}", refusal.code),
         Line::Quit => "quit".into(),
         Line::Http => "http".into(),
+        Line::Proxy => "proxy".into(),
     }
 }
 

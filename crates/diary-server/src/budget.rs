@@ -14,6 +14,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::SESSION_UNCOUNTED_BYTES;
+
 /// So much memory is given back to the system once it is free.
 const TRIM_MIN_BYTES: usize = 4 * 1024 * 1024;
 
@@ -35,11 +37,16 @@ pub(crate) struct Budget {
     state: Mutex<State>,
 }
 
+/// Memory that is used, and the most of it since much was freed.
+#[derive(Debug, Default)]
+struct Used {
+    bytes: usize,
+    peak_bytes: usize,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    used_bytes: usize,
-    /// The most since much was freed.
-    peak_bytes: usize,
+    used: Used,
     /// What of that belongs to sessions that were told to go.
     leaving_bytes: usize,
     next_ticket: Ticket,
@@ -84,7 +91,7 @@ impl Budget {
 
     #[cfg(test)]
     pub(crate) fn used_bytes(&self) -> usize {
-        self.lock().used_bytes
+        self.lock().used.bytes
     }
 
     /// What an account may hold uncounted, in bytes.
@@ -95,7 +102,7 @@ impl Budget {
     /// Takes `bytes`, if there are as many left and nobody waits for some.
     pub(crate) fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         let mut state = self.lock();
-        if !state.waiters.is_empty() || state.used_bytes + bytes > self.max_bytes {
+        if !state.waiters.is_empty() || state.used.bytes + bytes > self.max_bytes {
             return None;
         }
         let ticket = state.new_ticket();
@@ -138,17 +145,14 @@ impl Budget {
     }
 
     fn change(&self, state: &mut State, used: impl FnOnce(usize) -> usize) {
-        state.used_bytes = used(state.used_bytes);
-        state.peak_bytes = state.peak_bytes.max(state.used_bytes);
-        if state.peak_bytes - state.used_bytes >= TRIM_MIN_BYTES {
-            state.peak_bytes = state.used_bytes;
+        if state.used.change(used) {
             self.freed.notify_one();
         }
         self.publish(state);
     }
 
     fn publish(&self, state: &State) {
-        let has_room = state.used_bytes < self.max_bytes && state.waiters.is_empty();
+        let has_room = state.used.bytes < self.max_bytes && state.waiters.is_empty();
         self.has_room.store(has_room, Ordering::Relaxed);
     }
 
@@ -160,7 +164,7 @@ impl Budget {
 
     fn grant(&self, state: &mut State) {
         while let Some((&ticket, waiter)) = state.waiters.first_key_value() {
-            let fits = state.used_bytes + waiter.bytes <= self.max_bytes;
+            let fits = state.used.bytes + waiter.bytes <= self.max_bytes;
             // Nobody is to blame, or all of them go on, slowly.
             let is_patient = state.unresponsive.is_empty() || waiter.since.elapsed() >= self.patience;
             let evictable =
@@ -176,7 +180,7 @@ impl Budget {
                 continue;
             }
             // Memory is back once its session is gone, so what is on its way back counts before more have to go.
-            let lacks = state.used_bytes - state.leaving_bytes + waiter.bytes > self.max_bytes;
+            let lacks = state.used.bytes - state.leaving_bytes + waiter.bytes > self.max_bytes;
             match state.unresponsive.first() {
                 Some(&(since, unresponsive)) if lacks && since.elapsed() >= self.patience => {
                     state.unresponsive.pop_first();
@@ -189,6 +193,16 @@ impl Budget {
                 _ => return,
             }
         }
+    }
+
+    /// Counts what an account holds now.
+    fn count(&self, state: &mut State, slot: &Slot) {
+        self.remove(state, slot.ticket);
+        let Slot { ticket, bytes, peer_since, .. } = *slot;
+        state.accounts.insert(ticket, Held { bytes, peer_since, evict: slot.evict.clone() });
+        state.unresponsive.extend(peer_since.map(|since| (since, ticket)));
+        self.change(state, |used| used + bytes);
+        self.serve(state);
     }
 
     fn remove(&self, state: &mut State, ticket: Ticket) -> Option<Held> {
@@ -211,10 +225,58 @@ impl Budget {
     }
 }
 
+impl Used {
+    /// Whether so much is free again that it is worth giving back.
+    fn change(&mut self, used: impl FnOnce(usize) -> usize) -> bool {
+        self.bytes = used(self.bytes);
+        self.peak_bytes = self.peak_bytes.max(self.bytes);
+        let much = self.peak_bytes - self.bytes >= TRIM_MIN_BYTES;
+        if much {
+            self.peak_bytes = self.bytes;
+        }
+        much
+    }
+}
+
 impl State {
     fn new_ticket(&mut self) -> Ticket {
         self.next_ticket += 1;
         self.next_ticket
+    }
+}
+
+/// What sessions hold beside the budgets: no bound, but it is told when much of it is free again.
+#[derive(Debug)]
+pub(crate) struct Uncounted {
+    freed: Arc<Notify>,
+    used: Mutex<Used>,
+}
+
+impl Uncounted {
+    pub(crate) fn new(freed: &Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self { freed: Arc::clone(freed), used: Mutex::default() })
+    }
+
+    /// A session begins; it ends when the share is dropped.
+    pub(crate) fn share(self: &Arc<Self>) -> Share {
+        self.change(|used| used + SESSION_UNCOUNTED_BYTES);
+        Share(Arc::clone(self))
+    }
+
+    fn change(&self, used: impl FnOnce(usize) -> usize) {
+        if self.used.lock().unwrap_or_else(PoisonError::into_inner).change(used) {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// A session's share of what is not counted.
+#[derive(Debug)]
+pub(crate) struct Share(Arc<Uncounted>);
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.change(|used| used - SESSION_UNCOUNTED_BYTES);
     }
 }
 
@@ -295,16 +357,20 @@ impl Account {
             peer_since,
         });
         (slot.bytes, slot.peer_since) = (bytes, peer_since);
-        if slot.evict.is_cancelled() {
-            // It is about to go.
-            return;
+        // One that was told to go is about to.
+        if !slot.evict.is_cancelled() {
+            self.budget.count(&mut state, slot);
         }
+    }
+
+    /// The session was told to go, and its peer turns out not to be to blame: it stays, and is waited for since `peer_since`.
+    pub(crate) fn spare(&mut self, peer_since: Option<Instant>) {
+        let Some(slot) = &mut self.slot else { return };
+        let mut state = self.budget.lock();
+        // As long as it is cancelled, the bytes are those of one that leaves.
         self.budget.remove(&mut state, slot.ticket);
-        let held = Held { bytes, peer_since, evict: slot.evict.clone() };
-        state.accounts.insert(slot.ticket, held);
-        state.unresponsive.extend(peer_since.map(|since| (since, slot.ticket)));
-        self.budget.change(&mut state, |used| used + bytes);
-        self.budget.serve(&mut state);
+        (slot.evict, slot.peer_since) = (CancellationToken::new(), peer_since);
+        self.budget.count(&mut state, slot);
     }
 
     /// Completes when this session has to go. Cancel safe.
@@ -349,7 +415,7 @@ mod tests {
             state.unresponsive.len(),
             state.accounts.values().filter(|held| held.peer_since.is_some()).count()
         );
-        (state.used_bytes, state.leaving_bytes)
+        (state.used.bytes, state.leaving_bytes)
     }
 
     #[tokio::test(start_paused = true)]
@@ -390,6 +456,47 @@ mod tests {
         drop(reservation);
         drop(accounts);
         assert_eq!(used(&budget), (0, 0));
+    }
+
+    #[test]
+    fn sessions_that_are_gone_are_told_once_for_many() {
+        let freed = Arc::new(Notify::new());
+        let uncounted = Uncounted::new(&freed);
+        let many = TRIM_MIN_BYTES / SESSION_UNCOUNTED_BYTES + 1;
+        // However many come and go, one at a time.
+        (0..2 * many).for_each(|_| drop(uncounted.share()));
+        assert!(freed.notified().now_or_never().is_none());
+        let mut shares: Vec<Share> = (0..2 * many).map(|_| uncounted.share()).collect();
+        shares.truncate(many + 1);
+        assert!(freed.notified().now_or_never().is_none());
+        shares.truncate(many);
+        assert!(freed.notified().now_or_never().is_some());
+        shares.truncate(1);
+        assert!(freed.notified().now_or_never().is_none(), "the next time, as many have to go");
+    }
+
+    /// Whoever turns out to go on is waited for anew, and the next one goes.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_spared_is_not_the_next_to_go() {
+        let budget = budget();
+        let mut accounts: Vec<Account> = (0..2).map(|_| Account::new(&budget)).collect();
+        for account in &mut accounts {
+            account.set(5_000, Some(Instant::now()));
+            sleep(Duration::from_millis(1)).await;
+        }
+        sleep(PATIENCE).await;
+        let mut asking = Box::pin(Arc::clone(&budget).reserve(2_000, None));
+        assert!(asking.as_mut().now_or_never().is_none());
+        assert!(accounts[0].evicted().now_or_never().is_some());
+        assert_eq!(used(&budget), (10_000, 5_000));
+        accounts[0].spare(Some(Instant::now()));
+        assert!(accounts[0].evicted().now_or_never().is_none());
+        assert!(asking.as_mut().now_or_never().is_none(), "what is spared is not free");
+        assert!(accounts[1].evicted().now_or_never().is_some());
+        assert_eq!(used(&budget), (10_000, 5_000));
+        drop(accounts.remove(1));
+        drop(asking.await);
+        assert_eq!(used(&budget), (5_000, 0));
     }
 
     /// If no peer is to blame, one waiter at a time goes beyond the budget: the oldest.

@@ -25,9 +25,15 @@ pub(crate) struct Args {
     pub(crate) maintenance: Option<Maintenance>,
 
     /// Where to listen: HOST:PORT, :PORT for every address, or unix:PATH; quiet: before it for programs
-    /// that never read, as syslog forwarders, and quiet:udp: before HOST:PORT for their datagrams.
+    /// that never read, as syslog forwarders, proxy: for a proxy that sends the PROXY protocol's header
+    /// (both: quiet:proxy:), and quiet:udp: before HOST:PORT for datagrams of syslog.
     /// May be given more than once, or several with commas between them.
-    #[arg(long, value_name = "[quiet:[udp:]]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "[quiet:][proxy:]ADDR|unix:PATH|quiet:udp:ADDR",
+        env = "DIARY_LISTEN",
+        value_delimiter = ','
+    )]
     listen: Vec<Listen>,
 
     /// Where to answer datagrams (off by default).
@@ -176,6 +182,8 @@ pub struct Listen {
     pub at: At,
     /// For programs that never read: no greeting, no answers, no commands.
     pub quiet: bool,
+    /// Every connection begins with the header of the PROXY protocol, which says whose it is.
+    pub proxy: bool,
     /// A machine without this kind of address starts without it.
     optional: bool,
 }
@@ -194,23 +202,39 @@ pub enum At {
 impl Listen {
     /// A TCP listener at `HOST:PORT`.
     pub fn tcp(host_port: &str) -> Self {
-        Self { at: At::Tcp(host_port.to_owned()), quiet: false, optional: false }
+        Self { at: At::Tcp(host_port.to_owned()), quiet: false, proxy: false, optional: false }
     }
 
     /// A listener on a Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
-        Self { at: At::Unix(path.into()), quiet: false, optional: false }
+        Self { at: At::Unix(path.into()), quiet: false, proxy: false, optional: false }
     }
 
     /// A quiet listener for datagrams at `HOST:PORT`.
     pub fn quiet_udp(host_port: &str) -> Self {
-        Self { at: At::QuietUdp(host_port.to_owned()), quiet: true, optional: false }
+        Self { at: At::QuietUdp(host_port.to_owned()), quiet: true, proxy: false, optional: false }
     }
 
     /// The same, quiet.
     #[must_use]
     pub fn quiet(self) -> Self {
         Self { quiet: true, ..self }
+    }
+
+    /// The same, behind a proxy. Whoever reaches it says who they are, so only the proxy should.
+    #[must_use]
+    pub fn proxy(self) -> Self {
+        Self { proxy: true, ..self }
+    }
+
+    /// What stands before the address.
+    pub(crate) fn prefix(&self) -> &'static str {
+        match (self.quiet, self.proxy) {
+            (false, false) => "",
+            (true, false) => "quiet:",
+            (false, true) => "proxy:",
+            (true, true) => "quiet:proxy:",
+        }
     }
 
     pub(crate) fn is_optional(&self) -> bool {
@@ -222,16 +246,26 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(rest) = text.strip_prefix("quiet:").filter(|rest| rest.contains(':')) {
+        // Without a second colon it is the name of a host.
+        let strip = |prefix: &str| text.strip_prefix(prefix).filter(|rest| rest.contains(':'));
+        if let Some(rest) = strip("quiet:") {
             return match rest.strip_prefix("udp:") {
                 Some(host_port) => check_host_port(host_port).map(|host_port| Self::quiet_udp(&host_port)),
                 None => Ok(Self::from_str(rest)?.quiet()),
             };
         }
-        if text.strip_prefix("udp:").is_some_and(|rest| rest.contains(':')) {
+        if strip("udp:").is_some() {
             return Err(
                 "datagrams are answered with --udp HOST:PORT, or taken silently with quiet:udp:".to_owned()
             );
+        }
+        if let Some(rest) = strip("proxy:") {
+            let listen = Self::from_str(rest)?;
+            return match listen {
+                Self { quiet: true, .. } => Err("quiet: comes before proxy:".to_owned()),
+                Self { proxy: true, .. } => Err("proxy: is said twice".to_owned()),
+                listen => Ok(listen.proxy()),
+            };
         }
         match text.strip_prefix("unix:") {
             Some("") => Err("unix: needs a path".to_owned()),
@@ -243,10 +277,10 @@ impl FromStr for Listen {
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quiet = if self.quiet { "quiet:" } else { "" };
+        let prefix = self.prefix();
         match &self.at {
-            At::Tcp(host_port) => write!(f, "{quiet}{host_port}"),
-            At::Unix(path) => write!(f, "{quiet}unix:{}", path.display()),
+            At::Tcp(host_port) => write!(f, "{prefix}{host_port}"),
+            At::Unix(path) => write!(f, "{prefix}unix:{}", path.display()),
             At::QuietUdp(host_port) => write!(f, "quiet:udp:{host_port}"),
         }
     }
@@ -297,6 +331,10 @@ mod tests {
             ("quiet:unix:x", Listen::unix("x").quiet()),
             ("quiet:udp::514", Listen::quiet_udp(":514")),
             ("quiet:udp:[::1]:514", Listen::quiet_udp("[::1]:514")),
+            ("proxy:10.0.0.1:8888", Listen::tcp("10.0.0.1:8888").proxy()),
+            ("proxy:80", Listen::tcp("proxy:80")),
+            ("proxy:unix:x", Listen::unix("x").proxy()),
+            ("quiet:proxy:[::1]:514", Listen::tcp("[::1]:514").proxy().quiet()),
         ] {
             assert_eq!(text.parse(), Ok(listen.clone()), "{text}");
             assert_eq!(listen.to_string(), text);
@@ -311,6 +349,8 @@ mod tests {
             "udp:localhost:514",
             "quiet:udp:514",
             "quiet:udp:localhost",
+            "proxy:quiet:[::1]:514",
+            "proxy:proxy:[::1]:1",
         ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }

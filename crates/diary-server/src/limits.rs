@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use diary_engine::{Appends, Part};
-use diary_proto::limits::{FRAME_MAX_BYTES, STORED_LINE_MAX_BYTES};
+use diary_proto::limits::{FRAME_MAX_BYTES, PROXY_HEADER_MAX_BYTES, STORED_LINE_MAX_BYTES};
 use diary_proto::message::APPEND_MAX_ENTRIES;
 
 /// Connections at once. Each costs a task and a descriptor; beyond this a proxy belongs in front.
@@ -29,7 +29,7 @@ pub const UNACKED_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// What an append costs at least, whatever its text: bounds how many can be queued.
 pub const APPEND_MIN_BYTES: usize = 256;
 
-/// One read of a socket.
+/// One read of a socket. What becomes of it waits for room where it is not a command, so it is held and counted.
 pub const READ_BYTES: usize = 64 * 1024;
 
 /// Reads of one socket before others get a turn.
@@ -49,7 +49,8 @@ pub const PAGES_IN_A_ROW_MAX: u32 = 2;
 pub const INPUT_MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// What of that a session may hold uncounted: at [`CONNECTIONS_MAX`] it is 10 MiB. It is also what a session reads at a
-/// time while the budget is used up, so that short lines go on.
+/// time while the budget is used up, so that commands and short lines go on. Texts of one byte that wait for the disk take
+/// three times as much.
 pub const INPUT_FREE_BYTES: usize = 1024;
 
 /// Answers of all sessions that are in memory: unsent ones, and outcomes that are not told yet.
@@ -59,6 +60,10 @@ pub const ANSWERS_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// while the budget is used up, and most entries fit into it.
 pub const ANSWERS_FREE_BYTES: usize = 8 * 1024;
 
+/// What a session takes uncounted at the most: its task, and the free parts of the budgets. So much is given back when many
+/// sessions are gone.
+pub const SESSION_UNCOUNTED_BYTES: usize = 4 * 1024 + INPUT_FREE_BYTES + ANSWERS_FREE_BYTES;
+
 /// A session that makes others wait for memory is closed if its peer has kept it waiting for so long.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -67,7 +72,7 @@ const _: () = {
     assert!(4 * FRAME_MAX_BYTES <= INPUT_MAX_BYTES);
     assert!(4 * (APPEND_MAX_ENTRIES * size_of::<Part>() + STORED_LINE_MAX_BYTES) <= ANSWERS_MAX_BYTES);
     assert!(Appends::max_bytes(APPEND_MAX_ENTRIES, FRAME_MAX_BYTES) <= UNACKED_MAX_BYTES);
-    assert!(READ_BYTES <= UNACKED_MAX_BYTES);
+    assert!(Appends::max_bytes(READ_BYTES / 2, 2 * READ_BYTES) <= UNACKED_MAX_BYTES);
     // A client's own retries after a cut are never stale.
     assert!(SESSION_UNACKED_MAX_BYTES / APPEND_MIN_BYTES <= diary_engine::limits::PRODUCER_MAX_RUNS);
 };
@@ -75,8 +80,22 @@ const _: () = {
 /// A peer that takes none of the bytes waiting for it for so long is gone.
 pub const STALL_MAX: Duration = Duration::from_secs(10 * 60);
 
+/// So many times as long, if its system still answers. That tells only in large steps what a program takes of it: 130 kB
+/// were seen, for which one that takes 100 bytes a second needs 22 minutes.
+pub const STALL_ANSWERING_TIMES: u32 = 3;
+
+/// Looks at whether a peer goes on, in the time after which it is gone if it does not.
+pub const STALL_LOOKS: u32 = 10;
+
 /// From a frame client's first byte to its Hello.
 pub const HELLO_MAX: Duration = Duration::from_secs(10);
+
+/// From a connection on a `proxy:` listener to its whole PROXY header. Proxies send it at once; the protocol asks for 3 s
+/// at least, in which a lost packet comes again.
+pub const PROXY_HEADER_MAX: Duration = Duration::from_secs(5);
+
+// What is read before a session has begun is not counted.
+const _: () = assert!(PROXY_HEADER_MAX_BYTES <= INPUT_FREE_BYTES);
 
 /// Keepalive: silence before the first probe, between probes, and how many go unanswered. Together
 /// they stay below the two minutes after which a dead peer must be gone.
@@ -164,6 +183,8 @@ pub struct Limits {
     pub stall: Duration,
     /// [`HELLO_MAX`].
     pub hello: Duration,
+    /// [`PROXY_HEADER_MAX`].
+    pub proxy_header: Duration,
     /// [`DRAIN_MAX`].
     pub drain: Duration,
     /// [`SOURCE_BURST`].
@@ -187,6 +208,7 @@ impl Default for Limits {
             patience: PATIENCE,
             stall: STALL_MAX,
             hello: HELLO_MAX,
+            proxy_header: PROXY_HEADER_MAX,
             drain: DRAIN_MAX,
             source_burst: SOURCE_BURST,
             source_refill: SOURCE_REFILL,

@@ -16,10 +16,12 @@ use crate::unix_socket::UnixSocket;
 /// A bound address that takes connections.
 pub(crate) struct Listener {
     at: Bound,
-    /// Where it listens, with the port that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`.
+    /// Where it listens, with the port that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`.
     pub(crate) address: String,
     /// For programs that never read.
     pub(crate) quiet: bool,
+    /// Every connection begins with the header of a proxy.
+    pub(crate) proxy: bool,
 }
 
 enum Bound {
@@ -35,13 +37,12 @@ impl Listener {
     pub(crate) async fn bind(listen: &Listen, socket_mode: u32) -> Result<Vec<Self>, StartError> {
         let wrong =
             |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error, "--listen") };
-        let quiet = listen.quiet;
-        let prefix = if quiet { "quiet:" } else { "" };
+        let (quiet, proxy, prefix) = (listen.quiet, listen.proxy, listen.prefix());
         let host_port = match &listen.at {
             At::Unix(path) => {
                 let socket = UnixSocket::bind(path, socket_mode).await.map_err(|error| wrong(&error))?;
                 let address = format!("{prefix}unix:{}", path.display());
-                return Ok(vec![Self { at: Bound::Unix(socket), address, quiet }]);
+                return Ok(vec![Self { at: Bound::Unix(socket), address, quiet, proxy }]);
             }
             At::Tcp(host_port) => host_port,
             // No connections come from it: `bind_quiet_udp`.
@@ -60,7 +61,12 @@ impl Listener {
             if !address.ip().to_canonical().is_loopback() {
                 tracing::warn!(%address, "whoever reaches this address reads and writes the whole diary");
             }
-            listeners.push(Self { at: Bound::Tcp(listener), address: format!("{prefix}{address}"), quiet });
+            listeners.push(Self {
+                at: Bound::Tcp(listener),
+                address: format!("{prefix}{address}"),
+                quiet,
+                proxy,
+            });
         }
         Ok(listeners)
     }

@@ -40,6 +40,17 @@ impl Peer {
         Self::of_stream(format!("unix:{} {uid}", path.display()), author)
     }
 
+    /// The peer that this one, a proxy, passes on, if it can say who that is.
+    pub(crate) fn proxied(self, source: Option<SocketAddr>) -> Self {
+        match source {
+            Some(source) => {
+                let address = format!("{source} through {}", self.address);
+                Self { address, ..Self::of_tcp(source) }
+            }
+            None => self,
+        }
+    }
+
     /// Whoever reaches a listener of streams reads and writes.
     pub(crate) fn of_stream(address: String, author: Author) -> Self {
         Self { address, ip: None, author: Arc::new(author), reads: true }

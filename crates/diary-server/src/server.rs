@@ -105,7 +105,7 @@ impl Server {
         })
     }
 
-    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `udp:…`.
+    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`, `udp:…`.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
     }
@@ -122,7 +122,7 @@ impl Server {
                 kill: kill.clone(),
                 listener,
             };
-            tasks.spawn(accept.run());
+            tasks.spawn(Arc::new(accept).run());
         }
         if let Some((socket, address)) = self.udp {
             tasks.spawn(udp::serve(socket, address, Arc::clone(&self.context)));
@@ -162,7 +162,7 @@ async fn give_back_memory(freed: Arc<Notify>) {
         for seconds in GIVE_BACK_PAUSES_SECONDS {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             // It fails only with the runtime.
-            let _ = tokio::task::spawn_blocking(diary_heap::give_back).await;
+            let _ = tokio::task::spawn_blocking(diary_sys::give_back_memory).await;
         }
     }
 }

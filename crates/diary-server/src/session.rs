@@ -22,18 +22,18 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use diary_engine::{Outcome, ReadError};
+use diary_engine::{Outcome, ReadError, Searcher};
 use diary_proto::{Code, Producer, Refusal};
 use tokio::io::Ready;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::budget::Account;
+use crate::budget::{Account, Share};
 use crate::context::Context;
 use crate::front::line::Voice;
 use crate::front::refusals::RefusalLog;
 use crate::front::{Answer, Decoder, Encoder};
-use crate::limits::{READS_IN_A_ROW_MAX, UNSENT_FILL_BYTES};
+use crate::limits::{READS_IN_A_ROW_MAX, STALL_LOOKS, UNSENT_FILL_BYTES};
 use crate::peer::Peer;
 use crate::transport::Transport;
 use input::Granted;
@@ -53,7 +53,7 @@ pub(crate) struct Session {
     stash: Vec<u8>,
     /// There may be a message in `stash`, or in the decoder.
     undecoded: bool,
-    /// Waiting for room: to read, or to append what was read.
+    /// Waiting for memory to read, or for room to append what was read.
     admission: Option<Pin<Box<dyn Future<Output = Granted> + Send>>>,
     /// Reads since others had their turn; as many as are allowed, if the last one brought all that fits.
     reads_in_a_row: u32,
@@ -66,7 +66,10 @@ pub(crate) struct Session {
 
     encoder: Encoder,
     follow: Option<Box<Stream>>,
+    /// Since its first search.
+    searcher: Option<Searcher>,
     answers: Account,
+    _uncounted: Share,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +92,15 @@ enum Event {
     Resumed(bool),
     Followed(Result<Piece, ReadError>),
     Stop,
-    Evicted,
+    Evicted(Memory),
     Late,
+}
+
+/// What a session holds memory for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Input,
+    Answers,
 }
 
 impl Session {
@@ -106,6 +116,13 @@ impl Session {
         Self::begin(context, transport, peer, Decoder::QUIET, Encoder::Quiet(log))
     }
 
+    /// The same, with input that was read before.
+    pub(crate) fn with_input(mut self: Box<Self>, input: Vec<u8>) -> Box<Self> {
+        self.undecoded = !input.is_empty();
+        self.stash = input;
+        self
+    }
+
     fn begin(
         context: Arc<Context>,
         transport: Transport,
@@ -114,6 +131,7 @@ impl Session {
         encoder: Encoder,
     ) -> Box<Self> {
         let (input, answers) = (Account::new(&context.input), Account::new(&context.answers));
+        let uncounted = context.uncounted.share();
         Box::new(Self {
             context,
             transport,
@@ -131,7 +149,9 @@ impl Session {
             queue: Queue::default(),
             encoder,
             follow: None,
+            searcher: None,
             answers,
+            _uncounted: uncounted,
         })
     }
 
@@ -210,8 +230,8 @@ impl Session {
             ready = transport.ready(reads) => Event::Ready(ready),
             piece = followed(follow.as_deref_mut(), context), if (may_answer || follow_has_reserved) && between_answers => Event::Followed(piece),
             () = stop, if open => Event::Stop,
-            () = input.evicted() => Event::Evicted,
-            () = answers.evicted() => Event::Evicted,
+            () = input.evicted() => Event::Evicted(Memory::Input),
+            () = answers.evicted() => Event::Evicted(Memory::Answers),
             () = reached(late) => Event::Late,
         }
     }
@@ -233,19 +253,36 @@ impl Session {
             Event::Piece(piece) => self.take_piece(piece),
             Event::Followed(piece) => self.take_followed(piece),
             Event::Stop => self.begin_drain(),
-            // It has been told, or can be told nothing.
-            Event::Evicted if self.phase == Phase::Closing || self.transport.stalled_since().is_some() => {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            Event::Evicted => {
-                let message = "the server needs the memory that this connection takes, and it has waited for you the longest";
-                self.fail(&Refusal::new(Code::Busy, message));
-            }
-            Event::Late if self.hello_until.is_some() => {
+            Event::Evicted(memory) => self.evict(memory)?,
+            Event::Late if self.hello_until.is_some_and(|until| until <= Instant::now()) => {
                 self.fail(&Refusal::new(Code::Hello, "no Hello came in time"));
             }
-            Event::Late => return Err(io::ErrorKind::TimedOut.into()),
+            Event::Late => {
+                let goes_on = self.transport.look()?;
+                if !goes_on && self.transport.is_stalled_for(self.context.limits.stall)? {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// Others need the memory, and this peer is the one that is waited for the longest.
+    fn evict(&mut self, memory: Memory) -> io::Result<()> {
+        let awaits_input = memory == Memory::Input && self.unfinished_since.is_some();
+        if !awaits_input && self.transport.look()? {
+            // It takes answers, slowly. Those that take none go first.
+            let account = if memory == Memory::Input { &mut self.input } else { &mut self.answers };
+            account.spare(self.transport.stalled_since());
+            return Ok(());
+        }
+        if self.phase == Phase::Closing || self.transport.stalled_since().is_some() {
+            // It has been told, or can be told nothing.
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let message =
+            "the server needs the memory that this connection takes, and it has waited for you the longest";
+        self.fail(&Refusal::new(Code::Busy, message));
         Ok(())
     }
 
@@ -316,10 +353,11 @@ impl Session {
         self.answers.set(self.transport.held_bytes() + self.queue.held_bytes(), stalled_since);
     }
 
-    /// When this connection has waited too long.
+    /// When it has to be looked whether this connection has waited too long.
     fn late_at(&self) -> Option<Instant> {
-        let stalled = self.transport.stalled_since().map(|since| since + self.context.limits.stall);
-        stalled.into_iter().chain(self.hello_until).min()
+        let every = self.context.limits.stall / STALL_LOOKS;
+        let look = self.transport.looked_at().map(|looked| looked + every);
+        look.into_iter().chain(self.hello_until).min()
     }
 }
 

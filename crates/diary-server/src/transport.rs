@@ -9,23 +9,21 @@ use std::cell::RefCell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use rustix::net::RecvFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
-
 use tokio::time::Instant;
 
 use crate::limits::{
     KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, LINGER_MAX, LINGER_MAX_BYTES, READ_BYTES,
+    STALL_ANSWERING_TIMES,
 };
 
 /// What is kept of the buffer for answers, so that an idle connection holds none that is large.
 const IDLE_CAPACITY_BYTES: usize = 1024;
-
-/// Telnet's "interpret as command".
-const IAC: u8 = 0xff;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
@@ -44,13 +42,24 @@ pub(crate) struct Transport {
     pub(crate) out: Vec<u8>,
     /// How many of them have been sent.
     sent: usize,
-    stalled_since: Option<Instant>,
+    stall: Option<Stall>,
+}
+
+/// While the socket takes nothing. The peer may go on all the same: the kernel tells of room only when a third of its
+/// buffer is free.
+#[derive(Debug)]
+struct Stall {
+    /// When the peer was last known to take something.
+    since: Instant,
+    looked: Instant,
+    /// What the peer had not taken then, in bytes.
+    untaken: usize,
 }
 
 impl Transport {
     /// A connection that begins with `greeting`.
     pub(crate) fn new(socket: Socket, greeting: String) -> Self {
-        Self { socket, out: greeting.into_bytes(), sent: 0, stalled_since: None }
+        Self { socket, out: greeting.into_bytes(), sent: 0, stall: None }
     }
 
     /// Bytes that are not sent yet.
@@ -63,9 +72,31 @@ impl Transport {
         self.out.capacity()
     }
 
-    /// Since when the peer has taken nothing of what waits for it.
+    /// Since when the peer has taken nothing of what waits for it, as far as is known from the last look.
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
-        self.stalled_since
+        self.stall.as_ref().map(|stall| stall.since)
+    }
+
+    /// When it was last looked whether the peer goes on, while the socket takes nothing.
+    pub(crate) fn looked_at(&self) -> Option<Instant> {
+        self.stall.as_ref().map(|stall| stall.looked)
+    }
+
+    /// Looks whether the peer has taken something since the last look, or since the socket takes nothing. True if it takes
+    /// everything.
+    pub(crate) fn look(&mut self) -> io::Result<bool> {
+        let Some(stall) = &mut self.stall else { return Ok(true) };
+        let (untaken, now) = (self.socket.untaken_bytes()?, Instant::now());
+        let goes_on = untaken < stall.untaken;
+        *stall = Stall { since: if goes_on { now } else { stall.since }, looked: now, untaken };
+        Ok(goes_on)
+    }
+
+    /// Whether the peer is gone, or never reads: it has taken nothing for `max`, or for a few times as long if its system
+    /// still answers.
+    pub(crate) fn is_stalled_for(&self, max: Duration) -> io::Result<bool> {
+        let stalled = self.stalled_since().map_or(Duration::ZERO, |since| since.elapsed());
+        Ok(stalled >= max && (stalled >= max * STALL_ANSWERING_TIMES || self.socket.silence()? >= max))
     }
 
     /// Waits until there is something to read, if `reads`, until something can be sent, if something waits, or for an
@@ -91,10 +122,13 @@ impl Transport {
             match self.socket.try_write(&self.out[self.sent..]) {
                 Ok(written) => {
                     self.sent += written;
-                    self.stalled_since = None;
+                    self.stall = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stalled_since.get_or_insert_with(Instant::now);
+                    if self.stall.is_none() {
+                        let (now, untaken) = (Instant::now(), self.socket.untaken_bytes()?);
+                        self.stall = Some(Stall { since: now, looked: now, untaken });
+                    }
                     // What has been sent is given back once it is the larger part.
                     if self.sent > self.out.len() / 2 {
                         self.out.drain(..self.sent);
@@ -170,15 +204,13 @@ impl Socket {
         }
     }
 
-    /// Reads what is there. On TCP, less than fits means that there is no more for now, which the next wait
-    /// for readiness knows without asking the socket again.
+    /// Reads what is there. On TCP, if that is less than fits, the next wait for readiness knows whether there is more,
+    /// without another read. A read ends before urgent data, and nothing tells of what is behind it but the socket.
     fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut short = None;
         let mut read = |socket: BorrowedFd<'_>| {
             let (read, _) = rustix::net::recv(socket, &mut *into, RecvFlags::empty())?;
-            // There is more behind urgent data, where a read ends: telnet's Synch, which follows its 0xff.
-            let ends_before_urgent = read > 0 && into[read - 1] == IAC;
-            if (1..into.len()).contains(&read) && !ends_before_urgent {
+            if (1..into.len()).contains(&read) && rustix::io::ioctl_fionread(socket)? == 0 {
                 short = Some(read);
                 // This is how the runtime is told that the socket is not ready any more.
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -197,12 +229,33 @@ impl Socket {
         }
     }
 
-    pub(crate) fn try_write(&self, from: &[u8]) -> io::Result<usize> {
+    fn try_write(&self, from: &[u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => stream.try_write(from),
             Socket::Unix(stream) => stream.try_write(from),
             #[cfg(test)]
             Socket::Memory(socket) => socket.try_write(from),
+        }
+    }
+
+    /// What was sent and the peer has not taken: the less, the more it has taken since.
+    fn untaken_bytes(&self) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => diary_sys::untaken_bytes(stream.as_fd()),
+            Socket::Unix(stream) => diary_sys::untaken_bytes(stream.as_fd()),
+            #[cfg(test)]
+            Socket::Memory(socket) => Ok(socket.untaken_bytes()),
+        }
+    }
+
+    /// How long the peer's system has answered nothing.
+    fn silence(&self) -> io::Result<Duration> {
+        match self {
+            Socket::Tcp(stream) => diary_sys::silence(stream.as_fd()),
+            // It is this one.
+            Socket::Unix(_) => Ok(Duration::ZERO),
+            #[cfg(test)]
+            Socket::Memory(socket) => Ok(socket.silence()),
         }
     }
 
@@ -213,6 +266,44 @@ impl Socket {
             Socket::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
             #[cfg(test)]
             Socket::Memory(socket) => socket.shutdown_write(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::net::SendFlags;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A read ends before urgent data, and nothing but the socket itself tells that there is more.
+    #[tokio::test]
+    async fn what_is_behind_urgent_data_is_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::Tcp(listener.accept().await.unwrap().0);
+        socket.prepare().unwrap();
+        // In the first round, the runtime takes a new socket for ready.
+        for _ in 0..3 {
+            for (byte, flags) in
+                [(b"a", SendFlags::empty()), (b"b", SendFlags::OOB), (b"c", SendFlags::empty())]
+            {
+                assert_eq!(rustix::net::send(&client, byte, flags).unwrap(), 1);
+            }
+            let mut read = Vec::new();
+            while read.len() < 3 {
+                let ready = tokio::time::timeout(Duration::from_secs(60), socket.ready(Interest::READABLE));
+                ready.await.unwrap_or_else(|_| panic!("there is more than {read:?}")).unwrap();
+                let mut bytes = [0; 8];
+                match socket.try_read(&mut bytes) {
+                    Ok(count) => read.extend_from_slice(&bytes[..count]),
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+            }
+            assert_eq!(read, b"abc");
         }
     }
 }

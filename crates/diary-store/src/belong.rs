@@ -14,7 +14,7 @@ use diary_proto::entry::StoredLine;
 use diary_proto::{Date, Seal, Time, seal};
 use jiff::ToSpan;
 
-use crate::disk::{Disk, DiskFile, How};
+use crate::disk::{Disk, DiskFile, Doing, How, OpenError};
 use crate::format::day_file::{HEADER_MAX_BYTES, Header, name};
 use crate::format::find::{find_seq, first_entry_of, last_entry_of};
 use crate::format::lines::while_lines;
@@ -24,11 +24,22 @@ use crate::quarantine;
 
 /// The id that most of the files of these days have; of two that as many have, the one of the older files. `cached` is
 /// what the cache says, which counts as much as a file. Without any, what is left of a damaged header has to do.
-pub(crate) fn id_of_most(disk: &dyn Disk, dir: &Path, dates: &[Date], cached: Option<u64>) -> Option<u64> {
+///
+/// # Errors
+/// Those of reading the files: with one that nobody can read now, the journal would become another.
+pub(crate) fn id_of_most(
+    disk: &dyn Disk,
+    dir: &Path,
+    dates: &[Date],
+    cached: Option<u64>,
+) -> Result<Option<u64>, OpenError> {
     let (mut counts, mut doubtful) = (Vec::from_iter(cached.map(|id| (id, 1))), None);
     for &date in dates {
-        let opened = disk.open(&dir.join(name(date)), How::Read);
-        let Ok(line) = opened.and_then(|file| first_line(&*file)) else { continue };
+        let path = dir.join(name(date));
+        let line = match disk.open(&path, How::Read).and_then(|file| first_line(&*file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            line => line.doing("read", &path)?,
+        };
         match Header::parse(&line) {
             Ok(Header { id, .. }) => match counts.iter_mut().find(|(counted, _)| *counted == id) {
                 Some((_, count)) => *count += 1,
@@ -38,7 +49,7 @@ pub(crate) fn id_of_most(disk: &dyn Disk, dir: &Path, dates: &[Date], cached: Op
         }
     }
     // Of several that are the greatest, the first.
-    counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id).or(doubtful)
+    Ok(counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id).or(doubtful))
 }
 
 /// A file's first line, if it is no longer than a header.
@@ -322,7 +333,7 @@ mod tests {
                 file.write_all_at(&bytes, 0).unwrap();
                 dates.push(header.date);
             }
-            assert_eq!(id_of_most(&disk, dir, &dates, cached), expected, "{ids:?} {cached:?}");
+            assert_eq!(id_of_most(&disk, dir, &dates, cached).unwrap(), expected, "{ids:?} {cached:?}");
         }
 
         check(&[], None, None);

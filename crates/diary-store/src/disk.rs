@@ -70,7 +70,7 @@ pub trait Disk: Debug + Send + Sync {
     /// Opens a regular file. Never waits for anybody.
     ///
     /// # Errors
-    /// Those of open, and [`NotOurs`]; for something else than a file, its kind is `NotFound`.
+    /// Those of open, and [`NotOurs`]; `NotFound` where something else is than a file.
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>>;
 
     /// Gives a file another name, replacing what has it.

@@ -192,8 +192,10 @@ impl<'a> Recovery<'a> {
 
     /// Looks at every file, and changes nothing.
     pub(crate) fn survey(&self) -> Result<Examined, OpenError> {
-        let id = self.evidence.map(|evidence| evidence.id);
-        let id = id.or_else(|| id_of_most(self.disk, self.dir, &self.named, self.cached.map(|(id, _)| id)));
+        let id = match self.evidence {
+            Some(evidence) => Some(evidence.id),
+            None => id_of_most(self.disk, self.dir, &self.named, self.cached.map(|(id, _)| id))?,
+        };
         let known = self.evidence.and_then(|evidence| evidence.file);
         let mut survey = Survey::new(self.disk, self.dir, &self.named, id, known);
         let facts = self.facts(id, survey.last_seq);

@@ -42,7 +42,7 @@ fn look_at(message: &Message<'_>) -> String {
         Message::Text(text) => check_text(text).expect("a text is valid"),
         // How much of the end is kept depends on the cut.
         Message::Refused { refusal, text } => return format!("{refusal:?} {:?}", text.get(..64)),
-        Message::Http => {}
+        Message::Http | Message::Proxy => {}
     }
     format!("{message:?}")
 }
@@ -51,7 +51,7 @@ fn look(line: &Line<'_>) -> String {
     match line {
         Line::Text(text) => check_text(text).expect("a text is sound"),
         Line::Command(command) => _ = Command::parse(command),
-        Line::Refused(_) | Line::Quit | Line::Http => {}
+        Line::Refused(_) | Line::Quit | Line::Http | Line::Proxy => {}
     }
     format!("{line:?}")
 }

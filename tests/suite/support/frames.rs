@@ -46,7 +46,12 @@ impl Frames {
     }
 
     async fn try_connect(address: &str) -> io::Result<Option<Self>> {
-        let (reader, writer) = TcpStream::connect(address).await?.into_split();
+        Self::over(TcpStream::connect(address).await?).await
+    }
+
+    /// Reads the greeting of a connection; `None` where it ends before.
+    pub(crate) async fn over(stream: TcpStream) -> io::Result<Option<Self>> {
+        let (reader, writer) = stream.into_split();
         let mut frames = Self { reader, writer, greeting: String::new(), buffer: BytesMut::new() };
         let end = loop {
             if let Some(end) = frames.buffer.iter().position(|&b| b == b'\n') {

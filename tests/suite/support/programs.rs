@@ -13,7 +13,7 @@ use super::soon;
 /// A command for a program that Debian has, by its name there.
 pub(crate) fn peer(name: &str) -> Command {
     let mut folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    // rsyslogd is where only administrators look.
+    // rsyslogd and haproxy are where only administrators look.
     folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let program = folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file());
     let program =

@@ -1,13 +1,14 @@
 //! Tests of reading through the handle.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use diary_proto::Filter;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::limits::PAGE_BYTES;
+use crate::limits::{PAGE_BYTES, READER_THREADS};
 use crate::sim::{self, ManualWriter, SimDisk};
 use crate::testing::{HookedDisk, appends, permit};
 
@@ -24,18 +25,113 @@ async fn alone<T>(shared: &Arc<T>) {
     tokio::time::timeout(FAILED, alone).await.expect("somebody keeps it");
 }
 
+/// So many entries of `length` bytes each.
+fn fill(journal: &Journal, writer: &mut ManualWriter, entries: usize, length: usize) {
+    let text = format!("{} here", "x".repeat(length - 5));
+    let _receipt = journal.append(appends((0..entries).map(|_| text.as_str())), permit());
+    while writer.commit() {}
+}
+
+fn needle(journal: &Journal, text: &str) -> Arc<Needle> {
+    Arc::new(Needle::new(&Filter::of_text(text), journal.seal()))
+}
+
 #[tokio::test]
 async fn a_search_that_waits_is_cancelled_by_dropping_it() {
     let (journal, _writer) = sim::journal(&SimDisk::new());
-    let searches = Arc::clone(&journal.searches);
-    let every_permit = searches.try_acquire_many(u32::try_from(SEARCHES_MAX).unwrap()).unwrap();
+    let mut taken = Vec::new();
+    for _ in 0..SEARCHES_MAX {
+        taken.push(journal.searcher().turn().await);
+    }
     let cursor = journal.find(Which::All).await.unwrap();
-    let needle = Arc::new(Needle::new(&Filter::of_text("a".to_owned()), journal.seal()));
-    let search = journal.search(cursor, needle, || (PAGE_BYTES, ()));
+    let needle = needle(&journal, "a");
+    let search = journal.search(cursor, Arc::clone(&needle), &journal.searcher(), || (PAGE_BYTES, ()));
     tokio::task::yield_now().await;
     drop((search, journal));
-    alone(&searches).await;
-    drop(every_permit);
+    alone(&needle).await;
+    drop(taken);
+}
+
+/// Searches whose needle looks like each line and is in none, and a search with many hits that are given out little by
+/// little: it needs many turns, which cost little.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_search_gets_its_share_beside_many_that_cost_more() {
+    const HOSTILE: usize = 16;
+    const STEPS: usize = 100;
+    let (journal, mut writer) = sim::journal(&SimDisk::new());
+    fill(&journal, &mut writer, 2_000, 1_000);
+    let scans: Vec<Arc<AtomicUsize>> = (0..HOSTILE).map(|_| Arc::default()).collect();
+    let hostile = scans.iter().map(|scans| {
+        let (journal, scans) = (journal.clone(), Arc::clone(scans));
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let searcher = journal.searcher();
+            loop {
+                let mut cursor = journal.find(Which::All).await.unwrap();
+                loop {
+                    let search =
+                        journal.search(cursor, needle(&journal, "2"), &searcher, || (PAGE_BYTES, ()));
+                    let (page, ()) = search.await.unwrap();
+                    assert!(page.lines.is_empty());
+                    if page.ended {
+                        break;
+                    }
+                    cursor = page.cursor;
+                }
+                scans.fetch_add(1, Ordering::Relaxed);
+            }
+        }))
+    });
+    let hostile: Vec<_> = hostile.collect();
+    let searcher = journal.searcher();
+    let mut cursor = journal.find(Which::All).await.unwrap();
+    for _ in 0..STEPS {
+        let search = journal.search(cursor, needle(&journal, "here"), &searcher, || (4_000, ()));
+        let (page, ()) = tokio::time::timeout(FAILED, search).await.expect("it has its turns").unwrap();
+        assert!(!page.lines.is_empty() && !page.ended);
+        cursor = page.cursor;
+    }
+    drop(hostile);
+    let scans: Vec<usize> = scans.iter().map(|scans| scans.load(Ordering::Relaxed)).collect();
+    assert!(scans.iter().all(|&scans| scans < STEPS / 2), "{scans:?} whole scans beside {STEPS} small steps");
+}
+
+/// Readings that hang have their threads, and leave a search those for searches.
+#[test]
+fn readings_that_wait_for_the_disk_hold_up_no_search() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .max_blocking_threads(READER_THREADS)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (journal, mut writer) = sim::journal(&SimDisk::new());
+        fill(&journal, &mut writer, 9, 100);
+        let (release, released) = mpsc::channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let mut readings = Vec::new();
+        for _ in 0..2 * READER_THREADS {
+            let (cursor, released) = (journal.find(Which::All).await.unwrap(), Arc::clone(&released));
+            readings.push((cursor, released));
+        }
+        let hang = |(cursor, released): (Cursor, Arc<Mutex<mpsc::Receiver<()>>>)| {
+            journal.page(cursor, move || {
+                // An error says that the test has ended.
+                let _ = released.lock().unwrap().recv();
+                (PAGE_BYTES, ())
+            })
+        };
+        let cursor = journal.find(Which::All).await.unwrap();
+        let readings: Vec<_> = readings.into_iter().map(hang).collect();
+        let search =
+            journal.search(cursor, needle(&journal, "here"), &journal.searcher(), || (PAGE_BYTES, ()));
+        let found = tokio::time::timeout(Duration::from_secs(10), search).await;
+        drop(release);
+        let (page, ()) = found.expect("readings hold up a search").unwrap();
+        assert_eq!(page.lines.iter().filter(|&&b| b == b'\n').count(), 9);
+        for reading in readings {
+            assert!(!reading.await.unwrap().0.lines.is_empty(), "each goes on once the disk does");
+        }
+    });
 }
 
 /// A journal that was opened with so many entries, some of which are damaged since.

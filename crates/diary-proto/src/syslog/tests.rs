@@ -26,6 +26,7 @@ fn show(message: &Message<'_>) -> String {
             format!("refused {}: {beginning}", refusal.code)
         }
         Message::Http => "http".into(),
+        Message::Proxy => "proxy".into(),
     }
 }
 
@@ -144,8 +145,26 @@ fn the_limit_and_one_over_it() {
 fn an_http_request_as_the_first_line() {
     check("POST / HTTP/1.1\r\nHost: x\r\n", &["http", "Host: x"]);
     check("hello\nGET / HTTP/1.1\n", &["hello", "GET / HTTP/1.1"]);
-    let long = format!("POST /{} HTTP/1.1\r\nHost: x\n", "x".repeat(2 * TEXT_MAX_BYTES));
-    check(long, &["http", "Host: x"]);
+    check("I learned about HTTP/2\nmore\n", &["I learned about HTTP/2", "more"]);
+    for (behind, expected) in [("", "http"), (" and more", "refused too-long: POST /xxxxxx")] {
+        let long = format!("POST /{}{behind} HTTP/1.1\r\nHost: x\n", "x".repeat(2 * TEXT_MAX_BYTES));
+        check(long, &[expected, "Host: x"]);
+    }
+}
+
+#[test]
+fn a_proxy_header_as_the_first_message() {
+    check("PROXY TCP4 192.0.2.7 198.51.100.1 51234 8888\r\nhello\n", &["proxy", "hello"]);
+    check(b"\r\n\r\n\0\r\nQUIT\n\x20", &["proxy", "\x20"]);
+    check("QUIT\n\0QUIT\n", &["QUIT", "QUIT"]);
+    check("PROXY servers are slow\nPROXY UNKNOWN\n", &["PROXY servers are slow", "PROXY UNKNOWN"]);
+}
+
+#[test]
+fn a_byte_order_mark_before_a_message_belongs_to_no_text() {
+    check("\u{feff}a\n\u{feff}b\0\u{feff}\u{feff}c\u{feff}\n\u{feff}\n", &["a", "b", "\u{feff}c\u{feff}"]);
+    check("\u{feff}GET / HTTP/1.1\n", &["http"]);
+    assert_eq!(datagram("\u{feff}<13>a\0".as_bytes()), Some(Ok("<13>a")));
 }
 
 #[test]
@@ -165,7 +184,7 @@ proptest! {
     fn any_cut_gives_the_same_messages(
         pieces in proptest::collection::vec(prop_oneof![
             Just("\n"), Just("\r"), Just("\0"), Just("<13>"), Just("<"), Just("1>"), Just("12"), Just("6 <13>"), Just("9 <13>ab"),
-            Just(" "), Just("20 "), Just("7 <1>x\n"), Just("12 monkeys"), Just("今天"), Just(" HTTP/1.1"), Just("0"),
+            Just(" "), Just("20 "), Just("7 <1>x\n"), Just("12 monkeys"), Just("今天"), Just(" HTTP/1.1"), Just("0"), Just("GET / "), Just("\u{feff}"), Just("QUIT\n"), Just("PROXY UNKNOWN\n"),
         ], 0..40),
         cuts in proptest::collection::vec(1usize..7, 1..40),
     ) {

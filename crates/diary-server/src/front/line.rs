@@ -20,8 +20,6 @@ pub(crate) enum Voice {
     Quiet,
 }
 
-pub(super) const NO_WEB_SERVER: &str = "this is a diary, not a web server";
-
 /// Cuts a connection's bytes into lines.
 #[derive(Debug)]
 pub(crate) struct LineReader(LineDecoder);
@@ -59,12 +57,24 @@ fn decoded(line: Line<'_>) -> Decoded<'_> {
         Line::Text(text) => return Decoded::Text(text),
         Line::Refused(refusal) => Request::refused(refusal),
         Line::Quit => Request::Quit,
-        Line::Http => Request::Fatal(Refusal::new(Code::Http, NO_WEB_SERVER)),
+        Line::Http => Request::Fatal(http()),
+        Line::Proxy => Request::Fatal(proxy()),
         Line::Command(line) => match diary_proto::Command::parse(line) {
             Err(refusal) => Request::refused(refusal),
             Ok(command) => command.into(),
         },
     })
+}
+
+/// Why a request of HTTP ends a connection.
+pub(super) fn http() -> Refusal {
+    Refusal::new(Code::Http, "this is a diary, not a web server")
+}
+
+/// Why a PROXY header ends a connection.
+pub(super) fn proxy() -> Refusal {
+    let message = "this address takes no PROXY header; --listen proxy:ADDR makes one that does";
+    Refusal::new(Code::Proxy, message)
 }
 
 /// Writes an answer as lines.

@@ -3,8 +3,8 @@
 pub(crate) mod udp;
 
 use diary_proto::syslog::{Message, SyslogDecoder};
-use diary_proto::{Code, Refusal};
 
+use super::line::{http, proxy};
 use super::refusals::{RefusalLog, quoting};
 use super::{Answer, Decoded, Request};
 
@@ -40,7 +40,8 @@ fn decoded(message: Message<'_>) -> Decoded<'_> {
     Decoded::Request(match message {
         Message::Text(text) => return Decoded::Text(text),
         Message::Refused { refusal, text } => Request::refused(quoting(&refusal, text)),
-        Message::Http => Request::Fatal(Refusal::new(Code::Http, super::line::NO_WEB_SERVER)),
+        Message::Http => Request::Fatal(http()),
+        Message::Proxy => Request::Fatal(proxy()),
     })
 }
 

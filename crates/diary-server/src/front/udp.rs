@@ -16,6 +16,7 @@ use diary_proto::block::{Step, Walker};
 use diary_proto::entry::SealedLine;
 use diary_proto::entry::check_text;
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
+use diary_proto::line::without_byte_order_mark;
 use diary_proto::{Code, Refusal, Which};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -55,8 +56,9 @@ enum Request<'a> {
 
 impl<'a> Request<'a> {
     fn read(datagram: &'a [u8]) -> Self {
+        let body = without_byte_order_mark(datagram);
         // Programs that end messages with NUL do so here, too.
-        let body = datagram.strip_suffix(b"\0").unwrap_or(datagram);
+        let body = body.strip_suffix(b"\0").unwrap_or(body);
         let body = body.strip_suffix(b"\n").unwrap_or(body);
         let body = body.strip_suffix(b"\r").unwrap_or(body);
         let Ok(text) = std::str::from_utf8(body) else {
@@ -302,6 +304,9 @@ mod tests {
             (b" p", Request::Entry(" p")),
             (b"/history", Request::Entry("/history")),
             ("今天\n".as_bytes(), Request::Entry("今天")),
+            ("\u{feff}今天".as_bytes(), Request::Entry("今天")),
+            ("\u{feff}p\r\n".as_bytes(), Request::History),
+            ("\u{feff}".as_bytes(), Request::Nothing),
         ] {
             assert_eq!(Request::read(datagram), request, "{datagram:?}");
         }

@@ -81,7 +81,8 @@ impl Session {
                     // Its client checks what it gets, and cannot check what it does not get. People at a terminal ask for the
                     // history of a place that they doubt.
                     let checks = self.encoder.is_frame();
-                    return self.begin_stream(Stream::search(journal, *id, filter, checks));
+                    let searcher = self.searcher.get_or_insert_with(|| journal.searcher()).clone();
+                    return self.begin_stream(Stream::search(journal, searcher, *id, filter, checks));
                 }
                 Err(refusal) => return self.refuse(*id, &refusal),
             },

@@ -20,15 +20,9 @@ use crate::transport::with_scratch;
 
 /// What a session has waited for.
 pub(super) enum Granted {
-    Read(ReadRoom),
+    /// Memory for what one read brings.
+    Read(Reservation),
     Append(Room),
-}
-
-/// Room for what one read may bring. What is not used of it is given back behind the read.
-pub(super) struct ReadRoom {
-    permit: OwnedSemaphorePermit,
-    /// None if the budget for input was not used up.
-    _input: Option<Reservation>,
 }
 
 impl Session {
@@ -40,43 +34,37 @@ impl Session {
             && self.queue.takes_more(self.context.limits.session_unacked_bytes)
     }
 
-    /// Reads, if there is room for what a read may bring; else waits for it, and the input stays unread.
+    /// Reads, if there is memory for what it brings; else waits for it, and the input stays unread. Room for appends is not
+    /// asked for before they are known: a command needs none.
     pub(super) fn read_with_room(&mut self) -> io::Result<()> {
-        let max_bytes = self.context.limits.read_bytes;
-        let (context, held) = (Arc::clone(&self.context), self.decoder.partial_bytes());
-        let (is_short, free) = (!context.input.has_room(), context.input.free_bytes().saturating_sub(held));
-        if !is_short || free > 0 {
-            let permit = Arc::clone(&context.unacked).try_acquire_many_owned(permits(max_bytes));
-            if let Ok(permit) = permit {
-                let max_bytes = if is_short { free.min(max_bytes) } else { max_bytes };
-                return self.read(max_bytes, ReadRoom { permit, _input: None });
-            }
+        let (input, max_bytes) = (&self.context.input, self.context.limits.read_bytes);
+        if input.has_room() {
+            return self.read(max_bytes);
         }
-        let ticket = self.input.ticket();
-        self.admission = Some(Box::pin(async move {
-            let input = match is_short && free == 0 {
-                true => Some(Arc::clone(&context.input).reserve(max_bytes, ticket).await),
-                false => None,
-            };
-            let permit = acquire(&context.unacked, max_bytes).await;
-            Granted::Read(ReadRoom { permit, _input: input })
-        }));
-        Ok(())
+        match input.free_bytes().saturating_sub(self.decoder.partial_bytes()) {
+            0 => {
+                let reserving = Arc::clone(input).reserve(max_bytes, self.input.ticket());
+                self.admission = Some(Box::pin(async { Granted::Read(reserving.await) }));
+                Ok(())
+            }
+            free => self.read(free.min(max_bytes)),
+        }
     }
 
     pub(super) fn take_granted(&mut self, granted: Granted) -> io::Result<()> {
         self.admission = None;
         match granted {
-            Granted::Read(room) => self.read(self.context.limits.read_bytes, room)?,
+            // Given back behind the read, when what came of it is counted.
+            Granted::Read(_reserved) => self.read(self.context.limits.read_bytes)?,
             Granted::Append(room) => {
                 self.admit(room);
-                self.admit_waiting(&mut None);
+                self.admit_waiting();
             }
         }
         Ok(())
     }
 
-    fn read(&mut self, max_bytes: usize, room: ReadRoom) -> io::Result<()> {
+    fn read(&mut self, max_bytes: usize) -> io::Result<()> {
         with_scratch(|scratch| {
             let scratch = &mut scratch[..max_bytes];
             match self.transport.try_read(scratch) {
@@ -84,7 +72,7 @@ impl Session {
                 Ok(read) => {
                     let full = read == max_bytes;
                     self.reads_in_a_row = if full { READS_IN_A_ROW_MAX } else { self.reads_in_a_row + 1 };
-                    self.decode(&scratch[..read], Some(room.permit));
+                    self.decode(&scratch[..read]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -95,11 +83,11 @@ impl Session {
 
     pub(super) fn decode_stash(&mut self) {
         let stash = std::mem::take(&mut self.stash);
-        self.decode(&stash, None);
+        self.decode(&stash);
     }
 
     /// Takes the requests in `input`. What cannot be taken yet is kept.
-    fn decode(&mut self, mut input: &[u8], mut room: Option<OwnedSemaphorePermit>) {
+    fn decode(&mut self, mut input: &[u8]) {
         let mut completed = false;
         self.undecoded = true;
         while self.undecoded && self.takes_input() {
@@ -116,7 +104,7 @@ impl Session {
                     Err(request) => break Some(request),
                 }
             };
-            self.push(texts, request, &mut room);
+            self.push(texts, request);
         }
         self.stash = input.to_vec();
         self.note_progress(completed);
@@ -131,17 +119,12 @@ impl Session {
             Some(Ok(text)) => push_text(text, &self.peer, &mut texts),
             Some(Err(invalid)) => request = Some(invalid),
         }
-        self.push(texts, request, &mut None);
+        self.push(texts, request);
         self.note_progress(true);
     }
 
     /// Puts texts and the request behind them into the queue: their places come first, and what they need then.
-    fn push(
-        &mut self,
-        texts: Option<(Appends, Entries)>,
-        request: Option<Request>,
-        room: &mut Option<OwnedSemaphorePermit>,
-    ) {
+    fn push(&mut self, texts: Option<(Appends, Entries)>, request: Option<Request>) {
         if let Some((appends, entries)) = texts {
             self.queue.push_appends(appends, entries);
         }
@@ -158,7 +141,7 @@ impl Session {
             }
             (Some(request), _) => self.queue.push_request(request),
         }
-        self.admit_waiting(room);
+        self.admit_waiting();
     }
 
     /// Some input was decoded. If it completed a message, what is unfinished began later.
@@ -175,8 +158,8 @@ impl Session {
         }
     }
 
-    /// Hands waiting appends to the writer, with what room they came with or what there is; else asks for room.
-    fn admit_waiting(&mut self, room: &mut Option<OwnedSemaphorePermit>) {
+    /// Hands waiting appends to the writer, if there is room for them; else asks for it.
+    fn admit_waiting(&mut self) {
         while self.admission.is_none()
             && let Some((appends, entries)) = self.queue.waiting()
         {
@@ -185,10 +168,8 @@ impl Session {
             let small = self.queue.unreserved_bytes() + outcome_bytes <= context.answers.free_bytes();
             let outcome = if small { None } else { context.answers.try_reserve(outcome_bytes) };
             if (small || outcome.is_some()) && (!keyed || context.journal.knows_derived()) {
-                let from_read = room.as_mut().and_then(|room| room.split(bytes));
-                let permit = from_read
-                    .or_else(|| Arc::clone(&context.unacked).try_acquire_many_owned(permits(bytes)).ok());
-                if let Some(permit) = permit {
+                let permit = Arc::clone(&context.unacked).try_acquire_many_owned(permits(bytes));
+                if let Ok(permit) = permit {
                     self.admit(Room { permit, outcome });
                     continue;
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use diary_engine::limits::PAGE_BYTES;
-use diary_engine::{Cursor, Journal, Needle, Page, Progress, ReadError, Reading};
+use diary_engine::{Cursor, Journal, Needle, Page, Progress, ReadError, Reading, Searcher};
 use diary_proto::block::Walker;
 use diary_proto::{Filter, Which};
 use futures::future::BoxFuture;
@@ -23,7 +23,8 @@ pub(crate) struct Stream {
     pub(crate) id: u32,
     pub(crate) kind: Kind,
     pub(crate) walk: Walk,
-    needle: Option<Arc<Needle>>,
+    /// What a search looks for, and whose turns it takes.
+    search: Option<(Arc<Needle>, Searcher)>,
     /// A search notes what is damaged or missing.
     checks: bool,
     /// Wakes a follow when the head moves.
@@ -68,9 +69,15 @@ impl Stream {
     }
 
     /// With `checks`, what is damaged or missing is noted among the hits.
-    pub(crate) fn search(journal: &Journal, id: u32, filter: &Filter, checks: bool) -> Self {
-        let needle = Some(Arc::new(Needle::new(filter, journal.seal())));
-        Self { checks, needle, ..Self::new(journal, id, Kind::Search, journal.find(filter.which)) }
+    pub(crate) fn search(
+        journal: &Journal,
+        searcher: Searcher,
+        id: u32,
+        filter: &Filter,
+        checks: bool,
+    ) -> Self {
+        let search = Some((Arc::new(Needle::new(filter, journal.seal())), searcher));
+        Self { checks, search, ..Self::new(journal, id, Kind::Search, journal.find(filter.which)) }
     }
 
     pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {
@@ -85,7 +92,7 @@ impl Stream {
             id,
             kind,
             walk: Walk { seal: journal.seal(), walker: None, count: 0, gaps: Vec::new() },
-            needle: None,
+            search: None,
             checks: false,
             progress: None,
             state: State::Finding(finding),
@@ -181,7 +188,7 @@ impl Stream {
     fn read_on(&mut self, context: &Context) -> Option<Bytes> {
         let mut cursor = self.take_cursor();
         let page_bytes = |has_room: bool| if has_room { PAGE_BYTES } else { ANSWERS_FREE_BYTES };
-        if self.needle.is_none() {
+        if self.search.is_none() {
             let max_bytes = page_bytes(context.answers.has_room());
             if let Some(lines) = context.journal.try_page(&mut cursor, max_bytes) {
                 let ended = lines.is_empty();
@@ -204,8 +211,8 @@ impl Stream {
         cursor: Cursor,
         reserve: impl FnOnce() -> (usize, Option<Reservation>) + Send + 'static,
     ) -> Reading<Reserved<Page>> {
-        match &self.needle {
-            Some(needle) => journal.search(cursor, Arc::clone(needle), reserve),
+        match &self.search {
+            Some((needle, searcher)) => journal.search(cursor, Arc::clone(needle), searcher, reserve),
             None => journal.page(cursor, reserve),
         }
     }
@@ -217,7 +224,7 @@ impl Stream {
 
     /// Memory of what it looks for, in bytes.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.needle.as_ref().map_or(0, |needle| needle.held_bytes())
+        self.search.as_ref().map_or(0, |(needle, _)| needle.held_bytes())
     }
 
     /// The cursor, which the next state gets.

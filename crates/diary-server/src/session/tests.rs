@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use diary_engine::Part;
+use diary_engine::limits::ENTRY_MIN_BYTES;
 use diary_engine::sim::{self, ManualWriter, SimDisk};
-use diary_proto::Author;
 use diary_proto::frame::FrameCodec;
 use diary_proto::message::{Append, ClientMessage, Hello, ServerMessage, Texts};
+use diary_proto::{Author, Which};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::codec::Decoder as _;
 
 use super::Session;
 use crate::context::Context;
-use crate::limits::{ANSWERS_FREE_BYTES, LINGER_MAX, Limits, READ_BYTES, SESSION_UNACKED_MAX_BYTES};
+use crate::limits::{
+    ANSWERS_FREE_BYTES, INPUT_FREE_BYTES, LINGER_MAX, Limits, READ_BYTES, SESSION_UNACKED_MAX_BYTES,
+    STALL_ANSWERING_TIMES, STALL_LOOKS,
+};
 use crate::peer::Peer;
 use crate::transport::memory::MemorySocket;
 use crate::transport::{Socket, Transport, memory};
@@ -177,15 +181,8 @@ async fn answers_keep_their_order_while_texts_wait_for_room() {
 async fn a_reader_that_takes_nothing_makes_room_for_others() {
     let limits = Limits { answers_bytes: 300_000, ..Limits::default() };
     let mut served = Served::new(limits);
-    let mut writer = served.connect(WINDOW_BYTES);
     // Lines that are longer than what a session gets without asking.
-    for _ in 0..40 {
-        writer.wire.send(format!("{}\n", "x".repeat(30_000)).as_bytes());
-        settle().await;
-        served.writer.commit();
-    }
-    settle().await;
-    assert_eq!(writer.lines().len(), 40);
+    large_entries(&mut served).await;
     let deaf: Vec<Client> = (0..20)
         .map(|_| {
             let client = served.connect(10);
@@ -202,6 +199,168 @@ async fn a_reader_that_takes_nothing_makes_room_for_others() {
     }
     assert_eq!(reader.lines().last().unwrap(), "end 40");
     assert!(deaf.iter().any(|client| client.running.is_finished()));
+}
+
+/// Texts use up the room for appends and wait. Who reads needs none.
+#[tokio::test(start_paused = true)]
+async fn readers_are_answered_while_the_disk_hangs() {
+    let mut served = Served::new(Limits { unacked_bytes: 20_000, read_bytes: 4_000, ..Limits::default() });
+    let mut early = served.connect(WINDOW_BYTES);
+    early.wire.send(b"an entry\n");
+    settle().await;
+    assert!(served.writer.commit());
+    settle().await;
+    // From here on, nothing is committed.
+    let lines = format!("{}\n", "x".repeat(3_000)).repeat(3);
+    let mut writers: Vec<Client> = (0..16).map(|_| served.connect(WINDOW_BYTES)).collect();
+    writers.iter().for_each(|writer| writer.wire.send(lines.as_bytes()));
+    settle().await;
+    assert!(served.context.unacked.available_permits() < 4_000);
+
+    early.wire.send(b"/history all\n/search ENTRY\n/search entry\n/name anna\n/follow\n");
+    let mut late = served.connect(WINDOW_BYTES);
+    late.wire.send(b"/history 1\n");
+    let mut framed = served.connect(WINDOW_BYTES);
+    framed.say_hello(1);
+    let mut history = Vec::new();
+    ClientMessage::History { id: 1, which: Which::All }.write(&mut history);
+    framed.wire.send(&history);
+    settle().await;
+    let lines = early.lines();
+    let told: Vec<&str> = lines[1..].iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(told, ["ok", "1", "end", "ok", "end", "ok", "1", "end", "ok", "ok"], "{lines:?}");
+    assert_eq!(late.lines().len(), 3, "{:?}", late.lines());
+    assert!(
+        matches!(
+            framed.messages()[..],
+            [
+                ServerMessage::Welcome(_),
+                ServerMessage::Answer { .. },
+                ServerMessage::Block { .. },
+                ServerMessage::End { .. }
+            ]
+        ),
+        "{:?}",
+        framed.messages()
+    );
+    // What comes behind a text waits for it, and so does what is sent later.
+    let told = late.lines().len();
+    late.wire.send(b"a text\n/history all\n/help\n");
+    settle().await;
+    let read = late.wire.taken();
+    late.wire.send(b"/help\n");
+    settle().await;
+    assert_eq!((late.lines().len(), late.wire.taken()), (told, read));
+
+    while served.writer.commit() {
+        settle().await;
+    }
+    for writer in &mut writers {
+        assert_eq!(writer.lines().iter().filter(|line| line.starts_with("ok ")).count(), 3);
+    }
+    let lines = late.lines();
+    assert!(lines[told].starts_with("ok ") && lines[told + 1] == "ok history", "{:?}", &lines[told..]);
+    assert!(lines.iter().any(|line| line.ends_with(" a text")));
+    assert_eq!(early.lines().len(), 11 + 16 * 3 + 1, "it follows");
+}
+
+/// The shortest texts there are, from clients that never stop, while nothing is committed.
+#[tokio::test(start_paused = true)]
+async fn texts_that_wait_for_the_disk_are_bounded() {
+    const BUDGET_BYTES: usize = 4_000_000;
+    const CLIENTS: usize = 200;
+    /// What the texts of one read may cost.
+    const READ_COST_BYTES: usize = READ_BYTES / 2 * (ENTRY_MIN_BYTES + 1);
+    let served = Served::new(Limits { input_bytes: BUDGET_BYTES, ..Limits::default() });
+    let clients: Vec<Client> = (0..CLIENTS).map(|_| served.connect(WINDOW_BYTES)).collect();
+    for _ in 0..3 {
+        clients.iter().for_each(|client| client.wire.send(&b"a\n".repeat(READ_BYTES)));
+        settle().await;
+    }
+    let (used, read) = (served.context.input.used_bytes(), clients.iter().map(|client| client.wire.taken()));
+    let short_cost = INPUT_FREE_BYTES / 2 * (ENTRY_MIN_BYTES + 1);
+    assert!(
+        used <= BUDGET_BYTES + READ_COST_BYTES + CLIENTS * short_cost,
+        "{used} of {BUDGET_BYTES} bytes are used"
+    );
+    assert!(read.clone().all(|read| read <= READ_BYTES), "nobody reads on while its texts wait");
+    let read: usize = read.sum();
+    assert!(read <= 24 * READ_BYTES + CLIENTS * INPUT_FREE_BYTES, "{read} bytes were read");
+}
+
+/// A journal with 40 entries of 30,000 bytes.
+async fn large_entries(served: &mut Served) {
+    let mut writer = served.connect(WINDOW_BYTES);
+    for _ in 0..40 {
+        writer.wire.send(format!("{}\n", "x".repeat(30_000)).as_bytes());
+        settle().await;
+        served.writer.commit();
+    }
+    settle().await;
+    assert_eq!(writer.lines().len(), 40);
+}
+
+/// It takes so little that the kernel would tell of room only once in a day.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_that_goes_on_stays() {
+    let mut served = Served::new(Limits::default());
+    large_entries(&mut served).await;
+    let stall = served.context.limits.stall;
+    let mut follower = served.connect(WINDOW_BYTES);
+    follower.wire.send(b"/follow #1\n");
+    settle().await;
+    for _ in 0..100 {
+        sleep(stall / 2).await;
+        follower.heard.extend(follower.wire.receive_some(100));
+        assert!(!follower.running.is_finished());
+    }
+    while follower.lines().len() < 41 {
+        settle().await;
+    }
+    assert!(follower.lines()[1..].iter().zip(1..).all(|(line, seq)| line.starts_with(&format!("{seq} "))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_is_closed() {
+    let mut served = Served::new(Limits::default());
+    large_entries(&mut served).await;
+    let stall = served.context.limits.stall;
+    let deaf = [served.connect(10), served.connect(10)];
+    deaf.iter().for_each(|client| client.wire.send(b"/follow #1\n"));
+    deaf[0].wire.fall_silent();
+    settle().await;
+    let finished = || deaf.each_ref().map(|client| client.running.is_finished());
+    sleep(stall - 2 * stall / STALL_LOOKS).await;
+    assert_eq!(finished(), [false, false]);
+    sleep(4 * stall / STALL_LOOKS).await;
+    assert_eq!(finished(), [true, false], "a system that is gone takes nothing any more");
+    sleep((STALL_ANSWERING_TIMES - 1) * stall - 4 * stall / STALL_LOOKS).await;
+    assert_eq!(finished(), [true, false], "its program may be slow");
+    sleep(4 * stall / STALL_LOOKS).await;
+    assert_eq!(finished(), [true, true]);
+}
+
+/// It has stalled for longer than the others, and takes a little again and again.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_that_goes_on_does_not_go_for_those_that_take_nothing() {
+    let mut served = Served::new(Limits { answers_bytes: 300_000, ..Limits::default() });
+    large_entries(&mut served).await;
+    let slow = served.connect(50_000);
+    slow.wire.send(b"/history all\n");
+    settle().await;
+    let deaf: Vec<Client> = (0..20).map(|_| served.connect(10)).collect();
+    deaf.iter().for_each(|client| client.wire.send(b"/history all\n"));
+    settle().await;
+    let mut reader = served.connect(WINDOW_BYTES);
+    reader.wire.send(b"/history all\n");
+    for _ in 0..200 {
+        sleep(served.context.limits.patience / 2).await;
+        slow.wire.receive_some(10);
+        reader.lines();
+    }
+    assert_eq!(reader.lines().last().unwrap(), "end 40");
+    assert!(deaf.iter().any(|client| client.running.is_finished()));
+    assert!(!slow.running.is_finished());
 }
 
 /// Each outcome is small, and all of them are not.

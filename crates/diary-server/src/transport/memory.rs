@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{Interest, Ready};
 use tokio::sync::Notify;
@@ -18,6 +19,8 @@ struct Wire {
     /// How many of those fit.
     window: usize,
     output_ended: bool,
+    /// The peer's system answers nothing.
+    silent: bool,
 }
 
 /// The session's end.
@@ -47,7 +50,8 @@ impl MemorySocket {
                 if interest.is_readable() && (!wire.input.is_empty() || wire.input_ended) {
                     ready |= Ready::READABLE;
                 }
-                if interest.is_writable() && wire.output.len() < wire.window {
+                // As the kernel, which tells of room once a third of its buffer is free.
+                if interest.is_writable() && 3 * wire.output.len() <= 2 * wire.window {
                     ready |= Ready::WRITABLE;
                 }
                 if !ready.is_empty() {
@@ -80,6 +84,14 @@ impl MemorySocket {
         Ok(written)
     }
 
+    pub(super) fn untaken_bytes(&self) -> usize {
+        self.wire.lock().unwrap().output.len()
+    }
+
+    pub(super) fn silence(&self) -> Duration {
+        if self.wire.lock().unwrap().silent { Duration::MAX } else { Duration::ZERO }
+    }
+
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
         self.wire.lock().unwrap().output_ended = true;
         Ok(())
@@ -102,6 +114,21 @@ impl MemorySocket {
         let taken = std::mem::take(&mut self.wire.lock().unwrap().output);
         self.changed.notify_one();
         taken
+    }
+
+    /// The peer takes at most `bytes` of what was sent to it.
+    pub(crate) fn receive_some(&self, bytes: usize) -> Vec<u8> {
+        let mut wire = self.wire.lock().unwrap();
+        let bytes = bytes.min(wire.output.len());
+        let taken = wire.output.drain(..bytes).collect();
+        drop(wire);
+        self.changed.notify_one();
+        taken
+    }
+
+    /// The peer's system is gone.
+    pub(crate) fn fall_silent(&self) {
+        self.wire.lock().unwrap().silent = true;
     }
 
     /// How many bytes the session has taken.

@@ -27,6 +27,17 @@ pub enum OpenError {
     Newer(PathBuf, u64),
 }
 
+impl From<OpenError> for io::Error {
+    /// Of the same kind.
+    fn from(error: OpenError) -> Self {
+        let kind = match &error {
+            OpenError::Io { cause, .. } => cause.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 /// Why a name is not used: somebody else may have put it there. Displays as what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotOurs {
@@ -53,22 +64,10 @@ impl NotOurs {
 impl From<NotOurs> for io::Error {
     fn from(not_ours: NotOurs) -> Self {
         let kind = match not_ours {
-            // To read, there is nothing.
             NotOurs::NoFile => io::ErrorKind::NotFound,
             NotOurs::Link | NotOurs::HardLink => io::ErrorKind::Other,
         };
-        io::Error::new(kind, not_ours)
-    }
-}
-
-impl From<OpenError> for io::Error {
-    /// Of the same kind.
-    fn from(error: OpenError) -> Self {
-        let kind = match &error {
-            OpenError::Io { cause, .. } => cause.kind(),
-            _ => io::ErrorKind::Other,
-        };
-        Self::new(kind, error)
+        Self::new(kind, not_ours)
     }
 }
 

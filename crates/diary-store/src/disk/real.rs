@@ -96,7 +96,7 @@ fn open_file(options: &mut OpenOptions, flags: OFlags, path: &Path) -> io::Resul
     };
     let file = opened.map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::LOOP) if flags.contains(OFlags::NOFOLLOW) => NotOurs::Link.into(),
-        // A folder; a pipe that nobody reads, or a socket; a link that leads to itself.
+        // A folder; a pipe that nobody reads, or a socket; a link to itself.
         Some(Errno::ISDIR | Errno::NXIO | Errno::LOOP) => NotOurs::NoFile.into(),
         _ => error,
     })?;
