@@ -1,7 +1,7 @@
 //! Any way of cutting a conversation into pieces gives the same answers.
 
 use diary_proto::message::{Append, ClientMessage, ServerMessage, Texts};
-use diary_proto::{Filter, Which};
+use diary_proto::{Filter, Seal, Which};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -92,14 +92,17 @@ async fn frame_answers(cuts: &[usize]) -> Vec<String> {
     let answers = converse(server.address(), &frames(), cuts).await;
     let mut messages = Vec::new();
     let mut blocks: Vec<u8> = Vec::new();
-    let mut acked = Vec::new();
+    let (mut acked, mut seal) = (Vec::new(), Seal::PLAIN);
     for message in Frames::read_all(&answers) {
         match message {
-            ServerMessage::Welcome(welcome) => messages.push(format!("welcome {}", welcome.author)),
+            ServerMessage::Welcome(welcome) => {
+                seal = Seal::of_journal(welcome.journal_id);
+                messages.push(format!("welcome {}", welcome.author));
+            }
             ServerMessage::Acks(runs) => acked.extend(pairs(&runs)),
             ServerMessage::Block { lines, .. } => blocks.extend_from_slice(&lines),
             other => {
-                messages.push(format!("{acked:?} {:?}", texts_of(&blocks)));
+                messages.push(format!("{acked:?} {:?}", texts_of(&blocks, seal)));
                 messages.push(format!("{other:?}"));
                 (acked, blocks) = (Vec::new(), Vec::new());
             }

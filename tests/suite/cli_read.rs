@@ -75,6 +75,9 @@ async fn wrong_words_cost_no_connection() {
         (&["log", "--on", "someday"][..], "\"someday\" is no date; say 2026-11-21"),
         (&["search", "a", "--from", "today", "--to", "yesterday"], " is after --to "),
         (&["log", "--last", "few"], "--last takes a number or all"),
+        (&["log", "--csv-safe"], "--csv-safe is for csv alone"),
+        (&["follow", "--csv-safe", "--format", "json"], "--csv-safe is for csv alone"),
+        (&["export", "--csv-safe", "--format", "txt"], "--csv-safe is for csv alone"),
         (&["search", ""], "at least one character"),
         (&["follow", "--reverse"], "leave out --reverse"),
         (&["follow", "--to", "yesterday"], "which is over; log shows what there is"),
@@ -402,6 +405,28 @@ async fn the_newest_that_fit_are_those_of_the_whole_diary() {
             let ran = run(&mut cli(home.path(), server.address(), &reversed), "").await;
             assert!(ran.stdout.lines().eq(expected.into_iter().rev()), "{reversed:?}: {ran:?}");
         }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_csv_is_exact_unless_formulas_are_kept_out() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    write(server.address(), &["=1+1", "@SUM(A1)", "a=1"]).await;
+    for (words, texts) in [
+        (&["log", "--format", "csv"][..], ["anna,=1+1", "ben,@SUM(A1)", "anna,a=1"]),
+        (&["log", "--format", "csv", "--csv-safe"], ["anna,'=1+1", "ben,'@SUM(A1)", "anna,a=1"]),
+        (&["log", "--csv-safe"], ["anna,'=1+1", "ben,'@SUM(A1)", "anna,a=1"]),
+        (&["export", "--format", "csv"], ["anna,=1+1", "ben,@SUM(A1)", "anna,a=1"]),
+        (&["export", "--format", "csv", "--csv-safe"], ["anna,'=1+1", "ben,'@SUM(A1)", "anna,a=1"]),
+    ] {
+        let mut command = cli(home.path(), server.address(), words);
+        if !words.contains(&"--format") {
+            command.env("DIARY_FORMAT", "csv");
+        }
+        let ran = run(&mut command, "").await;
+        let cells = ran.stdout.lines().skip(1).map(|line| line.splitn(4, ',').nth(3).unwrap());
+        assert!(cells.eq(texts), "{words:?}: {ran:?}");
     }
     server.stop().await;
 }

@@ -53,10 +53,10 @@ async fn entries_of_every_front_stand_in_one_file_that_cut_and_grep_read() {
     assert_eq!(print_of("tail", &["-n", "1"], file).split('\t').next(), shown.last().map(String::as_str));
 
     let bytes = std::fs::read(file).unwrap();
-    let stored = texts_of(&bytes);
+    let stored = texts_of(&bytes, framed.seal());
     assert_eq!(stored[1], (2, "第一行\n第二行".to_owned()));
     assert_eq!(stored.len(), 5);
-    assert_eq!(texts_of(&framed.history(1, diary_proto::Which::All).await.lines), stored);
+    assert_eq!(framed.history(1, diary_proto::Which::All).await.texts(), stored);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::process::Command;
 use crate::support::faulty::{
     Started, command, first_texts, rest_of, serve, served_after, some_diary, texts_on_disk, under,
 };
-use crate::support::{Frames, Lines, day_files, is_ack, peer, soon, text, texts_of};
+use crate::support::{Frames, Lines, day_files, is_ack, peer, soon, text};
 
 /// From a failed disk to the server's end.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -132,7 +132,7 @@ async fn fails(fault: Fault, batches: u64) {
     // What was acked is there; its writer's retry is not a second entry; who was refused is not there.
     let server = serve(folder.path()).await;
     let mut keyed = Frames::hello(server.address(), 1).await;
-    let found = texts_of(&keyed.history(1, Which::All).await.lines);
+    let found = keyed.history(1, Which::All).await.texts();
     assert!((good..=good + 1).contains(&(found.len() as u64)), "{what}: {found:?}");
     keyed.append(batches, true, &["may be stored"]).await;
     assert_eq!(keyed.acks(1).await, [(batches, good + 1)], "{what}");
@@ -177,7 +177,7 @@ async fn refuses(fault: Fault, batches: u64) {
     }
     keyed.append(batches, false, &["no room for this"]).await;
     assert_eq!(refused(&mut keyed).await, (batches, Code::DiskFull), "{what}");
-    let found = texts_of(&keyed.history(1, Which::All).await.lines);
+    let found = keyed.history(1, Which::All).await.texts();
     assert_eq!(found.len() as u64, good, "{what}: reading goes on");
     // Neither the same append nor another one is harmed by the refusal.
     let mut plain = Lines::connect(server.address()).await;
@@ -206,11 +206,11 @@ async fn refuses(fault: Fault, batches: u64) {
 async fn a_day_file_that_cannot_be_opened_once_is_told_and_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let before = some_diary(folder.path()).await;
-    // The start opens it twice; then each thread that reads has a third time. A file stays open for a second.
-    let fault = Fault::of(&["openat:error=EIO:when=3"]).in_day_file();
+    // The start opens it three times; then each thread that reads has a fourth time. A file stays open for a second.
+    let fault = Fault::of(&["openat:error=EIO:when=4"]).in_day_file();
     let mut server = Started::spawn(fault.command(folder.path())).await;
     let mut client = Lines::connect(server.address()).await;
-    soon("a third time", async {
+    soon("a fourth time", async {
         while let Some(texts) = all_if_readable(&mut client).await {
             assert_eq!(texts, first_texts(before));
         }

@@ -175,7 +175,7 @@ async fn blocks_are_byte_for_byte_what_is_on_disk() {
     let all = client.history(1, Which::All).await;
     assert_eq!((all.first, all.last, all.dense), (1, 500, true));
     assert!(disk.ends_with(&all.lines) && all.lines.len() >= disk.len() - header);
-    let mut walker = Walker::new(1);
+    let mut walker = Walker::new(1, client.seal());
     let mut seen = Vec::new();
     walker.walk(&all.lines, |step| match step {
         Step::Entry(stored) => seen.push(stored.unescaped().into_owned()),
@@ -190,7 +190,7 @@ async fn blocks_are_byte_for_byte_what_is_on_disk() {
         (Which::From(501), 501),
     ] {
         let answered = client.history(2, which).await;
-        let seqs: Vec<u64> = texts_of(&answered.lines).iter().map(|(seq, _)| *seq).collect();
+        let seqs: Vec<u64> = answered.texts().iter().map(|(seq, _)| *seq).collect();
         assert_eq!(seqs, (first..=500).collect::<Vec<_>>(), "{which:?}");
         assert!(disk.ends_with(&answered.lines) && answered.dense, "{which:?}");
         assert_eq!(answered.first <= answered.last, !seqs.is_empty(), "{which:?}");
@@ -208,7 +208,7 @@ async fn a_search_brings_whole_lines_and_is_not_dense() {
     {
         client.send(&ClientMessage::Search { id, filter: Filter::of_text(text) }).await;
         let answered = client.answer(id).await;
-        let seqs: Vec<u64> = texts_of(&answered.lines).iter().map(|(seq, _)| *seq).collect();
+        let seqs: Vec<u64> = answered.texts().iter().map(|(seq, _)| *seq).collect();
         assert_eq!((&seqs[..], answered.dense), (found, false), "{text}");
     }
 }
@@ -228,7 +228,7 @@ async fn a_request_sees_all_appends_before_it_and_answers_keep_their_order() {
     for round in 0..50 {
         assert_eq!(client.acks(2).await, [(round * 2, round * 2 + 1), (round * 2 + 1, round * 2 + 2)]);
         let answered = client.answer(round as u32 + 1).await;
-        assert_eq!(texts_of(&answered.lines), [(round * 2 + 2, "b".to_owned())]);
+        assert_eq!(answered.texts(), [(round * 2 + 2, "b".to_owned())]);
     }
 }
 
@@ -271,7 +271,7 @@ async fn a_follow_brings_history_and_what_comes_until_it_is_replaced_or_ended() 
 async fn followed(client: &mut Frames, id: u32) -> Vec<u64> {
     match client.message().await {
         ServerMessage::Block { id: its, lines } if its == id => {
-            texts_of(&lines).into_iter().map(|(seq, _)| seq).collect()
+            texts_of(&lines, client.seal()).into_iter().map(|(seq, _)| seq).collect()
         }
         other => panic!("{other:?}"),
     }
@@ -287,7 +287,7 @@ async fn a_client_can_only_resume_the_journal_that_it_saw() {
     let lines = client.history(1, Which::All).await.lines;
     let crcs: Vec<u32> = lines
         .split(|&b| b == b'\n')
-        .filter_map(|line| diary_proto::StoredLine::parse(line).ok())
+        .filter_map(|line| diary_proto::StoredLine::parse(line, client.seal()).ok())
         .map(|stored| stored.crc)
         .collect();
     for (seq, crc) in [(0, 0), (1, crcs[0]), (2, crcs[1])] {
@@ -380,7 +380,7 @@ async fn fields_behind_the_known_ones_are_ignored() {
     client.append(0, false, &["a"]).await;
     client.acks(1).await;
     client.send_bytes(frame(0x03, &[0, 0, 0, 5, 1, 0xde, 0xad])).await;
-    assert_eq!(texts_of(&client.answer(5).await.lines), [(1, "a".to_owned())]);
+    assert_eq!(client.answer(5).await.texts(), [(1, "a".to_owned())]);
 }
 
 #[tokio::test]
@@ -494,7 +494,7 @@ async fn the_end_of_input_is_no_goodbye_in_frame_mode_either() {
     client.send(&ClientMessage::History { id: 1, which: Which::All }).await;
     client.writer.shutdown().await.unwrap();
     assert_eq!(client.acks(200).await.len(), 200);
-    assert_eq!(texts_of(&client.answer(1).await.lines).len(), 200);
+    assert_eq!(client.answer(1).await.texts().len(), 200);
     assert_eq!(client.next().await, None);
 }
 
@@ -550,7 +550,7 @@ async fn any_frame_can_come_a_byte_at_a_time() {
     assert!(matches!(client.message().await, ServerMessage::Welcome(_)));
     assert_eq!(client.acks(2).await, [(0, 1), (1, 2)]);
     let answered = client.answer(1).await;
-    assert_eq!(texts_of(&answered.lines), [(1, "今天".to_owned()), (2, "b".to_owned())]);
+    assert_eq!(answered.texts(), [(1, "今天".to_owned()), (2, "b".to_owned())]);
     assert!(matches!(client.message().await, ServerMessage::Bye { .. }));
 }
 

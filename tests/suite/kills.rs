@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use diary_client::{Ack, Author, Client, Error, Event, Options, Pending, Which};
+use diary_proto::Seal;
 use diary_proto::entry::{StoredLine, is_note};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Frames, Process, Random, acked, budget, day_files, server_command, soon};
+use crate::support::{Frames, Process, Random, acked, budget, day_files, seal_in, server_command, soon};
 
 /// Rounds that one diary lives through.
 const ROUNDS_PER_LIFE: u64 = 50;
@@ -155,7 +156,8 @@ async fn live(seed: u64) -> Tally {
     let pages = soon("the reader ends", reading).await.unwrap();
     let last = history(&address).await;
     assert!(last.starts_with(&journal), "seed {seed}");
-    let entries = Entries::of(&last);
+    let seal = seal_in(&fs::read(&day_files(&data.join("diary"))[0]).unwrap());
+    let entries = Entries::of(&last, seal);
     for follower in &mut followers {
         follower.catch_up(entries.lefts.len()).await;
     }
@@ -210,12 +212,14 @@ async fn history(address: &str) -> Vec<u8> {
 fn sound_entries(journal: &Path) -> Vec<u8> {
     let mut entries = Vec::new();
     for file in day_files(journal) {
-        for line in fs::read(file).unwrap().split_inclusive(|&b| b == b'\n') {
+        let bytes = fs::read(file).unwrap();
+        for (place, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
             let Some(whole) = line.strip_suffix(b"\n") else { return entries };
-            if is_note(whole) {
+            let seal = seal_in(&bytes);
+            if place == 0 || is_note(whole, seal) {
                 continue;
             }
-            if StoredLine::parse(whole).is_err() {
+            if StoredLine::parse(whole, seal).is_err() {
                 return entries;
             }
             entries.extend_from_slice(line);
@@ -225,7 +229,7 @@ fn sound_entries(journal: &Path) -> Vec<u8> {
 }
 
 fn without_notes(lines: &[u8]) -> Vec<u8> {
-    lines.split_inclusive(|&b| b == b'\n').filter(|line| !is_note(line)).flatten().copied().collect()
+    lines.split_inclusive(|&b| b == b'\n').filter(|line| !line.starts_with(b"#")).flatten().copied().collect()
 }
 
 // --- the moment of the kill ------------------------------------------------------------------------------
@@ -475,11 +479,11 @@ struct Entries {
 }
 
 impl Entries {
-    fn of(lines: &[u8]) -> Self {
+    fn of(lines: &[u8], seal: Seal) -> Self {
         let (mut lefts, mut seqs) = (Vec::new(), BTreeMap::<String, Vec<u64>>::new());
         let mut keys = HashMap::new();
         for line in lines.split_inclusive(|&b| b == b'\n') {
-            let line = StoredLine::parse(&line[..line.len() - 1]).unwrap();
+            let line = StoredLine::parse(&line[..line.len() - 1], seal).unwrap();
             lefts.push(line.left.to_owned());
             assert_eq!(line.seq, lefts.len() as u64, "seqs have no gap");
             seqs.entry(line.unescaped().into_owned()).or_default().push(line.seq);

@@ -1,10 +1,14 @@
-//! The log: one line a connection with the peer's address, and no entry's text above debug.
+//! The log: one line a connection with the peer's address, no entry's text above debug, and nobody waits for who reads it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use tokio::io::AsyncReadExt;
+use futures::stream::{self, StreamExt};
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::UnixStream;
 
-use crate::support::{Frames, Lines, Process, soon};
+use crate::support::{Frames, Lines, Process, acked, say, server_command, soon};
 
 struct Logged {
     process: Process,
@@ -106,8 +110,8 @@ async fn the_log_can_be_turned_off() {
 #[tokio::test]
 async fn a_log_that_nobody_reads_does_not_end_the_server() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = crate::support::server_command(folder.path());
-    command.args(["--listen", "127.0.0.1:0", "--log", "trace"]).stderr(std::process::Stdio::piped());
+    let mut command = server_command(folder.path());
+    command.args(["--listen", "127.0.0.1:0", "--log", "trace"]).stderr(Stdio::piped());
     let mut process = Process::spawn(command, 1).await;
     let mut first = [0; 1];
     let mut log = process.child.stderr.take().unwrap();
@@ -115,4 +119,73 @@ async fn a_log_that_nobody_reads_does_not_end_the_server() {
     drop(log);
     talk(process.address()).await;
     process.stop().await;
+}
+
+/// More connections than there is room for their lines: in the pipe, and in the server's memory.
+const FLOOD_CONNECTIONS: usize = 24_000;
+
+/// More than the pipe alone has room for.
+const PIPE_FULL_CONNECTIONS: usize = 3_000;
+
+/// A server on a Unix socket, which needs no ports for many connections, and nobody reads its log.
+async fn unread(folder: &Path) -> (Process, PathBuf) {
+    let socket = folder.join("socket");
+    let mut command = server_command(folder);
+    command.args(["--listen", &format!("unix:{}", socket.display())]).stderr(Stdio::piped());
+    (Process::spawn(command, 1).await, socket)
+}
+
+/// Connects so many times, writes an entry each time, and returns the acks' seqs in order.
+async fn write_by_connections(socket: &Path, connections: usize) -> Vec<u64> {
+    let writers = stream::iter(0..connections).map(|_| async {
+        let stream = UnixStream::connect(socket).await.unwrap();
+        let said = String::from_utf8(say(stream, b"an entry\n").await).unwrap();
+        acked(said.lines().nth(1).unwrap_or_default()).unwrap_or_else(|| panic!("no ack in {said:?}"))
+    });
+    let mut seqs: Vec<u64> = writers.buffer_unordered(64).collect().await;
+    seqs.sort_unstable();
+    seqs
+}
+
+#[tokio::test]
+async fn an_unread_log_holds_up_nobody_and_says_how_many_lines_are_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut process, socket) = unread(folder.path()).await;
+    let seqs = write_by_connections(&socket, FLOOD_CONNECTIONS).await;
+    assert!(seqs.into_iter().eq(1..=FLOOD_CONNECTIONS as u64), "every connection is served");
+
+    // Now somebody reads it.
+    let mut log = BufReader::new(process.child.stderr.take().unwrap()).lines();
+    let (mut told, mut dropped) = (0, 0);
+    while told + dropped < FLOOD_CONNECTIONS {
+        let line = soon("all is told", log.next_line()).await.unwrap().unwrap();
+        match line.split_once(" WARN lines of the log were dropped, ") {
+            Some((_, count)) => dropped += count.rsplit('=').next().unwrap().parse::<usize>().unwrap(),
+            None => told += usize::from(line.contains(" INFO connected ")),
+        }
+    }
+    assert_eq!(told + dropped, FLOOD_CONNECTIONS);
+    assert!(told > 1000 && dropped > 1000, "told {told}, dropped {dropped}");
+
+    // It goes on, and its last lines come.
+    say(UnixStream::connect(&socket).await.unwrap(), b"").await;
+    process.signal(Signal::TERM);
+    let mut rest = Vec::new();
+    while let Some(line) = soon("the log ends", log.next_line()).await.unwrap() {
+        rest.push(line);
+    }
+    assert_eq!(process.wait().await, Some(0));
+    assert!(rest.len() == 2 && rest[0].contains(" INFO connected "), "{rest:?}");
+    assert!(rest[1].contains(" INFO stopping"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_server_whose_log_nobody_ever_reads_stops_as_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut process, socket) = unread(folder.path()).await;
+    let seqs = write_by_connections(&socket, PIPE_FULL_CONNECTIONS).await;
+    assert!(seqs.into_iter().eq(1..=PIPE_FULL_CONNECTIONS as u64), "every connection is served");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().await, Some(0));
+    assert!(folder.path().join("diary/head").exists(), "a clean stop leaves evidence");
 }

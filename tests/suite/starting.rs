@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::support::faulty::is_root;
-use crate::support::{Lines, Process, is_ack, server_command, soon};
+use crate::support::{Lines, Process, full_pipe, is_ack, plain_server_command, say, server_command, soon};
 
 /// A user without rights, for tests of permissions where they run as root.
 const NOBODY: u32 = 65_534;
@@ -130,7 +130,7 @@ async fn a_data_folder_of_a_newer_format() {
     let journal = folder.path().join("diary");
     std::fs::create_dir(&journal).unwrap();
     let mut header = b"# diary 2 2026-11-21 id=5f0c9e27a1b34d68 first=1 after=-\t".to_vec();
-    diary_proto::seal::seal(&mut header, 0);
+    diary_proto::Seal::PLAIN.write(&mut header, 0);
     std::fs::write(journal.join("2026-11-21.log"), &header).unwrap();
     check_fails(on_free_port(folder.path()), 4, &["2026-11-21.log has format 2", "newer diary-server"]).await;
     assert_eq!(std::fs::read(journal.join("2026-11-21.log")).unwrap(), header);
@@ -154,6 +154,7 @@ async fn an_address_in_use_names_the_address_and_the_way_out() {
     let mut command = on_free_port(folder.path());
     command.args(["--udp", &address]);
     check_fails(command, 3, &[&format!("udp:{address}"), "listens there already"]).await;
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
 }
 
 #[tokio::test]
@@ -212,6 +213,9 @@ async fn bad_settings_are_named() {
         (&["--journal", "a/b"], &["journal"]),
         (&["--journal", ".."], &["journal"]),
         (&["--journal", ""], &["journal"]),
+        (&["--socket-mode", "rw"], &["rw", "660"]),
+        (&["--socket-mode", "680"], &["680", "660"]),
+        (&["--socket-mode", "1660"], &["1660", "660"]),
     ] {
         let mut command = on_free_port(folder.path());
         let output = soon("it gives up", command.args(arguments).output()).await.unwrap();
@@ -243,6 +247,56 @@ async fn help_and_version_are_no_failures() {
         assert_eq!(output.status.code(), Some(0));
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     }
+}
+
+// --- outputs that nobody reads ---------------------------------------------------------------------------
+
+#[tokio::test]
+async fn an_error_that_nobody_reads_ends_it_with_its_code_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "text").unwrap();
+    let file = file.to_str().unwrap();
+    for (arguments, code) in [
+        (&["--nonsense"][..], 2),
+        (&["--log", "loud"], 2),
+        (&["--timezone", "Mars/Olympus"], 2),
+        (&["--listen", &taken], 3),
+        (&["--listen", "127.0.0.1:0", "--data", file], 4),
+        (&["verify", "--data", file], 4),
+    ] {
+        let mut command = plain_server_command();
+        if code == 3 {
+            command.arg("--data").arg(folder.path());
+        }
+        let (_nobody_reads, full) = full_pipe();
+        command.args(arguments).stdout(Stdio::null()).stderr(full);
+        let status = soon("it gives up", command.status()).await.unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn addresses_that_nobody_reads_hold_up_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let mut command = server_command(folder.path());
+    let (_nobody_reads, full) = full_pipe();
+    command.args(["--listen", &format!("unix:{}", socket.display())]).stdout(full).stderr(Stdio::piped());
+    let mut process = Process { child: command.spawn().unwrap(), addresses: Vec::new() };
+    let mut log = BufReader::new(process.child.stderr.take().unwrap()).lines();
+    loop {
+        let line = soon("it starts", log.next_line()).await.unwrap().unwrap();
+        if line.contains("the diary is open") {
+            break;
+        }
+    }
+    let answer = say(tokio::net::UnixStream::connect(&socket).await.unwrap(), b"one\n").await;
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.lines().nth(1).is_some_and(|line| is_ack(line, 1)), "{answer}");
+    process.stop().await;
 }
 
 // --- what works ------------------------------------------------------------------------------------------

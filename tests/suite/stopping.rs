@@ -145,25 +145,28 @@ async fn a_client_that_reads_nothing_holds_up_the_stop_only_for_so_long() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_second_signal_ends_it_at_once_and_the_code_says_which() {
     let server = Server::start().await;
     fill(server.address(), 12).await;
     let folder = server.stop().await;
-    let mut process = serve(folder.path()).await;
-    let mut deaf = connect_narrow(process.address()).await;
-    deaf.write_all(b"/history all\n").await.unwrap();
-    let mut healthy = Lines::connect(process.address()).await;
-    assert!(healthy.ask("an entry").await.starts_with("ok "));
-    process.signal(Signal::TERM);
-    // Told, so the first signal has come.
-    assert!(healthy.line().await.starts_with("bye: "));
-    process.signal(Signal::INT);
-    assert_eq!(process.wait().await, Some(1), "it did not wait for the deaf one");
-    drop(deaf);
-    // What was acked is there all the same.
-    let process = serve(folder.path()).await;
-    assert_eq!(text(&Lines::connect(process.address()).await.history("1").await[0]), "an entry");
-    process.stop().await;
+    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let mut process = serve(folder.path()).await;
+        let mut deaf = connect_narrow(process.address()).await;
+        deaf.write_all(b"/history all\n").await.unwrap();
+        let mut healthy = Lines::connect(process.address()).await;
+        assert!(healthy.ask(&format!("before {code}")).await.starts_with("ok "));
+        process.signal(Signal::TERM);
+        // Told, so the first signal has come.
+        assert!(healthy.line().await.starts_with("bye: "));
+        process.signal(second);
+        assert_eq!(process.wait().await, Some(code), "it did not wait for the deaf one");
+        drop(deaf);
+        // What was acked is there all the same.
+        let process = serve(folder.path()).await;
+        let newest = Lines::connect(process.address()).await.history("1").await;
+        assert_eq!(text(&newest[0]), format!("before {code}"));
+        process.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -6,13 +6,17 @@ use diary_proto::entry::{NewLine, StoredLine};
 use diary_proto::frame::FrameCodec;
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::message::{Append, ClientMessage, Texts};
-use diary_proto::{Author, Key, Producer, escape, seal};
+use diary_proto::{Author, Key, Producer, Seal, escape, seal};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use tokio_util::codec::Decoder;
 
 /// Entries that are worked on at once, as one read of a socket brings them.
 const ENTRIES: usize = 600;
+
+fn lines_seal() -> Seal {
+    Seal::of_journal(0x5f0c_9e27_a1b3_4d68)
+}
 
 fn main() {
     divan::main();
@@ -35,9 +39,10 @@ const TEXTS: [&str; 3] = ["plain", "chinese", "escaped"];
 fn stored(text: &str, key: Option<Key>) -> Vec<u8> {
     let author = Author::new("local").expect("a name");
     let time = b"2026-11-21T08:15:02.123456+08:00";
-    let mut out = Vec::new();
+    let (seal, mut out) = (lines_seal(), Vec::new());
     for seq in 1..=ENTRIES as u64 {
-        NewLine { seq, time, own: None, day: None, author: &author, text, index: 0, key }.write(&mut out);
+        NewLine { seq, time, own: None, day: None, author: &author, text, index: 0, key }
+            .write(&mut out, seal);
     }
     out
 }
@@ -98,9 +103,13 @@ fn checksum(bencher: Bencher, bytes: usize) {
 #[divan::bench(args = TEXTS)]
 fn parse_lines(bencher: Bencher, name: &str) {
     let block = stored(&text(name), None);
+    let seal = lines_seal();
     let lines: Vec<&[u8]> = block.split(|&b| b == b'\n').filter(|line| !line.is_empty()).collect();
     bencher.counter(ItemsCount::new(ENTRIES)).counter(BytesCount::new(block.len())).bench_local(|| {
-        lines.iter().map(|line| StoredLine::parse(line).expect("a sound line").text.len()).sum::<usize>()
+        lines
+            .iter()
+            .map(|line| StoredLine::parse(line, seal).expect("a sound line").text.len())
+            .sum::<usize>()
     });
 }
 
@@ -109,7 +118,7 @@ fn pass_a_block(bencher: Bencher) {
     let block = stored(&text("plain"), None);
     bencher.counter(ItemsCount::new(ENTRIES)).counter(BytesCount::new(block.len())).bench_local(|| {
         let mut entries = 0;
-        Walker::new(1).pass(&block, |_| true, |_| entries += 1);
+        Walker::new(1, lines_seal()).pass(&block, |_| true, |_| entries += 1);
         entries
     });
 }

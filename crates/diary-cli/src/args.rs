@@ -163,6 +163,10 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Target,
 
+    /// In csv, writes an apostrophe before names and texts that a spreadsheet takes for formulas; not exact then
+    #[arg(long)]
+    pub(crate) csv_safe: bool,
+
     /// Writes it into this file, which appears once it is whole; - prints it
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -222,6 +226,10 @@ pub(crate) struct Show {
     /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// In csv, writes an apostrophe before names and texts that a spreadsheet takes for formulas; not exact then
+    #[arg(long)]
+    pub(crate) csv_safe: bool,
 }
 
 /// What is shown of what was counted.

@@ -23,7 +23,7 @@ pub(crate) enum Target {
     Json,
     /// Markdown
     Md,
-    /// Comma-separated values with a heading line
+    /// Comma-separated values with a heading line; exact, formulas too: see --csv-safe
     Csv,
     /// Plain text with days as headings
     Txt,
@@ -86,6 +86,11 @@ impl Exporter {
         printer.start_days_at(day_start);
         let clock = Clock::new(zone, None);
         Self { target, printer, clock, terminal, first: true, tags: BTreeMap::new(), indented: 0 }
+    }
+
+    /// The same, and nothing in a csv is taken for a formula, if `csv_safe`.
+    pub(crate) fn without_formulas(self, csv_safe: bool) -> Self {
+        Self { printer: self.printer.without_formulas(csv_safe), ..self }
     }
 
     fn jrnl_json(&mut self, stored: &Stored, out: &mut Vec<u8>) {

@@ -9,7 +9,7 @@ use diary_proto::answer::greeting;
 use diary_proto::entry::{Key, NewLine, Producer};
 use diary_proto::frame::FrameCodec;
 use diary_proto::message::{Append, ClientMessage, Run, ServerMessage, Welcome};
-use diary_proto::{DayStart, Sieve};
+use diary_proto::{DayStart, Seal, Sieve};
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +18,9 @@ use tokio::task::JoinSet;
 use tokio_util::codec::Framed;
 
 pub(crate) const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
+
+/// The journal's id.
+const ID: u64 = 7;
 
 /// A text with this in it finds no room until there is some.
 pub(crate) const REFUSED: &str = "refuse";
@@ -132,7 +135,7 @@ impl Session {
         head: watch::Sender<u64>,
         refusals: watch::Sender<u64>,
     ) {
-        stream.write_all(greeting("diary", 7, 0).as_bytes()).await.unwrap();
+        stream.write_all(greeting("diary", ID, 0).as_bytes()).await.unwrap();
         let mut framed = Framed::new(stream, FrameCodec);
         let Some(ClientMessage::Hello(hello)) = read(&mut framed).await else { return };
         let author = Author::new(&hello.author).unwrap();
@@ -140,7 +143,7 @@ impl Session {
         let mut session = Self { framed, journal, head, refusals, author, producer };
         let welcome = Welcome {
             version: 1,
-            journal_id: 7,
+            journal_id: ID,
             head: session.journal().entries.len() as u64,
             author: hello.author,
             journal: "diary".into(),
@@ -269,7 +272,7 @@ impl Session {
                 index: 0,
                 key: Some(key),
             }
-            .write(&mut lines);
+            .write(&mut lines, Seal::of_journal(ID));
             self.say(&ServerMessage::Block { id, lines: lines.into() }).await;
         }
     }

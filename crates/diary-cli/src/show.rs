@@ -47,7 +47,7 @@ pub(crate) enum Format {
     Short,
     /// Markdown
     Md,
-    /// Comma-separated values with a heading line
+    /// Comma-separated values with a heading line; exact, formulas too: see --csv-safe
     Csv,
     /// Plain text with days as headings
     Txt,
@@ -65,6 +65,8 @@ pub(crate) struct Printer {
     width: usize,
     /// It goes to a terminal: nothing may reach it as it is that could be a control sequence.
     terminal: bool,
+    /// Nothing in a csv may be taken for a formula.
+    csv_safe: bool,
     /// The day whose heading was printed last.
     day: Option<Date>,
     /// Nothing was printed yet.
@@ -76,11 +78,9 @@ impl Printer {
     pub(crate) fn new(show: &Show, config: &Config) -> Self {
         let terminal = io::stdout().is_terminal();
         let usual = if terminal { Format::Pretty } else { Format::Plain };
-        let said = if show.json { Some(Format::Json) } else { show.format.or(config.format) };
-        Self {
-            terminal,
-            ..Self::of(said.unwrap_or(usual), config.colour.is_on(), TimeZone::system(), width())
-        }
+        let format = show.format_said(config).unwrap_or(usual);
+        let printer = Self::of(format, config.colour.is_on(), TimeZone::system(), width());
+        Self { terminal, csv_safe: show.csv_safe, ..printer }
     }
 
     /// For a conversation: pretty on a terminal, as stored elsewhere.
@@ -99,7 +99,7 @@ impl Printer {
     /// One whose every part is given. `width` is in columns, 0 wraps nothing.
     pub(crate) fn of(format: Format, colour: bool, zone: TimeZone, width: usize) -> Self {
         let calendar = Calendar::of(zone);
-        Self { format, colour, calendar, width, terminal: false, day: None, first: true }
+        Self { format, colour, calendar, width, terminal: false, csv_safe: false, day: None, first: true }
     }
 
     /// The server says when its days start.
@@ -110,6 +110,11 @@ impl Printer {
     /// The same, and it goes to a terminal, or not.
     pub(crate) fn on_terminal(self, terminal: bool) -> Self {
         Self { terminal, ..self }
+    }
+
+    /// The same, and nothing in a csv is taken for a formula, if `csv_safe`.
+    pub(crate) fn without_formulas(self, csv_safe: bool) -> Self {
+        Self { csv_safe, ..self }
     }
 
     /// The terminal may have another width by now.
@@ -157,7 +162,7 @@ impl Printer {
             Format::Short => self.short(stored, out),
             Format::Txt => self.txt(stored, out),
             Format::Md => self.markdown(stored, out),
-            Format::Csv => machine::csv(stored, self.terminal, out),
+            Format::Csv => machine::csv(stored, self.terminal, self.csv_safe, out),
             Format::Json => machine::json(stored, out),
             Format::Plain => {
                 out.extend_from_slice(stored.left.as_bytes());
@@ -181,6 +186,13 @@ impl Printer {
     fn turns_to(&mut self, stored: &Stored) -> Option<Date> {
         let date = self.calendar.day_of(&stored.entry);
         (self.day.replace(date) != Some(date)).then_some(date)
+    }
+}
+
+impl Show {
+    /// The format that is asked for, here or in the configuration file.
+    pub(crate) fn format_said(&self, config: &Config) -> Option<Format> {
+        if self.json { Some(Format::Json) } else { self.format.or(config.format) }
     }
 }
 

@@ -7,10 +7,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use diary_client::{Entry, Event, Gap, Stored};
+use diary_proto::Seal;
 use diary_proto::entry::{NewLine, StoredLine};
 
 /// Bytes of lines that are held in memory: enough for every answer that a person reads.
 const PART_BYTES: usize = 1024 * 1024;
+
+/// The lines of the temporary file are nobody else's, and of no journal.
+const SEAL: Seal = Seal::PLAIN;
 
 /// Events, as lines: an entry as it is stored, or `gap FIRST LAST`, or `damaged LINES`.
 pub(crate) struct Spool {
@@ -164,7 +168,7 @@ fn write(event: &Event, out: &mut Vec<u8>) {
             let time = &entry.time.to_bytes();
             let Entry { seq, own, day, author, text, .. } = entry;
             let (seq, own, day, key) = (*seq, *own, *day, *key);
-            NewLine { seq, time, own, day, author, text, index: 0, key }.write(out);
+            NewLine { seq, time, own, day, author, text, index: 0, key }.write(out, SEAL);
         }
         Event::Gap(Gap { first, last }) => out.extend_from_slice(format!("gap {first} {last}\n").as_bytes()),
         Event::Damaged { lines } => out.extend_from_slice(format!("damaged {lines}\n").as_bytes()),
@@ -175,7 +179,7 @@ fn write(event: &Event, out: &mut Vec<u8>) {
 fn read(line: &[u8]) -> Option<Event> {
     let line = line.strip_suffix(b"\n")?;
     if is_entry(line) {
-        let line = StoredLine::parse(line).ok()?;
+        let line = StoredLine::parse(line, SEAL).ok()?;
         let entry = line.to_entry().ok()?;
         return Some(Event::Entry(Stored { entry, key: line.key, left: line.left.to_owned() }));
     }

@@ -10,7 +10,7 @@ use diary_proto::entry::Author;
 use diary_proto::frame::{Frame, FrameCodec, FrameError};
 use diary_proto::limits::VERSION;
 use diary_proto::message::{ClientMessage, Hello, Resume, ServerMessage, Welcome};
-use diary_proto::{Code, Refusal, escape};
+use diary_proto::{Code, Refusal, Seal, escape};
 use futures::StreamExt;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -70,6 +70,11 @@ impl Seen {
     /// What the next Hello says.
     fn get(&self) -> Option<Resume> {
         *self.lock()
+    }
+
+    /// What the journal's lines are sealed with; `None` before a welcome has named it.
+    pub(crate) fn seal(&self) -> Option<Seal> {
+        self.lock().map(|seen| Seal::of_journal(seen.id))
     }
 
     /// A welcome names the journal.

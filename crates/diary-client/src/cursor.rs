@@ -145,7 +145,8 @@ impl Cursor {
         if !fits {
             return Err(Error::protocol("a search is not dense, and all else is, but for days"));
         }
-        self.range.get_or_insert_with(|| Range { walker: Walker::new(first), last, dense });
+        let seal = self.seen.seal().ok_or_else(|| Error::protocol("an answer before its welcome"))?;
+        self.range.get_or_insert_with(|| Range { walker: Walker::new(first, seal), last, dense });
         Ok(())
     }
 
@@ -186,21 +187,22 @@ enum Hit<'a> {
 impl Range {
     /// Walks over lines that are not dense; what was met before is skipped.
     fn hits<'a>(&mut self, lines: &'a [u8], mut visit: impl FnMut(Hit<'a>)) {
+        let seal = self.walker.seal();
         for line in lines.split_inclusive(|&b| b == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
             let next = self.walker.next_seq();
-            if is_note(line) {
+            if is_note(line, seal) {
                 // The server's own, for what it found damaged or missing between the hits.
-                let gap = Gap::of_note(line).map(|gap| Gap { first: gap.first.max(next), ..gap });
+                let gap = Gap::of_note(line, seal).map(|gap| Gap { first: gap.first.max(next), ..gap });
                 let gap = gap.filter(|gap| gap.last >= next).and_then(|gap| Self::clip(self.last, gap));
                 if let Some(gap) = gap {
-                    self.walker = Walker::new(gap.last.saturating_add(1));
+                    self.walker = Walker::new(gap.last.saturating_add(1), seal);
                     visit(Hit::Gap(gap));
                 }
                 continue;
             }
-            match StoredLine::parse(line) {
+            match StoredLine::parse(line, seal) {
                 Ok(line) if (next..=self.last).contains(&line.seq) => {
-                    self.walker = Walker::new(line.seq.saturating_add(1));
+                    self.walker = Walker::new(line.seq.saturating_add(1), seal);
                     visit(Hit::Entry(line));
                 }
                 Ok(_) => {}
@@ -264,7 +266,7 @@ impl Gather for Block {
     fn take_block(&mut self, range: &mut Range, lines: Bytes, seen: &Seen) {
         let last = range.last;
         let mut newest = None;
-        *self = Self { first: range.walker.next_seq(), last, ..Self::default() };
+        *self = Self { walker: Some(range.walker.clone()), last, ..Self::default() };
         range.walker.pass(
             &lines,
             |_| true,
@@ -284,8 +286,8 @@ impl Gather for Block {
     }
 
     fn take_hits(&mut self, range: &mut Range, lines: &[u8], seen: &Seen) {
-        let (first, last) = (range.walker.next_seq(), range.last);
-        *self = Self { first, last, is_sparse: true, ..Self::default() };
+        let walker = Some(range.walker.clone());
+        *self = Self { walker, last: range.last, is_sparse: true, ..Self::default() };
         range.hits(lines, |hit| match hit {
             Hit::Entry(line) => {
                 self.entries += 1;
@@ -301,15 +303,26 @@ impl Gather for Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diary_proto::Seal;
     use diary_proto::entry::{Author, NewLine};
 
+    const JOURNAL: u64 = 1;
+
+    fn seal() -> Seal {
+        Seal::of_journal(JOURNAL)
+    }
+
     fn block(seqs: impl IntoIterator<Item = u64>) -> ServerMessage {
+        block_of(seal(), seqs)
+    }
+
+    fn block_of(seal: Seal, seqs: impl IntoIterator<Item = u64>) -> ServerMessage {
         let author = Author::new("anna").unwrap();
         let mut lines = Vec::new();
         for seq in seqs {
             let time = b"2026-11-21T08:15:02.123456+08:00";
             NewLine { seq, time, own: None, day: None, author: &author, text: "t", index: 0, key: None }
-                .write(&mut lines);
+                .write(&mut lines, seal);
         }
         ServerMessage::Block { id: 1, lines: lines.into() }
     }
@@ -324,7 +337,7 @@ mod tests {
 
     impl Test {
         fn new(ask: Ask) -> Self {
-            Self(Cursor::new(ask, Seen::default()))
+            Self(Cursor::new(ask, Seen::of(Some(JOURNAL))))
         }
 
         /// What comes of some messages.
@@ -408,7 +421,7 @@ mod tests {
             let ServerMessage::Block { lines, .. } = block([before]) else { unreachable!() };
             let mut lines = lines.to_vec();
             for &(first, last) in gaps {
-                Gap { first, last }.write_note("lost", &mut lines);
+                Gap { first, last }.write_note("lost", &mut lines, seal());
             }
             ServerMessage::Block { id: 1, lines: lines.into() }
         };
@@ -429,6 +442,42 @@ mod tests {
             [answer(1, 30, false), ServerMessage::Block { id: 1, lines: lines.into() }],
             "4 damaged 1 …",
         );
+    }
+
+    /// As where a server serves what others put into its folder.
+    #[test]
+    fn lines_of_another_journal_are_no_entries() {
+        let other = Seal::of_journal(JOURNAL + 1);
+        let mut test = Test::new(Ask::History(Which::All));
+        test.check(
+            [answer(1, 4, true), block([1]), block_of(other, [2, 3]), block([4])],
+            "1 gap 2..3 4 done",
+        );
+        let mut test = Test::new(Ask::Select(Filter::of_text("t")));
+        let mut note = Vec::new();
+        Gap { first: 8, last: 9 }.write_note("lost", &mut note, other);
+        let note = ServerMessage::Block { id: 1, lines: note.into() };
+        test.check([answer(1, 30, false), block([3]), block_of(other, [4]), note], "3 damaged 1 damaged 1 …");
+
+        let mut cursor = Cursor::new(Ask::History(Which::All), Seen::of(Some(JOURNAL)));
+        let mut gathered = Block::default();
+        assert!(cursor.take_in(answer(1, 3, true), &mut gathered).is_ok());
+        let (ServerMessage::Block { lines: own, .. }, ServerMessage::Block { lines: foreign, .. }) =
+            (block([1, 3]), block_of(other, [2]))
+        else {
+            unreachable!()
+        };
+        let lines = [&own[..own.len() / 2], &foreign, &own[own.len() / 2..]].concat();
+        let block = ServerMessage::Block { id: 1, lines: lines.into() };
+        assert!(cursor.take_in(block, &mut gathered).is_ok());
+        assert_eq!((gathered.entries, &gathered.gaps[..]), (2, &[Gap { first: 2, last: 2 }][..]));
+        let mut seqs = Vec::new();
+        gathered.for_each(|step| {
+            if let Step::Entry(line) = step {
+                seqs.push(line.seq);
+            }
+        });
+        assert_eq!(seqs, [1, 3]);
     }
 
     #[test]

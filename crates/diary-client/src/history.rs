@@ -63,7 +63,8 @@ pub struct Block {
     /// Lines that say nothing, not even which entries they were; only where entries are not dense.
     pub damaged: u64,
     pub(crate) lines: Bytes,
-    pub(crate) first: u64,
+    /// At the first of them; none before there are any.
+    pub(crate) walker: Option<Walker>,
     pub(crate) last: u64,
     /// Not all between its entries belongs to the reading.
     pub(crate) is_sparse: bool,
@@ -73,7 +74,8 @@ impl Block {
     /// Gives every entry to `visit`, in order, and gaps where entries are dense. A line whose checksum fits but whose fields cannot be read is in
     /// a gap, once a readable one follows.
     pub fn for_each(&self, mut visit: impl FnMut(Step<StoredLine<'_>>)) {
-        Walker::new(self.first).walk(&self.lines, |step| match step {
+        let Some(mut walker) = self.walker.clone() else { return };
+        walker.walk(&self.lines, |step| match step {
             Step::Entry(line) if line.seq > self.last => {}
             Step::Gap(_) if self.is_sparse => {}
             step => visit(step),

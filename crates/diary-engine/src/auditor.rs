@@ -162,7 +162,7 @@ fn serve(reader: &Reader, state: &Mutex<State>, queue: &mpsc::Receiver<Message>)
 
 /// Checks some entries from the first of `seqs` on, and returns their gaps.
 fn check(reader: &Reader, state: &Mutex<State>, seqs: Range<u64>) -> Vec<Gap> {
-    let (mut gaps, mut walker) = (Vec::new(), Walker::new(seqs.start));
+    let (mut gaps, mut walker) = (Vec::new(), Walker::new(seqs.start, reader.seal()));
     let read = reader.from(seqs.start).and_then(|mut range| {
         while walker.next_seq() == seqs.start {
             match reader.next_page(&mut range, PAGE_BYTES)? {
@@ -205,6 +205,9 @@ fn log(reader: &Reader, mut gaps: Vec<Gap>) {
                 tracing::error!("{file}.log, behind its last line: {what} damaged or missing");
             }
             Located::Nowhere => tracing::error!("{what} missing, and so are all day files"),
+            Located::Unreadable(file, io::ErrorKind::NotFound) => {
+                tracing::error!("{what} missing: {file}.log is not there, or not of this diary");
+            }
             Located::Unreadable(file, error) => {
                 tracing::error!("{what} missing: {file}.log cannot be read: {error}");
             }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use diary_proto::block::Gap;
-use diary_proto::entry::is_note;
-use diary_proto::{Date, DayStart, Time, Which};
+use diary_proto::{Date, DayStart, Seal, Time, Which};
 use diary_store::Reader;
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -67,6 +66,11 @@ impl Journal {
     /// What does not change while the journal is open.
     pub fn about(&self) -> &About {
         &self.about
+    }
+
+    /// What its lines are sealed with.
+    pub fn seal(&self) -> Seal {
+        self.reader.seal()
     }
 
     /// The newest committed seq.
@@ -134,7 +138,7 @@ impl Journal {
     /// Finds entries. A range of days waits until the derived state is loaded.
     pub fn find(&self, which: Which) -> Reading<Cursor> {
         let (reader, today) = (self.reader.clone(), self.today());
-        let find = move || Ok(Cursor::new(reader.range(which, today)?, None));
+        let find = move || Ok(Cursor::new(reader.seal(), reader.range(which, today)?, None));
         if !matches!(which, Which::Days(..)) || self.knows_derived() {
             return Reading::blocking(find);
         }
@@ -148,7 +152,7 @@ impl Journal {
     /// Finds the entries from `seq` on, including those to come.
     pub fn follow(&self, seq: u64) -> Reading<Cursor> {
         let (reader, recent) = (self.reader.clone(), Recently::new(&self.shared.recent));
-        Reading::blocking(move || Ok(Cursor::new(reader.from(seq)?, Some(recent))))
+        Reading::blocking(move || Ok(Cursor::new(reader.seal(), reader.from(seq)?, Some(recent))))
     }
 
     /// At most `max_bytes` of the next lines if they are in memory, empty at the end. Otherwise `None`, and the cursor does
@@ -188,7 +192,7 @@ impl Journal {
                 return Ok((Page::too_long(cursor, lines.len()), reserved));
             }
             cursor.pass(&lines, &auditor);
-            let gaps = if cursor.is_dense() { Vec::new() } else { gaps_noted(&lines) };
+            let gaps = if cursor.is_dense() { Vec::new() } else { gaps_noted(&lines, cursor.seal) };
             Ok((Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None }, reserved))
         })
     }
@@ -235,7 +239,7 @@ impl Journal {
             }
             let last = cursor.last();
             if ended && let Some(gap) = cursor.walker.as_mut().and_then(|walker| walker.finish(last)) {
-                gap.write_note(GAP_WORDS, &mut lines);
+                gap.write_note(GAP_WORDS, &mut lines, cursor.seal);
                 gaps.push(gap);
             }
             Ok((Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None }, reserved))
@@ -273,8 +277,8 @@ impl Journal {
 }
 
 /// The gaps that notes among these lines tell.
-fn gaps_noted(lines: &[u8]) -> Vec<Gap> {
-    lines.split(|&b| b == b'\n').filter(|line| is_note(line)).filter_map(Gap::of_note).collect()
+fn gaps_noted(lines: &[u8], seal: Seal) -> Vec<Gap> {
+    lines.split(|&b| b == b'\n').filter_map(|line| Gap::of_note(line, seal)).collect()
 }
 
 #[cfg(test)]

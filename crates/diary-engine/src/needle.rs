@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use diary_proto::block::{Gap, Step, Walker};
 use diary_proto::entry::{SealedLine, StoredLine};
 use diary_proto::escape::escape;
-use diary_proto::{Filter, Sieve};
+use diary_proto::{Filter, Seal, Sieve};
 use regex::bytes::{Regex, RegexBuilder};
 
 /// Characters that the probe looks for. More would make it larger, not faster.
@@ -20,19 +20,20 @@ const PROBE_BYTES_PER_BYTE: usize = 8;
 /// Bytes that the probe may take.
 const PROBE_MAX_BYTES: usize = 256 * 1024;
 
-/// A filter that is ready to search with.
+/// A filter that is ready to search a journal with.
 #[derive(Debug)]
 pub struct Needle {
     sieve: Sieve,
+    seal: Seal,
     /// Finds candidates in stored lines, where texts are escaped; the sieve decides. Built by the first search step, on
     /// a thread that may block. `None` if there is nothing to find, or if it would be too large.
     probe: OnceLock<Option<Regex>>,
 }
 
 impl Needle {
-    /// A needle for `filter`.
-    pub fn new(filter: &Filter) -> Self {
-        Self { sieve: Sieve::new(filter), probe: OnceLock::new() }
+    /// A needle for `filter` in the lines of the journal with this seal.
+    pub fn new(filter: &Filter, seal: Seal) -> Self {
+        Self { sieve: Sieve::new(filter), seal, probe: OnceLock::new() }
     }
 
     /// Roughly the memory that it takes once it has looked at something, in bytes.
@@ -47,7 +48,7 @@ impl Needle {
         while let Some(at) = self.probe_at(page, from) {
             let start = memchr::memrchr(b'\n', &page[..at]).map_or(0, |end| end + 1);
             let end = memchr::memchr(b'\n', &page[at..]).map_or(page.len(), |length| at + length);
-            if StoredLine::parse(&page[start..end])
+            if StoredLine::parse(&page[start..end], self.seal)
                 .is_ok_and(|stored| self.sieve.takes(stored.author, &stored.unescaped()))
             {
                 lines.extend_from_slice(&page[start..end]);
@@ -74,7 +75,7 @@ impl Needle {
                     let at = line.left.as_ptr().addr() - page.as_ptr().addr();
                     self.find_lines(&page[from..at], lines);
                     from = at;
-                    gap.write_note(GAP_WORDS, lines);
+                    gap.write_note(GAP_WORDS, lines, self.seal);
                     gaps.push(gap);
                 }
             }
@@ -86,7 +87,7 @@ impl Needle {
     /// The same for lines that have notes in the place of gaps already.
     pub(crate) fn find_lines_among_notes(&self, page: &[u8], lines: &mut Vec<u8>, gaps: &mut Vec<Gap>) {
         for line in page.split_inclusive(|&b| b == b'\n') {
-            match Gap::of_note(line) {
+            match Gap::of_note(line.strip_suffix(b"\n").unwrap_or(line), self.seal) {
                 Some(gap) => {
                     lines.extend_from_slice(line);
                     gaps.push(gap);
@@ -146,22 +147,24 @@ mod tests {
 
     use super::*;
 
+    const SEAL: Seal = Seal::PLAIN;
+
     fn page<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
         let time = b"2026-11-21T08:15:02.123456+08:00";
         let mut page = Vec::new();
         for (seq, (author, text)) in (1..).zip(entries) {
             let author = Author::new(author).unwrap();
             NewLine { seq, time, own: None, day: None, author: &author, text, index: 0, key: None }
-                .write(&mut page);
+                .write(&mut page, SEAL);
         }
         page
     }
 
     fn seqs(filter: &Filter, page: &[u8]) -> Vec<u64> {
         let mut lines = Vec::new();
-        Needle::new(filter).find_lines(page, &mut lines);
+        Needle::new(filter, SEAL).find_lines(page, &mut lines);
         let lines = lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| StoredLine::parse(line).unwrap().seq).collect()
+        lines.map(|line| StoredLine::parse(line, SEAL).unwrap().seq).collect()
     }
 
     fn found(needle: &str, texts: &[&str]) -> Vec<u64> {
@@ -189,7 +192,7 @@ mod tests {
         let long = "ärger ".repeat(10_000);
         let other = format!("{}x", &long[..long.len() - 1]);
         assert_eq!(found(&long, &[&long, &other, &long.to_uppercase()]), [1, 3]);
-        let needle = Needle::new(&Filter::of_text(long));
+        let needle = Needle::new(&Filter::of_text(long), SEAL);
         needle.find_lines(&page([("a", "x")]), &mut Vec::new());
         assert!(needle.probe.get().is_some_and(Option::is_some), "its probe is small enough to be made");
     }
@@ -248,8 +251,9 @@ mod tests {
         let whole = page(texts.map(|text| ("a", text)));
         let sound = |line: &&[u8]| !line.starts_with(b"2 ") && !line.starts_with(b"5 ");
         let page: Vec<u8> = whole.split_inclusive(|&b| b == b'\n').filter(sound).flatten().copied().collect();
-        let (mut lines, mut gaps, mut walker) = (Vec::new(), Vec::new(), Walker::new(1));
-        Needle::new(&Filter::of_text("rain")).find_lines_and_gaps(&page, &mut walker, &mut lines, &mut gaps);
+        let (mut lines, mut gaps, mut walker) = (Vec::new(), Vec::new(), Walker::new(1, SEAL));
+        let needle = Needle::new(&Filter::of_text("rain"), SEAL);
+        needle.find_lines_and_gaps(&page, &mut walker, &mut lines, &mut gaps);
         let begins = String::from_utf8(lines).unwrap();
         let begins: Vec<&str> = begins.lines().map(|line| &line[..8]).collect();
         assert_eq!(begins, ["1 2026-1", "# gap 2.", "4 2026-1", "# gap 5.", "6 2026-1"]);

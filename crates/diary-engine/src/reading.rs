@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use diary_proto::Seal;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::entry::SealedLine;
 use diary_store::Range;
@@ -27,6 +28,8 @@ impl From<ReadError> for io::Error {
 /// A place in the journal, and how far reading goes. Only the engine that made it can read from it.
 #[derive(Debug)]
 pub struct Cursor {
+    /// What the journal's lines are sealed with.
+    pub(crate) seal: Seal,
     pub(crate) range: Range,
     /// The seq of the entry that comes next, if the cursor is dense.
     pub(crate) next: u64,
@@ -37,8 +40,8 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    pub(crate) fn new(range: Range, follows: Option<Recently>) -> Self {
-        Self { next: range.first, range, walker: None, follows }
+    pub(crate) fn new(seal: Seal, range: Range, follows: Option<Recently>) -> Self {
+        Self { seal, next: range.first, range, walker: None, follows }
     }
 
     /// The seq of the first entry.
@@ -59,7 +62,7 @@ impl Cursor {
 
     /// Makes a search check the lines that it passes over, and put notes in the place of gaps.
     pub fn check_lines(&mut self) {
-        self.walker = self.is_dense().then(|| Walker::new(self.first()));
+        self.walker = self.is_dense().then(|| Walker::new(self.first(), self.seal));
     }
 
     /// Moves past `lines`, or past everything if there are none, and tells `auditor` what was read.
@@ -69,7 +72,7 @@ impl Cursor {
         let last = if lines.is_empty() {
             Some(self.range.last)
         } else {
-            backwards.find_map(|line| SealedLine::check(line).map(|line| line.seq))
+            backwards.find_map(|line| SealedLine::check(line, self.seal).map(|line| line.seq))
         };
         if self.is_dense()
             && let Some(last) = last

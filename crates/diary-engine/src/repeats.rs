@@ -141,14 +141,19 @@ impl<'a> Ascending<'a> {
         }
         let rest = self.place.as_ref().map_or(&[][..], |place| &self.page[place.at..]);
         let line = rest.split(|&b| b == b'\n').next().unwrap_or_default();
-        Ok(StoredLine::parse(line).ok().filter(|line| line.seq == seq).as_ref().map(look))
+        Ok(StoredLine::parse(line, self.journal.seal())
+            .ok()
+            .filter(|line| line.seq == seq)
+            .as_ref()
+            .map(look))
     }
 
     /// Moves to the line of `seq` and returns whether it is there. If the range ends before it, there is no place any more.
     fn walk_to(&mut self, seq: u64, mut place: Position) -> io::Result<bool> {
+        let seal = self.journal.seal();
         loop {
             while let Some(length) = memchr::memchr(b'\n', &self.page[place.at..]) {
-                let line = SealedLine::check(&self.page[place.at..place.at + length]);
+                let line = SealedLine::check(&self.page[place.at..place.at + length], seal);
                 if let Some(line) = line.filter(|line| line.seq >= seq) {
                     let found = line.seq == seq;
                     self.place = Some(place);
@@ -161,7 +166,8 @@ impl<'a> Ascending<'a> {
                 return Ok(false);
             }
             let mut lines = self.page.split(|&b| b == b'\n').rev();
-            place.last = lines.find_map(|line| Some(SealedLine::check(line)?.seq)).unwrap_or(place.last);
+            place.last =
+                lines.find_map(|line| Some(SealedLine::check(line, seal)?.seq)).unwrap_or(place.last);
             place.at = 0;
             place.next_page_bytes = (bytes * 2).min(PAGE_BYTES);
         }

@@ -5,7 +5,9 @@
 use std::borrow::Cow;
 
 use diary_client::Author;
+use diary_proto::Seal;
 use diary_proto::entry::{StoredLine, is_note};
+use diary_proto::seal::id_in_header;
 use jiff::civil::Date;
 
 use super::when::text_behind;
@@ -22,8 +24,20 @@ pub(super) fn read<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harves
 }
 
 fn day_file<'f>(bytes: &'f [u8], harvest: &mut Harvest<'f>) {
-    for line in lines::of(bytes).filter(|line| !line.is_blank() && !is_note(line.bytes)) {
-        let entry = StoredLine::parse(line.bytes).and_then(|stored| {
+    // Several files may stand one behind the other, each with its header.
+    let mut seal = Seal::PLAIN;
+    for line in lines::of(bytes).filter(|line| !line.is_blank()) {
+        if line.bytes.starts_with(DAY_FILE) {
+            // A damaged header may still say the id: the lines tell whether it does.
+            seal = id_in_header(line.bytes).map_or(seal, Seal::of_journal);
+            if Seal::PLAIN.check(line.bytes).is_some() {
+                continue;
+            }
+        }
+        if is_note(line.bytes, seal) {
+            continue;
+        }
+        let entry = StoredLine::parse(line.bytes, seal).and_then(|stored| {
             let entry = stored.to_entry()?;
             Ok((entry.own.map_or(entry.time, |own| own.at), entry.author, entry.text))
         });

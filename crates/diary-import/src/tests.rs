@@ -1,5 +1,5 @@
 use diary_client::Time;
-use diary_proto::Date;
+use diary_proto::{Date, Seal};
 use jiff::tz::TimeZone;
 
 use super::*;
@@ -265,14 +265,48 @@ fn own_json() {
 fn day_files() {
     check(
         "# diary 1 2026-11-21 id=3717ff67fcd1b5c3 first=1 after=-\t4b471f60\n\
-         1 2026-11-21T18:56:11.330699+08:00 local hello from telnet\t0 - 6b21daf5\n\
-         2 2026-11-21T18:56:11.340134+08:00 local 今天天气很坏\t0 - 6e180193\n\
-         418 2026-11-21T12:00:02.000000+08:00 anna (2026-11-21 01:30) home late\t0 - at=2026-11-21T01:30:00.000000+08:00 day=2026-11-20 c9ae793d\n",
+         1 2026-11-21T18:56:11.330699+08:00 local hello from telnet\t0 - 601f094e\n\
+         2 2026-11-21T18:56:11.340134+08:00 local 今天天气很坏\t0 - 458fe6b2\n\
+         418 2026-11-21T12:00:02.000000+08:00 anna (2026-11-21 01:30) home late\t0 - at=2026-11-21T01:30:00.000000+08:00 day=2026-11-20 5c74ee24\n",
         Kind::Log,
         &[
             "2 2026-11-21T18:56:11.330699+08:00 local: hello from telnet",
             "3 BAD it is damaged: the checksum does not match",
             "4 2026-11-21T01:30:00.000000+08:00 anna: home late",
+        ],
+    );
+}
+
+/// Two files of two journals, one behind the other: each header says by what its lines are valid.
+#[test]
+fn day_files_one_behind_the_other() {
+    let header = |id: u64| format!("# diary 1 2026-11-21 id={id:016x} first=1 after=-\t");
+    let entry = |seq: u64| format!("{seq} 2026-11-21T08:15:02.123456+08:00 anna text {seq}\t0 - ");
+    let (first, second) = (Seal::of_journal(1), Seal::of_journal(2));
+    let mut file = Vec::new();
+    for (line, seal) in [
+        (header(1), Seal::PLAIN),
+        (entry(1), first),
+        ("# a note\t".to_owned(), first),
+        (entry(2), second),
+        // A damaged header: its own checksum is of nothing, and its id is that of the lines.
+        (header(2), first),
+        (entry(3), second),
+        (entry(4), first),
+    ] {
+        let start = file.len();
+        file.extend_from_slice(line.as_bytes());
+        seal.write(&mut file, start);
+    }
+    check(
+        file,
+        Kind::Log,
+        &[
+            "2 2026-11-21T08:15:02.123456+08:00 anna: text 1",
+            "4 BAD it is damaged: the checksum does not match",
+            "5 BAD it is damaged: the checksum does not match",
+            "6 2026-11-21T08:15:02.123456+08:00 anna: text 3",
+            "7 BAD it is damaged: the checksum does not match",
         ],
     );
 }

@@ -1,8 +1,8 @@
 //! A block: whole stored lines, byte for byte as on disk. Walking over it checks every line and tells
 //! where entries are missing.
 
-use crate::entry::{SealedLine, StoredLine, is_note, parse_number};
-use crate::seal;
+use crate::entry::{SealedLine, StoredLine, parse_number};
+use crate::seal::Seal;
 
 /// What a walk meets next; `L` is an entry's line, as far as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,18 +25,18 @@ pub struct Gap {
 impl Gap {
     /// Appends it as a note, `# gap FIRST..LAST WHY`: what stands for it among lines that are not dense. `why` has no
     /// TAB and no line feed.
-    pub fn write_note(self, why: &str, out: &mut Vec<u8>) {
+    pub fn write_note(self, why: &str, out: &mut Vec<u8>, seal: Seal) {
         let start = out.len();
         out.extend_from_slice(format!("# gap {}..{} {why}\t", self.first, self.last).as_bytes());
-        seal::seal(out, start);
+        seal.write(out, start);
     }
 
-    /// The gap that a note tells, whose checksum is the caller's affair.
-    pub fn of_note(line: &[u8]) -> Option<Self> {
+    /// The gap that a valid note (without its line feed) tells.
+    pub fn of_note(line: &[u8], seal: Seal) -> Option<Self> {
         let range = line.strip_prefix(b"# gap ")?.split(|&b| b == b' ').next()?;
         let dots = memchr::memmem::find(range, b"..")?;
         let (first, last) = (parse_number(&range[..dots])?, parse_number(&range[dots + 2..])?);
-        (first <= last).then_some(Self { first, last })
+        (first <= last && seal.check(line).is_some()).then_some(Self { first, last })
     }
 }
 
@@ -45,12 +45,18 @@ impl Gap {
 #[derive(Debug, Clone)]
 pub struct Walker {
     next: u64,
+    seal: Seal,
 }
 
 impl Walker {
-    /// A walk whose first entry should be `first`.
-    pub fn new(first: u64) -> Self {
-        Self { next: first }
+    /// A walk over the lines of the journal with this seal. Its first entry should be `first`.
+    pub fn new(first: u64, seal: Seal) -> Self {
+        Self { next: first, seal }
+    }
+
+    /// What its lines are sealed with.
+    pub fn seal(&self) -> Seal {
+        self.seal
     }
 
     /// The seq that should come next.
@@ -60,7 +66,8 @@ impl Walker {
 
     /// Walks over the lines of one block, giving each step to `visit`.
     pub fn walk<'a>(&mut self, block: &'a [u8], visit: impl FnMut(Step<StoredLine<'a>>)) {
-        let read = |line| StoredLine::parse(line).ok().map(|stored| (stored.seq, stored));
+        let seal = self.seal;
+        let read = |line| StoredLine::parse(line, seal).ok().map(|stored| (stored.seq, stored));
         self.walk_with(block, read, visit);
     }
 
@@ -72,7 +79,8 @@ impl Walker {
         sound: impl Fn(&SealedLine<'a>) -> bool,
         visit: impl FnMut(Step<SealedLine<'a>>),
     ) {
-        let read = |line| SealedLine::check(line).filter(&sound).map(|sealed| (sealed.seq, sealed));
+        let seal = self.seal;
+        let read = |line| SealedLine::check(line, seal).filter(&sound).map(|sealed| (sealed.seq, sealed));
         self.walk_with(block, read, visit);
     }
 
@@ -86,10 +94,7 @@ impl Walker {
         for end in memchr::memchr_iter(b'\n', block) {
             let line = &block[from..end];
             from = end + 1;
-            if is_note(line) {
-                continue;
-            }
-            // A sound line with a seq that has passed is a stray copy; what it says was said already.
+            // Notes and headers are no entries, and damage is told by the next one. A sound line with a seq that has passed is a stray copy; what it says was said already.
             let Some((seq, line)) = read(line).filter(|(seq, _)| *seq >= self.next) else { continue };
             if seq > self.next {
                 visit(Step::Gap(Gap { first: self.next, last: seq - 1 }));
@@ -110,7 +115,9 @@ impl Walker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{Author, NewLine};
+    use crate::entry::{Author, NewLine, is_note};
+
+    const SEAL: Seal = Seal::PLAIN;
 
     fn block(seqs: impl IntoIterator<Item = u64>) -> Vec<u8> {
         let author = Author::new("a").unwrap();
@@ -118,13 +125,13 @@ mod tests {
         for seq in seqs {
             let time = b"2026-11-21T08:15:02.123456+08:00";
             NewLine { seq, time, own: None, day: None, author: &author, text: "t", index: 0, key: None }
-                .write(&mut out);
+                .write(&mut out, SEAL);
         }
         out
     }
 
     fn check(block: &[u8], first: u64, last: u64, expected: &str) {
-        let mut walker = Walker::new(first);
+        let mut walker = Walker::new(first, SEAL);
         let mut seen = Vec::new();
         walker.walk(block, |step| {
             seen.push(match step {
@@ -133,7 +140,7 @@ mod tests {
             });
         });
         let mut passed = Vec::new();
-        Walker::new(first).pass(
+        Walker::new(first, SEAL).pass(
             block,
             |_| true,
             |step| {
@@ -162,15 +169,18 @@ mod tests {
     fn a_gap_is_read_back_from_its_note() {
         let gap = Gap { first: 3, last: 17 };
         let mut note = Vec::new();
-        gap.write_note("lost", &mut note);
+        gap.write_note("lost", &mut note, SEAL);
         assert!(note.starts_with(b"# gap 3..17 lost\t"));
         let note = note.strip_suffix(b"\n").unwrap();
-        assert!(is_note(note));
-        assert_eq!(Gap::of_note(note), Some(gap));
+        assert!(is_note(note, SEAL));
+        assert_eq!(Gap::of_note(note, SEAL), Some(gap));
+        assert_eq!(Gap::of_note(note, Seal::of_journal(1)), None);
         for other in
             ["# a note", "# gap ", "# gap 3", "# gap 3..", "# gap 3..2 x", "# gap -3..4 x", "gap 1..2 x"]
         {
-            assert_eq!(Gap::of_note(other.as_bytes()), None, "{other}");
+            let mut other = other.as_bytes().to_vec();
+            SEAL.write(&mut other, 0);
+            assert_eq!(Gap::of_note(other.trim_ascii_end(), SEAL), None, "{other:?}");
         }
     }
 
@@ -182,8 +192,28 @@ mod tests {
         check(&bytes, 1, 3, "1 gap 2..2 3");
         check(&block([1, u64::MAX]), 1, 1, "1");
         let mut noted = b"# a note ".to_vec();
-        crate::seal::seal(&mut noted, 0);
+        SEAL.write(&mut noted, 0);
         noted.extend(block(1..=1));
         check(&noted, 1, 1, "1");
+    }
+
+    #[test]
+    fn a_line_of_another_journal_is_a_gap() {
+        let (own, other) = (Seal::of_journal(1), Seal::of_journal(2));
+        let author = Author::new("a").unwrap();
+        let time = b"2026-11-21T08:15:02.123456+08:00";
+        let mut lines = Vec::new();
+        for (seq, seal) in [(1, own), (2, other), (3, own)] {
+            NewLine { seq, time, own: None, day: None, author: &author, text: "t", index: 0, key: None }
+                .write(&mut lines, seal);
+        }
+        let mut seen = Vec::new();
+        Walker::new(1, own).walk(&lines, |step| {
+            seen.push(match step {
+                Step::Entry(line) => (line.seq, line.seq),
+                Step::Gap(Gap { first, last }) => (first + 100, last + 100),
+            });
+        });
+        assert_eq!(seen, [(1, 1), (102, 102), (3, 3)]);
     }
 }

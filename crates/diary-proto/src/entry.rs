@@ -18,7 +18,7 @@ use crate::escape::{escape_into, is_escaped, unescape};
 use crate::limits::{AUTHOR_MAX_BYTES, TEXT_MAX_BYTES};
 use crate::own_time::OwnTime;
 use crate::refusal::{Code, Refusal};
-use crate::seal;
+use crate::seal::{self, Seal};
 use crate::time::{TIME_BYTES, Time, parse_date};
 
 // Not formatted for each refusal: one frame may bring many.
@@ -189,7 +189,7 @@ pub struct NewLine<'a> {
 
 impl NewLine<'_> {
     /// Appends the whole line, line feed included, and returns its checksum.
-    pub fn write(&self, out: &mut Vec<u8>) -> u32 {
+    pub fn write(&self, out: &mut Vec<u8>, seal: Seal) -> u32 {
         let start = out.len();
         out.reserve(self.text.len() + 160);
         push_number(out, self.seq);
@@ -221,7 +221,7 @@ impl NewLine<'_> {
             out.extend_from_slice(format!(" day={day}").as_bytes());
         }
         out.push(b' ');
-        seal::seal(out, start)
+        seal.write(out, start)
     }
 }
 
@@ -251,7 +251,7 @@ pub fn parse_number(digits: &[u8]) -> Option<u64> {
 /// Why bytes are not a sound line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadLine {
-    /// The checksum does not fit the bytes.
+    /// The checksum does not fit the bytes, or not in this journal.
     #[error("the checksum does not match")]
     Crc,
     /// The checksum fits, but a field cannot be read.
@@ -285,13 +285,13 @@ pub struct StoredLine<'a> {
 }
 
 impl<'a> StoredLine<'a> {
-    /// Reads a line (without its line feed). A note, which starts with `#`, is no entry: see
+    /// Reads a line (without its line feed) of the journal with this seal. A note, which starts with `#`, is no entry: see
     /// [`is_note`].
     ///
     /// # Errors
     /// [`BadLine`]: nothing of an unsound line may be used.
-    pub fn parse(line: &'a [u8]) -> Result<Self, BadLine> {
-        let (body, crc) = seal::check(line).ok_or(BadLine::Crc)?;
+    pub fn parse(line: &'a [u8], seal: Seal) -> Result<Self, BadLine> {
+        let (body, crc) = seal.check(line).ok_or(BadLine::Crc)?;
         let body = std::str::from_utf8(body).map_err(|_| BadLine::Field("text"))?;
         let (left, right) = split(body, b'\t').ok_or(BadLine::Field("tab"))?;
 
@@ -373,9 +373,10 @@ pub struct SealedLine<'a> {
 }
 
 impl<'a> SealedLine<'a> {
-    /// Checks a line (without its line feed) and reads its seq; `None` if it is not sound, or a note.
-    pub fn check(line: &'a [u8]) -> Option<Self> {
-        let (body, crc) = seal::check(line)?;
+    /// Checks a line (without its line feed) of the journal with this seal, and reads its seq; `None` if it is not
+    /// sound, or a note.
+    pub fn check(line: &'a [u8], seal: Seal) -> Option<Self> {
+        let (body, crc) = seal.check(line)?;
         let left = &body[..memchr::memchr(b'\t', body)?];
         let digits = left.iter().position(|&b| b == b' ')?;
         let seq = parse_number(&left[..digits]).filter(|seq| (1..u64::MAX).contains(seq))?;
@@ -397,9 +398,9 @@ fn has_shape_of_time(field: &str) -> bool {
 }
 
 /// Whether a line (without its line feed) is a note: it starts with `#` and its checksum is sound.
-/// Readers skip it.
-pub fn is_note(line: &[u8]) -> bool {
-    line.first() == Some(&b'#') && seal::check(line).is_some()
+/// Readers skip it. A day file's header is none, as it is not bound to a journal.
+pub fn is_note(line: &[u8], seal: Seal) -> bool {
+    line.first() == Some(&b'#') && seal.check(line).is_some()
 }
 
 #[cfg(test)]
@@ -407,6 +408,8 @@ mod tests {
     use super::*;
     use crate::own_time::DayStart;
     use proptest::prelude::*;
+
+    const SEAL: Seal = Seal::PLAIN;
 
     fn anna() -> Author {
         Author::new("anna").unwrap()
@@ -416,12 +419,13 @@ mod tests {
         let time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 }.to_bytes();
         let mut out = Vec::new();
         NewLine { seq: 413, time: &time, own, day: None, author: &anna(), text, index: 2, key }
-            .write(&mut out);
+            .write(&mut out, SEAL);
         out
     }
 
     #[test]
     fn the_example_of_the_design() {
+        let seal = Seal::of_journal(0x5f0c_9e27_a1b3_4d68);
         let key = Some(Key { producer: Producer(0x6b1f_09c2_d4e8_a735), counter: 17 });
         let time = Time::parse(b"2026-11-21T08:15:02.123456+08:00").unwrap().to_bytes();
         let mut out = Vec::new();
@@ -436,7 +440,7 @@ mod tests {
             index: 0,
             key,
         }
-        .write(&mut out);
+        .write(&mut out, seal);
         let local = Author::new("local").unwrap();
         NewLine {
             seq: 414,
@@ -448,11 +452,11 @@ mod tests {
             index: 1,
             key: None,
         }
-        .write(&mut out);
+        .write(&mut out, seal);
         assert_eq!(
             std::str::from_utf8(&out).unwrap(),
-            "413 2026-11-21T08:15:02.123456+08:00 anna 今天天气很好\t0 6b1f09c2d4e8a735.17 e2b02083\n\
-             414 2026-11-21T08:15:02.123456+08:00 local hello from telnet\t1 - b63f2181\n"
+            "413 2026-11-21T08:15:02.123456+08:00 anna 今天天气很好\t0 6b1f09c2d4e8a735.17 9c585c28\n\
+             414 2026-11-21T08:15:02.123456+08:00 local hello from telnet\t1 - 24619956\n"
         );
     }
 
@@ -465,7 +469,7 @@ mod tests {
         ] {
             let own = OwnTime::new(at, start.parse().unwrap());
             let bytes = line("(1) first", Some(own), None);
-            let stored = StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap();
+            let stored = StoredLine::parse(&bytes[..bytes.len() - 1], SEAL).unwrap();
             assert!(stored.left.ends_with(" anna (2015-03-02 16:15) (1) first"), "{}", stored.left);
             assert!(std::str::from_utf8(&bytes).unwrap().contains(right));
             let entry = stored.to_entry().unwrap();
@@ -486,9 +490,9 @@ mod tests {
             let (time, author) = (time.to_bytes(), anna());
             let day = Some(evening);
             NewLine { seq: 413, time: &time, own, day, author: &author, text: "x", index: 2, key: None }
-                .write(&mut bytes);
+                .write(&mut bytes, SEAL);
             assert!(std::str::from_utf8(&bytes).unwrap().contains(right));
-            let entry = StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap().to_entry().unwrap();
+            let entry = StoredLine::parse(&bytes[..bytes.len() - 1], SEAL).unwrap().to_entry().unwrap();
             assert_eq!((entry.own, entry.day), (own, day.filter(|_| own.is_none())));
         }
     }
@@ -498,8 +502,8 @@ mod tests {
         let mut bytes = line("x", None, None);
         bytes.truncate(bytes.len() - seal::SEAL_BYTES - 1);
         bytes.extend_from_slice(b"mood=good ");
-        seal::seal(&mut bytes, 0);
-        assert_eq!(StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap().text, "x");
+        SEAL.write(&mut bytes, 0);
+        assert_eq!(StoredLine::parse(&bytes[..bytes.len() - 1], SEAL).unwrap().text, "x");
     }
 
     #[test]
@@ -522,8 +526,29 @@ mod tests {
             ("5 2026-11-21T08:15:02.123456+08:00 a t 0 - ", "tab"),
         ] {
             let mut bytes = body.as_bytes().to_vec();
-            seal::seal(&mut bytes, 0);
-            assert_eq!(StoredLine::parse(&bytes[..bytes.len() - 1]), Err(BadLine::Field(field)), "{body}");
+            SEAL.write(&mut bytes, 0);
+            assert_eq!(
+                StoredLine::parse(&bytes[..bytes.len() - 1], SEAL),
+                Err(BadLine::Field(field)),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_of_another_journal_is_not_valid() {
+        let (own, other) = (Seal::of_journal(1), Seal::of_journal(2));
+        let mut bytes = b"5 2026-11-21T08:15:02.123456+08:00 a t\t0 - ".to_vec();
+        let mut note = b"# a note\t".to_vec();
+        own.write(&mut bytes, 0);
+        own.write(&mut note, 0);
+        let (line, note) = (&bytes[..bytes.len() - 1], &note[..note.len() - 1]);
+        assert!(StoredLine::parse(line, own).is_ok() && SealedLine::check(line, own).is_some());
+        assert!(is_note(note, own));
+        for seal in [other, Seal::PLAIN] {
+            assert_eq!(StoredLine::parse(line, seal), Err(BadLine::Crc));
+            assert_eq!(SealedLine::check(line, seal), None);
+            assert!(!is_note(note, seal));
         }
     }
 
@@ -544,8 +569,8 @@ mod tests {
             });
             let bytes = line(&text, own, Some(key));
             prop_assert_eq!(memchr::memchr(b'\n', &bytes), Some(bytes.len() - 1));
-            let stored = StoredLine::parse(&bytes[..bytes.len() - 1]).unwrap();
-            let sealed = SealedLine::check(&bytes[..bytes.len() - 1]).unwrap();
+            let stored = StoredLine::parse(&bytes[..bytes.len() - 1], SEAL).unwrap();
+            let sealed = SealedLine::check(&bytes[..bytes.len() - 1], SEAL).unwrap();
             prop_assert_eq!((sealed.seq, sealed.left, sealed.crc), (413, stored.left.as_bytes(), stored.crc));
             prop_assert_eq!(stored.batch(), 411);
             prop_assert_eq!(stored.key, Some(key));
@@ -557,9 +582,9 @@ mod tests {
         #[test]
         fn any_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut sealed = bytes.clone();
-            let _ = StoredLine::parse(&bytes);
-            seal::seal(&mut sealed, 0);
-            let _ = StoredLine::parse(&sealed[..sealed.len() - 1]);
+            let _ = StoredLine::parse(&bytes, SEAL);
+            SEAL.write(&mut sealed, 0);
+            let _ = StoredLine::parse(&sealed[..sealed.len() - 1], SEAL);
         }
     }
 }

@@ -7,6 +7,7 @@
 //!   checksum, [`time`] for its clock reading, [`own_time`] for when it happened); [`block`] walks over many such lines and finds gaps;
 //! - [`line`](mod@line): line mode, from bytes to lines ([`telnet`] is filtered out on the way), then
 //!   [`command`] for lines that start with `/`, and [`answer`] for what the server says;
+//! - [`syslog`]: what quiet listeners take, from bytes to messages;
 //! - [`frame`] and [`message`]: frame mode, length-prefixed; [`filter`]: which entries are wanted, [`tags`] among what they may have;
 //! - [`refusal`]: why something was not taken, in both modes;
 //! - [`limits`]: every bound of the protocol.
@@ -26,6 +27,7 @@ pub mod message;
 pub mod own_time;
 pub mod refusal;
 pub mod seal;
+pub mod syslog;
 pub mod tags;
 pub mod telnet;
 pub mod time;
@@ -36,4 +38,5 @@ pub use filter::{Filter, Sieve};
 pub use jiff::civil::Date;
 pub use own_time::{DayStart, OwnTime};
 pub use refusal::{Code, Refusal};
+pub use seal::Seal;
 pub use time::Time;

@@ -64,8 +64,6 @@ pub struct LineDecoder {
     /// What came of a line that has not ended yet.
     carry: Vec<u8>,
     telnet: Telnet,
-    /// Neither commands nor telnet: every line is a text.
-    plain: bool,
     /// The last byte was a CR, which may end the line.
     after_cr: bool,
     /// The line is over its limit: only its tail is kept, and its end is waited for.
@@ -89,11 +87,6 @@ impl LineDecoder {
         Self::default()
     }
 
-    /// A decoder for programs that never read (quiet listeners): no commands, no telnet.
-    pub fn plain() -> Self {
-        Self { plain: true, ..Self::default() }
-    }
-
     /// Bytes held of a line that has not ended.
     pub fn partial_bytes(&self) -> usize {
         if self.given { 0 } else { self.carry.len() }
@@ -114,7 +107,7 @@ impl LineDecoder {
             Raw::Quit => Some(Line::Quit),
             Raw::Input(line) => {
                 let first = !std::mem::replace(&mut self.begun, true);
-                Some(classify(line, false, first, self.plain))
+                Some(classify(line, false, first))
             }
             Raw::Carry => Some(self.take_carry()),
         }
@@ -129,7 +122,7 @@ impl LineDecoder {
     fn take_carry(&mut self) -> Line<'_> {
         let first = !std::mem::replace(&mut self.begun, true);
         self.given = true;
-        classify(&self.carry, self.overlong, first, self.plain)
+        classify(&self.carry, self.overlong, first)
     }
 
     fn clear_given(&mut self) {
@@ -149,14 +142,11 @@ impl LineDecoder {
         }
         while let Some((&byte, rest)) = input.split_first() {
             *input = rest;
-            let meaning = if self.plain { Meaning::Data(byte) } else { self.telnet.push(byte, replies) };
-            let byte = match meaning {
+            let byte = match self.telnet.push(byte, replies) {
                 Meaning::Nothing => continue,
                 Meaning::EndOfFile if self.at_line_start() => return Some(Raw::Quit),
                 Meaning::EndOfFile => continue,
-                Meaning::Data(END_OF_TRANSMISSION) if !self.plain && self.at_line_start() => {
-                    return Some(Raw::Quit);
-                }
+                Meaning::Data(END_OF_TRANSMISSION) if self.at_line_start() => return Some(Raw::Quit),
                 Meaning::Data(byte) => byte,
                 Meaning::Stray(byte) => {
                     self.push_pending_cr();
@@ -182,8 +172,8 @@ impl LineDecoder {
     /// A line that stands whole in `input` and has nothing in it to look at byte by byte: the usual
     /// case, without a copy.
     fn whole_line<'i>(&self, input: &mut &'i [u8]) -> Option<&'i [u8]> {
-        let fresh = self.at_line_start() && (self.plain || self.telnet.is_idle());
-        if !fresh || (!self.plain && input.first() == Some(&END_OF_TRANSMISSION)) {
+        let fresh = self.at_line_start() && self.telnet.is_idle();
+        if !fresh || input.first() == Some(&END_OF_TRANSMISSION) {
             return None;
         }
         let end = memchr::memchr(b'\n', input)?;
@@ -218,7 +208,7 @@ impl LineDecoder {
     }
 }
 
-fn classify(line: &[u8], overlong: bool, first: bool, plain: bool) -> Line<'_> {
+fn classify(line: &[u8], overlong: bool, first: bool) -> Line<'_> {
     if first && is_http_request(line) {
         return Line::Http;
     }
@@ -233,9 +223,9 @@ fn classify(line: &[u8], overlong: bool, first: bool, plain: bool) -> Line<'_> {
         ));
     };
     let text = match line.strip_prefix('/') {
-        Some(rest) if !plain && rest.starts_with('/') => rest,
-        Some(_) if !plain => return Line::Command(line),
-        _ => line,
+        Some(rest) if rest.starts_with('/') => rest,
+        Some(_) => return Line::Command(line),
+        None => line,
     };
     match check_text(text) {
         Ok(()) => Line::Text(text),
@@ -244,7 +234,7 @@ fn classify(line: &[u8], overlong: bool, first: bool, plain: bool) -> Line<'_> {
 }
 
 /// Whether a line ends in ` HTTP/` and a version (RFC 9112, 3).
-fn is_http_request(line: &[u8]) -> bool {
+pub(crate) fn is_http_request(line: &[u8]) -> bool {
     let tail = &line[line.len().saturating_sub(HTTP_VERSION_MAX_BYTES)..];
     let Some(at) = memchr::memmem::find(tail, b" HTTP/") else {
         return false;
@@ -259,11 +249,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// Decodes `chunks`, and writes down every line and every telnet answer.
-    fn decode<'a>(
-        mut decoder: LineDecoder,
-        chunks: impl IntoIterator<Item = &'a [u8]>,
-    ) -> (Vec<String>, Vec<u8>) {
-        let (mut lines, mut replies) = (Vec::new(), Vec::new());
+    fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
+        let (mut decoder, mut lines, mut replies) = (LineDecoder::new(), Vec::new(), Vec::new());
         for chunk in chunks {
             let mut input = chunk;
             while let Some(line) = decoder.next(&mut input, &mut replies) {
@@ -289,8 +276,8 @@ mod tests {
     }
 
     fn check(input: &[u8], expected: &[&str]) {
-        assert_eq!(decode(LineDecoder::new(), [input]).0, expected, "whole");
-        assert_eq!(decode(LineDecoder::new(), input.chunks(1)).0, expected, "byte by byte");
+        assert_eq!(decode([input]).0, expected, "whole");
+        assert_eq!(decode(input.chunks(1)).0, expected, "byte by byte");
     }
 
     #[test]
@@ -350,16 +337,9 @@ mod tests {
 
     #[test]
     fn telnet_is_taken_out_and_answered() {
-        let (lines, replies) = decode(LineDecoder::new(), [&b"a\xff\xfd\x06b\r\xff\xfb\x01\nc\n"[..]]);
+        let (lines, replies) = decode([&b"a\xff\xfd\x06b\r\xff\xfb\x01\nc\n"[..]]);
         assert_eq!(lines, ["text ab", "text c"]);
         assert_eq!(replies, b"\xff\xfd\x00\xff\xfc\x06\xff\xfe\x01");
-    }
-
-    #[test]
-    fn a_plain_decoder_takes_everything_as_text() {
-        let (lines, replies) = decode(LineDecoder::plain(), [&b"/help\n\x04\n\xff\xfd\x06\n<13>x\n"[..]]);
-        assert_eq!(lines, ["text /help", "text \x04", "refused utf8", "text <13>x"]);
-        assert!(replies.is_empty());
     }
 
     proptest! {
@@ -371,11 +351,9 @@ mod tests {
                 Just(&b"/"[..]), Just("今天".as_bytes()), Just(&b"word"[..]), Just(&b" HTTP/1.1"[..]), Just(&b"\xe4"[..]),
             ], 0..40),
             cuts in proptest::collection::vec(1usize..7, 1..40),
-            plain in any::<bool>(),
         ) {
             let input = pieces.concat();
-            let new = || if plain { LineDecoder::plain() } else { LineDecoder::new() };
-            let whole = decode(new(), [&input[..]]);
+            let whole = decode([&input[..]]);
             let mut chunks = Vec::new();
             let mut rest = &input[..];
             for cut in cuts.iter().cycle() {
@@ -384,7 +362,7 @@ mod tests {
                 chunks.push(chunk);
                 rest = tail;
             }
-            prop_assert_eq!(decode(new(), chunks), whole);
+            prop_assert_eq!(decode(chunks), whole);
         }
     }
 }

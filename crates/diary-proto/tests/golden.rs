@@ -2,10 +2,14 @@
 //! written the same, in twenty years. Never change `golden/`; a new format gets new files.
 
 use diary_proto::entry::{NewLine, is_note};
-use diary_proto::{Author, DayStart, Key, OwnTime, Producer, StoredLine, Time, seal};
+use diary_proto::seal::SEAL_BYTES;
+use diary_proto::{Author, DayStart, Key, OwnTime, Producer, Seal, StoredLine, Time};
 
 const FIRST_DAY: &[u8] = include_bytes!("golden/2026-11-20.log");
 const SECOND_DAY: &[u8] = include_bytes!("golden/2026-11-21.log");
+
+/// The journal's id, as it stands in the headers.
+const ID: u64 = 0x5f0c_9e27_a1b3_4d68;
 
 const XIAOMING: u64 = 0x6b1f_09c2_d4e8_a735;
 
@@ -144,6 +148,10 @@ fn second_day() -> Vec<Line> {
     ]
 }
 
+fn seal() -> Seal {
+    Seal::of_journal(ID)
+}
+
 impl Expected {
     /// The line as this version writes it; a field that it does not know is put in by hand.
     fn write(&self) -> Vec<u8> {
@@ -162,17 +170,17 @@ impl Expected {
             key: self.key.map(|(producer, counter)| Key { producer: Producer(producer), counter }),
         };
         let mut out = Vec::new();
-        line.write(&mut out);
+        line.write(&mut out, seal());
         if !self.unknown.is_empty() {
-            out.truncate(out.len() - seal::SEAL_BYTES - 1);
+            out.truncate(out.len() - SEAL_BYTES - 1);
             out.extend_from_slice(self.unknown.as_bytes());
-            seal::seal(&mut out, 0);
+            seal().write(&mut out, 0);
         }
         out
     }
 
     fn check(&self, line: &[u8]) {
-        let stored = StoredLine::parse(line).expect("a sound line");
+        let stored = StoredLine::parse(line, seal()).expect("a sound line");
         assert_eq!(stored.seq, self.seq);
         assert_eq!(stored.time, self.time);
         assert_eq!(stored.author, self.author);
@@ -194,17 +202,23 @@ fn check(file: &[u8], expected: &[Line], last_crc: u32) -> u32 {
     for expected in expected {
         let line = lines.next().expect("as many lines as expected");
         let bare = line.strip_suffix(b"\n").expect("a line feed at the end");
-        let (_, sealed) = seal::check(bare).expect("a sound checksum");
         match expected {
             Line::Header { rest } => {
                 let last_crc = format!("{last_crc:08x}");
-                check_note(line, &format!("# diary 1 {}\t", rest.replace("LASTCRC", &last_crc)));
+                check_sealed(
+                    line,
+                    &format!("# diary 1 {}\t", rest.replace("LASTCRC", &last_crc)),
+                    Seal::PLAIN,
+                );
             }
-            Line::Note(note) => check_note(line, note),
+            Line::Note(note) => {
+                check_sealed(line, note, seal());
+                assert!(is_note(bare, seal()));
+            }
             Line::Entry(entry) => {
                 entry.check(bare);
                 assert_eq!(text(&entry.write()), text(line));
-                crc = Some(sealed);
+                crc = Some(StoredLine::parse(bare, seal()).expect("it was checked").crc);
             }
         }
     }
@@ -212,11 +226,10 @@ fn check(file: &[u8], expected: &[Line], last_crc: u32) -> u32 {
     crc.expect("a day file holds entries")
 }
 
-fn check_note(line: &[u8], body: &str) {
+fn check_sealed(line: &[u8], body: &str, seal: Seal) {
     let mut sealed = body.as_bytes().to_vec();
-    seal::seal(&mut sealed, 0);
+    seal.write(&mut sealed, 0);
     assert_eq!(text(&sealed), text(line));
-    assert!(is_note(&line[..line.len() - 1]));
 }
 
 fn text(line: &[u8]) -> &str {
@@ -250,6 +263,17 @@ fn the_left_parts_read_as_a_diary() {
     assert!(left(FIRST_DAY).contains(&"4 2026-11-20T08:15:02.123456+08:00 小明 第一行\\n第二行"));
 }
 
+/// What is sound in one journal says nothing in another: the id is part of every checksum but the header's.
+#[test]
+fn another_journal_takes_no_line() {
+    let others = (0..u64::BITS).map(|bit| Seal::of_journal(ID ^ 1 << bit)).chain([Seal::PLAIN]);
+    for other in others {
+        for line in [FIRST_DAY, SECOND_DAY].iter().flat_map(|day| day.split(|&b| b == b'\n').skip(1)) {
+            assert!(StoredLine::parse(line, other).is_err() && !is_note(line, other), "{}", text(line));
+        }
+    }
+}
+
 /// Each bit of a golden file that is turned over is found, except those of the line feeds.
 #[test]
 fn a_changed_bit_is_never_served() {
@@ -259,7 +283,7 @@ fn a_changed_bit_is_never_served() {
             let mut changed = bare.to_vec();
             changed[bit / 8] ^= 1 << (bit % 8);
             assert!(
-                StoredLine::parse(&changed).is_err() && !is_note(&changed),
+                StoredLine::parse(&changed, seal()).is_err() && !is_note(&changed, seal()),
                 "bit {bit} of {}",
                 text(bare)
             );

@@ -10,7 +10,7 @@ use diary_proto::message::{
     ACKS_MAX_RUNS, APPEND_MAX_ENTRIES, Append, BLOCK_MAX_BYTES, ClientMessage, Hello, NewText, Resume, Run,
     ServerMessage, Texts, Welcome,
 };
-use diary_proto::{Author, Code, Date, Day, DayStart, Filter, Refusal, Time, Which};
+use diary_proto::{Author, Code, Date, Day, DayStart, Filter, Refusal, Seal, Time, Which};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -241,7 +241,7 @@ proptest! {
                 ServerMessage::Refused { first_counter, count, .. } => {
                     prop_assert!(first_counter.checked_add((*count).into()).is_some());
                 }
-                ServerMessage::Block { lines, .. } => Walker::new(1).walk(lines, |_| ()),
+                ServerMessage::Block { lines, .. } => Walker::new(1, Seal::PLAIN).walk(lines, |_| ()),
                 _ => {}
             }
             let mut bytes = Vec::new();

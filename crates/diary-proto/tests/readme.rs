@@ -12,9 +12,14 @@ use diary_proto::escape::{escape, unescape};
 use diary_proto::frame::{Frame, FrameCodec, IGNORABLE_FROM};
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::message::{ClientMessage, NewText, Run, ServerMessage};
+use diary_proto::seal::{SEAL_BYTES, id_in_header};
+use diary_proto::syslog::{Message, SyslogDecoder};
 use diary_proto::tags::tags;
-use diary_proto::{Author, Code, Command, Filter, Refusal, StoredLine, filter, limits, message, seal};
+use diary_proto::{Author, Code, Command, Filter, Refusal, Seal, StoredLine, filter, limits, message};
 use tokio_util::codec::Decoder;
+
+/// The id of the journal in the examples.
+const ID: u64 = 0x5f0c_9e27_a1b3_4d68;
 
 const README: &str = include_str!("../README.md");
 
@@ -49,7 +54,7 @@ fn check_block(block: &Block, seen: &mut Seen) {
     match *tag {
         "text" => {}
         "greeting" => {
-            let greeting = answer::greeting("diary", 0x5f0c_9e27_a1b3_4d68, 41);
+            let greeting = answer::greeting("diary", ID, 41);
             assert_eq!(whole(lines), greeting);
         }
         "help" => assert_eq!(whole(lines), answer::HELP),
@@ -62,6 +67,7 @@ fn check_block(block: &Block, seen: &mut Seen) {
             assert_eq!(whole(lines).as_bytes(), expected);
         }
         "lines" => lines.iter().for_each(|line| check_lines(line)),
+        "messages" => lines.iter().for_each(|line| check_messages(line)),
         "commands" => lines.iter().for_each(|line| check_command(line)),
         "frames" => check_frames(lines, seen),
         "unreadable" => lines.iter().for_each(|line| check_unreadable(line)),
@@ -113,6 +119,7 @@ fn every_example_is_true_and_nothing_is_left_out() {
         "greeting",
         "help",
         "lines",
+        "messages",
         "not-escaped",
         "stored",
         "tags",
@@ -122,6 +129,7 @@ fn every_example_is_true_and_nothing_is_left_out() {
     assert_eq!(tags, expected);
     let parts: Vec<_> = seen.stored.keys().copied().collect();
     let kinds = [
+        "header",
         "key",
         "note",
         "of the day before",
@@ -224,6 +232,29 @@ fn check_lines(example: &str) {
     }
 }
 
+/// `"bytes"  what a quiet listener makes of them`
+fn check_messages(example: &str) {
+    let (input, expected) = literal(example);
+    for chunk in [input.len(), 1] {
+        let (mut decoder, mut seen) = (SyslogDecoder::default(), Vec::new());
+        for mut input in input.chunks(chunk) {
+            while let Some(message) = decoder.next(&mut input) {
+                seen.push(show_message(&message));
+            }
+        }
+        seen.extend(decoder.finish().map(|message| show_message(&message)));
+        assert_eq!(seen.join(" | "), expected.trim(), "{example}");
+    }
+}
+
+fn show_message(message: &Message<'_>) -> String {
+    match message {
+        Message::Text(text) => format!("text {text:?}"),
+        Message::Refused { refusal, .. } => format!("refused {}", refusal.code),
+        Message::Http => "http".into(),
+    }
+}
+
 fn show(line: &Line<'_>) -> String {
     match line {
         Line::Text(text) => format!("text {text:?}"),
@@ -298,10 +329,14 @@ fn check_unreadable(example: &str) {
 
 fn check_stored(line: &str, seen: &mut Seen) {
     let mut mark = |part| *seen.stored.entry(part).or_default() += 1;
-    if is_note(line.as_bytes()) {
+    let seal = Seal::of_journal(ID);
+    if is_note(line.as_bytes(), seal) {
         return mark("note");
     }
-    let stored = StoredLine::parse(line.as_bytes()).expect("a sound line");
+    if id_in_header(line.as_bytes()) == Some(ID) && Seal::PLAIN.check(line.as_bytes()).is_some() {
+        return mark("header");
+    }
+    let stored = StoredLine::parse(line.as_bytes(), seal).expect("a sound line");
     let entry = stored.to_entry().expect("a time and an author");
     let author = Author::new(stored.author).expect("a name");
     let mut again = Vec::new();
@@ -315,7 +350,7 @@ fn check_stored(line: &str, seen: &mut Seen) {
         index: stored.index,
         key: stored.key,
     }
-    .write(&mut again);
+    .write(&mut again, seal);
     // A field that this version does not know stands behind those that it writes.
     let (_, right) = line.split_once('\t').expect("a TAB");
     let fields = right.rsplit_once(' ').expect("a crc").0.split(' ');
@@ -325,9 +360,9 @@ fn check_stored(line: &str, seen: &mut Seen) {
         .flat_map(|field| [field, " "])
         .collect();
     if !unknown.is_empty() {
-        again.truncate(again.len() - seal::SEAL_BYTES - 1);
+        again.truncate(again.len() - SEAL_BYTES - 1);
         again.extend_from_slice(unknown.as_bytes());
-        seal::seal(&mut again, 0);
+        seal.write(&mut again, 0);
         mark("unknown field");
     }
     assert_eq!(String::from_utf8(again).expect("UTF-8"), format!("{line}\n"));
@@ -413,7 +448,7 @@ fn describe_server(message: &ServerMessage) -> String {
         ServerMessage::Block { id, lines } => {
             for line in lines.split_inclusive(|&b| b == b'\n') {
                 let line = line.strip_suffix(b"\n").expect("whole lines");
-                StoredLine::parse(line).expect("sound lines");
+                StoredLine::parse(line, Seal::of_journal(ID)).expect("sound lines");
             }
             format!("Block id={id} lines={:?}", std::str::from_utf8(lines).expect("UTF-8"))
         }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -24,13 +25,23 @@ pub(crate) struct Args {
     pub(crate) maintenance: Option<Maintenance>,
 
     /// Where to listen: HOST:PORT, :PORT for every address, or unix:PATH; quiet: before it for programs
-    /// that never read. May be given more than once, or several with commas between them.
-    #[arg(long, value_name = "[quiet:]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
+    /// that never read, as syslog forwarders, and quiet:udp: before HOST:PORT for their datagrams.
+    /// May be given more than once, or several with commas between them.
+    #[arg(long, value_name = "[quiet:[udp:]]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
     listen: Vec<Listen>,
 
     /// Where to answer datagrams (off by default).
     #[arg(long, value_name = "HOST:PORT", env = "DIARY_UDP", value_parser = check_host_port)]
     udp: Option<String>,
+
+    /// Who may connect to Unix sockets, and so read and write the diary: the mode of their files, as for chmod.
+    #[arg(long, value_name = "MODE", env = "DIARY_SOCKET_MODE", default_value = "600", value_parser = check_mode)]
+    socket_mode: u32,
+
+    /// Connections that one address (of IPv6, one /64) may have at once; a tenth of all, 1000 at most, if not
+    /// said. Give more to a proxy, or to many who share an address. Loopback and Unix sockets are not bounded.
+    #[arg(long, value_name = "COUNT", env = "DIARY_CONNECTIONS_PER_ADDRESS")]
+    connections_per_address: Option<NonZeroUsize>,
 
     #[command(flatten)]
     place: Place,
@@ -106,6 +117,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Where to answer datagrams.
     pub udp: Option<String>,
+    /// The mode of Unix sockets' files: who may connect.
+    pub socket_mode: u32,
     /// The folder that holds journals.
     pub data: PathBuf,
     /// The journal's name.
@@ -124,6 +137,7 @@ impl Config {
         Self {
             listen: vec![Listen::tcp("127.0.0.1:0")],
             udp: None,
+            socket_mode: 0o600,
             data: data.into(),
             journal: "diary".to_owned(),
             timezone: None,
@@ -140,9 +154,11 @@ impl Config {
         } else {
             args.listen
         };
-        let Args { udp, place: Place { data, journal }, timezone, day_start, .. } = args;
+        let Args { udp, socket_mode, place: Place { data, journal }, timezone, day_start, .. } = args;
         let data = data.or_else(default_data)?;
-        Some(Self { listen, udp, data, journal, timezone, day_start, limits: Limits::default() })
+        let connections_per_address = args.connections_per_address.map(NonZeroUsize::get);
+        let limits = Limits { connections_per_address, ..Limits::default() };
+        Some(Self { listen, udp, socket_mode, data, journal, timezone, day_start, limits })
     }
 }
 
@@ -158,7 +174,7 @@ fn default_data() -> Option<PathBuf> {
 pub struct Listen {
     /// The address.
     pub at: At,
-    /// Line mode for programs that never read: no greeting, no answers, no commands.
+    /// For programs that never read: no greeting, no answers, no commands.
     pub quiet: bool,
     /// A machine without this kind of address starts without it.
     optional: bool,
@@ -171,6 +187,8 @@ pub enum At {
     Tcp(String),
     /// A Unix socket.
     Unix(PathBuf),
+    /// `HOST:PORT` for datagrams, which are never answered.
+    QuietUdp(String),
 }
 
 impl Listen {
@@ -182,6 +200,11 @@ impl Listen {
     /// A listener on a Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
         Self { at: At::Unix(path.into()), quiet: false, optional: false }
+    }
+
+    /// A quiet listener for datagrams at `HOST:PORT`.
+    pub fn quiet_udp(host_port: &str) -> Self {
+        Self { at: At::QuietUdp(host_port.to_owned()), quiet: true, optional: false }
     }
 
     /// The same, quiet.
@@ -200,7 +223,15 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(rest) = text.strip_prefix("quiet:").filter(|rest| rest.contains(':')) {
-            return Ok(Self::from_str(rest)?.quiet());
+            return match rest.strip_prefix("udp:") {
+                Some(host_port) => check_host_port(host_port).map(|host_port| Self::quiet_udp(&host_port)),
+                None => Ok(Self::from_str(rest)?.quiet()),
+            };
+        }
+        if text.strip_prefix("udp:").is_some_and(|rest| rest.contains(':')) {
+            return Err(
+                "datagrams are answered with --udp HOST:PORT, or taken silently with quiet:udp:".to_owned()
+            );
         }
         match text.strip_prefix("unix:") {
             Some("") => Err("unix: needs a path".to_owned()),
@@ -216,6 +247,7 @@ impl fmt::Display for Listen {
         match &self.at {
             At::Tcp(host_port) => write!(f, "{quiet}{host_port}"),
             At::Unix(path) => write!(f, "{quiet}unix:{}", path.display()),
+            At::QuietUdp(host_port) => write!(f, "quiet:udp:{host_port}"),
         }
     }
 }
@@ -232,6 +264,12 @@ fn check_host_port(text: &str) -> Result<String, String> {
         return Err(format!("an address is HOST:PORT, with brackets for IPv6, as [::1]:{PORT}"));
     }
     Ok(text.to_owned())
+}
+
+/// What `chmod` takes as the mode of a file, without the bits that mean nothing for a socket.
+fn check_mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
+    mode.ok_or_else(|| format!("{text} is no mode; 600 lets only this user connect, 660 the group, too"))
 }
 
 /// A journal's name is the name of a folder, and stands in the greeting.
@@ -257,11 +295,23 @@ mod tests {
             ("quiet:80", Listen::tcp("quiet:80")),
             ("unix:/run/diary", Listen::unix("/run/diary")),
             ("quiet:unix:x", Listen::unix("x").quiet()),
+            ("quiet:udp::514", Listen::quiet_udp(":514")),
+            ("quiet:udp:[::1]:514", Listen::quiet_udp("[::1]:514")),
         ] {
             assert_eq!(text.parse(), Ok(listen.clone()), "{text}");
             assert_eq!(listen.to_string(), text);
         }
-        for bad in ["localhost", "localhost:", "localhost:99999", "::1:8888", "unix:", ""] {
+        for bad in [
+            "localhost",
+            "localhost:",
+            "localhost:99999",
+            "::1:8888",
+            "unix:",
+            "",
+            "udp:localhost:514",
+            "quiet:udp:514",
+            "quiet:udp:localhost",
+        ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }
     }
@@ -272,6 +322,12 @@ mod tests {
         Args::command().debug_assert();
         for bad in ["", ".", "..", "a/b", "a b"] {
             assert!(check_journal(bad).is_err(), "{bad:?}");
+        }
+        for (mode, expected) in [("600", 0o600), ("0660", 0o660), ("777", 0o777), ("0", 0)] {
+            assert_eq!(check_mode(mode), Ok(expected));
+        }
+        for bad in ["", "1600", "888", "rw", "+600", "-600", "0o600", "6 0"] {
+            assert!(check_mode(bad).is_err(), "{bad:?}");
         }
     }
 }

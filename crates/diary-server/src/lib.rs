@@ -3,26 +3,35 @@
 //! Read it along the way of an entry:
 //!
 //! - [`config`]: flags, `DIARY_*` variables and defaults; [`limits`]: every bound, with its reason;
-//! - [`server`]: bind, accept, drain;
+//! - [`server`]: start, serve, drain; `listener`, `unix_socket`: bind; `accept`: connections become sessions; `places`: how
+//!   many may;
 //! - `transport`: a connection's bytes; `peer`: who is at its other end, and what they may do;
 //! - `front`: bytes to requests and answers to bytes, for line mode, frame mode and UDP;
 //! - `session`: one connection's conversation, whichever mode;
 //! - `context`: what sessions share; `budget`: memory that they hold because of their peers, bounded in sum;
 //! - `maintenance`: verify, repair and archive, beside serving.
 //!
+//! The program is [`main`]: `program`, and `outlet`, by which its log holds nothing up. A program that embeds a [`Server`] has a
+//! subscriber of its own for `tracing`, and that one must not block: sessions and the writer log on their own threads.
+//!
 //! The journal itself is behind [`diary_engine`]; nothing here knows a day file.
 
+mod accept;
 mod budget;
 pub mod config;
 mod context;
 mod front;
 pub mod limits;
+mod listener;
 mod maintenance;
+mod outlet;
 mod peer;
+mod places;
 mod program;
 pub mod server;
 mod session;
 mod transport;
+mod unix_socket;
 mod zone;
 
 pub use config::{Config, Listen};

@@ -9,6 +9,13 @@ use diary_proto::message::APPEND_MAX_ENTRIES;
 /// Connections at once. Each costs a task and a descriptor; beyond this a proxy belongs in front.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
+/// One address, or IPv6 network of 64 bits, may have one in so many of all connections, unless the operator says otherwise:
+/// 1,000 are enough for an office behind one address, and nine others are still let in.
+pub const CONNECTIONS_PER_ADDRESS_DIVISOR: usize = 10;
+
+/// Connections that the kernel holds for us while we are busy.
+pub const BACKLOG: i32 = 1024;
+
 /// Descriptors kept back from connections: day files, listeners, the runtime's own.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
@@ -94,17 +101,57 @@ pub const LINGER_MAX: Duration = Duration::from_secs(1);
 /// Input that is read and thrown away meanwhile.
 pub const LINGER_MAX_BYTES: usize = 1024 * 1024;
 
+/// Lines of the log that wait for who reads it: what 5,000 connections log at once. As much again may be on its way.
+pub const OUTLET_MAX_BYTES: usize = 512 * 1024;
+
+/// For the last lines of the log to be taken when the program ends.
+pub const OUTLET_FLUSH_MAX: Duration = Duration::from_millis(500);
+
+// A stop takes 10 s at most.
+const _: () = {
+    let stop = DRAIN_MAX.as_millis() + KILL_MAX.as_millis() + WRITER_STOP_MAX.as_millis();
+    assert!(stop + OUTLET_FLUSH_MAX.as_millis() <= 10_000);
+};
+
+/// For other servers to bind their Unix sockets in a folder first.
+pub const SOCKET_LOCK_MAX: Duration = Duration::from_secs(2);
+
 /// Datagrams that are being answered at once.
 pub const DATAGRAMS_MAX: usize = 256;
 
+/// Longest datagram of IPv4 and IPv6 without jumbograms.
+pub const DATAGRAM_MAX_BYTES: usize = 64 * 1024;
+
 /// Longest reply to a datagram: what the old clients read.
 pub const DATAGRAM_REPLY_MAX_BYTES: usize = 1024;
+
+/// Datagrams of one source at once, on the listener that answers: a script's burst. Past that, one each
+/// [`SOURCE_REFILL`] is taken.
+pub const SOURCE_BURST: u32 = 256;
+
+/// 64 datagrams a second: far more than people and their scripts send, and little for whoever is in a loop with the
+/// diary, or floods it.
+pub const SOURCE_REFILL: Duration = Duration::from_micros(1_000_000 / 64);
+
+/// Sources of datagrams whose rate is known, below 1 MiB. Sources can be forged without end: those beyond share a rate.
+pub const SOURCES_MAX: usize = 8192;
+
+/// The least time between two searches for sources that can be forgotten, since a search looks at all.
+pub const SOURCES_SEARCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the log shows of a text that was not stored: the time, host and program of a syslog message.
+pub const REFUSAL_SHOWN_MAX_BYTES: usize = 80;
+
+/// From one line of the log about what one peer's messages, or a listener's datagrams, were not stored to the next.
+pub const REFUSALS_PAUSE: Duration = Duration::from_secs(10);
 
 /// The bounds that an embedding program, or a test, may want otherwise.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// [`CONNECTIONS_MAX`].
     pub connections: usize,
+    /// Connections of one address; one in [`CONNECTIONS_PER_ADDRESS_DIVISOR`], if not given.
+    pub connections_per_address: Option<usize>,
     /// [`UNACKED_MAX_BYTES`].
     pub unacked_bytes: usize,
     /// [`INPUT_MAX_BYTES`].
@@ -119,6 +166,10 @@ pub struct Limits {
     pub hello: Duration,
     /// [`DRAIN_MAX`].
     pub drain: Duration,
+    /// [`SOURCE_BURST`].
+    pub source_burst: u32,
+    /// [`SOURCE_REFILL`].
+    pub source_refill: Duration,
     /// [`READ_BYTES`], for tests with small budgets.
     pub(crate) read_bytes: usize,
     /// [`SESSION_UNACKED_MAX_BYTES`], for tests with small budgets.
@@ -129,6 +180,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: CONNECTIONS_MAX,
+            connections_per_address: None,
             unacked_bytes: UNACKED_MAX_BYTES,
             input_bytes: INPUT_MAX_BYTES,
             answers_bytes: ANSWERS_MAX_BYTES,
@@ -136,6 +188,8 @@ impl Default for Limits {
             stall: STALL_MAX,
             hello: HELLO_MAX,
             drain: DRAIN_MAX,
+            source_burst: SOURCE_BURST,
+            source_refill: SOURCE_REFILL,
             read_bytes: READ_BYTES,
             session_unacked_bytes: SESSION_UNACKED_MAX_BYTES,
         }

@@ -90,6 +90,8 @@ fn tell_json(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
         What::Batch(seq) => ("batch", seqs(seq, seq)),
         What::Chain => ("chain", after),
         What::Cut => ("cut", after),
+        What::Stray(_) => ("stray", after),
+        What::Overlap => ("overlap", after),
     };
     let file = finding.file.map(|date| format!("{date}.log"));
     print_json(&JsonFinding { file, line: finding.line, what, place, message: finding.to_string() }, out)

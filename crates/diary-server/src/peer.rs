@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, and what they may do.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use diary_proto::{Author, Code, Refusal};
@@ -10,6 +11,8 @@ use diary_proto::{Author, Code, Refusal};
 pub(crate) struct Peer {
     /// Where it is, for the log.
     pub(crate) address: String,
+    /// Its address alone; none on a Unix socket.
+    pub(crate) ip: Option<IpAddr>,
     /// Whose entries it writes, unless an entry says otherwise.
     pub(crate) author: Arc<Author>,
     /// Whether entries may be read to it.
@@ -24,15 +27,28 @@ pub(crate) enum Right {
 }
 
 impl Peer {
+    /// The other end of a TCP connection.
+    pub(crate) fn of_tcp(address: SocketAddr) -> Self {
+        let ip = address.ip();
+        Self { ip: Some(ip), ..Self::of_stream(address.to_string(), author_of(ip)) }
+    }
+
+    /// A user of this machine, on the Unix socket at `path`.
+    pub(crate) fn of_unix(path: &Path, uid: u32) -> Self {
+        let uid = format!("uid:{uid}");
+        let author = Author::new(&uid).expect("a number is a name");
+        Self::of_stream(format!("unix:{} {uid}", path.display()), author)
+    }
+
     /// Whoever reaches a listener of streams reads and writes.
     pub(crate) fn of_stream(address: String, author: Author) -> Self {
-        Self { address, author: Arc::new(author), reads: true }
+        Self { address, ip: None, author: Arc::new(author), reads: true }
     }
 
     /// The source of a datagram can be forged, so only private networks are read to.
     pub(crate) fn of_datagram(ip: IpAddr) -> Self {
         let author = Arc::new(author_of(ip));
-        Self { address: ip.to_string(), author, reads: is_private(ip.to_canonical()) }
+        Self { address: ip.to_string(), ip: Some(ip), author, reads: is_private(ip.to_canonical()) }
     }
 
     /// Whether the peer may do something: the one place that decides this.
@@ -50,7 +66,7 @@ impl Peer {
 }
 
 /// What an unnamed writer is called.
-pub(crate) fn author_of(ip: IpAddr) -> Author {
+fn author_of(ip: IpAddr) -> Author {
     let ip = ip.to_canonical();
     let name = if ip.is_loopback() { "local".to_owned() } else { ip.to_string() };
     Author::new(&name).expect("an address is a name")

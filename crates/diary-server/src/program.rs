@@ -1,11 +1,11 @@
 //! The program: arguments, log, runtime, signals, exit codes.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;
-use clap::error::ErrorKind;
 use diary_engine::limits::READER_THREADS;
 use diary_engine::maintenance::OpenError;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +14,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Args, Config};
+use crate::limits::OUTLET_FLUSH_MAX;
 use crate::maintenance::{self, Done};
+use crate::outlet::Outlet;
 use crate::server::{Server, StartError, Stopped};
 
 const USAGE: u8 = 2;
@@ -23,23 +25,59 @@ const DATA_FOLDER: u8 = 4;
 const DISK_FAILED: u8 = 5;
 const DAMAGE: u8 = 6;
 
+/// What the program prints, and nobody waits for.
+struct Outlets {
+    /// The log, and why the program ends, on stderr.
+    log: Outlet,
+    /// Where it listens, on stdout.
+    addresses: Outlet,
+}
+
+impl Outlets {
+    fn start() -> io::Result<Self> {
+        let log = Outlet::start("stderr", io::stderr())?;
+        Ok(Self { log, addresses: Outlet::start("stdout", io::stdout())? })
+    }
+}
+
+/// The last lines are for whoever takes them in time.
+impl Drop for Outlets {
+    fn drop(&mut self) {
+        let until = Instant::now() + OUTLET_FLUSH_MAX;
+        self.log.flush(OUTLET_FLUSH_MAX);
+        self.addresses.flush(until.saturating_duration_since(Instant::now()));
+    }
+}
+
 /// Runs `diary-server` with the process's arguments. Returns 0 after a clean stop, 2 for wrong usage, 3
 /// if it cannot listen, 4 if the data folder cannot be used, 5 if the disk failed, 6 if `verify` found
-/// damage.
+/// damage. A second signal to stop ends the process at once, with 128 and the signal's number: 129 for SIGHUP, 130 for
+/// SIGINT, 143 for SIGTERM.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
+    let outlets = match Outlets::start() {
+        Ok(outlets) => outlets,
         Err(error) => {
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // Nobody is left to tell if this fails.
-            let _ = error.print();
-            return ExitCode::from(if asked { 0 } else { USAGE });
+            let _ = writeln!(io::stderr(), "diary-server: cannot start a thread for the log: {error}");
+            return ExitCode::from(CANNOT_LISTEN);
         }
     };
-    match start_log(&args.log).and_then(|()| run(args)) {
+    outlets.log.take_panics();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() => {
+            outlets.log.push(error.render().to_string().as_bytes());
+            return ExitCode::from(USAGE);
+        }
+        // Help waits for its reader, who may leaf through it.
+        Err(help) => {
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    match start_log(&args.log, &outlets.log).and_then(|()| run(args, &outlets)) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "diary-server: {error:#}");
+            outlets.log.push(format!("diary-server: {error:#}\n").as_bytes());
             ExitCode::from(match error.downcast_ref() {
                 Some(StartError::Listen { .. } | StartError::Journal(diary_engine::OpenError::Thread(_))) => {
                     CANNOT_LISTEN
@@ -52,7 +90,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start_log(filter: &str) -> anyhow::Result<()> {
+fn start_log(filter: &str, outlet: &Outlet) -> anyhow::Result<()> {
     // EnvFilter takes a lone word for a module, which would turn off everything else.
     if let Some(word) =
         filter.split(',').find(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err())
@@ -60,14 +98,15 @@ fn start_log(filter: &str) -> anyhow::Result<()> {
         bail!("--log {word}: a level is error, warn, info, debug, trace or off");
     }
     let filter = EnvFilter::try_new(filter).map_err(|error| anyhow!("--log {filter}: {error}"))?;
-    let colour = std::io::stderr().is_terminal();
+    let colour = io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(colour);
-    // The reader of the log may be gone. Reporting that error would panic in the task that logs.
-    log.log_internal_errors(false).with_writer(std::io::stderr).init();
+    let outlet = outlet.clone();
+    // Errors of the subscriber's own would be printed by a write that waits.
+    log.log_internal_errors(false).with_writer(move || outlet.clone()).init();
     Ok(())
 }
 
-fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+fn run(mut args: Args, outlets: &Outlets) -> anyhow::Result<ExitCode> {
     if let Some(command) = args.maintenance.take() {
         return Ok(match maintenance::run(command)? {
             Done::Well => ExitCode::SUCCESS,
@@ -81,7 +120,7 @@ fn run(mut args: Args) -> anyhow::Result<ExitCode> {
         .max_blocking_threads(READER_THREADS)
         .build()
         .context("cannot start the runtime")?;
-    let stopped = runtime.block_on(serve(config))?;
+    let stopped = runtime.block_on(serve(config, outlets))?;
     // A thread that hangs in a disk read must not keep the process alive.
     runtime.shutdown_background();
     Ok(match stopped {
@@ -90,35 +129,37 @@ fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn serve(config: Config) -> anyhow::Result<Stopped> {
-    let stop = stop_on_signal()?;
+async fn serve(config: Config, outlets: &Outlets) -> anyhow::Result<Stopped> {
+    let stop = stop_on_signal(outlets.log.clone())?;
     let server = Server::start(config).await?;
     for address in server.addresses() {
-        // Our parent may not read it.
-        let _ = writeln!(std::io::stdout(), "listening on {address}");
+        outlets.addresses.push(format!("listening on {address}\n").as_bytes());
     }
     Ok(server.run(stop).await)
 }
 
 /// A token that SIGTERM, SIGINT or the end of the terminal cancels; a second one ends the process at once.
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+fn stop_on_signal(log: Outlet) -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let stop = CancellationToken::new();
     let token = stop.clone();
     tokio::spawn(async move {
-        for _ in 0..2 {
+        let mut next = async || {
             tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = hangup.recv() => {}
+                _ = terminate.recv() => SignalKind::terminate(),
+                _ = interrupt.recv() => SignalKind::interrupt(),
+                _ = hangup.recv() => SignalKind::hangup(),
             }
-            if token.is_cancelled() {
-                std::process::exit(1);
-            }
-            token.cancel();
-        }
+        };
+        next().await;
+        token.cancel();
+        let second = next().await;
+        // As shells have it for a program that a signal ended.
+        let code = 128 + second.as_raw_value();
+        log.flush(OUTLET_FLUSH_MAX);
+        std::process::exit(code);
     });
     Ok(stop)
 }

@@ -14,7 +14,8 @@ use crate::derive::Derived;
 use crate::disk::{DiskFile, How, OpenError};
 use crate::format::BATCH_MAX_BYTES;
 use crate::format::day_file::{After, Header, name};
-use crate::format::head::{self, Head};
+use crate::format::head::Head;
+use crate::quarantine;
 use crate::tables::cache::{self, Snapshot};
 use crate::tables::keys::{Judgement, KeyTable};
 use crate::view::{Fresh, Shared};
@@ -167,7 +168,7 @@ impl Appender {
             index: self.batch.count,
             key: entry.key.map(|(key, _)| key),
         };
-        let crc = line.write(&mut self.batch.bytes);
+        let crc = line.write(&mut self.batch.bytes, self.shared.seal);
         if self.batch.bytes.len() > BATCH_MAX_BYTES && self.batch.count > 0 {
             self.batch.bytes.truncate(before);
             return Staged::Full;
@@ -252,7 +253,7 @@ impl Appender {
             return Ok(());
         }
         let cached = self.snapshot_now().map_or(Ok(()), Snapshot::write);
-        head::write(&*self.shared.disk, &self.shared.dir, &self.head).and(cached)
+        self.shared.write_head(&self.head).and(cached)
     }
 
     /// Stops, and does something else before the folder's lock is given back.
@@ -330,7 +331,7 @@ impl Appender {
     /// Somebody else has been at the day file. What is committed is written down, so that the next start
     /// takes the loss of it for what it is.
     fn changed(&self, date: Date) -> CommitError {
-        if let Err(error) = head::write(&*self.shared.disk, &self.shared.dir, &self.head) {
+        if let Err(error) = self.shared.write_head(&self.head) {
             tracing::error!(%error, "the head could not be written down");
         }
         let name = name(date);
@@ -345,7 +346,16 @@ impl Appender {
         let disk = &*self.shared.disk;
         let path = self.shared.dir.join(name(date));
         let remove = || disk.remove(&path).and_then(|()| disk.sync_dir(&self.shared.dir));
-        let file = disk.open(&path, How::CreateNew).map_err(|error| give_up(error, || Ok(())))?;
+        let file = match disk.open(&path, How::CreateNew) {
+            // The journal has no file of that day.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                quarantine::move_stray(disk, &self.shared.dir, date)
+                    .map_err(io::Error::from)
+                    .and_then(|()| disk.open(&path, How::CreateNew))
+            }
+            opened => opened,
+        };
+        let file = file.map_err(|error| give_up(error, || Ok(())))?;
         if let Err(error) = file.write_all_at(bytes, 0) {
             return Err(give_up(error, remove));
         }

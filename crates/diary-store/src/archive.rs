@@ -33,7 +33,7 @@ pub struct Archived {
 /// # Errors
 /// [`OpenError`], also where a server has the journal.
 pub fn archive(disk: &Arc<dyn Disk>, dir: &Path, today: Date) -> Result<Option<Archived>, OpenError> {
-    Recovery::new(&**disk, dir).examine_something()?;
+    Recovery::new(&**disk, dir)?.survey_something()?;
     let (appender, reader) = open(Arc::clone(disk), dir)?.with_derived().doing("read", dir)?;
     let head = reader.head();
     let first = reader.first().doing("read", dir)?;

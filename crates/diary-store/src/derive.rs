@@ -24,6 +24,8 @@ const PAGE_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct DerivedLoader {
     reader: Reader,
+    /// Whether the start looked for strays.
+    is_surveyed: bool,
 }
 
 /// What is derived of a journal's entries, and how far that is from what the cache holds.
@@ -48,8 +50,8 @@ impl Derived {
 }
 
 impl DerivedLoader {
-    pub(crate) fn new(reader: Reader) -> Self {
-        Self { reader }
+    pub(crate) fn new(reader: Reader, is_surveyed: bool) -> Self {
+        Self { reader, is_surveyed }
     }
 
     /// Loads it.
@@ -58,6 +60,9 @@ impl DerivedLoader {
     /// Those of reading day files.
     pub fn load(self) -> io::Result<Derived> {
         let reader = &self.reader;
+        if !self.is_surveyed {
+            reader.find_strays();
+        }
         // Others may append while this reads; whoever takes what is derived knows what they did.
         let head = reader.head().seq;
         if let Some((place, own_days, keys)) = cached(reader) {
@@ -143,7 +148,7 @@ impl Gathered {
     fn take_range(&mut self, reader: &Reader, first: u64) -> io::Result<u64> {
         let mut range = reader.from(first)?;
         let mut bytes = 0;
-        let mut walker = Walker::new(range.first);
+        let mut walker = Walker::new(range.first, reader.seal());
         while let Some(page) = reader.next_page(&mut range, PAGE_BYTES)? {
             bytes += page.len() as u64;
             walker.walk(&page, |step| match step {
@@ -163,7 +168,9 @@ fn take_archives(reader: &Reader, gathered: &mut Gathered) -> io::Result<()> {
     for archive in reader.archives()? {
         for date in day_files(disk, &archive).unwrap_or_default() {
             let path = archive.join(name(date));
-            let first = disk.open(&path, How::Read).and_then(|file| first_entry_of(&*file, file.size()?));
+            let first = disk
+                .open(&path, How::Read)
+                .and_then(|file| first_entry_of(&*file, reader.seal(), file.size()?));
             match first {
                 Ok(Some(first)) => files.push((first.seq, path)),
                 Ok(None) => {}
@@ -175,7 +182,7 @@ fn take_archives(reader: &Reader, gathered: &mut Gathered) -> io::Result<()> {
     for (_, path) in files {
         let read = disk.open(&path, How::Read).and_then(|file| {
             for_each_line(&*file, file.size()?, |line| {
-                if let Ok(line) = StoredLine::parse(line)
+                if let Ok(line) = StoredLine::parse(line, reader.seal())
                     && line.seq >= gathered.next
                 {
                     gathered.take(&line);

@@ -48,10 +48,10 @@ pub trait Disk: Debug + Send + Sync {
     /// Those of opening and reading it.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
 
-    /// Opens a file.
+    /// Opens a regular file. Never waits for anybody.
     ///
     /// # Errors
-    /// Those of open.
+    /// Those of open; `NotFound` where something else is.
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>>;
 
     /// Gives a file another name, replacing what has it.

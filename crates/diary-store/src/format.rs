@@ -6,6 +6,7 @@ pub(crate) mod head;
 pub(crate) mod lines;
 pub(crate) mod notes;
 pub(crate) mod sealed;
+pub(crate) mod stray;
 pub(crate) mod tail;
 
 /// Longest batch: what one write and one fdatasync commit together. It bounds what can be torn, and so

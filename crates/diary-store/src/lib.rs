@@ -11,6 +11,7 @@
 //! - `append`: the one place that writes entries; `recover`: from a folder in any state to a journal that can
 //!   go on; `derive`: the tables of a journal; `plan`: what an archive has still to do; [`scan`]: every line of
 //!   every file, with what is wrong in them;
+//! - `belong`: which files are the journal's; `quarantine`: the folder for what is set aside;
 //! - `view`: what readers see, and the one exit for lines: ranges by seq, by day and from the end, as pages;
 //! - `tables`: which appends are in the journal (`keys`), which entries belong to another day than that of
 //!   their file (`own_days`), and the file that remembers both (`cache`);
@@ -20,11 +21,13 @@
 
 mod append;
 pub mod archive;
+mod belong;
 mod derive;
 pub mod disk;
 mod format;
 pub mod open;
 mod plan;
+mod quarantine;
 mod recover;
 pub mod repair;
 pub mod scan;

@@ -8,7 +8,7 @@ use crate::append::Appender;
 use crate::derive::DerivedLoader;
 use crate::disk::{Disk, Doing, OpenError, make_dir};
 use crate::plan;
-use crate::recover::{LOCK, Recovery};
+use crate::recover::{Examined, LOCK, Recovered, Recovery};
 use crate::view::{Reader, Shared};
 
 /// A journal, ready.
@@ -45,13 +45,19 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
     let lock = lock.ok_or_else(|| OpenError::Held(dir.to_owned()))?;
 
     plan::carry_out(&*disk, dir)?;
-    let recovered = Recovery::new(&*disk, dir).run()?;
-    let id = match recovered.id {
+    let Recovered { examined, file, line_feed_first } = Recovery::new(&*disk, dir)?.run()?;
+    let id = match examined.id {
         Some(id) => id,
         None => getrandom::u64().map_err(io::Error::other).doing("make an id for", dir)?,
     };
-    let shared = Arc::new(Shared::new(disk, dir.to_owned(), id, recovered.days, recovered.head));
+    let Examined { days, ends, head, .. } = examined;
+    let shared = Arc::new(Shared::new(disk, dir.to_owned(), id, days, ends, head));
+    if !examined.has_evidence
+        && let Err(error) = shared.write_head(&head)
+    {
+        tracing::warn!(%error, "the head could not be written down");
+    }
     let reader = Reader::new(Arc::clone(&shared));
-    let appender = Appender::new(shared, recovered.file, recovered.line_feed_first, lock);
-    Ok(Opened { appender, derived: DerivedLoader::new(reader.clone()), reader })
+    let appender = Appender::new(shared, file, line_feed_first, lock);
+    Ok(Opened { appender, derived: DerivedLoader::new(reader.clone(), examined.is_surveyed), reader })
 }

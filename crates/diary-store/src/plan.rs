@@ -5,12 +5,13 @@ use std::io;
 use std::path::Path;
 
 use diary_proto::time::parse_date;
-use diary_proto::{Date, Time};
+use diary_proto::{Date, Seal, Time};
 
 use crate::disk::{Disk, Doing, How, OpenError, make_dir, sync_names, write_new};
 use crate::format::day_file::{After, Header, day_files, name};
 use crate::format::head::{self, Head};
 use crate::format::sealed::{self, Fields};
+use crate::quarantine;
 use crate::view::ARCHIVE;
 
 const PLAN: &str = "archiving";
@@ -39,6 +40,7 @@ impl Plan {
         let mut line = Vec::new();
         sealed::write(
             &mut line,
+            Seal::PLAIN,
             format_args!(
                 "archiving 1 to={to} date={date} id={id:016x} first={first} after={after} time={}",
                 self.time_or_dash()
@@ -74,7 +76,7 @@ impl Plan {
         self.header().write(&mut bytes);
         let (first, last, time) = (self.first, self.after.seq, self.time_or_dash());
         let note = format_args!("# archived {first}..{last} until {time} in {ARCHIVE}/{}", self.to);
-        sealed::write(&mut bytes, note);
+        sealed::write(&mut bytes, Seal::of_journal(self.id), note);
         bytes
     }
 }
@@ -102,26 +104,34 @@ pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     // Whoever made it may have been killed before its name was durable.
     sync_names(disk, &to)?;
     // If the plan outlives what it planned, the fresh file is there already, and may hold entries.
-    let mut begun = false;
+    let (mut begun, mut in_the_way) = (false, false);
     for date in day_files(disk, dir)? {
         let path = dir.join(name(date));
-        let file = disk.open(&path, How::Read).doing("open", &path)?;
-        if Header::read(&*file).doing("read", &path)? == Ok(plan.header()) {
-            begun = true;
-        } else {
-            disk.rename(&path, &to.join(name(date))).doing("move", &path)?;
+        let header = match disk.open(&path, How::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(Header::read(&*opened.doing("open", &path)?).doing("read", &path)?.ok()),
+        };
+        match header {
+            Some(Some(header)) if header == plan.header() => begun = true,
+            // What is no file, or another journal's, stays.
+            None => in_the_way |= date == plan.date,
+            Some(Some(header)) if header.id != plan.id => in_the_way |= date == plan.date,
+            Some(_) => disk.rename(&path, &to.join(name(date))).doing("move", &path)?,
         }
     }
     disk.sync_dir(&to).doing("sync", &to)?;
     disk.sync_dir(dir).doing("sync", dir)?;
 
     if !begun {
+        if in_the_way {
+            quarantine::move_stray(disk, dir, plan.date)?;
+        }
         let (day, fresh) = (name(plan.date), plan.fresh());
         write_new(disk, dir, &day, &fresh).doing("write", &dir.join(day))?;
         disk.sync_dir(dir).doing("sync", dir)?;
         let After { seq, crc, .. } = plan.after;
         let head = Head { seq, time: plan.time, crc, file: Some(plan.date), end: fresh.len() as u64 };
-        head::write(disk, dir, &head).doing("write the head in", dir)?;
+        head::write(disk, dir, plan.id, &head).doing("write the head in", dir)?;
     }
     disk.remove(&path).doing("remove", &path)?;
     disk.sync_dir(dir).doing("sync", dir)

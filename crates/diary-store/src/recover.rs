@@ -7,21 +7,23 @@
 //! `quarantine/`, and the file is cut. Damage anywhere else is corruption: no existing byte is changed,
 //! and the journal goes on behind it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use diary_proto::entry::StoredLine;
-use diary_proto::{Date, Time};
+use diary_proto::{Date, Seal, Time};
 
-use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
+use crate::belong::{Survey, id_of_most, tell_strays};
+use crate::disk::{Disk, DiskFile, Doing, How, OpenError, sync_names};
 use crate::format::day_file::{BadHeader, Header, day_files, name};
 use crate::format::head::{self, Evidence, Head};
 use crate::format::notes::archived_in;
+use crate::format::stray::Stray;
 use crate::format::tail::{Known, TAIL_MAX_BYTES, Tail};
+use crate::quarantine;
 use crate::tables::cache::Cache;
-
-/// The folder for torn tails, beside the day files.
-const QUARANTINE: &str = "quarantine";
+use crate::view::{Reader, Shared};
 
 /// The file whose lock says that a server has this journal.
 pub(crate) const LOCK: &str = "lock";
@@ -30,23 +32,31 @@ pub(crate) const LOCK: &str = "lock";
 pub(crate) struct Recovery<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
+    /// The days of all names, whatever they lead to.
+    named: Vec<Date>,
     evidence: Option<Evidence>,
     /// The id and a committed seq of the journal that the cache was made for.
     cached: Option<(u64, u64)>,
 }
 
 pub(crate) struct Recovered {
-    pub(crate) days: Vec<Date>,
-    pub(crate) head: Head,
-    pub(crate) id: Option<u64>,
+    pub(crate) examined: Examined,
+    /// The newest day's file.
     pub(crate) file: Option<Box<dyn DiskFile>>,
     pub(crate) line_feed_first: bool,
 }
 
 /// What a journal's end looks like; nothing has been changed.
 pub(crate) struct Examined {
-    /// The days that have a file, without those whose file is an unfinished first batch.
+    /// The days that have a file, without those whose file is an unfinished first batch. Where
+    /// [`is_surveyed`](Self::is_surveyed) does not say so, there may be strays among them.
     pub(crate) days: Vec<Date>,
+    /// How far files belong that go on with the seqs of the next one.
+    pub(crate) ends: BTreeMap<Date, u64>,
+    /// What has a day file's name and does not belong to the journal.
+    pub(crate) strays: Vec<(Date, Stray)>,
+    /// Whether every file was looked at.
+    pub(crate) is_surveyed: bool,
     /// Files that hold nothing but an unfinished first batch, and their lengths.
     pub(crate) unfinished: Vec<(Date, u64)>,
     /// The newest of the days.
@@ -54,8 +64,10 @@ pub(crate) struct Examined {
     /// Where the journal ends once what is unfinished is set aside.
     pub(crate) head: Head,
     pub(crate) id: Option<u64>,
-    /// What an earlier clean stop wrote down.
-    evidence: Option<Evidence>,
+    /// Whether there is a head that an earlier start or stop wrote down.
+    pub(crate) has_evidence: bool,
+    /// A clean stop left the journal like this.
+    is_clean: bool,
     /// Entries up to this one are known to have been committed.
     pub(crate) known_seq: u64,
 }
@@ -70,6 +82,25 @@ struct Newest {
     tail: Tail,
 }
 
+/// What is known of a journal before its files are read.
+#[derive(Clone, Copy)]
+struct Facts {
+    id: Option<u64>,
+    /// What an earlier start or stop wrote down.
+    evidence: Option<Evidence>,
+    /// Entries up to this one are known to have been committed: by the head and the cache.
+    evident_seq: u64,
+    /// The same, and by lines in strays.
+    known_seq: u64,
+}
+
+impl Facts {
+    /// Where no id is known, no line can be told from damage.
+    fn seal(&self) -> Seal {
+        Seal::of_journal(self.id.unwrap_or_default())
+    }
+}
+
 impl Examined {
     /// The unfinished last batch: its file, where it begins, and the file's length.
     pub(crate) fn torn(&self) -> Option<(Date, u64, u64)> {
@@ -77,87 +108,175 @@ impl Examined {
         newest.tail.torn.map(|at| (newest.date, at, newest.len))
     }
 
-    /// Whether a clean stop left the journal like this.
-    fn is_clean(&self, newest: &Newest) -> bool {
-        let evidence = self.evidence.filter(|evidence| evidence.file == newest.date);
-        self.unfinished.is_empty()
-            && newest.tail.torn.is_none()
-            && evidence.is_some_and(|e| (e.end, e.seq, e.crc) == (newest.len, self.head.seq, self.head.crc))
+    fn tell_damage(&self, newest: &Newest) {
+        let name = name(newest.date);
+        if newest.header.is_none() {
+            tracing::error!("the diary is damaged: {name} has no sound header");
+        }
+        if self.known_seq > newest.last_seq() {
+            tracing::error!(
+                "the diary is damaged: there were entries up to {}, and {name} ends with {}; the next \
+                 entry is {}",
+                self.known_seq,
+                newest.last_seq(),
+                self.head.seq + 1
+            );
+        }
+    }
+
+    /// A reader of the journal, which nobody writes.
+    pub(crate) fn reader(&self, disk: Arc<dyn Disk>, dir: &Path) -> Reader {
+        let (days, ends) = (self.days.clone(), self.ends.clone());
+        let id = self.id.unwrap_or_default();
+        Reader::new(Arc::new(Shared::new(disk, dir.to_owned(), id, days, ends, self.head)))
     }
 }
 
 impl<'a> Recovery<'a> {
-    pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Self {
-        Self {
+    /// # Errors
+    /// Those of listing the folder.
+    pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Result<Self, OpenError> {
+        Ok(Self {
             disk,
             dir,
+            named: day_files(disk, dir)?,
             evidence: head::read(disk, dir),
             cached: Cache::open(disk, dir).and_then(|cache| cache.place).map(|place| (place.id, place.seq)),
-        }
+        })
     }
 
-    /// The same as [`examine`](Self::examine), for a folder that should hold a journal.
-    pub(crate) fn examine_something(&self) -> Result<Examined, OpenError> {
-        let examined = self.examine()?;
-        let something =
-            !examined.days.is_empty() || !examined.unfinished.is_empty() || examined.known_seq > 0;
+    /// The same as [`survey`](Self::survey), for a folder that should hold a journal.
+    pub(crate) fn survey_something(&self) -> Result<Examined, OpenError> {
+        let something = !self.named.is_empty() || self.evidence.is_some() || self.cached.is_some();
         // A server that has been here, if only once, leaves this.
         if !something && self.disk.open(&self.dir.join(LOCK), How::Read).is_err() {
             return Err(OpenError::Nothing(self.dir.to_owned()));
         }
-        Ok(examined)
+        self.survey()
     }
 
-    /// Looks, and changes nothing.
-    pub(crate) fn examine(&self) -> Result<Examined, OpenError> {
-        let mut days = day_files(self.disk, self.dir)?;
-        let mut unfinished = Vec::new();
-        let mut newest = None;
-        while let Some(&date) = days.last() {
-            // Once a file behind it was begun, a file is committed as a whole.
-            let whole = !unfinished.is_empty() || self.evidence.is_some_and(|evidence| evidence.file > date);
-            let candidate = self.look_at(date, whole)?;
-            if !candidate.is_unfinished_whole(self.evidence) || self.is_known(date, &days)? {
-                newest = Some(candidate);
-                break;
-            }
-            unfinished.push((date, candidate.len));
-            days.pop();
-        }
-        let known_seq = self.known_seq(newest.as_ref().and_then(|newest| newest.header));
-        let head = match &newest {
-            Some(newest) => Self::head_of(newest, known_seq),
-            None => Head { seq: known_seq, ..Head::EMPTY },
+    /// Looks at the newest file alone, and changes nothing. `None` unless it is as a clean stop left it.
+    fn examine_clean(&self) -> Result<Option<Examined>, OpenError> {
+        let Some(evidence) = self.evidence.filter(|evidence| evidence.file == self.named.last().copied())
+        else {
+            return Ok(None);
         };
-        let id = newest.as_ref().and_then(|newest| newest.header).map(|header| header.id);
-        let id = id.or_else(|| self.id_of_earlier(&days)).or(self.cached.map(|(id, _)| id));
-        Ok(Examined { days, unfinished, newest, head, id, evidence: self.evidence, known_seq })
+        let Some(date) = evidence.file else { return Ok(None) };
+        let path = self.dir.join(name(date));
+        let size = self.disk.open(&path, How::Read).and_then(|file| file.size());
+        if size.ok() != Some(evidence.end) {
+            return Ok(None);
+        }
+        let facts = self.facts(Some(evidence.id), 0);
+        let newest = self.look_at(date, false, &facts)?;
+        let is_own =
+            newest.header.is_some_and(|header| Stray::of_header(&header, date, evidence.id).is_none());
+        let head = Self::head_of(&newest, facts.known_seq);
+        if !is_own || !evidence.is_of(&newest, &head) {
+            return Ok(None);
+        }
+        Ok(Some(Examined {
+            days: self.named.clone(),
+            ends: BTreeMap::new(),
+            strays: Vec::new(),
+            is_surveyed: false,
+            unfinished: Vec::new(),
+            newest: Some(newest),
+            head,
+            id: facts.id,
+            has_evidence: true,
+            is_clean: true,
+            known_seq: facts.known_seq,
+        }))
     }
 
-    /// Entries up to this one are known to have been committed, in the journal with this header.
-    fn known_seq(&self, header: Option<Header>) -> u64 {
-        let cached = self.cached.filter(|(id, _)| header.is_none_or(|header| header.id == *id));
-        self.evidence.map_or(0, |evidence| evidence.seq).max(cached.map_or(0, |(_, seq)| seq))
+    /// Looks at every file, and changes nothing.
+    pub(crate) fn survey(&self) -> Result<Examined, OpenError> {
+        let id = self.evidence.map(|evidence| evidence.id);
+        let id = id.or_else(|| id_of_most(self.disk, self.dir, &self.named, self.cached.map(|(id, _)| id)));
+        let known = self.evidence.and_then(|evidence| evidence.file);
+        let mut survey = Survey::new(self.disk, self.dir, &self.named, id, known);
+        let facts = self.facts(id, survey.last_seq);
+        let mut unfinished = Vec::new();
+        let newest = self.find_newest(&mut survey, &mut unfinished, &facts)?;
+        let head = match &newest {
+            Some(newest) => Self::head_of(newest, facts.known_seq),
+            None => Head { seq: facts.known_seq, ..Head::EMPTY },
+        };
+        let is_clean = unfinished.is_empty()
+            && newest.as_ref().zip(facts.evidence).is_some_and(|(newest, found)| found.is_of(newest, &head));
+        Ok(Examined {
+            days: survey.days,
+            ends: survey.ends,
+            strays: survey.strays,
+            is_surveyed: true,
+            unfinished,
+            newest,
+            head,
+            id,
+            has_evidence: facts.evidence.is_some(),
+            is_clean,
+            known_seq: facts.known_seq,
+        })
+    }
+
+    /// The newest of the days. Files that hold nothing but an unfinished first batch go from the survey to those.
+    fn find_newest(
+        &self,
+        survey: &mut Survey,
+        unfinished: &mut Vec<(Date, u64)>,
+        facts: &Facts,
+    ) -> Result<Option<Newest>, OpenError> {
+        let mut no_lines: Vec<Date> = survey
+            .strays
+            .iter()
+            .filter(|(_, stray)| *stray == Stray::NoLine)
+            .map(|(date, _)| *date)
+            .collect();
+        while let Some(date) = survey.days.last().max(no_lines.last()).copied() {
+            // Once a file behind it was begun, a file is committed as a whole.
+            let later = facts.evidence.is_some_and(|evidence| evidence.file > Some(date));
+            let candidate = self.look_at(date, later || !unfinished.is_empty(), facts)?;
+            let belongs = survey.days.last() == Some(&date);
+            if candidate.is_unfinished_whole(facts.evidence) && !self.is_known(date, &survey.days, facts)? {
+                unfinished.push((date, candidate.len));
+                survey.strays.retain(|(stray, _)| *stray != date);
+                survey.days.retain(|day| *day != date);
+            } else if belongs {
+                return Ok(Some(candidate));
+            }
+            no_lines.retain(|day| *day != date);
+        }
+        Ok(None)
+    }
+
+    fn facts(&self, id: Option<u64>, last_stray_seq: u64) -> Facts {
+        let evidence = self.evidence.filter(|evidence| Some(evidence.id) == id);
+        let cached = self.cached.filter(|(cached, _)| id.is_none_or(|id| id == *cached));
+        let evident_seq = evidence.map_or(0, |evidence| evidence.seq).max(cached.map_or(0, |(_, seq)| seq));
+        Facts { id, evidence, evident_seq, known_seq: evident_seq.max(last_stray_seq) }
     }
 
     /// Whether a file of which nothing is sound holds entries that are known to have been committed, as no
     /// earlier file does.
-    fn is_known(&self, date: Date, days: &[Date]) -> Result<bool, OpenError> {
+    fn is_known(&self, date: Date, days: &[Date], facts: &Facts) -> Result<bool, OpenError> {
         let before = match days.iter().rev().find(|&&before| before < date) {
-            Some(&before) => {
-                let before = self.look_at(before, true)?;
-                (before.last_seq(), before.header)
-            }
-            None => (0, None),
+            Some(&before) => self.look_at(before, true, facts)?.last_seq(),
+            None => 0,
         };
-        Ok(self.known_seq(before.1) > before.0)
+        Ok(facts.evident_seq > before)
     }
 
     /// Looks, and brings the journal's end in order.
     pub(crate) fn run(&self) -> Result<Recovered, OpenError> {
-        let examined = self.examine()?;
+        let examined = match self.examine_clean()? {
+            Some(clean) => clean,
+            None => self.survey()?,
+        };
+        tell_strays(&examined.strays);
+        let seal = Seal::of_journal(examined.id.unwrap_or_default());
         for &(date, len) in &examined.unfinished {
-            self.quarantine_whole(date, len)?;
+            self.quarantine_whole(seal, date, len)?;
         }
         let Some(newest) = &examined.newest else {
             if examined.head.seq > 0 {
@@ -167,58 +286,42 @@ impl<'a> Recovery<'a> {
                 );
             }
             sync_names(self.disk, self.dir)?;
-            let Examined { days, head, id, .. } = examined;
-            return Ok(Recovered { days, head, id, file: None, line_feed_first: false });
+            return Ok(Recovered { examined, file: None, line_feed_first: false });
         };
-        self.tell_damage(newest, &examined.head);
+        examined.tell_damage(newest);
         let file = self.disk.open(&newest.path, How::Write).doing("open", &newest.path)?;
         if let Some(at) = newest.tail.torn {
-            self.quarantine(&*file, newest.date, at, newest.len)?;
+            quarantine::keep_tail(self.disk, self.dir, seal, &*file, newest.date, at..newest.len)?;
             file.set_len(at).doing("cut", &newest.path)?;
         }
         let end = examined.head.end;
-        if !examined.is_clean(newest) {
+        if !examined.is_clean {
             self.make_durable(&*file, &newest.tail, end).doing("write and sync", &newest.path)?;
             sync_names(self.disk, self.dir)?;
         }
         let line_feed_first = !ends_in_line_feed(&*file, end).doing("read", &newest.path)?;
-        let Examined { days, head, id, .. } = examined;
-        Ok(Recovered { days, head, id, file: Some(file), line_feed_first })
+        Ok(Recovered { examined, file: Some(file), line_feed_first })
     }
 
     /// The end of one day's file; `whole`: all of it is known to be committed.
-    fn look_at(&self, date: Date, whole: bool) -> Result<Newest, OpenError> {
+    fn look_at(&self, date: Date, whole: bool, facts: &Facts) -> Result<Newest, OpenError> {
         let path = self.dir.join(name(date));
         let file = self.disk.open(&path, How::Read).doing("open", &path)?;
         let len = file.size().doing("look at", &path)?;
         let header = match Header::read(&*file).doing("read", &path)? {
             Err(BadHeader::Newer(format)) => return Err(OpenError::Newer(path, format)),
             Err(BadHeader::Unsound) => None,
-            Ok(header) => Some(header),
+            // A file of another journal says nothing of this one.
+            Ok(header) => Some(header).filter(|header| Some(header.id) == facts.id),
         };
-        let evident =
-            self.evidence.filter(|evidence| evidence.file == date).map_or(0, |evidence| evidence.end);
+        let evidence = facts.evidence.filter(|evidence| evidence.file == Some(date));
+        let evident = evidence.map_or(0, |evidence| evidence.end);
         let committed = if whole { len } else { evident };
-        let known = Known { committed, evident, seq: self.known_seq(header) };
-        let tail = Tail::read(&*file, len, known, header).doing("read", &path)?;
-        let archived_at = archived_in(&*file).doing("read", &path)?.and_then(|archived| archived.time);
+        let known = Known { committed, evident, seq: facts.known_seq };
+        let seal = facts.seal();
+        let tail = Tail::read(&*file, len, known, header, seal).doing("read", &path)?;
+        let archived_at = archived_in(&*file, seal).doing("read", &path)?.and_then(|archived| archived.time);
         Ok(Newest { date, path, len, header, archived_at, tail })
-    }
-
-    fn tell_damage(&self, newest: &Newest, head: &Head) {
-        let name = name(newest.date);
-        if newest.header.is_none() {
-            tracing::error!("the diary is damaged: {name} has no sound header");
-        }
-        let known = self.known_seq(newest.header);
-        if known > newest.last_seq() {
-            tracing::error!(
-                "the diary is damaged: there were entries up to {known}, and {name} ends with {}; the next \
-                 entry is {}",
-                newest.last_seq(),
-                head.seq + 1
-            );
-        }
     }
 
     /// Where the journal ends, and which seqs may never be given out again.
@@ -234,13 +337,6 @@ impl<'a> Recovery<'a> {
         Head { seq, time, crc, file: Some(*date), end: tail.torn.unwrap_or(*len) }
     }
 
-    fn id_of_earlier(&self, days: &[Date]) -> Option<u64> {
-        days.iter().rev().skip(1).find_map(|&date| {
-            let file = self.disk.open(&self.dir.join(name(date)), How::Read).ok()?;
-            Some(Header::read(&*file).ok()?.ok()?.id)
-        })
-    }
-
     /// The page cache and the folder may hold what the disk does not, and a page that failed to sync
     /// counts as clean: so the last batch is written again, and file and folder are synced.
     fn make_durable(&self, file: &dyn DiskFile, tail: &Tail, end: u64) -> io::Result<()> {
@@ -253,60 +349,14 @@ impl<'a> Recovery<'a> {
         self.disk.sync_dir(self.dir)
     }
 
-    fn quarantine_whole(&self, date: Date, len: u64) -> Result<(), OpenError> {
+    fn quarantine_whole(&self, seal: Seal, date: Date, len: u64) -> Result<(), OpenError> {
         let path = self.dir.join(name(date));
         if len > 0 {
             let file = self.disk.open(&path, How::Read).doing("open", &path)?;
-            self.quarantine(&*file, date, 0, len)?;
+            quarantine::keep_tail(self.disk, self.dir, seal, &*file, date, 0..len)?;
         }
         self.disk.remove(&path).doing("remove", &path)?;
         self.disk.sync_dir(self.dir).doing("sync", self.dir)
-    }
-
-    /// Copies what lies from `at` on, and makes the copy durable.
-    fn quarantine(&self, file: &dyn DiskFile, date: Date, at: u64, len: u64) -> Result<(), OpenError> {
-        let dir = self.dir.join(QUARANTINE);
-        make_dir(self.disk, &dir)?;
-        sync_names(self.disk, &dir)?;
-        let mut bytes = vec![0; usize::try_from(len - at).unwrap_or(usize::MAX)];
-        let read = file.read_full_at(&mut bytes, at).doing("read", &self.dir.join(name(date)))?;
-        bytes.truncate(read);
-        let path = self.write_quarantine(&dir, &format!("{}.{at}", name(date)), &bytes)?;
-        self.disk.sync_dir(&dir).doing("sync", &dir)?;
-        tracing::warn!(
-            "the last batch was not finished when the server stopped, or when this copy was made: {read} \
-             bytes from byte {at} of {} are now in {}{}",
-            name(date),
-            path.display(),
-            describe_seqs(&bytes)
-        );
-        Ok(())
-    }
-
-    /// Writes under `base`, or with `.2`, `.3`, … behind it where something else has that name. What an
-    /// interrupted recovery left there is written again.
-    fn write_quarantine(&self, dir: &Path, base: &str, bytes: &[u8]) -> Result<PathBuf, OpenError> {
-        let mut number = 1;
-        loop {
-            let path = dir.join(if number == 1 { base.to_owned() } else { format!("{base}.{number}") });
-            let file = match self.disk.open(&path, How::CreateNew) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let file = self.disk.open(&path, How::Write).doing("open", &path)?;
-                    let mut old = vec![0; bytes.len() + 1];
-                    let read = file.read_full_at(&mut old, 0).doing("read", &path)?;
-                    if !bytes.starts_with(&old[..read]) {
-                        number += 1;
-                        continue;
-                    }
-                    file
-                }
-                Err(error) => return Err(error).doing("make", &path),
-            };
-            file.write_all_at(bytes, 0).doing("write", &path)?;
-            file.sync_data().doing("sync", &path)?;
-            return Ok(path);
-        }
     }
 }
 
@@ -318,18 +368,19 @@ fn ends_in_line_feed(file: &dyn DiskFile, end: u64) -> io::Result<bool> {
     Ok(byte == *b"\n")
 }
 
-fn describe_seqs(bytes: &[u8]) -> String {
-    let mut seqs = bytes.split(|&b| b == b'\n').filter_map(|line| Some(StoredLine::parse(line).ok()?.seq));
-    match seqs.next() {
-        Some(first) => format!(" (sound lines in it: seqs {first} to {})", seqs.next_back().unwrap_or(first)),
-        None => String::new(),
+impl Evidence {
+    /// Whether it is of this file, which has not changed since.
+    fn is_of(&self, newest: &Newest, head: &Head) -> bool {
+        newest.tail.torn.is_none()
+            && (self.file, self.end, self.seq, self.crc)
+                == (Some(newest.date), newest.len, head.seq, head.crc)
     }
 }
 
 impl Newest {
     /// Whether it holds nothing but a first batch that was not finished.
     fn is_unfinished_whole(&self, evidence: Option<Evidence>) -> bool {
-        let committed = evidence.is_some_and(|evidence| evidence.file == self.date && evidence.end > 0);
+        let committed = evidence.is_some_and(|evidence| evidence.file == Some(self.date) && evidence.end > 0);
         self.header.is_none()
             && !committed
             && !self.tail.whole

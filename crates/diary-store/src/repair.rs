@@ -1,29 +1,28 @@
 //! Repairing: a sound copy of a damaged journal beside it. The original is never touched.
 
-use std::collections::BTreeMap;
+mod lines;
+
 use std::io;
-use std::mem;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use diary_proto::Date;
 use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
+use diary_proto::{Date, Seal, Time};
 
 use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
 use crate::format::day_file::{After, Header, name};
 use crate::format::head::{self, Head};
-use crate::format::lines::for_each_line;
+use crate::format::lines::while_lines;
 use crate::plan;
 use crate::recover::Recovery;
-use crate::scan::{What, scan};
-use crate::view::{Beginning, Reader, Shared};
+use crate::scan::scan;
+use crate::view::Beginning;
+use lines::{Lines, valid};
 
 /// How much is written at once.
 const WRITE_BYTES: usize = 1024 * 1024;
-
-/// Lines that are out of their place and are kept for it; a copied file among the day files has more.
-const STRAYS_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a repair did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,8 +35,9 @@ pub struct Repaired {
 
 /// Copies every sound entry of the journal in `dir` to the folder `to`, which must not be there yet; it
 /// gets its name when the copy is whole. The lines are copied byte for byte, without a CR that an editor
-/// put at their ends, and each to its place; headers are made anew, so that the files chain; a note
-/// `# gap A..B …` stands where entries are missing. What is not finished is left out, and so are archives.
+/// put at their ends, and each to its place, from wherever they are: from files with the wrong name, and from strays in
+/// the quarantine too. Headers are made anew, so that the files chain; a note `# gap A..B …` stands where entries are
+/// missing. What is not finished is left out, and so are archives.
 ///
 /// # Errors
 /// [`OpenError`] if the journal cannot be read or the copy cannot be written.
@@ -59,13 +59,12 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
         return Err(io::Error::other("an earlier repair did not finish it; remove it")).doing("write", part);
     }
 
-    let examined = Recovery::new(&**disk, dir).examine_something()?;
+    let examined = Recovery::new(&**disk, dir)?.survey_something()?;
     let id = examined.id.unwrap_or_default();
-    let shared = Shared::new(Arc::clone(disk), dir.to_owned(), id, examined.days.clone(), examined.head);
-    let reader = Reader::new(Arc::new(shared));
-    let strays = strays(&reader).doing("read", dir)?;
+    let reader = examined.reader(Arc::clone(disk), dir);
+    let found = Lines::find(&**disk, dir, &examined, reader.seal());
     make_dir(&**disk, part)?;
-    let mut copy = Copy::new(&**disk, part, id, reader.beginning().doing("read", dir)?, strays);
+    let mut copy = Copy::new(&**disk, part, id, reader.beginning().doing("read", dir)?, found);
     let mut written = Ok(());
     let end = scan(
         &reader,
@@ -85,48 +84,19 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
     Ok(done)
 }
 
-/// Sound lines that are out of their place, by their seqs.
-fn strays(reader: &Reader) -> io::Result<BTreeMap<u64, Vec<u8>>> {
-    let mut places: BTreeMap<Date, Vec<u64>> = BTreeMap::new();
-    scan(
-        reader,
-        |_, _, _| {},
-        |finding| {
-            if let (What::OutOfOrder(_), Some(file)) = (finding.what, finding.file) {
-                places.entry(file).or_default().push(finding.line);
-            }
-        },
-    )?;
-    let (mut strays, mut bytes) = (BTreeMap::new(), 0);
-    for (date, lines) in places {
-        let file = reader.open(date)?;
-        let (mut wanted, mut number) = (lines.into_iter().peekable(), 0);
-        for_each_line(&*file, file.size()?, |line| {
-            number += 1;
-            if wanted.next_if_eq(&number).is_some()
-                && bytes + line.len() <= STRAYS_MAX_BYTES
-                && let Ok(stored) = StoredLine::parse(line)
-            {
-                bytes += line.len();
-                strays.insert(stored.seq, line.to_vec());
-            }
-        })?;
-    }
-    Ok(strays)
-}
-
 /// The copy, as far as it is.
 struct Copy<'a> {
     disk: &'a dyn Disk,
     to: &'a Path,
     id: u64,
+    seal: Seal,
     file: Option<Open>,
     /// What the next file follows.
     after: Option<After>,
     /// A note for the first file: that it follows an archive.
     note: Option<Vec<u8>>,
-    /// Lines that are out of their place, by their seqs.
-    strays: BTreeMap<u64, Vec<u8>>,
+    /// Where lines that are out of their place are.
+    found: Lines,
     /// The newest entry that was copied, or is noted as missing, and the checksum of the newest copied.
     seq: u64,
     crc: u32,
@@ -156,22 +126,18 @@ impl Open {
 }
 
 impl<'a> Copy<'a> {
-    fn new(
-        disk: &'a dyn Disk,
-        to: &'a Path,
-        id: u64,
-        beginning: Option<&Beginning>,
-        strays: BTreeMap<u64, Vec<u8>>,
-    ) -> Self {
+    fn new(disk: &'a dyn Disk, to: &'a Path, id: u64, beginning: Option<&Beginning>, found: Lines) -> Self {
         let archived = beginning.and_then(|beginning| beginning.archived.clone());
         let (after, note) = archived.map_or((None, None), |(after, note)| (Some(after), Some(note.line)));
         let (seq, crc) = after.map_or((0, 0), |after| (after.seq, after.crc));
-        Self { disk, to, id, file: None, after, note, strays, seq, crc, done: Repaired::default() }
+        let seal = Seal::of_journal(id);
+        Self { disk, to, id, seal, file: None, after, note, found, seq, crc, done: Repaired::default() }
     }
 
     fn push(&mut self, date: Date, line: &StoredLine<'_>, raw: &[u8]) -> io::Result<()> {
+        self.fill(line.seq - 1, date)?;
         self.begin(date)?;
-        self.fill(line.seq - 1)?;
+        self.note_gap(line.seq - 1);
         self.copy(line, raw)
     }
 
@@ -184,17 +150,26 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    /// Everything up to `last`: lines that stood elsewhere, and notes of what is missing.
-    fn fill(&mut self, last: u64) -> io::Result<()> {
-        let mut strays = mem::take(&mut self.strays).split_off(&(self.seq + 1));
-        self.strays = strays.split_off(&(last + 1));
-        for raw in strays.into_values() {
-            if let Ok(line) = StoredLine::parse(&raw) {
-                self.note_gap(line.seq - 1);
-                self.copy(&line, &raw)?;
-            }
+    /// Copies the lines up to the seq `last` that stood elsewhere, each to its day's file, or to that of the nearest day
+    /// between the newest one in the copy and `date`.
+    fn fill(&mut self, last: u64, date: Date) -> io::Result<()> {
+        for (seqs, run) in self.found.between(self.seq + 1, last) {
+            let file = self.disk.open(&self.found.files[run.file], How::Read)?;
+            let mut copied = Ok(());
+            while_lines(&*file, run.from, run.to, |_, line| {
+                if let Some((line, raw)) = valid(line, self.seal).filter(|(line, _)| seqs.contains(&line.seq))
+                {
+                    let newest = self.file.as_ref().map_or(Date::MIN, |open| open.date);
+                    let day = line.day.or_else(|| Some(Time::parse(line.time.as_bytes())?.date()));
+                    copied = self
+                        .begin(day.unwrap_or(date).min(date).max(newest))
+                        .inspect(|()| self.note_gap(line.seq - 1))
+                        .and_then(|()| self.copy(&line, raw));
+                }
+                if copied.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            copied?;
         }
-        self.note_gap(last);
         Ok(())
     }
 
@@ -219,7 +194,7 @@ impl<'a> Copy<'a> {
     fn note_gap(&mut self, last: u64) {
         let Some(open) = self.file.as_mut().filter(|_| last > self.seq) else { return };
         let gap = Gap { first: self.seq + 1, last };
-        gap.write_note("damaged or missing when this copy was made", &mut open.unwritten);
+        gap.write_note("damaged or missing when this copy was made", &mut open.unwritten, self.seal);
         self.done.gaps.push((self.seq + 1, last));
         self.seq = last;
     }
@@ -235,14 +210,20 @@ impl<'a> Copy<'a> {
 
     /// Ends the copy, whose seqs go on behind `head`. It has a file even if no entry could be copied.
     fn finish(mut self, head: u64, last_day: Date) -> io::Result<Repaired> {
+        self.fill(head, Date::MAX)?;
         if self.file.is_none() {
             self.begin(last_day)?;
         }
-        self.fill(head)?;
+        self.note_gap(head);
         let end = self.end_file()?;
         // Nothing of the copy is a batch that was not finished.
         let file = self.after.map(|after| after.date);
-        head::write(self.disk, self.to, &Head { seq: self.seq, time: None, crc: self.crc, file, end })?;
+        head::write(
+            self.disk,
+            self.to,
+            self.id,
+            &Head { seq: self.seq, time: None, crc: self.crc, file, end },
+        )?;
         Ok(self.done)
     }
 }

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::io;
 
-use diary_proto::Date;
 use diary_proto::block::Gap;
 use diary_proto::entry::{StoredLine, is_note};
+use diary_proto::{Date, Seal};
 
 use crate::format::day_file::{Header, name};
 use crate::format::lines::for_each_line;
+pub use crate::format::stray::Stray;
 use crate::view::Reader;
 
 /// Something wrong.
@@ -45,11 +46,16 @@ pub enum What {
     Chain,
     /// The file does not end in a line feed.
     Cut,
+    /// The file does not belong to the journal.
+    Stray(Stray),
+    /// From here on, the file goes on with the seqs of a later one.
+    Overlap,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.file {
+            Some(file) if matches!(self.what, What::Stray(_)) => write!(f, "{}: ", name(file))?,
             Some(file) => write!(f, "{} line {}: ", name(file), self.line)?,
             None => f.write_str("there is no day file: ")?,
         }
@@ -70,6 +76,8 @@ impl fmt::Display for Finding {
             What::Cut => {
                 write!(f, "the file ends in the middle of it (the entry before it is {})", self.after)
             }
+            What::Stray(stray) => write!(f, "it does not belong to the diary and is passed over: {stray}"),
+            What::Overlap => f.write_str("from here on, the file has the seqs of a later one"),
         }
     }
 }
@@ -99,7 +107,7 @@ pub(crate) fn scan(
     mut finding: impl FnMut(Finding),
 ) -> io::Result<Place> {
     let view = reader.view();
-    let mut at = Place { seq: 0, crc: 0, batch: None, file: None, line: 0 };
+    let mut at = Place { seal: reader.seal(), seq: 0, crc: 0, batch: None, file: None, line: 0 };
     if let Some(archived) = reader.archived()? {
         (at.seq, at.crc, at.file) = (archived.seq, archived.crc, Some(archived.date));
     }
@@ -116,6 +124,7 @@ pub(crate) fn scan(
             })
         });
         let what = match read {
+            Ok(_) if view.ends.contains_key(&date) => What::Overlap,
             Ok(true) if line_number > 0 => continue,
             // Not even a header.
             Ok(true) => What::Unsound,
@@ -129,13 +138,14 @@ pub(crate) fn scan(
 }
 
 /// A line that would be sound without the CR that an editor put at its end.
-fn without_carriage_return(line: &[u8]) -> Option<StoredLine<'_>> {
-    StoredLine::parse(line.strip_suffix(b"\r")?).ok()
+pub(crate) fn without_carriage_return(line: &[u8], seal: Seal) -> Option<StoredLine<'_>> {
+    StoredLine::parse(line.strip_suffix(b"\r")?, seal).ok()
 }
 
 /// Where a walk is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
+    seal: Seal,
     /// The newest entry that it saw, or that a note says is missing.
     pub(crate) seq: u64,
     crc: u32,
@@ -155,21 +165,19 @@ impl Place {
         found: &mut impl FnMut(What),
     ) {
         if line_number == 1 {
-            let header = Header::parse(line);
-            if header.is_err() {
+            let header = Header::parse_own(line, self.seal);
+            if header.is_none() {
                 found(What::Unsound);
             }
             // What an editor did to the line's end makes the chain no worse.
-            if let Ok(header) =
-                header.or_else(|_| Header::parse(line.strip_suffix(b"\r").unwrap_or_default()))
-            {
+            if let Some(header) = header.or_else(|| Header::parse_own(line.strip_suffix(b"\r")?, self.seal)) {
                 self.take_header(date, header, found);
             }
-            if StoredLine::parse(line).is_err() {
+            if StoredLine::parse(line, self.seal).is_err() {
                 return;
             }
         }
-        match StoredLine::parse(line) {
+        match StoredLine::parse(line, self.seal) {
             Ok(stored) if stored.seq <= self.seq => found(What::OutOfOrder(stored.seq)),
             Ok(stored) => {
                 self.expect(stored.seq, found);
@@ -181,15 +189,15 @@ impl Place {
                 }
                 entry(date, &stored, line);
                 let (seq, crc) = (stored.seq, stored.crc);
-                *self = Self { seq, crc, batch: Some(batch), file: Some(date), line: line_number };
+                *self = Self { seq, crc, batch: Some(batch), file: Some(date), line: line_number, ..*self };
             }
-            Err(_) if is_note(line) => {
+            Err(_) if is_note(line, self.seal) => {
                 // What a repair has noted as missing is known.
-                if let Some(gap) = Gap::of_note(line).filter(|gap| gap.first == self.seq + 1) {
+                if let Some(gap) = Gap::of_note(line, self.seal).filter(|gap| gap.first == self.seq + 1) {
                     (self.seq, self.batch) = (gap.last, None);
                 }
             }
-            Err(_) => match without_carriage_return(line) {
+            Err(_) => match without_carriage_return(line, self.seal) {
                 Some(stored) if stored.seq > self.seq => {
                     found(What::CarriageReturn(stored.seq));
                     self.take(date, line_number, &line[..line.len() - 1], entry, found);

@@ -9,12 +9,11 @@ use diary_proto::Date;
 use crate::disk::{Disk, Doing, OpenError};
 use crate::recover::Recovery;
 use crate::scan::{Finding, What, scan};
-use crate::view::{Reader, Shared};
 
 /// What was verified.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Day files.
+    /// Day files that belong to the journal.
     pub files: u64,
     /// Sound entries.
     pub entries: u64,
@@ -37,7 +36,8 @@ pub struct Unfinished {
     pub bytes: u64,
 }
 
-/// Verifies the journal in `dir`. Everything that is wrong is told to `finding`, in order.
+/// Verifies the journal in `dir`. Everything that is wrong is told to `finding`: first the files that do not belong
+/// there, then the lines in order.
 ///
 /// # Errors
 /// [`OpenError`] if the folder cannot be read.
@@ -46,7 +46,7 @@ pub fn verify(
     dir: &Path,
     mut finding: impl FnMut(Finding),
 ) -> Result<Verified, OpenError> {
-    let examined = Recovery::new(&*disk, dir).examine_something()?;
+    let examined = Recovery::new(&*disk, dir)?.survey_something()?;
     let mut verified = Verified {
         files: examined.days.len() as u64,
         unfinished: examined.torn().map(|(file, from, len)| Unfinished { file, from, bytes: len - from }),
@@ -55,11 +55,13 @@ pub fn verify(
     if let Some(&(file, bytes)) = examined.unfinished.first() {
         verified.unfinished = Some(Unfinished { file, from: 0, bytes });
     }
-    let id = examined.id.unwrap_or_default();
-    let shared = Shared::new(disk, dir.to_owned(), id, examined.days.clone(), examined.head);
     let mut findings = 0;
+    for &(file, stray) in &examined.strays {
+        findings += 1;
+        finding(Finding { file: Some(file), line: 1, after: 0, what: What::Stray(stray) });
+    }
     let end = scan(
-        &Reader::new(Arc::new(shared)),
+        &examined.reader(disk, dir),
         |_, line, _| {
             verified.entries += 1;
             verified.last = line.seq;

@@ -16,13 +16,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use diary_proto::Date;
+use diary_proto::{Date, Seal};
 
+use crate::belong::{Survey, tell_strays};
 use crate::disk::{Disk, DiskFile, How};
 use crate::format::day_file::{After, Header, name};
 use crate::format::find;
-use crate::format::head::Head;
+use crate::format::head::{self, Head};
 use crate::format::notes::{Archived, archived_in};
+use crate::format::stray::Stray;
 use crate::tables::own_days::OwnDays;
 use pages::Opened;
 
@@ -36,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     /// The journal's id.
     pub(crate) id: u64,
+    /// What its lines are sealed with.
+    pub(crate) seal: Seal,
     view: RwLock<View>,
     /// The seqs of day files' first entries, as far as they were read; none where nothing is sound.
     first_seqs: Mutex<BTreeMap<Date, Option<u64>>>,
@@ -52,6 +56,8 @@ pub(crate) struct View {
     pub(crate) head: Head,
     /// The days that have a file, in order; the head's is the last.
     pub(crate) days: Arc<Vec<Date>>,
+    /// How far files belong to the journal that go on with the seqs of the next one.
+    pub(crate) ends: Arc<BTreeMap<Date, u64>>,
     /// Which entries belong to another day than their file's; not all of them before what is derived is loaded.
     pub(crate) own_days: Arc<OwnDays>,
 }
@@ -59,7 +65,11 @@ pub(crate) struct View {
 impl View {
     /// Where the committed part of a day's file ends.
     pub(crate) fn end_of(&self, date: Date, file: &dyn DiskFile) -> io::Result<u64> {
-        if self.head.file == Some(date) { Ok(self.head.end) } else { file.size() }
+        match self.ends.get(&date) {
+            _ if self.head.file == Some(date) => Ok(self.head.end),
+            Some(&end) => Ok(end),
+            None => file.size(),
+        }
     }
 }
 
@@ -73,12 +83,20 @@ pub(crate) struct Beginning {
 }
 
 impl Shared {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, id: u64, days: Vec<Date>, head: Head) -> Self {
-        let view = View { head, days: Arc::new(days), own_days: Arc::default() };
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        id: u64,
+        days: Vec<Date>,
+        ends: BTreeMap<Date, u64>,
+        head: Head,
+    ) -> Self {
+        let view = View { head, days: Arc::new(days), ends: Arc::new(ends), own_days: Arc::default() };
         Self {
             disk,
             dir,
             id,
+            seal: Seal::of_journal(id),
             view: RwLock::new(view),
             first_seqs: Mutex::default(),
             opened: Opened::default(),
@@ -102,6 +120,18 @@ impl Shared {
             own_days.iter().for_each(|&(seq, day)| table.insert(seq, day));
         }
         view.head = head;
+    }
+
+    /// Takes strays out of the days, after a start that did not look for them.
+    pub(crate) fn set_strays_aside(&self, strays: &[(Date, Stray)], ends: BTreeMap<Date, u64>) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut view.days).retain(|day| strays.iter().all(|(stray, _)| stray != day));
+        view.ends = Arc::new(ends);
+    }
+
+    /// Writes the head down, as evidence for the next start.
+    pub(crate) fn write_head(&self, head: &Head) -> io::Result<()> {
+        head::write(&*self.disk, &self.dir, self.id, head)
     }
 
     /// Puts what is derived of the entries up to `seq` before what was published meanwhile.
@@ -144,6 +174,11 @@ impl Reader {
         self.shared.id
     }
 
+    /// What its lines are sealed with.
+    pub fn seal(&self) -> Seal {
+        self.shared.seal
+    }
+
     /// The seq with which the journal begins: 1, or behind what is archived. Where files before the first
     /// one are missing, it is 1 too.
     ///
@@ -163,22 +198,39 @@ impl Reader {
         if let Some(beginning) = self.shared.beginning.get() {
             return Ok(Some(beginning));
         }
-        let Some(&date) = self.view().days.first() else { return Ok(None) };
-        let file = match self.open(date) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
+        let days = self.view().days;
+        // Past what is not there, or does not belong.
+        let is_there = |opened: &io::Result<_>| {
+            !opened.as_ref().is_err_and(|error: &io::Error| error.kind() == io::ErrorKind::NotFound)
         };
-        let Some(header) = Header::read(&*file)?.ok().filter(|header| header.date == date) else {
+        let Some(file) = days.iter().map(|&date| self.open(date)).find(is_there) else { return Ok(None) };
+        let file = file?;
+        let Some(header) = Header::read(&*file)?.ok() else {
             return Ok(None);
         };
-        let archived = header.after.zip(archived_in(&*file)?);
+        let archived = header.after.zip(archived_in(&*file, self.seal())?);
         let first = if archived.is_some() { header.first } else { 1 };
         let beginning = Beginning { first, archived };
         Ok(Some(self.shared.beginning.get_or_init(|| beginning)))
     }
 
+    /// A day's file. One that does not belong to the journal, as when another was put in its place, is not found.
     pub(crate) fn open(&self, date: Date) -> io::Result<Box<dyn DiskFile>> {
-        self.shared.disk.open(&self.shared.dir.join(name(date)), How::Read)
+        let file = self.shared.disk.open(&self.shared.dir.join(name(date)), How::Read)?;
+        let header = Header::read(&*file)?.ok();
+        match header.and_then(|header| Stray::of_header(&header, date, self.shared.id)) {
+            Some(stray) => Err(io::Error::new(io::ErrorKind::NotFound, stray.to_string())),
+            None => Ok(file),
+        }
+    }
+
+    /// Finds the strays that a start did not look for, logs them, and passes them over from now on.
+    pub(crate) fn find_strays(&self) {
+        let Shared { disk, dir, id, .. } = &*self.shared;
+        let view = self.view();
+        let Survey { strays, ends, .. } = Survey::new(&**disk, dir, &view.days, Some(*id), view.head.file);
+        tell_strays(&strays);
+        self.shared.set_strays_aside(&strays, ends);
     }
 
     /// The disk and the folder, for what lies beside the day files.
@@ -216,10 +268,12 @@ impl Reader {
 
     fn read_first_seq(&self, view: &View, date: Date) -> io::Result<Option<u64>> {
         let file = self.open(date)?;
-        if let Ok(header) = Header::read(&*file)? {
+        if let Ok(header) = Header::read(&*file)?
+            && header.id == self.id()
+        {
             return Ok(Some(header.first));
         }
         let end = view.end_of(date, &*file)?;
-        Ok(find::first_entry_of(&*file, end)?.map(|found| found.seq))
+        Ok(find::first_entry_of(&*file, self.seal(), end)?.map(|found| found.seq))
     }
 }

@@ -68,8 +68,8 @@ fn entries_of(seen: &[String]) -> Vec<&str> {
 
 /// The entry on a line of a file, from 1.
 fn entry_on(bytes: &[u8], line: usize) -> Option<String> {
-    let line = bytes.split(|&b| b == b'\n').nth(line - 1)?;
-    StoredLine::parse(line).ok().map(|stored| format!("{} {}", stored.seq, stored.text))
+    let (seal, line) = (seal_in(bytes), bytes.split(|&b| b == b'\n').nth(line - 1)?);
+    StoredLine::parse(line, seal).ok().map(|stored| format!("{} {}", stored.seq, stored.text))
 }
 
 #[test]
@@ -119,7 +119,9 @@ fn flip(kept: &Kept, clean: bool, name: &str, sound: &[u8], bit: usize) {
     } else {
         assert!(lost.iter().all(|entry| touched.iter().any(|touched| touched == entry)), "{what}: {seen:?}");
         assert!(!quarantined, "{what}");
-        assert_eq!(fs::read(dir.join(name)).unwrap(), bytes, "{what}: corruption changes no byte");
+        // A head that cannot be read is replaced by a later one.
+        let same = fs::read(dir.join(name)).unwrap() == bytes;
+        assert!(same || name == "head", "{what}: corruption changes no byte");
         assert!(reader.head().seq >= 9, "{what}: no seq is given out again");
         let gaps = seen.iter().any(|step| step.starts_with("gap"));
         assert_eq!(gaps, !lost.is_empty(), "{what}: {seen:?}");
@@ -134,6 +136,104 @@ fn flip(kept: &Kept, clean: bool, name: &str, sound: &[u8], bit: usize) {
     expected.push(format!("{} again", head + 1));
     assert_eq!(entries_of(&again), expected, "{what}");
     assert_eq!(reader.id(), id, "{what}");
+}
+
+/// What is sound in another journal's day files is damage in this one's: told, a gap, never served.
+#[test]
+fn a_line_of_another_journal_is_never_served() {
+    let other = Diary::new();
+    let mut opened = other.open();
+    append(&mut opened.appender, NOON, &["one", "forged"]);
+    append(&mut opened.appender, NOON + DAY, &["x", "y", "six"]);
+    drop(opened);
+    let lines_of = |name: &str| {
+        let file = fs::read(other.file(name)).unwrap();
+        file.split_inclusive(|&b| b == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    for clean in [true, false] {
+        let kept = Kept::new(clean);
+        // In the place of an entry, and right behind the newest one of a day.
+        for (name, place, foreign, what, lost) in [
+            ("2026-11-20.log", 2..3, &lines_of("2026-11-20.log")[2], "line 3: the line is damaged", Some(2)),
+            ("2026-11-20.log", 4..4, &lines_of("2026-11-21.log")[2], "line 5: the line is damaged", None),
+        ] {
+            let (_, sound) = kept.files.iter().find(|(file, _)| file == name).unwrap();
+            let mut lines: Vec<&[u8]> = sound.split_inclusive(|&b| b == b'\n').collect();
+            lines.splice(place, [&foreign[..]]);
+            let bytes = lines.concat();
+            let dir = kept.with(name, &bytes);
+            let (_, found) = findings(dir);
+            assert!(found[0].starts_with(&format!("{name} {what}")), "{found:?}");
+            let expected: Vec<String> = (1..)
+                .zip(EVERYTHING)
+                .map(|(seq, entry)| match lost {
+                    Some(lost) if lost == seq => format!("gap {lost}..{lost}"),
+                    _ => entry.to_owned(),
+                })
+                .collect();
+            let (_, reader) = open(disk(), dir).unwrap().with_derived().unwrap();
+            assert_eq!(all(&reader), expected);
+            for seq in 1..=9 {
+                let text = reader.entry(seq).unwrap().map(|entry| entry.text.replace('\n', "\\n"));
+                let of_it = EVERYTHING[seq as usize - 1].split_once(' ').unwrap().1;
+                assert_eq!(text.as_deref(), Some(of_it).filter(|_| lost != Some(seq)));
+            }
+            assert_eq!(fs::read(dir.join(name)).unwrap(), bytes, "no existing byte is changed");
+            let copy = dir.with_file_name("copy");
+            let _ = fs::remove_dir_all(&copy);
+            repair(&disk(), dir, &copy).unwrap();
+            assert_eq!(findings(&copy).1, Vec::<String>::new());
+        }
+    }
+}
+
+/// A whole file of another journal says nothing of this one, neither its id nor its seqs.
+#[test]
+fn a_day_file_of_another_journal_does_not_take_over() {
+    let other = Diary::new();
+    let mut opened = other.open();
+    for _ in 0..20 {
+        append(&mut opened.appender, NOON, &["forged"]);
+    }
+    drop(opened);
+    let foreign = fs::read(other.file("2026-11-20.log")).unwrap();
+    for name in ["2026-11-01.log", "2026-11-25.log"] {
+        let kept = Kept::new(true);
+        let dir = kept.with("", b"");
+        let id = open(disk(), dir).unwrap().reader.id();
+        fs::write(dir.join(name), &foreign).unwrap();
+        let (verified, found) = findings(dir);
+        assert!(!found.is_empty() || verified.unfinished.is_some(), "{name}: {found:?}");
+        let (mut appender, reader) = open(disk(), dir).unwrap().with_derived().unwrap();
+        assert_eq!((reader.id(), reader.head().seq), (id, 9), "{name}");
+        assert_eq!(all(&reader), EVERYTHING, "{name}");
+        append(&mut appender, NOON + 6 * DAY, &["ten"]);
+        drop((appender, reader));
+        let (_, reader) = open(disk(), dir).unwrap().with_derived().unwrap();
+        assert_eq!(reader.id(), id, "{name}");
+        assert_eq!(all(&reader).last().unwrap(), "10 ten", "{name}");
+    }
+}
+
+/// The only thing that says which journal the only day file is of is its header, and that is damaged.
+#[test]
+fn a_damaged_header_still_says_the_id() {
+    let diary = Diary::new();
+    let mut opened = diary.open();
+    append(&mut opened.appender, NOON, &["one"]);
+    append(&mut opened.appender, NOON, &["two"]);
+    let id = opened.reader.id();
+    drop(opened);
+    let path = diary.file("2026-11-20.log");
+    let sound = fs::read(&path).unwrap();
+    for damaged in [0, 12, 48, memchr_all(&sound)[0] - 1] {
+        let mut bytes = sound.clone();
+        bytes[damaged] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let Opened { reader, .. } = diary.open();
+        assert_eq!(all(&reader), ["1 one", "2 two"], "byte {damaged}");
+        assert_eq!(reader.id(), id, "byte {damaged}");
+    }
 }
 
 /// A copy that a repair makes is sound, whatever was damaged, and has all that is sound.

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use diary_proto::seal;
+use diary_proto::Seal;
 use diary_store::disk::{Disk, How};
 use diary_store::open;
 use diary_store::sim::SimDisk;
@@ -16,6 +16,9 @@ const ONE: &str = "1 2026-11-20T10:00:00.000000+00:00 anna one\t0 - ";
 const TWO: &str = "2 2026-11-20T10:00:00.000000+00:00 anna two\t1 - ";
 const THREE: &str = "3 2026-11-20T10:00:01.000000+00:00 bob three\t0 - ";
 
+/// The journal's id, which the header says.
+const ID: u64 = 0x5f0c_9e27_a1b3_4d68;
+
 /// A day file of these lines, each with a right checksum, but those that start with `!`.
 fn check(lines: &[&str]) {
     let mut file = Vec::new();
@@ -25,7 +28,8 @@ fn check(lines: &[&str]) {
         if line.starts_with('!') {
             file.push(b'\n');
         } else {
-            seal::seal(&mut file, start);
+            let seal = if *line == HEADER { Seal::PLAIN } else { Seal::of_journal(ID) };
+            seal.write(&mut file, start);
         }
     }
     let disk = SimDisk::new();
@@ -45,5 +49,5 @@ fn damage_before_the_note_of_a_repair() {
 
 #[test]
 fn a_damaged_header_and_damage_at_the_end() {
-    check(&["!header", ONE, TWO, "!damage", THREE]);
+    check(&["!diary 1 2026-11-20 id=5f0c9e27a1b34d68 first=1", ONE, TWO, "!damage", THREE]);
 }

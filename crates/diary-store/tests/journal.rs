@@ -48,7 +48,7 @@ fn a_range_goes_on_where_it_ended() {
     let Opened { mut appender, reader } = diary.open();
     let mut range = reader.from(1).unwrap();
     assert!(reader.next_page(&mut range, 1024).unwrap().is_none());
-    let mut walker = Walker::new(range.first);
+    let mut walker = Walker::new(range.first, reader.seal());
     let mut seen = Vec::new();
     for (day, text) in ["a", "b", "c", "d"].into_iter().enumerate() {
         append(&mut appender, NOON + DAY * (day as i64 / 2), &[text]);
@@ -167,7 +167,7 @@ fn folders_that_cannot_be_used_say_so() {
     let diary = Diary::new();
     drop(diary.open());
     let mut line = b"# diary 2 x\t".to_vec();
-    diary_proto::seal::seal(&mut line, 0);
+    diary_proto::Seal::PLAIN.write(&mut line, 0);
     fs::write(diary.file("2026-11-20.log"), &line).unwrap();
     let error = open(Arc::new(RealDisk), &diary.dir).err().unwrap();
     assert!(matches!(error, OpenError::Newer(_, 2)), "{error}");
@@ -341,7 +341,7 @@ fn a_sealed_header_with_impossible_seqs_is_damage() {
     let path = diary.file("2026-11-20.log");
     let bytes = fs::read(&path).unwrap();
     let mut header = b"# diary 1 2026-11-20 id=0000000000000001 first=0 after=-\t".to_vec();
-    diary_proto::seal::seal(&mut header, 0);
+    diary_proto::Seal::PLAIN.write(&mut header, 0);
     fs::write(&path, [&header[..], &bytes[memchr_all(&bytes)[0] + 1..]].concat()).unwrap();
     assert_eq!(all(&diary.open().reader), EVERYTHING);
 }

@@ -31,9 +31,10 @@ fn damaged(entries: u64, damage: impl Fn(u64, &mut Vec<u8>)) -> (Diary, Reader, 
     drop(appender);
     for name in diary.files() {
         let file = fs::read(diary.file(&name)).unwrap();
+        let seal = seal_in(&file);
         let mut lines: Vec<Vec<u8>> = file.split_inclusive(|&b| b == b'\n').map(<[u8]>::to_vec).collect();
         for line in &mut lines {
-            if let Ok(stored) = StoredLine::parse(line.strip_suffix(b"\n").unwrap()) {
+            if let Ok(stored) = StoredLine::parse(line.strip_suffix(b"\n").unwrap(), seal) {
                 let seq = stored.seq;
                 if seq <= 3 * entries {
                     damage(seq, line);
@@ -50,7 +51,7 @@ fn damaged(entries: u64, damage: impl Fn(u64, &mut Vec<u8>)) -> (Diary, Reader, 
 
 fn gaps(reader: &Reader) -> Vec<u64> {
     let mut range = reader.from(1).unwrap();
-    let (mut walker, mut gaps) = (Walker::new(range.first), Vec::new());
+    let (mut walker, mut gaps) = (Walker::new(range.first, reader.seal()), Vec::new());
     while let Some(page) = reader.next_page(&mut range, 64 * 1024).unwrap() {
         walker.walk(&page, |step| {
             if let Step::Gap(gap) = step {
@@ -66,14 +67,15 @@ fn gaps(reader: &Reader) -> Vec<u64> {
 fn by_looking_at_every_line(dir: &Path, date: Date, first: u64, seq: u64) -> Located {
     let file = fs::read(dir.join(format!("{date}.log"))).unwrap();
     let (mut newest, mut number) = (first - 1, 0);
+    let seal = seal_in(&file);
     for line in file.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
         number += 1;
-        let is_it = match StoredLine::parse(line) {
+        let is_it = match StoredLine::parse(line, seal) {
             Ok(stored) => {
                 newest = stored.seq;
                 stored.seq > seq
             }
-            Err(_) => newest + 1 == seq && !is_note(line),
+            Err(_) => newest + 1 == seq && number > 1 && !is_note(line, seal),
         };
         if is_it {
             return Located::Line(date, number);

@@ -55,11 +55,12 @@ fn a_batch_is_one_write_and_one_sync_before_the_next_one() {
 #[test]
 fn what_is_synced_together_is_one_batch() {
     let disk = SimDisk::new();
-    let (mut appender, _) = start(disk.clone());
+    let (mut appender, reader) = start(disk.clone());
     append(&mut appender, NOON, &["one"]).unwrap();
     append(&mut appender, NOON, &["x"; 300]).unwrap();
     let file = &disk.contents()[Path::new("/data/diary/2026-11-20.log")];
-    let lines = file.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok());
+    let seal = reader.seal();
+    let lines = file.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line, seal).ok());
     let batches: Vec<u64> = lines.map(|line| line.batch()).collect();
     assert_eq!(batches, [&[1][..], &[2; 300]].concat());
 }

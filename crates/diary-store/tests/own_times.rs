@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Arc;
 
 use diary_proto::block::Gap;
-use diary_proto::{Author, Date, Day, DayStart, StoredLine, Time, Which, seal};
+use diary_proto::{Author, Date, Day, DayStart, Seal, StoredLine, Time, Which, seal};
 use diary_store::disk::RealDisk;
 use diary_store::{Appender, NewEntry, Reader, Staged, open};
 use proptest::prelude::*;
@@ -32,9 +32,9 @@ fn days(reader: &Reader, from: Date, to: Date) -> Vec<String> {
     while let Some(page) = reader.next_page(&mut range, 4096).unwrap() {
         assert!(page.last().is_none_or(|&b| b == b'\n'));
         for line in page.split(|&b| b == b'\n') {
-            if let Ok(line) = StoredLine::parse(line) {
+            if let Ok(line) = StoredLine::parse(line, reader.seal()) {
                 seen.push(line.text.to_owned());
-            } else if let Some(Gap { first, last }) = Gap::of_note(line) {
+            } else if let Some(Gap { first, last }) = Gap::of_note(line, reader.seal()) {
                 seen.push(format!("gap {first}..{last}"));
             }
         }
@@ -165,7 +165,7 @@ fn a_cache_of_an_earlier_version_is_made_again() {
     let tables = [0; 9];
     let crc = String::from_utf8(seal::hex(seal::crc(&tables)).to_vec()).unwrap();
     let mut earlier = format!("cache 4 {place} length=9 table={crc}\t").into_bytes();
-    seal::seal(&mut earlier, 0);
+    Seal::PLAIN.write(&mut earlier, 0);
     earlier.extend_from_slice(&tables);
     fs::write(diary.file("cache"), &earlier).unwrap();
     let Opened { appender, reader } = diary.open();

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use diary_proto::{Author, Key, Producer, Time, seal};
+use diary_proto::{Author, Key, Producer, Seal, Time, seal};
 use diary_store::disk::RealDisk;
 use diary_store::sim::{Call, Fault, SimDisk, Survives};
 use diary_store::{Appender, NewEntry, Reader, open};
@@ -84,7 +84,7 @@ fn seq_in(files: &BTreeMap<String, Vec<u8>>, name: &str) -> Option<u64> {
     let bytes = files.get(name).filter(|bytes| !bytes.is_empty());
     let Some(bytes) = bytes else { return Some(0) };
     let end = bytes.iter().position(|&b| b == b'\n')?;
-    let (line, _) = seal::check(&bytes[..end])?;
+    let (line, _) = Seal::PLAIN.check(&bytes[..end])?;
     let field = |field: &str| {
         let fields = std::str::from_utf8(line).ok()?.split([' ', '\t']);
         fields.filter_map(|found| found.strip_prefix(field)).next()

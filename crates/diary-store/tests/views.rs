@@ -33,7 +33,7 @@ fn append(appender: &mut Appender, day: i64, own: bool) {
 
 /// The seqs of a range, each of which must lie in it.
 fn seqs(reader: &Reader, mut range: Range) -> Vec<u64> {
-    let (mut walker, mut seen) = (Walker::new(range.first), Vec::new());
+    let (mut walker, mut seen) = (Walker::new(range.first, reader.seal()), Vec::new());
     let (dense, first, last) = (range.is_dense(), range.first, range.last);
     while let Some(page) = reader.next_page(&mut range, 64 * 1024).unwrap() {
         walker.walk(&page, |step| match step {

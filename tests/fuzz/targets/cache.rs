@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use diary_proto::{Author, Date, Day, Key, Producer, Time, Which, seal};
+use diary_proto::{Author, Date, Day, Key, Producer, Seal, Time, Which, seal};
 use diary_store::disk::{Disk, How};
 use diary_store::sim::SimDisk;
 use diary_store::{Appender, NewEntry, Reader, Staged, open};
@@ -61,7 +61,7 @@ fn with_tables(cache: &[u8], tables: &[u8]) -> Vec<u8> {
     let (place, _) = line.split_once(" length=").expect("it says how long its tables are");
     let crc = String::from_utf8_lossy(&seal::hex(seal::crc(tables))).into_owned();
     let mut cache = format!("{place} length={} table={crc}\t", tables.len()).into_bytes();
-    seal::seal(&mut cache, 0);
+    Seal::PLAIN.write(&mut cache, 0);
     cache.extend_from_slice(tables);
     cache
 }

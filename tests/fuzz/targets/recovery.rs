@@ -1,5 +1,5 @@
-//! A start from a day file that holds anything. Lines that end in ` ?` get a right checksum first, so
-//! that more than the checksum is tried.
+//! A start from a day file that holds anything. Lines that end in ` ?` get a right checksum first, by the id in the
+//! first line, so that more than the checksum is tried.
 #![no_main]
 
 use std::path::Path;
@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use diary_proto::block::{Step, Walker};
 use diary_proto::entry::StoredLine;
-use diary_proto::{Author, Time, seal};
+use diary_proto::seal::id_in_header;
+use diary_proto::{Author, Seal, Time};
 use diary_store::disk::{Disk, How};
 use diary_store::sim::SimDisk;
 use diary_store::{Appender, NewEntry, OpenError, Reader, Staged, open, verify};
@@ -29,7 +30,7 @@ fn start(disk: &SimDisk) -> Option<(Appender, Reader)> {
 fn everything(reader: &Reader) -> Vec<(u64, String)> {
     let mut seen = Vec::new();
     let mut range = reader.from(1).expect("the disk reads");
-    let mut walker = Walker::new(range.first);
+    let mut walker = Walker::new(range.first, reader.seal());
     while let Some(page) = reader.next_page(&mut range, 4096).expect("the disk reads") {
         walker.walk(&page, |step| {
             if let Step::Entry(line) = step {
@@ -52,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
 
     let Some((appender, reader)) = start(&disk) else { return };
     let seen = everything(&reader);
-    let sound: Vec<(u64, String)> = sound_lines(&file);
+    let sound: Vec<(u64, String)> = sound_lines(&file, reader.seal());
     for entry in &seen {
         assert!(sound.contains(entry), "served, and no sound line of the file: {entry:?}");
     }
@@ -81,12 +82,15 @@ fuzz_target!(|data: &[u8]| {
 
 fn sealed(data: &[u8]) -> Vec<u8> {
     let mut file = Vec::new();
+    let header = data.split(|&b| b == b'\n').next().unwrap_or_default();
+    let journal = Seal::of_journal(id_in_header(header).unwrap_or_default());
     for line in data.split_inclusive(|&b| b == b'\n') {
         let start = file.len();
         match line.strip_suffix(b"?\n") {
             Some(body) if body.ends_with(b" ") || body.ends_with(b"\t") => {
                 file.extend_from_slice(body);
-                seal::seal(&mut file, start);
+                let seal = if body.starts_with(b"# diary ") { Seal::PLAIN } else { journal };
+                seal.write(&mut file, start);
             }
             _ => file.extend_from_slice(line),
         }
@@ -94,7 +98,7 @@ fn sealed(data: &[u8]) -> Vec<u8> {
     file
 }
 
-fn sound_lines(file: &[u8]) -> Vec<(u64, String)> {
-    let lines = file.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok());
+fn sound_lines(file: &[u8], seal: Seal) -> Vec<(u64, String)> {
+    let lines = file.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line, seal).ok());
     lines.map(|line| (line.seq, line.unescaped().into_owned())).collect()
 }

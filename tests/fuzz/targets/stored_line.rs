@@ -3,12 +3,17 @@
 #![no_main]
 
 use diary_proto::entry::{NewLine, StoredLine, check_text, is_note};
-use diary_proto::{Author, Time, seal};
+use diary_proto::{Author, Seal, Time};
 use libfuzzer_sys::fuzz_target;
 
+/// The journal's id.
+const ID: u64 = 0x5f0c_9e27_a1b3_4d68;
+
 fn look(line: &[u8]) {
-    let Ok(stored) = StoredLine::parse(line) else { return };
-    assert!(!is_note(line));
+    let seal = Seal::of_journal(ID);
+    let Ok(stored) = StoredLine::parse(line, seal) else { return };
+    assert!(!is_note(line, seal));
+    assert!(StoredLine::parse(line, Seal::of_journal(ID + 1)).is_err(), "of every journal");
     assert!(stored.batch() >= 1 && stored.batch() <= stored.seq);
     let (Ok(entry), Some(time)) = (stored.to_entry(), Time::parse(stored.time.as_bytes())) else { return };
     // What this version writes: a checked text, times as it spells them, no field that it does not know.
@@ -36,7 +41,7 @@ fn look(line: &[u8]) {
         index: stored.index,
         key: stored.key,
     };
-    assert_eq!(new.write(&mut again), stored.crc);
+    assert_eq!(new.write(&mut again, seal), stored.crc);
     assert_eq!(again, [line, b"\n"].concat());
 }
 
@@ -46,6 +51,6 @@ fuzz_target!(|data: &[u8]| {
     }
     look(data);
     let mut sealed = data.to_vec();
-    seal::seal(&mut sealed, 0);
+    Seal::of_journal(ID).write(&mut sealed, 0);
     look(&sealed[..sealed.len() - 1]);
 });

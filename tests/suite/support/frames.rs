@@ -3,10 +3,11 @@
 use std::io;
 
 use bytes::BytesMut;
-use diary_proto::Which;
 use diary_proto::entry::StoredLine;
 use diary_proto::frame::FrameCodec;
 use diary_proto::message::{Append, ClientMessage, Hello, Run, ServerMessage, Texts, Welcome};
+use diary_proto::seal::id_in_header;
+use diary_proto::{Seal, Which};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -28,6 +29,14 @@ pub(crate) struct Answered {
     pub(crate) dense: bool,
     /// All blocks, one behind the other.
     pub(crate) lines: Vec<u8>,
+    seal: Seal,
+}
+
+impl Answered {
+    /// Seq and text of every sound entry.
+    pub(crate) fn texts(&self) -> Vec<(u64, String)> {
+        texts_of(&self.lines, self.seal)
+    }
 }
 
 impl Frames {
@@ -75,6 +84,12 @@ impl Frames {
             ServerMessage::Welcome(welcome) => welcome,
             other => panic!("no welcome: {other:?}"),
         }
+    }
+
+    /// What the journal's lines are sealed with, as the greeting says.
+    pub(crate) fn seal(&self) -> Seal {
+        let words = self.greeting.split(';').next().unwrap();
+        Seal::of_journal(id_in_header(words.as_bytes()).unwrap())
     }
 
     /// Sends bytes as they are.
@@ -157,7 +172,7 @@ impl Frames {
     pub(crate) async fn answer(&mut self, id: u32) -> Answered {
         let mut answered = match self.message().await {
             ServerMessage::Answer { id: its, first, last, dense } if its == id => {
-                Answered { first, last, dense, lines: Vec::new() }
+                Answered { first, last, dense, lines: Vec::new(), seal: self.seal() }
             }
             other => panic!("no answer to {id}: {other:?}"),
         };
@@ -207,8 +222,8 @@ pub(crate) fn pairs(runs: &[Run]) -> Vec<(u64, u64)> {
 }
 
 /// Seq and text of every sound entry in some stored lines.
-pub(crate) fn texts_of(lines: &[u8]) -> Vec<(u64, String)> {
-    let lines = lines.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line).ok());
+pub(crate) fn texts_of(lines: &[u8], seal: Seal) -> Vec<(u64, String)> {
+    let lines = lines.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line, seal).ok());
     lines.map(|stored| (stored.seq, stored.unescaped().into_owned())).collect()
 }
 

@@ -11,12 +11,14 @@ mod stored;
 mod terminal;
 
 use std::future::Future;
+use std::io::{PipeReader, PipeWriter};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use diary_server::{Config, Stopped};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use rustix::fs::OFlags;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
@@ -27,7 +29,7 @@ pub(crate) use frames::{Frames, fill, hello, pairs, texts_of};
 pub(crate) use programs::{Ran, end_process, peer, run};
 pub(crate) use random::Random;
 pub(crate) use relay::Relay;
-pub(crate) use stored::{Loading, day_files, stored};
+pub(crate) use stored::{Loading, day_files, seal_in, stored};
 pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, CTRL_R, LEFT, Terminal, UP};
 
 /// For anything that should happen at once: a test that waits longer has failed. It is no measure of
@@ -231,6 +233,29 @@ pub(crate) async fn connect_narrow(address: &str) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(address.parse().unwrap()).await.unwrap()
+}
+
+/// Sends all of `input`, and returns what comes back until the server closes.
+pub(crate) async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, input: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let exchange = async {
+        stream.write_all(input).await?;
+        stream.shutdown().await?;
+        stream.read_to_end(&mut answer).await
+    };
+    soon("the server closes", exchange).await.unwrap();
+    answer
+}
+
+/// A pipe that takes no more bytes, and its end for reading.
+pub(crate) fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    for piece in [&[b'x'; 4096][..], &[b'x'; 1]] {
+        while std::io::Write::write(&mut writer, piece).is_ok() {}
+    }
+    rustix::fs::fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    (reader, writer)
 }
 
 /// Whether `line` acknowledges `seq`.

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use diary_proto::Seal;
 use diary_proto::entry::StoredLine;
+use diary_proto::seal::id_in_header;
 use tokio::process::Command;
 
 use super::soon;
@@ -16,6 +18,12 @@ pub(crate) fn day_files(journal: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// What the lines of a day file are sealed with, as its header says.
+pub(crate) fn seal_in(day_file: &[u8]) -> Seal {
+    let header = day_file.split(|&b| b == b'\n').next().unwrap();
+    Seal::of_journal(id_in_header(header).expect("a header comes first"))
+}
+
 /// All entries of a journal as `AUTHOR TEXT`, the text escaped. They are sound, and count from 1.
 ///
 /// For a journal that nobody writes to at the moment: a batch is not written in one piece.
@@ -25,7 +33,7 @@ pub(crate) fn stored(journal: &Path) -> Vec<String> {
         let bytes = fs::read(&file).unwrap();
         for line in bytes.split_inclusive(|&b| b == b'\n').filter(|line| !line.starts_with(b"#")) {
             let shown = String::from_utf8_lossy(line);
-            let line = StoredLine::parse(line.strip_suffix(b"\n").expect("a line ends"));
+            let line = StoredLine::parse(line.strip_suffix(b"\n").expect("a line ends"), seal_in(&bytes));
             let line = line.unwrap_or_else(|error| panic!("{error}: {shown}"));
             entries.push(format!("{} {}", line.author, line.text));
             assert_eq!(line.seq, entries.len() as u64, "{shown}");

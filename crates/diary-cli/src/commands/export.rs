@@ -20,7 +20,7 @@ pub(crate) async fn run(export: Export, config: &Config) -> u8 {
 
 /// The same; either way it is the exit code.
 async fn print(export: Export, config: &Config) -> Result<u8, u8> {
-    let Export { mut select, format, output, force } = export;
+    let Export { mut select, format, csv_safe, output, force } = export;
     // Whoever takes a diary along takes all of it.
     select.last = select.last.or_else(|| Some("all".to_owned()));
     let output = output.filter(|path| path.as_os_str() != "-");
@@ -28,7 +28,8 @@ async fn print(export: Export, config: &Config) -> Result<u8, u8> {
     let whole = output.map(|path| Whole::begin(path, force)).transpose();
     let whole = whole.map_err(|why| usage(&format!("nothing was exported: {why}")))?;
     let (plan, reader) = plan(&select, config).await?;
-    let exporter = Exporter::new(format, TimeZone::system(), reader.welcome().day_start, terminal);
+    let exporter = Exporter::new(format, TimeZone::system(), reader.welcome().day_start, terminal)
+        .without_formulas(csv_safe);
     let Some(whole) = whole else {
         return print_plan(&reader, &plan, Page::new(exporter, Output::watched(io::stdout()))).await;
     };

@@ -15,6 +15,8 @@ mod windows;
 
 use crate::args::Command;
 use crate::config::Config;
+use crate::export::Target;
+use crate::show::Format;
 
 pub(crate) use crate::output::count;
 pub(crate) use outbox::tell_refused;
@@ -22,6 +24,9 @@ pub(crate) use pour::Paper;
 
 /// Does it, and gives the exit code.
 pub(crate) async fn run(command: Command, config: &Config) -> u8 {
+    if csv_safe_without_csv(&command, config) {
+        return read::usage("--csv-safe is for csv alone: --format csv --csv-safe");
+    }
     match command {
         Command::Add { text, at } => add::run(&text, at.as_deref(), config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
@@ -39,5 +44,16 @@ pub(crate) async fn run(command: Command, config: &Config) -> u8 {
             on_this_day::run(date.as_deref(), conditions, &show, config).await
         }
         Command::Follow { select, show, cursor } => read::follow(select, &show, cursor, config).await,
+    }
+}
+
+fn csv_safe_without_csv(command: &Command, config: &Config) -> bool {
+    match command {
+        Command::Log { show, .. }
+        | Command::Search { show, .. }
+        | Command::OnThisDay { show, .. }
+        | Command::Follow { show, .. } => show.csv_safe && show.format_said(config) != Some(Format::Csv),
+        Command::Export(export) => export.csv_safe && export.format != Target::Csv,
+        _ => false,
     }
 }

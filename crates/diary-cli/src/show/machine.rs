@@ -1,4 +1,4 @@
-//! The formats for programs: csv and json. Their texts are exact.
+//! The formats for programs: csv and json. Their texts are exact, unless formulas are kept out of a csv.
 
 use std::borrow::Cow;
 
@@ -16,15 +16,27 @@ pub(super) fn csv_heading(out: &mut Vec<u8>) {
     push_record(["seq", "time", "at", "author", "text"], out);
 }
 
-/// A record as RFC 4180 has it. On a terminal it is for a person to look at, so there it is made safe.
-pub(super) fn csv(stored: &Stored, terminal: bool, out: &mut Vec<u8>) {
+/// A record as RFC 4180 has it. On a terminal it is for a person to look at, so there it is made safe. With `no_formulas`,
+/// a spreadsheet takes no name and no text for a formula; what begins with an apostrophe may be another text then.
+pub(super) fn csv(stored: &Stored, terminal: bool, no_formulas: bool, out: &mut Vec<u8>) {
     let entry = &stored.entry;
     let at = entry.own.map_or_else(String::new, |own| own.at.to_string());
     let text = match terminal {
         true => Cow::Owned(entry.text.split('\n').map(careful).collect::<Vec<_>>().join("\n")),
         false => Cow::Borrowed(entry.text.as_str()),
     };
-    push_record([&entry.seq.to_string(), &entry.time.to_string(), &at, entry.author.as_str(), &text], out);
+    let cell = |text| if no_formulas { no_formula(text) } else { Cow::Borrowed(text) };
+    let (author, text) = (cell(entry.author.as_str()), cell(&text));
+    push_record([&entry.seq.to_string(), &entry.time.to_string(), &at, &author, &text], out);
+}
+
+/// A cell that spreadsheets take for a text: an apostrophe stands before what makes it a formula, as in
+/// <https://owasp.org/www-community/attacks/CSV_Injection>. Some take full-width signs for the narrow ones.
+fn no_formula(cell: &str) -> Cow<'_, str> {
+    match cell.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']) {
+        true => Cow::Owned(format!("'{cell}")),
+        false => Cow::Borrowed(cell),
+    }
 }
 
 /// A line of a text for a terminal, where what it could obey is escaped.

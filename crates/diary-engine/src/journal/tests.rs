@@ -30,7 +30,7 @@ async fn a_search_that_waits_is_cancelled_by_dropping_it() {
     let searches = Arc::clone(&journal.searches);
     let every_permit = searches.try_acquire_many(u32::try_from(SEARCHES_MAX).unwrap()).unwrap();
     let cursor = journal.find(Which::All).await.unwrap();
-    let needle = Arc::new(Needle::new(&Filter::of_text("a".to_owned())));
+    let needle = Arc::new(Needle::new(&Filter::of_text("a".to_owned()), journal.seal()));
     let search = journal.search(cursor, needle, || (PAGE_BYTES, ()));
     tokio::task::yield_now().await;
     drop((search, journal));

@@ -2,7 +2,7 @@
 
 use diary_proto::answer::{push_ack, push_error, push_gap};
 use diary_proto::block::{Gap, Step};
-use diary_proto::entry::{SealedLine, is_note};
+use diary_proto::entry::SealedLine;
 use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::{Code, Refusal};
@@ -18,9 +18,9 @@ pub(crate) enum Voice {
     Full,
     /// No acks.
     Quiet,
-    /// Nothing at all: a quiet listener's.
-    Mute,
 }
+
+pub(super) const NO_WEB_SERVER: &str = "this is a diary, not a web server";
 
 /// Cuts a connection's bytes into lines.
 #[derive(Debug)]
@@ -35,11 +35,6 @@ impl LineReader {
             debug_assert!(!ends_line, "only 0x16 is held, which ends no line");
         }
         Self(decoder)
-    }
-
-    /// For programs that never read: every line is a text.
-    pub(crate) fn plain() -> Self {
-        Self(LineDecoder::plain())
     }
 
     pub(crate) fn partial_bytes(&self) -> usize {
@@ -64,7 +59,7 @@ fn decoded(line: Line<'_>) -> Decoded<'_> {
         Line::Text(text) => return Decoded::Text(text),
         Line::Refused(refusal) => Request::refused(refusal),
         Line::Quit => Request::Quit,
-        Line::Http => Request::Fatal(Refusal::new(Code::Http, "this is a diary, not a web server")),
+        Line::Http => Request::Fatal(Refusal::new(Code::Http, NO_WEB_SERVER)),
         Line::Command(line) => match diary_proto::Command::parse(line) {
             Err(refusal) => Request::refused(refusal),
             Ok(command) => command.into(),
@@ -74,9 +69,6 @@ fn decoded(line: Line<'_>) -> Decoded<'_> {
 
 /// Writes an answer as lines.
 pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
-    if *voice == Voice::Mute {
-        return log_refusal(&answer);
-    }
     match answer {
         Answer::Acked { .. } if *voice == Voice::Quiet => {}
         Answer::Acked { count, first_seq, time, hint, .. } => {
@@ -115,7 +107,7 @@ pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
 
 /// The left parts of stored lines, each checked; a gap where some are missing or damaged.
 fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
-    let Walk { walker, count, gaps } = walk;
+    let Walk { seal, walker, count, gaps } = walk;
     out.reserve(lines.len());
     let mut push = |step: Step<SealedLine<'_>>| match step {
         Step::Gap(gap) => {
@@ -131,9 +123,9 @@ fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
     match walker {
         Some(walker) => walker.pass(lines, is_showable, push),
         None => lines.split(|&b| b == b'\n').for_each(|line| {
-            if let Some(line) = SealedLine::check(line).filter(is_showable) {
+            if let Some(line) = SealedLine::check(line, *seal).filter(is_showable) {
                 push(Step::Entry(line));
-            } else if let Some(gap) = Gap::of_note(line).filter(|_| is_note(line)) {
+            } else if let Some(gap) = Gap::of_note(line, *seal) {
                 push(Step::Gap(gap));
             }
         }),
@@ -144,16 +136,4 @@ fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
 /// whatever the checksum says. Other fields of a line with a valid checksum need no second look.
 pub(super) fn is_showable(line: &SealedLine<'_>) -> bool {
     is_safe(line.left) && std::str::from_utf8(line.left).is_ok()
-}
-
-fn log_refusal(answer: &Answer<'_>) {
-    match answer {
-        Answer::NotStored { count, refusal, .. } => {
-            tracing::warn!(%refusal, count, "lines of a quiet listener were not stored");
-        }
-        Answer::Error { refusal, .. } => {
-            tracing::warn!(%refusal, "a line of a quiet listener was not stored");
-        }
-        _ => {}
-    }
 }

@@ -13,7 +13,7 @@ use diary_engine::{Appends, Journal};
 use diary_proto::entry::StoredLine;
 use diary_proto::frame::FrameCodec;
 use diary_proto::message::{Append, ClientMessage, Hello, NewText, Resume, ServerMessage, Texts};
-use diary_proto::{Author, Code, Which};
+use diary_proto::{Author, Code, Seal, Which};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -163,10 +163,11 @@ impl Mode {
             }
             return told;
         }
+        let mut seal = Seal::PLAIN;
         let mut buffer = BytesMut::from(&output[end..]);
         while let Some(frame) = FrameCodec.decode(&mut buffer).unwrap() {
             match ServerMessage::read(frame).unwrap().unwrap() {
-                ServerMessage::Welcome(_) => {}
+                ServerMessage::Welcome(welcome) => seal = Seal::of_journal(welcome.journal_id),
                 ServerMessage::Acks(runs) => {
                     for run in runs {
                         told.extend((run.first_seq..run.first_seq + u64::from(run.count)).map(Told::Acked));
@@ -178,7 +179,7 @@ impl Mode {
                 ServerMessage::Answer { .. } => history = Some(Vec::new()),
                 ServerMessage::Block { lines, .. } => {
                     let lines = lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-                    let texts = lines.map(|line| parsed(line).unescaped().into_owned());
+                    let texts = lines.map(|line| parsed(line, seal).unescaped().into_owned());
                     history.as_mut().expect("it has begun").extend(texts);
                 }
                 ServerMessage::End { .. } => told.push(Told::History(history.take().expect("it has begun"))),
@@ -228,8 +229,8 @@ async fn settle() {
     sleep(Duration::from_millis(1)).await;
 }
 
-fn parsed(line: &[u8]) -> StoredLine<'_> {
-    StoredLine::parse(line).expect("what is stored is valid")
+fn parsed(line: &[u8], seal: Seal) -> StoredLine<'_> {
+    StoredLine::parse(line, seal).expect("what is stored is valid")
 }
 
 async fn stored_lines(journal: &Journal) -> Vec<Vec<u8>> {
@@ -254,7 +255,7 @@ async fn append(journal: &Journal, writer: &mut ManualWriter, text: &str) -> Res
     let receipt = journal.append(appends, permit);
     writer.commit();
     receipt.await;
-    let crc = parsed(&stored_lines(journal).await[0]).crc;
+    let crc = parsed(&stored_lines(journal).await[0], journal.seal()).crc;
     Resume { id: journal.about().id, seq: 1, crc }
 }
 
@@ -352,7 +353,7 @@ async fn case(mode: Mode, seed: u64) {
     let texts: Vec<String> = stored_lines(&context.journal)
         .await
         .iter()
-        .map(|line| parsed(line).unescaped().into_owned())
+        .map(|line| parsed(line, context.journal.seal()).unescaped().into_owned())
         .collect();
     assert_eq!(texts, stored, "what is stored");
 }

@@ -64,27 +64,27 @@ pub(crate) enum Piece {
 
 impl Stream {
     pub(crate) fn history(journal: &Journal, id: u32, which: Which) -> Self {
-        Self::new(id, Kind::History, journal.find(which))
+        Self::new(journal, id, Kind::History, journal.find(which))
     }
 
     /// With `checks`, what is damaged or missing is noted among the hits.
     pub(crate) fn search(journal: &Journal, id: u32, filter: &Filter, checks: bool) -> Self {
-        let needle = Some(Arc::new(Needle::new(filter)));
-        Self { checks, needle, ..Self::new(id, Kind::Search, journal.find(filter.which)) }
+        let needle = Some(Arc::new(Needle::new(filter, journal.seal())));
+        Self { checks, needle, ..Self::new(journal, id, Kind::Search, journal.find(filter.which)) }
     }
 
     pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {
-        let mut stream = Self::new(id, Kind::Follow, journal.follow(from));
+        let mut stream = Self::new(journal, id, Kind::Follow, journal.follow(from));
         stream.progress = Some(journal.watch());
-        stream.walk.walker = Some(Walker::new(from));
+        stream.walk.walker = Some(Walker::new(from, journal.seal()));
         stream
     }
 
-    fn new(id: u32, kind: Kind, finding: Reading<Cursor>) -> Self {
+    fn new(journal: &Journal, id: u32, kind: Kind, finding: Reading<Cursor>) -> Self {
         Self {
             id,
             kind,
-            walk: Walk { walker: None, count: 0, gaps: Vec::new() },
+            walk: Walk { seal: journal.seal(), walker: None, count: 0, gaps: Vec::new() },
             needle: None,
             checks: false,
             progress: None,
@@ -167,7 +167,7 @@ impl Stream {
     fn begin(&mut self, mut cursor: Cursor) -> Option<Piece> {
         let (first, last, dense) = (cursor.first(), cursor.last(), cursor.is_dense());
         if self.kind == Kind::History && dense {
-            self.walk.walker = Some(Walker::new(first));
+            self.walk.walker = Some(Walker::new(first, self.walk.seal));
         }
         if self.checks {
             cursor.check_lines();

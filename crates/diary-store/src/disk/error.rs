@@ -27,6 +27,17 @@ pub enum OpenError {
     Newer(PathBuf, u64),
 }
 
+impl From<OpenError> for io::Error {
+    /// Of the same kind.
+    fn from(error: OpenError) -> Self {
+        let kind = match &error {
+            OpenError::Io { cause, .. } => cause.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 pub(crate) trait Doing<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError>;
 }

@@ -6,6 +6,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 use super::{Disk, DiskFile, How};
 
 /// The machine's file system.
@@ -30,7 +33,16 @@ impl Disk for RealDisk {
             How::CreateNew => _ = options.write(true).create_new(true),
             How::Replace => _ = options.write(true).create(true).truncate(true),
         }
-        Ok(Box::new(RealFile(options.open(path)?)))
+        // Only for regular files: opening a pipe would wait for its other end.
+        options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let file = match options.open(path) {
+            Err(error) if leads_to_no_file(&error) => return Err(not_a_file()),
+            opened => opened?,
+        };
+        if !file.metadata()?.is_file() {
+            return Err(not_a_file());
+        }
+        Ok(Box::new(RealFile(file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -40,7 +52,6 @@ impl Disk for RealDisk {
     #[cfg(target_os = "linux")]
     fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
         match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
             // What file systems say that do not know it.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(io::ErrorKind::Unsupported.into()),
@@ -66,6 +77,16 @@ impl Disk for RealDisk {
     }
 }
 
+fn not_a_file() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "it is not a regular file")
+}
+
+/// Whether that is what opening a socket, or a link that leads nowhere, meets.
+fn leads_to_no_file(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::NXIO | Errno::LOOP))
+}
+
 struct RealFile(File);
 
 impl DiskFile for RealFile {
@@ -75,7 +96,7 @@ impl DiskFile for RealFile {
 
     #[cfg(target_os = "linux")]
     fn read_at_now(&self, into: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
-        use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, preadv2};
+        use rustix::io::{IoSliceMut, ReadWriteFlags, preadv2};
         match preadv2(&self.0, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT) {
             Ok(read) => Ok(Some(read)),
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),

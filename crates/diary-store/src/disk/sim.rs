@@ -301,6 +301,16 @@ impl State {
         Ok((dir, name))
     }
 
+    /// Moves a folder with all that is in it. A power cut that takes its new name takes all of it.
+    fn move_dirs(&mut self, from: &Path, to: &Path) {
+        let below: Vec<PathBuf> = self.dirs.keys().filter(|path| path.starts_with(from)).cloned().collect();
+        for path in below {
+            if let (Some(dir), Ok(rest)) = (self.dirs.remove(&path), path.strip_prefix(from)) {
+                self.dirs.insert(to.join(rest), dir);
+            }
+        }
+    }
+
     /// A folder whose name did not survive is gone, with all that is in it.
     fn drop_lost_dirs(&mut self) {
         let known: Vec<PathBuf> = self.dirs.keys().cloned().collect();
@@ -335,6 +345,7 @@ impl Disk for SimDisk {
         let (mut state, _) = self.call(if creates { Call::Create } else { Call::Open })?;
         let inode = match (state.find(path), how) {
             (Ok(_), How::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Ok(Node::Dir), How::Read) => return Err(io::ErrorKind::NotFound.into()),
             (Ok(Node::Dir), _) => return Err(io::ErrorKind::IsADirectory.into()),
             (Ok(Node::File(inode)), How::Replace) => {
                 state.files[inode].set_len(0);
@@ -358,6 +369,9 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (mut state, _) = self.call(Call::Rename)?;
         let node = state.find(from)?;
+        if matches!(node, Node::Dir) {
+            state.move_dirs(from, to);
+        }
         if from.parent() == to.parent() {
             let to = to.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
             let (dir, from) = state.parent_of(from)?;

@@ -4,10 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use diary_proto::Date;
 use diary_proto::entry::parse_number;
-use diary_proto::seal;
 use diary_proto::time::parse_date;
+use diary_proto::{Date, Seal, seal};
 
 use super::FORMAT;
 use super::sealed::{self, Fields};
@@ -88,7 +87,8 @@ impl Header {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let Self { date, id, first, after } = self;
         let after = after.map_or_else(|| "-".to_owned(), |after| after.to_string());
-        sealed::write(out, format_args!("# diary {FORMAT} {date} id={id:016x} first={first} after={after}"));
+        let fields = format_args!("# diary {FORMAT} {date} id={id:016x} first={first} after={after}");
+        sealed::write(out, Seal::PLAIN, fields);
     }
 
     /// Reads a first line, without its line feed.
@@ -99,6 +99,11 @@ impl Header {
             Some(newer) => Err(BadHeader::Newer(newer)),
             None => Err(BadHeader::Unsound),
         }
+    }
+
+    /// Reads a first line, if it is a header of the journal with this seal.
+    pub(crate) fn parse_own(line: &[u8], seal: Seal) -> Option<Self> {
+        Self::parse(line).ok().filter(|header| Seal::of_journal(header.id) == seal)
     }
 
     fn parse_fields(mut fields: Fields<'_>) -> Option<Self> {
@@ -148,7 +153,7 @@ mod tests {
     #[test]
     fn other_first_lines() {
         let mut newer = b"# diary 2 whatever comes\t".to_vec();
-        seal::seal(&mut newer, 0);
+        Seal::PLAIN.write(&mut newer, 0);
         newer.pop();
         assert_eq!(Header::parse(&newer), Err(BadHeader::Newer(2)));
         newer[8] = b'3';

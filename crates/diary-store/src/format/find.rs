@@ -2,6 +2,7 @@
 
 use std::io;
 
+use diary_proto::Seal;
 use diary_proto::entry::{StoredLine, parse_number};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 
@@ -13,6 +14,9 @@ const PROBE_BYTES: usize = 4 * 1024;
 /// Below this distance a scan is cheaper than another probe.
 const SCAN_BYTES: u64 = 64 * 1024;
 
+/// How much is read at once to find the last valid line before long damage.
+const SEARCH_BYTES: u64 = 1024 * 1024;
+
 /// The first sound entry at or after `offset`, and where its line starts. Looks no further than `end`.
 pub(crate) struct Found {
     pub(crate) offset: u64,
@@ -21,23 +25,45 @@ pub(crate) struct Found {
 
 /// Finds the first entry of the open file, below `end`, whose seq is at least `seq`, by bisection:
 /// sound lines stand in the order of their seqs. Damaged lines are passed over.
-pub(crate) fn find_seq(file: &dyn DiskFile, end: u64, seq: u64) -> io::Result<Option<Found>> {
+pub(crate) fn find_seq(file: &dyn DiskFile, seal: Seal, end: u64, seq: u64) -> io::Result<Option<Found>> {
     // Entries that start before `low` have smaller seqs; those that start at or after `high` do not.
     let (mut low, mut high) = (0, end);
     while high - low > SCAN_BYTES {
         let middle = low + (high - low) / 2;
-        match first_entry_from(file, middle, high, Start::Anywhere, |_| true)? {
+        match first_entry_from(file, seal, middle, high, Start::Anywhere, |_| true)? {
             Some(found) if found.seq < seq => low = found.offset + 1,
             _ => high = middle,
         }
     }
     let start = if low == 0 { Start::Line } else { Start::Anywhere };
-    first_entry_from(file, low, end, start, |found| found >= seq)
+    first_entry_from(file, seal, low, end, start, |found| found >= seq)
 }
 
 /// The file's first sound entry.
-pub(crate) fn first_entry_of(file: &dyn DiskFile, end: u64) -> io::Result<Option<Found>> {
-    first_entry_from(file, 0, end, Start::Line, |_| true)
+pub(crate) fn first_entry_of(file: &dyn DiskFile, seal: Seal, end: u64) -> io::Result<Option<Found>> {
+    first_entry_from(file, seal, 0, end, Start::Line, |_| true)
+}
+
+/// The seq of the file's last valid entry below `end`.
+pub(crate) fn last_entry_of(file: &dyn DiskFile, seal: Seal, end: u64) -> io::Result<Option<u64>> {
+    let (mut below, mut size) = (end, PROBE_BYTES as u64);
+    while below > 0 {
+        let from = below.saturating_sub(size);
+        // A line that starts below may end behind that.
+        let to = end.min(below + STORED_LINE_MAX_BYTES as u64);
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(usize::MAX)];
+        let read = file.read_full_at(&mut bytes, from)?;
+        bytes.truncate(read);
+        // The first line may start further up, and the last one is not whole.
+        let starts = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1);
+        let starts: Vec<usize> = (from == 0).then_some(0).into_iter().chain(starts).collect();
+        let lines = starts.windows(2).rev().map(|line| &bytes[line[0]..line[1] - 1]);
+        if let Some(last) = lines.filter_map(|line| StoredLine::parse(line, seal).ok()).next() {
+            return Ok(Some(last.seq));
+        }
+        (below, size) = (from, SEARCH_BYTES);
+    }
+    Ok(None)
 }
 
 #[derive(Clone, Copy)]
@@ -55,6 +81,7 @@ pub(crate) fn seq_of(line: &[u8]) -> Option<u64> {
 
 fn first_entry_from(
     file: &dyn DiskFile,
+    seal: Seal,
     from: u64,
     end: u64,
     start: Start,
@@ -74,7 +101,7 @@ fn first_entry_from(
             // Most lines are of other entries, and it is the last one that must be sound.
             if !std::mem::take(&mut in_middle)
                 && seq_of(line).is_some_and(&wanted)
-                && let Ok(stored) = StoredLine::parse(line)
+                && let Ok(stored) = StoredLine::parse(line, seal)
             {
                 return Ok(Some(Found { offset: offset + line_start as u64, seq: stored.seq }));
             }

@@ -1,11 +1,12 @@
 //! The head: where the journal ends. A clean stop writes it down as evidence for the next start.
 //!
-//! `head 1 seq=SEQ file=NAME end=OFFSET last=CRC<TAB>crc`, one line, sealed like every other.
+//! `head 2 id=ID seq=SEQ file=NAME end=OFFSET last=CRC<TAB>crc`, one line, sealed like every other; `file=-` while there is
+//! no day file. A journal has one from its first start on, which says which journal it is.
 
 use std::io;
 use std::path::Path;
 
-use diary_proto::{Date, Time};
+use diary_proto::{Date, Seal, Time};
 
 use super::day_file::{date_of_name, name};
 use super::sealed::{self, Fields};
@@ -13,6 +14,9 @@ use crate::disk::{Disk, How, write_whole};
 
 /// The file's name.
 const FILE: &str = "head";
+
+/// In place of a day file's name.
+const NO_FILE: &str = "-";
 
 /// The end of what is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,20 +41,21 @@ impl Head {
 /// What an earlier clean stop wrote down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Evidence {
+    /// The journal's id.
+    pub(crate) id: u64,
     pub(crate) seq: u64,
-    pub(crate) file: Date,
+    pub(crate) file: Option<Date>,
     pub(crate) end: u64,
     pub(crate) crc: u32,
 }
 
-/// Writes the head down, durably.
-pub(crate) fn write(disk: &dyn Disk, dir: &Path, head: &Head) -> io::Result<()> {
-    let Some(file) = head.file else {
-        return Ok(());
-    };
+/// Writes the head of the journal with this id down, durably.
+pub(crate) fn write(disk: &dyn Disk, dir: &Path, id: u64, head: &Head) -> io::Result<()> {
     let Head { seq, end, crc, .. } = head;
+    let file = head.file.map_or_else(|| NO_FILE.to_owned(), name);
     let mut line = Vec::new();
-    sealed::write(&mut line, format_args!("head 1 seq={seq} file={} end={end} last={crc:08x}", name(file)));
+    let fields = format_args!("head 2 id={id:016x} seq={seq} file={file} end={end} last={crc:08x}");
+    sealed::write(&mut line, Seal::PLAIN, fields);
     write_whole(disk, dir, FILE, &[&line])
 }
 
@@ -75,10 +80,14 @@ pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Option<Evidence> {
 }
 
 fn parse(bytes: &[u8]) -> Option<Evidence> {
-    let mut fields = Fields::of(bytes.strip_suffix(b"\n")?, "head 1 ")?;
+    let mut fields = Fields::of(bytes.strip_suffix(b"\n")?, "head 2 ")?;
     Some(Evidence {
+        id: fields.id()?,
         seq: fields.number("seq=")?,
-        file: date_of_name(fields.value("file=")?)?,
+        file: match fields.value("file=")? {
+            NO_FILE => None,
+            file => Some(date_of_name(file)?),
+        },
         end: fields.number("end=")?,
         crc: fields.crc("last=")?,
     })

@@ -18,34 +18,40 @@ const READ_BYTES: usize = 1024 * 1024;
 /// # Errors
 /// Those of reading it.
 pub(crate) fn for_each_line(file: &dyn DiskFile, end: u64, mut visit: impl FnMut(&[u8])) -> io::Result<bool> {
-    while_lines(file, end, |line| {
+    while_lines(file, 0, end, |_, line| {
         visit(line);
         ControlFlow::Continue(())
     })
 }
 
-/// The same until `visit` has seen enough.
+/// The same from a line that starts at `from` on, until `visit`, which is told where each line starts, has seen
+/// enough.
 ///
 /// # Errors
 /// Those of reading it.
 pub(crate) fn while_lines(
     file: &dyn DiskFile,
+    from: u64,
     end: u64,
-    mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
+    mut visit: impl FnMut(u64, &[u8]) -> ControlFlow<()>,
 ) -> io::Result<bool> {
     // A line that begins in one piece and ends in a later one.
     let mut begun = Vec::new();
-    while_pieces(file, end, |mut piece| {
+    let (mut line_start, mut piece_start) = (from, from);
+    while_pieces(file, from, end, |mut piece| {
+        let piece_end = piece_start + piece.len() as u64;
         while let Some(line_end) = memchr::memchr(b'\n', piece) {
             if begun.is_empty() {
-                visit(&piece[..line_end])?;
+                visit(line_start, &piece[..line_end])?;
             } else {
                 begun.extend_from_slice(&piece[..line_end]);
-                visit(&begun)?;
+                visit(line_start, &begun)?;
                 begun.clear();
             }
             piece = &piece[line_end + 1..];
+            line_start = piece_end - piece.len() as u64;
         }
+        piece_start = piece_end;
         // What is longer than any line is damage, of which no more than that need be kept.
         let room = (STORED_LINE_MAX_BYTES + 1).saturating_sub(begun.len());
         begun.extend_from_slice(&piece[..piece.len().min(room)]);
@@ -54,10 +60,11 @@ pub(crate) fn while_lines(
     Ok(begun.is_empty())
 }
 
-/// Gives a file, up to `end` or its own, to `visit`, piece by piece. While one is visited, the next is
+/// Gives a file, from `from` up to `end` or its own, to `visit`, piece by piece. While one is visited, the next is
 /// read: a disk that has to wait for whoever looks at its bytes is read at half its speed.
 fn while_pieces(
     file: &dyn DiskFile,
+    from: u64,
     end: u64,
     mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> io::Result<()> {
@@ -67,15 +74,15 @@ fn while_pieces(
         piece.truncate(read);
         io::Result::Ok(piece)
     };
-    if end <= READ_BYTES as u64 {
-        let _ = visit(&read(Vec::new(), 0)?);
+    if end <= from + READ_BYTES as u64 {
+        let _ = visit(&read(Vec::new(), from)?);
         return Ok(());
     }
     thread::scope(|scope| {
         let (full, pieces) = mpsc::sync_channel(1);
         let (empty, reusable) = mpsc::channel();
         scope.spawn(move || {
-            for offset in (0..end).step_by(READ_BYTES) {
+            for offset in (from..end).step_by(READ_BYTES) {
                 // Whoever visits has met an error or seen enough if it is gone.
                 let piece = reusable.try_recv().unwrap_or_default();
                 if full.send(read(piece, offset)).is_err() {

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use diary_proto::Time;
 use diary_proto::entry::is_note;
+use diary_proto::{Seal, Time};
 
 use super::day_file::HEADER_MAX_BYTES;
 use crate::disk::DiskFile;
@@ -18,11 +18,11 @@ pub(crate) struct Archived {
 }
 
 /// The note of a day file.
-pub(crate) fn archived_in(file: &dyn DiskFile) -> io::Result<Option<Archived>> {
+pub(crate) fn archived_in(file: &dyn DiskFile, seal: Seal) -> io::Result<Option<Archived>> {
     let mut bytes = [0; 2 * HEADER_MAX_BYTES];
     let read = file.read_full_at(&mut bytes, 0)?;
     let line = bytes[..read].split(|&b| b == b'\n').nth(1).unwrap_or_default();
-    if !line.starts_with(b"# archived ") || !is_note(line) {
+    if !line.starts_with(b"# archived ") || !is_note(line, seal) {
         return Ok(None);
     }
     let time = line.split(|&b| b == b' ').skip_while(|word| *word != b"until").nth(1).and_then(Time::parse);

@@ -1,17 +1,18 @@
-//! Sealed lines other than entries: words and `name=value` fields, a TAB, and a checksum.
+//! Lines other than entries: words and `name=value` fields, a TAB, and a checksum. Those that are read here say which
+//! journal they are of, so their checksums are not bound to one.
 
 use std::fmt;
 use std::io::Write as _;
 use std::str::Split;
 
 use diary_proto::entry::parse_number;
-use diary_proto::seal;
+use diary_proto::{Seal, seal};
 
 /// Appends a line with these fields, line feed included.
-pub(crate) fn write(out: &mut Vec<u8>, fields: fmt::Arguments<'_>) {
+pub(crate) fn write(out: &mut Vec<u8>, seal: Seal, fields: fmt::Arguments<'_>) {
     let start = out.len();
     write!(out, "{fields}\t").expect("writing to memory");
-    seal::seal(out, start);
+    seal.write(out, start);
 }
 
 /// The fields of a sound line, in their order.
@@ -20,7 +21,7 @@ pub(crate) struct Fields<'a>(Split<'a, char>);
 impl<'a> Fields<'a> {
     /// Those behind `kind`, if the line, without its line feed, is sound and begins with that.
     pub(crate) fn of(line: &'a [u8], kind: &str) -> Option<Self> {
-        let (body, _) = seal::check(line)?;
+        let (body, _) = Seal::PLAIN.check(line)?;
         let fields = std::str::from_utf8(body).ok()?.strip_prefix(kind)?.strip_suffix('\t')?;
         Some(Self(fields.split(' ')))
     }

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use diary_proto::Time;
 use diary_proto::block::Gap;
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
+use diary_proto::{Seal, Time};
 
 use super::BATCH_MAX_BYTES;
 use super::day_file::{HEADER_MAX_BYTES, Header};
@@ -88,12 +88,13 @@ impl Tail {
         len: u64,
         known: Known,
         header: Option<Header>,
+        seal: Seal,
     ) -> io::Result<Self> {
         let from = len.saturating_sub(TAIL_MAX_BYTES);
         let mut bytes = vec![0; usize::try_from(len - from).unwrap_or(usize::MAX)];
         let read = file.read_full_at(&mut bytes, from)?;
         bytes.truncate(read);
-        let pieces = pieces(&bytes, from, known.committed);
+        let pieces = pieces(&bytes, from, known.committed, seal);
         // Where the file begins before the window, no batch is so long that its damage fills the window.
         let seq_before = (from == 0).then(|| header.map_or(0, |header| header.first - 1));
         let torn = torn_at(&pieces, seq_before, known)
@@ -107,20 +108,21 @@ impl Tail {
             tail.lost_at_end = len.saturating_sub(known.evident.max(*at)).div_ceil(LINE_MIN_BYTES);
         }
         if from > 0 && tail.last.is_none() {
-            tail.find_earlier(file, from, len)?;
+            tail.find_earlier(file, from, len, seal)?;
         }
         Ok(tail)
     }
 
     /// Where damage is longer than any batch: the last sound line before it, and how many entries there
     /// may have been behind that.
-    fn find_earlier(&mut self, file: &dyn DiskFile, from: u64, len: u64) -> io::Result<()> {
+    fn find_earlier(&mut self, file: &dyn DiskFile, from: u64, len: u64, seal: Seal) -> io::Result<()> {
         let mut end = from;
         while end > 0 {
             let start = end.saturating_sub(SEARCH_BYTES);
             let mut bytes = vec![0; usize::try_from(len.min(end + LINE_BYTES) - start).unwrap_or(usize::MAX)];
             let read = file.read_full_at(&mut bytes, start)?;
-            let found = pieces(&bytes[..read], start, 0).into_iter().rev().find_map(|piece| match piece {
+            let pieces = pieces(&bytes[..read], start, 0, seal);
+            let found = pieces.into_iter().rev().find_map(|piece| match piece {
                 Piece::Sound(sound) => Some(sound),
                 Piece::Damage(_) | Piece::Noted(_) => None,
             });
@@ -208,7 +210,7 @@ fn torn_at(pieces: &[Piece], before: Option<u64>, known: Known) -> Option<u64> {
 
 /// Cuts bytes that start at `from` of a file into sound lines and damage. `committed` is a line's end
 /// that is known from elsewhere.
-fn pieces(bytes: &[u8], from: u64, committed: u64) -> Vec<Piece> {
+fn pieces(bytes: &[u8], from: u64, committed: u64, seal: Seal) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut at = 0;
     if from > 0 {
@@ -222,25 +224,26 @@ fn pieces(bytes: &[u8], from: u64, committed: u64) -> Vec<Piece> {
         let mut end = line_end.unwrap_or(bytes.len());
         // Damage may hide the line feed at the known end. A sound line across it was appended after the
         // file had become shorter than that.
-        if at < known && end > known && StoredLine::parse(&bytes[at..end]).is_err() {
+        if at < known && end > known && StoredLine::parse(&bytes[at..end], seal).is_err() {
             end = known;
         }
         let line = &bytes[at..end];
         let whole = line_end == Some(end);
         let offset = from + at as u64;
         let before = pieces.len();
-        match StoredLine::parse(line) {
+        match StoredLine::parse(line, seal) {
             Ok(stored) if whole && stored.seq > newest => pieces.push(Piece::Sound(sound(offset, &stored))),
+            Err(_) if whole && offset == 0 && Header::parse_own(line, seal).is_some() => {}
             // The seqs that a repair noted as missing were given out.
-            Err(_) if whole && is_note(line) => {
-                if let Some(Gap { last, .. }) = Gap::of_note(line) {
+            Err(_) if whole && is_note(line, seal) => {
+                if let Some(Gap { last, .. }) = Gap::of_note(line, seal) {
                     newest = newest.max(last);
                     pieces.push(Piece::Noted(last));
                 }
             }
             _ => {
                 push_damage(&mut pieces, offset, committed);
-                if whole && let Some(hidden) = hidden_line(line, offset, newest) {
+                if whole && let Some(hidden) = hidden_line(line, offset, newest, seal) {
                     pieces.push(Piece::Sound(hidden));
                 }
             }
@@ -264,7 +267,7 @@ fn push_damage(pieces: &mut Vec<Piece>, offset: u64, committed: u64) {
 }
 
 /// A sound line that is hidden behind damage which swallowed the line feed before it.
-fn hidden_line(line: &[u8], offset: u64, newest: u64) -> Option<Sound> {
+fn hidden_line(line: &[u8], offset: u64, newest: u64, seal: Seal) -> Option<Sound> {
     (1..line.len())
         .filter(|&at| line[at].is_ascii_digit() && !line[at - 1].is_ascii_digit())
         // Every line has ` YYYY-` right behind its seq; only where that stands is a checksum worth while.
@@ -273,7 +276,7 @@ fn hidden_line(line: &[u8], offset: u64, newest: u64) -> Option<Sound> {
             line.get(at + digits) == Some(&b' ') && line.get(at + digits + 5) == Some(&b'-')
         })
         .find_map(|at| {
-            let stored = StoredLine::parse(&line[at..]).ok().filter(|stored| stored.seq > newest)?;
+            let stored = StoredLine::parse(&line[at..], seal).ok().filter(|stored| stored.seq > newest)?;
             Some(sound(offset + at as u64, &stored))
         })
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use diary_proto::seal;
+use diary_proto::{Seal, seal};
 use serde::Serialize;
 
 use super::keys::KeyTable;
@@ -79,6 +79,7 @@ impl Snapshot {
         let id = self.id;
         sealed::write(
             &mut line,
+            Seal::PLAIN,
             format_args!("cache 5 id={id:016x} seq={seq} last={crc:08x} length={length} table={table:08x}"),
         );
         write_whole(&*self.disk, &self.dir, FILE, &[&line, &own_days, &self.keys])

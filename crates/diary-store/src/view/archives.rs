@@ -1,5 +1,6 @@
 //! What is archived: other folders of day files, with a reader each.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,12 +41,13 @@ impl Reader {
         let disk = Arc::clone(&self.shared.disk);
         let days = day_files(&*disk, &dir).map_err(io::Error::other)?;
         let file = days.last().copied();
-        let end = match file {
-            Some(date) => disk.open(&dir.join(name(date)), How::Read)?.size()?,
-            None => 0,
+        let end = match file.map(|date| disk.open(&dir.join(name(date)), How::Read)) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Some(Ok(file)) => file.size()?,
+            _ => 0,
         };
         // Its files tell where it ends.
         let head = Head { seq: u64::MAX - 1, file, end, ..Head::EMPTY };
-        Ok(Self::new(Arc::new(Shared::new(disk, dir, self.shared.id, days, head))))
+        Ok(Self::new(Arc::new(Shared::new(disk, dir, self.shared.id, days, BTreeMap::new(), head))))
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use diary_proto::block::{Gap, Step, Walker};
-use diary_proto::{Date, StoredLine};
+use diary_proto::{Date, Seal, StoredLine};
 
 use super::{Range, Reader, View};
 use crate::tables::own_days::Seqs;
@@ -47,10 +47,11 @@ impl Picked {
     /// Takes the lines of a page in the file of the day `file` that are wanted.
     fn sift(&mut self, page: &[u8], file: Date, taken: &mut Vec<u8>) {
         let Some(mut place) = self.place.take() else { return };
+        let seal = place.walker.seal();
         for line in page.split_inclusive(|&b| b == b'\n') {
             let mut entry = None;
             place.walker.walk(line, |step| match step {
-                Step::Gap(gap) => note(gap, place.last, taken),
+                Step::Gap(gap) => note(gap, place.last, taken, seal),
                 Step::Entry(met) => entry = Some(met),
             });
             if entry.is_some_and(|entry| entry.seq <= place.last && self.takes(&entry, file)) {
@@ -65,10 +66,10 @@ impl Picked {
 }
 
 /// Notes what is damaged or missing of a place that ends with `last`.
-fn note(gap: Gap, last: u64, taken: &mut Vec<u8>) {
+fn note(gap: Gap, last: u64, taken: &mut Vec<u8>, seal: Seal) {
     let gap = Gap { last: gap.last.min(last), ..gap };
     if gap.first <= gap.last {
-        gap.write_note("damaged or missing", taken);
+        gap.write_note("damaged or missing", taken, seal);
     }
 }
 
@@ -119,7 +120,7 @@ impl Reader {
                 picked.begun += 1;
                 let last = last.min(begin.last);
                 if begin.first <= last {
-                    picked.place = Some(Stretch { walker: Walker::new(begin.first), last });
+                    picked.place = Some(Stretch { walker: Walker::new(begin.first, self.seal()), last });
                     (begin.first, begin.last) = (range.first, range.last);
                     *range = begin;
                 }
@@ -130,7 +131,7 @@ impl Reader {
             let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(room).max(PAGE_MIN_BYTES);
             if !self.dense_page(range, bytes, &mut raw)? {
                 if let Some(gap) = place.walker.finish(place.last) {
-                    note(gap, place.last, page);
+                    note(gap, place.last, page, self.seal());
                 }
                 picked.place = None;
                 continue;

@@ -7,6 +7,7 @@ use diary_proto::Date;
 use diary_proto::entry::{StoredLine, is_note};
 
 use super::{Reader, View};
+use crate::format::day_file::Header;
 use crate::format::find::seq_of;
 use crate::format::lines::while_lines;
 
@@ -49,11 +50,11 @@ impl Reader {
 
     /// The lines where these missing entries of one file should be.
     fn lines_of(&self, view: &View, date: Date, seqs: &[u64]) -> io::Result<Vec<Located>> {
-        let file = self.open(date)?;
+        let (file, seal) = (self.open(date)?, self.seal());
         let end = view.end_of(date, &*file)?;
         let mut newest = self.first_seq(view, date).map_or(0, |first| first - 1);
         let (mut lines, mut number) = (Vec::with_capacity(seqs.len()), 0);
-        while_lines(&*file, end, |line| {
+        while_lines(&*file, 0, end, |_, line| {
             number += 1;
             // Only a line near an entry that is asked for need be looked at closely.
             let wanted = seqs[lines.len()];
@@ -61,12 +62,13 @@ impl Reader {
                 newest = seq;
                 return ControlFlow::Continue(());
             }
-            let missing_before = match StoredLine::parse(line) {
+            let missing_before = match StoredLine::parse(line, seal) {
                 Ok(stored) => {
                     newest = stored.seq;
                     newest
                 }
-                Err(_) if is_note(line) => 0,
+                Err(_) if is_note(line, seal) => 0,
+                Err(_) if number == 1 && Header::parse_own(line, seal).is_some() => 0,
                 // Damage, in which the entry behind the newest one may have been.
                 Err(_) => newest + 2,
             };

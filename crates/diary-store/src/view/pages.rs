@@ -98,7 +98,7 @@ impl Reader {
         }
         let page = self.next_page(&mut range, LINE_BYTES)?.unwrap_or_default();
         let line = page.split(|&b| b == b'\n').next().unwrap_or_default();
-        Ok(StoredLine::parse(line).ok().filter(|line| line.seq == seq).as_ref().map(look))
+        Ok(StoredLine::parse(line, self.seal()).ok().filter(|line| line.seq == seq).as_ref().map(look))
     }
 
     /// The one way by which lines leave a reader. False at the range's end; `None` if it may not wait and
@@ -131,24 +131,25 @@ impl Reader {
         let Some(end_date) = range.end_date else {
             return Ok(false);
         };
-        let days = self.view().days;
+        let view = self.view();
         loop {
             let date = match range.date {
                 Some(date) => date,
-                None => match days.first() {
+                None => match view.days.first() {
                     Some(&date) => date,
                     None => return Ok(false),
                 },
             };
             range.date = Some(date);
             let limit = range.end_offset.filter(|_| date == end_date);
+            let limit = limit.or_else(|| view.ends.get(&date).copied());
             if date <= end_date && self.page_of_file(date, &mut range.offset, limit, max_bytes, page)? {
                 return Ok(true);
             }
             if date >= end_date {
                 return Ok(false);
             }
-            let next = days.get(days.partition_point(|&day| day <= date));
+            let next = view.days.get(view.days.partition_point(|&day| day <= date));
             range.date = Some(next.copied().unwrap_or(end_date));
             range.offset = 0;
         }
@@ -162,8 +163,9 @@ impl Reader {
     ) -> io::Result<Option<bool>> {
         let Some(date) = range.date.filter(|_| range.is_dense()) else { return Ok(None) };
         let limit = range.end_offset.filter(|_| range.end_date == Some(date));
+        let limit = limit.or_else(|| self.view().ends.get(&date).copied());
         if limit.is_some_and(|limit| range.offset >= limit) {
-            return Ok(Some(false));
+            return Ok((range.end_date == Some(date)).then_some(false));
         }
         let Some(file) = self.shared.opened.find(date) else { return Ok(None) };
         let here = limit.map_or(max_bytes as u64, |limit| limit.saturating_sub(range.offset));

@@ -108,12 +108,17 @@ impl Reader {
         let Some(date) = self.file_of(view, range.first) else {
             return Ok(range);
         };
-        let file = self.kept(date)?;
-        let end = view.end_of(date, &*file)?;
-        let found = find::find_seq(&*file, end, range.first)?;
         range.date = Some(date);
-        // Nothing sound from there on in this file: the next one, if there is one, goes on.
-        range.offset = found.map_or(end, |found| found.offset);
+        range.offset = match self.kept(date) {
+            Ok(file) => {
+                let end = view.end_of(date, &*file)?;
+                // Nothing sound from there on in this file: the next one, if there is one, goes on.
+                find::find_seq(&*file, self.seal(), end, range.first)?.map_or(end, |found| found.offset)
+            }
+            // Whoever reads on to it passes it over.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
         Ok(range)
     }
 

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use diary_proto::entry::StoredLine;
-use diary_proto::{Author, Key, Producer, Time};
+use diary_proto::seal::id_in_header;
+use diary_proto::{Author, Key, Producer, Seal, Time};
 use diary_store::disk::{Disk, How};
 use diary_store::sim::SimDisk;
 use diary_store::{Appender, CommitError, NewEntry, Reader, Staged, archive, open};
@@ -151,13 +152,20 @@ pub fn tear(disk: &SimDisk) -> std::io::Result<()> {
     file.write_all_at(b"4711 2026-11-22T10:00:00.000000+00:00 anna half a li", end)
 }
 
+/// What the lines of a day file are sealed with, as its first line says.
+fn seal_in(file: &[u8]) -> Seal {
+    let header = file.split(|&b| b == b'\n').next().unwrap_or_default();
+    id_in_header(header).map_or(Seal::PLAIN, Seal::of_journal)
+}
+
 /// The stored line of every entry, as the disk's files have it.
 pub fn stored_lines(disk: &SimDisk) -> BTreeMap<u64, Vec<u8>> {
     let mut lines = BTreeMap::new();
     let files = disk.contents().into_iter().filter(|(path, _)| !path.starts_with("/data/diary/quarantine"));
     for (_, bytes) in files {
+        let seal = seal_in(&bytes);
         for line in bytes.split(|&b| b == b'\n') {
-            if let Ok(stored) = StoredLine::parse(line) {
+            if let Ok(stored) = StoredLine::parse(line, seal) {
                 lines.insert(stored.seq, line.to_vec());
             }
         }
@@ -196,7 +204,8 @@ pub fn batch(
             let lines = stored_lines(disk);
             for (seq, text) in staged {
                 let line = lines[&seq].clone();
-                assert_eq!(StoredLine::parse(&line).unwrap().unescaped(), text);
+                let left = line.split(|&b| b == b'\t').next().unwrap();
+                assert!(left.ends_with(format!(" {text}").as_bytes()));
                 assert_eq!(record.acked.insert(seq, line), None, "the seq {seq} was given out twice");
             }
             // A cache is due where there is none.

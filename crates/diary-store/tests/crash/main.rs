@@ -35,12 +35,13 @@ fn everything(disk: &SimDisk, reader: &Reader) -> Vec<(u64, Vec<u8>)> {
     for (path, bytes) in disk.contents() {
         if path.starts_with("/data/diary/archive") {
             let lines = bytes.split(|&b| b == b'\n');
-            seen.extend(lines.filter_map(|line| Some((StoredLine::parse(line).ok()?.seq, line.to_vec()))));
+            let seq = |line| Some(StoredLine::parse(line, reader.seal()).ok()?.seq);
+            seen.extend(lines.filter_map(|line| Some((seq(line)?, line.to_vec()))));
         }
     }
     seen.sort_unstable();
     let mut range = reader.from(1).unwrap();
-    let mut walker = Walker::new(range.first);
+    let mut walker = Walker::new(range.first, reader.seal());
     while let Some(page) = reader.next_page(&mut range, 4096).unwrap() {
         for line in page.split_inclusive(|&b| b == b'\n') {
             walker.walk(line, |step| match step {
@@ -59,7 +60,7 @@ fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
     let seen = everything(disk, &opened.reader);
     let mut texts = BTreeMap::new();
     for (place, (seq, line)) in seen.iter().enumerate() {
-        let text = StoredLine::parse(line).unwrap().unescaped().into_owned();
+        let text = StoredLine::parse(line, opened.reader.seal()).unwrap().unescaped().into_owned();
         assert_eq!(*seq, place as u64 + 1, "seqs are dense; {}", replay());
         assert!(record.sent.contains(&text), "entry {seq} was never sent; {}", replay());
         assert!(!record.refused.contains(&text), "entry {seq} was refused as not stored; {}", replay());
@@ -91,7 +92,8 @@ fn check_own_days(reader: &Reader, seen: &[(u64, Vec<u8>)], replay: &dyn Fn() ->
     let first = reader.first().unwrap();
     for date in [0, 1].map(|days| long_ago(days).date()) {
         let is_of_day = |(seq, line): &&(u64, Vec<u8>)| {
-            *seq >= first && StoredLine::parse(line).unwrap().own.is_some_and(|own| own.day == date)
+            let own = StoredLine::parse(line, reader.seal()).unwrap().own;
+            *seq >= first && own.is_some_and(|own| own.day == date)
         };
         let expected: Vec<u8> =
             seen.iter().filter(is_of_day).flat_map(|(_, line)| [line, &b"\n"[..]].concat()).collect();
@@ -166,7 +168,7 @@ fn ended_after_every_call() {
         disk.die_at(call);
         let mut record = Record::default();
         live(&disk, &mut record);
-        recovered_from(&disk, &record, call, "ends", (FIXED + CHOSEN) * budget() - FIXED, 5)
+        recovered_from(&disk, &record, call, "ends", (FIXED + CHOSEN) * budget() - FIXED, 9)
     });
     assert!(states >= 100_000 * budget(), "only {states} states");
 }
@@ -186,7 +188,7 @@ fn each_call_failed_once() {
                 call,
                 &format!("fails with {fault:?}"),
                 (FIXED + 1) * budget() - FIXED,
-                61,
+                101,
             );
         }
         states

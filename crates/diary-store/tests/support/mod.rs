@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use diary_proto::block::{Step, Walker};
 use diary_proto::entry::StoredLine;
-use diary_proto::{Author, Date, Time, Which};
+use diary_proto::seal::id_in_header;
+use diary_proto::{Author, Date, Seal, Time, Which};
 use diary_store::disk::RealDisk;
 use diary_store::{Appender, NewEntry, Range, Reader, Staged, open};
 
@@ -24,14 +25,19 @@ pub struct Opened {
 }
 
 pub struct Diary {
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
     pub dir: PathBuf,
 }
 
 impl Diary {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { dir: folder.path().join("data/diary"), _folder: folder }
+        Self { dir: folder.path().join("data/diary"), _folder: Some(folder) }
+    }
+
+    /// One that is there already, and stays.
+    pub fn at(dir: PathBuf) -> Self {
+        Self { _folder: None, dir }
     }
 
     pub fn open(&self) -> Opened {
@@ -81,7 +87,7 @@ pub fn append(appender: &mut Appender, micros: i64, texts: &[&str]) {
 
 /// Everything in a range: `SEQ text`, or `gap A..B`.
 pub fn texts(reader: &Reader, mut range: Range) -> Vec<String> {
-    let mut walker = Walker::new(range.first);
+    let mut walker = Walker::new(range.first, reader.seal());
     let mut seen = Vec::new();
     while let Some(page) = reader.next_page(&mut range, 256).unwrap() {
         assert_eq!(page.last(), Some(&b'\n'));
@@ -89,6 +95,12 @@ pub fn texts(reader: &Reader, mut range: Range) -> Vec<String> {
     }
     seen.extend(walker.finish(range.last).map(|gap| show(Step::Gap(gap))));
     seen
+}
+
+/// What the lines of a day file are sealed with, as its first line says.
+pub fn seal_in(file: &[u8]) -> Seal {
+    let header = file.split(|&b| b == b'\n').next().unwrap_or_default();
+    id_in_header(header).map_or(Seal::PLAIN, Seal::of_journal)
 }
 
 pub fn show(step: Step<StoredLine<'_>>) -> String {

@@ -1,0 +1,178 @@
+//! Listeners: addresses are resolved and bound, and connections come out.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Protocol, SockAddr, Type};
+use tokio::net::{TcpListener, UdpSocket, lookup_host};
+
+use crate::config::{At, Listen};
+use crate::limits::BACKLOG;
+use crate::peer::Peer;
+use crate::server::StartError;
+use crate::transport::Socket;
+use crate::unix_socket::UnixSocket;
+
+/// A bound address that takes connections.
+pub(crate) struct Listener {
+    at: Bound,
+    /// Where it listens, with the port that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`.
+    pub(crate) address: String,
+    /// For programs that never read.
+    pub(crate) quiet: bool,
+}
+
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixSocket),
+}
+
+impl Listener {
+    /// Binds all addresses that `listen` stands for; `socket_mode` is that of a Unix socket's file.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub(crate) async fn bind(listen: &Listen, socket_mode: u32) -> Result<Vec<Self>, StartError> {
+        let wrong =
+            |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error, "--listen") };
+        let quiet = listen.quiet;
+        let prefix = if quiet { "quiet:" } else { "" };
+        let host_port = match &listen.at {
+            At::Unix(path) => {
+                let socket = UnixSocket::bind(path, socket_mode).await.map_err(|error| wrong(&error))?;
+                let address = format!("{prefix}unix:{}", path.display());
+                return Ok(vec![Self { at: Bound::Unix(socket), address, quiet }]);
+            }
+            At::Tcp(host_port) => host_port,
+            // No connections come from it: `bind_quiet_udp`.
+            At::QuietUdp(_) => return Ok(Vec::new()),
+        };
+        let mut listeners = Vec::new();
+        for address in resolve(host_port).await.map_err(|error| wrong(&error))? {
+            let listener = match bind_tcp(address) {
+                Err(error) if is_no_ipv6(&error) && (listen.is_optional() || host_port.starts_with(':')) => {
+                    tracing::info!(%address, "this machine has no IPv6, going on without it");
+                    continue;
+                }
+                bound => bound.map_err(|error| wrong(&error))?,
+            };
+            let address = listener.local_addr().map_err(|error| wrong(&error))?;
+            if !address.ip().to_canonical().is_loopback() {
+                tracing::warn!(%address, "whoever reaches this address reads and writes the whole diary");
+            }
+            listeners.push(Self { at: Bound::Tcp(listener), address: format!("{prefix}{address}"), quiet });
+        }
+        Ok(listeners)
+    }
+
+    /// The next connection. Cancel safe.
+    pub(crate) async fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match &self.at {
+            Bound::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Socket::Tcp(stream), Peer::of_tcp(peer)))
+            }
+            Bound::Unix(socket) => {
+                let stream = socket.accept().await?;
+                let uid = stream.peer_cred()?.uid();
+                Ok((Socket::Unix(stream), Peer::of_unix(socket.path(), uid)))
+            }
+        }
+    }
+}
+
+/// Binds the address for datagrams that are answered.
+///
+/// # Errors
+/// [`StartError::Listen`].
+pub(crate) async fn bind_udp(at: &str) -> Result<(UdpSocket, String), StartError> {
+    let wrong = |error: &io::Error| StartError::Listen { at: format!("udp:{at}"), why: why(error, "--udp") };
+    let address = resolve(at).await.map_err(|error| wrong(&error))?;
+    let socket = UdpSocket::bind(&address[..]).await.map_err(|error| wrong(&error))?;
+    let address = socket.local_addr().map_err(|error| wrong(&error))?;
+    warn_of_writers(address);
+    Ok((socket, format!("udp:{address}")))
+}
+
+/// Binds all addresses that `HOST:PORT` stands for, for datagrams that are not answered.
+///
+/// # Errors
+/// [`StartError::Listen`].
+pub(crate) async fn bind_quiet_udp(host_port: &str) -> Result<Vec<(UdpSocket, String)>, StartError> {
+    let wrong = |error: &io::Error| StartError::Listen {
+        at: format!("quiet:udp:{host_port}"),
+        why: why(error, "--listen"),
+    };
+    let mut sockets = Vec::new();
+    for address in resolve(host_port).await.map_err(|error| wrong(&error))? {
+        let socket = match bind_datagrams(address) {
+            Err(error) if is_no_ipv6(&error) && host_port.starts_with(':') => continue,
+            bound => bound.map_err(|error| wrong(&error))?,
+        };
+        let address = socket.local_addr().map_err(|error| wrong(&error))?;
+        warn_of_writers(address);
+        sockets.push((socket, format!("quiet:udp:{address}")));
+    }
+    Ok(sockets)
+}
+
+fn warn_of_writers(address: SocketAddr) {
+    if !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(%address, "whoever reaches this address writes into the diary");
+    }
+}
+
+/// The addresses of `HOST:PORT`. Without a host, every address.
+async fn resolve(host_port: &str) -> io::Result<Vec<SocketAddr>> {
+    if let Some(port) = host_port.strip_prefix(':') {
+        let port = port.parse().map_err(io::Error::other)?;
+        return Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]);
+    }
+    let mut addresses: Vec<SocketAddr> = lookup_host(host_port).await?.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 has a listener of its own.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn bind_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // IPv4 has a socket of its own.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&SockAddr::from(address))?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn is_no_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// Why binding failed, and what to do about it.
+fn why(error: &io::Error, flag: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("something listens there already; stop it, or choose another address with {flag}")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "not permitted (ports below 1024 are the administrator's); choose another address with {flag}"
+        ),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,200 @@
+//! Places for connections: so many in all, and so many for each address.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::limits::{CONNECTIONS_PER_ADDRESS_DIVISOR, Limits};
+
+/// The places of a server.
+#[derive(Debug)]
+pub(crate) struct Places {
+    total: Arc<Semaphore>,
+    for_each_address: usize,
+    /// How many each has. Whoever is in here has a place of `total`, so that bounds it.
+    taken: Mutex<HashMap<Block, usize>>,
+}
+
+/// A connection's place, which is given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    places: Arc<Places>,
+    block: Option<Block>,
+}
+
+/// Addresses that are counted as one: an IPv4 address, or a /64 of IPv6, of which whoever has one address has all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Block {
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+}
+
+/// There is no place for a connection. Displays as what its client is told.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoPlace {
+    #[error("there are too many connections to this diary; try again later")]
+    InAll,
+    #[error(
+        "the connections of one address are limited to {places}, and {block} has them; close one, or try again later"
+    )]
+    OfAddress { block: Block, places: usize },
+}
+
+impl Places {
+    /// So many places as the limits say, but `total` at most.
+    pub(crate) fn new(total: usize, limits: &Limits) -> Arc<Self> {
+        let for_each_address =
+            limits.connections_per_address.unwrap_or(total / CONNECTIONS_PER_ADDRESS_DIVISOR).max(1);
+        Arc::new(Self { total: Arc::new(Semaphore::new(total)), for_each_address, taken: Mutex::default() })
+    }
+
+    /// A place for a connection whose address may not be known yet: [`Place::take_address`] comes next.
+    pub(crate) fn take(self: &Arc<Self>) -> Result<Place, NoPlace> {
+        let permit = Arc::clone(&self.total).try_acquire_owned().map_err(|_| NoPlace::InAll)?;
+        Ok(Place { _permit: permit, places: Arc::clone(self), block: None })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<Block, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Counts the connection for its address, once that is known. Loopback has as many places as there are: who is on this
+    /// machine has other ways to harm the diary, and a proxy or a tunnel on it speaks for many. So have Unix sockets, which
+    /// have no address.
+    pub(crate) fn take_address(&mut self, address: IpAddr) -> Result<(), NoPlace> {
+        debug_assert!(self.block.is_none(), "a connection has one address");
+        let Some(block) = Block::of(address) else {
+            return Ok(());
+        };
+        let most = self.places.for_each_address;
+        let mut taken = self.places.taken();
+        let places = taken.entry(block).or_default();
+        // An address that has none may have one, so no entry is left without a place.
+        if *places >= most {
+            return Err(NoPlace::OfAddress { block, places: most });
+        }
+        *places += 1;
+        drop(taken);
+        self.block = Some(block);
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(block) = self.block else {
+            return;
+        };
+        if let Entry::Occupied(mut entry) = self.places.taken().entry(block) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+impl Block {
+    /// `None` for loopback.
+    fn of(address: IpAddr) -> Option<Self> {
+        // An IPv4 address that is written as one of IPv6 is itself.
+        match address.to_canonical() {
+            address if address.is_loopback() => None,
+            IpAddr::V4(address) => Some(Self::V4(address)),
+            IpAddr::V6(address) => Some(Self::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))),
+        }
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => address.fmt(f),
+            Self::V6(network) => write!(f, "{network}/64"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(total: usize, connections_per_address: Option<usize>) -> Arc<Places> {
+        Places::new(total, &Limits { connections_per_address, ..Limits::default() })
+    }
+
+    fn take(places: &Arc<Places>, address: &str) -> Result<Place, NoPlace> {
+        let mut place = places.take()?;
+        place.take_address(address.parse().unwrap())?;
+        Ok(place)
+    }
+
+    #[test]
+    fn addresses_that_are_one_share_its_places_and_others_have_their_own() {
+        for (same, other) in [
+            (&["192.0.2.7", "::ffff:192.0.2.7"][..], "192.0.2.8"),
+            (&["2001:db8::1", "2001:db8::2", "2001:db8::ffff:ffff:ffff:ffff"], "2001:db8:0:1::1"),
+            // Not the IPv4 address with these bits.
+            (&["::192.0.2.7", "::1:2:3:4"], "192.0.2.7"),
+        ] {
+            let places = places(10, Some(2));
+            let held = [take(&places, same[0]).unwrap(), take(&places, same[1]).unwrap()];
+            for address in same {
+                let block = Block::of(address.parse().unwrap()).unwrap();
+                assert_eq!(take(&places, address).unwrap_err(), NoPlace::OfAddress { block, places: 2 });
+            }
+            take(&places, other).unwrap();
+            drop(held);
+            take(&places, same[0]).unwrap();
+        }
+    }
+
+    #[test]
+    fn this_machine_is_bounded_by_the_places_there_are() {
+        let places = places(3, Some(1));
+        let held =
+            ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"].map(|address| take(&places, address));
+        assert_eq!(held.iter().filter(|place| place.is_ok()).count(), 3);
+        assert_eq!(*held[3].as_ref().unwrap_err(), NoPlace::InAll);
+        assert!(places.taken().is_empty());
+    }
+
+    #[test]
+    fn what_is_given_back_leaves_nothing_and_a_refused_one_takes_nothing() {
+        let places = places(4, Some(2));
+        for round in 0..100 {
+            let address = format!("192.0.2.{round}");
+            let held: Vec<_> = (0..4).map(|_| take(&places, &address)).filter_map(Result::ok).collect();
+            assert_eq!((held.len(), places.total.available_permits()), (2, 2));
+            assert_eq!(places.taken().len(), 1);
+            drop(held);
+            assert_eq!((places.taken().len(), places.total.available_permits()), (0, 4));
+        }
+    }
+
+    #[test]
+    fn without_a_setting_it_is_a_part_of_all_places_and_one_at_least() {
+        for (total, expected) in [(10_000, 1000), (960, 96), (9, 1)] {
+            assert_eq!(places(total, None).for_each_address, expected);
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_whose_the_limit_is() {
+        let told = |address: &str| {
+            let places = places(10, Some(1));
+            let _held = take(&places, address).unwrap();
+            take(&places, address).unwrap_err().to_string()
+        };
+        let (v4, v6) = (told("::ffff:192.0.2.7"), told("2001:db8:1:2:3:4:5:6"));
+        assert!(v4.contains(" limited to 1, and 192.0.2.7 has "), "{v4}");
+        assert!(v6.contains(" limited to 1, and 2001:db8:1:2::/64 has "), "{v6}");
+    }
+}
