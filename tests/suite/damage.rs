@@ -162,3 +162,40 @@ async fn the_log_tells_damage_that_only_a_frame_client_read() {
         |line: &&str| line.contains(" ERROR ") && line.contains("line 4: entry 3 is damaged or missing");
     assert_eq!(log.lines().filter(told).count(), 1, "{log}");
 }
+
+#[tokio::test]
+async fn files_that_do_not_belong_stop_nobody_and_are_told() {
+    let (folder, files) = two_days().await;
+    let (other, others) = two_days().await;
+    let journal = folder.path().join("diary");
+    // Another diary's newest, an old one, and a folder; what a killed server had not written is not there.
+    std::fs::copy(&others[1], journal.join("2099-01-03.log")).unwrap();
+    std::fs::copy(&files[0], journal.join("2099-01-04.log")).unwrap();
+    std::fs::create_dir(journal.join("2099-01-05.log")).unwrap();
+    drop(other);
+    for evidence in ["head", "cache"] {
+        std::fs::remove_file(journal.join(evidence)).unwrap();
+    }
+    let log = folder.path().join("log");
+    let process = Process::start_logging(folder.path(), &["--timezone", "Pacific/Kiritimati"], &log).await;
+    let mut client = Lines::connect(process.address()).await;
+    assert!(is_ack(&client.ask("entry 9").await, 9));
+    let shown: Vec<String> = client.history("all").await.iter().map(|line| text(line).to_owned()).collect();
+    assert_eq!(shown, (1..=9).map(|n| format!("entry {n}")).collect::<Vec<_>>());
+    process.stop().await;
+    let log = std::fs::read_to_string(log).unwrap();
+    for (name, why) in [
+        ("2099-01-03.log", "of another journal"),
+        ("2099-01-04.log", "it is the file of 20"),
+        ("2099-01-05.log", "not a regular file"),
+    ] {
+        let told = |line: &&str| line.contains(" ERROR ") && line.contains(name) && line.contains(why);
+        assert_eq!(log.lines().filter(told).count(), 1, "{name} in {log}");
+    }
+    let verified = plain_server_command().args(["verify", "--json", "--data"]).arg(folder.path()).output();
+    let verified = soon("it ends", verified).await.unwrap();
+    assert_eq!(verified.status.code(), Some(6), "{verified:?}");
+    let found = String::from_utf8(verified.stdout).unwrap();
+    assert_eq!(found.matches(r#""what":"stray""#).count(), 3, "{found}");
+    assert_eq!(found.lines().count(), 4, "{found}");
+}

@@ -206,11 +206,11 @@ async fn refuses(fault: Fault, batches: u64) {
 async fn a_day_file_that_cannot_be_opened_once_is_told_and_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let before = some_diary(folder.path()).await;
-    // The start opens it twice; then each thread that reads has a third time. A file stays open for a second.
-    let fault = Fault::of(&["openat:error=EIO:when=3"]).in_day_file();
+    // The start opens it three times; then each thread that reads has a fourth time. A file stays open for a second.
+    let fault = Fault::of(&["openat:error=EIO:when=4"]).in_day_file();
     let mut server = Started::spawn(fault.command(folder.path())).await;
     let mut client = Lines::connect(server.address()).await;
-    soon("a third time", async {
+    soon("a fourth time", async {
         while let Some(texts) = all_if_readable(&mut client).await {
             assert_eq!(texts, first_texts(before));
         }

@@ -109,11 +109,11 @@ for request in sys.argv[3:]:
     let ran = run(peer("python3").args(["-Xutf8", "-c", script, host, port]).args(requests), "").await;
     let answers: Vec<&str> = ran.stdout.lines().collect();
     let [empty, today, lines, wiped, bye, past @ ..] = &answers[..] else { panic!("{ran:?}") };
-    assert_eq!(*empty, "the diary is empty");
+    assert_eq!(*empty, "diary/1 the diary is empty");
     assert!(today.starts_with("1 ") && today.ends_with(" local 今天"), "{today}");
     assert!(lines.starts_with("2 ") && lines.ends_with(r" local two\nlines"), "{lines}");
-    assert!(wiped.starts_with("error denied: "), "{wiped}");
-    assert!(bye.starts_with("bye"), "{bye}");
+    assert!(wiped.starts_with("diary/1 error denied: "), "{wiped}");
+    assert!(bye.starts_with("diary/1 bye"), "{bye}");
     assert_eq!(past, [*today, *lines]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     assert_eq!(stored(&server.journal()), ["local 今天", r"local two\nlines"]);

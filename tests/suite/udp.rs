@@ -1,8 +1,9 @@
 //! UDP: the words of the programs that this diary grew out of, and an answer to every datagram.
 
+use diary_server::Config;
 use tokio::net::UdpSocket;
 
-use crate::support::{Lines, Server, acked, is_ack, seq, soon, text};
+use crate::support::{Lines, Process, Server, acked, is_ack, seq, server_command, soon, text};
 
 /// The longest reply: what the old clients read.
 const REPLY_MAX_BYTES: usize = 1024;
@@ -14,10 +15,24 @@ struct Client {
 
 impl Client {
     async fn start() -> Self {
-        let server = Server::with(|config| config.udp = Some("127.0.0.1:0".to_owned())).await;
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        socket.connect(server.addresses().last().unwrap().strip_prefix("udp:").unwrap()).await.unwrap();
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let server = Server::with(|config| {
+            config.udp = Some("127.0.0.1:0".to_owned());
+            change(config);
+        })
+        .await;
+        let socket = Self::socket(server.addresses().last().unwrap(), "127.0.0.1:0").await;
         Self { server, socket }
+    }
+
+    /// A socket at an address that talks to a listener for datagrams.
+    async fn socket(listener: &str, at: &str) -> UdpSocket {
+        let socket = UdpSocket::bind(at).await.unwrap();
+        socket.connect(listener.strip_prefix("udp:").unwrap()).await.unwrap();
+        socket
     }
 
     /// The reply to one datagram: whole lines of UTF-8 that fit.
@@ -52,6 +67,13 @@ async fn an_entry_is_answered_as_it_is_stored() {
         ("past it", "past it"),
         ("E", "E"),
         ("\u{1b}[31m", "\\x1b[31m"),
+        ("from a SysLogHandler\0", "from a SysLogHandler"),
+        ("ok", "ok"),
+        ("ok 7", "ok 7"),
+        ("ok, done", "ok, done"),
+        ("error in the pump", "error in the pump"),
+        ("error busy: the pump", "error busy: the pump"),
+        ("diary/2 draft", "diary/2 draft"),
     ];
     for (place, (datagram, stored)) in datagrams.iter().enumerate() {
         let reply = client.ask(datagram).await;
@@ -67,17 +89,17 @@ async fn the_words_of_the_old_programs_are_answered_and_not_stored() {
     let client = Client::start().await;
     for word in ["p", "P", "past", "PAST\n", "-r", "-R\r\n"] {
         let reply = client.ask(word).await;
-        assert_eq!(reply, "the diary is empty\n", "{word:?}");
+        assert_eq!(reply, "diary/1 the diary is empty\n", "{word:?}");
     }
     for word in ["h", "h\n"] {
         assert!(client.ask(word).await.lines().count() > 1, "{word:?} helps");
     }
     for word in ["e", "e\n"] {
         let reply = client.ask(word).await;
-        assert!(reply.starts_with("bye") && reply.lines().count() == 1, "{reply}");
+        assert!(reply.starts_with("diary/1 bye") && reply.lines().count() == 1, "{reply}");
     }
     for word in ["-c", "-c\n"] {
-        assert!(client.ask(word).await.starts_with("error denied: nothing wipes"), "{word:?}");
+        assert!(client.ask(word).await.starts_with("diary/1 error denied: nothing wipes"), "{word:?}");
     }
     for nothing in ["", "\n", "\r\n"] {
         assert_eq!(client.ask(nothing).await.lines().count(), 1, "{nothing:?} is one line of help");
@@ -93,9 +115,9 @@ async fn the_words_of_the_old_programs_are_answered_and_not_stored() {
 #[tokio::test]
 async fn what_cannot_be_stored_is_refused() {
     let client = Client::start().await;
-    assert!(client.ask(b"caf\xe9").await.starts_with("error utf8: "));
-    assert!(client.ask(b"\xed\xa0\x80").await.starts_with("error utf8: "));
-    assert!(client.ask(b"a\0b").await.starts_with("error nul: "));
+    assert!(client.ask(b"caf\xe9").await.starts_with("diary/1 error utf8: "));
+    assert!(client.ask(b"\xed\xa0\x80").await.starts_with("diary/1 error utf8: "));
+    assert!(client.ask(b"a\0b").await.starts_with("diary/1 error nul: "));
     assert_eq!(client.lines().await.history("all").await, [""; 0]);
 }
 
@@ -109,7 +131,8 @@ async fn an_entry_that_is_too_long_to_be_shown_gets_an_ack() {
         if entry.len() < REPLY_MAX_BYTES {
             assert_eq!(reply, entry + "\n");
         } else {
-            assert_eq!(acked(reply.trim_end()), seq(&entry), "{reply}");
+            let ack = reply.strip_prefix("diary/1 ").unwrap();
+            assert_eq!(acked(ack.trim_end()), seq(&entry), "{reply}");
         }
     }
 }
@@ -123,7 +146,7 @@ async fn history_is_the_newest_that_fit_and_how_many_are_left_out() {
         let all = lines.history("all").await;
         let reply = client.ask("p").await;
         let shown: Vec<&str> = reply.lines().collect();
-        let (left_out, shown) = match shown[0].strip_prefix("left out: ") {
+        let (left_out, shown) = match shown[0].strip_prefix("diary/1 left out: ") {
             Some(rest) => (rest.split(' ').next().unwrap().parse::<usize>().unwrap(), &shown[1..]),
             None => (0, &shown[..]),
         };
@@ -146,7 +169,11 @@ async fn a_newest_entry_that_does_not_fit_leaves_a_note() {
     client.ask("short").await;
     client.ask("天".repeat(2000)).await;
     let reply = client.ask("-r").await;
-    assert_eq!(reply.lines().next().map(|line| line.starts_with("left out: 2 ")), Some(true), "{reply}");
+    assert_eq!(
+        reply.lines().next().map(|line| line.starts_with("diary/1 left out: 2 ")),
+        Some(true),
+        "{reply}"
+    );
 }
 
 #[tokio::test]
@@ -167,4 +194,91 @@ async fn many_datagrams_at_once_are_all_answered() {
     let mut lines = client.lines().await;
     assert_eq!(lines.history("all").await.len(), 100);
     assert!(is_ack(&lines.ask("over TCP").await, 101));
+}
+
+/// As between two diaries: whatever one answers is sent to the other.
+#[tokio::test]
+async fn what_a_diary_answers_is_neither_answered_nor_stored() {
+    let client = Client::start().await;
+    let mut stored = Vec::new();
+    let long = "x".repeat(2000);
+    for (n, request) in
+        ["p", "hello", "two\nlines", &long, "p", "h", "e", "-c", "", "a\0b"].into_iter().enumerate()
+    {
+        let answer = client.ask(request).await;
+        client.socket.send(answer.as_bytes()).await.unwrap();
+        let marker = format!("after request {n}");
+        let reply = client.ask(&marker).await;
+        let entry = client.lines().await.history("1").await.remove(0);
+        assert_eq!(reply, entry + "\n", "answered: {answer:?}");
+        if ["hello", "two\nlines", &long].contains(&request) {
+            stored.push(request.replace('\n', "\\n"));
+        }
+        stored.push(marker);
+    }
+    assert_eq!(client.lines().await.all_texts().await, stored);
+}
+
+#[tokio::test]
+async fn the_diarys_own_address_is_no_client() {
+    let client = Client::start().await;
+    let listener = client.server.addresses().last().unwrap();
+    let port = listener.rsplit_once(':').unwrap().1;
+    let own = Client::socket(listener, &format!("127.0.0.2:{port}")).await;
+    own.send(b"forged").await.unwrap();
+    assert!(client.ask("after it").await.starts_with("1 "));
+    assert_eq!(client.lines().await.all_texts().await, ["after it"]);
+    assert!(own.try_recv(&mut [0; 100]).is_err(), "it was answered");
+}
+
+#[tokio::test]
+async fn a_source_has_a_rate() {
+    let client = Client::with(|config| {
+        config.limits.source_burst = 10;
+        config.limits.source_refill = std::time::Duration::from_secs(3600);
+    })
+    .await;
+    for n in 0..50 {
+        client.socket.send(format!("entry {n}").as_bytes()).await.unwrap();
+    }
+    for _ in 0..10 {
+        soon("a reply", client.socket.recv(&mut [0; 100])).await.unwrap();
+    }
+    // Another source is not harmed, and hears that all of these were looked at.
+    let other = Client::socket(client.server.addresses().last().unwrap(), "127.0.0.2:0").await;
+    other.send(b"h").await.unwrap();
+    soon("a reply", other.recv(&mut [0; 2000])).await.unwrap();
+    let mut texts = client.lines().await.all_texts().await;
+    texts.sort();
+    assert_eq!(texts, (0..10).map(|n| format!("entry {n}")).collect::<Vec<_>>());
+    assert!(client.socket.try_recv(&mut [0; 100]).is_err(), "one more was answered");
+}
+
+#[tokio::test]
+async fn what_is_not_stored_is_told_to_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut command = server_command(&folder.path().join("data"));
+    command.args(["--listen", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--timezone", "UTC"]);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let process = Process::spawn(command, 2).await;
+    let socket = Client::socket(&process.addresses[1], "127.0.0.1:0").await;
+    let mut reply = [0; 2000];
+    socket.send(b"caf\xe9 \x1b[31m").await.unwrap();
+    soon("a reply", socket.recv(&mut reply)).await.unwrap();
+    for _ in 0..50 {
+        socket.send(b"diary/1 ok 7\n").await.unwrap();
+    }
+    socket.send(b"h").await.unwrap();
+    soon("a reply", socket.recv(&mut reply)).await.unwrap();
+    process.stop().await;
+    let log = std::fs::read_to_string(log).unwrap();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("not stored")).collect();
+    let peer = socket.local_addr().unwrap().to_string();
+    let [first, more] = told[..] else { panic!("{log}") };
+    assert!(
+        first.contains(&peer) && first.contains(r#"utf8: "#) && first.contains(r#""caf\xe9 \x1b[31m""#),
+        "{first}"
+    );
+    assert!(more.contains("count=50"), "{more}");
 }

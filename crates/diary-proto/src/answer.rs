@@ -17,10 +17,13 @@ pub fn is_old_command(text: &str) -> bool {
 /// What the ack of such a text ends in.
 pub const HINT: &str = " (stored as a text; /help lists the commands)";
 
+/// What the greeting begins with: the protocol and its version. Over UDP, all answers that are no entries begin so.
+pub const MARK: &str = "diary/1 ";
+
 /// The greeting, which is every connection's first line, in both modes.
 pub fn greeting(journal: &str, id: u64, head: u64) -> String {
     format!(
-        "diary/1 ready head={head} journal={journal} id={id:016x}; a line is an entry, /help lists commands\n"
+        "{MARK}ready head={head} journal={journal} id={id:016x}; a line is an entry, /help lists commands\n"
     )
 }
 

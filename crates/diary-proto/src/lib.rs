@@ -7,6 +7,7 @@
 //!   checksum, [`time`] for its clock reading, [`own_time`] for when it happened); [`block`] walks over many such lines and finds gaps;
 //! - [`line`](mod@line): line mode, from bytes to lines ([`telnet`] is filtered out on the way, requests of web
 //!   browsers are told apart), then [`command`] for lines that start with `/`, and [`answer`] for what the server says;
+//! - [`syslog`]: what quiet listeners take, from bytes to messages;
 //! - [`frame`] and [`message`]: frame mode, length-prefixed; [`filter`]: which entries are wanted, [`tags`] among what they may have;
 //! - [`proxy`]: the header that a proxy may send before either;
 //! - [`refusal`]: why something was not taken, in both modes;
@@ -31,6 +32,7 @@ pub mod own_time;
 pub mod proxy;
 pub mod refusal;
 pub mod seal;
+pub mod syslog;
 pub mod tags;
 pub mod telnet;
 pub mod time;

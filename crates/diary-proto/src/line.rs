@@ -80,8 +80,6 @@ pub struct LineDecoder {
     /// What came of a line that has not ended yet.
     carry: Vec<u8>,
     telnet: Telnet,
-    /// Neither commands nor telnet: every line is a text.
-    plain: bool,
     /// The last byte was a CR, which may end the line.
     after_cr: bool,
     /// The line is over its limit: nothing of it is kept but whether it is an HTTP request, and its end is waited for.
@@ -107,11 +105,6 @@ impl LineDecoder {
         Self::default()
     }
 
-    /// A decoder for programs that never read (quiet listeners): no commands, no telnet.
-    pub fn plain() -> Self {
-        Self { plain: true, ..Self::default() }
-    }
-
     /// Bytes held of a line that has not ended.
     pub fn partial_bytes(&self) -> usize {
         if self.given { 0 } else { self.carry.len() }
@@ -132,7 +125,7 @@ impl LineDecoder {
             Raw::Quit => Some(Line::Quit),
             Raw::Input(line) => {
                 let first = self.begin_line();
-                Some(classify(line, None, first, self.plain))
+                Some(classify(line, None, first))
             }
             Raw::Carry => Some(self.take_carry()),
         }
@@ -147,13 +140,12 @@ impl LineDecoder {
     fn take_carry(&mut self) -> Line<'_> {
         let first = self.begin_line();
         self.given = true;
-        classify(&self.carry, self.overlong.as_ref(), first, self.plain)
+        classify(&self.carry, self.overlong.as_ref(), first)
     }
 
     /// A line that is not empty is given out. Whether it is the first.
     fn begin_line(&mut self) -> bool {
-        // Programs that never read open a connection for much that each was a file of its own.
-        self.past_mark = !self.plain;
+        self.past_mark = true;
         !std::mem::replace(&mut self.begun, true)
     }
 
@@ -176,14 +168,11 @@ impl LineDecoder {
         }
         while let Some((&byte, rest)) = input.split_first() {
             *input = rest;
-            let meaning = if self.plain { Meaning::Data(byte) } else { self.telnet.push(byte, replies) };
-            let byte = match meaning {
+            let byte = match self.telnet.push(byte, replies) {
                 Meaning::Nothing => continue,
                 Meaning::EndOfFile if self.at_line_start() => return Some(Raw::Quit),
                 Meaning::EndOfFile => continue,
-                Meaning::Data(END_OF_TRANSMISSION) if !self.plain && self.at_line_start() => {
-                    return Some(Raw::Quit);
-                }
+                Meaning::Data(END_OF_TRANSMISSION) if self.at_line_start() => return Some(Raw::Quit),
                 Meaning::EraseCharacter | Meaning::EraseLine if ends_inside_character(&self.carry) => {
                     // Nobody erases there: some telnets take a byte of a character for a key.
                     continue;
@@ -225,10 +214,7 @@ impl LineDecoder {
     /// A line that stands whole in `input` and has nothing in it to look at byte by byte: the usual
     /// case, without a copy.
     fn whole_line<'i>(&self, input: &mut &'i [u8]) -> Option<&'i [u8]> {
-        if !self.is_fresh() || self.telnet.is_shown() {
-            return None;
-        }
-        if !self.plain && input.first() == Some(&END_OF_TRANSMISSION) {
+        if !self.is_fresh() || self.telnet.is_shown() || input.first() == Some(&END_OF_TRANSMISSION) {
             return None;
         }
         let end = memchr::memchr(b'\n', input)?;
@@ -242,7 +228,7 @@ impl LineDecoder {
 
     /// Whether nothing before the next byte has to do with it.
     fn is_fresh(&self) -> bool {
-        self.at_line_start() && (self.plain || self.telnet.is_idle())
+        self.at_line_start() && self.telnet.is_idle()
     }
 
     fn at_line_start(&self) -> bool {
@@ -288,16 +274,12 @@ impl LineDecoder {
 }
 
 /// `overlong` is what is known of a line of which nothing is kept.
-fn classify<'a>(line: &'a [u8], overlong: Option<&RequestLine>, first: bool, plain: bool) -> Line<'a> {
-    if first {
-        let mut request = overlong.cloned().unwrap_or_else(RequestLine::new);
-        request.extend(line);
-        if request.is_request() {
-            return Line::Http;
-        }
-        if proxy::begins_header(line) {
-            return Line::Proxy;
-        }
+fn classify<'a>(line: &'a [u8], overlong: Option<&RequestLine>, first: bool) -> Line<'a> {
+    if first && overlong.map_or_else(|| RequestLine::of(line), RequestLine::clone).is_request() {
+        return Line::Http;
+    }
+    if first && proxy::begins_header(line) {
+        return Line::Proxy;
     }
     if overlong.is_some() || line.len() > LINE_MAX_BYTES {
         let message = format!("a line may have {TEXT_MAX_BYTES} bytes; this one is not stored");
@@ -310,9 +292,9 @@ fn classify<'a>(line: &'a [u8], overlong: Option<&RequestLine>, first: bool, pla
         ));
     };
     let text = match line.strip_prefix('/') {
-        Some(rest) if !plain && rest.starts_with('/') => rest,
-        Some(_) if !plain => return Line::Command(line),
-        _ => line,
+        Some(rest) if rest.starts_with('/') => rest,
+        Some(_) => return Line::Command(line),
+        None => line,
     };
     match check_text(text) {
         Ok(()) => Line::Text(text),
@@ -326,11 +308,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// Decodes `chunks`, and writes down every line and every telnet answer.
-    fn decode<'a>(
-        mut decoder: LineDecoder,
-        chunks: impl IntoIterator<Item = &'a [u8]>,
-    ) -> (Vec<String>, Vec<u8>) {
-        let (mut lines, mut replies) = (Vec::new(), Vec::new());
+    fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
+        let (mut decoder, mut lines, mut replies) = (LineDecoder::new(), Vec::new(), Vec::new());
         for chunk in chunks {
             let mut input = chunk;
             while let Some(line) = decoder.next(&mut input, &mut replies) {
@@ -357,8 +336,8 @@ mod tests {
     }
 
     fn check(input: &[u8], expected: &[&str]) {
-        assert_eq!(decode(LineDecoder::new(), [input]).0, expected, "whole");
-        assert_eq!(decode(LineDecoder::new(), input.chunks(1)).0, expected, "byte by byte");
+        assert_eq!(decode([input]).0, expected, "whole");
+        assert_eq!(decode(input.chunks(1)).0, expected, "byte by byte");
     }
 
     #[test]
@@ -424,7 +403,6 @@ mod tests {
         check(header, &["proxy", "text hello"]);
         let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\xc8\x22\x22\xb8";
         check(&header[..16], &["proxy", "text QUIT", "refused nul"]);
-        assert_eq!(decode(LineDecoder::plain(), header.chunks(1)).0[0], "proxy");
         check(
             b"PROXY servers are slow\nPROXY UNKNOWN\n",
             &["text PROXY servers are slow", "text PROXY UNKNOWN"],
@@ -445,11 +423,6 @@ mod tests {
         check(b"\xef\xbb\nx\n", &["refused utf8", "text x"]);
         let at_limit = ["\u{feff}", &"x".repeat(TEXT_MAX_BYTES), "\r\n"].concat();
         check(at_limit.as_bytes(), &["text of 65536"]);
-        let each = "\u{feff}a\n\u{feff}b\r\n\u{feff}\u{feff}c\n".as_bytes();
-        for chunk in [1, 2, 100] {
-            let lines = decode(LineDecoder::plain(), each.chunks(chunk)).0;
-            assert_eq!(lines, ["text a", "text b", "text \u{feff}c"]);
-        }
     }
 
     #[test]
@@ -466,8 +439,6 @@ mod tests {
         check(&over, &["refused too-long", "text y"]);
         let erased = [&b"x".repeat(TEXT_MAX_BYTES + 9)[..], b"\xff\xf8y\n"].concat();
         check(&erased, &["text y"]);
-        let plain = decode(LineDecoder::plain(), [&b"a\x08b\n"[..]]).0;
-        assert_eq!(plain, ["text a\x08b"]);
     }
 
     /// 在, of which a telnet that does not know UTF-8 takes a byte for the key that erases a line.
@@ -483,16 +454,9 @@ mod tests {
 
     #[test]
     fn telnet_is_taken_out_and_answered() {
-        let (lines, replies) = decode(LineDecoder::new(), [&b"a\xff\xfd\x06b\r\xff\xfb\x01\nc\n"[..]]);
+        let (lines, replies) = decode([&b"a\xff\xfd\x06b\r\xff\xfb\x01\nc\n"[..]]);
         assert_eq!(lines, ["text ab", "text c"]);
         assert_eq!(replies, b"\xff\xfd\x00\xff\xfc\x06\xff\xfe\x01");
-    }
-
-    #[test]
-    fn a_plain_decoder_takes_everything_as_text() {
-        let (lines, replies) = decode(LineDecoder::plain(), [&b"/help\n\x04\n\xff\xfd\x06\n<13>x\n"[..]]);
-        assert_eq!(lines, ["text /help", "text \x04", "refused utf8", "text <13>x"]);
-        assert!(replies.is_empty());
     }
 
     proptest! {
@@ -507,11 +471,9 @@ mod tests {
                 Just("e\u{301}".as_bytes()), Just("👩‍👩‍👧".as_bytes()), Just(&b"PROXY UNKNOWN"[..]),
             ], 0..40),
             cuts in proptest::collection::vec(1usize..7, 1..40),
-            plain in any::<bool>(),
         ) {
             let input = pieces.concat();
-            let new = || if plain { LineDecoder::plain() } else { LineDecoder::new() };
-            let whole = decode(new(), [&input[..]]);
+            let whole = decode([&input[..]]);
             let mut chunks = Vec::new();
             let mut rest = &input[..];
             for cut in cuts.iter().cycle() {
@@ -520,7 +482,7 @@ mod tests {
                 chunks.push(chunk);
                 rest = tail;
             }
-            prop_assert_eq!(decode(new(), chunks), whole);
+            prop_assert_eq!(decode(chunks), whole);
         }
     }
 }

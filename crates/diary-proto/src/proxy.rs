@@ -107,6 +107,33 @@ impl Header {
     }
 }
 
+/// Looks for the signature of version 2 at the start of a connection, where it could be taken for the ends of messages.
+#[derive(Debug, Clone)]
+pub(crate) struct SignatureWatch {
+    /// What of it has not come; nothing once something else has.
+    rest: &'static [u8],
+}
+
+impl Default for SignatureWatch {
+    fn default() -> Self {
+        Self { rest: SIGNATURE }
+    }
+}
+
+impl SignatureWatch {
+    /// What is behind it, if `input` has all of the rest.
+    pub(crate) fn completed_by<'i>(&mut self, input: &'i [u8]) -> Option<&'i [u8]> {
+        let behind = input.strip_prefix(self.rest).filter(|_| !self.rest.is_empty())?;
+        self.rest = &[];
+        Some(behind)
+    }
+
+    /// This much has been read on.
+    pub(crate) fn pass(&mut self, bytes: &[u8]) {
+        self.rest = self.rest.strip_prefix(bytes).unwrap_or_default();
+    }
+}
+
 /// Whether the first line of line mode, without its line end, is where a header begins.
 pub(crate) fn begins_header(line: &[u8]) -> bool {
     line == SIGNATURE_LINE || (line.len() < LINE_MAX_BYTES && source_of_line(line).is_some())

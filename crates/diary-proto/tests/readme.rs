@@ -13,6 +13,7 @@ use diary_proto::frame::{Frame, FrameCodec, IGNORABLE_FROM};
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::message::{ClientMessage, NewText, Run, ServerMessage};
 use diary_proto::seal::{SEAL_BYTES, id_in_header};
+use diary_proto::syslog::{Message, SyslogDecoder};
 use diary_proto::tags::tags;
 use diary_proto::{Author, Code, Command, Filter, Refusal, Seal, StoredLine, filter, limits, message};
 use tokio_util::codec::Decoder;
@@ -66,6 +67,7 @@ fn check_block(block: &Block, seen: &mut Seen) {
             assert_eq!(whole(lines).as_bytes(), expected);
         }
         "lines" => lines.iter().for_each(|line| check_lines(line)),
+        "messages" => lines.iter().for_each(|line| check_messages(line)),
         "commands" => lines.iter().for_each(|line| check_command(line)),
         "frames" => check_frames(lines, seen),
         "unreadable" => lines.iter().for_each(|line| check_unreadable(line)),
@@ -117,6 +119,7 @@ fn every_example_is_true_and_nothing_is_left_out() {
         "greeting",
         "help",
         "lines",
+        "messages",
         "not-escaped",
         "stored",
         "tags",
@@ -227,6 +230,30 @@ fn check_lines(example: &str) {
         seen.extend(decoder.finish().map(|line| show(&line)));
         assert_eq!(seen.join(" | "), expected.trim(), "{example}");
         assert_eq!(replies, hex(answered), "{example}");
+    }
+}
+
+/// `"bytes"  what a quiet listener makes of them`
+fn check_messages(example: &str) {
+    let (input, expected) = literal(example);
+    for chunk in [input.len(), 1] {
+        let (mut decoder, mut seen) = (SyslogDecoder::default(), Vec::new());
+        for mut input in input.chunks(chunk) {
+            while let Some(message) = decoder.next(&mut input) {
+                seen.push(show_message(&message));
+            }
+        }
+        seen.extend(decoder.finish().map(|message| show_message(&message)));
+        assert_eq!(seen.join(" | "), expected.trim(), "{example}");
+    }
+}
+
+fn show_message(message: &Message<'_>) -> String {
+    match message {
+        Message::Text(text) => format!("text {text:?}"),
+        Message::Refused { refusal, .. } => format!("refused {}", refusal.code),
+        Message::Http => "http".into(),
+        Message::Proxy => "proxy".into(),
     }
 }
 

@@ -25,9 +25,15 @@ pub(crate) struct Args {
     pub(crate) maintenance: Option<Maintenance>,
 
     /// Where to listen: HOST:PORT, :PORT for every address, or unix:PATH; quiet: before it for programs
-    /// that never read, proxy: for a proxy that sends the PROXY protocol's header (both: quiet:proxy:).
+    /// that never read, as syslog forwarders, and quiet:udp: before HOST:PORT for their datagrams; proxy:
+    /// before it for a proxy that sends the PROXY protocol's header (both: quiet:proxy:).
     /// May be given more than once, or several with commas between them.
-    #[arg(long, value_name = "[quiet:][proxy:]ADDR|unix:PATH", env = "DIARY_LISTEN", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "[quiet:][proxy:]ADDR|quiet:udp:ADDR",
+        env = "DIARY_LISTEN",
+        value_delimiter = ','
+    )]
     listen: Vec<Listen>,
 
     /// Where to answer datagrams (off by default).
@@ -174,7 +180,7 @@ fn default_data() -> Option<PathBuf> {
 pub struct Listen {
     /// The address.
     pub at: At,
-    /// Line mode for programs that never read: no greeting, no answers, no commands.
+    /// For programs that never read: no greeting, no answers, no commands.
     pub quiet: bool,
     /// Every connection begins with the header of the PROXY protocol, which says whose it is.
     pub proxy: bool,
@@ -189,6 +195,8 @@ pub enum At {
     Tcp(String),
     /// A Unix socket.
     Unix(PathBuf),
+    /// `HOST:PORT` for datagrams, which are never answered.
+    QuietUdp(String),
 }
 
 impl Listen {
@@ -200,6 +208,11 @@ impl Listen {
     /// A listener on a Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
         Self { at: At::Unix(path.into()), quiet: false, proxy: false, optional: false }
+    }
+
+    /// A quiet listener for datagrams at `HOST:PORT`.
+    pub fn quiet_udp(host_port: &str) -> Self {
+        Self { at: At::QuietUdp(host_port.to_owned()), quiet: true, proxy: false, optional: false }
     }
 
     /// The same, quiet.
@@ -236,7 +249,15 @@ impl FromStr for Listen {
         // Without a second colon it is the name of a host.
         let strip = |prefix: &str| text.strip_prefix(prefix).filter(|rest| rest.contains(':'));
         if let Some(rest) = strip("quiet:") {
-            return Ok(Self::from_str(rest)?.quiet());
+            return match rest.strip_prefix("udp:") {
+                Some(host_port) => check_host_port(host_port).map(|host_port| Self::quiet_udp(&host_port)),
+                None => Ok(Self::from_str(rest)?.quiet()),
+            };
+        }
+        if strip("udp:").is_some() {
+            return Err(
+                "datagrams are answered with --udp HOST:PORT, or taken silently with quiet:udp:".to_owned()
+            );
         }
         if let Some(rest) = strip("proxy:") {
             let listen = Self::from_str(rest)?;
@@ -260,6 +281,7 @@ impl fmt::Display for Listen {
         match &self.at {
             At::Tcp(host_port) => write!(f, "{prefix}{host_port}"),
             At::Unix(path) => write!(f, "{prefix}unix:{}", path.display()),
+            At::QuietUdp(host_port) => write!(f, "quiet:udp:{host_port}"),
         }
     }
 }
@@ -311,6 +333,8 @@ mod tests {
             ("proxy:80", Listen::tcp("proxy:80")),
             ("proxy:unix:x", Listen::unix("x").proxy()),
             ("quiet:proxy:[::1]:514", Listen::tcp("[::1]:514").proxy().quiet()),
+            ("quiet:udp::514", Listen::quiet_udp(":514")),
+            ("quiet:udp:[::1]:514", Listen::quiet_udp("[::1]:514")),
         ] {
             assert_eq!(text.parse(), Ok(listen.clone()), "{text}");
             assert_eq!(listen.to_string(), text);
@@ -324,6 +348,9 @@ mod tests {
             "",
             "proxy:quiet:[::1]:514",
             "proxy:proxy:[::1]:1",
+            "udp:localhost:514",
+            "quiet:udp:514",
+            "quiet:udp:localhost",
         ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }

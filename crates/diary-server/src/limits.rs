@@ -126,8 +126,31 @@ pub const SOCKET_LOCK_MAX: Duration = Duration::from_secs(2);
 /// Datagrams that are being answered at once.
 pub const DATAGRAMS_MAX: usize = 256;
 
+/// Longest datagram of IPv4 and IPv6 without jumbograms.
+pub const DATAGRAM_MAX_BYTES: usize = 64 * 1024;
+
 /// Longest reply to a datagram: what the old clients read.
 pub const DATAGRAM_REPLY_MAX_BYTES: usize = 1024;
+
+/// Datagrams of one source at once, on the listener that answers: a script's burst. Past that, one each
+/// [`SOURCE_REFILL`] is taken.
+pub const SOURCE_BURST: u32 = 256;
+
+/// 64 datagrams a second: far more than people and their scripts send, and little for whoever is in a loop with the
+/// diary, or floods it.
+pub const SOURCE_REFILL: Duration = Duration::from_micros(1_000_000 / 64);
+
+/// Sources of datagrams whose rate is known, below 1 MiB. Sources can be forged without end: those beyond share a rate.
+pub const SOURCES_MAX: usize = 8192;
+
+/// The least time between two searches for sources that can be forgotten, since a search looks at all.
+pub const SOURCES_SEARCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the log shows of a text that was not stored: the time, host and program of a syslog message.
+pub const REFUSAL_SHOWN_MAX_BYTES: usize = 80;
+
+/// From one line of the log about what one peer's messages, or a listener's datagrams, were not stored to the next.
+pub const REFUSALS_PAUSE: Duration = Duration::from_secs(10);
 
 /// The bounds that an embedding program, or a test, may want otherwise.
 #[derive(Debug, Clone)]
@@ -152,6 +175,10 @@ pub struct Limits {
     pub proxy_header: Duration,
     /// [`DRAIN_MAX`].
     pub drain: Duration,
+    /// [`SOURCE_BURST`].
+    pub source_burst: u32,
+    /// [`SOURCE_REFILL`].
+    pub source_refill: Duration,
     /// [`READ_BYTES`], for tests with small budgets.
     pub(crate) read_bytes: usize,
     /// [`SESSION_UNACKED_MAX_BYTES`], for tests with small budgets.
@@ -171,6 +198,8 @@ impl Default for Limits {
             hello: HELLO_MAX,
             proxy_header: PROXY_HEADER_MAX,
             drain: DRAIN_MAX,
+            source_burst: SOURCE_BURST,
+            source_refill: SOURCE_REFILL,
             read_bytes: READ_BYTES,
             session_unacked_bytes: SESSION_UNACKED_MAX_BYTES,
         }

@@ -18,7 +18,7 @@ pub(crate) struct Listener {
     at: Bound,
     /// Where it listens, with the port that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`.
     pub(crate) address: String,
-    /// Line mode for programs that never read.
+    /// For programs that never read.
     pub(crate) quiet: bool,
     /// Every connection begins with the header of a proxy.
     pub(crate) proxy: bool,
@@ -45,6 +45,8 @@ impl Listener {
                 return Ok(vec![Self { at: Bound::Unix(socket), address, quiet, proxy }]);
             }
             At::Tcp(host_port) => host_port,
+            // No connections come from it: `bind_quiet_udp`.
+            At::QuietUdp(_) => return Ok(Vec::new()),
         };
         let mut listeners = Vec::new();
         for address in resolve(host_port).await.map_err(|error| wrong(&error))? {
@@ -85,7 +87,7 @@ impl Listener {
     }
 }
 
-/// Binds the address for datagrams.
+/// Binds the address for datagrams that are answered.
 ///
 /// # Errors
 /// [`StartError::Listen`].
@@ -94,10 +96,36 @@ pub(crate) async fn bind_udp(at: &str) -> Result<(UdpSocket, String), StartError
     let address = resolve(at).await.map_err(|error| wrong(&error))?;
     let socket = UdpSocket::bind(&address[..]).await.map_err(|error| wrong(&error))?;
     let address = socket.local_addr().map_err(|error| wrong(&error))?;
+    warn_of_writers(address);
+    Ok((socket, format!("udp:{address}")))
+}
+
+/// Binds all addresses that `HOST:PORT` stands for, for datagrams that are not answered.
+///
+/// # Errors
+/// [`StartError::Listen`].
+pub(crate) async fn bind_quiet_udp(host_port: &str) -> Result<Vec<(UdpSocket, String)>, StartError> {
+    let wrong = |error: &io::Error| StartError::Listen {
+        at: format!("quiet:udp:{host_port}"),
+        why: why(error, "--listen"),
+    };
+    let mut sockets = Vec::new();
+    for address in resolve(host_port).await.map_err(|error| wrong(&error))? {
+        let socket = match bind_datagrams(address) {
+            Err(error) if is_no_ipv6(&error) && host_port.starts_with(':') => continue,
+            bound => bound.map_err(|error| wrong(&error))?,
+        };
+        let address = socket.local_addr().map_err(|error| wrong(&error))?;
+        warn_of_writers(address);
+        sockets.push((socket, format!("quiet:udp:{address}")));
+    }
+    Ok(sockets)
+}
+
+fn warn_of_writers(address: SocketAddr) {
     if !address.ip().to_canonical().is_loopback() {
         tracing::warn!(%address, "whoever reaches this address writes into the diary");
     }
-    Ok((socket, format!("udp:{address}")))
 }
 
 /// The addresses of `HOST:PORT`. Without a host, every address.
@@ -123,6 +151,17 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
+}
+
+fn bind_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // IPv4 has a socket of its own.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&SockAddr::from(address))?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket.into())
 }
 
 fn is_no_ipv6(error: &io::Error) -> bool {

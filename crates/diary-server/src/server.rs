@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::accept::Accept;
-use crate::config::Config;
+use crate::config::{At, Config};
 use crate::context::Context;
-use crate::front::udp;
+use crate::front::{quiet, udp};
 use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_STOP_MAX};
-use crate::listener::{Listener, bind_udp};
+use crate::listener::{Listener, bind_quiet_udp, bind_udp};
 use crate::places::Places;
 use crate::zone::{self, UnknownZone};
 
@@ -54,7 +54,9 @@ pub enum Stopped {
 pub struct Server {
     context: Arc<Context>,
     listeners: Vec<Listener>,
-    udp: Option<UdpSocket>,
+    /// For datagrams, with their addresses.
+    udp: Option<(UdpSocket, String)>,
+    quiet_udp: Vec<(UdpSocket, String)>,
     addresses: Vec<String>,
     places: Arc<Places>,
 }
@@ -67,15 +69,23 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let (zone, zone_name) = zone::find(config.timezone.as_deref()).map_err(StartError::Zone)?;
         // Bound first: where that fails, no journal is made. Who connects meanwhile waits in the backlog.
-        let (mut listeners, mut addresses, mut udp) = (Vec::new(), Vec::new(), None);
+        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+        let (mut quiet_udp, mut udp) = (Vec::new(), None);
         for listen in &config.listen {
-            listeners.extend(Listener::bind(listen, config.socket_mode).await?);
+            if let At::QuietUdp(host_port) = &listen.at {
+                let bound = bind_quiet_udp(host_port).await?;
+                addresses.extend(bound.iter().map(|(_, address)| address.clone()));
+                quiet_udp.extend(bound);
+            } else {
+                let bound = Listener::bind(listen, config.socket_mode).await?;
+                addresses.extend(bound.iter().map(|listener| listener.address.clone()));
+                listeners.extend(bound);
+            }
         }
-        addresses.extend(listeners.iter().map(|listener| listener.address.clone()));
         if let Some(at) = &config.udp {
-            let (socket, address) = bind_udp(at).await?;
-            addresses.push(address);
-            udp = Some(socket);
+            let bound = bind_udp(at).await?;
+            addresses.push(bound.1.clone());
+            udp = Some(bound);
         }
         let journal = diary_engine::open(Options {
             dir: config.data.join(&config.journal),
@@ -85,7 +95,14 @@ impl Server {
             day_start: config.day_start,
         })?;
         let places = Places::new(connections_max(&config.limits), &config.limits);
-        Ok(Self { context: Context::new(journal, config.limits), listeners, udp, addresses, places })
+        Ok(Self {
+            context: Context::new(journal, config.limits),
+            listeners,
+            udp,
+            quiet_udp,
+            addresses,
+            places,
+        })
     }
 
     /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`, `udp:…`.
@@ -107,8 +124,11 @@ impl Server {
             };
             tasks.spawn(Arc::new(accept).run());
         }
-        if let Some(socket) = self.udp {
-            tasks.spawn(udp::serve(socket, Arc::clone(&self.context), tasks.clone()));
+        if let Some((socket, address)) = self.udp {
+            tasks.spawn(udp::serve(socket, address, Arc::clone(&self.context)));
+        }
+        for (socket, address) in self.quiet_udp {
+            tasks.spawn(quiet::udp::serve(socket, address, Arc::clone(&self.context)));
         }
 
         let heap = AbortOnDropHandle::new(tokio::spawn(give_back_memory(Arc::clone(&self.context.freed))));

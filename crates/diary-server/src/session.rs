@@ -30,7 +30,8 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::budget::Account;
 use crate::context::Context;
-use crate::front::line::{LineReader, Voice};
+use crate::front::line::Voice;
+use crate::front::refusals::RefusalLog;
 use crate::front::{Answer, Decoder, Encoder};
 use crate::limits::{READS_IN_A_ROW_MAX, UNSENT_FILL_BYTES};
 use crate::peer::Peer;
@@ -99,10 +100,10 @@ impl Session {
         Self::begin(context, transport, peer, Decoder::NEW, Encoder::Line(Voice::Full))
     }
 
-    /// A session with a program that never reads: every line is a text, nothing is answered.
+    /// A session with a program that never reads: every message is a text, nothing is answered.
     pub(crate) fn quiet(context: Arc<Context>, transport: Transport, peer: Peer) -> Box<Self> {
-        let decoder = Decoder::Line(LineReader::plain());
-        Self::begin(context, transport, peer, decoder, Encoder::Line(Voice::Mute))
+        let log = Box::new(RefusalLog::new(peer.address.clone()));
+        Self::begin(context, transport, peer, Decoder::QUIET, Encoder::Quiet(log))
     }
 
     /// The same, with input that was read before.

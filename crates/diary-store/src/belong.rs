@@ -21,52 +21,31 @@ use crate::format::notes::archived_in;
 use crate::format::stray::Stray;
 use crate::quarantine;
 
-/// What has a day file's name.
-pub(crate) struct Named {
-    date: Date,
-    found: io::Result<Head>,
-}
-
-/// How a file begins.
-struct Head {
-    len: u64,
-    header: Option<Header>,
-    /// The id in a header that is not valid.
-    doubtful_id: Option<u64>,
-}
-
-impl Head {
-    fn read(file: &dyn DiskFile) -> io::Result<Self> {
-        let mut bytes = [0; HEADER_MAX_BYTES];
-        let read = file.read_full_at(&mut bytes, 0)?;
-        let line = bytes[..read].split(|&b| b == b'\n').next().unwrap_or_default();
-        let header = Header::parse(line).ok().filter(|_| line.len() < read);
-        let doubtful_id = seal::id_in_header(line).filter(|_| header.is_none());
-        Ok(Self { len: file.size()?, header, doubtful_id })
-    }
-}
-
-/// Looks at everything with these days' names.
-pub(crate) fn look_at_headers(disk: &dyn Disk, dir: &Path, dates: &[Date]) -> Vec<Named> {
-    let read = |date| Head::read(&*disk.open(&dir.join(name(date)), How::Read)?);
-    dates.iter().map(|&date| Named { date, found: read(date) }).collect()
-}
-
-/// The id that most of the files have; of two that as many have, the one of the older files. `cached` is what the cache
-/// says, which counts as much as a file. Without any, what is left of a damaged header has to do.
-pub(crate) fn id_of_most(files: &[Named], cached: Option<u64>) -> Option<u64> {
-    let heads = || files.iter().filter_map(|file| file.found.as_ref().ok());
-    let ids = heads().filter_map(|head| Some(head.header?.id));
-    let mut counts: Vec<(u64, usize)> = Vec::new();
-    for id in cached.into_iter().chain(ids) {
-        match counts.iter_mut().find(|(counted, _)| *counted == id) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((id, 1)),
+/// The id that most of the files of these days have; of two that as many have, the one of the older files. `cached` is
+/// what the cache says, which counts as much as a file. Without any, what is left of a damaged header has to do.
+pub(crate) fn id_of_most(disk: &dyn Disk, dir: &Path, dates: &[Date], cached: Option<u64>) -> Option<u64> {
+    let (mut counts, mut doubtful) = (Vec::from_iter(cached.map(|id| (id, 1))), None);
+    for &date in dates {
+        let opened = disk.open(&dir.join(name(date)), How::Read);
+        let Ok(line) = opened.and_then(|file| first_line(&*file)) else { continue };
+        match Header::parse(&line) {
+            Ok(Header { id, .. }) => match counts.iter_mut().find(|(counted, _)| *counted == id) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((id, 1)),
+            },
+            Err(_) => doubtful = seal::id_in_header(&line).or(doubtful),
         }
     }
-    // The last of several that are the greatest.
-    let most = counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id);
-    most.or_else(|| heads().rev().find_map(|head| head.doubtful_id))
+    // Of several that are the greatest, the first.
+    counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id).or(doubtful)
+}
+
+/// A file's first line, if it is no longer than a header.
+fn first_line(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; HEADER_MAX_BYTES];
+    let read = file.read_full_at(&mut bytes, 0)?;
+    bytes.truncate(memchr::memchr(b'\n', &bytes[..read]).unwrap_or(0));
+    Ok(bytes)
 }
 
 /// Which files belong to a journal.
@@ -106,19 +85,20 @@ struct Folder<'a> {
 }
 
 impl Survey {
-    /// Finds out which of these files belong to the journal with this id. `known` is a day whose file does, if it is there.
+    /// Finds out which files of these days belong to the journal with this id. `known` is a day whose file does, if it is
+    /// there.
     pub(crate) fn new(
         disk: &dyn Disk,
         dir: &Path,
-        files: Vec<Named>,
+        dates: &[Date],
         id: Option<u64>,
         known: Option<Date>,
     ) -> Self {
         let id = id.unwrap_or_default();
         let folder = Folder { disk, dir, id, seal: Seal::of_journal(id) };
         let (mut survey, mut candidates) = (Self::default(), Vec::new());
-        for Named { date, found } in files {
-            let (stray, candidate) = folder.look_at(date, found);
+        for &date in dates {
+            let (stray, candidate) = folder.look_at(date);
             match stray {
                 Some(Stray::NoLine) if known == Some(date) => candidates.push(candidate),
                 None => candidates.push(candidate),
@@ -138,8 +118,9 @@ impl Survey {
         survey.find_ends(&folder, &chained);
         survey.days = chained.into_iter().map(|file| file.date).collect();
         for path in quarantine::strays(disk, dir) {
-            let last = disk.open(&path, How::Read).and_then(|file| folder.last_seq_of(&*file));
-            survey.last_seq = survey.last_seq.max(last.unwrap_or(0));
+            let last =
+                disk.open(&path, How::Read).and_then(|file| last_entry_of(&*file, folder.seal, file.size()?));
+            survey.last_seq = survey.last_seq.max(last.unwrap_or_default().unwrap_or(0));
         }
         survey
     }
@@ -172,50 +153,42 @@ impl Folder<'_> {
         self.disk.open(&self.dir.join(name(date)), How::Read)
     }
 
-    /// The highest seq of a valid line; 0 for none.
-    fn last_seq_of(&self, file: &dyn DiskFile) -> io::Result<u64> {
-        Ok(last_entry_of(file, self.seal, file.size()?)?.unwrap_or(0))
-    }
-
     /// What a file is by itself. One that cannot be read is taken for the journal's: whoever reads on to it is told.
-    fn look_at(&self, date: Date, found: io::Result<Head>) -> (Option<Stray>, Candidate) {
+    fn look_at(&self, date: Date) -> (Option<Stray>, Candidate) {
         let mut file = Candidate { date, len: 0, headed: false, first: None, last: 0, archived: false };
-        let head = match found {
-            Ok(head) => head,
-            Err(error) => return ((error.kind() == io::ErrorKind::NotFound).then_some(Stray::NoFile), file),
-        };
-        file.len = head.len;
-        let stray = head.header.and_then(|header| Stray::of_header(&header, date, self.id));
-        // What another journal's header says of seqs is nothing to this one.
-        let own_header = head.header.filter(|header| header.id == self.id);
-        match self.read(&mut file, own_header) {
-            Ok(by_lines) => (stray.or(by_lines), file),
-            Err(_) => (stray, file),
+        let mut stray = None;
+        match self.read(&mut file, &mut stray) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Some(Stray::NoFile), file),
+            Ok(()) | Err(_) => (stray, file),
         }
     }
 
-    /// Reads what a file holds, beside its valid header, if it has one; and why its lines do not belong, if they do not.
-    fn read(&self, file: &mut Candidate, header: Option<Header>) -> io::Result<Option<Stray>> {
+    fn read(&self, file: &mut Candidate, stray: &mut Option<Stray>) -> io::Result<()> {
         let open = self.open(file.date)?;
-        file.last = self.last_seq_of(&*open)?;
-        if let Some(header) = header {
+        file.len = open.size()?;
+        let header = Header::read(&*open)?.ok();
+        *stray = header.and_then(|header| Stray::of_header(&header, file.date, self.id));
+        file.last = last_entry_of(&*open, self.seal, file.len)?.unwrap_or(0);
+        // What another journal's header says of seqs is nothing to this one.
+        if let Some(header) = header.filter(|header| header.id == self.id) {
             file.headed = true;
             file.first = Some(header.first);
             file.last = file.last.max(header.first - 1);
-            file.archived = archived_in(&*open, self.seal)?.is_some();
-            return Ok(None);
+            file.archived = header.after.is_some() && archived_in(&*open, self.seal)?.is_some();
+            return Ok(());
         }
         let Some(found) = first_entry_of(&*open, self.seal, file.len)? else {
-            return Ok(Some(Stray::NoLine));
+            stray.get_or_insert(Stray::NoLine);
+            return Ok(());
         };
         file.first = Some(found.seq);
-        let mut other_day = None;
         while_lines(&*open, found.offset, file.len, |_, line| {
-            other_day =
-                StoredLine::parse(line, self.seal).ok().and_then(|line| other_day_of(&line, file.date));
+            let line = StoredLine::parse(line, self.seal).ok();
+            let other_day = line.and_then(|line| other_day_of(&line, file.date));
+            *stray = stray.or(other_day.map(Stray::OtherDay));
             ControlFlow::Break(())
         })?;
-        Ok(other_day.map(Stray::OtherDay))
+        Ok(())
     }
 }
 
@@ -320,20 +293,32 @@ mod tests {
         check_with(&[(1, 9), (3, 99), (5, 4), (6, 4)], 1, None, &[0, 1, 2, 3]);
     }
 
+    #[cfg(feature = "sim")]
     #[test]
     fn the_id_is_the_one_of_most_files() {
-        let check = |ids: &[u64], cached, expected| {
-            let header = |id| Header { date: Date::constant(2026, 11, 1), id, first: 1, after: None };
-            let named = |&id: &u64| Named {
-                date: Date::constant(2026, 11, 1),
-                found: Ok(Head { len: 0, header: (id > 0).then(|| header(id)), doubtful_id: Some(9) }),
-            };
-            let files: Vec<Named> = ids.iter().map(named).collect();
-            assert_eq!(id_of_most(&files, cached), expected, "{ids:?} {cached:?}");
-        };
+        use crate::disk::sim::SimDisk;
+
+        /// Files with headers of these ids; 9 stands for a damaged one.
+        fn check(ids: &[u64], cached: Option<u64>, expected: Option<u64>) {
+            let (disk, dir) = (SimDisk::new(), Path::new("/"));
+            let mut dates = Vec::new();
+            for (day, &id) in (1..).zip(ids) {
+                let header = Header { date: Date::constant(2026, 11, day), id, first: 1, after: None };
+                let mut bytes = Vec::new();
+                header.write(&mut bytes);
+                if id == 9 {
+                    bytes[10] ^= 1;
+                }
+                let file = disk.open(&dir.join(name(header.date)), How::CreateNew).unwrap();
+                file.write_all_at(&bytes, 0).unwrap();
+                dates.push(header.date);
+            }
+            assert_eq!(id_of_most(&disk, dir, &dates, cached), expected, "{ids:?} {cached:?}");
+        }
+
         check(&[], None, None);
-        check(&[0], None, Some(9));
-        check(&[0, 7], None, Some(7));
+        check(&[9], None, Some(9));
+        check(&[9, 7], None, Some(7));
         check(&[7, 8], None, Some(7));
         check(&[7, 8, 8], None, Some(8));
         check(&[7, 8], Some(8), Some(8));

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use diary_proto::{Date, Seal, Time};
 
-use crate::belong::{Survey, id_of_most, look_at_headers, tell_strays};
+use crate::belong::{Survey, id_of_most, tell_strays};
 use crate::disk::{Disk, DiskFile, Doing, How, OpenError, sync_names};
 use crate::format::day_file::{BadHeader, Header, day_files, name};
 use crate::format::head::{self, Evidence, Head};
@@ -192,11 +192,10 @@ impl<'a> Recovery<'a> {
 
     /// Looks at every file, and changes nothing.
     pub(crate) fn survey(&self) -> Result<Examined, OpenError> {
-        let files = look_at_headers(self.disk, self.dir, &self.named);
         let id = self.evidence.map(|evidence| evidence.id);
-        let id = id.or_else(|| id_of_most(&files, self.cached.map(|(id, _)| id)));
+        let id = id.or_else(|| id_of_most(self.disk, self.dir, &self.named, self.cached.map(|(id, _)| id)));
         let known = self.evidence.and_then(|evidence| evidence.file);
-        let mut survey = Survey::new(self.disk, self.dir, files, id, known);
+        let mut survey = Survey::new(self.disk, self.dir, &self.named, id, known);
         let facts = self.facts(id, survey.last_seq);
         let mut unfinished = Vec::new();
         let newest = self.find_newest(&mut survey, &mut unfinished, &facts)?;

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use diary_proto::{Date, Seal};
 
-use crate::belong::{Survey, look_at_headers, tell_strays};
+use crate::belong::{Survey, tell_strays};
 use crate::disk::{Disk, DiskFile, How};
 use crate::format::day_file::{After, Header, name};
 use crate::format::find;
@@ -228,8 +228,7 @@ impl Reader {
     pub(crate) fn find_strays(&self) {
         let Shared { disk, dir, id, .. } = &*self.shared;
         let view = self.view();
-        let files = look_at_headers(&**disk, dir, &view.days);
-        let Survey { strays, ends, .. } = Survey::new(&**disk, dir, files, Some(*id), view.head.file);
+        let Survey { strays, ends, .. } = Survey::new(&**disk, dir, &view.days, Some(*id), view.head.file);
         tell_strays(&strays);
         self.shared.set_strays_aside(&strays, ends);
     }

@@ -1,14 +1,15 @@
-//! Line mode, telnet included: any cut of the input gives the same lines and the same telnet answers.
-//! The first byte says where it is cut, and whether the listener is a quiet one.
+//! Line mode, telnet included, and what quiet listeners take: any cut of the input gives the same lines, the same telnet
+//! answers and the same messages. The first byte says where it is cut, and whether the listener is a quiet one.
 #![no_main]
 
 use diary_proto::Command;
 use diary_proto::entry::check_text;
 use diary_proto::line::{Line, LineDecoder};
+use diary_proto::syslog::{Message, SyslogDecoder};
 use libfuzzer_sys::fuzz_target;
 
-fn decode<'a>(plain: bool, chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
-    let mut decoder = if plain { LineDecoder::plain() } else { LineDecoder::new() };
+fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
+    let mut decoder = LineDecoder::new();
     let (mut lines, mut replies) = (Vec::new(), Vec::new());
     for chunk in chunks {
         let mut input = chunk;
@@ -22,6 +23,30 @@ fn decode<'a>(plain: bool, chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<S
     (lines, replies)
 }
 
+fn decode_quiet<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+    let (mut decoder, mut messages) = (SyslogDecoder::default(), Vec::new());
+    for chunk in chunks {
+        let mut input = chunk;
+        while let Some(message) = decoder.next(&mut input) {
+            messages.push(look_at(&message));
+        }
+        assert!(input.is_empty());
+    }
+    messages.extend(decoder.finish().as_ref().map(look_at));
+    assert!(decoder.finish().is_none(), "an end comes once");
+    messages
+}
+
+fn look_at(message: &Message<'_>) -> String {
+    match message {
+        Message::Text(text) => check_text(text).expect("a text is valid"),
+        // How much of the end is kept depends on the cut.
+        Message::Refused { refusal, text } => return format!("{refusal:?} {:?}", text.get(..64)),
+        Message::Http | Message::Proxy => {}
+    }
+    format!("{message:?}")
+}
+
 fn look(line: &Line<'_>) -> String {
     match line {
         Line::Text(text) => check_text(text).expect("a text is sound"),
@@ -33,9 +58,14 @@ fn look(line: &Line<'_>) -> String {
 
 fuzz_target!(|data: &[u8]| {
     let Some((&first, data)) = data.split_first() else { return };
-    let (plain, cut) = (first & 0x80 != 0, usize::from(first & 0x7f) + 1);
-    let whole = decode(plain, [data]);
-    assert_eq!(decode(plain, data.chunks(cut)), whole);
-    assert_eq!(decode(plain, data.chunks(1)), whole);
-    assert!(!plain || whole.1.is_empty(), "a quiet listener answers nothing");
+    let (quiet, cut) = (first & 0x80 != 0, usize::from(first & 0x7f) + 1);
+    if quiet {
+        let whole = decode_quiet([data]);
+        assert_eq!(decode_quiet(data.chunks(cut)), whole);
+        assert_eq!(decode_quiet(data.chunks(1)), whole);
+        return;
+    }
+    let whole = decode([data]);
+    assert_eq!(decode(data.chunks(cut)), whole);
+    assert_eq!(decode(data.chunks(1)), whole);
 });

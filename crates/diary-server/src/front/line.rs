@@ -18,9 +18,11 @@ pub(crate) enum Voice {
     Full,
     /// No acks.
     Quiet,
-    /// Nothing at all: a quiet listener's.
-    Mute,
 }
+
+pub(super) const NO_WEB_SERVER: &str = "this is a diary, not a web server";
+pub(super) const NO_PROXY_HEADER: &str =
+    "this address takes no PROXY header; --listen proxy:ADDR makes one that does";
 
 /// Cuts a connection's bytes into lines.
 #[derive(Debug)]
@@ -35,11 +37,6 @@ impl LineReader {
             debug_assert!(!ends_line, "only 0x16 is held, which ends no line");
         }
         Self(decoder)
-    }
-
-    /// For programs that never read: every line is a text.
-    pub(crate) fn plain() -> Self {
-        Self(LineDecoder::plain())
     }
 
     pub(crate) fn partial_bytes(&self) -> usize {
@@ -64,11 +61,8 @@ fn decoded(line: Line<'_>) -> Decoded<'_> {
         Line::Text(text) => return Decoded::Text(text),
         Line::Refused(refusal) => Request::refused(refusal),
         Line::Quit => Request::Quit,
-        Line::Http => Request::Fatal(Refusal::new(Code::Http, "this is a diary, not a web server")),
-        Line::Proxy => Request::Fatal(Refusal::new(
-            Code::Proxy,
-            "this address takes no PROXY header; --listen proxy:ADDR makes one that does",
-        )),
+        Line::Http => Request::Fatal(Refusal::new(Code::Http, NO_WEB_SERVER)),
+        Line::Proxy => Request::Fatal(Refusal::new(Code::Proxy, NO_PROXY_HEADER)),
         Line::Command(line) => match diary_proto::Command::parse(line) {
             Err(refusal) => Request::refused(refusal),
             Ok(command) => command.into(),
@@ -78,9 +72,6 @@ fn decoded(line: Line<'_>) -> Decoded<'_> {
 
 /// Writes an answer as lines.
 pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
-    if *voice == Voice::Mute {
-        return log_refusal(&answer);
-    }
     match answer {
         Answer::Acked { .. } if *voice == Voice::Quiet => {}
         Answer::Acked { count, first_seq, time, hint, .. } => {
@@ -148,16 +139,4 @@ fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
 /// whatever the checksum says. Other fields of a line with a valid checksum need no second look.
 pub(super) fn is_showable(line: &SealedLine<'_>) -> bool {
     is_safe(line.left) && std::str::from_utf8(line.left).is_ok()
-}
-
-fn log_refusal(answer: &Answer<'_>) {
-    match answer {
-        Answer::NotStored { count, refusal, .. } => {
-            tracing::warn!(%refusal, count, "lines of a quiet listener were not stored");
-        }
-        Answer::Error { refusal, .. } => {
-            tracing::warn!(%refusal, "a line of a quiet listener was not stored");
-        }
-        _ => {}
-    }
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod frame;
 pub(crate) mod line;
+pub(crate) mod quiet;
+pub(crate) mod refusals;
 pub(crate) mod udp;
 
 use diary_proto::block::{Gap, Walker};
@@ -11,6 +13,8 @@ use diary_proto::{Author, Code, Command, Filter, Refusal, Seal, Time, Which};
 
 use frame::FrameDecoder;
 use line::{LineReader, Voice};
+use quiet::QuietReader;
+use refusals::RefusalLog;
 
 use crate::peer::Right;
 
@@ -197,14 +201,19 @@ pub(crate) enum Decoder {
     /// Nothing has come yet, or only the first byte of what may become a TLS hello.
     Undecided {
         held: Option<u8>,
+        quiet: bool,
     },
     Line(LineReader),
+    Quiet(QuietReader),
     Frame(FrameDecoder),
 }
 
 impl Decoder {
     /// The decoder of a connection of which nothing is known yet.
-    pub(crate) const NEW: Self = Decoder::Undecided { held: None };
+    pub(crate) const NEW: Self = Decoder::Undecided { held: None, quiet: false };
+
+    /// That of a connection to a quiet listener.
+    pub(crate) const QUIET: Self = Decoder::Undecided { held: None, quiet: true };
 
     /// The next request in `input`, which is moved past it. `None`: all of it is used up. Telnet's answers are
     /// appended to `out`.
@@ -213,7 +222,7 @@ impl Decoder {
         input: &mut &'i [u8],
         out: &mut Vec<u8>,
     ) -> Option<Decoded<'s>> {
-        if let Decoder::Undecided { held } = self {
+        if let Decoder::Undecided { held, quiet } = self {
             let first: Vec<u8> = held.iter().chain(input.iter().take(2)).copied().collect();
             match Mode::detect(&first) {
                 None => {
@@ -225,27 +234,37 @@ impl Decoder {
                     let refusal = Refusal::new(Code::Tls, "this diary speaks plain text, not TLS");
                     return Some(Decoded::Request(Request::Fatal(refusal)));
                 }
+                Some(Mode::Frame) if *quiet => {
+                    let refusal = Refusal::new(Code::BadFrame, "this listener takes texts, not frames");
+                    return Some(Decoded::Request(Request::Fatal(refusal)));
+                }
                 Some(Mode::Frame) => *self = Decoder::Frame(FrameDecoder::default()),
-                Some(Mode::Line) => *self = Decoder::Line(LineReader::new(*held)),
+                Some(Mode::Line) => *self = Self::of_lines(*held, *quiet),
             }
         }
         match self {
             Decoder::Undecided { .. } => None,
             Decoder::Line(reader) => reader.next(input, out),
+            Decoder::Quiet(reader) => reader.next(input),
             Decoder::Frame(decoder) => decoder.next(input).map(Decoded::Request),
         }
     }
 
     /// The last request, where the input ended without its end.
     pub(crate) fn finish(&mut self) -> Option<Decoded<'_>> {
-        if let Decoder::Undecided { held: Some(byte) } = *self {
-            *self = Decoder::Line(LineReader::new(Some(byte)));
+        if let Decoder::Undecided { held: Some(byte), quiet } = *self {
+            *self = Self::of_lines(Some(byte), quiet);
         }
         match self {
             Decoder::Undecided { .. } => None,
             Decoder::Line(reader) => reader.finish(),
+            Decoder::Quiet(reader) => reader.finish(),
             Decoder::Frame(decoder) => decoder.finish().map(Decoded::Request),
         }
+    }
+
+    fn of_lines(held: Option<u8>, quiet: bool) -> Self {
+        if quiet { Decoder::Quiet(QuietReader::new(held)) } else { Decoder::Line(LineReader::new(held)) }
     }
 
     pub(crate) fn is_frame(&self) -> bool {
@@ -260,25 +279,33 @@ impl Decoder {
     /// Bytes held of a message that has not arrived whole.
     pub(crate) fn partial_bytes(&self) -> usize {
         match self {
-            Decoder::Undecided { held } => usize::from(held.is_some()),
+            Decoder::Undecided { held, .. } => usize::from(held.is_some()),
             Decoder::Line(reader) => reader.partial_bytes(),
+            Decoder::Quiet(reader) => reader.partial_bytes(),
             Decoder::Frame(decoder) => decoder.partial_bytes(),
         }
     }
 }
 
 /// Writes answers down. Before it is known how a client talks, it is told in words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Encoder {
     Line(Voice),
     Frame,
+    /// Nothing is answered. Boxed so that other sessions do not hold its space.
+    Quiet(Box<RefusalLog>),
 }
 
 impl Encoder {
+    pub(crate) fn is_frame(&self) -> bool {
+        matches!(self, Encoder::Frame)
+    }
+
     pub(crate) fn encode(&mut self, answer: Answer<'_>, out: &mut Vec<u8>) {
         match self {
             Encoder::Line(voice) => line::encode(voice, answer, out),
             Encoder::Frame => frame::encode(answer, out),
+            Encoder::Quiet(log) => quiet::encode(log, &answer),
         }
     }
 }

@@ -1,14 +1,17 @@
-//! UDP: the datagram clients that this diary grew out of. One datagram is one request, and every
-//! datagram gets an answer.
+//! UDP: the datagram clients that this diary grew out of. One datagram is one request, and every datagram of a client
+//! gets an answer; `sources` says who is one.
 //!
 //! A source address can be forged, so an address beyond private networks never gets more bytes than it
 //! sent: no amplification.
 
+mod sources;
+
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use diary_engine::{Appends, Part, ReadError};
-use diary_proto::answer::{push_ack, push_error, push_gap};
+use diary_proto::answer::{MARK, push_ack, push_error, push_gap};
 use diary_proto::block::{Step, Walker};
 use diary_proto::entry::SealedLine;
 use diary_proto::entry::check_text;
@@ -16,15 +19,14 @@ use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::line::without_byte_order_mark;
 use diary_proto::{Code, Refusal, Which};
 use tokio::net::UdpSocket;
-use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use super::refusals::{RefusalLog, quoting};
 use crate::context::Context;
-use crate::limits::{APPEND_MIN_BYTES, DATAGRAM_REPLY_MAX_BYTES, DATAGRAMS_MAX};
+use crate::limits::{APPEND_MIN_BYTES, DATAGRAM_MAX_BYTES, DATAGRAM_REPLY_MAX_BYTES, DATAGRAMS_MAX};
 use crate::peer::{Peer, Right};
-
-/// Longest datagram of IPv4 and IPv6 without jumbograms.
-const DATAGRAM_MAX_BYTES: usize = 64 * 1024;
+use sources::{Sources, is_entry};
 
 /// No entry's line is shorter than its time, so no more entries can fit into a reply.
 const HISTORY_ENTRIES: u64 = (DATAGRAM_REPLY_MAX_BYTES / diary_proto::time::TIME_BYTES) as u64;
@@ -54,8 +56,10 @@ enum Request<'a> {
 
 impl<'a> Request<'a> {
     fn read(datagram: &'a [u8]) -> Self {
-        let datagram = without_byte_order_mark(datagram);
-        let body = datagram.strip_suffix(b"\n").unwrap_or(datagram);
+        let body = without_byte_order_mark(datagram);
+        // Programs that end messages with NUL do so here, too.
+        let body = body.strip_suffix(b"\0").unwrap_or(body);
+        let body = body.strip_suffix(b"\n").unwrap_or(body);
         let body = body.strip_suffix(b"\r").unwrap_or(body);
         let Ok(text) = std::str::from_utf8(body) else {
             return Self::Refused(Refusal::new(Code::Utf8, "this is not valid UTF-8 and is not stored"));
@@ -72,22 +76,29 @@ impl<'a> Request<'a> {
 }
 
 /// Answers datagrams until the server stops.
-pub(crate) async fn serve(socket: UdpSocket, context: Arc<Context>, tasks: TaskTracker) {
+pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>) {
     let socket = Arc::new(socket);
-    let places = Arc::new(Semaphore::new(DATAGRAMS_MAX));
+    let mut sources = Sources::new(socket.local_addr().map_or(0, |address| address.port()), &context.limits);
+    let mut log = RefusalLog::new(name);
     let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
+    let mut answers = JoinSet::new();
     loop {
-        // While all places are taken, datagrams wait in the socket.
-        let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place,
-            () = context.stop.cancelled() => return,
-        };
-        let Ok(place) = place else { return };
         let received = tokio::select! {
-            received = socket.recv_from(&mut buffer) => received,
-            () = context.stop.cancelled() => return,
+            // While that many are being answered, datagrams wait in the socket.
+            received = socket.recv_from(&mut buffer), if answers.len() < DATAGRAMS_MAX => received,
+            Some(answered) = answers.join_next() => {
+                if let Ok(Some((from, refusal))) = answered {
+                    log.tell(Some(from), &refusal, 1);
+                }
+                continue;
+            }
+            () = log.due() => {
+                log.tell_untold();
+                continue;
+            }
+            () = context.stop.cancelled() => break,
         };
-        let (length, peer) = match received {
+        let (length, from) = match received {
             Ok(received) => received,
             Err(error) => {
                 // An earlier reply could not be delivered; nothing is wrong with the socket.
@@ -95,40 +106,60 @@ pub(crate) async fn serve(socket: UdpSocket, context: Arc<Context>, tasks: TaskT
                 continue;
             }
         };
-        tracing::debug!(%peer, length, "datagram");
-        let datagram = buffer[..length].to_vec();
-        let (socket, context) = (Arc::clone(&socket), Arc::clone(&context));
-        tasks.spawn(async move {
-            let reply = answer(&context, &Peer::of_datagram(peer.ip()), &datagram).await;
-            if let Err(error) = socket.send_to(&reply, peer).await {
-                tracing::debug!(%peer, %error, "answering a datagram");
-            }
-            drop(place);
-        });
+        tracing::debug!(peer = %from, length, "datagram");
+        let datagram = &buffer[..length];
+        if let Err(refusal) = sources.admit(from, datagram, Instant::now()) {
+            log.tell(Some(from), &quoting(&refusal, datagram), 1);
+            continue;
+        }
+        let (datagram, socket, context) = (datagram.to_vec(), Arc::clone(&socket), Arc::clone(&context));
+        answers.spawn(async move { serve_one(&socket, &context, from, &datagram).await });
+    }
+    while let Some(answered) = answers.join_next().await {
+        if let Ok(Some((from, refusal))) = answered {
+            log.tell(Some(from), &refusal, 1);
+        }
     }
 }
 
-/// The reply to one datagram.
-async fn answer(context: &Context, peer: &Peer, datagram: &[u8]) -> Vec<u8> {
+/// Answers a datagram. Returns for the log why it was not stored, if it was to be.
+async fn serve_one(
+    socket: &UdpSocket,
+    context: &Context,
+    from: SocketAddr,
+    datagram: &[u8],
+) -> Option<(SocketAddr, Refusal)> {
+    let (reply, refused) = answer(context, &Peer::of_datagram(from.ip()), datagram).await;
+    if let Some(reply) = reply
+        && let Err(error) = socket.send_to(&reply, from).await
+    {
+        tracing::debug!(peer = %from, %error, "answering a datagram");
+    }
+    refused.map(|refusal| (from, quoting(&refusal, datagram)))
+}
+
+/// The reply to a datagram, and why it is not stored if it was to be.
+async fn answer(context: &Context, peer: &Peer, datagram: &[u8]) -> (Option<Vec<u8>>, Option<Refusal>) {
     let may_read = peer.may(Right::Read);
     let limit = if may_read.is_ok() {
         DATAGRAM_REPLY_MAX_BYTES
     } else {
         datagram.len().min(DATAGRAM_REPLY_MAX_BYTES)
     };
-    let error = |refusal: Refusal| {
+    let error = |refusal: &Refusal| {
         let mut reply = Vec::new();
-        push_error(&mut reply, &refusal);
-        vec![reply, format!("error {}\n", refusal.code).into_bytes(), b"error\n".to_vec()]
+        push_error(&mut reply, refusal);
+        vec![reply, format!("error {}\n", refusal.code).into_bytes()]
     };
+    let mut refused = None;
     let forms = match (Request::read(datagram), may_read) {
-        (Request::Refused(refusal), _) => error(refusal),
-        (Request::Wipe, _) => error(Refusal::new(Code::Denied, "nothing wipes a diary from the network")),
+        (Request::Refused(refusal), _) => error(refused.insert(refusal)),
+        (Request::Wipe, _) => error(&Refusal::new(Code::Denied, "nothing wipes a diary from the network")),
         (Request::Entry(text), may_read) => match append(context, peer, text).await {
             Ok(stored) => stored.forms(may_read.is_ok()),
-            Err(refusal) => error(refusal),
+            Err(refusal) => error(refused.insert(refusal)),
         },
-        (_, Err(refusal)) => error(refusal),
+        (_, Err(refusal)) => error(&refusal),
         (Request::Nothing, _) => vec![HELP_LINE.into()],
         (Request::Help, _) => vec![HELP.into()],
         (Request::Goodbye, _) => vec![b"bye; the diary goes on\n".to_vec()],
@@ -137,8 +168,16 @@ async fn answer(context: &Context, peer: &Peer, datagram: &[u8]) -> Vec<u8> {
             b"error unreadable: the disk could not be read\n".to_vec()
         })],
     };
-    // An empty datagram still tells a waiting client that it was heard.
-    forms.into_iter().find(|form| form.len() <= limit).unwrap_or_default()
+    let reply = forms.into_iter().map(marked).find(|form| form.len() <= limit);
+    // An empty datagram still tells a waiting client that it was heard. An empty one is never answered so, or two diaries
+    // would go on for ever.
+    let reply = reply.or_else(|| (!datagram.is_empty()).then(Vec::new));
+    (reply, refused)
+}
+
+/// An answer that a diary knows for one: what begins with no entry gets the mark.
+fn marked(answer: Vec<u8>) -> Vec<u8> {
+    if is_entry(&answer) { answer } else { [MARK.as_bytes(), &answer].concat() }
 }
 
 /// An entry that was stored.
@@ -156,7 +195,7 @@ impl Stored {
         push_ack(&mut ack, self.seq, &self.time.to_bytes(), false);
         let short = format!("ok {}\n", self.seq).into_bytes();
         let left = self.left.filter(|_| may_read);
-        left.into_iter().chain([ack, short, b"ok\n".to_vec()]).collect()
+        left.into_iter().chain([ack, short]).collect()
     }
 }
 
@@ -211,7 +250,7 @@ struct Newest {
 }
 
 impl Newest {
-    /// Bytes for the line that says how many entries are left out.
+    /// Bytes for the line that says how many entries are left out, and the mark.
     const NOTE_BYTES: usize = 64;
 
     fn push(&mut self, step: Step<SealedLine<'_>>) {
@@ -259,6 +298,8 @@ mod tests {
             (b"-c", Request::Wipe),
             (b"", Request::Nothing),
             (b"\n", Request::Nothing),
+            (b"\0", Request::Nothing),
+            (b"a\0", Request::Entry("a")),
             (b"p\n\n", Request::Entry("p\n")),
             (b" p", Request::Entry(" p")),
             (b"/history", Request::Entry("/history")),

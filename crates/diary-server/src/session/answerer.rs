@@ -80,7 +80,7 @@ impl Session {
                 Ok(()) => {
                     // Its client checks what it gets, and cannot check what it does not get. People at a terminal ask for the
                     // history of a place that they doubt.
-                    let checks = self.encoder == Encoder::Frame;
+                    let checks = self.encoder.is_frame();
                     return self.begin_stream(Stream::search(journal, *id, filter, checks));
                 }
                 Err(refusal) => return self.refuse(*id, &refusal),
@@ -145,7 +145,7 @@ impl Session {
     pub(super) fn take_piece(&mut self, piece: Result<Piece, ReadError>) {
         let Some(Slot::Stream(stream)) = self.queue.front_mut() else { return };
         let journal = &self.context.journal;
-        if pass_on(self.encoder, &mut self.transport.out, journal, stream, piece) {
+        if pass_on(&mut self.encoder, &mut self.transport.out, journal, stream, piece) {
             self.queue.pop_front();
         }
     }
@@ -154,7 +154,7 @@ impl Session {
     pub(super) fn take_followed(&mut self, piece: Result<Piece, ReadError>) {
         let Some(stream) = self.follow.as_deref_mut() else { return };
         let journal = &self.context.journal;
-        if pass_on(self.encoder, &mut self.transport.out, journal, stream, piece) {
+        if pass_on(&mut self.encoder, &mut self.transport.out, journal, stream, piece) {
             self.follow = None;
         }
     }
@@ -172,7 +172,7 @@ fn check_range(which: Which, today: Date) -> Result<(), Refusal> {
 
 /// Tells the client what a stream has brought; whether that was the last of it.
 fn pass_on(
-    mut encoder: Encoder,
+    encoder: &mut Encoder,
     out: &mut Vec<u8>,
     journal: &Journal,
     stream: &mut Stream,

@@ -234,7 +234,7 @@ pub(super) fn answer_part(
     entries: &mut Entries,
 ) {
     let Some(part) = outcome.front_mut() else { return };
-    let at_once = if *encoder == Encoder::Frame { u32::MAX } else { ACKS_AT_ONCE };
+    let at_once = if encoder.is_frame() { u32::MAX } else { ACKS_AT_ONCE };
     let to_hint = entries.hints.front().map_or(u32::MAX, |hint| hint - entries.answered);
     let hint = to_hint == 0;
     let most = if hint { 1 } else { at_once.min(to_hint) };

@@ -168,7 +168,7 @@ fn ended_after_every_call() {
         disk.die_at(call);
         let mut record = Record::default();
         live(&disk, &mut record);
-        recovered_from(&disk, &record, call, "ends", (FIXED + CHOSEN) * budget() - FIXED, 5)
+        recovered_from(&disk, &record, call, "ends", (FIXED + CHOSEN) * budget() - FIXED, 9)
     });
     assert!(states >= 100_000 * budget(), "only {states} states");
 }
@@ -188,7 +188,7 @@ fn each_call_failed_once() {
                 call,
                 &format!("fails with {fault:?}"),
                 (FIXED + 1) * budget() - FIXED,
-                61,
+                101,
             );
         }
         states

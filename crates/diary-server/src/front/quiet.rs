@@ -1,0 +1,55 @@
+//! Quiet listeners: messages of programs that never read. What is refused is told to the log.
+
+pub(crate) mod udp;
+
+use diary_proto::syslog::{Message, SyslogDecoder};
+use diary_proto::{Code, Refusal};
+
+use super::refusals::{RefusalLog, quoting};
+use super::{Answer, Decoded, Request};
+
+/// Cuts a connection's bytes into messages.
+#[derive(Debug, Default)]
+pub(crate) struct QuietReader(SyslogDecoder);
+
+impl QuietReader {
+    /// `held` is a first byte that was kept until the mode was known.
+    pub(crate) fn new(held: Option<u8>) -> Self {
+        let mut reader = Self::default();
+        if let Some(byte) = held {
+            let ends_message = reader.0.next(&mut &[byte][..]).is_some();
+            debug_assert!(!ends_message, "only 0x16 is held, which ends no message");
+        }
+        reader
+    }
+
+    pub(crate) fn partial_bytes(&self) -> usize {
+        self.0.partial_bytes()
+    }
+
+    pub(crate) fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Decoded<'s>> {
+        self.0.next(input).map(decoded)
+    }
+
+    pub(crate) fn finish(&mut self) -> Option<Decoded<'_>> {
+        self.0.finish().map(decoded)
+    }
+}
+
+fn decoded(message: Message<'_>) -> Decoded<'_> {
+    Decoded::Request(match message {
+        Message::Text(text) => return Decoded::Text(text),
+        Message::Refused { refusal, text } => Request::refused(quoting(&refusal, text)),
+        Message::Http => Request::Fatal(Refusal::new(Code::Http, super::line::NO_WEB_SERVER)),
+        Message::Proxy => Request::Fatal(Refusal::new(Code::Proxy, super::line::NO_PROXY_HEADER)),
+    })
+}
+
+/// Nothing is answered; what was not stored is told to the log.
+pub(super) fn encode(log: &mut RefusalLog, answer: &Answer<'_>) {
+    match answer {
+        Answer::NotStored { count, refusal, .. } => log.tell(None, refusal, u64::from(*count)),
+        Answer::Error { refusal, .. } => log.tell(None, refusal, 1),
+        _ => {}
+    }
+}
