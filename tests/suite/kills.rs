@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Frames, Process, acked, day_files, seal_in, server_command, soon};
+use crate::support::{Frames, Process, Random, acked, budget, day_files, seal_in, server_command, soon};
 
 /// Rounds that one diary lives through.
 const ROUNDS_PER_LIFE: u64 = 50;
@@ -37,7 +37,7 @@ const LIVES_AT_ONCE: usize = 2;
 const IN_FLIGHT: usize = 40;
 
 /// A round ends after fewer acks than this, or as soon as the server listens.
-const ACKS_MAX: u64 = 250;
+const ACKS_MAX: usize = 250;
 
 /// No client connects from an address other than 127.0.0.1, so nothing takes the port while the server is
 /// away, and nobody who tries to reach it then meets himself.
@@ -62,11 +62,6 @@ async fn two_hundred_kills_lose_double_and_move_nothing() {
     let least = lives * ROUNDS_PER_LIFE * 10;
     assert!(total.acks > least && total.followed > least && total.read > least, "{total:?}");
     assert!(total.unknown > lives * ROUNDS_PER_LIFE && total.unknown_stored > 0, "{total:?}");
-}
-
-fn budget() -> u64 {
-    std::env::var("DIARY_TEST_BUDGET")
-        .map_or(1, |budget| budget.parse().expect("DIARY_TEST_BUDGET is a number"))
 }
 
 /// How much happened.
@@ -101,7 +96,7 @@ impl Tally {
 async fn live(seed: u64) -> Tally {
     let folder = tempfile::tempdir().unwrap();
     let (data, log) = (folder.path().join("data"), folder.path().join("log"));
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut random = Random::new(seed);
     let mut tally = Tally::default();
 
     let mut process = start(&data, FIRST_LISTEN, &log).await;
@@ -121,7 +116,7 @@ async fn live(seed: u64) -> Tally {
     let mut journal = Vec::new();
     for round in 0..ROUNDS_PER_LIFE {
         let what = format!("seed {seed}, round {round}");
-        let reached = moment.after(random.below(ACKS_MAX));
+        let reached = moment.after(random.below(ACKS_MAX) as u64);
         // It is connected before anything is ended: its task may begin later than that.
         let plain = TcpStream::connect(&address).await.unwrap();
         let plain = tokio::spawn(write_lines(plain, format!("plain {round}"), moment.clone()));
@@ -532,17 +527,5 @@ impl Entries {
             assert_eq!(seen, stored, "{what}");
         }
         assert!(lefts.len() <= self.lefts.len() - first, "{what}: more than there is");
-    }
-}
-
-/// A small generator, so that a seed replays (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
     }
 }

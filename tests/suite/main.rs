@@ -22,6 +22,7 @@ mod file_limits;
 mod filters;
 mod first_use;
 mod frame_mode;
+mod hostile;
 mod keys;
 mod kills;
 mod line_mode;

@@ -19,7 +19,7 @@ pub(crate) const TEXT_BYTES: usize = 100;
 const READ_BYTES: usize = 256 * 1024;
 
 /// A server that answers nothing for so long hangs.
-const HANG: Duration = Duration::from_secs(30);
+pub(crate) const HANG: Duration = Duration::from_secs(30);
 
 /// How many connections, and how many appends each sends at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

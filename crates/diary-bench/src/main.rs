@@ -6,7 +6,8 @@
 //! - `bare`: the loop that shows what the machine allows;
 //! - `fill`: diaries to read;
 //! - `peers`: servers, started and ended;
-//! - `rows`: what is measured; `table`: how it is shown.
+//! - `rows`: what is measured; `table`: how it is shown;
+//! - `trial`: one server under everything at once, and the bounds that must hold.
 
 mod bare;
 mod fill;
@@ -15,6 +16,7 @@ mod peers;
 mod rows;
 mod table;
 mod talk;
+mod trial;
 
 use std::io::Write;
 use std::path::Path;
@@ -40,6 +42,8 @@ enum Args {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Puts one server under everything at once, and fails where a bound does not hold or an entry is lost.
+    Trial(trial::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
     }
     ended(match Args::parse() {
         Args::Compare(options) => rows::compare(&options),
+        Args::Trial(options) => trial::run(&options),
         Args::Load { address, shape, seconds } => load::print(&address, shape, Duration::from_secs(seconds)),
     })
 }

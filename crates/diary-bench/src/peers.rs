@@ -4,11 +4,11 @@ use std::fmt;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// The diary's own name, under which this program is the diary's server.
 pub(crate) const SERVER_NAME: &str = "diary-server";
@@ -22,7 +22,10 @@ pub(crate) const BARE_NAME: &str = "diary-bare";
 /// A server that takes longer to listen has a problem.
 const START_MAX: Duration = Duration::from_secs(120);
 
-/// Between two looks whether it listens.
+/// The same for one that takes longer to stop.
+const STOP_MAX: Duration = Duration::from_secs(60);
+
+/// Between two looks whether it listens, or has stopped.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
 /// Added to every fdatasync where an ordinary disk is wanted.
@@ -95,6 +98,11 @@ impl Peer {
         Ok(kib.trim().parse::<u64>()? * 1024)
     }
 
+    /// How many files it has open.
+    pub(crate) fn files(&self) -> anyhow::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid.as_raw_nonzero()))?.count())
+    }
+
     /// Kills it.
     pub(crate) fn kill(mut self) {
         let _ = kill_process(self.pid, Signal::KILL);
@@ -102,10 +110,16 @@ impl Peer {
     }
 
     /// Ends it in its own way, and waits for that.
-    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) fn stop(mut self) -> anyhow::Result<ExitStatus> {
         kill_process(self.pid, Signal::TERM)?;
-        self.child.wait()?;
-        Ok(())
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(began.elapsed() < STOP_MAX, "{} does not stop after {STOP_MAX:?}", self.kind);
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 }
 
@@ -198,6 +212,13 @@ fn slow_down(server: &mut Command, folder: &Path) -> anyhow::Result<()> {
     ensure!(compiled.status.success(), "cc says {}", String::from_utf8_lossy(&compiled.stderr));
     server.env("LD_PRELOAD", library);
     Ok(())
+}
+
+/// Allows this program, and the servers that inherit it, as many open files as it may have; how many that are.
+pub(crate) fn raise_file_limit() -> anyhow::Result<u64> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(maximum.unwrap_or(u64::MAX))
 }
 
 /// Where a program is, if it is installed.

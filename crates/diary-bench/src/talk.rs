@@ -1,14 +1,18 @@
 //! How servers are spoken to: what an append looks like, and how its acks are counted.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use diary_proto::frame::FrameCodec;
 use diary_proto::limits::VERSION;
 use diary_proto::message::{Append, ClientMessage, Hello, ServerMessage, Texts};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType};
 use tokio_util::codec::Decoder;
+
+use crate::load::HANG;
 
 /// A protocol in which a server takes appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,26 +51,16 @@ impl Talk {
         number: usize,
         text: String,
     ) -> anyhow::Result<(TcpStream, Self)> {
-        let stream = TcpStream::connect(address).with_context(|| format!("cannot reach {address}"))?;
-        stream.set_nodelay(true)?;
-        if protocol != Protocol::Redis {
-            // The server has nothing else to say yet, so nothing behind the greeting is lost.
-            let mut greeting = String::new();
-            BufReader::with_capacity(1, &stream).read_line(&mut greeting)?;
-            ensure!(greeting.starts_with("diary/1 ready"), "{address} greets with {greeting:?}");
-        }
+        let stream = match protocol {
+            Protocol::Redis => connect(address)?,
+            Protocol::Line | Protocol::Frame => line_mode(address)?,
+        };
         let answers = match protocol {
             Protocol::Line => Answers::Lines { seen: 0, per_entry: 1, in_line: false },
             // `$15`, and then the entry's id.
             Protocol::Redis => Answers::Lines { seen: 0, per_entry: 2, in_line: false },
             Protocol::Frame => {
-                let hello = Hello {
-                    version: VERSION,
-                    author: String::new(),
-                    secret: format!("bench {number:010}").into_bytes().into(),
-                    resume: None,
-                };
-                (&stream).write_all(&frame_of(&ClientMessage::Hello(hello)))?;
+                (&stream).write_all(&hello(format!("bench {number:010}")))?;
                 Answers::Frames(BytesMut::new())
             }
         };
@@ -141,6 +135,46 @@ impl Talk {
             }
         }
     }
+}
+
+/// Connects to a diary, and reads its greeting.
+pub(crate) fn line_mode(address: &str) -> anyhow::Result<TcpStream> {
+    greeted(address, connect(address)?)
+}
+
+/// The same with a receive buffer of so many bytes at the most, on an address of IPv4 or IPv6.
+pub(crate) fn narrow_line_mode(address: &str, buffer_bytes: usize) -> anyhow::Result<TcpStream> {
+    let to: SocketAddr = address.parse()?;
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    // Once connected, the peer has been promised more.
+    set_socket_recv_buffer_size(&socket, buffer_bytes)?;
+    rustix::net::connect(&socket, &to)?;
+    greeted(address, ready(socket.into())?)
+}
+
+fn greeted(address: &str, stream: TcpStream) -> anyhow::Result<TcpStream> {
+    // The server has nothing else to say yet, so nothing behind the greeting is lost.
+    let mut greeting = String::new();
+    BufReader::with_capacity(1, &stream).read_line(&mut greeting)?;
+    ensure!(greeting.starts_with("diary/1 ready"), "{address} greets with {greeting:?}");
+    Ok(stream)
+}
+
+fn connect(address: &str) -> anyhow::Result<TcpStream> {
+    ready(TcpStream::connect(address).with_context(|| format!("cannot reach {address}"))?)
+}
+
+fn ready(stream: TcpStream) -> anyhow::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(HANG))?;
+    Ok(stream)
+}
+
+/// A Hello with this secret, as it travels.
+pub(crate) fn hello(secret: impl Into<Vec<u8>>) -> Vec<u8> {
+    let secret = secret.into().into();
+    frame_of(&ClientMessage::Hello(Hello { version: VERSION, author: String::new(), secret, resume: None }))
 }
 
 /// A message as it travels.

@@ -25,9 +25,6 @@ use crate::limits::{
 /// What is kept of the buffer for answers, so that an idle connection holds none that is large.
 const IDLE_CAPACITY_BYTES: usize = 1024;
 
-/// Telnet's "interpret as command".
-const IAC: u8 = 0xff;
-
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
 }
@@ -207,15 +204,13 @@ impl Socket {
         }
     }
 
-    /// Reads what is there. On TCP, less than fits means that there is no more for now, which the next wait
-    /// for readiness knows without asking the socket again.
+    /// Reads what is there. On TCP, if that is less than fits, the next wait for readiness knows whether there is more,
+    /// without another read. A read ends before urgent data, and nothing tells of what is behind it but the socket.
     fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut short = None;
         let mut read = |socket: BorrowedFd<'_>| {
             let (read, _) = rustix::net::recv(socket, &mut *into, RecvFlags::empty())?;
-            // There is more behind urgent data, where a read ends: telnet's Synch, which follows its 0xff.
-            let ends_before_urgent = read > 0 && into[read - 1] == IAC;
-            if (1..into.len()).contains(&read) && !ends_before_urgent {
+            if (1..into.len()).contains(&read) && rustix::io::ioctl_fionread(socket)? == 0 {
                 short = Some(read);
                 // This is how the runtime is told that the socket is not ready any more.
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -271,6 +266,44 @@ impl Socket {
             Socket::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
             #[cfg(test)]
             Socket::Memory(socket) => socket.shutdown_write(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::net::SendFlags;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A read ends before urgent data, and nothing but the socket itself tells that there is more.
+    #[tokio::test]
+    async fn what_is_behind_urgent_data_is_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::Tcp(listener.accept().await.unwrap().0);
+        socket.prepare().unwrap();
+        // In the first round, the runtime takes a new socket for ready.
+        for _ in 0..3 {
+            for (byte, flags) in
+                [(b"a", SendFlags::empty()), (b"b", SendFlags::OOB), (b"c", SendFlags::empty())]
+            {
+                assert_eq!(rustix::net::send(&client, byte, flags).unwrap(), 1);
+            }
+            let mut read = Vec::new();
+            while read.len() < 3 {
+                let ready = tokio::time::timeout(Duration::from_secs(60), socket.ready(Interest::READABLE));
+                ready.await.unwrap_or_else(|_| panic!("there is more than {read:?}")).unwrap();
+                let mut bytes = [0; 8];
+                match socket.try_read(&mut bytes) {
+                    Ok(count) => read.extend_from_slice(&bytes[..count]),
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+            }
+            assert_eq!(read, b"abc");
         }
     }
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use diary_proto::entry::StoredLine;
 use diary_proto::{Date, Seal, Time, seal};
+use jiff::ToSpan;
 
 use crate::disk::{Disk, DiskFile, Doing, How, OpenError};
 use crate::format::day_file::{HEADER_MAX_BYTES, Header, name};
@@ -193,9 +194,12 @@ impl Folder<'_> {
             return Ok(());
         };
         file.first = Some(found.seq);
+        // A file begins with an entry of its day, behind its header.
+        let earlier_max_days =
+            if found.offset <= first_line(&*open)?.len() as u64 + 1 { 0 } else { EARLIER_MAX_DAYS };
         while_lines(&*open, found.offset, file.len, |_, line| {
             let line = StoredLine::parse(line, self.seal).ok();
-            let other_day = line.and_then(|line| other_day_of(&line, file.date));
+            let other_day = line.and_then(|line| other_day_of(&line, file.date, earlier_max_days));
             *stray = stray.or(other_day.map(Stray::OtherDay));
             ControlFlow::Break(())
         })?;
@@ -210,13 +214,18 @@ pub(crate) fn tell_strays(strays: &[(Date, Stray)]) {
     }
 }
 
-/// The day on which an entry was committed, if that is certainly not `date`. A file begins with an entry of its day.
-fn other_day_of(line: &StoredLine<'_>, date: Date) -> Option<Date> {
+/// So many days before that of its file may a later entry be committed: a zone can move west by 26 hours, and days can
+/// start later, by less than 24.
+const EARLIER_MAX_DAYS: i64 = 3;
+
+/// The day on which an entry was committed, if that is certainly not `date`, or one of so many days before it.
+fn other_day_of(line: &StoredLine<'_>, date: Date, earlier_max_days: i64) -> Option<Date> {
     let written = Time::parse(line.time.as_bytes())?.date();
     let day = line.day.unwrap_or(written);
     // The line of an entry with a time of its own does not say whether the day had begun by midnight.
     let may_be_eve = line.own.is_some() && written.yesterday().is_ok_and(|eve| eve == date);
-    (day != date && !may_be_eve).then_some(day)
+    let first = date.saturating_sub(earlier_max_days.days());
+    (!(first..=date).contains(&day) && !may_be_eve).then_some(day)
 }
 
 /// How much more a byte of a file with a valid header counts than one of a file without. No folder has so many bytes.

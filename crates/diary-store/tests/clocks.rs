@@ -97,6 +97,27 @@ fn a_zone_that_moves_over_midnight_changes_no_day() {
     assert_eq!(diary.files(), ["2026-11-21.log", "2026-11-22.log"], "a file's date never goes back");
 }
 
+/// Where header and first entry are damaged, the entries behind them are of the file all the same.
+#[test]
+fn a_file_whose_entries_are_of_the_day_before_is_no_stray() {
+    let diary = Diary::new();
+    let Opened { mut appender, .. } = diary.open();
+    append(&mut appender, local(-24, 0), &["before"]);
+    append(&mut appender, local(0, 14), &["in Kiritimati"]);
+    append(&mut appender, local(1, -11), &["in Niue"]);
+    append(&mut appender, local(2, -11), &["there too"]);
+    appender.stop().unwrap();
+    let path = diary.file("2026-11-21.log");
+    let damaged =
+        fs::read_to_string(&path).unwrap().replace("# diary", "# dairy").replace("Kiritimati", "Tonga");
+    fs::write(&path, damaged).unwrap();
+    for small in ["head", "cache"] {
+        assert_eq!(all(&diary.open().reader), ["1 before", "gap 2..2", "3 in Niue", "4 there too"]);
+        fs::remove_file(diary.file(small)).unwrap();
+    }
+    assert_eq!(all(&diary.open().reader), ["1 before", "gap 2..2", "3 in Niue", "4 there too"]);
+}
+
 #[test]
 fn days_that_start_later_from_now_on_change_no_day() {
     let diary = Diary::new();

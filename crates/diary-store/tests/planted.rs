@@ -155,13 +155,14 @@ fn a_pipe_holds_nobody_up() {
         });
         assert_eq!(all(&diary.open().reader).len(), 6, "{name}");
     }
-    for name in ["lock", "2026-11-20.log"] {
+    for (name, is_refused) in [("lock", true), ("2026-11-20.log", false)] {
         let diary = Diary::new();
         live(&diary, 0);
         fs::remove_file(diary.file(name)).unwrap();
         mknodat(CWD, diary.file(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         let refused = at_once(name, move || open(disk(), &diary.dir).err().map(|error| error.to_string()));
-        assert!(refused.as_ref().is_some_and(|why| why.contains("it is no file")), "{name}: {refused:?}");
+        let is_told = refused.as_ref().is_some_and(|why| why.contains("it is no file"));
+        assert_eq!((refused.is_some(), is_told), (is_refused, is_refused), "{name}: {refused:?}");
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod faulty;
 mod frames;
 mod loading;
 mod programs;
+mod random;
 mod relay;
 mod stored;
 mod terminal;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use frames::{Frames, fill, hello, pairs, texts_of};
 pub(crate) use loading::Loading;
 pub(crate) use programs::{Ran, end_process, peer, run};
+pub(crate) use random::Random;
 pub(crate) use relay::Relay;
 pub(crate) use stored::{day_files, seal_in, stored};
 pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, CTRL_R, LEFT, Terminal, UP};
@@ -42,6 +44,12 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(outcome) => outcome,
         Err(_) => panic!("nothing happened: {what}"),
     }
+}
+
+/// How many times as much a test does as in CI: `DIARY_TEST_BUDGET` (1).
+pub(crate) fn budget() -> u64 {
+    std::env::var("DIARY_TEST_BUDGET")
+        .map_or(1, |budget| budget.parse().expect("DIARY_TEST_BUDGET is a number"))
 }
 
 /// A server in this process.

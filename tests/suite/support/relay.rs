@@ -60,6 +60,11 @@ impl Relay {
         self.cuts.subscribe().wait_for(|cuts| *cuts > 0).await.unwrap();
     }
 
+    /// How often it has done so.
+    pub(crate) fn cut_count(&self) -> u32 {
+        *self.cuts.borrow()
+    }
+
     async fn pass(self, client: TcpStream, server: String) {
         let (mut open, mut cuts) = (self.open.subscribe(), self.cuts.subscribe());
         let server = TcpStream::connect(server).await.unwrap();

@@ -11,12 +11,12 @@ use anyhow::{Context, ensure};
 use diary_proto::Date;
 
 use super::Bench;
-use super::read::{line_mode, timed};
+use super::read::timed;
 use crate::fill::Filled;
 use crate::load::{Load, Shape};
 use crate::peers::{CLI_NAME, Kind, Peer};
 use crate::table::{Goal, Row, median};
-use crate::talk::Protocol;
+use crate::talk::{Protocol, line_mode};
 
 /// Entries of the jrnl that moves in.
 const ENTRIES: u32 = 100_000;

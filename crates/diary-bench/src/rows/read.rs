@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use diary_client::{Client, Options};
 use diary_proto::Which;
-use diary_proto::limits::VERSION;
-use diary_proto::message::{ClientMessage, Hello};
+use diary_proto::message::ClientMessage;
 
 use super::Bench;
 use crate::fill::{Filled, NEEDLE};
 use crate::load::{Load, Shape};
 use crate::peers::{Kind, Peer, program};
 use crate::table::{Goal, Row};
-use crate::talk::{Protocol, frame_of};
+use crate::talk::{Protocol, frame_of, hello, line_mode};
 
 /// How much a reader takes of its socket at once.
 const READ_BYTES: usize = 1024 * 1024;
@@ -186,16 +185,6 @@ pub(super) fn history(address: &str, which: &str) -> anyhow::Result<u64> {
     bail!("a history without an end")
 }
 
-/// Connects, and reads the greeting.
-pub(super) fn line_mode(address: &str) -> anyhow::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    let mut greeting = String::new();
-    BufReader::with_capacity(1, &stream).read_line(&mut greeting)?;
-    ensure!(greeting.starts_with("diary/1 ready"), "the diary greets with {greeting:?}");
-    Ok(stream)
-}
-
 /// From asking to the first entry, in seconds.
 fn first_entry(address: &str, request: &str) -> anyhow::Result<f64> {
     let mut stream = line_mode(address)?;
@@ -229,9 +218,7 @@ fn count_lines(stream: &mut impl Read, most: u64, scratch: &mut [u8]) -> anyhow:
 /// Asks for all of history in frame mode, and counts the bytes of its blocks.
 fn read_frames(address: &str, size: u64, scratch: &mut [u8]) -> anyhow::Result<()> {
     let mut stream = line_mode(address)?;
-    let secret = vec![0; 16].into();
-    let hello = Hello { version: VERSION, author: String::new(), secret, resume: None };
-    stream.write_all(&frame_of(&ClientMessage::Hello(hello)))?;
+    stream.write_all(&hello([0; 16]))?;
     stream.write_all(&frame_of(&ClientMessage::History { id: 1, which: Which::All }))?;
     let (mut head, mut body_left, mut total) = (Vec::with_capacity(5), 0_usize, 0);
     loop {

@@ -8,15 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use rustix::event::epoll;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Bench;
 use super::append::protocol;
-use super::read::line_mode;
 use crate::load::{Load, Shape, text};
-use crate::peers::{Kind, Peer};
+use crate::peers::{Kind, Peer, raise_file_limit};
 use crate::table::{Goal, Row};
-use crate::talk::Protocol;
+use crate::talk::{Protocol, line_mode};
 
 /// Connections that do nothing, and those among which others append.
 const IDLE: usize = 9_000;
@@ -330,10 +328,4 @@ pub(super) fn growth(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         }
     }
     Ok(vec![large, beside])
-}
-
-/// Servers inherit it.
-fn raise_file_limit() -> anyhow::Result<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
