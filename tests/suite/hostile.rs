@@ -16,16 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use diary_proto::Which;
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::escape::is_safe;
+use diary_proto::{Seal, Which};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    Frames, Lines, Process, Random, Relay, budget, plain_server_command, run, server_command, soon,
+    Frames, Lines, Process, Random, Relay, budget, day_files, plain_server_command, run, seal_in,
+    server_command, soon,
 };
 use witness::{Written, digest};
 
@@ -78,6 +79,18 @@ struct Doors {
     open: String,
     quiet: String,
     udp: String,
+    quiet_udp: String,
+}
+
+impl Doors {
+    fn of(process: &Process) -> Self {
+        let door = |kind| {
+            let mut found = process.addresses.iter().filter_map(|address| address.strip_prefix(kind));
+            // `quiet:` stands before other kinds, too.
+            found.find(|address| address.starts_with("127.")).unwrap().to_owned()
+        };
+        Self { open: door(""), quiet: door("quiet:"), udp: door("udp:"), quiet_udp: door("quiet:udp:") }
+    }
 }
 
 /// What all who take part know.
@@ -116,8 +129,7 @@ async fn live(seed: u64) -> Tally {
     let folder = tempfile::tempdir().unwrap();
     let (data, log) = (folder.path().join("data"), folder.path().join("log"));
     let mut process = start(&data, &log).await;
-    let door = |place: usize, kind: &str| process.addresses[place].strip_prefix(kind).unwrap().to_owned();
-    let doors = Arc::new(Doors { open: door(0, ""), quiet: door(1, "quiet:"), udp: door(2, "udp:") });
+    let doors = Arc::new(Doors::of(&process));
     let relay = Relay::start(&doors.open).await;
     let scene = Scene { doors, gone: Arc::new(watch::Sender::new(0)), over: CancellationToken::new() };
 
@@ -146,7 +158,8 @@ async fn live(seed: u64) -> Tally {
         witnessed.push(soon("a witness ends", writer).await.unwrap());
     }
 
-    let entries = history(&scene.doors.open).await;
+    let seal = seal_in(&fs::read(&day_files(&data.join("diary"))[0]).unwrap());
+    let entries = history(&scene.doors.open, seal).await;
     last.send_replace(entries.digests.len() as u64);
     for (place, follower) in followers.into_iter().enumerate() {
         let seen = soon("a follower catches up", follower).await.unwrap();
@@ -170,9 +183,9 @@ async fn live(seed: u64) -> Tally {
 
 async fn start(data: &Path, log: &Path) -> Process {
     let mut command = server_command(data);
-    command.args(["--listen", "127.0.0.1:0", "--listen", "quiet:127.0.0.1:0", "--udp", "127.0.0.1:0"]);
+    command.args(["--listen", "127.0.0.1:0,quiet:127.0.0.1:0,quiet:udp:127.0.0.1:0", "--udp", "127.0.0.1:0"]);
     command.args(["--timezone", "UTC"]).stderr(File::create(log).unwrap());
-    Process::spawn(command, 3).await
+    Process::spawn(command, 4).await
 }
 
 /// Peers one behind the other. Each has its script from the seed and its number.
@@ -199,12 +212,15 @@ struct Entries {
 }
 
 /// All entries as they are stored, each sound and behind the one before it.
-async fn history(address: &str) -> Entries {
+async fn history(address: &str, seal: Seal) -> Entries {
     let answered = Frames::hello(address, 0xcc).await.history(7, Which::All).await;
     let bytes = answered.lines.len() as u64;
     let mut entries = Entries { digests: Vec::new(), witnessed: HashMap::new(), bytes };
-    for line in answered.lines.split(|&b| b == b'\n').filter(|line| !line.is_empty() && !is_note(line)) {
-        let line = StoredLine::parse(line).unwrap();
+    for line in answered.lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+        if is_note(line, seal) {
+            continue;
+        }
+        let line = StoredLine::parse(line, seal).unwrap();
         assert!(is_safe(line.left.as_bytes()), "{}", line.left);
         entries.digests.push(digest(line.left));
         assert_eq!(line.seq, entries.digests.len() as u64, "seqs have no gap");
@@ -254,5 +270,5 @@ fn check_log(log: &Path) {
         assert!(!line.contains("panicked") && !line.contains(" ERROR "), "{line}");
         assert!(is_safe(line.as_bytes()), "{line:?} is in the log");
     }
-    assert!(log.contains("a quiet listener"), "refusals are told");
+    assert!(log.contains("not stored"), "refusals are told");
 }

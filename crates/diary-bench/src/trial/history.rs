@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use diary_proto::Which;
 use diary_proto::block::{Step, Walker};
 use diary_proto::entry::StoredLine;
 use diary_proto::escape::is_safe;
 use diary_proto::frame::Frame;
 use diary_proto::limits::FRAME_MAX_BYTES;
 use diary_proto::message::{ClientMessage, ServerMessage};
+use diary_proto::{Seal, Which};
 
 use crate::talk::{Protocol, frame_of, hello, line_mode};
 
@@ -26,6 +26,8 @@ const SECRET: [u8; 16] = [7; 16];
 pub(super) struct Reader {
     stream: BufReader<TcpStream>,
     protocol: Protocol,
+    /// What lines are sealed with, in frame mode, once the server has said what journal it is.
+    seal: Seal,
 }
 
 impl Reader {
@@ -39,7 +41,7 @@ impl Reader {
         if protocol == Protocol::Frame {
             stream.write_all(&hello(SECRET))?;
         }
-        Ok(Self { stream: BufReader::with_capacity(READ_BYTES, stream), protocol })
+        Ok(Self { stream: BufReader::with_capacity(READ_BYTES, stream), protocol, seal: Seal::PLAIN })
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -122,12 +124,15 @@ impl Reader {
         is_last: impl Fn(u64) -> bool,
         visit: &mut impl FnMut(&StoredLine<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<u64> {
-        let (mut walker, mut end) = (Walker::new(1), None);
+        let (mut walker, mut end) = (None, None);
         loop {
             match self.message()? {
-                ServerMessage::Welcome(_) => {}
-                ServerMessage::Answer { first: 1, last, dense: true, .. } => end = Some(last),
+                ServerMessage::Welcome(welcome) => self.seal = Seal::of_journal(welcome.journal_id),
+                ServerMessage::Answer { first: 1, last, dense: true, .. } => {
+                    (walker, end) = (Some(Walker::new(1, self.seal)), Some(last));
+                }
                 ServerMessage::Block { lines, .. } => {
+                    let walker = walker.as_mut().context("a block without a beginning")?;
                     let mut walked = Ok(());
                     walker.walk(&lines, |step| match step {
                         Step::Entry(line) if walked.is_ok() => walked = visit(&line),
@@ -136,18 +141,18 @@ impl Reader {
                     });
                     walked?;
                     if is_last(walker.next_seq() - 1) {
-                        break;
+                        return Ok(walker.next_seq() - 1);
                     }
                 }
                 ServerMessage::End { .. } => {
-                    let (seq, last) = (walker.next_seq() - 1, end.context("an end without a beginning")?);
+                    let (walker, last) = walker.zip(end).context("an end without a beginning")?;
+                    let seq = walker.next_seq() - 1;
                     ensure!(seq == last, "{last} entries are promised, and {seq} come");
-                    break;
+                    return Ok(seq);
                 }
                 other => bail!("a reader is told {other:?}"),
             }
         }
-        Ok(walker.next_seq() - 1)
     }
 
     fn message(&mut self) -> anyhow::Result<ServerMessage> {
