@@ -61,11 +61,8 @@ pub const LIFE: &[Step] = &[
     // A clock that is wrong by decades, and is set right.
     Step::Batch { entries: 2, day: FUTURE },
     Step::CleanStop,
-    Step::Batch { entries: 3, day: 6 },
     Step::Archive { day: 6 },
     Step::Batch { entries: 2, day: 6 },
-    Step::Torn,
-    Step::Batch { entries: 2, day: 7 },
 ];
 
 /// A day in 2099.
