@@ -245,7 +245,7 @@ impl Session {
                 if ready.is_error() && !ready.is_readable() {
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
-                if ready.is_readable() && self.phase == Phase::Open && self.takes_input() {
+                if ready.is_readable() && self.phase == Phase::Open && !self.undecoded && self.takes_input() {
                     self.read_with_room()?;
                 }
             }
