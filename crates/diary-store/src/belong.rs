@@ -23,7 +23,9 @@ use crate::format::stray::Stray;
 use crate::quarantine;
 
 /// The id that most of the files of these days have; of two that as many have, the one of the older files. `cached` is
-/// what the cache says, which counts as much as a file. Without any, what is left of a damaged header has to do.
+/// what the cache says, which counts as much as a file. `empty` is what a head says that was written before the first
+/// entry: if any file has that id, it is the one; if others were put into the folder since, theirs is. Without any, what is
+/// left of a damaged header has to do.
 ///
 /// # Errors
 /// Those of reading the files: with one that nobody can read now, the journal would become another.
@@ -32,6 +34,7 @@ pub(crate) fn id_of_most(
     dir: &Path,
     dates: &[Date],
     cached: Option<u64>,
+    empty: Option<u64>,
 ) -> Result<Option<u64>, OpenError> {
     let (mut counts, mut doubtful) = (Vec::from_iter(cached.map(|id| (id, 1))), None);
     for &date in dates {
@@ -48,8 +51,12 @@ pub(crate) fn id_of_most(
             Err(_) => doubtful = seal::id_in_header(&line).or(doubtful),
         }
     }
+    if counts.iter().any(|(id, _)| Some(*id) == empty) {
+        return Ok(empty);
+    }
     // Of several that are the greatest, the first.
-    Ok(counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id).or(doubtful))
+    let most = counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id);
+    Ok(most.or(empty).or(doubtful))
 }
 
 /// A file's first line, if it is no longer than a header.
@@ -319,7 +326,7 @@ mod tests {
         use crate::disk::sim::SimDisk;
 
         /// Files with headers of these ids; 9 stands for a damaged one.
-        fn check(ids: &[u64], cached: Option<u64>, expected: Option<u64>) {
+        fn check(ids: &[u64], cached: Option<u64>, empty: Option<u64>, expected: Option<u64>) {
             let (disk, dir) = (SimDisk::new(), Path::new("/"));
             let mut dates = Vec::new();
             for (day, &id) in (1..).zip(ids) {
@@ -333,16 +340,20 @@ mod tests {
                 file.write_all_at(&bytes, 0).unwrap();
                 dates.push(header.date);
             }
-            assert_eq!(id_of_most(&disk, dir, &dates, cached).unwrap(), expected, "{ids:?} {cached:?}");
+            let found = id_of_most(&disk, dir, &dates, cached, empty).unwrap();
+            assert_eq!(found, expected, "{ids:?} {cached:?} {empty:?}");
         }
 
-        check(&[], None, None);
-        check(&[9], None, Some(9));
-        check(&[9, 7], None, Some(7));
-        check(&[7, 8], None, Some(7));
-        check(&[7, 8, 8], None, Some(8));
-        check(&[7, 8], Some(8), Some(8));
-        check(&[7], Some(8), Some(8));
-        check(&[7, 7], Some(8), Some(7));
+        check(&[], None, None, None);
+        check(&[9], None, None, Some(9));
+        check(&[9, 7], None, None, Some(7));
+        check(&[7, 8], None, None, Some(7));
+        check(&[7, 8, 8], None, None, Some(8));
+        check(&[7, 8], Some(8), None, Some(8));
+        check(&[7], Some(8), None, Some(8));
+        check(&[7, 7], Some(8), None, Some(7));
+        check(&[7, 8, 8], None, Some(7), Some(7));
+        check(&[8, 8], None, Some(7), Some(8));
+        check(&[9], None, Some(7), Some(7));
     }
 }

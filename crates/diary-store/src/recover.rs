@@ -193,8 +193,11 @@ impl<'a> Recovery<'a> {
     /// Looks at every file, and changes nothing.
     pub(crate) fn survey(&self) -> Result<Examined, OpenError> {
         let id = match self.evidence {
-            Some(evidence) => Some(evidence.id),
-            None => id_of_most(self.disk, self.dir, &self.named, self.cached.map(|(id, _)| id))?,
+            Some(evidence) if evidence.seq > 0 => Some(evidence.id),
+            evidence => {
+                let (cached, empty) = (self.cached.map(|(id, _)| id), evidence.map(|evidence| evidence.id));
+                id_of_most(self.disk, self.dir, &self.named, cached, empty)?
+            }
         };
         let known = self.evidence.and_then(|evidence| evidence.file);
         let mut survey = Survey::new(self.disk, self.dir, &self.named, id, known);

@@ -107,6 +107,23 @@ fn a_day_file_of_another_journal_does_not_say_where_seqs_go_on() {
     }
 }
 
+/// A new machine: the server starts on an empty folder, and then its day files are put back.
+#[test]
+fn day_files_that_are_put_back_after_a_first_start_are_the_diary() {
+    for days in [1, 4] {
+        let (diary, old) = (Diary::new(), killed(days, "own"));
+        drop(diary.open());
+        let sound = served(&old);
+        for day in 0..days {
+            let name = format!("2026-11-{}.log", 20 + day);
+            fs::copy(old.file(&name), diary.file(&name)).unwrap();
+        }
+        assert_eq!(served(&diary), sound, "{days} days");
+        goes_on(&diary, days - 1, 180 * days as u64 + 1, "on the newest day");
+        assert_eq!(findings(&diary.dir).1, Vec::<String>::new());
+    }
+}
+
 #[test]
 fn a_day_file_that_another_journals_replaced_is_not_served() {
     for (name, day) in [("2026-11-20.log", 0), ("2026-11-21.log", 1), ("2026-11-23.log", 3)] {
