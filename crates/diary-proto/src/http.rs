@@ -2,8 +2,8 @@
 //! HTTP/version` (RFC 9112, 3).
 //!
 //! All three words tell it from a sentence. Registered methods have three letters or more, all of them capitals; a page
-//! cannot use another without an `OPTIONS` request before it. A target begins with `/`, is `*`, or has a colon
-//! (`http://host/`, `host:443`).
+//! cannot use another without an `OPTIONS` request before it. A target begins with `/`, is `*`, or has a colon before a `/`
+//! or a port (`http://host/`, `host:443`).
 
 /// Longest part of a method that is counted: the shortest has as many bytes.
 const METHOD_BYTES: usize = b"GET".len();
@@ -20,12 +20,21 @@ enum Place {
     /// Bytes of the method.
     Method(usize),
     BeforeTarget,
-    /// Whether it can be a target.
-    Target(bool),
+    /// What the target has had.
+    Target(Target),
     /// Bytes of the version.
     Version(usize),
     /// It is a text.
     Text,
+}
+
+/// What makes a word a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Nothing,
+    /// A colon, just now.
+    Colon,
+    Enough,
 }
 
 impl RequestLine {
@@ -51,6 +60,7 @@ impl RequestLine {
 
 impl Place {
     fn next(self, byte: u8) -> Self {
+        use self::Target::{Colon, Enough, Nothing};
         use Place::{BeforeTarget, Method, Target, Text, Version};
         // Section 3 lets a server take all of these for spaces, in any number, and at the ends of the line.
         let is_space = matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r');
@@ -59,9 +69,14 @@ impl Place {
             Method(METHOD_BYTES) if is_space => BeforeTarget,
             Method(bytes) if byte.is_ascii_uppercase() || byte == b'-' => Method(METHOD_BYTES.min(bytes + 1)),
             BeforeTarget if is_space => BeforeTarget,
-            BeforeTarget => Target(matches!(byte, b'/' | b'*')),
-            Target(true) if is_space => Version(0),
-            Target(fits) if !is_space => Target(fits || byte == b':'),
+            BeforeTarget if matches!(byte, b'/' | b'*') => Target(Enough),
+            BeforeTarget => Target(Nothing),
+            Target(Enough) if is_space => Version(0),
+            Target(had) if !is_space => Target(match (had, byte) {
+                (Enough, _) | (Colon, b'/' | b'0'..=b'9') => Enough,
+                (_, b':') => Colon,
+                _ => Nothing,
+            }),
             Version(bytes @ (0 | VERSION_BYTES)) if is_space => Version(bytes),
             Version(bytes) if continues_version(bytes, byte) => Version(bytes + 1),
             _ => Text,
@@ -112,6 +127,8 @@ mod tests {
             "I learned about HTTP/2",
             "today I read all of RFC 9112, which is HTTP/1.1",
             "TIL about HTTP/1.1",
+            "RFC 9112: HTTP/1.1",
+            "NOTE re:proxy HTTP/1.1",
             "GET up early, then read on HTTP/1.1",
             "GET /",
             "GET / HTTP/",
