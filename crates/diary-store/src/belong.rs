@@ -105,21 +105,21 @@ struct Folder<'a> {
 
 impl Survey {
     /// Finds out which files of these days belong to the journal with this id. `known` is a day whose file does, if it is
-    /// there.
+    /// there, and a seq that was committed in it or before.
     pub(crate) fn new(
         disk: &dyn Disk,
         dir: &Path,
         dates: &[Date],
         id: Option<u64>,
-        known: Option<Date>,
+        known: Option<(Date, u64)>,
     ) -> Self {
-        let id = id.unwrap_or_default();
+        let (id, known_day) = (id.unwrap_or_default(), known.map(|(day, _)| day));
         let folder = Folder { disk, dir, id, seal: Seal::of_journal(id) };
         let (mut survey, mut candidates) = (Self::default(), Vec::new());
         for &date in dates {
             let (stray, candidate) = folder.look_at(date);
             match stray {
-                Some(Stray::NoLine) if known == Some(date) => candidates.push(candidate),
+                Some(Stray::NoLine) if known_day == Some(date) => candidates.push(candidate),
                 None => candidates.push(candidate),
                 Some(stray) => survey.set_aside(stray, [candidate]),
             }
@@ -129,10 +129,15 @@ impl Survey {
             |file: &Candidate| file.first.zip(begin).is_some_and(|(first, begin)| first < begin);
         let (archived, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_archived);
         survey.set_aside(Stray::Archived, archived);
-        let mut belongs = chain(&candidates, known).into_iter();
+        // What is later than that seq's file begins behind it.
+        let is_behind = |file: &Candidate| {
+            known.zip(file.first).is_none_or(|((day, seq), first)| file.date <= day || first > seq)
+        };
+        let (candidates, too_early): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_behind);
+        let mut belongs = chain(&candidates, known_day).into_iter();
         let (chained, misplaced): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|_| belongs.next().unwrap_or(true));
-        survey.set_aside(Stray::Misplaced, misplaced);
+        survey.set_aside(Stray::Misplaced, too_early.into_iter().chain(misplaced));
         survey.strays.sort_unstable_by_key(|(date, _)| *date);
         survey.find_ends(&folder, &chained);
         survey.days = chained.into_iter().map(|file| file.date).collect();

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 
+use diary_proto::entry::parse_number;
 use diary_proto::time::parse_date;
 use diary_proto::{Date, Seal, Time};
 
@@ -36,24 +37,28 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn write(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-        let Self { to, date, id, first, after, .. } = self;
         let mut line = Vec::new();
+        self.push_line(&mut line);
+        write_new(disk, dir, PLAN, &line)?;
+        disk.sync_dir(dir)
+    }
+
+    fn push_line(&self, out: &mut Vec<u8>) {
+        let Self { to, date, id, first, after, .. } = self;
         sealed::write(
-            &mut line,
+            out,
             Seal::PLAIN,
             format_args!(
                 "archiving 1 to={to} date={date} id={id:016x} first={first} after={after} time={}",
                 self.time_or_dash()
             ),
         );
-        write_new(disk, dir, PLAN, &line)?;
-        disk.sync_dir(dir)
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields::of(bytes.strip_suffix(b"\n")?, "archiving 1 ")?;
         Some(Self {
-            to: fields.value("to=")?.to_owned(),
+            to: fields.value("to=").filter(|to| is_archive(to))?.to_owned(),
             date: parse_date(fields.value("date=")?)?,
             id: fields.id()?,
             first: fields.number("first=")?,
@@ -79,6 +84,12 @@ impl Plan {
         sealed::write(&mut bytes, Seal::of_journal(self.id), note);
         bytes
     }
+}
+
+/// Whether it is the name of an archive, `<date>` or `<date>.<number>`, and leads nowhere else.
+fn is_archive(name: &str) -> bool {
+    let (date, number) = name.split_once('.').unwrap_or((name, "2"));
+    parse_date(date).is_some() && parse_number(number.as_bytes()).is_some()
 }
 
 /// Whether an archive was begun and not finished; the next start, or `archive`, finishes it.
@@ -137,4 +148,26 @@ pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     }
     disk.remove(&path).doing("remove", &path)?;
     disk.sync_dir(dir).doing("sync", dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_leads_nowhere_else() {
+        let after = After { date: Date::constant(2026, 11, 20), seq: 4, crc: 1 };
+        let parsed = |to: &str| {
+            let (to, date) = (to.to_owned(), Date::constant(2026, 11, 21));
+            let mut line = Vec::new();
+            Plan { to, date, id: 7, first: 1, after, time: None }.push_line(&mut line);
+            Plan::parse(&line).is_some()
+        };
+        assert!(parsed("2026-11-21") && parsed("2026-11-21.2"));
+        for to in
+            ["..", "../../elsewhere", "2026-11-21/../..", "2026-11-21.", "2026-11-21.x", "/tmp", "", "x"]
+        {
+            assert!(!parsed(to), "{to}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use crate::belong::{Survey, id_of_most, tell_strays};
 use crate::disk::{Disk, DiskFile, Doing, How, OpenError, sync_names};
 use crate::format::day_file::{BadHeader, Header, day_files, name};
 use crate::format::head::{self, Evidence, Head};
+use crate::format::lines::holds_committed_lines;
 use crate::format::notes::archived_in;
 use crate::format::stray::Stray;
 use crate::format::tail::{Known, TAIL_MAX_BYTES, Tail};
@@ -199,8 +200,12 @@ impl<'a> Recovery<'a> {
                 id_of_most(self.disk, self.dir, &self.named, cached, empty)?
             }
         };
-        let known = self.evidence.and_then(|evidence| evidence.file);
+        let evidence = self.evidence.filter(|evidence| Some(evidence.id) == id);
+        let known = evidence.and_then(|evidence| Some((evidence.file?, evidence.seq)));
         let mut survey = Survey::new(self.disk, self.dir, &self.named, id, known);
+        if evidence.is_none() && self.cached.is_none() && survey.days.is_empty() {
+            self.refuse_without_id(&survey)?;
+        }
         let facts = self.facts(id, survey.last_seq);
         let mut unfinished = Vec::new();
         let newest = self.find_newest(&mut survey, &mut unfinished, &facts)?;
@@ -223,6 +228,19 @@ impl<'a> Recovery<'a> {
             is_clean,
             known_seq: facts.known_seq,
         })
+    }
+
+    /// A file with committed entries of which no line is valid: the id is not the journal's. To go on would give its seqs
+    /// out again.
+    fn refuse_without_id(&self, survey: &Survey) -> Result<(), OpenError> {
+        for &(date, _) in survey.strays.iter().filter(|(_, stray)| *stray == Stray::NoLine) {
+            let path = self.dir.join(name(date));
+            let file = self.disk.open(&path, How::Read).doing("open", &path)?;
+            if holds_committed_lines(&*file).doing("read", &path)? {
+                return Err(OpenError::NoId(path));
+            }
+        }
+        Ok(())
     }
 
     /// The newest of the days. Files that hold nothing but an unfinished first batch go from the survey to those.

@@ -228,7 +228,8 @@ impl Reader {
     pub(crate) fn find_strays(&self) {
         let Shared { disk, dir, id, .. } = &*self.shared;
         let view = self.view();
-        let Survey { strays, ends, .. } = Survey::new(&**disk, dir, &view.days, Some(*id), view.head.file);
+        let known = view.head.file.map(|day| (day, view.head.seq));
+        let Survey { strays, ends, .. } = Survey::new(&**disk, dir, &view.days, Some(*id), known);
         tell_strays(&strays);
         self.shared.set_strays_aside(&strays, ends);
     }

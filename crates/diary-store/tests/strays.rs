@@ -18,7 +18,7 @@ use diary_proto::{Date, Seal};
 use diary_store::disk::{Disk, How, RealDisk};
 use diary_store::sim::SimDisk;
 use diary_store::verify::Verified;
-use diary_store::{Appender, Reader, open, repair, verify};
+use diary_store::{Appender, OpenError, Reader, open, repair, verify};
 use proptest::prelude::*;
 use support::*;
 
@@ -254,6 +254,62 @@ fn a_file_of_a_copy_that_went_its_own_way() {
     goes_on(&diary, 5, 421, "a longer version");
     let repaired = repair(&disk(), &diary.dir, &diary.dir.with_file_name("repaired")).unwrap();
     assert_eq!((repaired.entries, &repaired.gaps[..]), (421, &[][..]));
+}
+
+/// The copy's file begins between the entries that `head` says were committed.
+#[test]
+fn a_later_file_of_a_copy_hides_nothing_that_the_head_knows() {
+    let (diary, copy) = (killed(1, "own"), Diary::new());
+    append(&mut diary.open().appender, NOON + DAY, &["both"; 50]);
+    fs::create_dir_all(&copy.dir).unwrap();
+    for name in ["2026-11-20.log", "2026-11-21.log"] {
+        fs::copy(diary.file(name), copy.file(name)).unwrap();
+    }
+    append(&mut copy.open().appender, NOON + 2 * DAY, &["copy"; 20]);
+    let Opened { mut appender, reader } = diary.open();
+    append(&mut appender, NOON + DAY + 1, &["own"; 50]);
+    let sound = all(&reader);
+    appender.stop().unwrap();
+    assert_eq!(sound.len(), 280);
+    fs::copy(copy.file("2026-11-22.log"), diary.file("2026-11-22.log")).unwrap();
+    assert!(served(&diary) == sound, "{:?}", &served(&diary)[225..]);
+    goes_on(&diary, 3, 281, "the day after");
+    let (verified, found) = findings(&diary.dir);
+    assert_eq!((verified.entries, found.len()), (281, 1), "{found:?}");
+}
+
+#[test]
+fn a_diary_that_nothing_says_the_id_of_is_left_as_it_is() {
+    let damages: [fn(&mut Vec<u8>); 3] = [
+        |bytes| *bytes.iter_mut().find(|byte| **byte == b'=').unwrap() = b'+',
+        |bytes| {
+            let at = memchr::memmem::find(bytes, b"id=").unwrap() + 3;
+            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+        },
+        |bytes| drop(bytes.drain(..=memchr::memchr(b'\n', bytes).unwrap())),
+    ];
+    for damage in damages {
+        let diary = killed(1, "own");
+        let (sound, path) = (served(&diary), diary.file("2026-11-20.log"));
+        let whole = fs::read(&path).unwrap();
+        let mut damaged = whole.clone();
+        damage(&mut damaged);
+        fs::write(&path, &damaged).unwrap();
+        let head = fs::read(diary.file("head")).unwrap();
+        forget(&diary);
+        for _ in 0..2 {
+            let error = open(disk(), &diary.dir).map(drop).unwrap_err();
+            assert!(matches!(error, OpenError::NoId(_)), "{error}");
+            assert!(verify(disk(), &diary.dir, |_| {}).is_err());
+        }
+        assert!(fs::read(&path).unwrap() == damaged && diary.files() == ["2026-11-20.log"]);
+        // Either is a way out.
+        fs::write(diary.file("head"), head).unwrap();
+        assert_eq!(served(&diary), sound);
+        fs::write(&path, &whole).unwrap();
+        forget(&diary);
+        assert_eq!(served(&diary), sound);
+    }
 }
 
 #[test]

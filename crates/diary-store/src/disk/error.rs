@@ -25,6 +25,12 @@ pub enum OpenError {
     /// A later version wrote it.
     #[error("{0} has format {1}, and this version knows formats up to 1; use a newer diary-server")]
     Newer(PathBuf, u64),
+    /// There are entries, and whose cannot be told.
+    #[error(
+        "{0} has entries, and nothing says of which diary: its first line is damaged, and there is no head; put either \
+         back from a copy, or move the file away"
+    )]
+    NoId(PathBuf),
 }
 
 impl From<OpenError> for io::Error {

@@ -1,11 +1,15 @@
 //! All lines of a file, one after the other.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::mpsc;
 use std::thread;
 
+use diary_proto::Seal;
+use diary_proto::entry::StoredLine;
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
+use diary_proto::seal::SEAL_BYTES;
 
 use crate::disk::DiskFile;
 
@@ -58,6 +62,24 @@ pub(crate) fn while_lines(
         ControlFlow::Continue(())
     })?;
     Ok(begun.is_empty())
+}
+
+/// Whether a file has lines of two batches, of whatever journal: a second one is written only once the first is committed.
+///
+/// # Errors
+/// Those of reading it.
+pub(crate) fn holds_committed_lines(file: &dyn DiskFile) -> io::Result<bool> {
+    let (mut batches, mut resealed) = (BTreeSet::new(), Vec::new());
+    while_lines(file, 0, file.size()?, |_, line| {
+        // Every field is checked but the checksum, which needs the journal's id.
+        resealed.clear();
+        resealed.extend_from_slice(&line[..line.len().saturating_sub(SEAL_BYTES)]);
+        Seal::PLAIN.write(&mut resealed, 0);
+        batches
+            .extend(StoredLine::parse(&resealed[..resealed.len() - 1], Seal::PLAIN).map(|line| line.batch()));
+        if batches.len() > 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(batches.len() > 1)
 }
 
 /// Gives a file, from `from` up to `end` or its own, to `visit`, piece by piece. While one is visited, the next is
