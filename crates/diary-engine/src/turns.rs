@@ -93,16 +93,31 @@ impl Searcher {
     /// Completes when it is its turn. Cancel safe.
     pub(crate) async fn turn(&self) -> Turn {
         let (granted, turn) = oneshot::channel();
-        {
+        let place = {
             let mut state = lock(&self.turns.state);
             let mut used = lock(&self.used);
             *used = (*used).max(state.floor.saturating_sub(SEARCH_CREDIT_MAX));
             state.arrivals += 1;
             let place = (*used, state.arrivals);
             state.waiting.insert(place, Waiter { used: Arc::clone(&self.used), granted });
-        }
+            place
+        };
+        let _waiting = Waiting { turns: &self.turns, place };
         self.turns.serve();
         turn.await.expect("a waiter stays until it has its turn")
+    }
+}
+
+/// Somebody's place among those who wait, which is given up when it is dropped: with all turns taken, nobody else would
+/// clear it away.
+struct Waiting<'a> {
+    turns: &'a Turns,
+    place: (Duration, u64),
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        lock(&self.turns.state).waiting.remove(&self.place);
     }
 }
 
@@ -145,6 +160,18 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_is_gone_leaves_no_place_behind() {
+        let turns = Turns::new(1);
+        let taken = turns.searcher().turn().await;
+        for _ in 0..100 {
+            assert!(turns.searcher().turn().now_or_never().is_none());
+        }
+        assert_eq!(lock(&turns.state).waiting.len(), 0);
+        drop(taken);
+        assert!(turns.searcher().turn().now_or_never().is_some());
+    }
 
     /// What a step costs and how long it takes.
     const STEP: Duration = SEARCH_STEP_TIME;

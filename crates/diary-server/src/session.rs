@@ -94,6 +94,8 @@ enum Event {
     Stop,
     Evicted(Memory),
     Late,
+    /// The log is to be told what was refused.
+    Untold,
 }
 
 /// What a session holds memory for.
@@ -217,7 +219,7 @@ impl Session {
     async fn next_event(&mut self, stop: Pin<&mut WaitForCancellationFutureOwned>) -> Event {
         let reads = self.phase == Phase::Open && self.admission.is_none() && self.takes_input();
         let (may_answer, late) = (self.may_answer(), self.late_at());
-        let Self { context, transport, queue, input, answers, admission, follow, phase, .. } = self;
+        let Self { context, transport, queue, input, answers, admission, follow, phase, encoder, .. } = self;
         let between_answers = !matches!(queue.front(), Some(Slot::Stream(_)));
         // What is reserved is taken as soon as it comes: nobody can be blamed for it meanwhile.
         let first_has_reserved = matches!(queue.front(), Some(Slot::Stream(stream)) if stream.has_reserved());
@@ -233,6 +235,7 @@ impl Session {
             () = input.evicted() => Event::Evicted(Memory::Input),
             () = answers.evicted() => Event::Evicted(Memory::Answers),
             () = reached(late) => Event::Late,
+            () = encoder.due() => Event::Untold,
         }
     }
 
@@ -254,6 +257,7 @@ impl Session {
             Event::Followed(piece) => self.take_followed(piece),
             Event::Stop => self.begin_drain(),
             Event::Evicted(memory) => self.evict(memory)?,
+            Event::Untold => self.encoder.tell_untold(),
             Event::Late if self.hello_until.is_some_and(|until| until <= Instant::now()) => {
                 self.fail(&Refusal::new(Code::Hello, "no Hello came in time"));
             }

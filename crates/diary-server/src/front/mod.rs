@@ -6,6 +6,8 @@ pub(crate) mod quiet;
 pub(crate) mod refusals;
 pub(crate) mod udp;
 
+use std::future::pending;
+
 use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
@@ -299,6 +301,20 @@ pub(crate) enum Encoder {
 impl Encoder {
     pub(crate) fn is_frame(&self) -> bool {
         matches!(self, Encoder::Frame)
+    }
+
+    /// Waits until the log is to be told how much more was not stored. Cancel safe.
+    pub(crate) async fn due(&self) {
+        match self {
+            Encoder::Quiet(log) => Box::pin(log.due()).await,
+            Encoder::Line(_) | Encoder::Frame => pending().await,
+        }
+    }
+
+    pub(crate) fn tell_untold(&mut self) {
+        if let Encoder::Quiet(log) = self {
+            log.tell_untold();
+        }
     }
 
     pub(crate) fn encode(&mut self, answer: Answer<'_>, out: &mut Vec<u8>) {
