@@ -77,7 +77,6 @@ impl<'a> Request<'a> {
 
 /// Answers datagrams until the server stops.
 pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>) {
-    let socket = Arc::new(socket);
     let mut sources = Sources::new(socket.local_addr().map_or(0, |address| address.port()), &context.limits);
     let mut log = RefusalLog::new(name);
     let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
@@ -87,8 +86,8 @@ pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>
             // While that many are being answered, datagrams wait in the socket.
             received = socket.recv_from(&mut buffer), if answers.len() < DATAGRAMS_MAX => received,
             Some(answered) = answers.join_next() => {
-                if let Ok(Some((from, refusal))) = answered {
-                    log.tell(Some(from), &refusal, 1);
+                if let Ok(answered) = answered {
+                    send(&socket, &mut log, answered).await;
                 }
                 continue;
             }
@@ -112,30 +111,37 @@ pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>
             log.tell(Some(from), &quoting(&refusal, datagram), 1);
             continue;
         }
-        let (datagram, socket, context) = (datagram.to_vec(), Arc::clone(&socket), Arc::clone(&context));
-        answers.spawn(async move { serve_one(&socket, &context, from, &datagram).await });
+        let (datagram, context) = (datagram.to_vec(), Arc::clone(&context));
+        answers.spawn(async move {
+            let (reply, refused) = answer(&context, &Peer::of_datagram(from.ip()), &datagram).await;
+            Answered { from, reply, refused: refused.map(|refusal| quoting(&refusal, &datagram)) }
+        });
     }
     while let Some(answered) = answers.join_next().await {
-        if let Ok(Some((from, refusal))) = answered {
-            log.tell(Some(from), &refusal, 1);
+        if let Ok(answered) = answered {
+            send(&socket, &mut log, answered).await;
         }
     }
 }
 
-/// Answers a datagram. Returns for the log why it was not stored, if it was to be.
-async fn serve_one(
-    socket: &UdpSocket,
-    context: &Context,
+/// What became of a datagram.
+struct Answered {
     from: SocketAddr,
-    datagram: &[u8],
-) -> Option<(SocketAddr, Refusal)> {
-    let (reply, refused) = answer(context, &Peer::of_datagram(from.ip()), datagram).await;
+    reply: Option<Vec<u8>>,
+    /// Why it is not stored, if it was to be.
+    refused: Option<Refusal>,
+}
+
+/// Tells the log, and then the client: whoever was answered finds it there.
+async fn send(socket: &UdpSocket, log: &mut RefusalLog, Answered { from, reply, refused }: Answered) {
+    if let Some(refusal) = refused {
+        log.tell(Some(from), &refusal, 1);
+    }
     if let Some(reply) = reply
         && let Err(error) = socket.send_to(&reply, from).await
     {
         tracing::debug!(peer = %from, %error, "answering a datagram");
     }
-    refused.map(|refusal| (from, quoting(&refusal, datagram)))
 }
 
 /// The reply to a datagram, and why it is not stored if it was to be.
