@@ -177,6 +177,8 @@ async fn places_are_those_of_the_address_in_the_header() {
 async fn a_stop_does_not_wait_for_a_header() {
     let (server, address) = with(Listen::tcp("127.0.0.1:0").proxy(), |config| {
         config.limits.proxy_header = Duration::MAX;
+        // Or whoever waits would be ended with the others.
+        config.limits.drain = Duration::MAX;
     })
     .await;
     let mut silent = TcpStream::connect(&address).await.unwrap();

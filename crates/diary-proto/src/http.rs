@@ -42,6 +42,13 @@ impl RequestLine {
         Self(Place::Method(0))
     }
 
+    /// What a whole line is.
+    pub(crate) fn of(line: &[u8]) -> Self {
+        let mut request = Self::new();
+        request.extend(line);
+        request
+    }
+
     /// Takes the next bytes of a line.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         for &byte in bytes {
@@ -96,9 +103,7 @@ mod tests {
     use super::*;
 
     fn is_request(line: &str) -> bool {
-        let mut guard = RequestLine::new();
-        guard.extend(line.as_bytes());
-        guard.is_request()
+        RequestLine::of(line.as_bytes()).is_request()
     }
 
     #[test]

@@ -279,9 +279,7 @@ impl LineDecoder {
 /// `overlong` is what is known of a line of which nothing is kept.
 fn classify<'a>(line: &'a [u8], overlong: Option<&RequestLine>, first: bool) -> Line<'a> {
     if first {
-        let mut request = overlong.cloned().unwrap_or_else(RequestLine::new);
-        request.extend(line);
-        if request.is_request() {
+        if overlong.map_or_else(|| RequestLine::of(line), RequestLine::clone).is_request() {
             return Line::Http;
         }
         if proxy::begins_header(line) {

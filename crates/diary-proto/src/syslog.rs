@@ -168,15 +168,7 @@ impl SyslogDecoder {
 
     /// What the first message must not be.
     fn guard(&self, text: &[u8]) -> Option<Message<'static>> {
-        let is_request = match &self.overlong {
-            Some(request) => request.is_request(),
-            None => {
-                let mut request = RequestLine::new();
-                request.extend(text);
-                request.is_request()
-            }
-        };
-        if is_request {
+        if self.overlong.as_ref().map_or_else(|| RequestLine::of(text), RequestLine::clone).is_request() {
             return Some(Message::Http);
         }
         let is_signature = self.nul_first && text == proxy::SIGNATURE_END;

@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection, and what they may do.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,6 +73,15 @@ impl Peer {
             }
             Right::Append | Right::Read => Ok(()),
         }
+    }
+}
+
+/// Whom an address is counted as: an IPv4 address is itself, however it is written, and whoever has one address of IPv6 has
+/// its /64.
+pub(crate) fn network_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+        ip => ip,
     }
 }
 

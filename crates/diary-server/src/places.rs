@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{CONNECTIONS_PER_ADDRESS_DIVISOR, Limits};
+use crate::peer::network_of;
 
 /// The places of a server.
 #[derive(Debug)]
@@ -27,12 +28,9 @@ pub(crate) struct Place {
     block: Option<Block>,
 }
 
-/// Addresses that are counted as one: an IPv4 address, or a /64 of IPv6, of which whoever has one address has all.
+/// Addresses that are counted as one ([`network_of`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Block {
-    V4(Ipv4Addr),
-    V6(Ipv6Addr),
-}
+pub(crate) struct Block(IpAddr);
 
 /// There is no place for a connection. Displays as what its client is told.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,20 +102,15 @@ impl Drop for Place {
 impl Block {
     /// `None` for loopback.
     fn of(address: IpAddr) -> Option<Self> {
-        // An IPv4 address that is written as one of IPv6 is itself.
-        match address.to_canonical() {
-            address if address.is_loopback() => None,
-            IpAddr::V4(address) => Some(Self::V4(address)),
-            IpAddr::V6(address) => Some(Self::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))),
-        }
+        (!address.to_canonical().is_loopback()).then(|| Self(network_of(address)))
     }
 }
 
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::V4(address) => address.fmt(f),
-            Self::V6(network) => write!(f, "{network}/64"),
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(network) => write!(f, "{network}/64"),
         }
     }
 }

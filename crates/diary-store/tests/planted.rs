@@ -45,15 +45,21 @@ fn live(diary: &Diary, day: i64) {
     opened.appender.stop().unwrap();
 }
 
+/// A diary that has lived, in which this name leads to somebody else's file.
+fn planted(name: &str, plant: Plant) -> (Diary, PathBuf) {
+    let diary = Diary::new();
+    live(&diary, 0);
+    let victim = victim(&diary);
+    let _ = fs::remove_file(diary.file(name));
+    plant(&victim, &diary.file(name));
+    (diary, victim)
+}
+
 #[test]
 fn a_planted_name_leads_no_write_to_another_file() {
     for name in ["head", "head.new", "cache", "cache.new"] {
         for plant in LINKS {
-            let diary = Diary::new();
-            live(&diary, 0);
-            let victim = victim(&diary);
-            let _ = fs::remove_file(diary.file(name));
-            plant(&victim, &diary.file(name));
+            let (diary, victim) = planted(name, plant);
             for day in 1..4 {
                 live(&diary, day);
                 assert_eq!(fs::read_to_string(&victim).unwrap(), KEPT, "{name}");
@@ -72,11 +78,7 @@ fn a_planted_name_leads_no_write_to_another_file() {
 fn an_archive_writes_to_no_planted_name() {
     for name in ["archiving.new", "archiving", "2026-11-22.log.new", "head.new", "head"] {
         for plant in LINKS {
-            let diary = Diary::new();
-            live(&diary, 0);
-            let victim = victim(&diary);
-            let _ = fs::remove_file(diary.file(name));
-            plant(&victim, &diary.file(name));
+            let (diary, victim) = planted(name, plant);
             archive(&disk(), &diary.dir, at(NOON + 2 * DAY), DayStart::default()).unwrap().unwrap();
             assert_eq!(fs::read_to_string(&victim).unwrap(), KEPT, "{name}");
             live(&diary, 2);

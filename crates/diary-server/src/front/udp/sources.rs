@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use diary_proto::answer::MARK;
@@ -18,6 +18,7 @@ use diary_proto::{Code, Refusal};
 use tokio::time::Instant;
 
 use crate::limits::{Limits, SOURCES_MAX, SOURCES_SEARCH_PAUSE};
+use crate::peer::network_of;
 
 /// Ports from here on are given to clients.
 const FIRST_CLIENT_PORT: u16 = 1024;
@@ -93,10 +94,7 @@ enum Source {
 
 impl Source {
     fn of(ip: IpAddr) -> Self {
-        Self::Address(match ip.to_canonical() {
-            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
-            ip => ip,
-        })
+        Self::Address(network_of(ip))
     }
 }
 
