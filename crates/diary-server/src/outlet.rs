@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use diary_proto::escape::escape;
 use jiff::Timestamp;
@@ -133,8 +133,8 @@ fn write_all(to: &File, lines: &[u8], dropped: u64) -> u64 {
         0 if dropped == 0 => 0,
         0 => {
             let told = format!(
-                "{:.6}  WARN lines of the log were dropped, since nobody took them count={dropped}\n",
-                Timestamp::now()
+                "{}  WARN lines of the log were dropped, since nobody took them count={dropped}\n",
+                now()
             );
             if write(to, told.as_bytes()) == 0 { 0 } else { dropped }
         }
@@ -167,13 +167,18 @@ fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
+/// The time for a line. Never panics, wherever the clock is: it is asked for while a panic is told.
+fn now() -> String {
+    Timestamp::try_from(SystemTime::now()).map_or_else(|_| "-".to_owned(), |now| format!("{now:.6}"))
+}
+
 /// A panic as a line of the log, with its backtrace below if `RUST_BACKTRACE` asks for one.
 fn told(info: &PanicHookInfo<'_>) -> String {
-    let (now, thread) = (Timestamp::now(), thread::current());
+    let (now, thread) = (now(), thread::current());
     let name = thread.name().unwrap_or("without a name");
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let message = escape(info.payload_as_str().unwrap_or_default());
-    let mut lines = format!("{now:.6} ERROR thread {name} panicked at {place}: {message}\n");
+    let mut lines = format!("{now} ERROR thread {name} panicked at {place}: {message}\n");
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         lines.push_str(&format!("{backtrace}\n"));
