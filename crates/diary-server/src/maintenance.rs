@@ -48,7 +48,7 @@ pub(crate) fn run(command: Maintenance) -> anyhow::Result<Done> {
 }
 
 fn verify(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Done> {
-    if maintenance::is_archive_unfinished(dir) && !json {
+    if maintenance::is_archive_unfinished(dir)? && !json {
         writeln!(out, "an archive was begun and not finished; `archive`, or the next start, finishes it")?;
     }
     let mut told = Ok(());
@@ -183,7 +183,7 @@ fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
 }
 
 fn archive(dir: &Path, now: Time, day_start: DayStart, out: &mut impl Write) -> Result<Done, OpenError> {
-    let unfinished = maintenance::is_archive_unfinished(dir);
+    let unfinished = maintenance::is_archive_unfinished(dir)?;
     let archived = maintenance::archive(dir, now, day_start)?;
     // The reader may have closed the pipe. The archive is done all the same.
     let _ = match archived {

@@ -1,222 +1,357 @@
 //! Which of the files with a day file's name are the journal's.
 //!
-//! A day file belongs to the journal if its header has the journal's id and the day of its name, and the first seqs
-//! ascend from file to file. A file whose header is damaged belongs by its own valid lines. What does not belong is a
+//! A day file belongs to the journal if its header has the journal's id and the day of its name, and its seqs lie above
+//! those of the files before it. A file whose header is damaged belongs by its own valid lines. What does not belong is a
 //! stray: nobody reads or writes it, no byte of it is changed, and it does not say where the journal ends. But the seqs
 //! of the journal's own lines in it were given out, and are not given out again.
+//!
+//! Nothing is guessed: where evidence does not decide, the journal is not opened.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use diary_proto::entry::StoredLine;
 use diary_proto::{Date, Seal, Time, seal};
 use jiff::ToSpan;
 
-use crate::disk::{Disk, DiskFile, Doing, How, OpenError};
-use crate::format::day_file::{HEADER_MAX_BYTES, Header, name};
-use crate::format::find::{find_seq, first_entry_of, last_entry_of};
+use crate::disk::{Disk, DiskFile, Doing, How, OpenError, open_if_there};
+use crate::format::day_file::{BadHeader, Header, first_bytes, first_line, name};
+use crate::format::find::{Found, find_seq, first_entry_of, last_entry_of};
+use crate::format::head::{self, Evidence};
 use crate::format::lines::while_lines;
 use crate::format::notes::archived_in;
 use crate::format::stray::Stray;
+use crate::format::tail::TAIL_MAX_BYTES;
 use crate::quarantine;
+use crate::tables::cache;
 
-/// The id that most of the files of these days have; of two that as many have, the one of the older files. `cached` is
-/// what the cache says, which counts as much as a file. `empty` is what a head says that was written before the first
-/// entry: if any file has that id, it is the one; if others were put into the folder since, theirs is. Without any, what is
-/// left of a damaged header has to do.
-///
-/// # Errors
-/// Those of reading the files: with one that nobody can read now, the journal would become another.
-pub(crate) fn id_of_most(
-    disk: &dyn Disk,
-    dir: &Path,
-    dates: &[Date],
-    cached: Option<u64>,
-    empty: Option<u64>,
-) -> Result<Option<u64>, OpenError> {
-    let (mut counts, mut doubtful) = (Vec::from_iter(cached.map(|id| (id, 1))), None);
-    for &date in dates {
-        let path = dir.join(name(date));
-        let line = match disk.open(&path, How::Read).and_then(|file| first_line(&*file)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            line => line.doing("read", &path)?,
-        };
-        match Header::parse(&line) {
-            Ok(Header { id, .. }) => match counts.iter_mut().find(|(counted, _)| *counted == id) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((id, 1)),
-            },
-            Err(_) => doubtful = seal::id_in_header(&line).or(doubtful),
-        }
-    }
-    if counts.iter().any(|(id, _)| Some(*id) == empty) {
-        return Ok(empty);
-    }
-    // Of several that are the greatest, the first.
-    let most = counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(id, _)| id);
-    Ok(most.or(empty).or(doubtful))
-}
-
-/// A file's first line, if it is no longer than a header.
-fn first_line(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; HEADER_MAX_BYTES];
-    let read = file.read_full_at(&mut bytes, 0)?;
-    bytes.truncate(memchr::memchr(b'\n', &bytes[..read]).unwrap_or(0));
-    Ok(bytes)
-}
+/// So much of a file's beginning and end is looked at for lines of the journal, where its header does not say whose it
+/// is: three of the longest lines. A large stray costs a start no more.
+const LOOK_MAX_BYTES: u64 = 1024 * 1024;
 
 /// Which files belong to a journal.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
+    /// The journal's id, if anything says it.
+    pub(crate) id: Option<u64>,
     /// The days whose files belong, in order.
     pub(crate) days: Vec<Date>,
     /// Where the seqs of the next day's file begin in a file that goes on with them, as a copy that others have written
     /// to does: that far it belongs.
     pub(crate) ends: BTreeMap<Date, u64>,
     pub(crate) strays: Vec<(Date, Stray)>,
+    /// Those without a valid line that are no longer than a batch, in order.
+    pub(crate) maybe_unfinished: Vec<Date>,
     /// The highest seq of what does not belong and is the journal's.
     pub(crate) last_seq: u64,
 }
 
-/// A file of the journal, as far as its header says.
-struct Candidate {
+/// A file, as far as it says itself what it is.
+struct File {
     date: Date,
     len: u64,
-    /// Its header is valid.
-    headed: bool,
-    /// The first seq; none if the file cannot be read or no line in it is valid, as it may be only where something else
-    /// says that it belongs.
-    first: Option<u64>,
-    /// The seq of the last valid line.
-    last: u64,
+    header: Option<Header>,
+    /// The id in a damaged header.
+    doubtful: Option<u64>,
     /// It begins with a note that what is before it is archived.
     archived: bool,
+    /// The journal ended in it when the head was written, or went on from it to there.
+    is_vouched: bool,
+    /// The seqs of the first and the last valid line; the last is below the first where there is none.
+    first: u64,
+    last: u64,
 }
 
-/// The folder, and whose it is.
-struct Folder<'a> {
-    disk: &'a dyn Disk,
-    dir: &'a Path,
-    id: u64,
-    seal: Seal,
+/// What a journal's folder knows beside its day files.
+#[derive(Clone, Copy)]
+pub(crate) struct Folder<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) dir: &'a Path,
+    pub(crate) evidence: Option<Evidence>,
+    /// The id in the cache.
+    pub(crate) cached: Option<u64>,
+}
+
+impl Folder<'_> {
+    /// Finds out which journal it holds, and which files of these days belong to it.
+    ///
+    /// # Errors
+    /// [`OpenError`], also where a file that decides cannot be read, and where nothing decides.
+    pub(crate) fn survey(&self, dates: &[Date]) -> Result<Survey, OpenError> {
+        let (mut survey, mut files) = (Survey::default(), Vec::new());
+        for &date in dates {
+            match self.look_at(date)? {
+                Some(file) => files.push(file),
+                None => survey.strays.push((date, Stray::NoFile)),
+            }
+        }
+        survey.id = self.id_of(&files)?;
+        let id = survey.id.unwrap_or_default();
+        let evidence = self.evidence.filter(|evidence| evidence.id == id);
+        let mut own = Vec::new();
+        for mut file in files {
+            let head = evidence.filter(|evidence| evidence.file == Some(file.date));
+            file.is_vouched = head.map_or(Ok(false), |head| self.is_end(&file, head))?;
+            match self.stray(&mut file, id)? {
+                // Only the head says that it belongs.
+                Some(Stray::NoLine) if head.is_some() => survey.days.push(file.date),
+                Some(stray) => {
+                    let is_short = stray == Stray::NoLine && file.len <= TAIL_MAX_BYTES;
+                    survey.maybe_unfinished.extend(is_short.then_some(file.date));
+                    survey.set_aside(stray, [file]);
+                }
+                None => own.push(file),
+            }
+        }
+        survey.set_aside_by_head(&mut own, evidence);
+        let chained = self.chain(own, &mut survey)?;
+        self.find_ends(&chained, id, &mut survey)?;
+        survey.days.extend(chained.iter().map(|file| file.date));
+        survey.days.sort_unstable();
+        survey.strays.sort_unstable_by_key(|(date, _)| *date);
+        for path in quarantine::strays(self.disk, self.dir)? {
+            if let Some(file) = open_if_there(self.disk, &path)? {
+                let last = file.size().and_then(|len| last_own(&*file, Seal::of_journal(id), len));
+                survey.last_seq = survey.last_seq.max(last.doing("read", &path)?);
+            }
+        }
+        Ok(survey)
+    }
+
+    fn path(&self, date: Date) -> PathBuf {
+        self.dir.join(name(date))
+    }
+
+    /// Reads a header, and the last line by what it says; `None` where no file is.
+    fn look_at(&self, date: Date) -> Result<Option<File>, OpenError> {
+        let path = self.path(date);
+        let Some(file) = open_if_there(self.disk, &path)? else { return Ok(None) };
+        let bytes = first_bytes(&*file).doing("read", &path)?;
+        let line = first_line(&bytes);
+        let header = match Header::parse(line) {
+            Err(BadHeader::Newer(format)) => return Err(OpenError::Newer(path, format)),
+            header => header.ok(),
+        };
+        let mut seen = File {
+            date,
+            len: file.size().doing("look at", &path)?,
+            header,
+            doubtful: seal::id_in_header(line),
+            archived: false,
+            is_vouched: false,
+            first: 0,
+            last: 0,
+        };
+        if let Some(header) = header {
+            let seal = Seal::of_journal(header.id);
+            seen.archived = header.after.is_some() && archived_in(&bytes, seal).is_some();
+            seen.first = header.first;
+            seen.last = last_own(&*file, seal, seen.len).doing("read", &path)?.max(header.first - 1);
+        }
+        Ok(Some(seen))
+    }
+
+    /// Which journal it is: what most of the headers, the head and the cache say, each counting as one. Of two that are
+    /// equal, the head or the cache decides. A head that was written before the first entry counts if a file has its id: day files may
+    /// have been put back since. Without any, what is left of damaged headers has to do.
+    fn id_of(&self, files: &[File]) -> Result<Option<u64>, OpenError> {
+        let headed = |id| files.iter().any(|file| file.header.is_some_and(|header| header.id == id));
+        let head = self.evidence.filter(|evidence| evidence.seq > 0 || headed(evidence.id));
+        let small = [head.map(|head| (head.id, head::FILE)), self.cached.map(|id| (id, cache::FILE))];
+        let mut says: Vec<(u64, PathBuf)> =
+            small.into_iter().flatten().map(|(id, file)| (id, self.dir.join(file))).collect();
+        let evident = says.len();
+        says.extend(files.iter().filter_map(|file| Some((file.header?.id, self.path(file.date)))));
+        if says.is_empty() {
+            let Some(empty) = self.evidence else {
+                says.extend(files.iter().filter_map(|file| Some((file.doubtful?, self.path(file.date)))));
+                return decide(&says, evident, None);
+            };
+            return Ok(Some(empty.id));
+        }
+        decide(&says, evident, head.map(|head| head.id))
+    }
+
+    /// Whether the journal ended in this file, which the head names, when that was written.
+    fn is_end(&self, file: &File, head: Evidence) -> Result<bool, OpenError> {
+        let after = file.header.and_then(|header| header.after).filter(|_| file.archived);
+        match after.is_some_and(|after| (after.seq, after.crc) == (head.seq, head.crc)) {
+            true => Ok(true),
+            false => self.has(file, head.id, head.seq, head.crc),
+        }
+    }
+
+    /// Why a file does not belong to the journal with this id.
+    fn stray(&self, file: &mut File, id: u64) -> Result<Option<Stray>, OpenError> {
+        let stray = file.header.and_then(|header| Stray::of_header(&header, file.date, id));
+        if file.header.is_some_and(|header| header.id == id) {
+            return Ok(stray);
+        }
+        // No header of this journal: what its lines say counts.
+        let (path, seal) = (self.path(file.date), Seal::of_journal(id));
+        let Some(open) = open_if_there(self.disk, &path)? else { return Ok(Some(Stray::NoFile)) };
+        file.last = last_own(&*open, seal, file.len).doing("read", &path)?;
+        if stray.is_some() {
+            return Ok(stray);
+        }
+        let found = first_own(&*open, seal, file.len).doing("read", &path)?;
+        let Some(found) = found else { return Ok(Some(Stray::NoLine)) };
+        (file.first, file.last) = (found.seq, file.last.max(found.seq));
+        // Damage makes the file where the journal ended no other one.
+        if file.is_vouched {
+            return Ok(None);
+        }
+        let day = other_day_in(&*open, &found, file, seal).doing("read", &path)?;
+        Ok(day.map(Stray::OtherDay))
+    }
+
+    /// The files whose seqs ascend. Where they overlap, those belong in which the head's journal lies, and what is before
+    /// one of them belongs up to where that begins.
+    fn chain(&self, mut files: Vec<File>, survey: &mut Survey) -> Result<Vec<File>, OpenError> {
+        if files.windows(2).all(|pair| pair[0].last < pair[1].first) {
+            return Ok(files);
+        }
+        self.vouch(&mut files)?;
+        let mut chained: Vec<File> = Vec::new();
+        'files: for file in files {
+            while let Some(before) = chained.last().filter(|before| before.last >= file.first) {
+                match (before.is_vouched, file.is_vouched) {
+                    (false, false) => {
+                        return Err(OpenError::Copies(self.path(before.date), self.path(file.date)));
+                    }
+                    (_, true) if before.is_before(file.first) => break,
+                    (_, true) => survey.set_aside(Stray::Misplaced, chained.pop()),
+                    (true, false) => {
+                        survey.set_aside(Stray::Misplaced, [file]);
+                        continue 'files;
+                    }
+                }
+            }
+            chained.push(file);
+        }
+        Ok(chained)
+    }
+
+    /// Goes back from the file in which the journal ended, as long as each follows an entry of the one before it.
+    fn vouch(&self, files: &mut [File]) -> Result<(), OpenError> {
+        let mut place = files.iter().position(|file| file.is_vouched);
+        while let Some(Header { id, after: Some(after), .. }) = place.and_then(|place| files[place].header) {
+            place = files.iter().position(|file| file.date == after.date && !file.is_vouched);
+            let Some(before) = place.map(|place| &mut files[place]) else { break };
+            before.is_vouched = self.has(before, id, after.seq, after.crc)?;
+            place = place.filter(|_| before.is_vouched);
+        }
+        Ok(())
+    }
+
+    /// Whether a file has this entry of the journal with this id.
+    fn has(&self, file: &File, id: u64, seq: u64, crc: u32) -> Result<bool, OpenError> {
+        let path = self.path(file.date);
+        let Some(open) = open_if_there(self.disk, &path)? else { return Ok(false) };
+        has(&*open, Seal::of_journal(id), file.len, seq, crc).doing("read", &path)
+    }
+
+    /// Finds where the seqs of the next file begin in files that go on with them.
+    fn find_ends(&self, chained: &[File], id: u64, survey: &mut Survey) -> Result<(), OpenError> {
+        for pair in chained.windows(2) {
+            let (file, next) = (&pair[0], &pair[1]);
+            if file.last >= next.first {
+                let path = self.path(file.date);
+                let open = self.disk.open(&path, How::Read).doing("open", &path)?;
+                let found =
+                    find_seq(&*open, Seal::of_journal(id), file.len, next.first).doing("read", &path)?;
+                survey.ends.extend(found.map(|found| (file.date, found.offset)));
+                survey.last_seq = survey.last_seq.max(file.last);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Survey {
-    /// Finds out which files of these days belong to the journal with this id. `known` is a day whose file does, if it is
-    /// there, and a seq that was committed in it or before.
-    pub(crate) fn new(
-        disk: &dyn Disk,
-        dir: &Path,
-        dates: &[Date],
-        id: Option<u64>,
-        known: Option<(Date, u64)>,
-    ) -> Self {
-        let (id, known_day) = (id.unwrap_or_default(), known.map(|(day, _)| day));
-        let folder = Folder { disk, dir, id, seal: Seal::of_journal(id) };
-        let (mut survey, mut candidates) = (Self::default(), Vec::new());
-        for &date in dates {
-            let (stray, candidate) = folder.look_at(date);
-            match stray {
-                Some(Stray::NoLine) if known_day == Some(date) => candidates.push(candidate),
-                None => candidates.push(candidate),
-                Some(stray) => survey.set_aside(stray, [candidate]),
-            }
-        }
-        let begin = candidates.iter().filter(|file| file.archived).filter_map(|file| file.first).max();
-        let is_archived =
-            |file: &Candidate| file.first.zip(begin).is_some_and(|(first, begin)| first < begin);
-        let (archived, candidates): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_archived);
-        survey.set_aside(Stray::Archived, archived);
-        // What is later than that seq's file begins behind it.
-        let is_behind = |file: &Candidate| {
-            known.zip(file.first).is_none_or(|((day, seq), first)| file.date <= day || first > seq)
+    /// Sets aside what does not fit the file in which the head says that the journal ended, and what is archived.
+    fn set_aside_by_head(&mut self, own: &mut Vec<File>, evidence: Option<Evidence>) {
+        let end = own.iter().find(|file| file.is_vouched).map(|file| (file.date, file.first));
+        let is_archived = |file: &&File| file.archived && end.is_none_or(|(_, first)| file.first <= first);
+        let begin = own.iter().filter(is_archived).map(|file| file.first).max().unwrap_or(0);
+        self.set_aside(Stray::Archived, own.extract_if(.., |file| file.first < begin));
+        let is_misplaced = |file: &mut File| {
+            evidence.is_some_and(|head| {
+                head.file < Some(file.date) && head.file.is_some() && file.first <= head.seq
+            }) || end.is_some_and(|(date, first)| file.date < date && !file.is_before(first))
         };
-        let (candidates, too_early): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_behind);
-        let mut belongs = chain(&candidates, known_day).into_iter();
-        let (chained, misplaced): (Vec<_>, Vec<_>) =
-            candidates.into_iter().partition(|_| belongs.next().unwrap_or(true));
-        survey.set_aside(Stray::Misplaced, too_early.into_iter().chain(misplaced));
-        survey.strays.sort_unstable_by_key(|(date, _)| *date);
-        survey.find_ends(&folder, &chained);
-        survey.days = chained.into_iter().map(|file| file.date).collect();
-        for path in quarantine::strays(disk, dir) {
-            let last =
-                disk.open(&path, How::Read).and_then(|file| last_entry_of(&*file, folder.seal, file.size()?));
-            survey.last_seq = survey.last_seq.max(last.unwrap_or_default().unwrap_or(0));
-        }
-        survey
+        self.set_aside(Stray::Misplaced, own.extract_if(.., is_misplaced));
     }
 
-    fn set_aside(&mut self, stray: Stray, files: impl IntoIterator<Item = Candidate>) {
+    fn set_aside(&mut self, stray: Stray, files: impl IntoIterator<Item = File>) {
         for file in files {
             self.strays.push((file.date, stray));
             self.last_seq = self.last_seq.max(file.last);
         }
     }
+}
 
-    fn find_ends(&mut self, folder: &Folder<'_>, chained: &[Candidate]) {
-        let mut next_first = None;
-        for file in chained.iter().rev() {
-            if let Some(next_first) = next_first.filter(|&next| next <= file.last) {
-                let opened = folder.open(file.date);
-                let found = opened.and_then(|open| find_seq(&*open, folder.seal, file.len, next_first));
-                if let Ok(Some(found)) = found {
-                    self.ends.insert(file.date, found.offset);
-                    self.last_seq = self.last_seq.max(file.last);
-                }
-            }
-            next_first = file.first.or(next_first);
-        }
+impl File {
+    /// Whether it begins before this seq. One without entries has the same first seq as the next one.
+    fn is_before(&self, seq: u64) -> bool {
+        self.first.min(self.last) < seq
     }
 }
 
-impl Folder<'_> {
-    fn open(&self, date: Date) -> io::Result<Box<dyn DiskFile>> {
-        self.disk.open(&self.dir.join(name(date)), How::Read)
+/// The id that most say; the first `evident` of them are not day files. `head`: what the head says, which nobody outvotes.
+fn decide(says: &[(u64, PathBuf)], evident: usize, head: Option<u64>) -> Result<Option<u64>, OpenError> {
+    let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+    says.iter().for_each(|(id, _)| *counts.entry(*id).or_default() += 1);
+    let most = counts.values().max();
+    let mut greatest = says.iter().enumerate().filter(|(_, (id, _))| counts.get(id) == most);
+    let Some((place, (id, first))) = greatest.next() else { return Ok(None) };
+    let other = match greatest.find(|(_, (other, _))| other != id) {
+        Some((_, (_, other))) if place >= evident => Some(other),
+        _ if head.is_some_and(|head| head != *id) => says.first().map(|(_, head)| head),
+        _ => None,
+    };
+    match other {
+        Some(other) => Err(OpenError::Journals(first.clone(), other.clone())),
+        None => Ok(Some(*id)),
     }
+}
 
-    /// What a file is by itself. One that cannot be read is taken for the journal's: whoever reads on to it is told.
-    fn look_at(&self, date: Date) -> (Option<Stray>, Candidate) {
-        let mut file = Candidate { date, len: 0, headed: false, first: None, last: 0, archived: false };
-        let mut stray = None;
-        match self.read(&mut file, &mut stray) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (Some(Stray::NoFile), file),
-            Ok(()) | Err(_) => (stray, file),
-        }
+/// The first line of the journal near a file's beginning, or else near its end.
+fn first_own(file: &dyn DiskFile, seal: Seal, len: u64) -> io::Result<Option<Found>> {
+    match first_entry_of(file, seal, 0..len.min(LOOK_MAX_BYTES))? {
+        None => first_entry_of(file, seal, len.saturating_sub(LOOK_MAX_BYTES)..len),
+        found => Ok(found),
     }
+}
 
-    fn read(&self, file: &mut Candidate, stray: &mut Option<Stray>) -> io::Result<()> {
-        let open = self.open(file.date)?;
-        file.len = open.size()?;
-        let header = Header::read(&*open)?.ok();
-        *stray = header.and_then(|header| Stray::of_header(&header, file.date, self.id));
-        file.last = last_entry_of(&*open, self.seal, file.len)?.unwrap_or(0);
-        // What another journal's header says of seqs is nothing to this one.
-        if let Some(header) = header.filter(|header| header.id == self.id) {
-            file.headed = true;
-            file.first = Some(header.first);
-            file.last = file.last.max(header.first - 1);
-            file.archived = header.after.is_some() && archived_in(&*open, self.seal)?.is_some();
-            return Ok(());
-        }
-        let Some(found) = first_entry_of(&*open, self.seal, file.len)? else {
-            stray.get_or_insert(Stray::NoLine);
-            return Ok(());
-        };
-        file.first = Some(found.seq);
-        // A file begins with an entry of its day, behind its header.
-        let earlier_max_days =
-            if found.offset <= first_line(&*open)?.len() as u64 + 1 { 0 } else { EARLIER_MAX_DAYS };
-        while_lines(&*open, found.offset, file.len, |_, line| {
-            let line = StoredLine::parse(line, self.seal).ok();
-            let other_day = line.and_then(|line| other_day_of(&line, file.date, earlier_max_days));
-            *stray = stray.or(other_day.map(Stray::OtherDay));
-            ControlFlow::Break(())
-        })?;
-        Ok(())
-    }
+/// The seq of the last line of the journal near a file's end; 0 if there is none.
+fn last_own(file: &dyn DiskFile, seal: Seal, len: u64) -> io::Result<u64> {
+    let from = len.saturating_sub(LOOK_MAX_BYTES);
+    Ok(last_entry_of(file, seal, from..len)?.unwrap_or(0))
+}
+
+/// Whether a file has this entry.
+fn has(file: &dyn DiskFile, seal: Seal, len: u64, seq: u64, crc: u32) -> io::Result<bool> {
+    let Some(found) = find_seq(file, seal, len, seq)? else { return Ok(false) };
+    Ok(with_line(file, found.offset, len, seal, |line| line.crc)? == Some(crc))
+}
+
+/// What `look` makes of the line at this place, if it is an entry.
+fn with_line<T>(
+    file: &dyn DiskFile,
+    offset: u64,
+    len: u64,
+    seal: Seal,
+    look: impl Fn(&StoredLine<'_>) -> T,
+) -> io::Result<Option<T>> {
+    let mut made = None;
+    while_lines(file, offset, len, |_, line| {
+        made = StoredLine::parse(line, seal).ok().as_ref().map(&look);
+        ControlFlow::Break(())
+    })?;
+    Ok(made)
 }
 
 /// Logs what does not belong to the journal.
@@ -230,6 +365,17 @@ pub(crate) fn tell_strays(strays: &[(Date, Stray)]) {
 /// start later, by less than 24.
 const EARLIER_MAX_DAYS: i64 = 3;
 
+/// The day of the first line that was found in a file, if that is certainly not the file's.
+fn other_day_in(open: &dyn DiskFile, found: &Found, file: &File, seal: Seal) -> io::Result<Option<Date>> {
+    // A file begins with an entry of its day, behind its header.
+    let is_first = found.offset <= first_line(&first_bytes(open)?).len() as u64 + 1;
+    let earlier_max_days = if is_first { 0 } else { EARLIER_MAX_DAYS };
+    let day = with_line(open, found.offset, file.len, seal, |line| {
+        other_day_of(line, file.date, earlier_max_days)
+    })?;
+    Ok(day.flatten())
+}
+
 /// The day on which an entry was committed, if that is certainly not `date`, or one of so many days before it.
 fn other_day_of(line: &StoredLine<'_>, date: Date, earlier_max_days: i64) -> Option<Date> {
     let written = Time::parse(line.time.as_bytes())?.date();
@@ -240,125 +386,47 @@ fn other_day_of(line: &StoredLine<'_>, date: Date, earlier_max_days: i64) -> Opt
     (!(first..=date).contains(&day) && !may_be_eve).then_some(day)
 }
 
-/// How much more a byte of a file with a valid header counts than one of a file without. No folder has so many bytes.
-const HEADED_BYTES: u128 = 1 << 48;
-
-/// How many bytes a file counts as that is known to belong, beside its own. No folder has so many, however they count.
-const KNOWN_BYTES: u128 = 1 << 120;
-
-/// Which of the files, in the order of their days, belong together: those with the most bytes whose first seqs ascend.
-/// So a file of a copy that has gone its own way sets none aside that hold more. A file without entries has the same
-/// first seq as the next one. One with a valid header counts more than any without, and `known` more than all.
-fn chain(files: &[Candidate], known: Option<Date>) -> Vec<bool> {
-    let mut belongs: Vec<bool> = files.iter().map(|file| file.first.is_none()).collect();
-    // By the seq that the next file must begin behind: the best chain among those that no better one ends below; how
-    // good it is, and its last file. `before` says which file is before each in its chain.
-    let mut best: BTreeMap<u64, (u128, usize)> = BTreeMap::new();
-    let mut before = vec![None; files.len()];
-    for (place, file) in files.iter().enumerate() {
-        let Some(first) = file.first else { continue };
-        let below = best.range(..first).next_back().map(|(_, &chain)| chain);
-        let own = (u128::from(file.len) + 1) * if file.headed { HEADED_BYTES } else { 1 };
-        let known = if known == Some(file.date) { KNOWN_BYTES } else { 0 };
-        let bytes = own + known + below.map_or(0, |(bytes, _)| bytes);
-        let end = first.min(file.last);
-        if best.range(..=end).next_back().is_some_and(|(_, (other, _))| *other >= bytes) {
-            continue;
-        }
-        before[place] = below.map(|(_, place)| place);
-        let worse: Vec<u64> =
-            best.range(end..).take_while(|(_, (other, _))| *other <= bytes).map(|(&end, _)| end).collect();
-        worse.iter().for_each(|end| _ = best.remove(end));
-        best.insert(end, (bytes, place));
-    }
-    let mut next = best.last_key_value().map(|(_, (_, place))| *place);
-    while let Some(place) = next {
-        belongs[place] = true;
-        next = before[place];
-    }
-    belongs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Days with these first seqs and lengths; which of them belong.
-    fn check(files: &[(u64, u64)], known: Option<i8>, expected: &[usize]) {
-        check_with(files, usize::MAX, known, expected);
-    }
-
-    fn check_with(files: &[(u64, u64)], headless: usize, known: Option<i8>, expected: &[usize]) {
-        let date = |place: usize| Date::constant(2026, 11, 1 + i8::try_from(place).unwrap());
-        let candidates: Vec<Candidate> = files
-            .iter()
+    /// What says which ids, the head first, then the cache: the id, or the two that contradict each other.
+    fn check(
+        head: Option<u64>,
+        cached: Option<u64>,
+        files: &[u64],
+        expected: Result<Option<u64>, (usize, usize)>,
+    ) {
+        let says: Vec<(u64, PathBuf)> = (head.into_iter().chain(cached).chain(files.iter().copied()))
             .enumerate()
-            .map(|(place, &(first, len))| Candidate {
-                date: date(place),
-                len,
-                headed: place != headless,
-                first: (first > 0).then_some(first),
-                last: first,
-                archived: false,
-            })
+            .map(|(place, id)| (id, PathBuf::from(place.to_string())))
             .collect();
-        let belongs = chain(&candidates, known.map(|day| Date::constant(2026, 11, day)));
-        let places: Vec<usize> = (0..files.len()).filter(|&place| belongs[place]).collect();
-        assert_eq!(places, expected, "{files:?}");
-    }
-
-    #[test]
-    fn files_whose_seqs_ascend_belong_together() {
-        check(&[], None, &[]);
-        check(&[(1, 9), (5, 9), (9, 9)], None, &[0, 1, 2]);
-        check(&[(1, 9), (5, 9), (1, 9), (9, 9)], None, &[0, 1, 3]);
-        check(&[(1, 9), (5, 2), (5, 9), (9, 9)], None, &[0, 2, 3]);
-        check(&[(1, 9), (5, 9), (5, 2), (9, 9)], None, &[0, 1, 3]);
-        check(&[(1, 9), (0, 9), (5, 9)], None, &[0, 1, 2]);
-        // A high one first, and many or few bytes behind it.
-        check(&[(1, 9), (90, 9), (5, 4), (6, 4), (7, 4)], None, &[0, 2, 3, 4]);
-        check(&[(1, 9), (90, 99), (5, 4), (6, 4), (7, 4)], None, &[0, 1]);
-        check(&[(1, 9), (90, 99), (5, 4), (6, 4), (7, 4)], Some(4), &[0, 2, 3, 4]);
-        check(&[(1, 0), (1, 0)], None, &[0]);
-        // One without a header only fits in.
-        check_with(&[(1, 9), (90, 99), (5, 4), (6, 4)], 1, None, &[0, 2, 3]);
-        check_with(&[(1, 9), (3, 99), (5, 4), (6, 4)], 1, None, &[0, 1, 2, 3]);
-    }
-
-    #[cfg(feature = "sim")]
-    #[test]
-    fn the_id_is_the_one_of_most_files() {
-        use crate::disk::sim::SimDisk;
-
-        /// Files with headers of these ids; 9 stands for a damaged one.
-        fn check(ids: &[u64], cached: Option<u64>, empty: Option<u64>, expected: Option<u64>) {
-            let (disk, dir) = (SimDisk::new(), Path::new("/"));
-            let mut dates = Vec::new();
-            for (day, &id) in (1..).zip(ids) {
-                let header = Header { date: Date::constant(2026, 11, day), id, first: 1, after: None };
-                let mut bytes = Vec::new();
-                header.write(&mut bytes);
-                if id == 9 {
-                    bytes[10] ^= 1;
-                }
-                let file = disk.open(&dir.join(name(header.date)), How::CreateNew).unwrap();
-                file.write_all_at(&bytes, 0).unwrap();
-                dates.push(header.date);
+        let evident = says.len() - files.len();
+        let path = |place: usize| says[place].1.clone();
+        match (decide(&says, evident, head), expected) {
+            (Ok(id), expected) => assert_eq!(Ok(id), expected, "{head:?} {cached:?} {files:?}"),
+            (Err(OpenError::Journals(one, other)), Err((first, second))) => {
+                assert_eq!((one, other), (path(first), path(second)), "{head:?} {cached:?} {files:?}");
             }
-            let found = id_of_most(&disk, dir, &dates, cached, empty).unwrap();
-            assert_eq!(found, expected, "{ids:?} {cached:?} {empty:?}");
+            (Err(error), _) => panic!("{head:?} {cached:?} {files:?}: {error}"),
         }
+    }
 
-        check(&[], None, None, None);
-        check(&[9], None, None, Some(9));
-        check(&[9, 7], None, None, Some(7));
-        check(&[7, 8], None, None, Some(7));
-        check(&[7, 8, 8], None, None, Some(8));
-        check(&[7, 8], Some(8), None, Some(8));
-        check(&[7], Some(8), None, Some(8));
-        check(&[7, 7], Some(8), None, Some(7));
-        check(&[7, 8, 8], None, Some(7), Some(7));
-        check(&[8, 8], None, Some(7), Some(8));
-        check(&[9], None, Some(7), Some(7));
+    #[test]
+    fn the_id_is_the_one_that_most_say_and_never_a_guess() {
+        check(None, None, &[], Ok(None));
+        check(None, None, &[7], Ok(Some(7)));
+        check(None, None, &[7, 8, 8], Ok(Some(8)));
+        check(None, None, &[7, 8], Err((0, 1)));
+        check(None, None, &[6, 7, 8, 8, 7], Err((1, 2)));
+        check(None, Some(8), &[7, 8], Ok(Some(8)));
+        check(None, Some(8), &[7], Ok(Some(8)));
+        check(None, Some(8), &[7, 7], Ok(Some(7)));
+        check(Some(7), None, &[8], Ok(Some(7)));
+        check(Some(7), Some(8), &[], Ok(Some(7)));
+        check(Some(7), None, &[7, 8, 8], Ok(Some(7)));
+        // Nobody outvotes the head.
+        check(Some(7), None, &[8, 8], Err((1, 0)));
+        check(Some(7), Some(8), &[8], Err((1, 0)));
     }
 }

@@ -43,26 +43,26 @@ pub struct Repaired {
 /// [`OpenError`] if the journal cannot be read or the copy cannot be written.
 pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, OpenError> {
     let refuse = |why: &str| Err(io::Error::other(why.to_owned())).doing("make the copy", to);
-    if disk.list(to).is_ok() {
+    if is_there(&**disk, to)? {
         return refuse("it is there already; remove it, or choose another place with --to");
     }
     if to.starts_with(dir) {
         return refuse("it would be inside the diary; choose another place with --to");
     }
-    if plan::is_unfinished(&**disk, dir) {
+    if plan::is_unfinished(&**disk, dir)? {
         return refuse("an archive was not finished; `diary-server archive` or a server's start finishes it");
     }
     let mut part = to.as_os_str().to_owned();
     part.push(".unfinished");
     let part = Path::new(&part);
-    if disk.list(part).is_ok() {
+    if is_there(&**disk, part)? {
         return Err(io::Error::other("an earlier repair did not finish it; remove it")).doing("write", part);
     }
 
     let examined = Recovery::new(&**disk, dir)?.survey_something()?;
     let id = examined.id.unwrap_or_default();
     let reader = examined.reader(Arc::clone(disk), dir);
-    let found = Lines::find(&**disk, dir, &examined, reader.seal());
+    let found = Lines::find(&**disk, dir, &examined, reader.seal())?;
     make_dir(&**disk, part)?;
     let mut copy = Copy::new(&**disk, part, id, reader.beginning().doing("read", dir)?, found);
     let mut written = Ok(());
@@ -82,6 +82,14 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
     disk.rename(part, to).doing("name the copy", to)?;
     sync_names(&**disk, to)?;
     Ok(done)
+}
+
+/// Whether there is a folder, or something that nobody can look into.
+fn is_there(disk: &dyn Disk, dir: &Path) -> Result<bool, OpenError> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        names => names.doing("look into", dir).map(|_| true),
+    }
 }
 
 /// The copy, as far as it is.

@@ -34,6 +34,23 @@ pub(crate) fn day_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<Date>, OpenEr
     Ok(days)
 }
 
+/// The bytes at a file's beginning that hold its header and a note behind that.
+///
+/// # Errors
+/// Those of reading it.
+pub(crate) fn first_bytes(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 2 * HEADER_MAX_BYTES];
+    let read = file.read_full_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// The first line of these, without its line feed, if it is no longer than a header.
+pub(crate) fn first_line(bytes: &[u8]) -> &[u8] {
+    let bytes = &bytes[..bytes.len().min(HEADER_MAX_BYTES)];
+    &bytes[..memchr::memchr(b'\n', bytes).unwrap_or(0)]
+}
+
 /// A day file's first line. It chains the file to the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -119,12 +136,7 @@ impl Header {
 
     /// Reads the header of the open file `file`.
     pub(crate) fn read(file: &dyn DiskFile) -> io::Result<Result<Self, BadHeader>> {
-        let mut bytes = [0; HEADER_MAX_BYTES];
-        let read = file.read_full_at(&mut bytes, 0)?;
-        Ok(match memchr::memchr(b'\n', &bytes[..read]) {
-            Some(end) => Self::parse(&bytes[..end]),
-            None => Err(BadHeader::Unsound),
-        })
+        Ok(Self::parse(first_line(&first_bytes(file)?)))
     }
 }
 

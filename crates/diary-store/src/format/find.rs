@@ -1,6 +1,7 @@
 //! Finding an entry in a day file, by bisection: sound lines stand in the order of their seqs.
 
 use std::io;
+use std::ops::Range;
 
 use diary_proto::Seal;
 use diary_proto::entry::{StoredLine, parse_number};
@@ -39,18 +40,19 @@ pub(crate) fn find_seq(file: &dyn DiskFile, seal: Seal, end: u64, seq: u64) -> i
     first_entry_from(file, seal, low, end, start, |found| found >= seq)
 }
 
-/// The file's first sound entry.
-pub(crate) fn first_entry_of(file: &dyn DiskFile, seal: Seal, end: u64) -> io::Result<Option<Found>> {
-    first_entry_from(file, seal, 0, end, Start::Line, |_| true)
+/// The first sound entry in this part of a file.
+pub(crate) fn first_entry_of(file: &dyn DiskFile, seal: Seal, part: Range<u64>) -> io::Result<Option<Found>> {
+    let start = if part.start == 0 { Start::Line } else { Start::Anywhere };
+    first_entry_from(file, seal, part.start, part.end, start, |_| true)
 }
 
-/// The seq of the file's last valid entry below `end`.
-pub(crate) fn last_entry_of(file: &dyn DiskFile, seal: Seal, end: u64) -> io::Result<Option<u64>> {
-    let (mut below, mut size) = (end, PROBE_BYTES as u64);
-    while below > 0 {
-        let from = below.saturating_sub(size);
+/// The seq of the last valid entry in this part of a file.
+pub(crate) fn last_entry_of(file: &dyn DiskFile, seal: Seal, part: Range<u64>) -> io::Result<Option<u64>> {
+    let (mut below, mut size) = (part.end, PROBE_BYTES as u64);
+    while below > part.start {
+        let from = below.saturating_sub(size).max(part.start);
         // A line that starts below may end behind that.
-        let to = end.min(below + STORED_LINE_MAX_BYTES as u64);
+        let to = part.end.min(below + STORED_LINE_MAX_BYTES as u64);
         let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(usize::MAX)];
         let read = file.read_full_at(&mut bytes, from)?;
         bytes.truncate(read);
