@@ -153,25 +153,26 @@ impl Folder<'_> {
         Ok(Some(seen))
     }
 
-    /// Which journal it is: what most of the headers, the head and the cache say, each counting as one. Of two that are
-    /// equal, the head or the cache decides. A head that was written before the first entry counts if a file has its id: day files may
-    /// have been put back since. Without any, what is left of damaged headers has to do.
+    /// Which journal it is: what most of the headers, the head and the cache say. A head that was written before the first
+    /// entry says something if a file has its id: day files may have been put back since. Without any of these, what is
+    /// left of damaged headers has to do.
     fn id_of(&self, files: &[File]) -> Result<Option<u64>, OpenError> {
-        let headed = |id| files.iter().any(|file| file.header.is_some_and(|header| header.id == id));
-        let head = self.evidence.filter(|evidence| evidence.seq > 0 || headed(evidence.id));
-        let small = [head.map(|head| (head.id, head::FILE)), self.cached.map(|id| (id, cache::FILE))];
-        let mut says: Vec<(u64, PathBuf)> =
-            small.into_iter().flatten().map(|(id, file)| (id, self.dir.join(file))).collect();
+        let of_files = |id: fn(&File) -> Option<u64>| {
+            files.iter().filter_map(move |file| Some((id(file)?, self.path(file.date))))
+        };
+        let headed: Vec<_> = of_files(|file| Some(file.header?.id)).collect();
+        let says_something = |head: &Evidence| head.seq > 0 || headed.iter().any(|(id, _)| *id == head.id);
+        let head = self.evidence.filter(says_something).map(|head| head.id);
+        let mut says: Vec<_> = head.map(|id| (id, self.dir.join(head::FILE))).into_iter().collect();
+        says.extend(self.cached.map(|id| (id, self.dir.join(cache::FILE))));
         let evident = says.len();
-        says.extend(files.iter().filter_map(|file| Some((file.header?.id, self.path(file.date)))));
-        if says.is_empty() {
-            let Some(empty) = self.evidence else {
-                says.extend(files.iter().filter_map(|file| Some((file.doubtful?, self.path(file.date)))));
-                return decide(&says, evident, None);
-            };
-            return Ok(Some(empty.id));
+        says.extend(headed);
+        match self.evidence {
+            Some(empty) if says.is_empty() => return Ok(Some(empty.id)),
+            None if says.is_empty() => says.extend(of_files(|file| file.doubtful)),
+            _ => {}
         }
-        decide(&says, evident, head.map(|head| head.id))
+        decide(&says, evident, head)
     }
 
     /// Whether the journal ended in this file, which the head names, when that was written.
@@ -300,7 +301,8 @@ impl File {
     }
 }
 
-/// The id that most say; the first `evident` of them are not day files. `head`: what the head says, which nobody outvotes.
+/// The id that most say. Of ids that as many say, the one that the head says, or the cache, which are the first `evident` of
+/// them. Nobody outvotes the `head`.
 fn decide(says: &[(u64, PathBuf)], evident: usize, head: Option<u64>) -> Result<Option<u64>, OpenError> {
     let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
     says.iter().for_each(|(id, _)| *counts.entry(*id).or_default() += 1);
