@@ -92,11 +92,11 @@ impl Folder<'_> {
         let evidence = self.evidence.filter(|evidence| evidence.id == id);
         let mut own = Vec::new();
         for mut file in files {
-            let head = evidence.filter(|evidence| evidence.file == Some(file.date));
-            file.is_vouched = head.map_or(Ok(false), |head| self.is_end(&file, head))?;
             match self.stray(&mut file, id)? {
                 // Only the head says that it belongs.
-                Some(Stray::NoLine) if head.is_some() => survey.days.push(file.date),
+                Some(Stray::NoLine) if evidence.is_some_and(|head| head.file == Some(file.date)) => {
+                    survey.days.push(file.date)
+                }
                 Some(stray) => {
                     let is_short = stray == Stray::NoLine && file.len <= TAIL_MAX_BYTES;
                     survey.maybe_unfinished.extend(is_short.then_some(file.date));
@@ -149,6 +149,7 @@ impl Folder<'_> {
             seen.archived = header.after.is_some() && archived_in(&bytes, seal).is_some();
             seen.first = header.first;
             seen.last = last_own(&*file, seal, seen.len).doing("read", &path)?.max(header.first - 1);
+            seen.is_vouched = self.is_end(&*file, &seen, header.id).doing("read", &path)?;
         }
         Ok(Some(seen))
     }
@@ -175,13 +176,13 @@ impl Folder<'_> {
         decide(&says, evident, head)
     }
 
-    /// Whether the journal ended in this file, which the head names, when that was written.
-    fn is_end(&self, file: &File, head: Evidence) -> Result<bool, OpenError> {
+    /// Whether the journal with this id ended in this file when the head was written: it has the last entry, or follows that.
+    fn is_end(&self, open: &dyn DiskFile, file: &File, id: u64) -> io::Result<bool> {
+        let head = self.evidence.filter(|head| (head.id, head.file) == (id, Some(file.date)));
+        let Some(Evidence { seq, crc, .. }) = head else { return Ok(false) };
         let after = file.header.and_then(|header| header.after).filter(|_| file.archived);
-        match after.is_some_and(|after| (after.seq, after.crc) == (head.seq, head.crc)) {
-            true => Ok(true),
-            false => self.has(file, head.id, head.seq, head.crc),
-        }
+        Ok(after.is_some_and(|after| (after.seq, after.crc) == (seq, crc))
+            || has(open, Seal::of_journal(id), file.len, seq, crc)?)
     }
 
     /// Why a file does not belong to the journal with this id.
@@ -201,6 +202,7 @@ impl Folder<'_> {
         let Some(found) = found else { return Ok(Some(Stray::NoLine)) };
         (file.first, file.last) = (found.seq, file.last.max(found.seq));
         // Damage makes the file where the journal ended no other one.
+        file.is_vouched = self.is_end(&*open, file, id).doing("read", &path)?;
         if file.is_vouched {
             return Ok(None);
         }
