@@ -95,7 +95,7 @@ impl Folder<'_> {
             match self.stray(&mut file, id)? {
                 // Only the head says that it belongs.
                 Some(Stray::NoLine) if evidence.is_some_and(|head| head.file == Some(file.date)) => {
-                    survey.days.push(file.date)
+                    survey.days.push(file.date);
                 }
                 Some(stray) => {
                     let is_short = stray == Stray::NoLine && file.len <= TAIL_MAX_BYTES;
