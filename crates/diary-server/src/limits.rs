@@ -16,8 +16,15 @@ pub const CONNECTIONS_PER_ADDRESS_DIVISOR: usize = 10;
 /// Connections that the kernel holds for us while we are busy.
 pub const BACKLOG: i32 = 1024;
 
-/// Descriptors kept back from connections: day files, listeners, the runtime's own.
+/// Descriptors kept back from connections: day files, listeners, the runtime's own, and connections that are turned away.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// Connections that are turned away and stay until their peers have heard so, for [`LINGER_MAX`] at most. Those beyond are
+/// closed at once: a peer that has spoken first may then see a reset, and not why.
+pub const LEAVING_MAX: usize = 16;
+
+// Readers and the writer have files to open all the while.
+const _: () = assert!(4 * LEAVING_MAX as u64 <= DESCRIPTORS_RESERVED);
 
 /// Appends of one session that are not acked yet: enough to keep the disk busy from one client.
 pub const SESSION_UNACKED_MAX_BYTES: usize = 1024 * 1024;

@@ -122,7 +122,7 @@ impl Server {
                 kill: kill.clone(),
                 listener,
             };
-            tasks.spawn(Arc::new(accept).run());
+            tasks.spawn(accept.run());
         }
         if let Some((socket, address)) = self.udp {
             tasks.spawn(udp::serve(socket, address, Arc::clone(&self.context)));

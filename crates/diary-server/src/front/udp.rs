@@ -108,7 +108,7 @@ pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>
         tracing::debug!(peer = %from, length, "datagram");
         let datagram = &buffer[..length];
         if let Err(refusal) = sources.admit(from, datagram, Instant::now()) {
-            log.tell(Some(from), &quoting(&refusal, datagram), 1);
+            log.tell(Some(&from), &quoting(&refusal, datagram), 1);
             continue;
         }
         let (datagram, context) = (datagram.to_vec(), Arc::clone(&context));
@@ -135,7 +135,7 @@ struct Answered {
 /// Tells the log, and then the client: whoever was answered finds it there.
 async fn send(socket: &UdpSocket, log: &mut RefusalLog, Answered { from, reply, refused }: Answered) {
     if let Some(refusal) = refused {
-        log.tell(Some(from), &refusal, 1);
+        log.tell(Some(&from), &refusal, 1);
     }
     if let Some(reply) = reply
         && let Err(error) = socket.send_to(&reply, from).await

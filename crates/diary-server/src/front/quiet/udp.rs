@@ -67,7 +67,7 @@ fn gather(socket: &UdpSocket, buffer: &mut [u8], log: &mut RefusalLog) -> Vec<(S
             Some(text) => peer.may(Right::Append).and(text),
         };
         match text {
-            Err(refusal) => log.tell(Some(from), &quoting(&refusal, &buffer[..length]), 1),
+            Err(refusal) => log.tell(Some(&from), &quoting(&refusal, &buffer[..length]), 1),
             Ok(text) => {
                 if groups.last().is_none_or(|(source, _)| source.ip() != from.ip()) {
                     groups.push((from, Appends::new(Arc::clone(&peer.author), None)));
@@ -87,7 +87,7 @@ fn gather(socket: &UdpSocket, buffer: &mut [u8], log: &mut RefusalLog) -> Vec<(S
 fn tell(log: &mut RefusalLog, from: SocketAddr, outcome: &Outcome) {
     for part in outcome {
         if let Part::Refused { count, refusal } = part {
-            log.tell(Some(from), refusal, u64::from(*count));
+            log.tell(Some(&from), refusal, u64::from(*count));
         }
     }
 }
