@@ -6,7 +6,8 @@ use diary_proto::Time;
 use tokio::process::Command;
 
 use crate::support::{
-    Lines, Process, day_files, is_ack, peer, plain_server_command, server_command, soon, text,
+    Lines, Process, Server, cli_command, day_files, is_ack, peer, plain_server_command, server_command, soon,
+    text,
 };
 
 /// Gives a program a clock that goes on from there, as `faketime` would, whose process would stand in between.
@@ -167,4 +168,18 @@ async fn clocks_at_the_ends_of_what_can_be_written() {
         }
         assert_eq!(day_files(&folder.path().join("diary")).len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_client_whose_clock_cannot_be_written_says_so() {
+    let server = Server::start().await;
+    for words in [&["add", "--server", server.address(), "a line"][..], &[server.address()]] {
+        let mut command = cli_command();
+        command.args(words);
+        set_clock("9999-12-31 12:00:00", &mut command);
+        let ended = soon("it ends", command.output()).await.unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.code() == Some(2) && said.contains("past the year 9999"), "{ended:?}");
+    }
+    assert_eq!(server.lines().await.history("all").await, [""; 0]);
 }

@@ -186,13 +186,12 @@ async fn a_stalled_reader_is_closed_and_an_idle_client_is_not() {
     assert!(idle.ask("still here").await.starts_with("ok "));
 }
 
-/// Takes a little of what comes for eight times as long as the server waits for one that takes nothing, then the rest:
-/// every entry.
+/// Takes a little of what comes for longer than the server waits for one that takes nothing, then the rest: every entry.
 async fn follow_slowly(mut stream: impl AsyncRead + AsyncWrite + Unpin, count: u64) {
     const ONCE_BYTES: usize = 8 * 1024;
     stream.write_all(b"/follow #1\n").await.unwrap();
     let (mut taken, mut pace) = (Vec::new(), tokio::time::interval(STALL / 20));
-    for _ in 0..8 * 20 {
+    for _ in 0..STALLS * 20 {
         pace.tick().await;
         let mut some = [0; ONCE_BYTES];
         let read = soon("it goes on", stream.read(&mut some)).await.unwrap();
@@ -210,8 +209,11 @@ async fn follow_slowly(mut stream: impl AsyncRead + AsyncWrite + Unpin, count: u
     }
 }
 
-/// For the server to wait for a peer that takes nothing.
-const STALL: Duration = Duration::from_millis(500);
+/// For the server to wait for a peer that takes nothing: much more than a test may have to wait for its turn.
+const STALL: Duration = Duration::from_secs(2);
+
+/// A system that still answers for its program gives it three times as long.
+const STALLS: u32 = 5;
 
 #[tokio::test]
 async fn a_slow_follower_that_goes_on_is_not_closed() {

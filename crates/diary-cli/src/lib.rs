@@ -37,9 +37,11 @@ mod usage;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use diary_client::{Author, Client, Error, Options};
 use diary_proto::escape::escape;
+use jiff::Timestamp;
 
 use crate::args::Args;
 use crate::config::Config;
@@ -63,6 +65,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(exit::USAGE);
         }
     };
+    // What is written bears the time, and so do the names of what is kept.
+    if Timestamp::try_from(SystemTime::now()).is_err() {
+        say(format_args!("this computer's clock is past the year 9999; set it first"));
+        return ExitCode::from(exit::USAGE);
+    }
     let config = Config::read(args.server(), &args.settings);
     let copes = args.command.as_ref().is_some_and(args::Command::copes_without_file);
     if let Some(why) = config.wrong.as_ref().filter(|_| !copes) {

@@ -1,6 +1,7 @@
 //! The entries that are not acked yet: in order, with their keys' counters.
 
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
 use diary_proto::Refusal;
 use diary_proto::limits::AUTHOR_MAX_BYTES;
@@ -122,7 +123,7 @@ impl Window {
             })
             .collect();
         let count = entries.len();
-        let append = Append { first_counter, retry, texts: texts_of(&entries, Timestamp::now()) };
+        let append = Append { first_counter, retry, texts: texts_of(&entries, now()) };
         self.cursor = first_counter + count as u64;
         self.unsent = self.unsent.max(self.cursor);
         self.waiting += count;
@@ -207,6 +208,11 @@ impl Window {
     fn index(&self, counter: u64) -> usize {
         usize::try_from(counter.saturating_sub(self.front)).unwrap_or(usize::MAX)
     }
+}
+
+/// Never panics, wherever the clock is.
+fn now() -> Timestamp {
+    Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::MAX)
 }
 
 /// They travel with what they say of themselves only if one of them says anything.

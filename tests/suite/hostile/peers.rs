@@ -11,7 +11,7 @@ use diary_proto::message::ServerMessage;
 use rustix::net::SendFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::time::timeout;
 use tokio_util::codec::Decoder;
 
@@ -29,9 +29,19 @@ const REPLY_MAX_BYTES: usize = 1024;
 
 /// One of them, of any kind. `what` names it.
 pub(super) async fn visit(doors: &Doors, random: &mut Random, what: &str) {
-    match random.below(16) {
+    match random.below(18) {
         0 => vanish(doors, random).await,
         1 => crawl(doors, random).await,
+        16 => call(doors, random, what).await,
+        17 => {
+            let (header, sound) = scripts::header(random);
+            let input = scripts::any(random);
+            let said = talk(&doors.proxy, &[&header[..], &input].concat(), random, what).await;
+            // Behind another header nobody knows where the input begins.
+            if sound || said.starts_with(b"error ") {
+                check(&said, input.first() == Some(&0), what);
+            }
+        }
         2 | 3 => shoot(doors, random, what).await,
         4 | 5 => {
             let input = [scripts::lines(random), scripts::any(random)].concat();
@@ -48,7 +58,8 @@ pub(super) async fn visit(doors: &Doors, random: &mut Random, what: &str) {
 
 /// Connects and is gone.
 async fn vanish(doors: &Doors, random: &mut Random) {
-    let stream = TcpStream::connect(random.pick(&[&*doors.open, &*doors.quiet])).await.unwrap();
+    let stream =
+        TcpStream::connect(random.pick(&[&*doors.open, &*doors.quiet, &*doors.proxy])).await.unwrap();
     if random.once_in(2) {
         stream.set_zero_linger().unwrap();
     }
@@ -89,6 +100,24 @@ async fn shoot(doors: &Doors, random: &mut Random, what: &str) {
         assert!(!quiet && length <= REPLY_MAX_BYTES, "{what}: a reply has {length} bytes");
         check_lines(&reply[..length], what);
     }
+}
+
+/// Comes through the Unix socket, and leaves after a while.
+async fn call(doors: &Doors, random: &mut Random, what: &str) {
+    let mut stream = UnixStream::connect(&doors.unix).await.unwrap();
+    let (input, ends) = (scripts::any(random), random.once_in(2));
+    let mut said = Vec::new();
+    let calling = async {
+        stream.write_all(&input).await?;
+        if ends {
+            stream.shutdown().await?;
+        }
+        while said.len() < READ_MAX_BYTES && stream.read_buf(&mut said).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // However it ends.
+    let _ = timeout(STAY, calling).await;
+    check(&said, input.first() == Some(&0), what);
 }
 
 /// Sends `input` in pieces, with urgent bytes between some of them, and ends in one of several ways. Returns what it was
@@ -179,8 +208,12 @@ fn follows(said: &[u8]) -> bool {
 fn check(said: &[u8], framed: bool, what: &str) {
     let Some(end) = said.iter().position(|&b| b == b'\n') else { return };
     let greeting = String::from_utf8_lossy(&said[..end]);
-    assert!(greeting.starts_with("diary/1 ready "), "{what}: {greeting}");
     let rest = &said[end + 1..];
+    if let Some(refusal) = greeting.strip_prefix("error ") {
+        assert!(refusal.starts_with("proxy: ") && rest.is_empty(), "{what}: {greeting}");
+        return;
+    }
+    assert!(greeting.starts_with("diary/1 ready "), "{what}: {greeting}");
     if !framed {
         return check_lines(rest, what);
     }

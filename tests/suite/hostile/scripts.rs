@@ -97,6 +97,25 @@ const FOREIGN: &[&[u8]] = &[
     b"<13>text\0<13>text\0",
 ];
 
+/// What a proxy says before the rest.
+const HEADERS: &[&[u8]] = &[
+    b"PROXY TCP4 192.0.2.7 198.51.100.1 51234 8888\r\n",
+    b"PROXY TCP6 2001:db8::7 ::1 51234 8888\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc0\0\x02\x02\xc8\x22\x22\xb8",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+];
+
+/// A PROXY header, and whether it is a sound one.
+pub(super) fn header(random: &mut Random) -> (Vec<u8>, bool) {
+    let mut header = random.pick(HEADERS).to_vec();
+    let sound = !random.once_in(2);
+    if !sound {
+        spoil(&mut header, random);
+    }
+    (header, sound)
+}
+
 /// Everything: lines, frames, other protocols, chance, and one behind the other.
 pub(super) fn any(random: &mut Random) -> Vec<u8> {
     match random.below(10) {

@@ -33,7 +33,7 @@ pub(super) fn csv(stored: &Stored, terminal: bool, no_formulas: bool, out: &mut 
 /// A cell that spreadsheets take for a text: an apostrophe stands before what makes it a formula, as in
 /// <https://owasp.org/www-community/attacks/CSV_Injection>. Some take full-width signs for the narrow ones.
 fn no_formula(cell: &str) -> Cow<'_, str> {
-    match cell.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']) {
+    match cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
         true => Cow::Owned(format!("'{cell}")),
         false => Cow::Borrowed(cell),
     }

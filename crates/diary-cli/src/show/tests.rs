@@ -211,6 +211,7 @@ fn a_csv_is_exact_or_without_formulas() {
         "@SUM(A1)",
         "\t=1",
         "\r=1",
+        "\n=1",
         "＝1",
         "＋1",
         "－1",

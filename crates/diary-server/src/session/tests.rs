@@ -12,12 +12,13 @@ use diary_engine::sim::{self, ManualWriter, SimDisk};
 use diary_proto::frame::FrameCodec;
 use diary_proto::message::{Append, ClientMessage, Hello, ServerMessage, Texts};
 use diary_proto::{Author, Which};
+use tokio::io::Ready;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::codec::Decoder as _;
 use tracing::subscriber::DefaultGuard;
 
-use super::Session;
+use super::{Event, Session};
 use crate::context::Context;
 use crate::limits::{
     ANSWERS_FREE_BYTES, INPUT_FREE_BYTES, LINGER_MAX, Limits, READ_BYTES, REFUSALS_PAUSE,
@@ -461,4 +462,24 @@ async fn refusals_of_a_quiet_connection_are_told_while_it_goes_on() {
     assert!(!running.is_finished());
     assert_eq!(told.lines().count(), 2, "{told}");
     assert!(told.contains("count=1") && told.contains("count=4"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn input_that_waits_to_be_decoded_is_kept_when_more_can_be_read() {
+    let mut served = Served::new(Limits::default());
+    let (socket, wire) = memory::pair(WINDOW_BYTES);
+    let transport = Transport::new(Socket::Memory(socket), "diary/1 ready\n".to_owned());
+    let peer = Peer::of_stream("memory".to_owned(), Author::new("local").unwrap());
+    let mut session =
+        Session::new(Arc::clone(&served.context), transport, peer).with_input(b"one\ntwo\n".to_vec());
+    wire.send(b"three\n");
+    // Memory for answers came free after the input had to wait for it.
+    session.handle(Event::Ready(Ok(Ready::READABLE))).unwrap();
+    let mut client = Client { wire, running: tokio::spawn(session.run()), heard: Vec::new() };
+    settle().await;
+    while served.writer.commit() {}
+    settle().await;
+    let lines = client.lines();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines.iter().zip(1..).all(|(line, seq)| line.starts_with(&format!("ok {seq} "))), "{lines:?}");
 }
