@@ -149,7 +149,11 @@ fn tell_sum(verified: &Verified, json: bool, out: &mut impl Write) -> io::Result
         "{verdict}: {}, up to {last}, in {}",
         counted(*entries, "entry"),
         counted(*files, "day file")
-    )
+    )?;
+    if *findings > 0 {
+        writeln!(out, "`diary-server repair` makes a copy without damage, of all that is there")?;
+    }
+    Ok(())
 }
 
 fn counted(count: u64, what: &str) -> String {
