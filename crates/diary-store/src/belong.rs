@@ -18,9 +18,9 @@ use jiff::ToSpan;
 
 use crate::disk::{Disk, DiskFile, Doing, How, OpenError, open_if_there};
 use crate::format::day_file::{BadHeader, Header, first_bytes, first_line, name};
-use crate::format::find::{Found, find_seq, first_entry_of, last_entry_of};
+use crate::format::find::{Found, find_seq, first_edited_of, last_entry_of};
 use crate::format::head::{self, Evidence};
-use crate::format::lines::while_lines;
+use crate::format::lines::{entry_in, while_lines};
 use crate::format::notes::archived_in;
 use crate::format::stray::Stray;
 use crate::format::tail::TAIL_MAX_BYTES;
@@ -80,11 +80,13 @@ impl Folder<'_> {
     /// # Errors
     /// [`OpenError`], also where a file that decides cannot be read, and where nothing decides.
     pub(crate) fn survey(&self, dates: &[Date]) -> Result<Survey, OpenError> {
-        let (mut survey, mut files) = (Survey::default(), Vec::new());
+        let (mut survey, mut files, mut unreadable) = (Survey::default(), Vec::new(), Vec::new());
         for &date in dates {
-            match self.look_at(date)? {
-                Some(file) => files.push(file),
-                None => survey.strays.push((date, Stray::NoFile)),
+            match self.look_at(date) {
+                Ok(Some(file)) => files.push(file),
+                Ok(None) => survey.strays.push((date, Stray::NoFile)),
+                Err(error @ OpenError::Io { .. }) => unreadable.push((date, error)),
+                Err(error) => return Err(error),
             }
         }
         survey.id = self.id_of(&files)?;
@@ -108,6 +110,13 @@ impl Folder<'_> {
         survey.set_aside_by_head(&mut own, evidence);
         let chained = self.chain(own, &mut survey)?;
         self.find_ends(&chained, id, &mut survey)?;
+        for (date, error) in unreadable {
+            if !self.is_inner(date, &chained) {
+                return Err(error);
+            }
+            tracing::error!("the diary is damaged: {error}");
+            survey.days.push(date);
+        }
         survey.days.extend(chained.iter().map(|file| file.date));
         survey.days.sort_unstable();
         survey.strays.sort_unstable_by_key(|(date, _)| *date);
@@ -118,6 +127,15 @@ impl Folder<'_> {
             }
         }
         Ok(survey)
+    }
+
+    /// Whether a day's file, which cannot be read, is known not to be the newest: a later one follows it, and where the
+    /// journal ends is known from elsewhere. It is damage then, and the diary goes on without.
+    fn is_inner(&self, date: Date, chained: &[File]) -> bool {
+        let follows =
+            |file: &File| file.header.and_then(|header| header.after).is_some_and(|after| after.date == date);
+        let ends = self.cached.is_some() || self.evidence.is_some_and(|head| head.seq > 0);
+        ends && chained.iter().any(follows)
     }
 
     fn path(&self, date: Date) -> PathBuf {
@@ -324,8 +342,8 @@ fn decide(says: &[(u64, PathBuf)], evident: usize, head: Option<u64>) -> Result<
 
 /// The first line of the journal near a file's beginning, or else near its end.
 fn first_own(file: &dyn DiskFile, seal: Seal, len: u64) -> io::Result<Option<Found>> {
-    match first_entry_of(file, seal, 0..len.min(LOOK_MAX_BYTES))? {
-        None => first_entry_of(file, seal, len.saturating_sub(LOOK_MAX_BYTES)..len),
+    match first_edited_of(file, seal, 0..len.min(LOOK_MAX_BYTES))? {
+        None => first_edited_of(file, seal, len.saturating_sub(LOOK_MAX_BYTES)..len),
         found => Ok(found),
     }
 }
@@ -352,7 +370,7 @@ fn with_line<T>(
 ) -> io::Result<Option<T>> {
     let mut made = None;
     while_lines(file, offset, len, |_, line| {
-        made = StoredLine::parse(line, seal).ok().as_ref().map(&look);
+        made = entry_in(line, seal).map(|(line, _)| look(&line));
         ControlFlow::Break(())
     })?;
     Ok(made)

@@ -14,12 +14,12 @@ use diary_proto::{Date, Seal, Time};
 use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
 use crate::format::day_file::{After, Header, name};
 use crate::format::head::{self, Head};
-use crate::format::lines::while_lines;
+use crate::format::lines::{entry_in, while_lines};
 use crate::plan;
 use crate::recover::Recovery;
 use crate::scan::scan;
 use crate::view::Beginning;
-use lines::{Lines, valid};
+use lines::Lines;
 
 /// How much is written at once.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -165,7 +165,8 @@ impl<'a> Copy<'a> {
             let file = self.disk.open(&self.found.files[run.file], How::Read)?;
             let mut copied = Ok(());
             while_lines(&*file, run.from, run.to, |_, line| {
-                if let Some((line, raw)) = valid(line, self.seal).filter(|(line, _)| seqs.contains(&line.seq))
+                if let Some((line, raw)) =
+                    entry_in(line, self.seal).filter(|(line, _)| seqs.contains(&line.seq))
                 {
                     let newest = self.file.as_ref().map_or(Date::MIN, |open| open.date);
                     let day = line.day.or_else(|| Some(Time::parse(line.time.as_bytes())?.date()));

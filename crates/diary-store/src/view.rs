@@ -196,7 +196,8 @@ impl Reader {
             !opened.as_ref().is_err_and(|error: &io::Error| error.kind() == io::ErrorKind::NotFound)
         };
         let Some(file) = days.iter().map(|&date| self.open(date)).find(is_there) else { return Ok(None) };
-        let bytes = first_bytes(&*file?)?;
+        // Whoever reads on to it is told.
+        let Ok(bytes) = file.and_then(|file| first_bytes(&*file)) else { return Ok(None) };
         let Ok(header) = Header::parse(first_line(&bytes)) else { return Ok(None) };
         let archived = header.after.zip(archived_in(&bytes, self.seal()));
         let first = if archived.is_some() { header.first } else { 1 };

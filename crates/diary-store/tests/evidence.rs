@@ -192,15 +192,7 @@ fn in_dir(name: &str) -> PathBuf {
 #[test]
 fn what_cannot_be_read_is_not_absent() {
     let whole = simulated();
-    let names = [
-        "head",
-        "cache",
-        "2026-11-20.log",
-        "2026-11-21.log",
-        "2026-11-25.log",
-        "2026-11-29.log",
-        "quarantine/2026-11-25.log.stray",
-    ];
+    let names = ["head", "cache", "2026-11-25.log", "2026-11-29.log", "quarantine/2026-11-25.log.stray"];
     for name in names {
         for forgotten in [None, Some("head"), Some("cache")].into_iter().filter(|gone| *gone != Some(name)) {
             let disk = whole.fork();
@@ -215,6 +207,82 @@ fn what_cannot_be_read_is_not_absent() {
             disk.set_unreadable(None);
             let reader = open(Arc::new(disk), Path::new(DIR)).unwrap().reader;
             assert_eq!(all(&reader).len(), 80, "{name}");
+        }
+    }
+}
+
+/// A disk loses an old file; where the journal ends is known without.
+#[test]
+fn an_old_file_that_cannot_be_read_is_damage() {
+    let whole = simulated();
+    for (name, missing) in [("2026-11-20.log", 1), ("2026-11-21.log", 21)] {
+        for forgotten in [None, Some("head"), Some("cache")] {
+            let disk = whole.fork();
+            if let Some(gone) = forgotten {
+                disk.remove(&in_dir(gone)).unwrap();
+            }
+            disk.set_unreadable(Some(&in_dir(name)));
+            let (mut appender, reader) =
+                open(Arc::new(disk.clone()), Path::new(DIR)).unwrap().with_derived().unwrap();
+            for seq in (1..=80).step_by(20) {
+                let text = reader.line(seq, |line| line.text.to_owned());
+                assert_eq!(text.is_err(), seq == missing, "{name}: {seq}: {text:?}");
+            }
+            append(&mut appender, NOON + 6 * DAY, &["own"]);
+            assert_eq!(reader.head().seq, 81);
+            drop(appender);
+            disk.kill();
+            let mut findings = Vec::new();
+            let verified =
+                verify(Arc::new(disk.clone()), Path::new(DIR), |found| findings.push(found.to_string()));
+            let told = findings.iter().any(|found| found.contains("cannot be read from here on"));
+            assert!(verified.unwrap().entries == 61 && told, "{findings:?}");
+            disk.set_unreadable(None);
+            assert_eq!(all(&open(Arc::new(disk), Path::new(DIR)).unwrap().reader).len(), 81, "{name}");
+        }
+        // Nothing says that the later files are all there are.
+        let disk = whole.fork();
+        ["head", "cache"].iter().for_each(|evidence| disk.remove(&in_dir(evidence)).unwrap());
+        disk.set_unreadable(Some(&in_dir(name)));
+        let before = disk.contents();
+        let why = refusal(&(Arc::new(disk.clone()) as Arc<dyn Disk>), Path::new(DIR));
+        assert!(why.contains(&format!("cannot read {DIR}/{name}: simulated EIO")), "{why}");
+        assert!(disk.contents() == before, "{name}");
+    }
+}
+
+/// No disk tears a line like that: what an editor has saved was committed, whatever is known beside it.
+#[test]
+fn what_an_editor_has_saved_is_no_torn_tail() {
+    let crlf: fn(&str) -> String = |text| text.replace('\n', "\r\n");
+    let marked: fn(&str) -> String = |text| format!("\u{feff}{text}");
+    let both: fn(&str) -> String = |text| format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    for (days, edited) in [(1, 0), (3, 2), (3, 1), (3, 0)] {
+        for (edit, batch) in [(crlf, 1), (marked, 1), (both, 1), (crlf, 9), (marked, 9), (both, 9)] {
+            let diary = Diary::new();
+            let Opened { mut appender, .. } = diary.open();
+            for day in 0..days {
+                for n in 0..9 / batch {
+                    append(&mut appender, NOON + day * DAY + n, &vec!["own"; batch as usize]);
+                }
+            }
+            drop(appender);
+            forget(&diary);
+            let path = diary.file(&format!("2026-11-2{edited}.log"));
+            let saved = edit(&fs::read_to_string(&path).unwrap());
+            fs::write(&path, &saved).unwrap();
+            let mut findings = 0;
+            let verified = verify(disk(), &diary.dir, |_| findings += 1).unwrap();
+            assert!(findings > 0 && verified.unfinished.is_none(), "{days} {edited}: {verified:?}");
+            let Opened { mut appender, reader } = diary.open();
+            append(&mut appender, NOON + days * DAY, &["own"]);
+            assert_eq!(reader.head().seq as i64, 9 * days + 1, "no seq is given out again");
+            drop(appender);
+            assert!(fs::read_to_string(&path).unwrap() == saved, "not a byte has changed");
+            assert!(!diary.file("quarantine").exists());
+            let copy = diary.dir.with_file_name("repaired");
+            repair(&disk(), &diary.dir, &copy).unwrap();
+            assert_eq!(served(&Diary::at(copy)).len() as i64, 9 * days + 1);
         }
     }
 }

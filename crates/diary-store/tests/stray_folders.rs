@@ -346,9 +346,19 @@ fn check(case: Case<'_>) {
     }
     let found = own_entries(&disk, DIR, id);
     let newest_found = found.keys().next_back().copied().unwrap_or(0);
-    // Nothing that cannot be read is taken for absent.
-    let is_unreadable = (0..NAMES + 2).any(|place| disk.is_unreadable(&path_of(place)));
-    assert!(!is_unreadable || is_refused(&disk), "what cannot be read is passed over");
+    // Nothing that cannot be read is taken for absent: it is refused, or known to lie before others.
+    if let Some(path) = (0..NAMES + 2).map(path_of).find(|path| disk.is_unreadable(path))
+        && !is_refused(&disk)
+    {
+        assert!(path.extension() == Some("log".as_ref()), "{} is passed over", path.display());
+        let reader = open(Arc::new(disk.fork()), Path::new(DIR)).unwrap().reader;
+        // Who moves the newest file to an older name, where it cannot be read any more, hides it.
+        let is_itself = untouched.get(&path) == disk.contents().get(&path);
+        assert!(
+            reader.head().seq >= newest_found || reader.id() != id || !is_itself,
+            "seqs are given out again"
+        );
+    }
     disk.set_unreadable(None);
     if is_refused(&disk) {
         assert!(doings.iter().any(|doing| doing.may_be_refused()), "it is refused");

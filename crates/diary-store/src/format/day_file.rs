@@ -9,6 +9,7 @@ use diary_proto::time::parse_date;
 use diary_proto::{Date, Seal, seal};
 
 use super::FORMAT;
+use super::lines::unedited;
 use super::sealed::{self, Fields};
 use crate::disk::{Disk, DiskFile, Doing, OpenError};
 
@@ -108,8 +109,9 @@ impl Header {
         sealed::write(out, Seal::PLAIN, fields);
     }
 
-    /// Reads a first line, without its line feed.
+    /// Reads a first line, without its line feed; whatever an editor put around it says nothing else.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, BadHeader> {
+        let line = unedited(line).unwrap_or(line);
         let mut fields = Fields::of(line, "# diary ").ok_or(BadHeader::Unsound)?;
         match fields.next().and_then(|format| parse_number(format.as_bytes())) {
             Some(FORMAT) => Self::parse_fields(fields).ok_or(BadHeader::Unsound),

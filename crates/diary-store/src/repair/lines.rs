@@ -5,15 +5,13 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use diary_proto::Seal;
-use diary_proto::entry::StoredLine;
 use rangemap::RangeInclusiveMap;
 
 use crate::disk::{Disk, How, OpenError};
 use crate::format::day_file::name;
-use crate::format::lines::while_lines;
+use crate::format::lines::{entry_in, while_lines};
 use crate::quarantine;
 use crate::recover::Examined;
-use crate::scan::without_carriage_return;
 
 /// The seqs of valid lines, and where they are. A file whose lines are in order takes next to nothing, one whose lines
 /// are in no order about a hundred bytes a line.
@@ -56,7 +54,7 @@ impl Lines {
                 run.into_iter().for_each(|(seqs, run)| lines.runs.insert(seqs, run));
             };
             let mut take = |from, line: &[u8]| {
-                let Some((stored, _)) = valid(line, seal) else { return ControlFlow::Continue(()) };
+                let Some((stored, _)) = entry_in(line, seal) else { return ControlFlow::Continue(()) };
                 let to = from + line.len() as u64 + 1;
                 match &mut run {
                     Some((seqs, run)) if *seqs.end() + 1 == stored.seq => {
@@ -91,13 +89,5 @@ impl Lines {
             (*seqs.start().max(&first)..=*seqs.end().min(&last), *run)
         };
         self.runs.overlapping(first..=last).map(cut).collect()
-    }
-}
-
-/// A valid line, without a CR that an editor put at its end.
-pub(super) fn valid(line: &[u8], seal: Seal) -> Option<(StoredLine<'_>, &[u8])> {
-    match StoredLine::parse(line, seal) {
-        Ok(stored) => Some((stored, line)),
-        Err(_) => Some((without_carriage_return(line, seal)?, &line[..line.len() - 1])),
     }
 }
