@@ -176,6 +176,14 @@ fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
     for &(first, last) in &repaired.gaps {
         writeln!(out, "{} damaged or missing; a note stands in the place", Seqs(first, last))?;
     }
+    if repaired.in_use {
+        writeln!(
+            out,
+            "a server has the diary: what it takes from now on is not in the copy; to use that, stop the server and repair \
+             again"
+        )?;
+        return Ok(Done::Well);
+    }
     let (name, data) = (to.file_name().unwrap_or_default(), to.parent().unwrap_or(Path::new(".")));
     writeln!(
         out,
@@ -204,5 +212,10 @@ fn tell_archived(archived: &Archived, out: &mut impl Write) -> io::Result<()> {
         let findings = counted(*findings, "finding");
         writeln!(out, "this diary is damaged ({findings}); its archive has it as it is")?;
     }
-    writeln!(out, "the entries up to {head} are in {}; the next one is {}", folder.display(), head + 1)
+    writeln!(
+        out,
+        "the entries up to {head} are in {}, and are not shown any more; the next one is {}",
+        folder.display(),
+        head + 1
+    )
 }

@@ -11,12 +11,12 @@ use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
 use diary_proto::{Date, Seal, Time};
 
-use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
+use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, open_if_there, sync_names};
 use crate::format::day_file::{After, Header, name};
 use crate::format::head::{self, Head};
 use crate::format::lines::{entry_in, while_lines};
 use crate::plan;
-use crate::recover::Recovery;
+use crate::recover::{LOCK, Recovery};
 use crate::scan::scan;
 use crate::view::Beginning;
 use lines::Lines;
@@ -31,6 +31,8 @@ pub struct Repaired {
     pub entries: u64,
     /// Entries that could not be: the first and the last of each gap.
     pub gaps: Vec<(u64, u64)>,
+    /// A server has the journal: the copy has nothing of what it takes from now on.
+    pub in_use: bool,
 }
 
 /// Copies every sound entry of the journal in `dir` to the folder `to`, which must not be there yet; it
@@ -60,6 +62,8 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
     }
 
     let examined = Recovery::new(&**disk, dir)?.survey_something()?;
+    let lock = dir.join(LOCK);
+    let in_use = open_if_there(&**disk, &lock)?.is_some() && disk.lock(&lock).doing("lock", &lock)?.is_none();
     let id = examined.id.unwrap_or_default();
     let reader = examined.reader(Arc::clone(disk), dir);
     let found = Lines::find(&**disk, dir, &examined, reader.seal())?;
@@ -81,7 +85,7 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
         written.and_then(|()| copy.finish(examined.head.seq, last_day)).doing("write the copy in", part)?;
     disk.rename(part, to).doing("name the copy", to)?;
     sync_names(&**disk, to)?;
-    Ok(done)
+    Ok(Repaired { in_use, ..done })
 }
 
 /// Whether there is a folder, or something that nobody can look into.
