@@ -7,6 +7,9 @@
 //!
 //! Nothing is guessed: where evidence does not decide, the journal is not opened.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
@@ -49,6 +52,7 @@ pub(crate) struct Survey {
 }
 
 /// A file, as far as it says itself what it is.
+#[derive(Clone, Copy)]
 struct File {
     date: Date,
     len: u64,
@@ -108,14 +112,19 @@ impl Folder<'_> {
             }
         }
         survey.set_aside_by_head(&mut own, evidence);
-        let chained = self.chain(own, &mut survey)?;
+        let chained = self.chain(own, id, &mut survey)?;
         self.find_ends(&chained, id, &mut survey)?;
-        for (date, error) in unreadable {
-            if !self.is_inner(date, &chained) {
+        let mut inner = None;
+        for (date, error) in unreadable.into_iter().rev() {
+            // One of several in a row.
+            let is_before_inner =
+                inner.is_some() && dates.iter().find(|&&next| date < next) == inner.as_ref();
+            if !is_before_inner && !self.is_inner(date, &chained) {
                 return Err(error);
             }
             tracing::error!("the diary is damaged: {error}");
             survey.days.push(date);
+            inner = Some(date);
         }
         survey.days.extend(chained.iter().map(|file| file.date));
         survey.days.sort_unstable();
@@ -172,26 +181,21 @@ impl Folder<'_> {
         Ok(Some(seen))
     }
 
-    /// Which journal it is: what most of the headers, the head and the cache say. A head that was written before the first
-    /// entry says something if a file has its id: day files may have been put back since. Without any of these, what is
-    /// left of damaged headers has to do.
+    /// Which journal it is. A head that was written before the first entry says something if a file has its id: day files
+    /// may have been put back since. Without any of these, what is left of damaged headers has to do.
     fn id_of(&self, files: &[File]) -> Result<Option<u64>, OpenError> {
-        let of_files = |id: fn(&File) -> Option<u64>| {
-            files.iter().filter_map(move |file| Some((id(file)?, self.path(file.date))))
+        let of_files = |id: fn(&File) -> Option<u64>| -> Vec<_> {
+            files.iter().filter_map(|file| Some((id(file)?, self.path(file.date)))).collect()
         };
-        let headed: Vec<_> = of_files(|file| Some(file.header?.id)).collect();
-        let says_something = |head: &Evidence| head.seq > 0 || headed.iter().any(|(id, _)| *id == head.id);
-        let head = self.evidence.filter(says_something).map(|head| head.id);
-        let mut says: Vec<_> = head.map(|id| (id, self.dir.join(head::FILE))).into_iter().collect();
-        says.extend(self.cached.map(|id| (id, self.dir.join(cache::FILE))));
-        let evident = says.len();
-        says.extend(headed);
-        match self.evidence {
-            Some(empty) if says.is_empty() => return Ok(Some(empty.id)),
-            None if says.is_empty() => says.extend(of_files(|file| file.doubtful)),
-            _ => {}
+        let mut said = of_files(|file| Some(file.header?.id));
+        let says_something =
+            |head: &Evidence| head.seq > 0 || said.is_empty() || said.iter().any(|(id, _)| *id == head.id);
+        let head = self.evidence.filter(says_something).map(|head| (head.id, self.dir.join(head::FILE)));
+        let cached = self.cached.map(|id| (id, self.dir.join(cache::FILE)));
+        if head.is_none() && cached.is_none() && said.is_empty() {
+            said = of_files(|file| file.doubtful);
         }
-        decide(&says, evident, head)
+        decide(head, cached, said)
     }
 
     /// Whether the journal with this id ended in this file when the head was written: it has the last entry, or follows that.
@@ -200,20 +204,22 @@ impl Folder<'_> {
         let Some(Evidence { seq, crc, .. }) = head else { return Ok(false) };
         let after = file.header.and_then(|header| header.after).filter(|_| file.archived);
         Ok(after.is_some_and(|after| (after.seq, after.crc) == (seq, crc))
-            || has(open, Seal::of_journal(id), file.len, seq, crc)?)
+            || crc_of(open, Seal::of_journal(id), file.len, seq)? == Some(crc))
     }
 
     /// Why a file does not belong to the journal with this id.
     fn stray(&self, file: &mut File, id: u64) -> Result<Option<Stray>, OpenError> {
         let stray = file.header.and_then(|header| Stray::of_header(&header, file.date, id));
-        if file.header.is_some_and(|header| header.id == id) {
-            return Ok(stray);
+        if stray.is_none() && file.header.is_some() {
+            return Ok(None);
         }
-        // No header of this journal: what its lines say counts.
+        // No header of this journal and day: what its lines say counts.
         let (path, seal) = (self.path(file.date), Seal::of_journal(id));
         let Some(open) = open_if_there(self.disk, &path)? else { return Ok(Some(Stray::NoFile)) };
         file.last = last_own(&*open, seal, file.len).doing("read", &path)?;
         if stray.is_some() {
+            // It may be put together from others.
+            file.last = file.last.max(highest_own(&*open, seal, file.len).doing("read", &path)?);
             return Ok(stray);
         }
         let found = first_own(&*open, seal, file.len).doing("read", &path)?;
@@ -228,17 +234,24 @@ impl Folder<'_> {
         Ok(day.map(Stray::OtherDay))
     }
 
-    /// The files whose seqs ascend. Where they overlap, those belong in which the head's journal lies, and what is before
-    /// one of them belongs up to where that begins.
-    fn chain(&self, mut files: Vec<File>, survey: &mut Survey) -> Result<Vec<File>, OpenError> {
+    /// The files whose seqs ascend. Where one goes on with seqs of the next, it belongs up to where that begins, if they do
+    /// not contradict each other, as where lines are repeated, or if the head's journal lies in the next one.
+    fn chain(&self, mut files: Vec<File>, id: u64, survey: &mut Survey) -> Result<Vec<File>, OpenError> {
         if files.windows(2).all(|pair| pair[0].last < pair[1].first) {
             return Ok(files);
         }
         self.vouch(&mut files)?;
         let mut chained: Vec<File> = Vec::new();
-        'files: for file in files {
+        'files: for &file in &files {
             while let Some(before) = chained.last().filter(|before| before.last >= file.first) {
+                if before.is_before(file.first) && !self.contradicts(&file, before, id)? {
+                    break;
+                }
                 match (before.is_vouched, file.is_vouched) {
+                    (false, false) if self.repeats(&file, &chained, id)? => {
+                        survey.set_aside(Stray::Misplaced, [file]);
+                        continue 'files;
+                    }
                     (false, false) => {
                         return Err(OpenError::Copies(self.path(before.date), self.path(file.date)));
                     }
@@ -258,20 +271,46 @@ impl Folder<'_> {
     /// Goes back from the file in which the journal ended, as long as each follows an entry of the one before it.
     fn vouch(&self, files: &mut [File]) -> Result<(), OpenError> {
         let mut place = files.iter().position(|file| file.is_vouched);
-        while let Some(Header { id, after: Some(after), .. }) = place.and_then(|place| files[place].header) {
-            place = files.iter().position(|file| file.date == after.date && !file.is_vouched);
-            let Some(before) = place.map(|place| &mut files[place]) else { break };
-            before.is_vouched = self.has(before, id, after.seq, after.crc)?;
-            place = place.filter(|_| before.is_vouched);
+        while let Some(at) = place {
+            let after = files[at].header.and_then(|header| header.after);
+            place = after.and_then(|after| files.iter().position(|file| file.date == after.date));
+            let Some(before) = place.filter(|&before| !files[before].is_vouched) else { break };
+            files[before].is_vouched = self.follows(&files[at], &files[before])?;
+            place = place.filter(|_| files[before].is_vouched);
         }
         Ok(())
     }
 
-    /// Whether a file has this entry of the journal with this id.
-    fn has(&self, file: &File, id: u64, seq: u64, crc: u32) -> Result<bool, OpenError> {
+    /// Whether the header of `file` names an entry of the file before it.
+    fn follows(&self, file: &File, before: &File) -> Result<bool, OpenError> {
+        match file.header.and_then(|header| Some((header.id, header.after?))) {
+            Some((id, after)) if after.date == before.date => {
+                Ok(self.crc_of(before, id, after.seq)? == Some(after.crc))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a file begins with an entry that an earlier one has.
+    fn repeats(&self, file: &File, earlier: &[File], id: u64) -> Result<bool, OpenError> {
+        let holds = |earlier: &&File| (earlier.first..=earlier.last).contains(&file.first);
+        let Some(earlier) = earlier.iter().find(holds) else { return Ok(false) };
+        let crc = self.crc_of(file, id, file.first)?;
+        Ok(crc.is_some() && crc == self.crc_of(earlier, id, file.first)?)
+    }
+
+    /// Whether the file before has another entry with the first seq of `file`, as a copy of the journal has that went on by
+    /// itself.
+    fn contradicts(&self, file: &File, before: &File, id: u64) -> Result<bool, OpenError> {
+        let crc = self.crc_of(before, id, file.first)?;
+        Ok(crc.is_some() && crc != self.crc_of(file, id, file.first)?)
+    }
+
+    /// The checksum of an entry of the journal with this id, if a file has it.
+    fn crc_of(&self, file: &File, id: u64, seq: u64) -> Result<Option<u32>, OpenError> {
         let path = self.path(file.date);
-        let Some(open) = open_if_there(self.disk, &path)? else { return Ok(false) };
-        has(&*open, Seal::of_journal(id), file.len, seq, crc).doing("read", &path)
+        let Some(open) = open_if_there(self.disk, &path)? else { return Ok(None) };
+        crc_of(&*open, Seal::of_journal(id), file.len, seq).doing("read", &path)
     }
 
     /// Finds where the seqs of the next file begin in files that go on with them.
@@ -321,23 +360,31 @@ impl File {
     }
 }
 
-/// The id that most say. Of ids that as many say, the one that the head says, or the cache, which are the first `evident` of
-/// them. Nobody outvotes the `head`.
-fn decide(says: &[(u64, PathBuf)], evident: usize, head: Option<u64>) -> Result<Option<u64>, OpenError> {
-    let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-    says.iter().for_each(|(id, _)| *counts.entry(*id).or_default() += 1);
-    let most = counts.values().max();
-    let mut greatest = says.iter().enumerate().filter(|(_, (id, _))| counts.get(id) == most);
-    let Some((place, (id, first))) = greatest.next() else { return Ok(None) };
-    let other = match greatest.find(|(_, (other, _))| other != id) {
-        Some((_, (_, other))) if place >= evident => Some(other),
-        _ if head.is_some_and(|head| head != *id) => says.first().map(|(_, head)| head),
-        _ => None,
+/// The id that the head says, else the cache, if a file has it or none has any; else the one that all files have. Where
+/// these contradict each other, it is nobody's.
+fn decide(
+    head: Option<(u64, PathBuf)>,
+    cached: Option<(u64, PathBuf)>,
+    files: Vec<(u64, PathBuf)>,
+) -> Result<Option<u64>, OpenError> {
+    let has = |id: u64| files.iter().any(|(other, _)| *other == id);
+    let (first, other) = match (head, cached) {
+        (Some(head), Some(cached)) if head.0 != cached.0 && has(head.0) && has(cached.0) => (cached, head),
+        (Some((id, _)), _) | (None, Some((id, _))) if files.is_empty() || has(id) => return Ok(Some(id)),
+        (Some(evident), _) | (None, Some(evident)) => match files.into_iter().next() {
+            Some(first) => (first, evident),
+            None => return Ok(None),
+        },
+        (None, None) => {
+            let mut files = files.into_iter();
+            let Some(first) = files.next() else { return Ok(None) };
+            match files.find(|(id, _)| *id != first.0) {
+                Some(other) => (first, other),
+                None => return Ok(Some(first.0)),
+            }
+        }
     };
-    match other {
-        Some(other) => Err(OpenError::Journals(first.clone(), other.clone())),
-        None => Ok(Some(*id)),
-    }
+    Err(OpenError::Journals(first.1, other.1))
 }
 
 /// The first line of the journal near a file's beginning, or else near its end.
@@ -348,16 +395,30 @@ fn first_own(file: &dyn DiskFile, seal: Seal, len: u64) -> io::Result<Option<Fou
     }
 }
 
-/// The seq of the last line of the journal near a file's end; 0 if there is none.
+/// The seq of the newest line of the journal near a file's end; 0 if there is none.
 fn last_own(file: &dyn DiskFile, seal: Seal, len: u64) -> io::Result<u64> {
     let from = len.saturating_sub(LOOK_MAX_BYTES);
-    Ok(last_entry_of(file, seal, from..len)?.unwrap_or(0))
+    Ok(last_entry_of(file, seal, from..len)?.unwrap_or_default())
 }
 
-/// Whether a file has this entry.
-fn has(file: &dyn DiskFile, seal: Seal, len: u64, seq: u64, crc: u32) -> io::Result<bool> {
-    let Some(found) = find_seq(file, seal, len, seq)? else { return Ok(false) };
-    Ok(with_line(file, found.offset, len, seal, |line| line.crc)? == Some(crc))
+/// The highest seq of the journal's lines near a file's end; 0 if there is none.
+fn highest_own(file: &dyn DiskFile, seal: Seal, len: u64) -> io::Result<u64> {
+    let mut highest = 0;
+    while_lines(file, len.saturating_sub(LOOK_MAX_BYTES), len, |_, line| {
+        if let Some((entry, _)) = entry_in(line, seal) {
+            highest = highest.max(entry.seq);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(highest)
+}
+
+/// The checksum of an entry, if a file has it.
+fn crc_of(file: &dyn DiskFile, seal: Seal, len: u64, seq: u64) -> io::Result<Option<u32>> {
+    match find_seq(file, seal, len, seq)? {
+        Some(found) if found.seq == seq => with_line(file, found.offset, len, seal, |line| line.crc),
+        _ => Ok(None),
+    }
 }
 
 /// What `look` makes of the line at this place, if it is an entry.
@@ -406,49 +467,4 @@ fn other_day_of(line: &StoredLine<'_>, date: Date, earlier_max_days: i64) -> Opt
     let may_be_eve = line.own.is_some() && written.yesterday().is_ok_and(|eve| eve == date);
     let first = date.saturating_sub(earlier_max_days.days());
     (!(first..=date).contains(&day) && !may_be_eve).then_some(day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What says which ids, the head first, then the cache: the id, or the two that contradict each other.
-    fn check(
-        head: Option<u64>,
-        cached: Option<u64>,
-        files: &[u64],
-        expected: Result<Option<u64>, (usize, usize)>,
-    ) {
-        let says: Vec<(u64, PathBuf)> = (head.into_iter().chain(cached).chain(files.iter().copied()))
-            .enumerate()
-            .map(|(place, id)| (id, PathBuf::from(place.to_string())))
-            .collect();
-        let evident = says.len() - files.len();
-        let path = |place: usize| says[place].1.clone();
-        match (decide(&says, evident, head), expected) {
-            (Ok(id), expected) => assert_eq!(Ok(id), expected, "{head:?} {cached:?} {files:?}"),
-            (Err(OpenError::Journals(one, other)), Err((first, second))) => {
-                assert_eq!((one, other), (path(first), path(second)), "{head:?} {cached:?} {files:?}");
-            }
-            (Err(error), _) => panic!("{head:?} {cached:?} {files:?}: {error}"),
-        }
-    }
-
-    #[test]
-    fn the_id_is_the_one_that_most_say_and_never_a_guess() {
-        check(None, None, &[], Ok(None));
-        check(None, None, &[7], Ok(Some(7)));
-        check(None, None, &[7, 8, 8], Ok(Some(8)));
-        check(None, None, &[7, 8], Err((0, 1)));
-        check(None, None, &[6, 7, 8, 8, 7], Err((1, 2)));
-        check(None, Some(8), &[7, 8], Ok(Some(8)));
-        check(None, Some(8), &[7], Ok(Some(8)));
-        check(None, Some(8), &[7, 7], Ok(Some(7)));
-        check(Some(7), None, &[8], Ok(Some(7)));
-        check(Some(7), Some(8), &[], Ok(Some(7)));
-        check(Some(7), None, &[7, 8, 8], Ok(Some(7)));
-        // Nobody outvotes the head.
-        check(Some(7), None, &[8, 8], Err((1, 0)));
-        check(Some(7), Some(8), &[8], Err((1, 0)));
-    }
 }

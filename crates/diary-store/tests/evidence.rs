@@ -115,6 +115,74 @@ fn an_archived_file_that_was_put_back_says_nothing_of_the_beginning() {
     assert_eq!(reader.first().unwrap(), 41);
 }
 
+/// A slip of an editor, or `cat >>`.
+#[test]
+fn a_line_that_stands_in_an_earlier_file_too_hides_nothing() {
+    for stopped in [0, 1, 3] {
+        for (from, to) in [(1, 0), (2, 0), (2, 1)] {
+            for lines in [1, 3] {
+                let diary = Diary::new();
+                for day in 0..3 {
+                    write(&mut diary.open().appender, day, "own");
+                    if day < stopped {
+                        stop(&diary);
+                    }
+                }
+                let sound = served(&diary);
+                if stopped == 0 {
+                    forget(&diary);
+                }
+                let path = |day| diary.file(&format!("2026-11-2{day}.log"));
+                let bytes = fs::read(path(from)).unwrap();
+                let starts = memchr_all(&bytes);
+                let copied = &bytes[starts[5] + 1..=starts[5 + lines]];
+                fs::OpenOptions::new().append(true).open(path(to)).unwrap().write_all(copied).unwrap();
+                let whole = contents(&diary.dir);
+                let mut findings = Vec::new();
+                verify(disk(), &diary.dir, |found| findings.push(found.to_string())).unwrap();
+                assert!(!findings.is_empty());
+                let Opened { mut appender, reader } = diary.open();
+                assert_eq!(all(&reader), sound, "{stopped} {from} {to} {lines}");
+                append(&mut appender, NOON + 3 * DAY, &["own"]);
+                assert_eq!(reader.head().seq, 61);
+                drop(appender);
+                let is_log = |name: &String| name.ends_with(".log");
+                assert!(
+                    whole
+                        .iter()
+                        .filter(|(name, _)| is_log(name))
+                        .all(|(name, bytes)| contents(&diary.dir)[name] == *bytes)
+                );
+            }
+        }
+    }
+}
+
+/// However many they are.
+#[test]
+fn files_of_another_journal_neither_stop_nor_take_a_diary_that_knows_its_own() {
+    let other = killed(5, "other");
+    for days in [1, 2] {
+        for evidence in [&["head", "cache"][..], &["head"], &["cache"]] {
+            let diary = killed(days, "own");
+            let sound = served(&diary);
+            stop(&diary);
+            for name in ["head", "cache"].iter().filter(|name| !evidence.contains(name)) {
+                fs::remove_file(diary.file(name)).unwrap();
+            }
+            (days..5).for_each(|day| {
+                let name = format!("2026-11-2{day}.log");
+                fs::copy(other.file(&name), diary.file(&name)).unwrap();
+            });
+            for _ in 0..2 {
+                assert_eq!(served(&diary), sound, "{days} {evidence:?}");
+            }
+            forget(&diary);
+            is_refused(&diary, &["2026-11-20.log", &format!("2026-11-2{days}.log")]);
+        }
+    }
+}
+
 /// The files of two journals, and nothing that says whose folder it is.
 #[test]
 fn of_two_journals_none_is_chosen() {
@@ -251,6 +319,15 @@ fn an_old_file_that_cannot_be_read_is_damage() {
     }
 }
 
+#[test]
+fn old_files_in_a_row_that_cannot_be_read_are_damage() {
+    let disk = simulated();
+    ["2026-11-20.log", "2026-11-21.log"].iter().for_each(|name| disk.set_unreadable(Some(&in_dir(name))));
+    let reader = open(Arc::new(disk), Path::new(DIR)).unwrap().reader;
+    assert_eq!(reader.head().seq, 80);
+    assert_eq!(reader.line(41, |line| line.text.to_owned()).unwrap().unwrap(), "own");
+}
+
 /// No disk tears a line like that: what an editor has saved was committed, whatever is known beside it.
 #[test]
 fn what_an_editor_has_saved_is_no_torn_tail() {
@@ -258,12 +335,12 @@ fn what_an_editor_has_saved_is_no_torn_tail() {
     let marked: fn(&str) -> String = |text| format!("\u{feff}{text}");
     let both: fn(&str) -> String = |text| format!("\u{feff}{}", text.replace('\n', "\r\n"));
     for (days, edited) in [(1, 0), (3, 2), (3, 1), (3, 0)] {
-        for (edit, batch) in [(crlf, 1), (marked, 1), (both, 1), (crlf, 9), (marked, 9), (both, 9)] {
+        for (edit, batch) in [(crlf, 1_usize), (marked, 1), (both, 1), (crlf, 9), (marked, 9), (both, 9)] {
             let diary = Diary::new();
             let Opened { mut appender, .. } = diary.open();
             for day in 0..days {
                 for n in 0..9 / batch {
-                    append(&mut appender, NOON + day * DAY + n, &vec!["own"; batch as usize]);
+                    append(&mut appender, NOON + day * DAY + n as i64, &["own"; 9][..batch]);
                 }
             }
             drop(appender);

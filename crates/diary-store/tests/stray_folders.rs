@@ -58,6 +58,12 @@ enum Doing {
     ForeignLines(usize),
     /// The header of another journal, and the own lines.
     ForeignHeader(usize),
+    /// The last lines of a file stand at the end of another one, too.
+    Append {
+        from: usize,
+        to: usize,
+        lines: usize,
+    },
     Junk(usize),
     Folder(usize),
     /// A file of a copy that went its own way.
@@ -86,6 +92,8 @@ fn doing() -> impl Strategy<Value = Doing> {
         (own.clone(), name.clone()).prop_map(|(from, to)| Doing::Foreign { from, to }),
         (own.clone(), name.clone(), 1..5usize).prop_map(|(from, to, lines)| Doing::Old { from, to, lines }),
         (own.clone(), name.clone()).prop_map(|(from, to)| Doing::Headless { from, to }),
+        // Not of the newest: the head vouches for a file that has its last line.
+        (2..1 + DAYS, own.clone(), 1..5usize).prop_map(|(from, to, lines)| Doing::Append { from, to, lines }),
         own.clone().prop_map(Doing::ForeignLines),
         own.clone().prop_map(Doing::ForeignHeader),
         name.clone().prop_map(Doing::Junk),
@@ -193,6 +201,13 @@ impl Doing {
                 let end = ends.len().checked_sub(lines + 1).map_or(0, |last| ends[last] + 1);
                 put(to, &bytes[..end]);
             }
+            Self::Append { from, to, lines } => {
+                let (before, bytes) = (own(to), own(from));
+                let ends = memchr_all(&bytes);
+                if !before.is_empty() && ends.len() > lines {
+                    put(to, &[&before[..], &bytes[ends[ends.len() - 1 - lines] + 1..]].concat());
+                }
+            }
             Self::Headless { from, to } => put(to, header_and_rest(&own(from)).1),
             Self::ForeignLines(place) => {
                 put(place, &[header_and_rest(&own(place)).0, header_and_rest(&foreign(place)).1].concat());
@@ -208,9 +223,14 @@ impl Doing {
         }
     }
 
-    /// Whether it may leave a folder of which nothing decides what belongs there.
-    fn may_be_refused(self) -> bool {
-        matches!(self, Self::Foreign { .. } | Self::ForeignHeader(_) | Self::Diverged(_) | Self::ForeignHead)
+    /// Whether it may leave a folder of which nothing decides what belongs there. `is_known`: its own head or cache says
+    /// whose it is.
+    fn may_be_refused(self, is_known: bool) -> bool {
+        match self {
+            Self::Foreign { .. } | Self::ForeignHeader(_) => !is_known,
+            Self::Diverged(_) | Self::ForeignHead => true,
+            _ => false,
+        }
     }
 }
 
@@ -232,11 +252,13 @@ fn may_be_unfinished(bytes: &[u8], id: u64) -> bool {
     batches.len() == 1 && !bytes.starts_with(b"# diary ")
 }
 
-/// Own entries in the day files of a folder, and in strays in its quarantine, by their seqs.
-fn own_entries(disk: &SimDisk, dir: &str, id: u64) -> BTreeMap<u64, BTreeSet<Vec<u8>>> {
+/// Own entries in the day files of a folder, and in strays in its quarantine, by their seqs; also those in what a start has
+/// cut off, if `cut`.
+fn own_entries(disk: &SimDisk, dir: &str, id: u64, cut: bool) -> BTreeMap<u64, BTreeSet<Vec<u8>>> {
     let mut found: BTreeMap<u64, BTreeSet<Vec<u8>>> = BTreeMap::new();
     for (path, bytes) in disk.contents().into_iter().filter(|(path, _)| path.starts_with(dir)) {
-        if !path.to_str().unwrap().contains(".log") {
+        let name = path.to_str().unwrap();
+        if !(name.ends_with(".log") || name.ends_with(".stray") || cut && name.contains(".log")) {
             continue;
         }
         for line in bytes.split(|&b| b == b'\n') {
@@ -344,7 +366,11 @@ fn check(case: Case<'_>) {
     if evidence != Evidence::Stopped && disk.contents().values().any(|bytes| may_be_unfinished(bytes, id)) {
         return;
     }
-    let found = own_entries(&disk, DIR, id);
+    // Alone: lines in a wrong place may be all that is left where the right one is gone, too.
+    if doings.len() > 1 && doings.iter().any(|doing| matches!(doing, Doing::Append { .. })) {
+        return;
+    }
+    let found = own_entries(&disk, DIR, id, true);
     let newest_found = found.keys().next_back().copied().unwrap_or(0);
     // Nothing that cannot be read is taken for absent: it is refused, or known to lie before others.
     if let Some(path) = (0..NAMES + 2).map(path_of).find(|path| disk.is_unreadable(path))
@@ -361,7 +387,8 @@ fn check(case: Case<'_>) {
     }
     disk.set_unreadable(None);
     if is_refused(&disk) {
-        assert!(doings.iter().any(|doing| doing.may_be_refused()), "it is refused");
+        let is_known = evidence != Evidence::Nothing && headers_of(&disk, id) > 0;
+        assert!(doings.iter().any(|doing| doing.may_be_refused(is_known)), "it is refused");
         return;
     }
     let (verified_before, findings) = verified(&disk, DIR);
@@ -369,8 +396,8 @@ fn check(case: Case<'_>) {
     let (mut appender, reader) = start(&disk, DIR);
     if reader.id() != id {
         // It is another's folder, by all that is there.
-        let heads = usize::from(disk.contents().keys().any(|path| path.ends_with("head")));
-        assert!(headers_of(&disk, other_id) + heads > headers_of(&disk, id));
+        let is_headed = doings.iter().any(|doing| matches!(doing, Doing::ForeignHead));
+        assert!(reader.id() == other_id && (is_headed || headers_of(&disk, id) == 0));
         return;
     }
     let served = served_lines(&reader);
@@ -418,10 +445,11 @@ fn check(case: Case<'_>) {
         };
         assert!(now.iter().any(is_kept), "{} is gone or changed", path.display());
     }
-    check_repair(&disk, id, doings.iter().any(|doing| matches!(doing, Doing::Diverged(_))));
+    let mixes = |doing: &Doing| matches!(doing, Doing::Diverged(_) | Doing::Append { .. });
+    check_repair(&disk, id, doings.iter().any(mixes));
 }
 
-/// `is_mixed`: entries of two copies are among each other, and their times are in no order.
+/// `is_mixed`: entries of two copies, or of two days, are among each other, and their times are in no order.
 fn check_repair(disk: &SimDisk, id: u64, is_mixed: bool) {
     let before = disk.contents();
     let repaired =
@@ -431,7 +459,7 @@ fn check_repair(disk: &SimDisk, id: u64, is_mixed: bool) {
     let is_of_two = |finding: &String| is_mixed && finding.ends_with("is not in the batch that it names");
     let findings: Vec<_> = verified(disk, COPY).1.into_iter().filter(|finding| !is_of_two(finding)).collect();
     assert_eq!(findings, [""; 0]);
-    let found = own_entries(disk, DIR, id);
+    let found = own_entries(disk, DIR, id, false);
     assert_eq!(repaired.entries, found.len() as u64, "gaps: {:?}", repaired.gaps);
     let (_, reader) = start(disk, COPY);
     let served = served_lines(&reader);

@@ -57,7 +57,8 @@ pub(crate) fn first_edited_of(
     first_from(file, part.start, part.end, start, |line| Some(entry_in(line, seal)?.0.seq))
 }
 
-/// The seq of the last entry in this part of a file, sound but for what an editor did.
+/// The seq of the newest entry near the end of this part of a file, sound but for what an editor did: the
+/// highest seq of the last few KiB with an entry in them.
 pub(crate) fn last_entry_of(file: &dyn DiskFile, seal: Seal, part: Range<u64>) -> io::Result<Option<u64>> {
     let (mut below, mut size) = (part.end, PROBE_BYTES as u64);
     while below > part.start {
@@ -70,9 +71,10 @@ pub(crate) fn last_entry_of(file: &dyn DiskFile, seal: Seal, part: Range<u64>) -
         // The first line may start further up, and the last one is not whole.
         let starts = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1);
         let starts: Vec<usize> = (from == 0).then_some(0).into_iter().chain(starts).collect();
-        let lines = starts.windows(2).rev().map(|line| &bytes[line[0]..line[1] - 1]);
-        if let Some((last, _)) = lines.filter_map(|line| entry_in(line, seal)).next() {
-            return Ok(Some(last.seq));
+        let lines = starts.windows(2).map(|line| &bytes[line[0]..line[1] - 1]);
+        let newest = lines.filter_map(|line| Some(entry_in(line, seal)?.0.seq)).max();
+        if newest.is_some() {
+            return Ok(newest);
         }
         (below, size) = (from, SEARCH_BYTES);
     }
