@@ -2,7 +2,7 @@
 
 use diary_server::Listen;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use crate::support::{Lines, Process, Server, is_ack, server_command, soon};
 
@@ -177,11 +177,18 @@ async fn a_refusal_in_the_log_names_the_peer_and_the_beginning_and_a_flood_is_co
     stream.write_all(b"stored\n").await.unwrap();
     stream.shutdown().await.unwrap();
     assert_eq!(soon("the server closes", stream.read(&mut [0; 1])).await.unwrap(), 0);
-    say(quiet, b"GET / HTTP/1.1\r\n\r\n").await;
+    // Another host, and connections of the first one.
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let other = other.connect(quiet.parse().unwrap()).await.unwrap();
+    crate::support::say(other, b"GET / HTTP/1.1\r\n\r\n").await;
+    for _ in 0..50 {
+        say(quiet, b"GET / HTTP/1.1\r\n\r\n").await;
+    }
     assert_eq!(Lines::connect(process.address()).await.all_texts().await, ["stored"]);
     let told = refusals(&folder, process).await;
-    let (of_peer, others): (Vec<_>, Vec<_>) = told.iter().partition(|line| line.contains(&peer));
-    let ([first, more], [http]) = (&of_peer[..], &others[..]) else { panic!("{told:#?}") };
+    let [first, http, more] = &told[..] else { panic!("{told:#?}") };
+    assert!(first.contains(&peer) && http.contains("127.0.0.2:"), "{told:#?}");
     assert!(
         first.contains(
             r#"utf8: this message is not valid UTF-8 and is not stored: "<13>pump \x1b[31m\xff and so on"#
@@ -189,7 +196,7 @@ async fn a_refusal_in_the_log_names_the_peer_and_the_beginning_and_a_flood_is_co
         "{first}"
     );
     assert!(!first.contains("telnet") && !first.contains("to keep there") && first.len() < 300, "{first}");
-    assert!(more.contains("count=1999"), "{more}");
+    assert!(more.contains("count=2049"), "{more}");
     assert!(http.contains("http: "), "{http}");
 }
 

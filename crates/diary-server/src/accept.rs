@@ -36,7 +36,8 @@ pub(crate) struct Accept {
 
 impl Accept {
     pub(crate) async fn run(self) {
-        let mut log = RefusalLog::of_connections(self.listener.address.clone());
+        let log = RefusalLog::of_connections(self.listener.address.clone());
+        let messages = RefusalLog::new(self.listener.address.clone());
         let mut accepted =
             pin!(unfold(&self.listener, async |listener| Some((accept(listener).await, listener))));
         let mut introducing = FuturesUnordered::new();
@@ -48,24 +49,25 @@ impl Accept {
                         if self.listener.proxy {
                             introducing.push(self.introduce(transport, peer, place));
                         } else {
-                            self.begin(transport, peer, Vec::new(), place);
+                            self.begin(transport, peer, Vec::new(), place, &messages);
                         }
                     }
                     Err(no_place) => {
                         let transport = Transport::new(socket, String::new());
-                        self.turn_away(transport, &peer, &no_place.into(), &mut log);
+                        self.turn_away(transport, &peer, &no_place.into(), &log);
                     }
                 },
                 Some(introduced) = introducing.next() => match introduced {
                     Introduced::Begin { transport, peer, input, place } => {
-                        self.begin(transport, peer, input, place);
+                        self.begin(transport, peer, input, place, &messages);
                     }
                     Introduced::Refused { transport, peer, refusal } => {
-                        self.turn_away(transport, &peer, &refusal, &mut log);
+                        self.turn_away(transport, &peer, &refusal, &log);
                     }
                     Introduced::Gone => {}
                 },
-                () = log.due() => log.tell_untold(),
+                () = log.tell_counted() => {}
+                () = messages.tell_counted() => {}
                 () = self.context.stop.cancelled() => return,
             }
         }
@@ -97,11 +99,18 @@ impl Accept {
     }
 
     /// Begins the session of a peer whose address is known. `input` is what it has said already.
-    fn begin(&self, mut transport: Transport, peer: Peer, input: Vec<u8>, place: Place) {
+    fn begin(
+        &self,
+        mut transport: Transport,
+        peer: Peer,
+        input: Vec<u8>,
+        place: Place,
+        messages: &RefusalLog,
+    ) {
         tracing::info!(peer = peer.address, "connected");
         let context = Arc::clone(&self.context);
         let session = if self.listener.quiet {
-            Session::quiet(context, transport, peer)
+            Session::quiet(context, transport, peer, messages.clone())
         } else {
             let about = context.journal.about();
             transport.out = answer::greeting(&about.name, about.id, context.journal.head()).into_bytes();
@@ -111,8 +120,8 @@ impl Accept {
     }
 
     /// Tells a connection why it has no session, and closes it.
-    fn turn_away(&self, mut transport: Transport, peer: &Peer, refusal: &Refusal, log: &mut RefusalLog) {
-        log.tell(Some(&peer.address), refusal, 1);
+    fn turn_away(&self, mut transport: Transport, peer: &Peer, refusal: &Refusal, log: &RefusalLog) {
+        log.tell(peer.ip, &peer.address, refusal, 1);
         if !self.listener.quiet {
             answer::push_error(&mut transport.out, refusal);
         }

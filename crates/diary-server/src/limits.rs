@@ -171,8 +171,11 @@ pub const SOURCE_RATES: usize = 64 * 1024;
 /// What the log shows of a text that was not stored: the time, host and program of a syslog message.
 pub const REFUSAL_SHOWN_MAX_BYTES: usize = 80;
 
-/// From one line of the log about what one peer's messages, or a listener's datagrams, were not stored to the next.
+/// From one line of the log about what an address sent and a listener refused to the next.
 pub const REFUSALS_PAUSE: Duration = Duration::from_secs(10);
+
+/// Addresses that one listener names in that time. Senders of datagrams can be forged without end.
+pub const REFUSALS_TOLD_MAX: usize = 16;
 
 /// The bounds that an embedding program, or a test, may want otherwise.
 #[derive(Debug, Clone)]

@@ -31,6 +31,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::budget::{Account, Share};
 use crate::context::Context;
 use crate::front::line::Voice;
+use crate::front::quiet;
 use crate::front::refusals::RefusalLog;
 use crate::front::{Answer, Decoder, Encoder};
 use crate::limits::{READS_IN_A_ROW_MAX, STALL_LOOKS, UNSENT_FILL_BYTES};
@@ -94,8 +95,6 @@ enum Event {
     Stop,
     Evicted(Memory),
     Late,
-    /// The log is to be told what was refused.
-    Untold,
 }
 
 /// What a session holds memory for.
@@ -113,9 +112,14 @@ impl Session {
     }
 
     /// A session with a program that never reads: every message is a text, nothing is answered.
-    pub(crate) fn quiet(context: Arc<Context>, transport: Transport, peer: Peer) -> Box<Self> {
-        let log = Box::new(RefusalLog::new(peer.address.clone()));
-        Self::begin(context, transport, peer, Decoder::QUIET, Encoder::Quiet(log))
+    pub(crate) fn quiet(
+        context: Arc<Context>,
+        transport: Transport,
+        peer: Peer,
+        log: RefusalLog,
+    ) -> Box<Self> {
+        let voice = quiet::Voice { log, ip: peer.ip, peer: peer.address.clone() };
+        Self::begin(context, transport, peer, Decoder::QUIET, Encoder::Quiet(Box::new(voice)))
     }
 
     /// The same, with input that was read before.
@@ -219,7 +223,7 @@ impl Session {
     async fn next_event(&mut self, stop: Pin<&mut WaitForCancellationFutureOwned>) -> Event {
         let reads = self.phase == Phase::Open && self.admission.is_none() && self.takes_input();
         let (may_answer, late) = (self.may_answer(), self.late_at());
-        let Self { context, transport, queue, input, answers, admission, follow, phase, encoder, .. } = self;
+        let Self { context, transport, queue, input, answers, admission, follow, phase, .. } = self;
         let between_answers = !matches!(queue.front(), Some(Slot::Stream(_)));
         // What is reserved is taken as soon as it comes: nobody can be blamed for it meanwhile.
         let first_has_reserved = matches!(queue.front(), Some(Slot::Stream(stream)) if stream.has_reserved());
@@ -235,7 +239,6 @@ impl Session {
             () = input.evicted() => Event::Evicted(Memory::Input),
             () = answers.evicted() => Event::Evicted(Memory::Answers),
             () = reached(late) => Event::Late,
-            () = encoder.due() => Event::Untold,
         }
     }
 
@@ -257,7 +260,6 @@ impl Session {
             Event::Followed(piece) => self.take_followed(piece),
             Event::Stop => self.begin_drain(),
             Event::Evicted(memory) => self.evict(memory)?,
-            Event::Untold => self.encoder.tell_untold(),
             Event::Late if self.hello_until.is_some_and(|until| until <= Instant::now()) => {
                 self.fail(&Refusal::new(Code::Hello, "no Hello came in time"));
             }

@@ -6,8 +6,6 @@ pub(crate) mod quiet;
 pub(crate) mod refusals;
 pub(crate) mod udp;
 
-use std::future::pending;
-
 use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
@@ -16,7 +14,6 @@ use diary_proto::{Author, Code, Command, Filter, Refusal, Seal, Time, Which};
 use frame::FrameDecoder;
 use line::{LineReader, Voice};
 use quiet::QuietReader;
-use refusals::RefusalLog;
 
 use crate::peer::Right;
 
@@ -295,7 +292,7 @@ pub(crate) enum Encoder {
     Line(Voice),
     Frame,
     /// Nothing is answered. Boxed so that other sessions do not hold its space.
-    Quiet(Box<RefusalLog>),
+    Quiet(Box<quiet::Voice>),
 }
 
 impl Encoder {
@@ -303,25 +300,11 @@ impl Encoder {
         matches!(self, Encoder::Frame)
     }
 
-    /// Waits until the log is to be told how much more was not stored. Cancel safe.
-    pub(crate) async fn due(&self) {
-        match self {
-            Encoder::Quiet(log) => Box::pin(log.due()).await,
-            Encoder::Line(_) | Encoder::Frame => pending().await,
-        }
-    }
-
-    pub(crate) fn tell_untold(&mut self) {
-        if let Encoder::Quiet(log) = self {
-            log.tell_untold();
-        }
-    }
-
     pub(crate) fn encode(&mut self, answer: Answer<'_>, out: &mut Vec<u8>) {
         match self {
             Encoder::Line(voice) => line::encode(voice, answer, out),
             Encoder::Frame => frame::encode(answer, out),
-            Encoder::Quiet(log) => quiet::encode(log, &answer),
+            Encoder::Quiet(voice) => voice.encode(&answer),
         }
     }
 }

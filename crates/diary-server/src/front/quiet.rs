@@ -2,6 +2,8 @@
 
 pub(crate) mod udp;
 
+use std::net::IpAddr;
+
 use diary_proto::syslog::{Message, SyslogDecoder};
 
 use super::line::{http, proxy};
@@ -45,11 +47,21 @@ fn decoded(message: Message<'_>) -> Decoded<'_> {
     })
 }
 
-/// Nothing is answered; what was not stored is told to the log.
-pub(super) fn encode(log: &mut RefusalLog, answer: &Answer<'_>) {
-    match answer {
-        Answer::NotStored { count, refusal, .. } => log.tell(None, refusal, u64::from(*count)),
-        Answer::Error { refusal, .. } => log.tell(None, refusal, 1),
-        _ => {}
+/// What is said of a quiet connection: nothing to its peer, and to the log what is not stored.
+#[derive(Debug)]
+pub(crate) struct Voice {
+    pub(crate) log: RefusalLog,
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) peer: String,
+}
+
+impl Voice {
+    pub(super) fn encode(&self, answer: &Answer<'_>) {
+        let (refusal, count) = match answer {
+            Answer::NotStored { count, refusal, .. } => (refusal, u64::from(*count)),
+            Answer::Error { refusal, .. } => (refusal, 1),
+            _ => return,
+        };
+        self.log.tell(self.ip, &self.peer, refusal, count);
     }
 }

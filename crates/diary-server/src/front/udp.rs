@@ -149,7 +149,7 @@ impl Listener {
                         self.send(client, said).await;
                     }
                 }
-                () = self.log.due() => self.log.tell_untold(),
+                () = self.log.tell_counted() => {}
                 () = context.stop.cancelled() => break,
             }
         }
@@ -165,7 +165,7 @@ impl Listener {
     async fn take(&mut self, from: SocketAddr, datagram: &[u8]) {
         tracing::debug!(peer = %from, length = datagram.len(), "datagram");
         if let Err(refusal) = self.sources.admit(from, datagram, Instant::now()) {
-            return self.log.tell(Some(&from), &quoting(&refusal, datagram), 1);
+            return self.log.tell(Some(from.ip()), &from, &quoting(&refusal, datagram), 1);
         }
         let client = Client::new(from, datagram);
         let context = Arc::clone(&self.context);
@@ -211,7 +211,7 @@ impl Listener {
     /// Tells the log, and then the client: whoever was answered finds it there.
     async fn send(&mut self, client: Client, said: Said) {
         if let Some(refusal) = &said.refused {
-            self.log.tell(Some(&client.from), refusal, 1);
+            self.log.tell(Some(client.from.ip()), &client.from, refusal, 1);
         }
         if let Some(reply) = client.reply(said)
             && let Err(error) = self.socket.send_to(&reply, client.from).await

@@ -1,8 +1,7 @@
 //! Sessions that share a server whose disk is as slow as a test wants. The clock is paused: it moves when nothing else
 //! can.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,13 +15,12 @@ use tokio::io::Ready;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::codec::Decoder as _;
-use tracing::subscriber::DefaultGuard;
 
 use super::{Event, Session};
 use crate::context::Context;
 use crate::limits::{
-    ANSWERS_FREE_BYTES, INPUT_FREE_BYTES, LINGER_MAX, Limits, READ_BYTES, REFUSALS_PAUSE,
-    SESSION_UNACKED_MAX_BYTES, STALL_ANSWERING_TIMES, STALL_LOOKS,
+    ANSWERS_FREE_BYTES, INPUT_FREE_BYTES, LINGER_MAX, Limits, READ_BYTES, SESSION_UNACKED_MAX_BYTES,
+    STALL_ANSWERING_TIMES, STALL_LOOKS,
 };
 use crate::peer::Peer;
 use crate::transport::memory::MemorySocket;
@@ -77,33 +75,6 @@ impl Client {
         let mut buffer = BytesMut::from(&self.heard[greeting..]);
         let frames = std::iter::from_fn(|| FrameCodec.decode(&mut buffer).unwrap());
         frames.map(|frame| ServerMessage::read(frame).unwrap().unwrap()).collect()
-    }
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// Takes what is logged on this thread, until the guard is dropped.
-    fn new() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let to = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || to.clone()).with_ansi(false).finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
@@ -444,24 +415,6 @@ async fn input_is_counted_before_others_read() {
     settle().await;
     let used = served.context.input.used_bytes();
     assert!(used <= BUDGET_BYTES + 2 * READ_BYTES, "{used} of {BUDGET_BYTES} bytes");
-}
-
-/// What a peer sends on for days is no reason not to tell of what was refused before.
-#[tokio::test(start_paused = true)]
-async fn refusals_of_a_quiet_connection_are_told_while_it_goes_on() {
-    let served = Served::new(Limits::default());
-    let (socket, wire) = memory::pair(WINDOW_BYTES);
-    let peer = Peer::of_stream("memory".to_owned(), Author::new("local").unwrap());
-    let transport = Transport::new(Socket::Memory(socket), String::new());
-    let session = Session::quiet(Arc::clone(&served.context), transport, peer);
-    let (log, _guard) = Log::new();
-    let running = tokio::spawn(session.run());
-    (0..5).for_each(|_| wire.send(b"\xff\n"));
-    sleep(REFUSALS_PAUSE + Duration::from_secs(1)).await;
-    let told = log.text();
-    assert!(!running.is_finished());
-    assert_eq!(told.lines().count(), 2, "{told}");
-    assert!(told.contains("count=1") && told.contains("count=4"), "{told}");
 }
 
 #[tokio::test(start_paused = true)]

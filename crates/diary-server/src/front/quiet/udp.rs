@@ -19,7 +19,7 @@ use crate::peer::{Peer, Right};
 
 /// Stores datagrams until the server stops. As a session, it reads on while it has less than so much that is not acked.
 pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>) {
-    let mut log = RefusalLog::new(name);
+    let log = RefusalLog::new(name);
     let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
     // At most one waits for room, so that all keep their order.
     let (mut admitting, mut appended) = (FuturesUnordered::new(), FuturesUnordered::new());
@@ -29,7 +29,7 @@ pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>
         tokio::select! {
             Some((from, bytes, outcome)) = appended.next() => {
                 unacked_bytes -= bytes;
-                tell(&mut log, from, &outcome);
+                tell(&log, from, &outcome);
             }
             Some(receipts) = admitting.next() => appended.extend(receipts),
             readable = socket.readable(), if reads => {
@@ -37,11 +37,11 @@ pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>
                     tracing::error!(%error, "datagrams cannot be received");
                     return;
                 }
-                let groups = gather(&socket, &mut buffer, &mut log);
+                let groups = gather(&socket, &mut buffer, &log);
                 unacked_bytes += groups.iter().map(|(_, appends)| appends.bytes()).sum::<usize>();
                 admitting.push(admit(&context, groups));
             }
-            () = log.due() => log.tell_untold(),
+            () = log.tell_counted() => {}
             () = context.stop.cancelled() => break,
         }
     }
@@ -49,7 +49,7 @@ pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>
         appended.extend(receipts);
     }
     while let Some((from, _, outcome)) = appended.next().await {
-        tell(&mut log, from, &outcome);
+        tell(&log, from, &outcome);
     }
 }
 
@@ -70,7 +70,7 @@ async fn admit(
 }
 
 /// The texts that lie in the socket, in their order: those that one source sent in a row together.
-fn gather(socket: &UdpSocket, buffer: &mut [u8], log: &mut RefusalLog) -> Vec<(SocketAddr, Appends)> {
+fn gather(socket: &UdpSocket, buffer: &mut [u8], log: &RefusalLog) -> Vec<(SocketAddr, Appends)> {
     let mut groups: Vec<(SocketAddr, Appends)> = Vec::new();
     let mut bytes = 0;
     for _ in 0..DATAGRAMS_IN_A_ROW_MAX {
@@ -89,7 +89,7 @@ fn gather(socket: &UdpSocket, buffer: &mut [u8], log: &mut RefusalLog) -> Vec<(S
             Some(text) => peer.may(Right::Append).and(text),
         };
         match text {
-            Err(refusal) => log.tell(Some(&from), &quoting(&refusal, &buffer[..length]), 1),
+            Err(refusal) => log.tell(Some(from.ip()), &from, &quoting(&refusal, &buffer[..length]), 1),
             Ok(text) => {
                 if groups.last().is_none_or(|(source, _)| source.ip() != from.ip()) {
                     groups.push((from, Appends::new(Arc::clone(&peer.author), None)));
@@ -106,10 +106,10 @@ fn gather(socket: &UdpSocket, buffer: &mut [u8], log: &mut RefusalLog) -> Vec<(S
     groups
 }
 
-fn tell(log: &mut RefusalLog, from: SocketAddr, outcome: &Outcome) {
+fn tell(log: &RefusalLog, from: SocketAddr, outcome: &Outcome) {
     for part in outcome {
         if let Part::Refused { count, refusal } = part {
-            log.tell(Some(&from), refusal, u64::from(*count));
+            log.tell(Some(from.ip()), &from, refusal, u64::from(*count));
         }
     }
 }
