@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
+use clap::builder::{EnumValueParser, TypedValueParser};
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use diary_client::{Address, Author, DEFAULT_PORT, Which};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
@@ -176,6 +177,33 @@ pub(crate) struct Export {
     pub(crate) force: bool,
 }
 
+/// What can be imported.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ImportFormat {
+    /// One JSON object a line, as export --format json and log --json print it
+    Json,
+    /// jrnl's own file
+    Jrnl,
+    /// What jrnl --format json prints
+    JrnlJson,
+    /// A day file of a diary, or any log: every line is an entry
+    Log,
+    /// Lines such as [Sat Nov 21 08:15:02 2026] text
+    Daily,
+}
+
+impl From<ImportFormat> for Kind {
+    fn from(format: ImportFormat) -> Self {
+        match format {
+            ImportFormat::Json => Self::Json,
+            ImportFormat::Jrnl => Self::Jrnl,
+            ImportFormat::JrnlJson => Self::JrnlJson,
+            ImportFormat::Log => Self::Log,
+            ImportFormat::Daily => Self::Daily,
+        }
+    }
+}
+
 /// What is to be imported, and how it is read.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Import {
@@ -184,7 +212,7 @@ pub(crate) struct Import {
     pub(crate) files: Vec<PathBuf>,
 
     /// What they are; each is looked at, if not given
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_parser = EnumValueParser::<ImportFormat>::new().map(Kind::from))]
     pub(crate) format: Option<Kind>,
 
     /// Who wrote the entries that name nobody; as --name, if not given
