@@ -27,7 +27,7 @@ const SETTINGS_ORDER: usize = 100;
 /// Writes into a diary and reads it. Without a command: on a terminal, lines that are typed become entries,
 /// and /help lists what else there is; from a pipe, every line is an entry.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "diary-cli", version, after_help = EXIT_CODES, styles = Styles::styled())]
+#[command(name = "diary", version, after_help = EXIT_CODES, styles = Styles::styled())]
 pub(crate) struct Args {
     /// Where the server listens; with a command, say --server instead
     #[arg(value_name = "HOST:PORT|unix:PATH", value_parser = parse_address)]
@@ -350,9 +350,9 @@ impl Args {
         match (&args.command, &args.address, &args.past) {
             (Some(_), Some(address), _) => wrong(&server_behind_command(&address.to_string())),
             (Some(Command::Outbox { json: true, action: Some(_) }), ..) => {
-                wrong("--json is for the list alone: diary-cli outbox --json")
+                wrong("--json is for the list alone: diary outbox --json")
             }
-            (Some(_), _, Some(_)) => wrong("-n stands behind its command: diary-cli log -n 5"),
+            (Some(_), _, Some(_)) => wrong("-n stands behind its command: diary log -n 5"),
             (None, Some(_), _) if args.settings.server_is_flag => {
                 wrong("the server is named twice, as an address and with --server; leave one of them out")
             }
@@ -414,7 +414,7 @@ fn no_such_command(word: &str) -> String {
     match near(word) {
         Some(name) => format!("there is no command {shown}; did you mean {name}?"),
         None => format!(
-            "there is no command {shown} (diary-cli --help lists them), and as an address it needs its port: \
+            "there is no command {shown} (diary --help lists them), and as an address it needs its port: \
              {shown}:{DEFAULT_PORT}"
         ),
     }
@@ -454,7 +454,7 @@ mod tests {
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Args, Stop> {
-        Args::of([&["diary-cli"], words].concat())
+        Args::of([&["diary"], words].concat())
     }
 
     #[test]
@@ -508,7 +508,7 @@ mod tests {
             (&["serach", "x"], "there is no command serach; did you mean search?"),
             (&["--server", "h:1", "lgo", "--last", "3"], "did you mean log?"),
             (&["h:1", "log"], "with a command, say where the server is with --server h:1"),
-            (&["-n", "3", "log"], "-n stands behind its command: diary-cli log -n 5"),
+            (&["-n", "3", "log"], "-n stands behind its command: diary log -n 5"),
             (&["h:1", "-n", "-1"], "how many entries? a number, all or 0"),
             (&["h:1", "-n", "today"], "how many entries? a number, all or 0"),
             (&["h:1", "-n", ""], "how many entries?"),
@@ -516,7 +516,7 @@ mod tests {
             (&["h:1", "--name", "\u{200b}"], "character that can be seen"),
             (&["h:1", "--name", &"長".repeat(100)], "長…: a name may have 64 bytes, this one has 300"),
             (&["h:1", "i:2"], "i:2 is one word too many"),
-            (&["add"], "diary-cli add needs TEXT or -"),
+            (&["add"], "diary add needs TEXT or -"),
         ] {
             let Err(Stop::Wrong(said)) = parse(words) else { panic!("{words:?} is right") };
             assert!(said.contains(part) && !said.contains('\n'), "{words:?}: {said}");

@@ -13,9 +13,9 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
+use diary_proto::Date;
 use diary_proto::Time;
 use diary_proto::entry::Entry;
-use diary_proto::Date;
 
 use super::{Exactness, Found};
 
