@@ -2,11 +2,14 @@
 
 use std::env;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use diary_server::Listen;
 use rustix::process::Signal;
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
-use crate::support::{Lines, Process, is_ack, peer, run, server_command, soon};
+use crate::support::{Lines, Process, Server, is_ack, peer, run, server_command, soon};
 
 /// Says that we are in there.
 const INSIDE: &str = "IN_A_NETWORK_OF_ITS_OWN";
@@ -40,10 +43,15 @@ async fn serve(folder: &tempfile::TempDir, listen: &[&str], arguments: &[&str]) 
 
 /// Connects from an address, whatever the server says then.
 async fn connect(from: &str, to: &str) -> Lines {
+    Lines::over(open(from, to).await).await
+}
+
+/// Connects from an address.
+async fn open(from: &str, to: &str) -> TcpStream {
     let (from, to) = (SocketAddr::new(from.parse().unwrap(), 0), to.parse::<SocketAddr>().unwrap());
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.unwrap();
     socket.bind(from).unwrap();
-    Lines::over(soon("it connects", socket.connect(to)).await.unwrap()).await
+    soon("it connects", socket.connect(to)).await.unwrap()
 }
 
 /// Takes all places that an address may have, and checks that there is none more, and what is said.
@@ -87,7 +95,8 @@ async fn one_address_cannot_take_all_places() {
     let unix = format!("unix:{}", folder.path().join("socket").display());
     let listen = ["192.0.2.1:0", "[2001:db8::1]:0", "127.0.0.1:0", &unix];
     let process = serve(&folder, &listen, &["--connections-per-address", "20"]).await;
-    let [v4, v6, loopback, _] = &process.addresses[..] else { panic!("{:?}", process.addresses) };
+    let addresses = process.addresses.clone();
+    let [v4, v6, loopback, _] = &addresses[..] else { panic!("{addresses:?}") };
 
     let mut idle = take_all("192.0.2.66", "192.0.2.66", v4, 20).await;
     // Others are served, and so is who was there before.
@@ -113,11 +122,71 @@ async fn one_address_cannot_take_all_places() {
 
     drop((idle, network, local, again));
     process.stop().await;
+    // The first of each listener is told, and the others are counted.
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
-    let told = |address: &str| {
-        log.lines().filter(|line| line.contains(" WARN turned away: ") && line.contains(address)).count()
+    for (listener, block) in [(v4, "192.0.2.66"), (v6, "2001:db8::/64")] {
+        let first = log.lines().find(|line| line.contains(" WARN turned away ") && line.contains(block));
+        assert!(first.is_some_and(|line| line.ends_with(" count=1")), "{log}");
+        let more =
+            log.lines().find(|line| line.contains(" WARN more were turned away ") && line.contains(listener));
+        let counted = more.and_then(|line| line.rsplit_once(" count=")?.1.parse::<u64>().ok());
+        assert!(counted.is_some_and(|count| count >= 1), "{log}");
+    }
+}
+
+/// Whoever opens connections to a proxy's listener and says nothing takes the places of their own address.
+#[tokio::test]
+async fn a_connection_counts_for_whoever_made_it_until_a_header_names_another() {
+    if !is_inside("addresses::a_connection_counts_for_whoever_made_it_until_a_header_names_another").await {
+        return;
+    }
+    let server = Server::with(|config| {
+        config.listen = vec![Listen::tcp("192.0.2.1:0").proxy(), Listen::tcp("127.0.0.1:0").proxy()];
+        config.limits.connections_per_address = Some(20);
+        config.limits.proxy_header = Duration::from_secs(3600);
+    })
+    .await;
+    let [far, near] = server.addresses() else { panic!("{:?}", server.addresses()) };
+    let (far, near) = (far.strip_prefix("proxy:").unwrap(), near.strip_prefix("proxy:").unwrap());
+    let header = |client: &str| format!("PROXY TCP4 {client} 198.51.100.1 51234 8888\r\n");
+    let introduced = async |mut stream: TcpStream, client: &str| {
+        stream.write_all(header(client).as_bytes()).await.unwrap();
+        Lines::over(stream).await
     };
-    assert!(told("192.0.2.66") >= 2 && told("2001:db8::/64") == 2, "{log}");
+
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(open("192.0.2.66", far).await);
+    }
+    check_turned_away(connect("192.0.2.66", far).await, "192.0.2.66", 20).await;
+    let mut other = introduced(open("192.0.2.7", far).await, "198.51.100.66").await;
+    assert!(is_ack(&other.ask("another address").await, 1));
+    // Those that come to be somebody else's leave room for as many.
+    let mut named = Vec::new();
+    for (stream, client) in silent.into_iter().zip(1..) {
+        let client = introduced(stream, &format!("198.51.100.{client}")).await;
+        assert!(client.greeting.starts_with("diary/1 ready "), "{}", client.greeting);
+        named.push(client);
+    }
+    for _ in 0..20 {
+        named.push(introduced(open("192.0.2.66", far).await, "198.51.100.99").await);
+    }
+    check_turned_away(introduced(open("192.0.2.66", far).await, "198.51.100.99").await, "198.51.100.99", 20)
+        .await;
+    // One whose proxy names nobody stays the proxy's, and one that names the proxy itself takes no second place.
+    for client in ["192.0.2.66"; 20] {
+        named.push(introduced(open("192.0.2.66", far).await, client).await);
+    }
+    assert!(is_ack(&named.last_mut().unwrap().ask("the proxy's own").await, 2));
+    check_turned_away(connect("192.0.2.66", far).await, "192.0.2.66", 20).await;
+    // A proxy on this machine may wait for as many as there are.
+    let mut local = Vec::new();
+    for _ in 0..30 {
+        local.push(open("127.0.0.1", near).await);
+    }
+    assert!(is_ack(&introduced(local.pop().unwrap(), "203.0.113.1").await.ask("behind them").await, 3));
+    drop((other, named, local));
+    server.stop().await;
 }
 
 /// As many idle sockets as the whole server takes, from one peer.

@@ -17,6 +17,7 @@ mod cli_terminal;
 mod clocks;
 mod damage;
 mod day_files;
+mod door;
 mod examples;
 mod faults;
 mod file_limits;

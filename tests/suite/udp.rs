@@ -1,6 +1,8 @@
 //! UDP: the words of the programs that this diary grew out of, and an answer to every datagram.
 
-use diary_server::Config;
+use std::net::{Ipv4Addr, TcpListener};
+
+use diary_server::{Config, Listen};
 use tokio::net::UdpSocket;
 
 use crate::support::{Lines, Process, Server, acked, is_ack, seq, server_command, soon, text};
@@ -229,6 +231,66 @@ async fn the_diarys_own_address_is_no_client() {
     assert!(client.ask("after it").await.starts_with("1 "));
     assert_eq!(client.lines().await.all_texts().await, ["after it"]);
     assert!(own.try_recv(&mut [0; 100]).is_err(), "it was answered");
+}
+
+/// Whatever it answered would be an entry there.
+#[tokio::test]
+async fn the_diarys_other_sockets_are_no_clients_either() {
+    let client = Client::with(|config| config.listen.push(Listen::quiet_udp("127.0.0.1:0"))).await;
+    let [_, quiet, listener] = client.server.addresses() else { panic!("{:?}", client.server.addresses()) };
+    let port = quiet.rsplit_once(':').unwrap().1;
+    let own = Client::socket(listener, &format!("127.0.0.2:{port}")).await;
+    for request in ["forged", "p", ""] {
+        own.send(request.as_bytes()).await.unwrap();
+    }
+    assert!(client.ask("after it").await.starts_with("1 "));
+    assert_eq!(client.lines().await.all_texts().await, ["after it"]);
+    assert!(own.try_recv(&mut [0; 100]).is_err(), "it was answered");
+}
+
+#[tokio::test]
+async fn every_address_of_a_host_is_answered_on() {
+    let server = Server::with(|config| config.udp = Some(":0".to_owned())).await;
+    let listeners: Vec<&str> =
+        server.addresses().iter().filter_map(|address| address.strip_prefix("udp:")).collect();
+    let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
+    assert_eq!(listeners.len(), 1 + usize::from(has_ipv6), "{listeners:?}");
+    for (listener, seq) in listeners.into_iter().zip(1..) {
+        let port = listener.rsplit_once(':').unwrap().1;
+        let host = if listener.starts_with('[') { "[::1]" } else { "127.0.0.1" };
+        let socket = UdpSocket::bind(format!("{host}:0")).await.unwrap();
+        socket.connect(format!("{host}:{port}")).await.unwrap();
+        socket.send(b"hello").await.unwrap();
+        let mut reply = [0; 2000];
+        let length = soon("a reply", socket.recv(&mut reply)).await.unwrap();
+        assert!(reply[..length].starts_with(format!("{seq} ").as_bytes()), "{listener}");
+    }
+}
+
+/// As somebody would who forges a source for each datagram.
+#[tokio::test]
+async fn sources_without_end_leave_each_its_rate() {
+    let client = Client::with(|config| {
+        config.limits.source_burst = 10;
+        config.limits.source_refill = std::time::Duration::from_secs(3600);
+    })
+    .await;
+    let listener = client.server.addresses().last().unwrap();
+    for n in 0..10_000 {
+        let at = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + n);
+        let forged = Client::socket(listener, &format!("{at}:0")).await;
+        if listener.ends_with(&format!(":{}", forged.local_addr().unwrap().port())) {
+            continue; // It may be the diary's own address.
+        }
+        forged.send(b"h").await.unwrap();
+        soon("a reply", forged.recv(&mut [0; 2000])).await.unwrap();
+    }
+    // Half of what it may: a few of the others may share its rate by chance.
+    let texts: Vec<String> = (0..5).map(|n| format!("entry {n}")).collect();
+    for text in &texts {
+        assert!(client.ask(text).await.ends_with(&format!(" local {text}\n")));
+    }
+    assert_eq!(client.lines().await.all_texts().await, texts);
 }
 
 #[tokio::test]

@@ -63,6 +63,10 @@ async fn damage_is_found_repaired_beside_and_archived() {
             .contains(&format!("{name} line 4: the line is damaged (the entry before it is 2)\n"))
     );
     assert!(text(&found.stdout).contains("entry 3 is missing before it"), "{found:?}");
+    assert!(
+        text(&found.stdout)
+            .ends_with("`diary-server repair` makes a copy without damage, of all that is there\n")
+    );
     let json = upkeep(folder.path(), &["verify", "--json"]).await;
     assert_eq!(json.status.code(), Some(6));
     assert!(text(&json.stdout).lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{json:?}");
@@ -82,6 +86,12 @@ async fn damage_is_found_repaired_beside_and_archived() {
     assert_eq!(client.line().await, "ok history");
     assert!(client.line().await.ends_with(" local afresh"));
     assert_eq!(client.line().await, "end 1");
+
+    let behind =
+        upkeep(folder.path(), &["repair", "--to", folder.path().join("behind").to_str().unwrap()]).await;
+    let said = text(&behind.stdout);
+    assert!(said.contains("a server has the diary: what it takes from now on is not in the copy"), "{said}");
+    assert!(!said.contains("to use it: "), "{said}");
 }
 
 /// A backup is a copy of the folder, taken live: a server starts on it, and has everything that was acked

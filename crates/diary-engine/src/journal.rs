@@ -1,6 +1,7 @@
 //! The handle to a journal.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use diary_proto::block::Gap;
@@ -19,7 +20,7 @@ use crate::outcome::Receipt;
 use crate::reading::{Cursor, Page, Reading};
 use crate::recent::Recently;
 use crate::shared::{Command, Progress, Shared};
-use crate::turns::{Searcher, Turns, thread_time};
+use crate::turns::{Searcher, Turns};
 
 /// What does not change while a journal is open.
 #[derive(Debug)]
@@ -283,11 +284,8 @@ fn scan(
     max_bytes: usize,
 ) -> std::io::Result<Page> {
     let (mut page, mut lines, mut gaps, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    let (mut ended, begun) = (false, thread_time());
-    while !ended
-        && lines.len() < max_bytes
-        && seen < SEARCH_STEP_BYTES
-        && thread_time().saturating_sub(begun) < SEARCH_STEP_TIME
+    let (mut ended, begun) = (false, Instant::now());
+    while !ended && lines.len() < max_bytes && seen < SEARCH_STEP_BYTES && begun.elapsed() < SEARCH_STEP_TIME
     {
         let before = (cursor.range.clone(), cursor.walker.clone(), lines.len(), gaps.len());
         ended = !reader.next_page_into(&mut cursor.range, max_bytes.min(PAGE_BYTES), &mut page)?;

@@ -36,8 +36,8 @@ pub const READINGS_MAX: usize = READER_THREADS - SEARCHES_MAX;
 /// Bytes that one step of a search scans: what a disk without much in memory reads in a tenth of a second.
 pub const SEARCH_STEP_BYTES: usize = 32 * 1024 * 1024;
 
-/// Time of the processor that one step of a search takes, where others may wait for theirs: so much that the hand-over
-/// costs little beside it. A full step takes as long where nothing is found.
+/// How long one step of a search lasts, where others may wait for theirs: so long that the hand-over costs little beside
+/// it. A full step takes as long where nothing is found and nothing waits for the disk.
 pub const SEARCH_STEP_TIME: Duration = Duration::from_millis(8);
 
 /// What a searcher that has used less than others may use before them: some steps, for those that it could not take while

@@ -46,6 +46,9 @@ pub fn archive(dir: &Path, now: Time, day_start: DayStart) -> Result<Option<Arch
 }
 
 /// Whether an archive was begun in `dir` and not finished. The next start finishes it.
-pub fn is_archive_unfinished(dir: &Path) -> bool {
+///
+/// # Errors
+/// [`OpenError`].
+pub fn is_archive_unfinished(dir: &Path) -> Result<bool, OpenError> {
     diary_store::archive::is_unfinished(&RealDisk, dir)
 }

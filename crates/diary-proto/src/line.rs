@@ -10,7 +10,7 @@ use crate::http::RequestLine;
 use crate::limits::TEXT_MAX_BYTES;
 use crate::proxy;
 use crate::refusal::{Code, Refusal};
-use crate::telnet::{Meaning, Telnet};
+use crate::telnet::{IAC, Meaning, Telnet};
 
 /// Longest line: a text at its limit with the `/` that lets it start with one.
 const LINE_MAX_BYTES: usize = TEXT_MAX_BYTES + 1;
@@ -134,6 +134,10 @@ impl LineDecoder {
     /// The last line, where the input ended without a line feed.
     pub fn finish(&mut self) -> Option<Line<'_>> {
         self.clear_given();
+        if self.telnet.end() {
+            // What it swallowed may have been text. As it is no UTF-8 now, its writer is told.
+            self.carry.push(IAC);
+        }
         (!self.carry.is_empty() || self.overlong.is_some()).then(|| self.take_carry())
     }
 
@@ -399,6 +403,15 @@ mod tests {
             check(&long, &["http", "text Host: x"]);
             let text = [b"POST /", &address[..], b" and HTTP/1.1\r\nHost: x\n"].concat();
             check(&text, &["refused too-long", "text Host: x"]);
+        }
+    }
+
+    #[test]
+    fn a_telnet_command_without_an_end_is_told() {
+        for cut in [&b"\xff"[..], b"\xff\xfa", b"\xff\xfa\x18 gone\nand this\n", b"\xff\xfa\xff", b"\xff\xfb"]
+        {
+            check(&[b"text", cut].concat(), &["refused utf8"]);
+            check(&[b"text\n", cut].concat(), &["text text", "refused utf8"]);
         }
     }
 

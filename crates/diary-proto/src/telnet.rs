@@ -10,7 +10,7 @@
 //! typed: a character, or the line. Other commands are ignored. A 0xFF that starts no telnet command stays in the data, where it is invalid UTF-8 and is
 //! refused with its line: nothing is silently left out.
 
-const IAC: u8 = 255;
+pub(crate) const IAC: u8 = 255;
 const DONT: u8 = 254;
 const DO: u8 = 253;
 const WONT: u8 = 252;
@@ -89,6 +89,11 @@ impl Telnet {
     /// Whether the peer has shown itself as a telnet client: somebody types there.
     pub fn is_shown(&self) -> bool {
         self.shown
+    }
+
+    /// The input has ended. Whether that was in the middle of a command, which is none then.
+    pub fn end(&mut self) -> bool {
+        std::mem::take(&mut self.state) != State::Data
     }
 
     /// Takes the next byte. What must be answered at once is appended to `replies`.

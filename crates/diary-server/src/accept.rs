@@ -1,16 +1,20 @@
 //! Accepts connections, and begins their sessions.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use diary_proto::limits::PROXY_HEADER_MAX_BYTES;
 use diary_proto::proxy::Header;
 use diary_proto::{Code, Refusal, answer};
+use futures::StreamExt;
+use futures::stream::{FuturesUnordered, unfold};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
+use crate::front::refusals::RefusalLog;
 use crate::listener::Listener;
 use crate::peer::Peer;
 use crate::places::{NoPlace, Place, Places};
@@ -31,77 +35,69 @@ pub(crate) struct Accept {
 }
 
 impl Accept {
-    pub(crate) async fn run(self: Arc<Self>) {
+    pub(crate) async fn run(self) {
+        let mut log = RefusalLog::of_connections(self.listener.address.clone());
+        let mut accepted =
+            pin!(unfold(&self.listener, async |listener| Some((accept(listener).await, listener))));
+        let mut introducing = FuturesUnordered::new();
         loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+            tokio::select! {
+                Some((socket, peer)) = accepted.next() => match self.places.take(peer.ip) {
+                    Ok(place) => {
+                        let transport = prepared(socket, &peer);
+                        if self.listener.proxy {
+                            introducing.push(self.introduce(transport, peer, place));
+                        } else {
+                            self.begin(transport, peer, Vec::new(), place);
+                        }
+                    }
+                    Err(no_place) => {
+                        let transport = Transport::new(socket, String::new());
+                        self.turn_away(transport, &peer, &no_place.into(), &mut log);
+                    }
+                },
+                Some(introduced) = introducing.next() => match introduced {
+                    Introduced::Begin { transport, peer, input, place } => {
+                        self.begin(transport, peer, input, place);
+                    }
+                    Introduced::Refused { transport, peer, refusal } => {
+                        self.turn_away(transport, &peer, &refusal, &mut log);
+                    }
+                    Introduced::Gone => {}
+                },
+                () = log.due() => log.tell_untold(),
                 () = self.context.stop.cancelled() => return,
-            };
-            match accepted {
-                Ok((socket, peer)) => self.take(socket, peer),
-                // The peer was gone before we came to it.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+
+    /// Waits for the header in which a proxy says who its peer is. The greeting comes behind it: nobody else is told
+    /// anything. Until then the connection counts for the proxy. Not cancel safe: what was read is lost.
+    async fn introduce(&self, transport: Transport, proxy: Peer, mut place: Place) -> Introduced {
+        let header = tokio::time::timeout(self.context.limits.proxy_header, receive_header(&transport));
+        let refused = |transport, peer, refusal| Introduced::Refused { transport, peer, refusal };
+        match header.await {
+            Ok(Ok((header, input))) => {
+                let peer = proxy.proxied(header.source);
+                match place.count_for(peer.ip) {
+                    Ok(()) => Introduced::Begin { transport, peer, input, place },
+                    Err(no_place) => refused(transport, peer, no_place.into()),
                 }
             }
-        }
-    }
-
-    /// A connection takes its place, or is turned away.
-    fn take(self: &Arc<Self>, socket: Socket, peer: Peer) {
-        let place = match self.places.take() {
-            Ok(place) => place,
-            Err(no_place) => return self.turn_away(Transport::new(socket, String::new()), &peer, &no_place),
-        };
-        if let Err(error) = socket.prepare() {
-            // It is gone already; its session will notice.
-            tracing::debug!(peer = peer.address, %error, "preparing a socket");
-        }
-        let transport = Transport::new(socket, String::new());
-        if self.listener.proxy {
-            self.tasks.spawn(Arc::clone(self).introduce(transport, peer, place));
-        } else {
-            self.begin(transport, peer, Vec::new(), place);
-        }
-    }
-
-    /// Waits for the header in which a proxy says who its peer is. The greeting comes behind it: nobody else is told anything.
-    async fn introduce(self: Arc<Self>, mut transport: Transport, proxy: Peer, place: Place) {
-        let header = tokio::time::timeout(self.context.limits.proxy_header, receive_header(&transport));
-        let received = tokio::select! {
-            received = header => received,
-            // Nothing of what the peer says has been taken.
-            () = self.context.stop.cancelled() => return,
-        };
-        let message = match received {
-            Ok(Ok((header, input))) => {
-                return self.begin(transport, proxy.proxied(header.source), input, place);
+            Ok(Err(bad)) if bad.kind() == io::ErrorKind::InvalidData => {
+                refused(transport, proxy, Refusal::new(Code::Proxy, bad.to_string()))
             }
-            Ok(Err(bad)) if bad.kind() == io::ErrorKind::InvalidData => bad.to_string(),
             // A proxy may only look whether the server is there.
             Ok(Err(error)) => {
-                return tracing::debug!(peer = proxy.address, %error, "gone before its PROXY header");
+                tracing::debug!(peer = proxy.address, %error, "gone before its PROXY header");
+                Introduced::Gone
             }
-            Err(_) => "no PROXY header came in time".to_owned(),
-        };
-        let refusal = Refusal::new(Code::Proxy, message);
-        tracing::warn!(peer = proxy.address, %refusal, "a connection was refused");
-        if !self.listener.quiet {
-            answer::push_error(&mut transport.out, &refusal);
-        }
-        // It is gone if this fails.
-        if transport.flush().is_ok() {
-            let _ = transport.close().await;
+            Err(_) => refused(transport, proxy, Refusal::new(Code::Proxy, "no PROXY header came in time")),
         }
     }
 
     /// Begins the session of a peer whose address is known. `input` is what it has said already.
-    fn begin(&self, mut transport: Transport, peer: Peer, input: Vec<u8>, mut place: Place) {
-        if let Some(Err(no_place)) = peer.ip.map(|ip| place.take_address(ip)) {
-            return self.turn_away(transport, &peer, &no_place);
-        }
+    fn begin(&self, mut transport: Transport, peer: Peer, input: Vec<u8>, place: Place) {
         tracing::info!(peer = peer.address, "connected");
         let context = Arc::clone(&self.context);
         let session = if self.listener.quiet {
@@ -114,14 +110,58 @@ impl Accept {
         self.tasks.spawn(talk(session.with_input(input), place, self.kill.clone()));
     }
 
-    /// Tells a connection over a limit so, and closes it.
-    fn turn_away(&self, mut transport: Transport, peer: &Peer, no_place: &NoPlace) {
-        tracing::warn!(peer = peer.address, "turned away: {no_place}");
+    /// Tells a connection why it has no session, and closes it.
+    fn turn_away(&self, mut transport: Transport, peer: &Peer, refusal: &Refusal, log: &mut RefusalLog) {
+        log.tell(Some(&peer.address), refusal, 1);
         if !self.listener.quiet {
-            answer::push_error(&mut transport.out, &Refusal::new(Code::Busy, no_place.to_string()));
-            // A new socket has room for one line; if not, there is nobody to tell.
-            let _ = transport.flush();
+            answer::push_error(&mut transport.out, refusal);
         }
+        // A new socket has room for one line; if not, there is nobody to tell.
+        if transport.flush().is_ok()
+            && let Some(leave) = self.places.leave()
+        {
+            self.tasks.spawn(async move {
+                // It is gone if this fails.
+                let _ = transport.close().await;
+                drop(leave);
+            });
+        }
+    }
+}
+
+/// The next connection. Not cancel safe: a pause after a failure is lost.
+async fn accept(listener: &Listener) -> (Socket, Peer) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            // The peer was gone before we came to it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn prepared(socket: Socket, peer: &Peer) -> Transport {
+    if let Err(error) = socket.prepare() {
+        // It is gone already; its session will notice.
+        tracing::debug!(peer = peer.address, %error, "preparing a socket");
+    }
+    Transport::new(socket, String::new())
+}
+
+/// What became of a connection to a listener for proxies.
+enum Introduced {
+    Begin { transport: Transport, peer: Peer, input: Vec<u8>, place: Place },
+    Refused { transport: Transport, peer: Peer, refusal: Refusal },
+    Gone,
+}
+
+impl From<NoPlace> for Refusal {
+    fn from(no_place: NoPlace) -> Self {
+        Self::new(Code::Busy, no_place.to_string())
     }
 }
 

@@ -14,6 +14,9 @@ use crate::limits::Limits;
 /// The port, if nobody says otherwise.
 pub const PORT: u16 = 8888;
 
+/// What the system takes, without the NUL at its end (sun_path of unix(7)).
+const SOCKET_PATH_MAX_BYTES: usize = 107;
+
 /// A durable diary that anything with a socket can write to.
 ///
 /// Without arguments it listens on 127.0.0.1:8888 and [::1]:8888, and keeps the diary in
@@ -46,7 +49,7 @@ pub(crate) struct Args {
 
     /// Connections that one address (of IPv6, one /64) may have at once; a tenth of all, 1000 at most, if not
     /// said. Give more to a proxy, or to many who share an address. Loopback and Unix sockets are not bounded.
-    #[arg(long, value_name = "COUNT", env = "DIARY_CONNECTIONS_PER_ADDRESS")]
+    #[arg(long, value_name = "COUNT", env = "DIARY_CONNECTIONS_PER_ADDRESS", value_parser = check_count)]
     connections_per_address: Option<NonZeroUsize>,
 
     #[command(flatten)]
@@ -269,6 +272,9 @@ impl FromStr for Listen {
         }
         match text.strip_prefix("unix:") {
             Some("") => Err("unix: needs a path".to_owned()),
+            Some(path) if path.len() > SOCKET_PATH_MAX_BYTES => {
+                Err(format!("the path of a Unix socket has at most {SOCKET_PATH_MAX_BYTES} bytes"))
+            }
             Some(path) => Ok(Self::unix(path)),
             None => check_host_port(text).map(|host_port| Self::tcp(&host_port)),
         }
@@ -290,7 +296,12 @@ fn check_host_port(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err(format!("an address is needed, as 127.0.0.1:{PORT}"));
     }
-    let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("{text} needs a port: {text}:{PORT}"))?;
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Err(match text.parse::<u16>() {
+            Ok(_) => format!("{text} needs a host: 127.0.0.1:{text}, or :{text} for all addresses"),
+            Err(_) => format!("{text} needs a port: {text}:{PORT}"),
+        });
+    };
     if port.parse::<u16>().is_err() {
         return Err(format!("{port} is no port (0 to 65535)"));
     }
@@ -298,6 +309,10 @@ fn check_host_port(text: &str) -> Result<String, String> {
         return Err(format!("an address is HOST:PORT, with brackets for IPv6, as [::1]:{PORT}"));
     }
     Ok(text.to_owned())
+}
+
+fn check_count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| format!("{text} is no number of connections, which is 1 or more"))
 }
 
 /// What `chmod` takes as the mode of a file, without the bits that mean nothing for a socket.
@@ -341,6 +356,7 @@ mod tests {
         }
         for bad in [
             "localhost",
+            "8888",
             "localhost:",
             "localhost:99999",
             "::1:8888",
@@ -363,6 +379,12 @@ mod tests {
         for bad in ["", ".", "..", "a/b", "a b"] {
             assert!(check_journal(bad).is_err(), "{bad:?}");
         }
+        for bad in ["0", "-1", "x", ""] {
+            assert!(check_count(bad).is_err(), "{bad:?}");
+        }
+        let path = "x".repeat(SOCKET_PATH_MAX_BYTES);
+        assert!(format!("unix:{path}").parse::<Listen>().is_ok());
+        assert!(format!("unix:{path}x").parse::<Listen>().is_err());
         for (mode, expected) in [("600", 0o600), ("0660", 0o660), ("777", 0o777), ("0", 0)] {
             assert_eq!(check_mode(mode), Ok(expected));
         }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use diary_engine::Journal;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Uncounted};
-use crate::limits::{ANSWERS_FREE_BYTES, INPUT_FREE_BYTES, Limits};
+use crate::limits::{ANSWERS_FREE_BYTES, APPEND_MIN_BYTES, INPUT_FREE_BYTES, Limits};
 
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -40,5 +40,12 @@ impl Context {
             stop: CancellationToken::new(),
             limits,
         })
+    }
+
+    /// Waits for room in the budget for appends, in turn with all others. Cancel safe, but the turn is lost.
+    pub(crate) async fn room_for_appends(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let permits = u32::try_from(bytes.max(APPEND_MIN_BYTES)).expect("appends are far below 4 GiB");
+        let permit = Arc::clone(&self.unacked).acquire_many_owned(permits).await;
+        permit.expect("the semaphore is never closed")
     }
 }

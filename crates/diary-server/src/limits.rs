@@ -16,10 +16,18 @@ pub const CONNECTIONS_PER_ADDRESS_DIVISOR: usize = 10;
 /// Connections that the kernel holds for us while we are busy.
 pub const BACKLOG: i32 = 1024;
 
-/// Descriptors kept back from connections: day files, listeners, the runtime's own.
+/// Descriptors kept back from connections: day files, listeners, the runtime's own, and connections that are turned away.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
-/// Appends of one session that are not acked yet: enough to keep the disk busy from one client.
+/// Connections that are turned away and stay until their peers have heard so, for [`LINGER_MAX`] at most. Those beyond are
+/// closed at once: a peer that has spoken first may then see a reset, and not why.
+pub const LEAVING_MAX: usize = 16;
+
+// Readers and the writer have files to open all the while.
+const _: () = assert!(4 * LEAVING_MAX as u64 <= DESCRIPTORS_RESERVED);
+
+/// Appends of one session, or of one listener for datagrams, that are not acked yet: enough to keep the disk busy from one
+/// client. It is 4,096 short datagrams, whose tasks have some 2 KiB each.
 pub const SESSION_UNACKED_MAX_BYTES: usize = 1024 * 1024;
 
 /// Appends of all sessions that are not committed yet: two full batches, so that one can be filled
@@ -73,6 +81,7 @@ const _: () = {
     assert!(4 * (APPEND_MAX_ENTRIES * size_of::<Part>() + STORED_LINE_MAX_BYTES) <= ANSWERS_MAX_BYTES);
     assert!(Appends::max_bytes(APPEND_MAX_ENTRIES, FRAME_MAX_BYTES) <= UNACKED_MAX_BYTES);
     assert!(Appends::max_bytes(READ_BYTES / 2, 2 * READ_BYTES) <= UNACKED_MAX_BYTES);
+    assert!(DATAGRAM_MAX_BYTES <= SESSION_UNACKED_MAX_BYTES);
     // A client's own retries after a cut are never stale.
     assert!(SESSION_UNACKED_MAX_BYTES / APPEND_MIN_BYTES <= diary_engine::limits::PRODUCER_MAX_RUNS);
 };
@@ -135,8 +144,11 @@ const _: () = {
 /// For other servers to bind their Unix sockets in a folder first.
 pub const SOCKET_LOCK_MAX: Duration = Duration::from_secs(2);
 
-/// Datagrams that are being answered at once.
-pub const DATAGRAMS_MAX: usize = 256;
+/// Datagrams that are read in a row before they are appended together.
+pub const DATAGRAMS_IN_A_ROW_MAX: usize = 256;
+
+/// Readings of one listener for datagrams at once.
+pub const DATAGRAM_READINGS_MAX: usize = 256;
 
 /// Longest datagram of IPv4 and IPv6 without jumbograms.
 pub const DATAGRAM_MAX_BYTES: usize = 64 * 1024;
@@ -152,11 +164,9 @@ pub const SOURCE_BURST: u32 = 256;
 /// diary, or floods it.
 pub const SOURCE_REFILL: Duration = Duration::from_micros(1_000_000 / 64);
 
-/// Sources of datagrams whose rate is known, below 1 MiB. Sources can be forged without end: those beyond share a rate.
-pub const SOURCES_MAX: usize = 8192;
-
-/// The least time between two searches for sources that can be forgotten, since a search looks at all.
-pub const SOURCES_SEARCH_PAUSE: Duration = Duration::from_secs(1);
+/// Rates of sources, 512 KiB. Sources can be forged without end, so each has one of these by chance, and some share one: it
+/// takes four million forged datagrams a second to use all of them up.
+pub const SOURCE_RATES: usize = 64 * 1024;
 
 /// What the log shows of a text that was not stored: the time, host and program of a syslog message.
 pub const REFUSAL_SHOWN_MAX_BYTES: usize = 80;

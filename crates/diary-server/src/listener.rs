@@ -45,7 +45,7 @@ impl Listener {
                 return Ok(vec![Self { at: Bound::Unix(socket), address, quiet, proxy }]);
             }
             At::Tcp(host_port) => host_port,
-            // No connections come from it: `bind_quiet_udp`.
+            // No connections come from it: `bind_udp`.
             At::QuietUdp(_) => return Ok(Vec::new()),
         };
         let mut listeners = Vec::new();
@@ -87,28 +87,14 @@ impl Listener {
     }
 }
 
-/// Binds the address for datagrams that are answered.
+/// Binds all addresses that `HOST:PORT` stands for, for datagrams: to be answered (`--udp`), or else quiet ones.
 ///
 /// # Errors
 /// [`StartError::Listen`].
-pub(crate) async fn bind_udp(at: &str) -> Result<(UdpSocket, String), StartError> {
-    let wrong = |error: &io::Error| StartError::Listen { at: format!("udp:{at}"), why: why(error, "--udp") };
-    let address = resolve(at).await.map_err(|error| wrong(&error))?;
-    let socket = UdpSocket::bind(&address[..]).await.map_err(|error| wrong(&error))?;
-    let address = socket.local_addr().map_err(|error| wrong(&error))?;
-    warn_of_writers(address);
-    Ok((socket, format!("udp:{address}")))
-}
-
-/// Binds all addresses that `HOST:PORT` stands for, for datagrams that are not answered.
-///
-/// # Errors
-/// [`StartError::Listen`].
-pub(crate) async fn bind_quiet_udp(host_port: &str) -> Result<Vec<(UdpSocket, String)>, StartError> {
-    let wrong = |error: &io::Error| StartError::Listen {
-        at: format!("quiet:udp:{host_port}"),
-        why: why(error, "--listen"),
-    };
+pub(crate) async fn bind_udp(host_port: &str, quiet: bool) -> Result<Vec<(UdpSocket, String)>, StartError> {
+    let (prefix, flag) = if quiet { ("quiet:udp:", "--listen") } else { ("udp:", "--udp") };
+    let wrong =
+        |error: &io::Error| StartError::Listen { at: format!("{prefix}{host_port}"), why: why(error, flag) };
     let mut sockets = Vec::new();
     for address in resolve(host_port).await.map_err(|error| wrong(&error))? {
         let socket = match bind_datagrams(address) {
@@ -116,16 +102,12 @@ pub(crate) async fn bind_quiet_udp(host_port: &str) -> Result<Vec<(UdpSocket, St
             bound => bound.map_err(|error| wrong(&error))?,
         };
         let address = socket.local_addr().map_err(|error| wrong(&error))?;
-        warn_of_writers(address);
-        sockets.push((socket, format!("quiet:udp:{address}")));
+        if !address.ip().to_canonical().is_loopback() {
+            tracing::warn!(%address, "whoever reaches this address writes into the diary");
+        }
+        sockets.push((socket, format!("{prefix}{address}")));
     }
     Ok(sockets)
-}
-
-fn warn_of_writers(address: SocketAddr) {
-    if !address.ip().to_canonical().is_loopback() {
-        tracing::warn!(%address, "whoever reaches this address writes into the diary");
-    }
 }
 
 /// The addresses of `HOST:PORT`. Without a host, every address.

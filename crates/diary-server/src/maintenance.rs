@@ -48,7 +48,7 @@ pub(crate) fn run(command: Maintenance) -> anyhow::Result<Done> {
 }
 
 fn verify(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Done> {
-    if maintenance::is_archive_unfinished(dir) && !json {
+    if maintenance::is_archive_unfinished(dir)? && !json {
         writeln!(out, "an archive was begun and not finished; `archive`, or the next start, finishes it")?;
     }
     let mut told = Ok(());
@@ -149,7 +149,11 @@ fn tell_sum(verified: &Verified, json: bool, out: &mut impl Write) -> io::Result
         "{verdict}: {}, up to {last}, in {}",
         counted(*entries, "entry"),
         counted(*files, "day file")
-    )
+    )?;
+    if *findings > 0 {
+        writeln!(out, "`diary-server repair` makes a copy without damage, of all that is there")?;
+    }
+    Ok(())
 }
 
 fn counted(count: u64, what: &str) -> String {
@@ -172,6 +176,14 @@ fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
     for &(first, last) in &repaired.gaps {
         writeln!(out, "{} damaged or missing; a note stands in the place", Seqs(first, last))?;
     }
+    if repaired.in_use {
+        writeln!(
+            out,
+            "a server has the diary: what it takes from now on is not in the copy; to use that, stop the server and repair \
+             again"
+        )?;
+        return Ok(Done::Well);
+    }
     let (name, data) = (to.file_name().unwrap_or_default(), to.parent().unwrap_or(Path::new(".")));
     writeln!(
         out,
@@ -183,7 +195,7 @@ fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
 }
 
 fn archive(dir: &Path, now: Time, day_start: DayStart, out: &mut impl Write) -> Result<Done, OpenError> {
-    let unfinished = maintenance::is_archive_unfinished(dir);
+    let unfinished = maintenance::is_archive_unfinished(dir)?;
     let archived = maintenance::archive(dir, now, day_start)?;
     // The reader may have closed the pipe. The archive is done all the same.
     let _ = match archived {
@@ -200,5 +212,10 @@ fn tell_archived(archived: &Archived, out: &mut impl Write) -> io::Result<()> {
         let findings = counted(*findings, "finding");
         writeln!(out, "this diary is damaged ({findings}); its archive has it as it is")?;
     }
-    writeln!(out, "the entries up to {head} are in {}; the next one is {}", folder.display(), head + 1)
+    writeln!(
+        out,
+        "the entries up to {head} are in {}, and are not shown any more; the next one is {}",
+        folder.display(),
+        head + 1
+    )
 }

@@ -241,7 +241,8 @@ mod tests {
         let held = outlet.0.lock().waiting.len();
         assert!(held <= OUTLET_MAX_BYTES, "{held}");
         let dropped = read_flood(&mut reader, lines);
-        assert!(dropped > 0 && (lines - dropped) * 100 >= OUTLET_MAX_BYTES as u64, "{dropped} of {lines}");
+        // As many as fit are kept, even if the thread begins only now.
+        assert!(dropped > 0 && lines - dropped >= OUTLET_MAX_BYTES as u64 / 100, "{dropped} of {lines}");
         // With room again, nothing more is missing.
         outlet.push(b"the next one\n");
         let mut next = String::new();

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{CONNECTIONS_PER_ADDRESS_DIVISOR, Limits};
+use crate::limits::{CONNECTIONS_PER_ADDRESS_DIVISOR, LEAVING_MAX, Limits};
 use crate::peer::network_of;
 
 /// The places of a server.
 #[derive(Debug)]
 pub(crate) struct Places {
     total: Arc<Semaphore>,
+    /// For those that have none, until they have heard so.
+    leaving: Arc<Semaphore>,
     for_each_address: usize,
     /// How many each has. Whoever is in here has a place of `total`, so that bounds it.
     taken: Mutex<HashMap<Block, usize>>,
@@ -48,13 +50,25 @@ impl Places {
     pub(crate) fn new(total: usize, limits: &Limits) -> Arc<Self> {
         let for_each_address =
             limits.connections_per_address.unwrap_or(total / CONNECTIONS_PER_ADDRESS_DIVISOR).max(1);
-        Arc::new(Self { total: Arc::new(Semaphore::new(total)), for_each_address, taken: Mutex::default() })
+        Arc::new(Self {
+            total: Arc::new(Semaphore::new(total)),
+            leaving: Arc::new(Semaphore::new(LEAVING_MAX)),
+            for_each_address,
+            taken: Mutex::default(),
+        })
     }
 
-    /// A place for a connection whose address may not be known yet: [`Place::take_address`] comes next.
-    pub(crate) fn take(self: &Arc<Self>) -> Result<Place, NoPlace> {
+    /// A place for a connection from this address; a Unix socket has none.
+    pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, NoPlace> {
         let permit = Arc::clone(&self.total).try_acquire_owned().map_err(|_| NoPlace::InAll)?;
-        Ok(Place { _permit: permit, places: Arc::clone(self), block: None })
+        let mut place = Place { _permit: permit, places: Arc::clone(self), block: None };
+        place.count_for(address)?;
+        Ok(place)
+    }
+
+    /// Leave to stay for a moment without a place; at most [`LEAVING_MAX`] have it.
+    pub(crate) fn leave(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.leaving).try_acquire_owned().ok()
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<Block, usize>> {
@@ -63,31 +77,32 @@ impl Places {
 }
 
 impl Place {
-    /// Counts the connection for its address, once that is known. Loopback has as many places as there are: who is on this
-    /// machine has other ways to harm the diary, and a proxy or a tunnel on it speaks for many. So have Unix sockets, which
-    /// have no address.
-    pub(crate) fn take_address(&mut self, address: IpAddr) -> Result<(), NoPlace> {
-        debug_assert!(self.block.is_none(), "a connection has one address");
-        let Some(block) = Block::of(address) else {
+    /// Counts the connection for this address, and no more for the one before. Loopback has as many places as there are:
+    /// who is on this machine has other ways to harm the diary, and a proxy or a tunnel on it speaks for many. So have Unix
+    /// sockets, which have no address.
+    pub(crate) fn count_for(&mut self, address: Option<IpAddr>) -> Result<(), NoPlace> {
+        let block = address.and_then(Block::of);
+        if block == self.block {
             return Ok(());
-        };
-        let most = self.places.for_each_address;
-        let mut taken = self.places.taken();
-        let places = taken.entry(block).or_default();
-        // An address that has none may have one, so no entry is left without a place.
-        if *places >= most {
-            return Err(NoPlace::OfAddress { block, places: most });
         }
-        *places += 1;
-        drop(taken);
-        self.block = Some(block);
+        if let Some(block) = block {
+            let most = self.places.for_each_address;
+            let mut taken = self.places.taken();
+            let places = taken.entry(block).or_default();
+            // An address that has none may have one, so no entry is left without a place.
+            if *places >= most {
+                return Err(NoPlace::OfAddress { block, places: most });
+            }
+            *places += 1;
+        }
+        self.give_back();
+        self.block = block;
         Ok(())
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let Some(block) = self.block else {
+    /// Counts it for no address any more.
+    fn give_back(&mut self) {
+        let Some(block) = self.block.take() else {
             return;
         };
         if let Entry::Occupied(mut entry) = self.places.taken().entry(block) {
@@ -96,6 +111,12 @@ impl Drop for Place {
                 entry.remove();
             }
         }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -123,10 +144,12 @@ mod tests {
         Places::new(total, &Limits { connections_per_address, ..Limits::default() })
     }
 
+    fn ip(address: &str) -> Option<IpAddr> {
+        Some(address.parse().unwrap())
+    }
+
     fn take(places: &Arc<Places>, address: &str) -> Result<Place, NoPlace> {
-        let mut place = places.take()?;
-        place.take_address(address.parse().unwrap())?;
-        Ok(place)
+        places.take(ip(address))
     }
 
     #[test]
@@ -170,6 +193,36 @@ mod tests {
             drop(held);
             assert_eq!((places.taken().len(), places.total.available_permits()), (0, 4));
         }
+    }
+
+    #[test]
+    fn a_place_counts_for_the_last_address_that_it_was_of() {
+        let places = places(10, Some(1));
+        let mut moved = take(&places, "192.0.2.1").unwrap();
+        let held = take(&places, "192.0.2.2").unwrap();
+        moved.count_for(ip("192.0.2.1")).unwrap();
+        moved.count_for(ip("192.0.2.2")).unwrap_err();
+        take(&places, "192.0.2.1").expect_err("it stays where it was");
+        moved.count_for(ip("192.0.2.3")).unwrap();
+        let again = take(&places, "192.0.2.1").unwrap();
+        take(&places, "192.0.2.3").unwrap_err();
+        // From a proxy on this machine, and back to it.
+        let mut local = take(&places, "127.0.0.1").unwrap();
+        local.count_for(ip("192.0.2.3")).unwrap_err();
+        local.count_for(ip("192.0.2.4")).unwrap();
+        local.count_for(None).unwrap();
+        take(&places, "192.0.2.4").unwrap();
+        drop((moved, held, again, local));
+        assert_eq!((places.taken().len(), places.total.available_permits()), (0, 10));
+    }
+
+    #[test]
+    fn few_stay_without_a_place() {
+        let places = places(1, None);
+        let leaving: Vec<_> = (0..1000).map_while(|_| places.leave()).collect();
+        assert_eq!((leaving.len(), places.total.available_permits()), (LEAVING_MAX, 1));
+        drop(leaving);
+        assert!(places.leave().is_some());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::config::{At, Config};
 use crate::context::Context;
 use crate::front::{quiet, udp};
 use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_STOP_MAX};
-use crate::listener::{Listener, bind_quiet_udp, bind_udp};
+use crate::listener::{Listener, bind_udp};
 use crate::places::Places;
 use crate::zone::{self, UnknownZone};
 
@@ -55,7 +55,7 @@ pub struct Server {
     context: Arc<Context>,
     listeners: Vec<Listener>,
     /// For datagrams, with their addresses.
-    udp: Option<(UdpSocket, String)>,
+    udp: Vec<(UdpSocket, String)>,
     quiet_udp: Vec<(UdpSocket, String)>,
     addresses: Vec<String>,
     places: Arc<Places>,
@@ -70,10 +70,10 @@ impl Server {
         let (zone, zone_name) = zone::find(config.timezone.as_deref()).map_err(StartError::Zone)?;
         // Bound first: where that fails, no journal is made. Who connects meanwhile waits in the backlog.
         let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
-        let (mut quiet_udp, mut udp) = (Vec::new(), None);
+        let (mut quiet_udp, mut udp) = (Vec::new(), Vec::new());
         for listen in &config.listen {
             if let At::QuietUdp(host_port) = &listen.at {
-                let bound = bind_quiet_udp(host_port).await?;
+                let bound = bind_udp(host_port, true).await?;
                 addresses.extend(bound.iter().map(|(_, address)| address.clone()));
                 quiet_udp.extend(bound);
             } else {
@@ -83,9 +83,8 @@ impl Server {
             }
         }
         if let Some(at) = &config.udp {
-            let bound = bind_udp(at).await?;
-            addresses.push(bound.1.clone());
-            udp = Some(bound);
+            udp = bind_udp(at, false).await?;
+            addresses.extend(udp.iter().map(|(_, address)| address.clone()));
         }
         let journal = diary_engine::open(Options {
             dir: config.data.join(&config.journal),
@@ -122,10 +121,17 @@ impl Server {
                 kill: kill.clone(),
                 listener,
             };
-            tasks.spawn(Arc::new(accept).run());
+            tasks.spawn(accept.run());
         }
-        if let Some((socket, address)) = self.udp {
-            tasks.spawn(udp::serve(socket, address, Arc::clone(&self.context)));
+        let sockets = self.udp.iter().chain(&self.quiet_udp);
+        let ports: Arc<[u16]> = sockets
+            .filter_map(|(socket, _)| socket.local_addr().ok())
+            .map(|address| address.port())
+            .collect();
+        for (socket, address) in self.udp {
+            let listener =
+                udp::Listener::new(socket, &address, Arc::clone(&ports), Arc::clone(&self.context));
+            tasks.spawn(listener.serve());
         }
         for (socket, address) in self.quiet_udp {
             tasks.spawn(quiet::udp::serve(socket, address, Arc::clone(&self.context)));

@@ -11,7 +11,6 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::net::RecvFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -187,6 +186,8 @@ impl Socket {
         };
         stream.set_nodelay(true)?;
         SockRef::from(stream).set_out_of_band_inline(true)?;
+        // Where the system does not know it, it is asked after each read.
+        let _ = diary_sys::tell_what_is_left(stream.as_fd());
         let keepalive = TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
             .with_interval(KEEPALIVE_INTERVAL)
@@ -209,8 +210,12 @@ impl Socket {
     fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut short = None;
         let mut read = |socket: BorrowedFd<'_>| {
-            let (read, _) = rustix::net::recv(socket, &mut *into, RecvFlags::empty())?;
-            if (1..into.len()).contains(&read) && rustix::io::ioctl_fionread(socket)? == 0 {
+            let (read, left) = diary_sys::receive(socket, &mut *into)?;
+            let is_all = || match left {
+                Some(left) => Ok(left == 0),
+                None => rustix::io::ioctl_fionread(socket).map(|left| left == 0),
+            };
+            if (1..into.len()).contains(&read) && is_all()? {
                 short = Some(read);
                 // This is how the runtime is told that the socket is not ready any more.
                 return Err(io::ErrorKind::WouldBlock.into());

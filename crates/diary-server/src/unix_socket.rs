@@ -5,14 +5,19 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, open};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep};
 
 use crate::limits::{BACKLOG, SOCKET_LOCK_MAX};
+
+/// Between two tries to lock a folder: no event says when a lock is free.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A Unix socket that listens. Its file goes with it, unless another server has the place by then.
 pub(crate) struct UnixSocket {
@@ -60,17 +65,21 @@ impl UnixSocket {
 async fn lock(path: &Path) -> Option<OwnedFd> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let locked = tokio::task::spawn_blocking(move || {
-        flock(&folder, FlockOperation::LockExclusive).ok()?;
-        Some(folder)
-    });
-    timeout(SOCKET_LOCK_MAX, locked).await.ok()?.ok()?
+    let until = Instant::now() + SOCKET_LOCK_MAX;
+    // A thread that waited for it could not be called back, and somebody may hold it for ever.
+    loop {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(folder),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < until => sleep(LOCK_PAUSE).await,
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Removes a socket on which nothing listens; `in_use` is the error otherwise.
 async fn remove_left_behind(path: &Path, in_use: io::Error) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::Error::other("there is something else than a socket; choose another path"));
+        return Err(io::Error::other("what is there is no socket; choose another path"));
     }
     let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     if !UnixStream::connect(path).await.is_err_and(|error| refused(&error)) {
@@ -111,5 +120,33 @@ impl Drop for SocketFile {
             // Somebody may have removed it meanwhile.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn waiting_for_a_lock_takes_no_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let held = fs::File::open(folder.path()).unwrap();
+        flock(&held, FlockOperation::LockExclusive).unwrap();
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let mut binding = pin!(UnixSocket::bind(&path, 0o600));
+            assert!(futures::poll!(&mut binding).is_pending(), "somebody has the lock");
+            let reading = tokio::task::spawn_blocking(|| ());
+            let patience = Duration::from_secs(60);
+            tokio::time::timeout(patience, reading).await.expect("a reading has its thread").unwrap();
+            assert!(!path.exists());
+            drop(held);
+            assert_eq!(binding.await.unwrap().path(), path);
+        });
     }
 }

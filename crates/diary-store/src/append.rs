@@ -373,8 +373,8 @@ impl Appender {
 fn tell_clock(now: Time, clock: &Clock) {
     let way_out = match clock.behind {
         Behind::Far => {
-            "; if the clock is right now, stop the server and run `diary-server archive`: what follows has the right \
-             time again"
+            "; if the clock is right now, stop the server and run `diary-server archive`: it puts all entries so far \
+             into an archive, which is not shown, and what follows has the right time again"
         }
         Behind::Little | Behind::Much => "",
     };

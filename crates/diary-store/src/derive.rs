@@ -24,8 +24,6 @@ const PAGE_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct DerivedLoader {
     reader: Reader,
-    /// Whether the start looked for strays.
-    is_surveyed: bool,
 }
 
 /// What is derived of a journal's entries, and how far that is from what the cache holds.
@@ -50,8 +48,8 @@ impl Derived {
 }
 
 impl DerivedLoader {
-    pub(crate) fn new(reader: Reader, is_surveyed: bool) -> Self {
-        Self { reader, is_surveyed }
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self { reader }
     }
 
     /// Loads it.
@@ -60,12 +58,9 @@ impl DerivedLoader {
     /// Those of reading day files.
     pub fn load(self) -> io::Result<Derived> {
         let reader = &self.reader;
-        if !self.is_surveyed {
-            reader.find_strays();
-        }
         // Others may append while this reads; whoever takes what is derived knows what they did.
         let head = reader.head().seq;
-        if let Some((place, own_days, keys)) = cached(reader) {
+        if let Some((place, own_days, keys)) = cached(reader)? {
             let mut gathered = Gathered { keys, own_days, next: place.seq + 1, own_day: None };
             let uncached_bytes = gathered.take_range(reader, place.seq + 1)?;
             return Ok(Derived { cached_bytes: place.length, ..gathered.finish(head, uncached_bytes) });
@@ -175,7 +170,7 @@ fn take_archives(reader: &Reader, gathered: &mut Gathered) -> io::Result<()> {
             let path = archive.join(name(date));
             let first = disk
                 .open(&path, How::Read)
-                .and_then(|file| first_entry_of(&*file, reader.seal(), file.size()?));
+                .and_then(|file| first_entry_of(&*file, reader.seal(), 0..file.size()?));
             match first {
                 Ok(Some(first)) => files.push((first.seq, date, path)),
                 Ok(None) => {}
@@ -202,25 +197,28 @@ fn take_archives(reader: &Reader, gathered: &mut Gathered) -> io::Result<()> {
 }
 
 /// What the cache holds, if there is one that fits the journal.
-fn cached(reader: &Reader) -> Option<(Place, OwnDays, KeyTable)> {
+fn cached(reader: &Reader) -> io::Result<Option<(Place, OwnDays, KeyTable)>> {
     let (disk, dir) = reader.disk();
-    let cache = Cache::open(disk, dir)?;
-    let Some(place) = cache.place.filter(|place| fits(place, reader)) else {
-        tracing::warn!("the cache does not fit the diary and is made again from the day files");
-        return None;
+    let Some(cache) = Cache::open(disk, dir)? else { return Ok(None) };
+    let place = match cache.place {
+        Some(place) if fits(&place, reader)? => place,
+        _ => {
+            tracing::warn!("the cache does not fit the diary and is made again from the day files");
+            return Ok(None);
+        }
     };
     let Some((own_days, keys)) = cache.tables(&place) else {
         tracing::warn!("the cache is damaged and is made again from the day files");
-        return None;
+        return Ok(None);
     };
-    Some((place, own_days, keys))
+    Ok(Some((place, own_days, keys)))
 }
 
 /// Whether the journal has, at this place, the entry that the cache ends with.
-fn fits(place: &Place, reader: &Reader) -> bool {
-    let there = match reader.archived() {
-        Ok(Some(archived)) if archived.seq == place.seq => Some(archived.crc),
-        _ => reader.line(place.seq, |line| line.crc).ok().flatten(),
+fn fits(place: &Place, reader: &Reader) -> io::Result<bool> {
+    let there = match reader.archived()? {
+        Some(archived) if archived.seq == place.seq => Some(archived.crc),
+        _ => reader.line(place.seq, |line| line.crc)?,
     };
-    place.id == reader.id() && there == Some(place.crc)
+    Ok(place.id == reader.id() && there == Some(place.crc))
 }

@@ -107,6 +107,17 @@ pub trait Disk: Debug + Send + Sync {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
 }
 
+/// A file opened to be read; `None` where none is.
+///
+/// # Errors
+/// [`OpenError::Io`]: what cannot be opened is not absent.
+pub(crate) fn open_if_there(disk: &dyn Disk, path: &Path) -> Result<Option<Box<dyn DiskFile>>, OpenError> {
+    match disk.open(path, How::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.doing("open", path).map(Some),
+    }
+}
+
 /// An open file. Offsets and lengths are bytes.
 pub trait DiskFile: Send + Sync {
     /// Reads some bytes at `offset`; 0 at the end.

@@ -62,5 +62,5 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
     }
     let reader = Reader::new(Arc::clone(&shared));
     let appender = Appender::new(shared, file, line_feed_first, lock);
-    Ok(Opened { appender, derived: DerivedLoader::new(reader.clone(), examined.is_surveyed), reader })
+    Ok(Opened { appender, derived: DerivedLoader::new(reader.clone()), reader })
 }

@@ -8,7 +8,7 @@ use diary_proto::entry::parse_number;
 use diary_proto::time::parse_date;
 use diary_proto::{Date, Seal, Time};
 
-use crate::disk::{Disk, Doing, How, OpenError, make_inner_dir, sync_names, write_new};
+use crate::disk::{Disk, Doing, OpenError, make_inner_dir, open_if_there, sync_names, write_new};
 use crate::format::day_file::{After, Header, day_files, name};
 use crate::format::head::{self, Head};
 use crate::format::sealed::{self, Fields};
@@ -93,17 +93,17 @@ fn is_archive(name: &str) -> bool {
 }
 
 /// Whether an archive was begun and not finished; the next start, or `archive`, finishes it.
-pub fn is_unfinished(disk: &dyn Disk, dir: &Path) -> bool {
-    disk.open(&dir.join(PLAN), How::Read).is_ok()
+///
+/// # Errors
+/// Those of opening its plan.
+pub fn is_unfinished(disk: &dyn Disk, dir: &Path) -> Result<bool, OpenError> {
+    Ok(open_if_there(disk, &dir.join(PLAN))?.is_some())
 }
 
 /// Does what a plan says, if there is one, from wherever it was left.
 pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     let path = dir.join(PLAN);
-    let file = match disk.open(&path, How::Read) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened.doing("open", &path)?,
-    };
+    let Some(file) = open_if_there(disk, &path)? else { return Ok(()) };
     let mut bytes = [0; PLAN_MAX_BYTES];
     let read = file.read_full_at(&mut bytes, 0).doing("read", &path)?;
     let Some(plan) = Plan::parse(&bytes[..read]) else {
@@ -119,9 +119,9 @@ pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     let (mut begun, mut in_the_way) = (false, false);
     for date in day_files(disk, dir)? {
         let path = dir.join(name(date));
-        let header = match disk.open(&path, How::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            opened => Some(Header::read(&*opened.doing("open", &path)?).doing("read", &path)?.ok()),
+        let header = match open_if_there(disk, &path)? {
+            Some(file) => Some(Header::read(&*file).doing("read", &path)?.ok()),
+            None => None,
         };
         match header {
             Some(Some(header)) if header == plan.header() => begun = true,

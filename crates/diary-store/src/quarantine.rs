@@ -57,13 +57,19 @@ pub(crate) fn move_stray(disk: &dyn Disk, dir: &Path, date: Date) -> Result<(), 
 }
 
 /// The strays that were in the way once.
-pub(crate) fn strays(disk: &dyn Disk, dir: &Path) -> Vec<PathBuf> {
+///
+/// # Errors
+/// Those of listing the folder, if there is one.
+pub(crate) fn strays(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let folder = dir.join(QUARANTINE);
-    let names = disk.list(&folder).unwrap_or_default();
+    let names = match disk.list(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        names => names.doing("list", &folder)?,
+    };
     let is_stray = |name: &std::ffi::OsString| name.to_str().is_some_and(|name| name.contains(STRAY));
     let mut paths: Vec<PathBuf> = names.into_iter().filter(is_stray).map(|name| folder.join(name)).collect();
     paths.sort_unstable();
-    paths
+    Ok(paths)
 }
 
 fn make_folder(disk: &dyn Disk, dir: &Path) -> Result<PathBuf, OpenError> {

@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use diary_proto::{Date, Seal, Time};
 
-use crate::belong::{Survey, id_of_most, tell_strays};
-use crate::disk::{Disk, DiskFile, Doing, How, OpenError, sync_names};
-use crate::format::day_file::{BadHeader, Header, day_files, name};
+use crate::belong::{Folder, Survey, tell_strays};
+use crate::disk::{Disk, DiskFile, Doing, How, OpenError, open_if_there, sync_names};
+use crate::format::day_file::{Header, day_files, first_bytes, first_line, name};
 use crate::format::head::{self, Evidence, Head};
 use crate::format::lines::holds_committed_lines;
 use crate::format::notes::archived_in;
@@ -49,15 +49,12 @@ pub(crate) struct Recovered {
 
 /// What a journal's end looks like; nothing has been changed.
 pub(crate) struct Examined {
-    /// The days that have a file, without those whose file is an unfinished first batch. Where
-    /// [`is_surveyed`](Self::is_surveyed) does not say so, there may be strays among them.
+    /// The days that have a file, without those whose file is an unfinished first batch.
     pub(crate) days: Vec<Date>,
     /// How far files belong that go on with the seqs of the next one.
     pub(crate) ends: BTreeMap<Date, u64>,
     /// What has a day file's name and does not belong to the journal.
     pub(crate) strays: Vec<(Date, Stray)>,
-    /// Whether every file was looked at.
-    pub(crate) is_surveyed: bool,
     /// Files that hold nothing but an unfinished first batch, and their lengths.
     pub(crate) unfinished: Vec<(Date, u64)>,
     /// The newest of the days.
@@ -135,14 +132,14 @@ impl Examined {
 
 impl<'a> Recovery<'a> {
     /// # Errors
-    /// Those of listing the folder.
+    /// Those of listing the folder, and of reading the small files.
     pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Result<Self, OpenError> {
         Ok(Self {
             disk,
             dir,
             named: day_files(disk, dir)?,
-            evidence: head::read(disk, dir),
-            cached: Cache::open(disk, dir).and_then(|cache| cache.place).map(|place| (place.id, place.seq)),
+            evidence: head::read(disk, dir)?,
+            cached: Cache::open(disk, dir)?.and_then(|cache| cache.place).map(|place| (place.id, place.seq)),
         })
     }
 
@@ -150,59 +147,23 @@ impl<'a> Recovery<'a> {
     pub(crate) fn survey_something(&self) -> Result<Examined, OpenError> {
         let something = !self.named.is_empty() || self.evidence.is_some() || self.cached.is_some();
         // A server that has been here, if only once, leaves this.
-        if !something && self.disk.open(&self.dir.join(LOCK), How::Read).is_err() {
+        if !something && open_if_there(self.disk, &self.dir.join(LOCK))?.is_none() {
             return Err(OpenError::Nothing(self.dir.to_owned()));
         }
         self.survey()
     }
 
-    /// Looks at the newest file alone, and changes nothing. `None` unless it is as a clean stop left it.
-    fn examine_clean(&self) -> Result<Option<Examined>, OpenError> {
-        let Some(evidence) = self.evidence.filter(|evidence| evidence.file == self.named.last().copied())
-        else {
-            return Ok(None);
-        };
-        let Some(date) = evidence.file else { return Ok(None) };
-        let path = self.dir.join(name(date));
-        let size = self.disk.open(&path, How::Read).and_then(|file| file.size());
-        if size.ok() != Some(evidence.end) {
-            return Ok(None);
-        }
-        let facts = self.facts(Some(evidence.id), 0);
-        let newest = self.look_at(date, false, &facts)?;
-        let is_own =
-            newest.header.is_some_and(|header| Stray::of_header(&header, date, evidence.id).is_none());
-        let head = Self::head_of(&newest, facts.known_seq);
-        if !is_own || !evidence.is_of(&newest, &head) {
-            return Ok(None);
-        }
-        Ok(Some(Examined {
-            days: self.named.clone(),
-            ends: BTreeMap::new(),
-            strays: Vec::new(),
-            is_surveyed: false,
-            unfinished: Vec::new(),
-            newest: Some(newest),
-            head,
-            id: facts.id,
-            has_evidence: true,
-            is_clean: true,
-            known_seq: facts.known_seq,
-        }))
-    }
-
     /// Looks at every file, and changes nothing.
     pub(crate) fn survey(&self) -> Result<Examined, OpenError> {
-        let id = match self.evidence {
-            Some(evidence) if evidence.seq > 0 => Some(evidence.id),
-            evidence => {
-                let (cached, empty) = (self.cached.map(|(id, _)| id), evidence.map(|evidence| evidence.id));
-                id_of_most(self.disk, self.dir, &self.named, cached, empty)?
-            }
+        let folder = Folder {
+            disk: self.disk,
+            dir: self.dir,
+            evidence: self.evidence,
+            cached: self.cached.map(|(id, _)| id),
         };
+        let mut survey = folder.survey(&self.named)?;
+        let id = survey.id;
         let evidence = self.evidence.filter(|evidence| Some(evidence.id) == id);
-        let known = evidence.and_then(|evidence| Some((evidence.file?, evidence.seq)));
-        let mut survey = Survey::new(self.disk, self.dir, &self.named, id, known);
         if evidence.is_none() && self.cached.is_none() && survey.days.is_empty() {
             self.refuse_without_id(&survey)?;
         }
@@ -219,7 +180,6 @@ impl<'a> Recovery<'a> {
             days: survey.days,
             ends: survey.ends,
             strays: survey.strays,
-            is_surveyed: true,
             unfinished,
             newest,
             head,
@@ -250,25 +210,22 @@ impl<'a> Recovery<'a> {
         unfinished: &mut Vec<(Date, u64)>,
         facts: &Facts,
     ) -> Result<Option<Newest>, OpenError> {
-        let mut no_lines: Vec<Date> = survey
-            .strays
-            .iter()
-            .filter(|(_, stray)| *stray == Stray::NoLine)
-            .map(|(date, _)| *date)
-            .collect();
-        while let Some(date) = survey.days.last().max(no_lines.last()).copied() {
-            // Once a file behind it was begun, a file is committed as a whole.
-            let later = facts.evidence.is_some_and(|evidence| evidence.file > Some(date));
-            let candidate = self.look_at(date, later || !unfinished.is_empty(), facts)?;
+        // Whether the journal had a later file: then all of this one is committed.
+        let mut later = false;
+        while let Some(date) = survey.days.last().max(survey.maybe_unfinished.last()).copied() {
+            later |= facts.evidence.is_some_and(|evidence| evidence.file > Some(date));
+            let candidate = self.look_at(date, later, facts)?;
             let belongs = survey.days.last() == Some(&date);
             if candidate.is_unfinished_whole(facts.evidence) && !self.is_known(date, &survey.days, facts)? {
+                // With lines of the journal: a file is begun once the one before it is committed.
+                later |= belongs;
                 unfinished.push((date, candidate.len));
                 survey.strays.retain(|(stray, _)| *stray != date);
                 survey.days.retain(|day| *day != date);
             } else if belongs {
                 return Ok(Some(candidate));
             }
-            no_lines.retain(|day| *day != date);
+            survey.maybe_unfinished.retain(|day| *day != date);
         }
         Ok(None)
     }
@@ -292,10 +249,7 @@ impl<'a> Recovery<'a> {
 
     /// Looks, and brings the journal's end in order.
     pub(crate) fn run(&self) -> Result<Recovered, OpenError> {
-        let examined = match self.examine_clean()? {
-            Some(clean) => clean,
-            None => self.survey()?,
-        };
+        let examined = self.survey()?;
         tell_strays(&examined.strays);
         let seal = Seal::of_journal(examined.id.unwrap_or_default());
         for &(date, len) in &examined.unfinished {
@@ -331,19 +285,16 @@ impl<'a> Recovery<'a> {
         let path = self.dir.join(name(date));
         let file = self.disk.open(&path, How::Read).doing("open", &path)?;
         let len = file.size().doing("look at", &path)?;
-        let header = match Header::read(&*file).doing("read", &path)? {
-            Err(BadHeader::Newer(format)) => return Err(OpenError::Newer(path, format)),
-            Err(BadHeader::Unsound) => None,
-            // A file of another journal says nothing of this one.
-            Ok(header) => Some(header).filter(|header| Some(header.id) == facts.id),
-        };
+        let first = first_bytes(&*file).doing("read", &path)?;
+        // A file of another journal says nothing of this one.
+        let header = Header::parse(first_line(&first)).ok().filter(|header| Some(header.id) == facts.id);
         let evidence = facts.evidence.filter(|evidence| evidence.file == Some(date));
         let evident = evidence.map_or(0, |evidence| evidence.end);
         let committed = if whole { len } else { evident };
         let known = Known { committed, evident, seq: facts.known_seq };
         let seal = facts.seal();
         let tail = Tail::read(&*file, len, known, header, seal).doing("read", &path)?;
-        let archived_at = archived_in(&*file, seal).doing("read", &path)?.and_then(|archived| archived.time);
+        let archived_at = archived_in(&first, seal).and_then(|archived| archived.time);
         Ok(Newest { date, path, len, header, archived_at, tail })
     }
 

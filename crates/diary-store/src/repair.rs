@@ -11,15 +11,15 @@ use diary_proto::block::Gap;
 use diary_proto::entry::StoredLine;
 use diary_proto::{Date, Seal, Time};
 
-use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, sync_names};
+use crate::disk::{Disk, DiskFile, Doing, How, OpenError, make_dir, open_if_there, sync_names};
 use crate::format::day_file::{After, Header, name};
 use crate::format::head::{self, Head};
-use crate::format::lines::while_lines;
+use crate::format::lines::{entry_in, while_lines};
 use crate::plan;
-use crate::recover::Recovery;
+use crate::recover::{LOCK, Recovery};
 use crate::scan::scan;
 use crate::view::Beginning;
-use lines::{Lines, valid};
+use lines::Lines;
 
 /// How much is written at once.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -31,6 +31,8 @@ pub struct Repaired {
     pub entries: u64,
     /// Entries that could not be: the first and the last of each gap.
     pub gaps: Vec<(u64, u64)>,
+    /// A server has the journal: the copy has nothing of what it takes from now on.
+    pub in_use: bool,
 }
 
 /// Copies every sound entry of the journal in `dir` to the folder `to`, which must not be there yet; it
@@ -43,26 +45,28 @@ pub struct Repaired {
 /// [`OpenError`] if the journal cannot be read or the copy cannot be written.
 pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, OpenError> {
     let refuse = |why: &str| Err(io::Error::other(why.to_owned())).doing("make the copy", to);
-    if disk.list(to).is_ok() {
+    if is_there(&**disk, to)? {
         return refuse("it is there already; remove it, or choose another place with --to");
     }
     if to.starts_with(dir) {
         return refuse("it would be inside the diary; choose another place with --to");
     }
-    if plan::is_unfinished(&**disk, dir) {
+    if plan::is_unfinished(&**disk, dir)? {
         return refuse("an archive was not finished; `diary-server archive` or a server's start finishes it");
     }
     let mut part = to.as_os_str().to_owned();
     part.push(".unfinished");
     let part = Path::new(&part);
-    if disk.list(part).is_ok() {
+    if is_there(&**disk, part)? {
         return Err(io::Error::other("an earlier repair did not finish it; remove it")).doing("write", part);
     }
 
     let examined = Recovery::new(&**disk, dir)?.survey_something()?;
+    let lock = dir.join(LOCK);
+    let in_use = open_if_there(&**disk, &lock)?.is_some() && disk.lock(&lock).doing("lock", &lock)?.is_none();
     let id = examined.id.unwrap_or_default();
     let reader = examined.reader(Arc::clone(disk), dir);
-    let found = Lines::find(&**disk, dir, &examined, reader.seal());
+    let found = Lines::find(&**disk, dir, &examined, reader.seal())?;
     make_dir(&**disk, part)?;
     let mut copy = Copy::new(&**disk, part, id, reader.beginning().doing("read", dir)?, found);
     let mut written = Ok(());
@@ -81,7 +85,15 @@ pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, to: &Path) -> Result<Repaired, O
         written.and_then(|()| copy.finish(examined.head.seq, last_day)).doing("write the copy in", part)?;
     disk.rename(part, to).doing("name the copy", to)?;
     sync_names(&**disk, to)?;
-    Ok(done)
+    Ok(Repaired { in_use, ..done })
+}
+
+/// Whether there is a folder, or something that nobody can look into.
+fn is_there(disk: &dyn Disk, dir: &Path) -> Result<bool, OpenError> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        names => names.doing("look into", dir).map(|_| true),
+    }
 }
 
 /// The copy, as far as it is.
@@ -157,7 +169,8 @@ impl<'a> Copy<'a> {
             let file = self.disk.open(&self.found.files[run.file], How::Read)?;
             let mut copied = Ok(());
             while_lines(&*file, run.from, run.to, |_, line| {
-                if let Some((line, raw)) = valid(line, self.seal).filter(|(line, _)| seqs.contains(&line.seq))
+                if let Some((line, raw)) =
+                    entry_in(line, self.seal).filter(|(line, _)| seqs.contains(&line.seq))
                 {
                     let newest = self.file.as_ref().map_or(Date::MIN, |open| open.date);
                     let day = line.day.or_else(|| Some(Time::parse(line.time.as_bytes())?.date()));

@@ -8,7 +8,7 @@ use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::{Date, Seal};
 
 use crate::format::day_file::{Header, name};
-use crate::format::lines::for_each_line;
+use crate::format::lines::{entry_in, for_each_line, unedited};
 pub use crate::format::stray::Stray;
 use crate::view::Reader;
 
@@ -137,11 +137,6 @@ pub(crate) fn scan(
     Ok(at)
 }
 
-/// A line that would be sound without the CR that an editor put at its end.
-pub(crate) fn without_carriage_return(line: &[u8], seal: Seal) -> Option<StoredLine<'_>> {
-    StoredLine::parse(line.strip_suffix(b"\r")?, seal).ok()
-}
-
 /// Where a walk is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
@@ -166,11 +161,11 @@ impl Place {
     ) {
         if line_number == 1 {
             let header = Header::parse_own(line, self.seal);
-            if header.is_none() {
+            if header.is_none() || unedited(line).is_some() {
                 found(What::Unsound);
             }
-            // What an editor did to the line's end makes the chain no worse.
-            if let Some(header) = header.or_else(|| Header::parse_own(line.strip_suffix(b"\r")?, self.seal)) {
+            // What an editor did to the line makes the chain no worse.
+            if let Some(header) = header {
                 self.take_header(date, header, found);
             }
             if StoredLine::parse(line, self.seal).is_err() {
@@ -197,10 +192,10 @@ impl Place {
                     (self.seq, self.batch) = (gap.last, None);
                 }
             }
-            Err(_) => match without_carriage_return(line, self.seal) {
-                Some(stored) if stored.seq > self.seq => {
+            Err(_) => match entry_in(line, self.seal) {
+                Some((stored, unedited)) if stored.seq > self.seq => {
                     found(What::CarriageReturn(stored.seq));
-                    self.take(date, line_number, &line[..line.len() - 1], entry, found);
+                    self.take(date, line_number, unedited, entry, found);
                 }
                 _ => found(What::Unsound),
             },

@@ -18,9 +18,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use diary_proto::{Date, Seal};
 
-use crate::belong::{Survey, tell_strays};
 use crate::disk::{Disk, DiskFile, How};
-use crate::format::day_file::{After, Header, name};
+use crate::format::day_file::{After, Header, first_bytes, first_line, name};
 use crate::format::find;
 use crate::format::head::{self, Head};
 use crate::format::notes::{Archived, archived_in};
@@ -122,13 +121,6 @@ impl Shared {
         view.head = head;
     }
 
-    /// Takes strays out of the days, after a start that did not look for them.
-    pub(crate) fn set_strays_aside(&self, strays: &[(Date, Stray)], ends: BTreeMap<Date, u64>) {
-        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::make_mut(&mut view.days).retain(|day| strays.iter().all(|(stray, _)| stray != day));
-        view.ends = Arc::new(ends);
-    }
-
     /// Writes the head down, as evidence for the next start.
     pub(crate) fn write_head(&self, head: &Head) -> io::Result<()> {
         head::write(&*self.disk, &self.dir, self.id, head)
@@ -199,16 +191,15 @@ impl Reader {
             return Ok(Some(beginning));
         }
         let days = self.view().days;
-        // Past what is not there, or does not belong.
+        // Past what is not there any more.
         let is_there = |opened: &io::Result<_>| {
             !opened.as_ref().is_err_and(|error: &io::Error| error.kind() == io::ErrorKind::NotFound)
         };
         let Some(file) = days.iter().map(|&date| self.open(date)).find(is_there) else { return Ok(None) };
-        let file = file?;
-        let Some(header) = Header::read(&*file)?.ok() else {
-            return Ok(None);
-        };
-        let archived = header.after.zip(archived_in(&*file, self.seal())?);
+        // Whoever reads on to it is told.
+        let Ok(bytes) = file.and_then(|file| first_bytes(&*file)) else { return Ok(None) };
+        let Ok(header) = Header::parse(first_line(&bytes)) else { return Ok(None) };
+        let archived = header.after.zip(archived_in(&bytes, self.seal()));
         let first = if archived.is_some() { header.first } else { 1 };
         let beginning = Beginning { first, archived };
         Ok(Some(self.shared.beginning.get_or_init(|| beginning)))
@@ -222,16 +213,6 @@ impl Reader {
             Some(stray) => Err(io::Error::new(io::ErrorKind::NotFound, stray.to_string())),
             None => Ok(file),
         }
-    }
-
-    /// Finds the strays that a start did not look for, logs them, and passes them over from now on.
-    pub(crate) fn find_strays(&self) {
-        let Shared { disk, dir, id, .. } = &*self.shared;
-        let view = self.view();
-        let known = view.head.file.map(|day| (day, view.head.seq));
-        let Survey { strays, ends, .. } = Survey::new(&**disk, dir, &view.days, Some(*id), known);
-        tell_strays(&strays);
-        self.shared.set_strays_aside(&strays, ends);
     }
 
     /// The disk and the folder, for what lies beside the day files.
@@ -275,6 +256,6 @@ impl Reader {
             return Ok(Some(header.first));
         }
         let end = view.end_of(date, &*file)?;
-        Ok(find::first_entry_of(&*file, self.seal(), end)?.map(|found| found.seq))
+        Ok(find::first_entry_of(&*file, self.seal(), 0..end)?.map(|found| found.seq))
     }
 }

@@ -1,5 +1,6 @@
 //! Any stray files, by a property: whatever somebody did to a folder on a simulated disk, no acked entry is hidden, no seq
-//! is given out twice, verify and what is served agree, and a repair takes nothing foreign in and leaves nothing out.
+//! is given out twice, verify and what is served agree, and a repair takes nothing foreign in and leaves nothing out. Or
+//! nothing decides which files belong: then the start is refused, and nothing is changed.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test fails by panicking")]
 
@@ -57,8 +58,20 @@ enum Doing {
     ForeignLines(usize),
     /// The header of another journal, and the own lines.
     ForeignHeader(usize),
+    /// The last lines of a file stand at the end of another one, too.
+    Append {
+        from: usize,
+        to: usize,
+        lines: usize,
+    },
     Junk(usize),
     Folder(usize),
+    /// A file of a copy that went its own way.
+    Diverged(usize),
+    /// The head of another journal.
+    ForeignHead,
+    /// No read of this file succeeds, or of the head or the cache, until they are refused.
+    Unreadable(usize),
 }
 
 /// What is left to tell how far the journal came.
@@ -79,10 +92,15 @@ fn doing() -> impl Strategy<Value = Doing> {
         (own.clone(), name.clone()).prop_map(|(from, to)| Doing::Foreign { from, to }),
         (own.clone(), name.clone(), 1..5usize).prop_map(|(from, to, lines)| Doing::Old { from, to, lines }),
         (own.clone(), name.clone()).prop_map(|(from, to)| Doing::Headless { from, to }),
+        // Not of the newest: the head vouches for a file that has its last line.
+        (2..1 + DAYS, own.clone(), 1..5usize).prop_map(|(from, to, lines)| Doing::Append { from, to, lines }),
         own.clone().prop_map(Doing::ForeignLines),
         own.clone().prop_map(Doing::ForeignHeader),
         name.clone().prop_map(Doing::Junk),
-        name.prop_map(Doing::Folder),
+        name.clone().prop_map(Doing::Folder),
+        name.prop_map(Doing::Diverged),
+        Just(Doing::ForeignHead),
+        (0..NAMES + 2).prop_map(Doing::Unreadable),
     ]
 }
 
@@ -102,8 +120,10 @@ fn date_of(place: usize) -> Date {
     at(NOON + (place as i64 - 2) * DAY).date()
 }
 
+/// Behind the days' files come the two small ones.
 fn path_of(place: usize) -> PathBuf {
-    Path::new(DIR).join(format!("{}.log", date_of(place)))
+    let small = ["head", "cache"].get(place.wrapping_sub(NAMES)).copied();
+    Path::new(DIR).join(small.map_or_else(|| format!("{}.log", date_of(place)), str::to_owned))
 }
 
 fn start(disk: &SimDisk, dir: &str) -> (Appender, Reader) {
@@ -114,17 +134,36 @@ fn start(disk: &SimDisk, dir: &str) -> (Appender, Reader) {
 fn journal(word: &str, sizes: &[usize]) -> SimDisk {
     let disk = SimDisk::new();
     let (mut appender, _) = start(&disk, DIR);
-    for (day, size) in sizes.iter().enumerate() {
-        for batch in 0..*size {
-            let texts: Vec<String> = (0..=batch % 3).map(|n| format!("{word} {day}.{batch}.{n}")).collect();
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            append(&mut appender, NOON + day as i64 * DAY + batch as i64, &texts);
-        }
-        if let Some(snapshot) = appender.snapshot() {
-            snapshot.write().unwrap();
-        }
-    }
+    (0..).zip(sizes).for_each(|(day, &size)| write_day(&mut appender, word, day, size));
     disk
+}
+
+fn write_day(appender: &mut Appender, word: &str, day: i64, batches: usize) {
+    for batch in 0..batches {
+        let texts: Vec<String> = (0..=batch % 3).map(|n| format!("{word} {day}.{batch}.{n}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        append(appender, NOON + day * DAY + batch as i64, &texts);
+    }
+    if let Some(snapshot) = appender.snapshot() {
+        snapshot.write().unwrap();
+    }
+}
+
+/// A copy that was made on this day, whose first entries both have if it was `early`, and has files of most days since.
+fn diverged(own: &SimDisk, day: usize, early: bool) -> SimDisk {
+    let copy = own.fork();
+    copy.kill();
+    ["head", "cache"].iter().for_each(|name| copy.remove(&Path::new(DIR).join(name)).unwrap());
+    (day + usize::from(early)..DAYS).for_each(|later| copy.remove(&path_of(2 + later)).unwrap());
+    if early {
+        let path = path_of(2 + day);
+        let bytes = read(&copy, &path).unwrap();
+        let ends = memchr_all(&bytes);
+        write(&copy, &path, &bytes[..=ends[ends.len() / 2]]);
+    }
+    let (mut appender, _) = start(&copy, DIR);
+    (day..NAMES - 2).step_by(2).for_each(|day| write_day(&mut appender, "own copy", day as i64, 1 + day % 4));
+    copy
 }
 
 fn read(disk: &SimDisk, path: &Path) -> Option<Vec<u8>> {
@@ -142,8 +181,9 @@ fn header_and_rest(bytes: &[u8]) -> (&[u8], &[u8]) {
 }
 
 impl Doing {
-    fn carry_out(self, disk: &SimDisk, other: &SimDisk) {
+    fn carry_out(self, disk: &SimDisk, other: &SimDisk, copy: &SimDisk) {
         let own = |place| read(disk, &path_of(place)).unwrap_or_default();
+        let diverged = |place| read(copy, &path_of(place)).unwrap_or_default();
         let foreign = |place| read(other, &path_of(place)).unwrap_or_default();
         let put = |place, bytes: &[u8]| {
             if !bytes.is_empty() && disk.list(&path_of(place)).is_err() {
@@ -161,6 +201,13 @@ impl Doing {
                 let end = ends.len().checked_sub(lines + 1).map_or(0, |last| ends[last] + 1);
                 put(to, &bytes[..end]);
             }
+            Self::Append { from, to, lines } => {
+                let (before, bytes) = (own(to), own(from));
+                let ends = memchr_all(&bytes);
+                if !before.is_empty() && ends.len() > lines {
+                    put(to, &[&before[..], &bytes[ends[ends.len() - 1 - lines] + 1..]].concat());
+                }
+            }
             Self::Headless { from, to } => put(to, header_and_rest(&own(from)).1),
             Self::ForeignLines(place) => {
                 put(place, &[header_and_rest(&own(place)).0, header_and_rest(&foreign(place)).1].concat());
@@ -170,6 +217,19 @@ impl Doing {
             }
             Self::Junk(place) => put(place, b"Nov 21 10:00:00 host something else\n# a note\n17 of 35\n"),
             Self::Folder(place) => _ = disk.create_dir(&path_of(place)),
+            Self::Diverged(place) => put(place, &diverged(place)),
+            Self::ForeignHead => put(NAMES, &foreign(NAMES)),
+            Self::Unreadable(place) => disk.set_unreadable(Some(&path_of(place))),
+        }
+    }
+
+    /// Whether it may leave a folder of which nothing decides what belongs there. `is_known`: its own head or cache says
+    /// whose it is.
+    fn may_be_refused(self, is_known: bool) -> bool {
+        match self {
+            Self::Foreign { .. } | Self::ForeignHeader(_) => !is_known,
+            Self::Diverged(_) | Self::ForeignHead => true,
+            _ => false,
         }
     }
 }
@@ -192,16 +252,18 @@ fn may_be_unfinished(bytes: &[u8], id: u64) -> bool {
     batches.len() == 1 && !bytes.starts_with(b"# diary ")
 }
 
-/// Own entries in the day files of a folder, and in strays in its quarantine, by their seqs.
-fn own_entries(disk: &SimDisk, dir: &str, id: u64) -> BTreeMap<u64, Vec<u8>> {
-    let mut found = BTreeMap::new();
+/// Own entries in the day files of a folder, and in strays in its quarantine, by their seqs; also those in what a start has
+/// cut off, if `cut`.
+fn own_entries(disk: &SimDisk, dir: &str, id: u64, cut: bool) -> BTreeMap<u64, BTreeSet<Vec<u8>>> {
+    let mut found: BTreeMap<u64, BTreeSet<Vec<u8>>> = BTreeMap::new();
     for (path, bytes) in disk.contents().into_iter().filter(|(path, _)| path.starts_with(dir)) {
-        if !path.to_str().unwrap().contains(".log") {
+        let name = path.to_str().unwrap();
+        if !(name.ends_with(".log") || name.ends_with(".stray") || cut && name.contains(".log")) {
             continue;
         }
         for line in bytes.split(|&b| b == b'\n') {
             if let Some(seq) = seq_of_own(line, id) {
-                found.insert(seq, line.to_vec());
+                found.entry(seq).or_default().insert(line.to_vec());
             }
         }
     }
@@ -246,22 +308,52 @@ fn verified(disk: &SimDisk, dir: &str) -> (Verified, Vec<String>) {
     (verified, found)
 }
 
-fn check(sizes: &[usize], doings: &[Doing], evidence: Evidence, before_stop: bool) {
+/// A start that is refused, as are verify and a repair; nothing is changed.
+fn is_refused(disk: &SimDisk) -> bool {
+    let before = disk.contents();
+    let (shared, dir): (Arc<dyn Disk>, _) = (Arc::new(disk.clone()), Path::new(DIR));
+    match verify(Arc::clone(&shared), dir, |_| {}) {
+        Ok(_) => return false,
+        Err(error) => assert!(error.to_string().contains(DIR), "{error}"),
+    }
+    assert!(open(Arc::clone(&shared), dir).is_err() && repair(&shared, dir, Path::new(COPY)).is_err());
+    assert!(disk.contents() == before, "a refused start changes something");
+    true
+}
+
+/// What was tried.
+#[derive(Debug, Clone, Copy)]
+struct Case<'a> {
+    sizes: &'a [usize],
+    /// The day on which the copy was made, and whether before the last entry of that.
+    copied: (usize, bool),
+    doings: &'a [Doing],
+    evidence: Evidence,
+    before_stop: bool,
+}
+
+fn check(case: Case<'_>) {
+    let Case { sizes, doings, evidence, before_stop, .. } = case;
     let disk = journal("own", sizes);
+    let copy = diverged(&disk, case.copied.0, case.copied.1);
     let other = journal("other", &[9, 8, 9, 8, 9]);
-    let other_id = start(&other, DIR).1.id();
+    other.kill();
+    let (appender, reader) = start(&other, DIR);
+    let other_id = reader.id();
+    appender.stop().unwrap();
     let (appender, reader) = start(&disk, DIR);
     let (acked, id) = (served_lines(&reader), reader.id());
     let untouched = disk.contents();
+    let carry_out = || doings.iter().for_each(|doing| doing.carry_out(&disk, &other, &copy));
     if before_stop {
-        doings.iter().for_each(|doing| doing.carry_out(&disk, &other));
+        carry_out();
     }
     match evidence {
         Evidence::Stopped => appender.stop().unwrap(),
         _ => drop(appender),
     }
     if !before_stop {
-        doings.iter().for_each(|doing| doing.carry_out(&disk, &other));
+        carry_out();
     }
     drop(reader);
     disk.kill();
@@ -271,29 +363,54 @@ fn check(sizes: &[usize], doings: &[Doing], evidence: Evidence, before_stop: boo
         Evidence::Nothing => &["head", "cache"],
     };
     gone.iter().for_each(|name| disk.remove(&Path::new(DIR).join(name)).unwrap());
-
-    // Without a head, most of the files say which journal it is, and the cache as one of them.
-    let cached = usize::from(evidence == Evidence::OnlyCache);
-    if !gone.is_empty() && headers_of(&disk, other_id) >= headers_of(&disk, id) + cached {
-        return;
-    }
     if evidence != Evidence::Stopped && disk.contents().values().any(|bytes| may_be_unfinished(bytes, id)) {
         return;
     }
-    let found = own_entries(&disk, DIR, id);
+    // Alone: lines in a wrong place may be all that is left where the right one is gone, too.
+    if doings.len() > 1 && doings.iter().any(|doing| matches!(doing, Doing::Append { .. })) {
+        return;
+    }
+    let found = own_entries(&disk, DIR, id, true);
+    let newest_found = found.keys().next_back().copied().unwrap_or(0);
+    // Nothing that cannot be read is taken for absent: it is refused, or known to lie before others.
+    if let Some(path) = (0..NAMES + 2).map(path_of).find(|path| disk.is_unreadable(path))
+        && !is_refused(&disk)
+    {
+        assert!(path.extension() == Some("log".as_ref()), "{} is passed over", path.display());
+        let reader = open(Arc::new(disk.fork()), Path::new(DIR)).unwrap().reader;
+        // Who moves the newest file to an older name, where it cannot be read any more, hides it.
+        let is_itself = untouched.get(&path) == disk.contents().get(&path);
+        assert!(
+            reader.head().seq >= newest_found || reader.id() != id || !is_itself,
+            "seqs are given out again"
+        );
+    }
+    disk.set_unreadable(None);
+    if is_refused(&disk) {
+        let is_known = evidence != Evidence::Nothing && headers_of(&disk, id) > 0;
+        assert!(doings.iter().any(|doing| doing.may_be_refused(is_known)), "it is refused");
+        return;
+    }
     let (verified_before, findings) = verified(&disk, DIR);
 
     let (mut appender, reader) = start(&disk, DIR);
-    assert_eq!(reader.id(), id);
+    if reader.id() != id {
+        // It is another's folder, by all that is there.
+        let is_headed = doings.iter().any(|doing| matches!(doing, Doing::ForeignHead));
+        assert!(reader.id() == other_id && (is_headed || headers_of(&disk, id) == 0));
+        return;
+    }
     let served = served_lines(&reader);
-    assert!(served.iter().all(|(seq, line)| acked.get(seq) == Some(line)), "something else is served");
+    let is_there = |(seq, line): (&u64, &Vec<u8>)| found.get(seq).is_some_and(|lines| lines.contains(line));
+    assert!(served.iter().all(is_there), "something else is served");
     // What is where it was is served.
     let contents = disk.contents();
     for (path, bytes) in &untouched {
         if path.extension() == Some("log".as_ref()) && contents.get(path) == Some(bytes) {
             for line in bytes.split(|&b| b == b'\n') {
                 if let Some(seq) = seq_of_own(line, id) {
-                    assert!(served.contains_key(&seq), "{seq} in {} is hidden", path.display());
+                    let is_served = served.get(&seq).is_some_and(|served| served == line);
+                    assert!(is_served, "{seq} in {} is hidden", path.display());
                 }
             }
         }
@@ -304,7 +421,7 @@ fn check(sizes: &[usize], doings: &[Doing], evidence: Evidence, before_stop: boo
 
     // Nobody gets a seq that somebody else has.
     let head = reader.head().seq;
-    assert!(head >= found.keys().next_back().copied().unwrap_or(0));
+    assert!(head >= newest_found);
     assert!(evidence != Evidence::Stopped || head >= acked.len() as u64);
     for (number, place) in [NAMES - 4, NAMES - 2, NAMES].into_iter().enumerate() {
         append(&mut appender, NOON + (place as i64 - 2) * DAY, &["own goes on"]);
@@ -328,22 +445,27 @@ fn check(sizes: &[usize], doings: &[Doing], evidence: Evidence, before_stop: boo
         };
         assert!(now.iter().any(is_kept), "{} is gone or changed", path.display());
     }
-    check_repair(&disk, id);
+    let mixes = |doing: &Doing| matches!(doing, Doing::Diverged(_) | Doing::Append { .. });
+    check_repair(&disk, id, doings.iter().any(mixes));
 }
 
-fn check_repair(disk: &SimDisk, id: u64) {
+/// `is_mixed`: entries of two copies, or of two days, are among each other, and their times are in no order.
+fn check_repair(disk: &SimDisk, id: u64, is_mixed: bool) {
     let before = disk.contents();
     let repaired =
         repair(&(Arc::new(disk.clone()) as Arc<dyn Disk>), Path::new(DIR), Path::new(COPY)).unwrap();
     let after = disk.contents().into_iter().filter(|(path, _)| !path.starts_with(COPY)).collect();
     assert!(before == after, "the original is changed");
-    assert_eq!(verified(disk, COPY).1, [""; 0]);
-    let found = own_entries(disk, DIR, id);
+    let is_of_two = |finding: &String| is_mixed && finding.ends_with("is not in the batch that it names");
+    let findings: Vec<_> = verified(disk, COPY).1.into_iter().filter(|finding| !is_of_two(finding)).collect();
+    assert_eq!(findings, [""; 0]);
+    let found = own_entries(disk, DIR, id, false);
     assert_eq!(repaired.entries, found.len() as u64, "gaps: {:?}", repaired.gaps);
     let (_, reader) = start(disk, COPY);
     let served = served_lines(&reader);
-    assert!(served == found, "the copy has something else");
-    for (seq, line) in served {
+    let is_found = |(seq, line): (&u64, &Vec<u8>)| found[seq].contains(line);
+    assert!(served.len() == found.len() && served.iter().all(is_found), "the copy has something else");
+    for (seq, line) in served.into_iter().filter(|_| !is_mixed) {
         let day = at_date(&line);
         let file = read(disk, &Path::new(COPY).join(format!("{day}.log"))).unwrap_or_default();
         assert!(memchr::memmem::find(&file, &line).is_some(), "{seq} is not in the file of {day}");
@@ -371,10 +493,11 @@ proptest! {
     #[test]
     fn stray_old_foreign_swapped_and_renamed_files(
         sizes in proptest::collection::vec(1..7usize, DAYS),
+        copied in (0..DAYS, any::<bool>()),
         doings in proptest::collection::vec(doing(), 1..5),
         evidence in evidence(),
         before_stop in any::<bool>(),
     ) {
-        check(&sizes, &doings, evidence, before_stop);
+        check(Case { sizes: &sizes, copied, doings: &doings, evidence, before_stop });
     }
 }

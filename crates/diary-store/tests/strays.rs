@@ -51,14 +51,6 @@ fn forget(diary: &Diary) {
     }
 }
 
-/// A clean stop; or a kill, of which nothing says how far the diary had come.
-fn end(diary: &Diary, clean: bool) {
-    match clean {
-        true => diary.open().appender.stop().unwrap(),
-        false => forget(diary),
-    }
-}
-
 /// Everything that is served.
 fn served(diary: &Diary) -> Vec<String> {
     all(&diary.open().reader)
@@ -97,10 +89,8 @@ fn a_day_file_of_another_journal_does_not_say_where_seqs_go_on() {
         let (diary, other) = (killed(days, "own"), killed(6, "other"));
         let sound = served(&diary);
         forget(&diary);
-        if days == 1 {
-            // Of two files, nothing but the evidence says which journal it is.
-            drop(diary.open());
-        }
+        // Every start leaves what says which journal it is.
+        drop(diary.open());
         fs::copy(other.file("2026-11-25.log"), diary.file("2026-11-25.log")).unwrap();
         assert_eq!(served(&diary), sound, "{days} days");
         goes_on(&diary, 4, 180 * days as u64 + 1, "the day after");
@@ -223,30 +213,29 @@ fn a_file_of_a_copy_that_went_its_own_way() {
 
     // One of a day that the own journal has none of. Its seqs are not between those of the files around it, and were
     // given out.
+    diary.open().appender.stop().unwrap();
+    let head = fs::read(diary.file("head")).unwrap();
     fs::copy(copy.file("2026-11-22.log"), diary.file("2026-11-22.log")).unwrap();
     let with_gap: Vec<String> = sound.iter().cloned().chain(["gap 421..430".to_owned()]).collect();
-    for clean in [true, false] {
-        end(&diary, clean);
-        assert!(served(&diary) == with_gap, "clean: {clean}");
-        let (verified, found) = findings(&diary.dir);
-        assert_eq!((verified.entries, found.len()), (420, 2), "{found:?}");
-        assert!(found[0].starts_with("2026-11-22.log: it does not belong"), "{found:?}");
-        assert!(found[1].ends_with("the entries 421 to 430 are missing behind it"), "{found:?}");
-    }
+    assert!(served(&diary) == with_gap);
+    let (verified, found) = findings(&diary.dir);
+    assert_eq!((verified.entries, found.len()), (420, 2), "{found:?}");
+    assert!(found[0].starts_with("2026-11-22.log: it does not belong"), "{found:?}");
+    assert!(found[1].ends_with("the entries 421 to 430 are missing behind it"), "{found:?}");
     let repaired = repair(&disk(), &diary.dir, &diary.dir.with_file_name("with the copy's")).unwrap();
     assert_eq!((repaired.entries, &repaired.gaps[..]), (430, &[][..]));
-    fs::remove_file(diary.file("2026-11-22.log")).unwrap();
     forget(&diary);
+    assert!(matches!(open(disk(), &diary.dir), Err(OpenError::Copies(..))));
+    fs::remove_file(diary.file("2026-11-22.log")).unwrap();
 
     // A longer version of a day that both have: it belongs as far as it is no other day's.
     fs::copy(copy.file("2026-11-21.log"), diary.file("2026-11-21.log")).unwrap();
-    for clean in [true, false] {
-        end(&diary, clean);
-        assert!(served(&diary) == sound, "clean: {clean}");
-        let (verified, found) = findings(&diary.dir);
-        assert_eq!((verified.entries, found.len()), (420, 1), "{found:?}");
-        assert_eq!(found[0], "2026-11-21.log line 182: from here on, the file has the seqs of a later one");
-    }
+    assert!(matches!(open(disk(), &diary.dir), Err(OpenError::Copies(..))));
+    fs::write(diary.file("head"), head).unwrap();
+    assert!(served(&diary) == sound);
+    let (verified, found) = findings(&diary.dir);
+    assert_eq!((verified.entries, found.len()), (420, 1), "{found:?}");
+    assert_eq!(found[0], "2026-11-21.log line 182: from here on, the file has the seqs of a later one");
     goes_on(&diary, 5, 421, "a longer version");
     let repaired = repair(&disk(), &diary.dir, &diary.dir.with_file_name("repaired")).unwrap();
     assert_eq!((repaired.entries, &repaired.gaps[..]), (421, &[][..]));

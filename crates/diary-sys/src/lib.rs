@@ -79,6 +79,75 @@ pub fn silence(socket: BorrowedFd<'_>) -> io::Result<Duration> {
     }
 }
 
+/// Lets [`receive`] say how much is left, from now on (TCP_INQ, since Linux 4.18).
+///
+/// # Errors
+/// Those of setsockopt(2): it is no TCP socket, or the system does not know that.
+pub fn tell_what_is_left(socket: BorrowedFd<'_>) -> io::Result<()> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use std::os::fd::AsRawFd;
+        let on: libc::c_int = 1;
+        let length = libc::socklen_t::try_from(size_of_val(&on)).expect("it is small");
+        // SAFETY: the kernel reads `length` bytes from the pointer, which outlives the call; the descriptor is open as long
+        // as it is borrowed.
+        let set = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INQ,
+                (&raw const on).cast(),
+                length,
+            )
+        };
+        if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    {
+        let _ = socket;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Reads from a socket what is there, and says how many bytes are left to read (one at the end of the input), if
+/// [`tell_what_is_left`] has been called.
+///
+/// # Errors
+/// Those of recvmsg(2).
+pub fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<(usize, Option<usize>)> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use std::os::fd::AsRawFd;
+        let mut parts = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+        // Room for a header and an int, aligned as a header must be.
+        let mut control = [0_u64; 4];
+        // SAFETY: it has only numbers and pointers, for which all zeros are valid too.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &raw mut parts;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        // SAFETY: all that the message points to outlives the call and is as long as it says; the descriptor is open as long
+        // as it is borrowed.
+        let read = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+        let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: the kernel has filled the control buffer and its length in. A header that it gives is whole, and one of
+        // this type has an int behind it, which may lie at any address.
+        let left = unsafe {
+            libc::CMSG_FIRSTHDR(&raw const message).as_ref().and_then(|header| {
+                let is_left = (header.cmsg_level, header.cmsg_type) == (libc::IPPROTO_TCP, libc::TCP_CM_INQ);
+                is_left.then(|| libc::CMSG_DATA(header).cast::<libc::c_int>().read_unaligned())
+            })
+        };
+        Ok((read, left.map(|left| usize::try_from(left).unwrap_or(0))))
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    {
+        let (read, _) = rustix::net::recv(socket, into, rustix::net::RecvFlags::empty())?;
+        Ok((read, None))
+    }
+}
+
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
     use std::io::{Read, Write};
@@ -122,8 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let mut into = [0; 4];
+        peer.write_all(b"abc").unwrap();
+        assert_eq!(receive(socket.as_fd(), &mut into).unwrap(), (3, None), "it was not asked for");
+        tell_what_is_left(socket.as_fd()).unwrap();
+        peer.write_all(b"defghi").unwrap();
+        assert_eq!(receive(socket.as_fd(), &mut into).unwrap(), (4, Some(2)));
+        assert_eq!(receive(socket.as_fd(), &mut into).unwrap(), (2, Some(0)));
+        drop(peer);
+        assert_eq!(receive(socket.as_fd(), &mut into).unwrap().0, 0);
+        assert!(tell_what_is_left(UnixStream::pair().unwrap().0.as_fd()).is_err());
+    }
+
+    #[test]
     fn a_file_is_no_socket() {
         let file = std::fs::File::open("/proc/self/status").unwrap();
+        assert!(receive(file.as_fd(), &mut [0; 4]).is_err());
         assert!(untaken_bytes(file.as_fd()).is_err() && silence(file.as_fd()).is_err());
     }
 }

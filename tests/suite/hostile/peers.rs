@@ -39,7 +39,9 @@ pub(super) async fn visit(doors: &Doors, random: &mut Random, what: &str) {
             let said = talk(&doors.proxy, &[&header[..], &input].concat(), random, what).await;
             // Behind another header nobody knows where the input begins.
             if sound || said.starts_with(b"error ") {
-                check(&said, input.first() == Some(&0), what);
+                // Nor what it begins with, if an urgent byte came before it.
+                let greeted = said.iter().position(|&b| b == b'\n').map_or(0, |end| end + 1);
+                check(&said, said.get(greeted) == Some(&0), what);
             }
         }
         2 | 3 => shoot(doors, random, what).await,

@@ -15,6 +15,7 @@ use std::future::Future;
 use std::io::{PipeReader, PipeWriter};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use diary_server::{Config, Stopped};
@@ -371,10 +372,19 @@ pub(crate) fn cli_command() -> Command {
 }
 
 fn plain_command(program: &str) -> Command {
+    // Whoever runs the tests has a diary of their own.
+    static HOME: LazyLock<PathBuf> = LazyLock::new(|| {
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("home");
+        let _ = std::fs::remove_dir_all(&home);
+        std::fs::create_dir_all(&home).unwrap();
+        home
+    });
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DIARY_")) {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        if ["DIARY_", "XDG_"].iter().any(|settings| name.to_string_lossy().starts_with(settings)) {
+            command.env_remove(name);
+        }
     }
-    command.kill_on_drop(true).stdin(Stdio::null());
+    command.env("HOME", &*HOME).kill_on_drop(true).stdin(Stdio::null());
     command
 }

@@ -1,8 +1,7 @@
-//! What was not stored of peers that are not told so, in the log.
+//! What was refused, in the log: messages of peers that are not told so, and connections.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::future::pending;
-use std::net::SocketAddr;
 
 use diary_proto::Refusal;
 use diary_proto::escape::escape;
@@ -10,23 +9,35 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limits::{REFUSAL_SHOWN_MAX_BYTES, REFUSALS_PAUSE};
 
-/// Tells the log what was not stored. A flood is one line, and then a line with a count each [`REFUSALS_PAUSE`].
+/// Tells the log what was refused. A flood is one line, and then a line with a count each [`REFUSALS_PAUSE`].
 #[derive(Debug)]
 pub(crate) struct RefusalLog {
-    /// A connection's peer, or the address of a listener for datagrams.
+    /// A connection's peer, or the address of a listener.
     of: String,
+    /// What became of what was refused.
+    what: &'static str,
     /// Until when refusals are only counted.
     silent_until: Option<Instant>,
     untold: u64,
 }
 
 impl RefusalLog {
+    /// For messages of a peer, or of a listener for datagrams.
     pub(crate) fn new(of: String) -> Self {
-        Self { of, silent_until: None, untold: 0 }
+        Self::telling(of, "not stored")
     }
 
-    /// `count` messages were not stored. `from`: who sent them, if it is not the one whose log this is.
-    pub(crate) fn tell(&mut self, from: Option<SocketAddr>, refusal: &Refusal, count: u64) {
+    /// For the connections of a listener.
+    pub(crate) fn of_connections(listener: String) -> Self {
+        Self::telling(listener, "turned away")
+    }
+
+    fn telling(of: String, what: &'static str) -> Self {
+        Self { of, what, silent_until: None, untold: 0 }
+    }
+
+    /// `count` of them were refused. `from`: who sent them, if it is not the one whose log this is.
+    pub(crate) fn tell(&mut self, from: Option<&dyn Display>, refusal: &Refusal, count: u64) {
         let now = Instant::now();
         if self.silent_until.is_some_and(|until| now < until) {
             self.untold += count;
@@ -34,16 +45,14 @@ impl RefusalLog {
         }
         self.tell_untold();
         self.silent_until = Some(now + REFUSALS_PAUSE);
-        match from {
-            Some(peer) => tracing::warn!(%peer, %refusal, count, "not stored"),
-            None => tracing::warn!(peer = self.of, %refusal, count, "not stored"),
-        }
+        let peer = from.unwrap_or(&self.of);
+        tracing::warn!(%peer, %refusal, count, "{}", self.what);
     }
 
     pub(crate) fn tell_untold(&mut self) {
         match std::mem::take(&mut self.untold) {
             0 => {}
-            count => tracing::warn!(of = self.of, count, "more were not stored"),
+            count => tracing::warn!(of = self.of, count, "more were {}", self.what),
         }
     }
 

@@ -5,6 +5,8 @@
 //! sent: no amplification.
 
 mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -19,12 +21,13 @@ use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::line::without_byte_order_mark;
 use diary_proto::{Code, Refusal, Which};
 use tokio::net::UdpSocket;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::refusals::{RefusalLog, quoting};
 use crate::context::Context;
-use crate::limits::{APPEND_MIN_BYTES, DATAGRAM_MAX_BYTES, DATAGRAM_REPLY_MAX_BYTES, DATAGRAMS_MAX};
+use crate::limits::{APPEND_MIN_BYTES, DATAGRAM_MAX_BYTES, DATAGRAM_READINGS_MAX, DATAGRAM_REPLY_MAX_BYTES};
 use crate::peer::{Peer, Right};
 use sources::{Sources, is_entry};
 
@@ -44,18 +47,18 @@ TCP on the diary's port has everything else: all of history, search, following
 
 /// What a datagram asks for. Those words for history count in any case that the old clients sent.
 #[derive(Debug, PartialEq, Eq)]
-enum Request<'a> {
+enum Request {
     Nothing,
     History,
     Help,
     Goodbye,
     Wipe,
-    Entry(&'a str),
+    Entry(String),
     Refused(Refusal),
 }
 
-impl<'a> Request<'a> {
-    fn read(datagram: &'a [u8]) -> Self {
+impl Request {
+    fn read(datagram: &[u8]) -> Self {
         let body = without_byte_order_mark(datagram);
         // Programs that end messages with NUL do so here, too.
         let body = body.strip_suffix(b"\0").unwrap_or(body);
@@ -70,120 +73,202 @@ impl<'a> Request<'a> {
             "h" => Self::Help,
             "e" => Self::Goodbye,
             "-c" => Self::Wipe,
-            _ => check_text(text).map_or_else(Self::Refused, |()| Self::Entry(text)),
+            _ => check_text(text).map_or_else(Self::Refused, |()| Self::Entry(text.to_owned())),
         }
     }
 }
 
-/// Answers datagrams until the server stops.
-pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>) {
-    let mut sources = Sources::new(socket.local_addr().map_or(0, |address| address.port()), &context.limits);
-    let mut log = RefusalLog::new(name);
-    let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
-    let mut answers = JoinSet::new();
-    loop {
-        let received = tokio::select! {
-            // While that many are being answered, datagrams wait in the socket.
-            received = socket.recv_from(&mut buffer), if answers.len() < DATAGRAMS_MAX => received,
-            Some(answered) = answers.join_next() => {
-                if let Ok(answered) = answered {
-                    send(&socket, &mut log, answered).await;
-                }
-                continue;
-            }
-            () = log.due() => {
-                log.tell_untold();
-                continue;
-            }
-            () = context.stop.cancelled() => break,
-        };
-        let (length, from) = match received {
-            Ok(received) => received,
-            Err(error) => {
-                // An earlier reply could not be delivered; nothing is wrong with the socket.
-                tracing::debug!(%error, "receiving a datagram");
-                continue;
-            }
-        };
-        tracing::debug!(peer = %from, length, "datagram");
-        let datagram = &buffer[..length];
-        if let Err(refusal) = sources.admit(from, datagram, Instant::now()) {
-            log.tell(Some(from), &quoting(&refusal, datagram), 1);
-            continue;
-        }
-        let (datagram, context) = (datagram.to_vec(), Arc::clone(&context));
-        answers.spawn(async move {
-            let (reply, refused) = answer(&context, &Peer::of_datagram(from.ip()), &datagram).await;
-            Answered { from, reply, refused: refused.map(|refusal| quoting(&refusal, &datagram)) }
-        });
-    }
-    while let Some(answered) = answers.join_next().await {
-        if let Ok(answered) = answered {
-            send(&socket, &mut log, answered).await;
-        }
-    }
+/// A socket on which datagrams are answered.
+pub(crate) struct Listener {
+    socket: UdpSocket,
+    context: Arc<Context>,
+    sources: Sources,
+    log: RefusalLog,
+    /// Room for entries that are not answered, in bytes.
+    appends: Arc<Semaphore>,
+    readings: Arc<Semaphore>,
+    answering: JoinSet<Answered>,
 }
 
-/// What became of a datagram.
-struct Answered {
+/// Who sent a datagram, and what they may be told.
+#[derive(Debug)]
+struct Client {
     from: SocketAddr,
-    reply: Option<Vec<u8>>,
+    peer: Peer,
+    /// Most bytes of a reply.
+    limit: usize,
+    /// The reply may be an empty datagram, which still tells whoever waits that they were heard. An empty one is never
+    /// answered so, or two diaries would go on for ever.
+    may_be_empty: bool,
+}
+
+/// What is said of a datagram.
+struct Said {
+    /// The longest first.
+    forms: Vec<Vec<u8>>,
     /// Why it is not stored, if it was to be.
     refused: Option<Refusal>,
 }
 
-/// Tells the log, and then the client: whoever was answered finds it there.
-async fn send(socket: &UdpSocket, log: &mut RefusalLog, Answered { from, reply, refused }: Answered) {
-    if let Some(refusal) = refused {
-        log.tell(Some(from), &refusal, 1);
+/// What became of a datagram.
+struct Answered {
+    client: Client,
+    said: Said,
+    /// Held until the client is told.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    /// `ports` are those of all sockets for datagrams that this server has.
+    pub(crate) fn new(socket: UdpSocket, name: &str, ports: Arc<[u16]>, context: Arc<Context>) -> Self {
+        let limits = &context.limits;
+        Self {
+            socket,
+            sources: Sources::new(ports, limits),
+            log: RefusalLog::new(name.to_owned()),
+            appends: Arc::new(Semaphore::new(limits.session_unacked_bytes)),
+            readings: Arc::new(Semaphore::new(DATAGRAM_READINGS_MAX)),
+            answering: JoinSet::new(),
+            context,
+        }
     }
-    if let Some(reply) = reply
-        && let Err(error) = socket.send_to(&reply, from).await
-    {
-        tracing::debug!(peer = %from, %error, "answering a datagram");
+
+    /// Answers datagrams until the server stops.
+    pub(crate) async fn serve(mut self) {
+        let context = Arc::clone(&self.context);
+        let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
+        loop {
+            tokio::select! {
+                received = self.socket.recv_from(&mut buffer) => match received {
+                    Ok((length, from)) => self.take(from, &buffer[..length]).await,
+                    // An earlier reply could not be delivered; nothing is wrong with the socket.
+                    Err(error) => tracing::debug!(%error, "receiving a datagram"),
+                },
+                Some(answered) = self.answering.join_next() => {
+                    if let Ok(Answered { client, said, _place }) = answered {
+                        self.send(client, said).await;
+                    }
+                }
+                () = self.log.due() => self.log.tell_untold(),
+                () = context.stop.cancelled() => break,
+            }
+        }
+        while let Some(answered) = self.answering.join_next().await {
+            if let Ok(Answered { client, said, _place }) = answered {
+                self.send(client, said).await;
+            }
+        }
+    }
+
+    /// Answers a datagram, or begins to. What finds no room is refused, and does not keep others waiting in the socket:
+    /// readings need no disk that takes entries.
+    async fn take(&mut self, from: SocketAddr, datagram: &[u8]) {
+        tracing::debug!(peer = %from, length = datagram.len(), "datagram");
+        if let Err(refusal) = self.sources.admit(from, datagram, Instant::now()) {
+            return self.log.tell(Some(&from), &quoting(&refusal, datagram), 1);
+        }
+        let client = Client::new(from, datagram);
+        let context = Arc::clone(&self.context);
+        let said = match (Request::read(datagram), client.peer.may(Right::Read)) {
+            (Request::Entry(text), _) => match self.room(&text) {
+                Some(place) => {
+                    self.answering.spawn(async move {
+                        let said = append(&context, &client.peer, &text).await;
+                        Answered { client, said, _place: place }
+                    });
+                    return;
+                }
+                None => Said::not_stored(&busy(), datagram),
+            },
+            (Request::Refused(refusal), _) => Said::not_stored(&refusal, datagram),
+            (Request::Wipe, _) => {
+                Said::error(&Refusal::new(Code::Denied, "nothing wipes a diary from the network"))
+            }
+            (_, Err(refusal)) => Said::error(&refusal),
+            (Request::History, Ok(())) => match Arc::clone(&self.readings).try_acquire_owned() {
+                Ok(place) => {
+                    self.answering.spawn(async move {
+                        let said = history(&context).await;
+                        Answered { client, said, _place: place }
+                    });
+                    return;
+                }
+                Err(_) => Said::error(&busy()),
+            },
+            (Request::Nothing, Ok(())) => Said::words(HELP_LINE),
+            (Request::Help, Ok(())) => Said::words(HELP),
+            (Request::Goodbye, Ok(())) => Said::words("bye; the diary goes on\n"),
+        };
+        self.send(client, said).await;
+    }
+
+    /// Room for an entry.
+    fn room(&self, text: &str) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(text.len().max(APPEND_MIN_BYTES)).expect("a datagram is below 64 KiB");
+        Arc::clone(&self.appends).try_acquire_many_owned(bytes).ok()
+    }
+
+    /// Tells the log, and then the client: whoever was answered finds it there.
+    async fn send(&mut self, client: Client, said: Said) {
+        if let Some(refusal) = &said.refused {
+            self.log.tell(Some(&client.from), refusal, 1);
+        }
+        if let Some(reply) = client.reply(said)
+            && let Err(error) = self.socket.send_to(&reply, client.from).await
+        {
+            tracing::debug!(peer = %client.from, %error, "answering a datagram");
+        }
     }
 }
 
-/// The reply to a datagram, and why it is not stored if it was to be.
-async fn answer(context: &Context, peer: &Peer, datagram: &[u8]) -> (Option<Vec<u8>>, Option<Refusal>) {
-    let may_read = peer.may(Right::Read);
-    let limit = if may_read.is_ok() {
-        DATAGRAM_REPLY_MAX_BYTES
-    } else {
-        datagram.len().min(DATAGRAM_REPLY_MAX_BYTES)
-    };
-    let error = |refusal: &Refusal| {
-        let mut reply = Vec::new();
-        push_error(&mut reply, refusal);
-        vec![reply, format!("error {}\n", refusal.code).into_bytes()]
-    };
-    let mut refused = None;
-    let forms = match (Request::read(datagram), may_read) {
-        (Request::Refused(refusal), _) => error(refused.insert(refusal)),
-        (Request::Wipe, _) => error(&Refusal::new(Code::Denied, "nothing wipes a diary from the network")),
-        (Request::Entry(text), may_read) => match append(context, peer, text).await {
-            Ok(stored) => stored.forms(may_read.is_ok()),
-            Err(refusal) => error(refused.insert(refusal)),
-        },
-        (_, Err(refusal)) => error(&refusal),
-        (Request::Nothing, _) => vec![HELP_LINE.into()],
-        (Request::Help, _) => vec![HELP.into()],
-        (Request::Goodbye, _) => vec![b"bye; the diary goes on\n".to_vec()],
-        (Request::History, _) => vec![history(context).await.unwrap_or_else(|failure| {
-            tracing::error!(error = %failure, "entries cannot be read");
-            b"error unreadable: the disk could not be read\n".to_vec()
-        })],
-    };
-    let reply = forms.into_iter().map(marked).find(|form| form.len() <= limit);
-    // An empty datagram still tells a waiting client that it was heard. An empty one is never answered so, or two diaries
-    // would go on for ever.
-    let reply = reply.or_else(|| (!datagram.is_empty()).then(Vec::new));
-    (reply, refused)
+fn busy() -> Refusal {
+    Refusal::new(Code::Busy, "too many datagrams wait for the disk; send this one again later")
+}
+
+impl Client {
+    fn new(from: SocketAddr, datagram: &[u8]) -> Self {
+        let peer = Peer::of_datagram(from.ip());
+        let private = peer.may(Right::Read).is_ok();
+        let limit =
+            if private { DATAGRAM_REPLY_MAX_BYTES } else { datagram.len().min(DATAGRAM_REPLY_MAX_BYTES) };
+        Self { from, peer, limit, may_be_empty: !datagram.is_empty() }
+    }
+
+    /// The longest that fits.
+    fn reply(&self, said: Said) -> Option<Vec<u8>> {
+        let reply = said.forms.into_iter().map(marked).find(|form| form.len() <= self.limit);
+        reply.or_else(|| self.may_be_empty.then(Vec::new))
+    }
+}
+
+impl Said {
+    fn words(words: impl Into<Vec<u8>>) -> Self {
+        Self { forms: vec![words.into()], refused: None }
+    }
+
+    fn error(refusal: &Refusal) -> Self {
+        let mut long = Vec::new();
+        push_error(&mut long, refusal);
+        Self { forms: vec![long, format!("error {}\n", refusal.code).into_bytes()], refused: None }
+    }
+
+    /// `datagram` was to be stored.
+    fn not_stored(refusal: &Refusal, datagram: &[u8]) -> Self {
+        Self { refused: Some(quoting(refusal, datagram)), ..Self::error(refusal) }
+    }
 }
 
 /// An answer that a diary knows for one: what begins with no entry gets the mark.
 fn marked(answer: Vec<u8>) -> Vec<u8> {
     if is_entry(&answer) { answer } else { [MARK.as_bytes(), &answer].concat() }
+}
+
+async fn append(context: &Context, peer: &Peer, text: &str) -> Said {
+    let may_read = peer.may(Right::Read).is_ok();
+    match store(context, peer, text).await {
+        Ok(stored) => stored.said(may_read),
+        Err(refusal) => Said::not_stored(&refusal, text.as_bytes()),
+    }
 }
 
 /// An entry that was stored.
@@ -195,24 +280,22 @@ struct Stored {
 }
 
 impl Stored {
-    /// What may be said of it, the longest first.
-    fn forms(self, may_read: bool) -> Vec<Vec<u8>> {
+    fn said(self, may_read: bool) -> Said {
         let mut ack = Vec::new();
         push_ack(&mut ack, self.seq, &self.time.to_bytes(), false);
         let short = format!("ok {}\n", self.seq).into_bytes();
         let left = self.left.filter(|_| may_read);
-        left.into_iter().chain([ack, short]).collect()
+        Said { forms: left.into_iter().chain([ack, short]).collect(), refused: None }
     }
 }
 
-async fn append(context: &Context, peer: &Peer, text: &str) -> Result<Stored, Refusal> {
+async fn store(context: &Context, peer: &Peer, text: &str) -> Result<Stored, Refusal> {
     peer.may(Right::Append)?;
     let journal = &context.journal;
-    let gone = || Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
-    let bytes = u32::try_from(text.len().max(APPEND_MIN_BYTES)).expect("a datagram is below 64 KiB");
-    let room = Arc::clone(&context.unacked).acquire_many_owned(bytes).await.map_err(|_| gone())?;
+    let room = context.room_for_appends(text.len()).await;
     let mut appends = Appends::new(Arc::clone(&peer.author), None);
     appends.push(text);
+    let gone = || Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
     match journal.append(appends, room).await.into_iter().next().ok_or_else(gone)? {
         Part::Refused { refusal, .. } => Err(refusal),
         Part::Conflict { seq } => Err(Part::conflict(seq)),
@@ -223,8 +306,15 @@ async fn append(context: &Context, peer: &Peer, text: &str) -> Result<Stored, Re
     }
 }
 
+async fn history(context: &Context) -> Said {
+    Said::words(newest(context).await.unwrap_or_else(|failure| {
+        tracing::error!(error = %failure, "entries cannot be read");
+        b"error unreadable: the disk could not be read\n".to_vec()
+    }))
+}
+
 /// The newest entries that fit, whole, and how many are left out.
-async fn history(context: &Context) -> Result<Vec<u8>, ReadError> {
+async fn newest(context: &Context) -> Result<Vec<u8>, ReadError> {
     let journal = &context.journal;
     let mut cursor = journal.find(Which::Last(HISTORY_ENTRIES)).await?;
     if cursor.last() < cursor.first() {
@@ -285,38 +375,5 @@ impl Newest {
         }
         reply.extend(self.lines.into_iter().flatten());
         reply
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_words() {
-        for (datagram, request) in [
-            (&b"p"[..], Request::History),
-            (b"PAST\n", Request::History),
-            (b"-R\r\n", Request::History),
-            (b"h", Request::Help),
-            (b"E", Request::Entry("E")),
-            (b"e\n", Request::Goodbye),
-            (b"-c", Request::Wipe),
-            (b"", Request::Nothing),
-            (b"\n", Request::Nothing),
-            (b"\0", Request::Nothing),
-            (b"a\0", Request::Entry("a")),
-            (b"p\n\n", Request::Entry("p\n")),
-            (b" p", Request::Entry(" p")),
-            (b"/history", Request::Entry("/history")),
-            ("今天\n".as_bytes(), Request::Entry("今天")),
-            ("\u{feff}今天".as_bytes(), Request::Entry("今天")),
-            ("\u{feff}p\r\n".as_bytes(), Request::History),
-            ("\u{feff}".as_bytes(), Request::Nothing),
-        ] {
-            assert_eq!(Request::read(datagram), request, "{datagram:?}");
-        }
-        assert!(matches!(Request::read(b"\xff"), Request::Refused(_)));
-        assert!(matches!(Request::read(b"a\0b"), Request::Refused(_)));
     }
 }

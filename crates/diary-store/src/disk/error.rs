@@ -31,6 +31,18 @@ pub enum OpenError {
          back from a copy, or move the file away"
     )]
     NoId(PathBuf),
+    /// Two files are of two journals.
+    #[error(
+        "{0} and {1} are of two diaries, and nothing decides which one this folder holds; move the files of the other \
+         one away"
+    )]
+    Journals(PathBuf, PathBuf),
+    /// Two day files have the same seqs.
+    #[error(
+        "{0} and {1} have different entries with the same numbers, as where a copy of the diary went on by itself, and \
+         nothing decides which file belongs here; move the other one away"
+    )]
+    Copies(PathBuf, PathBuf),
 }
 
 impl From<OpenError> for io::Error {

@@ -96,6 +96,8 @@ struct State {
     /// Every write meets a full disk.
     full: bool,
     locked: BTreeSet<PathBuf>,
+    /// Files of which no read succeeds.
+    unreadable: BTreeSet<usize>,
     /// How many files were moved from one folder to another.
     moves: u64,
     /// A new process: handles of the old one are of no use.
@@ -179,6 +181,22 @@ impl SimDisk {
     /// Lets one call fail.
     pub fn fail_at(&self, call: u64, fault: Fault) {
         self.state().faults.insert(call, fault);
+    }
+
+    /// Lets every read of a file fail with EIO, whatever process reads; without a path, none any more.
+    pub fn set_unreadable(&self, path: Option<&Path>) {
+        let mut state = self.state();
+        match path.map(|path| state.find(path)) {
+            Some(Ok(Node::File(inode))) => _ = state.unreadable.insert(inode),
+            Some(_) => {}
+            None => state.unreadable.clear(),
+        }
+    }
+
+    /// Whether no read of the file with this name succeeds.
+    pub fn is_unreadable(&self, path: &Path) -> bool {
+        let state = self.state();
+        matches!(state.find(path), Ok(Node::File(inode)) if state.unreadable.contains(&inode))
     }
 
     /// Lets the disk be full, or have room again.

@@ -9,6 +9,7 @@ use diary_proto::time::parse_date;
 use diary_proto::{Date, Seal, seal};
 
 use super::FORMAT;
+use super::lines::unedited;
 use super::sealed::{self, Fields};
 use crate::disk::{Disk, DiskFile, Doing, OpenError};
 
@@ -32,6 +33,23 @@ pub(crate) fn day_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<Date>, OpenEr
         names.iter().filter_map(|name| name.to_str()).filter_map(date_of_name).collect();
     days.sort_unstable();
     Ok(days)
+}
+
+/// The bytes at a file's beginning that hold its header and a note behind that.
+///
+/// # Errors
+/// Those of reading it.
+pub(crate) fn first_bytes(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 2 * HEADER_MAX_BYTES];
+    let read = file.read_full_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// The first line of these, without its line feed, if it is no longer than a header.
+pub(crate) fn first_line(bytes: &[u8]) -> &[u8] {
+    let bytes = &bytes[..bytes.len().min(HEADER_MAX_BYTES)];
+    &bytes[..memchr::memchr(b'\n', bytes).unwrap_or(0)]
 }
 
 /// A day file's first line. It chains the file to the one before it.
@@ -91,8 +109,9 @@ impl Header {
         sealed::write(out, Seal::PLAIN, fields);
     }
 
-    /// Reads a first line, without its line feed.
+    /// Reads a first line, without its line feed; whatever an editor put around it says nothing else.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, BadHeader> {
+        let line = unedited(line).unwrap_or(line);
         let mut fields = Fields::of(line, "# diary ").ok_or(BadHeader::Unsound)?;
         match fields.next().and_then(|format| parse_number(format.as_bytes())) {
             Some(FORMAT) => Self::parse_fields(fields).ok_or(BadHeader::Unsound),
@@ -119,12 +138,7 @@ impl Header {
 
     /// Reads the header of the open file `file`.
     pub(crate) fn read(file: &dyn DiskFile) -> io::Result<Result<Self, BadHeader>> {
-        let mut bytes = [0; HEADER_MAX_BYTES];
-        let read = file.read_full_at(&mut bytes, 0)?;
-        Ok(match memchr::memchr(b'\n', &bytes[..read]) {
-            Some(end) => Self::parse(&bytes[..end]),
-            None => Err(BadHeader::Unsound),
-        })
+        Ok(Self::parse(first_line(&first_bytes(file)?)))
     }
 }
 

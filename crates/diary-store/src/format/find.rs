@@ -1,11 +1,13 @@
 //! Finding an entry in a day file, by bisection: sound lines stand in the order of their seqs.
 
 use std::io;
+use std::ops::Range;
 
 use diary_proto::Seal;
 use diary_proto::entry::{StoredLine, parse_number};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 
+use super::lines::entry_in;
 use crate::disk::DiskFile;
 
 /// How much is read at a place that bisection looks at; a few lines of usual length.
@@ -39,27 +41,40 @@ pub(crate) fn find_seq(file: &dyn DiskFile, seal: Seal, end: u64, seq: u64) -> i
     first_entry_from(file, seal, low, end, start, |found| found >= seq)
 }
 
-/// The file's first sound entry.
-pub(crate) fn first_entry_of(file: &dyn DiskFile, seal: Seal, end: u64) -> io::Result<Option<Found>> {
-    first_entry_from(file, seal, 0, end, Start::Line, |_| true)
+/// The first sound entry in this part of a file.
+pub(crate) fn first_entry_of(file: &dyn DiskFile, seal: Seal, part: Range<u64>) -> io::Result<Option<Found>> {
+    let start = if part.start == 0 { Start::Line } else { Start::Anywhere };
+    first_entry_from(file, seal, part.start, part.end, start, |_| true)
 }
 
-/// The seq of the file's last valid entry below `end`.
-pub(crate) fn last_entry_of(file: &dyn DiskFile, seal: Seal, end: u64) -> io::Result<Option<u64>> {
-    let (mut below, mut size) = (end, PROBE_BYTES as u64);
-    while below > 0 {
-        let from = below.saturating_sub(size);
+/// The first entry in this part of a file, sound but for what an editor did.
+pub(crate) fn first_edited_of(
+    file: &dyn DiskFile,
+    seal: Seal,
+    part: Range<u64>,
+) -> io::Result<Option<Found>> {
+    let start = if part.start == 0 { Start::Line } else { Start::Anywhere };
+    first_from(file, part.start, part.end, start, |line| Some(entry_in(line, seal)?.0.seq))
+}
+
+/// The seq of the newest entry near the end of this part of a file, sound but for what an editor did: the
+/// highest seq of the last few KiB with an entry in them.
+pub(crate) fn last_entry_of(file: &dyn DiskFile, seal: Seal, part: Range<u64>) -> io::Result<Option<u64>> {
+    let (mut below, mut size) = (part.end, PROBE_BYTES as u64);
+    while below > part.start {
+        let from = below.saturating_sub(size).max(part.start);
         // A line that starts below may end behind that.
-        let to = end.min(below + STORED_LINE_MAX_BYTES as u64);
+        let to = part.end.min(below + STORED_LINE_MAX_BYTES as u64);
         let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(usize::MAX)];
         let read = file.read_full_at(&mut bytes, from)?;
         bytes.truncate(read);
         // The first line may start further up, and the last one is not whole.
         let starts = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1);
         let starts: Vec<usize> = (from == 0).then_some(0).into_iter().chain(starts).collect();
-        let lines = starts.windows(2).rev().map(|line| &bytes[line[0]..line[1] - 1]);
-        if let Some(last) = lines.filter_map(|line| StoredLine::parse(line, seal).ok()).next() {
-            return Ok(Some(last.seq));
+        let lines = starts.windows(2).map(|line| &bytes[line[0]..line[1] - 1]);
+        let newest = lines.filter_map(|line| Some(entry_in(line, seal)?.0.seq)).max();
+        if newest.is_some() {
+            return Ok(newest);
         }
         (below, size) = (from, SEARCH_BYTES);
     }
@@ -87,6 +102,21 @@ fn first_entry_from(
     start: Start,
     wanted: impl Fn(u64) -> bool,
 ) -> io::Result<Option<Found>> {
+    first_from(file, from, end, start, |line| {
+        // Most lines are of other entries, and it is the last one that must be sound.
+        seq_of(line).filter(|&seq| wanted(seq))?;
+        Some(StoredLine::parse(line, seal).ok()?.seq)
+    })
+}
+
+/// The first line in which `entry` finds one, and its seq.
+fn first_from(
+    file: &dyn DiskFile,
+    from: u64,
+    end: u64,
+    start: Start,
+    entry: impl Fn(&[u8]) -> Option<u64>,
+) -> io::Result<Option<Found>> {
     let mut offset = from;
     let mut in_middle = matches!(start, Start::Anywhere);
     let mut size = PROBE_BYTES;
@@ -98,12 +128,10 @@ fn first_entry_from(
         let mut line_start = 0;
         for line_end in memchr::memchr_iter(b'\n', &bytes) {
             let line = &bytes[line_start..line_end];
-            // Most lines are of other entries, and it is the last one that must be sound.
             if !std::mem::take(&mut in_middle)
-                && seq_of(line).is_some_and(&wanted)
-                && let Ok(stored) = StoredLine::parse(line, seal)
+                && let Some(seq) = entry(line)
             {
-                return Ok(Some(Found { offset: offset + line_start as u64, seq: stored.seq }));
+                return Ok(Some(Found { offset: offset + line_start as u64, seq }));
             }
             line_start = line_end + 1;
         }

@@ -10,10 +10,10 @@ use diary_proto::{Date, Seal, Time};
 
 use super::day_file::{date_of_name, name};
 use super::sealed::{self, Fields};
-use crate::disk::{Disk, How, write_whole};
+use crate::disk::{Disk, Doing, OpenError, open_if_there, write_whole};
 
 /// The file's name.
-const FILE: &str = "head";
+pub(crate) const FILE: &str = "head";
 
 /// In place of a day file's name.
 const NO_FILE: &str = "-";
@@ -59,24 +59,19 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, id: u64, head: &Head) -> io::Re
     write_whole(disk, dir, FILE, &[&line])
 }
 
-/// What an earlier clean stop wrote down, if it can be read; its loss only weakens what recovery can
-/// tell.
-pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Option<Evidence> {
-    let mut bytes = [0; 256];
-    let file = match disk.open(&dir.join(FILE), How::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            tracing::warn!(%error, "the head file cannot be opened; going on without it");
-            return None;
-        }
-    };
-    let read = file.read_full_at(&mut bytes, 0).unwrap_or(0);
+/// What an earlier clean stop wrote down. Its loss, or damage in it, only weakens what recovery can tell.
+///
+/// # Errors
+/// Those of reading it: it would be overwritten.
+pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Evidence>, OpenError> {
+    let (mut bytes, path) = ([0; 256], dir.join(FILE));
+    let Some(file) = open_if_there(disk, &path)? else { return Ok(None) };
+    let read = file.read_full_at(&mut bytes, 0).doing("read", &path)?;
     let evidence = parse(&bytes[..read]);
     if evidence.is_none() && read > 0 {
         tracing::warn!("the head file is damaged; going on without it");
     }
-    evidence
+    Ok(evidence)
 }
 
 fn parse(bytes: &[u8]) -> Option<Evidence> {

@@ -9,6 +9,7 @@ use std::thread;
 use diary_proto::Seal;
 use diary_proto::entry::StoredLine;
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
+use diary_proto::line::without_byte_order_mark;
 use diary_proto::seal::SEAL_BYTES;
 
 use crate::disk::DiskFile;
@@ -62,6 +63,20 @@ pub(crate) fn while_lines(
         ControlFlow::Continue(())
     })?;
     Ok(begun.is_empty())
+}
+
+/// A line as it was before an editor put a byte order mark before it or a CR behind it; `None` if it did neither. No disk
+/// does that to a line that it tears.
+pub(crate) fn unedited(line: &[u8]) -> Option<&[u8]> {
+    let without = without_byte_order_mark(line);
+    let without = without.strip_suffix(b"\r").unwrap_or(without);
+    (without.len() < line.len()).then_some(without)
+}
+
+/// An entry of the journal, also if an editor has changed its line so, and its line as it was.
+pub(crate) fn entry_in(line: &[u8], seal: Seal) -> Option<(StoredLine<'_>, &[u8])> {
+    let entry = |line| Some((StoredLine::parse(line, seal).ok()?, line));
+    entry(line).or_else(|| entry(unedited(line)?))
 }
 
 /// Whether a file has lines of two batches, of whatever journal: a second one is written only once the first is committed.

@@ -9,6 +9,7 @@ use diary_proto::{Seal, Time};
 
 use super::BATCH_MAX_BYTES;
 use super::day_file::{HEADER_MAX_BYTES, Header};
+use super::lines::entry_in;
 use crate::disk::DiskFile;
 
 /// No batch, its file's header and the line feed before it included, is longer.
@@ -74,8 +75,9 @@ enum Piece {
     Sound(Sound),
     /// From here to the next sound line or note.
     Damage(u64),
-    /// A note that entries up to this one are missing.
-    Noted(u64),
+    /// Entries up to this one were there, and are committed: a note says that they are missing, or it is in a line that an
+    /// editor has changed.
+    Known(u64),
 }
 
 impl Tail {
@@ -124,7 +126,7 @@ impl Tail {
             let pieces = pieces(&bytes[..read], start, 0, seal);
             let found = pieces.into_iter().rev().find_map(|piece| match piece {
                 Piece::Sound(sound) => Some(sound),
-                Piece::Damage(_) | Piece::Noted(_) => None,
+                Piece::Damage(_) | Piece::Known(_) => None,
             });
             if let Some(sound) = found {
                 self.last = Some(sound.last);
@@ -141,11 +143,11 @@ impl Tail {
         let sound = || {
             pieces.iter().filter_map(|piece| match piece {
                 Piece::Sound(sound) => Some(sound),
-                Piece::Damage(_) | Piece::Noted(_) => None,
+                Piece::Damage(_) | Piece::Known(_) => None,
             })
         };
         let noted = pieces.iter().filter_map(|piece| match piece {
-            Piece::Noted(last) => Some(*last),
+            Piece::Known(last) => Some(*last),
             Piece::Sound(_) | Piece::Damage(_) => None,
         });
         let kept = || sound().filter(|sound| torn.is_none_or(|at| sound.offset < at));
@@ -167,6 +169,10 @@ impl Tail {
 
 /// How many batches have a sound line that starts before `end`: 0, 1, or 2 for more.
 fn count_batches(pieces: &[Piece], end: u64) -> u8 {
+    // What is known to be committed is more than a first batch.
+    if pieces.iter().any(|piece| matches!(piece, Piece::Known(_))) {
+        return 2;
+    }
     let mut batches = pieces.iter().filter_map(|piece| match piece {
         Piece::Sound(sound) if sound.offset < end => Some(sound.batch),
         _ => None,
@@ -188,12 +194,12 @@ fn torn_at(pieces: &[Piece], before: Option<u64>, known: Known) -> Option<u64> {
     for (place, piece) in pieces.iter().enumerate().rev() {
         match piece {
             Piece::Sound(sound) => newest_batch = newest_batch.max(sound.batch),
-            // Only a repair writes notes, and it syncs them with all that lies before.
-            Piece::Noted(last) => newest_batch = newest_batch.max(last.saturating_add(1)),
+            // A repair syncs its notes with all that lies before, and an editor finds what is there.
+            Piece::Known(last) => newest_batch = newest_batch.max(last.saturating_add(1)),
             Piece::Damage(offset) => {
                 let sound_before = pieces[..place].iter().rev().find_map(|piece| match piece {
                     Piece::Sound(sound) => Some(sound.seq),
-                    Piece::Noted(last) => Some(*last),
+                    Piece::Known(last) => Some(*last),
                     Piece::Damage(_) => None,
                 });
                 let seq_before = sound_before.or(before);
@@ -238,12 +244,17 @@ fn pieces(bytes: &[u8], from: u64, committed: u64, seal: Seal) -> Vec<Piece> {
             Err(_) if whole && is_note(line, seal) => {
                 if let Some(Gap { last, .. }) = Gap::of_note(line, seal) {
                     newest = newest.max(last);
-                    pieces.push(Piece::Noted(last));
+                    pieces.push(Piece::Known(last));
                 }
             }
             _ => {
                 push_damage(&mut pieces, offset, committed);
-                if whole && let Some(hidden) = hidden_line(line, offset, newest, seal) {
+                if whole
+                    && let Some((edited, _)) = entry_in(line, seal).filter(|(edited, _)| edited.seq > newest)
+                {
+                    newest = edited.seq;
+                    pieces.push(Piece::Known(newest));
+                } else if whole && let Some(hidden) = hidden_line(line, offset, newest, seal) {
                     pieces.push(Piece::Sound(hidden));
                 }
             }

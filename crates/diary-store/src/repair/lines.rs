@@ -1,18 +1,17 @@
 //! Where valid lines are, in whatever file.
 
+use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use diary_proto::Seal;
-use diary_proto::entry::StoredLine;
 use rangemap::RangeInclusiveMap;
 
-use crate::disk::{Disk, How};
+use crate::disk::{Disk, How, OpenError};
 use crate::format::day_file::name;
-use crate::format::lines::while_lines;
+use crate::format::lines::{entry_in, while_lines};
 use crate::quarantine;
 use crate::recover::Examined;
-use crate::scan::without_carriage_return;
 
 /// The seqs of valid lines, and where they are. A file whose lines are in order takes next to nothing, one whose lines
 /// are in no order about a hundred bytes a line.
@@ -32,11 +31,16 @@ pub(super) struct Run {
 }
 
 impl Lines {
-    /// Finds the lines of the day files, and of strays there and in the quarantine. What cannot be read is left out, as
-    /// whoever reads the day files is told.
-    pub(super) fn find(disk: &dyn Disk, dir: &Path, examined: &Examined, seal: Seal) -> Self {
+    /// Finds the lines of the day files, and of strays there and in the quarantine. What cannot be read is told, and left
+    /// out.
+    pub(super) fn find(
+        disk: &dyn Disk,
+        dir: &Path,
+        examined: &Examined,
+        seal: Seal,
+    ) -> Result<Self, OpenError> {
         let in_dir = |date| dir.join(name(date));
-        let mut files = quarantine::strays(disk, dir);
+        let mut files = quarantine::strays(disk, dir)?;
         files.extend(examined.strays.iter().map(|&(date, _)| in_dir(date)));
         // Last, because they count where a seq is in several.
         files.extend(examined.days.iter().map(|&date| in_dir(date)));
@@ -44,15 +48,13 @@ impl Lines {
         let torn = examined.torn().map(|(date, at, _)| (in_dir(date), at));
         for place in 0..lines.files.len() {
             let path = &lines.files[place];
-            let Ok(file) = disk.open(path, How::Read) else { continue };
             let torn_at = torn.as_ref().filter(|(torn, _)| torn == path).map(|(_, at)| *at);
-            let Ok(end) = torn_at.map_or_else(|| file.size(), Ok) else { continue };
             let mut run: Option<(RangeInclusive<u64>, Run)> = None;
             let mut keep = |run: Option<(RangeInclusive<u64>, Run)>| {
                 run.into_iter().for_each(|(seqs, run)| lines.runs.insert(seqs, run));
             };
-            let _ = while_lines(&*file, 0, end, |from, line| {
-                let Some((stored, _)) = valid(line, seal) else { return ControlFlow::Continue(()) };
+            let mut take = |from, line: &[u8]| {
+                let Some((stored, _)) = entry_in(line, seal) else { return ControlFlow::Continue(()) };
                 let to = from + line.len() as u64 + 1;
                 match &mut run {
                     Some((seqs, run)) if *seqs.end() + 1 == stored.seq => {
@@ -62,10 +64,20 @@ impl Lines {
                     _ => keep(run.replace((stored.seq..=stored.seq, Run { file: place, from, to }))),
                 }
                 ControlFlow::Continue(())
+            };
+            let read = disk.open(path, How::Read).and_then(|file| {
+                let end = torn_at.map_or_else(|| file.size(), Ok)?;
+                while_lines(&*file, 0, end, &mut take)
             });
+            match read {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::error!(%error, "{} cannot be read, or not all of it", path.display());
+                }
+                _ => {}
+            }
             keep(run);
         }
-        lines
+        Ok(lines)
     }
 
     /// Where lines with these seqs are, both included, in the order of the seqs.
@@ -77,13 +89,5 @@ impl Lines {
             (*seqs.start().max(&first)..=*seqs.end().min(&last), *run)
         };
         self.runs.overlapping(first..=last).map(cut).collect()
-    }
-}
-
-/// A valid line, without a CR that an editor put at its end.
-pub(super) fn valid(line: &[u8], seal: Seal) -> Option<(StoredLine<'_>, &[u8])> {
-    match StoredLine::parse(line, seal) {
-        Ok(stored) => Some((stored, line)),
-        Err(_) => Some((without_carriage_return(line, seal)?, &line[..line.len() - 1])),
     }
 }

@@ -14,11 +14,11 @@ use serde::Serialize;
 
 use super::keys::KeyTable;
 use super::own_days::OwnDays;
-use crate::disk::{Disk, DiskFile, How, write_whole};
+use crate::disk::{Disk, DiskFile, Doing, OpenError, open_if_there, write_whole};
 use crate::format::head::Head;
 use crate::format::sealed::{self, Fields};
 
-const FILE: &str = "cache";
+pub(crate) const FILE: &str = "cache";
 
 /// Longest first line.
 const LINE_MAX_BYTES: usize = 256;
@@ -110,13 +110,19 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// The one in this folder. An empty one is as good as none.
-    pub(crate) fn open(disk: &dyn Disk, dir: &Path) -> Option<Self> {
-        let file = disk.open(&dir.join(FILE), How::Read).ok()?;
-        let mut line = [0; LINE_MAX_BYTES];
-        let read = file.read_full_at(&mut line, 0).ok().filter(|&read| read > 0)?;
+    ///
+    /// # Errors
+    /// Those of reading its first line, which is evidence.
+    pub(crate) fn open(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, OpenError> {
+        let (mut line, path) = ([0; LINE_MAX_BYTES], dir.join(FILE));
+        let Some(file) = open_if_there(disk, &path)? else { return Ok(None) };
+        let read = file.read_full_at(&mut line, 0).doing("read", &path)?;
+        if read == 0 {
+            return Ok(None);
+        }
         let end = memchr::memchr(b'\n', &line[..read]);
         let place = end.and_then(|end| Place::parse(&line[..end]));
-        Some(Self { file, place, tables_at: end.map_or(0, |end| end as u64 + 1) })
+        Ok(Some(Self { file, place, tables_at: end.map_or(0, |end| end as u64 + 1) }))
     }
 
     /// Both tables, unless they are damaged.

@@ -2,14 +2,15 @@
 //! and an endless loop of answers is made impossible, or at least slow:
 //!
 //! - What looks like an answer of a diary is not taken ([`is_answer`]): no two diaries answer each other.
-//! - The diary's own address is no client of it.
+//! - The diary's own sockets for datagrams are no clients of it, also the quiet ones, where an answer would be an entry.
 //! - Ports below 1024 are those of services, such as echo (7) and chargen (19), which answer whatever comes. A client has
 //!   a higher one, also behind a NAT (RFC 4787, 4.2.1).
 //! - Each source has a rate: [`SOURCE_BURST`](crate::limits::SOURCE_BURST).
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use diary_proto::answer::MARK;
@@ -17,22 +18,21 @@ use diary_proto::time::{TIME_BYTES, Time};
 use diary_proto::{Code, Refusal};
 use tokio::time::Instant;
 
-use crate::limits::{Limits, SOURCES_MAX, SOURCES_SEARCH_PAUSE};
+use crate::limits::{Limits, SOURCE_RATES};
 use crate::peer::network_of;
 
 /// Ports from here on are given to clients.
 const FIRST_CLIENT_PORT: u16 = 1024;
 
 pub(super) struct Sources {
-    /// The diary's.
-    port: u16,
+    /// Those of the diary's sockets for datagrams.
+    ports: Arc<[u16]>,
     rates: Rates,
 }
 
 impl Sources {
-    pub(super) fn new(port: u16, limits: &Limits) -> Self {
-        let (burst, refill) = (limits.source_burst, limits.source_refill);
-        Self { port, rates: Rates { burst, refill, full_at: HashMap::new(), search_at: None } }
+    pub(super) fn new(ports: Arc<[u16]>, limits: &Limits) -> Self {
+        Self { ports, rates: Rates::new(limits.source_burst, limits.source_refill) }
     }
 
     /// Whether a datagram may be stored and answered.
@@ -44,13 +44,13 @@ impl Sources {
         if from.port() < FIRST_CLIENT_PORT {
             return denied("this comes from a service's port (below 1024), and no client has one");
         }
-        if from.port() == self.port && is_of_this_machine(from) {
+        if self.ports.contains(&from.port()) && is_of_this_machine(from) {
             return denied("this comes from an address of the diary itself");
         }
         if is_answer(datagram) {
             return denied("this is an answer of a diary, not an entry");
         }
-        if !self.rates.admit(Source::of(from.ip()), now) {
+        if !self.rates.admit(network_of(from.ip()), now) {
             return Err(Refusal::new(Code::Busy, "this source sends more datagrams than one may"));
         }
         Ok(())
@@ -83,51 +83,40 @@ fn is_of_this_machine(address: SocketAddr) -> bool {
     !matches!(UdpSocket::bind(address), Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
-/// Who shares a rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Source {
-    /// An IPv4 address, or the network of an IPv6 address: one host may have a whole /64.
-    Address(IpAddr),
-    /// All for whom there is no room.
-    Others,
-}
-
-impl Source {
-    fn of(ip: IpAddr) -> Self {
-        Self::Address(network_of(ip))
-    }
-}
-
 /// A token bucket for each source, kept as the time when it is full again (the generic cell rate algorithm of ITU-T
-/// I.371). A source that is not here has a full one.
+/// I.371). There are [`SOURCE_RATES`], and a hash that nobody can foresee says which one is a source's: so none can be made
+/// to share with another, and forged sources, however many, are spread over all.
 struct Rates {
     burst: u32,
     refill: Duration,
-    full_at: HashMap<Source, Instant>,
-    /// When those with a full bucket may be searched for again.
-    search_at: Option<Instant>,
+    hash: RandomState,
+    start: Instant,
+    /// In nanoseconds since the start.
+    full_at: Vec<u64>,
 }
 
 impl Rates {
-    fn admit(&mut self, source: Source, now: Instant) -> bool {
-        let source =
-            if self.full_at.contains_key(&source) || self.has_room(now) { source } else { Source::Others };
-        let full_at = self.full_at.entry(source).or_insert(now);
-        let next = now.max(*full_at) + self.refill;
-        let admitted = next - now <= self.refill * self.burst;
+    fn new(burst: u32, refill: Duration) -> Self {
+        let (hash, start) = (RandomState::new(), Instant::now());
+        Self { burst, refill, hash, start, full_at: vec![0; SOURCE_RATES] }
+    }
+
+    fn admit(&mut self, source: IpAddr, now: Instant) -> bool {
+        let place = self.hash.hash_one(source) % SOURCE_RATES as u64;
+        let full_at = &mut self.full_at[usize::try_from(place).expect("there are few rates")];
+        let (now, refill) = (nanos(now.saturating_duration_since(self.start)), nanos(self.refill));
+        let next = now.max(*full_at).saturating_add(refill);
+        let admitted = next - now <= refill.saturating_mul(self.burst.into());
         if admitted {
             *full_at = next;
         }
         admitted
     }
+}
 
-    fn has_room(&mut self, now: Instant) -> bool {
-        if self.full_at.len() >= SOURCES_MAX && self.search_at.is_none_or(|at| at <= now) {
-            self.full_at.retain(|_, full_at| *full_at > now);
-            self.search_at = Some(now + SOURCES_SEARCH_PAUSE);
-        }
-        self.full_at.len() < SOURCES_MAX
-    }
+/// As far as they reach: for 584 years.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -172,7 +161,7 @@ mod tests {
     fn sources(burst: u32) -> Sources {
         let limits =
             Limits { source_burst: burst, source_refill: Duration::from_secs(1), ..Limits::default() };
-        Sources::new(8888, &limits)
+        Sources::new([514, 8888, 9999].into(), &limits)
     }
 
     #[test]
@@ -185,10 +174,10 @@ mod tests {
         for from in ["192.0.2.1:7", "192.0.2.1:0", "[2001:db8::1]:53", "127.0.0.1:1023"] {
             assert_eq!(code(from), Some(Code::Denied), "{from}");
         }
-        for from in ["127.0.0.1:8888", "127.0.0.9:8888", "[::ffff:127.0.0.1]:8888"] {
+        for from in ["127.0.0.1:8888", "127.0.0.9:8888", "[::ffff:127.0.0.1]:8888", "127.0.0.1:9999"] {
             assert_eq!(code(from), Some(Code::Denied), "{from}");
         }
-        for from in ["192.0.2.1:8888", "127.0.0.1:8889", "192.0.2.1:1024"] {
+        for from in ["192.0.2.1:8888", "192.0.2.1:9999", "127.0.0.1:8889", "192.0.2.1:1024"] {
             assert_eq!(code(from), None, "{from}");
         }
     }
@@ -216,18 +205,20 @@ mod tests {
     }
 
     #[test]
-    fn sources_without_end_take_no_memory_without_end() {
-        let mut sources = sources(3);
+    fn sources_without_end_leave_each_its_rate() {
+        let mut sources = sources(100);
         let start = Instant::now();
-        let mut admitted = |n: u32, seconds| {
+        let mut admitted = |n: u32, milliseconds| {
             let from = SocketAddr::new(IpAddr::from(n.to_be_bytes()), 5000);
-            sources.admit(from, b"hello", start + Duration::from_secs(seconds)).is_ok()
+            sources.admit(from, b"hello", start + Duration::from_millis(milliseconds)).is_ok()
         };
-        let known = u32::try_from(SOURCES_MAX).unwrap();
-        assert!((0..known).all(|n| admitted(n, 0)));
-        assert_eq!((known..10 * known).filter(|&n| admitted(n, 0)).count(), 3, "these share one");
-        assert!(admitted(0, 0), "who is known is not harmed");
-        assert!((known..2 * known).all(|n| admitted(n, 9)), "those that were silent are forgotten");
-        assert!(sources.rates.full_at.len() <= SOURCES_MAX + 1);
+        // Each is new, and nearly two share a rate.
+        let forged = 2 * u32::try_from(SOURCE_RATES).unwrap();
+        assert!((1..=forged).all(|n| admitted(n, 0)));
+        let more = (0..200).filter(|_| admitted(forged + 1, 0)).count();
+        assert!((80..=100).contains(&more), "few have taken from what it may: {more} are left");
+        assert!(admitted(forged + 1, 1000) && !admitted(forged + 1, 1000), "one more each second");
+        let later = (0..200).filter(|_| admitted(1, 1_000_000)).count();
+        assert_eq!(later, 100, "they have come back");
     }
 }

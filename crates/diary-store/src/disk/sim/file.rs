@@ -31,6 +31,9 @@ fn place(offset: u64) -> usize {
 impl DiskFile for SimFile {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let (state, _) = self.call(Call::Read)?;
+        if state.unreadable.contains(&self.inode) {
+            return Err(io::Error::other("simulated EIO"));
+        }
         let bytes = state.files[self.inode].cached.get(place(offset)..).unwrap_or_default();
         let read = bytes.len().min(into.len());
         into[..read].copy_from_slice(&bytes[..read]);
