@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 async fn main() -> anyhow::Result<()> {
     let folder = env::args_os().nth(1).map_or_else(|| env::temp_dir().join("embedded-diary"), PathBuf::from);
 
-    // On a free port of 127.0.0.1: while it runs, `nc` and `diary-cli` reach it there.
+    // On a free port of 127.0.0.1: while it runs, `nc` and `diary` reach it there.
     let server = Server::start(Config::local(&folder)).await?;
     let address = server.addresses()[0].clone();
     println!("the diary in {} listens on {address}", folder.display());

@@ -1,4 +1,4 @@
-//! `diary-cli add`: no text is lost, none is in the diary twice, whatever becomes of the server or of it.
+//! `diary add`: no text is lost, none is in the diary twice, whatever becomes of the server or of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ impl Home {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// `diary-cli`, used by anna.
+    /// `diary`, used by anna.
     fn cli(&self, address: &str, arguments: &[&str]) -> Command {
         let mut command = cli_command();
         command.env("XDG_STATE_HOME", self.0.path().join("state"));
@@ -87,7 +87,7 @@ async fn an_add_that_is_interrupted_says_where_the_text_is() {
         let said = String::from_utf8(ran.stderr).unwrap();
         assert_eq!((ran.status.code(), &ran.stdout[..]), (Some(5), &b""[..]), "{said}");
         assert!(said.starts_with("interrupted before the ack: the text is kept in "), "{said}");
-        let id = said.split("diary-cli outbox drop ").nth(1).unwrap().split(' ').next().unwrap();
+        let id = said.split("diary outbox drop ").nth(1).unwrap().split(' ').next().unwrap();
         assert_eq!(home.run(&address, &["outbox", "drop", id]).await.code, Some(0));
         assert!(home.files().is_empty());
         drop(silent);
@@ -161,7 +161,7 @@ async fn a_configuration_that_cannot_be_read_loses_no_text() {
     let file = home.files().remove(0);
     let path = file.display();
     let said = format!(
-        "nothing was written: {why}; the text is in {path}, and diary-cli add - < {path} then writes it\n"
+        "nothing was written: {why}; the text is in {path}, and diary add - < {path} then writes it\n"
     );
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (Some(2), "", said));
     assert_eq!(fs::read_to_string(&file).unwrap(), "two\nlines");
@@ -212,7 +212,7 @@ async fn what_is_no_diary_is_told() {
     assert_eq!(ran.code, Some(5));
     let said = format!("what listens on {address} is not a diary of this version: it says \"SSH-2.0-x\"");
     assert!(ran.stderr.starts_with(&said), "{ran:?}");
-    assert!(ran.stderr.ends_with(&format!("; diary-cli doctor --server {address} tells more\n")), "{ran:?}");
+    assert!(ran.stderr.ends_with(&format!("; diary doctor --server {address} tells more\n")), "{ran:?}");
 }
 
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn offline_it_is_kept_and_the_next_one_takes_it_along() {
     assert_eq!(listed.code, Some(0));
 
     let server = server_at(&address, data.path()).await;
-    let waits = format!("2 entries wait in the outbox for {address}; diary-cli outbox send sends them\n");
+    let waits = format!("2 entries wait in the outbox for {address}; diary outbox send sends them\n");
     for words in [&["log", "--last", "1"][..], &["search", "one"], &["tags"], &["stats"]] {
         let ran = home.run(&address, words).await;
         assert!(ran.code == Some(1) && ran.stderr.starts_with(&waits), "{words:?}: {ran:?}");
@@ -377,9 +377,7 @@ async fn another_journal_at_the_address_is_a_choice() {
     for id in &ids {
         let said = format!("the entry {id} of 20");
         assert!(ran.stderr.contains(&said), "{ran:?}");
-        assert!(
-            ran.stderr.contains(&format!("diary-cli outbox send-as-new {id} sends it there all the same"))
-        );
+        assert!(ran.stderr.contains(&format!("diary outbox send-as-new {id} sends it there all the same")));
     }
     let ran = home.run(&address, &["outbox", "send"]).await;
     assert!(ran.code == Some(4) && ran.stderr.lines().count() == 2, "it stays a choice: {ran:?}");
@@ -427,8 +425,8 @@ async fn a_stale_key_is_shown_with_both_choices() {
     for id in &ids {
         for said in [&ran.stderr, &listed] {
             assert!(said.contains("stale-key"), "{said}");
-            assert!(said.contains(&format!("diary-cli outbox drop {id}")), "{said}");
-            assert!(said.contains(&format!("diary-cli outbox send-as-new {id}")), "{said}");
+            assert!(said.contains(&format!("diary outbox drop {id}")), "{said}");
+            assert!(said.contains(&format!("diary outbox send-as-new {id}")), "{said}");
         }
     }
     let ran = home.run(&address, &["outbox", "send"]).await;

@@ -1,4 +1,4 @@
-//! `diary-cli doctor` finds what is wrong on the way to a diary, and says what to do about it.
+//! `diary doctor` finds what is wrong on the way to a diary, and says what to do about it.
 
 use std::path::Path;
 
@@ -59,7 +59,7 @@ async fn all_is_well() {
     let ran = run(&mut cli(home.path(), &["doctor"]), "").await;
     let mut expected = first.to_vec();
     expected[0].2 = "config.toml is read";
-    expected[1].2 = "1 entry waits to be sent, see diary-cli outbox";
+    expected[1].2 = "1 entry waits to be sent, see diary outbox";
     expected[4].2 = "diary/1 ready head=1 ";
     expected[5].2 = "head 1; you write as anna";
     expected[6].2 = "the newest entry is 1, by 小明, 20";

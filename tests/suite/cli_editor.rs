@@ -1,4 +1,4 @@
-//! The line editor of `diary-cli`, as a person sees it on the screen of a terminal.
+//! The line editor of `diary`, as a person sees it on the screen of a terminal.
 
 use rustix::process::Signal;
 use tokio::process::Command;
@@ -8,7 +8,7 @@ use crate::support::{
     run, stored,
 };
 
-/// `diary-cli` of someone called anna, whose outbox is in `home`.
+/// `diary` of someone called anna, whose outbox is in `home`.
 fn cli(home: &tempfile::TempDir, address: &str) -> Command {
     cli_of(home, address, "anna")
 }
@@ -20,7 +20,7 @@ fn cli_of(home: &tempfile::TempDir, address: &str, name: &str) -> Command {
     command
 }
 
-/// What `diary-cli outbox` prints.
+/// What `diary outbox` prints.
 async fn outbox(home: &tempfile::TempDir) -> String {
     let mut command = cli_command();
     command.arg("outbox").env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());

@@ -1,4 +1,4 @@
-//! `diary-cli import` and `export`: what goes in comes out again, once, whatever ends a run, and what cannot be read is
+//! `diary import` and `export`: what goes in comes out again, once, whatever ends a run, and what cannot be read is
 //! told.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +59,7 @@ impl Home {
 /// What was said, as a transcript.
 fn transcript(words: &[&str], ran: &Ran) -> String {
     let Ran { code, stdout, stderr } = ran;
-    format!("$ diary-cli {}\n{stderr}{stdout}[{}]\n", words.join(" "), code.unwrap_or(-1))
+    format!("$ diary {}\n{stderr}{stdout}[{}]\n", words.join(" "), code.unwrap_or(-1))
 }
 
 fn objects(lines: &str) -> Vec<Value> {

@@ -1,4 +1,4 @@
-//! `diary-cli` in a pipe: every line is an entry, written once, and scripts learn how it went.
+//! `diary` in a pipe: every line is an entry, written once, and scripts learn how it went.
 
 use std::process::Stdio;
 
@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::support::{Process, Ran, Server, acked, cli_command, is_ack, peer, run, soon, stored};
 
-/// `diary-cli`, written to by anna.
+/// `diary`, written to by anna.
 fn cli(address: &str, arguments: &[&str]) -> Command {
     let mut command = cli_command();
     command.arg(address).args(["--name", "anna"]).args(arguments);
@@ -133,7 +133,7 @@ async fn what_listens_is_no_diary() {
         ran.stderr,
         format!(
             "what listens on {address} is not a diary of this version: it says \"220 mail.example.org ESMTP\"; \
-             diary-cli doctor --server {address} tells more\n"
+             diary doctor --server {address} tells more\n"
         )
     );
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""));

@@ -1,4 +1,4 @@
-//! `diary-cli log`, `search` and `follow`: which entries, how they end, and that a follow goes on where it was.
+//! `diary log`, `search` and `follow`: which entries, how they end, and that a follow goes on where it was.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::{Process, Ran, Server, Terminal, cli_command, day_files, peer, run, seq, soon};
 
-/// A command of `diary-cli` for the server at `address`, with settings of its own in `home`.
+/// A command of `diary` for the server at `address`, with settings of its own in `home`.
 fn cli(home: &Path, address: &str, words: &[&str]) -> Command {
     let mut command = cli_command();
     command.env("XDG_STATE_HOME", home.join("state")).env("XDG_CONFIG_HOME", home.join("config"));

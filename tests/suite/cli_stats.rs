@@ -1,4 +1,4 @@
-//! `diary-cli tags`, `stats` and `on-this-day`, and `--tag` for all that read, over entries of many years.
+//! `diary tags`, `stats` and `on-this-day`, and `--tag` for all that read, over entries of many years.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::support::{Frames, Ran, Server, cli_command, day_files, run, seq};
 /// Entries: date and time of day, if it is not now, author and text.
 type New<'a> = (Option<(Date, i8)>, &'a str, &'a str);
 
-/// A command of `diary-cli` for the server at `address`.
+/// A command of `diary` for the server at `address`.
 fn cli(home: &Path, address: &str, words: &[&str]) -> Command {
     let mut command = cli_command();
     command.env("XDG_STATE_HOME", home.join("state")).env("XDG_CONFIG_HOME", home.join("config"));

@@ -1,4 +1,4 @@
-//! `diary-cli` in a terminal: a conversation with a person.
+//! `diary` in a terminal: a conversation with a person.
 
 use diary_proto::Time;
 use rustix::process::Signal;
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{CTRL_C, CTRL_D, Process, Server, Terminal, UP, cli_command, soon, stored};
 
-/// `diary-cli` in a terminal of someone called anna, who lives where the server is.
+/// `diary` in a terminal of someone called anna, who lives where the server is.
 async fn start(address: &str, arguments: &[&str]) -> Terminal {
     let mut terminal = Terminal::start(cli(address, arguments));
     terminal.sees(" writes in diary at ").await;

@@ -6,6 +6,7 @@ mod addresses;
 mod bad_input;
 mod chunks;
 mod cli_add;
+mod cli_completions;
 mod cli_doctor;
 mod cli_editor;
 mod cli_import;

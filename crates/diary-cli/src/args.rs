@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
+use clap::builder::{EnumValueParser, TypedValueParser};
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use diary_client::{Address, Author, DEFAULT_PORT, Which};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
@@ -26,7 +27,7 @@ const SETTINGS_ORDER: usize = 100;
 /// Writes into a diary and reads it. Without a command: on a terminal, lines that are typed become entries,
 /// and /help lists what else there is; from a pipe, every line is an entry.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "diary-cli", version, after_help = EXIT_CODES, styles = Styles::styled())]
+#[command(name = "diary", version, after_help = EXIT_CODES, styles = Styles::styled())]
 pub(crate) struct Args {
     /// Where the server listens; with a command, say --server instead
     #[arg(value_name = "HOST:PORT|unix:PATH", value_parser = parse_address)]
@@ -176,6 +177,33 @@ pub(crate) struct Export {
     pub(crate) force: bool,
 }
 
+/// What can be imported.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ImportFormat {
+    /// One JSON object a line, as export --format json and log --json print it
+    Json,
+    /// jrnl's own file
+    Jrnl,
+    /// What jrnl --format json prints
+    JrnlJson,
+    /// A day file of a diary, or any log: every line is an entry
+    Log,
+    /// Lines such as [Sat Nov 21 08:15:02 2026] text
+    Daily,
+}
+
+impl From<ImportFormat> for Kind {
+    fn from(format: ImportFormat) -> Self {
+        match format {
+            ImportFormat::Json => Self::Json,
+            ImportFormat::Jrnl => Self::Jrnl,
+            ImportFormat::JrnlJson => Self::JrnlJson,
+            ImportFormat::Log => Self::Log,
+            ImportFormat::Daily => Self::Daily,
+        }
+    }
+}
+
 /// What is to be imported, and how it is read.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Import {
@@ -184,7 +212,7 @@ pub(crate) struct Import {
     pub(crate) files: Vec<PathBuf>,
 
     /// What they are; each is looked at, if not given
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_parser = EnumValueParser::<ImportFormat>::new().map(Kind::from))]
     pub(crate) format: Option<Kind>,
 
     /// Who wrote the entries that name nobody; as --name, if not given
@@ -322,9 +350,9 @@ impl Args {
         match (&args.command, &args.address, &args.past) {
             (Some(_), Some(address), _) => wrong(&server_behind_command(&address.to_string())),
             (Some(Command::Outbox { json: true, action: Some(_) }), ..) => {
-                wrong("--json is for the list alone: diary-cli outbox --json")
+                wrong("--json is for the list alone: diary outbox --json")
             }
-            (Some(_), _, Some(_)) => wrong("-n stands behind its command: diary-cli log -n 5"),
+            (Some(_), _, Some(_)) => wrong("-n stands behind its command: diary log -n 5"),
             (None, Some(_), _) if args.settings.server_is_flag => {
                 wrong("the server is named twice, as an address and with --server; leave one of them out")
             }
@@ -386,7 +414,7 @@ fn no_such_command(word: &str) -> String {
     match near(word) {
         Some(name) => format!("there is no command {shown}; did you mean {name}?"),
         None => format!(
-            "there is no command {shown} (diary-cli --help lists them), and as an address it needs its port: \
+            "there is no command {shown} (diary --help lists them), and as an address it needs its port: \
              {shown}:{DEFAULT_PORT}"
         ),
     }
@@ -426,7 +454,7 @@ mod tests {
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Args, Stop> {
-        Args::of([&["diary-cli"], words].concat())
+        Args::of([&["diary"], words].concat())
     }
 
     #[test]
@@ -480,7 +508,7 @@ mod tests {
             (&["serach", "x"], "there is no command serach; did you mean search?"),
             (&["--server", "h:1", "lgo", "--last", "3"], "did you mean log?"),
             (&["h:1", "log"], "with a command, say where the server is with --server h:1"),
-            (&["-n", "3", "log"], "-n stands behind its command: diary-cli log -n 5"),
+            (&["-n", "3", "log"], "-n stands behind its command: diary log -n 5"),
             (&["h:1", "-n", "-1"], "how many entries? a number, all or 0"),
             (&["h:1", "-n", "today"], "how many entries? a number, all or 0"),
             (&["h:1", "-n", ""], "how many entries?"),
@@ -488,7 +516,7 @@ mod tests {
             (&["h:1", "--name", "\u{200b}"], "character that can be seen"),
             (&["h:1", "--name", &"長".repeat(100)], "長…: a name may have 64 bytes, this one has 300"),
             (&["h:1", "i:2"], "i:2 is one word too many"),
-            (&["add"], "diary-cli add needs TEXT or -"),
+            (&["add"], "diary add needs TEXT or -"),
         ] {
             let Err(Stop::Wrong(said)) = parse(words) else { panic!("{words:?} is right") };
             assert!(said.contains(part) && !said.contains('\n'), "{words:?}: {said}");

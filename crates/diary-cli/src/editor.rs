@@ -181,7 +181,7 @@ impl Edited {
         for path in self.drafts.of_nobody() {
             let path = path.display();
             output::say(format_args!(
-                "{path} has a line that was not sent, and nobody knows to whom it goes; diary-cli add - < {path} writes it, and to remove the file ends this"
+                "{path} has a line that was not sent, and nobody knows to whom it goes; diary add - < {path} writes it, and to remove the file ends this"
             ));
         }
         self.next = self.drafts.take();

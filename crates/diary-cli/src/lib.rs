@@ -175,7 +175,7 @@ pub(crate) fn unreachable_sentence(error: &Error) -> String {
             &doctor_advice(error).unwrap_or_default()
         }
         Error::Bye(_) | Error::Broken(_) => "try again once the server is back",
-        Error::Protocol(_) => "use a diary-cli of the server's version",
+        Error::Protocol(_) => "use a diary of the server's version",
         Error::OtherJournal(_) => "check that the address is the one of before",
         Error::NoSecret(_) => "try again",
         // These say it themselves, or there is nothing to do.
@@ -189,7 +189,7 @@ pub(crate) fn doctor_advice(error: &Error) -> Option<String> {
     match error {
         Error::Silent { address, .. }
         | Error::NoWelcome { address, .. }
-        | Error::NotADiary { address, .. } => Some(format!("diary-cli doctor --server {address} tells more")),
+        | Error::NotADiary { address, .. } => Some(format!("diary doctor --server {address} tells more")),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! `diary-cli`: see the library of this crate.
+//! `diary`: see the library of this crate.
 
 use std::process::ExitCode;
 

@@ -160,7 +160,7 @@ impl Outbox {
     pub(crate) fn adopt_one(&self, id: &str) -> Result<(Tray, u64), String> {
         let unknown = || {
             let id = diary_proto::escape::escape(id);
-            format!("no entry in the outbox is called {id}; diary-cli outbox lists them")
+            format!("no entry in the outbox is called {id}; diary outbox lists them")
         };
         let folder = self.folder.as_ref().ok_or_else(unknown)?;
         let (beginning, counter) = id.rsplit_once('.').ok_or_else(unknown)?;
@@ -170,7 +170,7 @@ impl Outbox {
         let mut fitting = names.iter().filter(|name| random_part(name).starts_with(beginning));
         let (Some(name), false) = (fitting.next(), beginning.is_empty()) else { return Err(unknown()) };
         if fitting.next().is_some() {
-            return Err(format!("more than one entry is called {id}; diary-cli outbox tells them apart"));
+            return Err(format!("more than one entry is called {id}; diary outbox tells them apart"));
         }
         match Tray::adopt(folder, name, &mut troubles)? {
             Opened::Tray(tray) if tray.entry(counter).is_some() => Ok((*tray, counter)),

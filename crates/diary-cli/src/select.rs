@@ -397,7 +397,7 @@ mod tests {
                 }
                 Err(error) => format!("error: {error}"),
             };
-            format!("$ diary-cli log {}\n{sentences}\n", escape(&words.join(" ")))
+            format!("$ diary log {}\n{sentences}\n", escape(&words.join(" ")))
         });
         insta::assert_snapshot!(said.join("\n"));
     }

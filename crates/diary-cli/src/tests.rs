@@ -119,8 +119,8 @@ fn usage_errors() {
         &["completions", "tcsh"],
         &["completions"],
     ];
-    let said = usages.iter().map(|words| match Args::of([&["diary-cli"], *words].concat()) {
-        Err(Stop::Wrong(why)) => format!("$ diary-cli {}\n{why}", words.join(" ").escape_debug()),
+    let said = usages.iter().map(|words| match Args::of([&["diary"], *words].concat()) {
+        Err(Stop::Wrong(why)) => format!("$ diary {}\n{why}", words.join(" ").escape_debug()),
         other => panic!("{words:?}: {other:?}"),
     });
     let said: Vec<_> = said.collect();

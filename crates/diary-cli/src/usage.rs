@@ -155,7 +155,7 @@ impl Mistake<'_> {
 
     /// The command that was to be done, as it is typed.
     fn command(&self) -> String {
-        let (mut command, mut name) = (args::command(), "diary-cli".to_owned());
+        let (mut command, mut name) = (args::command(), "diary".to_owned());
         for word in self.words.iter().skip(1).filter_map(|word| word.to_str()) {
             if let Some(sub) = command.find_subcommand(word).cloned() {
                 name = format!("{name} {word}");

@@ -13,8 +13,9 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use diary_client::{Entry, Time};
 use diary_proto::Date;
+use diary_proto::Time;
+use diary_proto::entry::Entry;
 
 use super::{Exactness, Found};
 
@@ -270,7 +271,7 @@ fn measure(time: Time, sameness: Sameness) -> i64 {
 mod tests {
     use std::collections::HashSet;
 
-    use diary_client::Author;
+    use diary_proto::Author;
 
     use super::*;
     use crate::tests::clock;

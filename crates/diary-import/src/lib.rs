@@ -21,10 +21,9 @@ mod zone;
 use std::borrow::Cow;
 use std::path::Path;
 
-use clap::ValueEnum;
-use diary_client::{Author, Time};
 use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
+use diary_proto::{Author, Time};
 use jiff::civil::Date;
 
 pub use self::compare::Compared;
@@ -33,20 +32,19 @@ use self::lines::{Span, feeds};
 pub use self::when::Clock;
 
 /// What a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// One JSON object a line, as export --format json and log --json print it
+    /// One JSON object a line, as this diary's client prints it.
     Json,
-    /// jrnl's own file
+    /// jrnl's own file.
     Jrnl,
-    /// What jrnl --format json prints
+    /// What jrnl prints as JSON.
     JrnlJson,
-    /// A day file of a diary, or any log: every line is an entry
+    /// A day file of a diary, or any log: every line is an entry.
     Log,
-    /// Lines such as [Sat Nov 21 08:15:02 2026] text
+    /// Lines such as `[Sat Nov 21 08:15:02 2026] text`.
     Daily,
     /// What was exported in this format, and cannot be imported.
-    #[value(skip)]
     Exported(&'static str),
 }
 

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use diary_client::Author;
+use diary_proto::Author;
 use diary_proto::Seal;
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::seal::id_in_header;

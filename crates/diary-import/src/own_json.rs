@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use diary_client::{Author, Time};
+use diary_proto::{Author, Time};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 

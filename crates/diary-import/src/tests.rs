@@ -1,4 +1,4 @@
-use diary_client::Time;
+use diary_proto::Time;
 use diary_proto::{Date, Seal};
 use jiff::tz::TimeZone;
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use diary_client::Time;
+use diary_proto::Time;
 use jiff::civil::{Date, DateTime};
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::{AmbiguousOffset, TimeZone};

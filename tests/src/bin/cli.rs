@@ -1,4 +1,4 @@
-//! `diary-cli`, for the tests.
+//! `diary`, for the tests.
 
 fn main() -> std::process::ExitCode {
     diary_cli::main()

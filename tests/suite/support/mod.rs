@@ -364,7 +364,7 @@ pub(crate) fn plain_server_command() -> Command {
     plain_command(env!("CARGO_BIN_EXE_diary-server-under-test"))
 }
 
-/// A command for the real `diary-cli`, without the environment's settings.
+/// A command for the real `diary`, without the environment's settings.
 pub(crate) fn cli_command() -> Command {
     let mut command = plain_command(env!("CARGO_BIN_EXE_diary-cli-under-test"));
     command.env("NO_COLOR", "1").env("TERM", "xterm");

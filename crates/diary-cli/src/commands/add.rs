@@ -67,7 +67,7 @@ fn set_aside(text: &str, why: &str, config: &Config) -> String {
     match Outbox::new(config.state.as_deref()).set_aside(text) {
         Ok(path) => {
             let path = path.display();
-            format!("{why}; the text is in {path}, and diary-cli add - < {path} then writes it")
+            format!("{why}; the text is in {path}, and diary add - < {path} then writes it")
         }
         Err(error) => format!("{why}; {error}, and the text is NOT kept: {}", escape(text)),
     }
@@ -216,7 +216,7 @@ fn interrupted_sentence(kept: Option<(&Path, &str)>, server: &Address, text: &st
     match kept {
         Some((path, id)) => format!(
             "interrupted before the ack: the text is kept in {}, and the next run for {server} sends it; \
-             diary-cli outbox drop {id} takes it back, if it is not in the diary yet",
+             diary outbox drop {id} takes it back, if it is not in the diary yet",
             path.display()
         ),
         None => format!("interrupted before the ack; the text is NOT kept: {}", escape(text)),

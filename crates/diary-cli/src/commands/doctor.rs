@@ -140,7 +140,7 @@ fn outbox(state: Option<&Path>) -> Result<((), String), Wrong> {
     let what = match listing.entries.len() {
         0 => "nothing waits".to_owned(),
         waiting => {
-            format!("{} to be sent, see diary-cli outbox", count(waiting, "entry waits", "entries wait"))
+            format!("{} to be sent, see diary outbox", count(waiting, "entry waits", "entries wait"))
         }
     };
     Ok(((), format!("{shown} can be written; {what}")))

@@ -47,8 +47,8 @@ fn refused_sentence(id: &str, server: &Address, time: Option<String>, refusal: &
     let of = time.map(|time| format!(" of {time}")).unwrap_or_default();
     match refusal.code {
         Code::OtherJournal => format!(
-            "the entry {id}{of} is for another journal than {server} serves now, and stays here; diary-cli outbox \
-             send-as-new {id} sends it there all the same, diary-cli outbox drop {id} throws it away"
+            "the entry {id}{of} is for another journal than {server} serves now, and stays here; diary outbox \
+             send-as-new {id} sends it there all the same, diary outbox drop {id} throws it away"
         ),
         _ => format!("{server} refused the entry {id}{of}: {}; {}", shown(refusal), choices(id)),
     }
@@ -56,9 +56,7 @@ fn refused_sentence(id: &str, server: &Address, time: Option<String>, refusal: &
 
 /// What can be done with a refused entry.
 fn choices(id: &str) -> String {
-    format!(
-        "look whether it is in the diary, then diary-cli outbox drop {id}, or diary-cli outbox send-as-new {id}"
-    )
+    format!("look whether it is in the diary, then diary outbox drop {id}, or diary outbox send-as-new {id}")
 }
 
 /// A refusal as it was sent or read, safe for a terminal.

@@ -248,7 +248,7 @@ pub(super) async fn connect(config: &Config) -> Result<Reader, u8> {
     if waiting > 0 {
         let (wait, them) =
             (count(waiting, "entry waits", "entries wait"), if waiting == 1 { "it" } else { "them" });
-        say(format_args!("{wait} in the outbox for {}; diary-cli outbox send sends {them}", config.server));
+        say(format_args!("{wait} in the outbox for {}; diary outbox send sends {them}", config.server));
     }
     Ok(reader)
 }

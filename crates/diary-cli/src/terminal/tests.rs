@@ -43,7 +43,7 @@ async fn talk_in<F: Future<Output = ()>>(
     words: &[&str],
     script: impl FnOnce(Person) -> F,
 ) -> (Ended, String) {
-    let words = [&["diary-cli", address, "--name", "anna"], words].concat();
+    let words = [&["diary", address, "--name", "anna"], words].concat();
     let args = crate::args::Args::try_parse_from(words).unwrap();
     let config =
         Config { state: Some(state.path().to_owned()), ..Config::read(args.server(), &args.settings) };

@@ -1,0 +1,164 @@
+//! The completions of `diary`, asked of the shells themselves: every command, and every flag of each.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::support::{Terminal, cli_command, peer, run};
+
+/// What may be typed behind some words, as the help of these words says.
+struct Known {
+    words: Vec<String>,
+    flags: Vec<String>,
+    commands: Vec<String>,
+}
+
+impl Known {
+    /// These words and all commands below them.
+    async fn below(words: Vec<String>) -> Vec<Self> {
+        let mut command = cli_command();
+        command.args(&words).arg("--help");
+        let help = run(&mut command, "").await.stdout;
+        let indented = |line: &&str| line.starts_with("  ");
+        let names = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(indented);
+        // What a line is too short for goes on further to the right.
+        let names = names.filter_map(|line| line[2..].split(' ').next()).filter(|name| !name.is_empty());
+        let commands: Vec<String> = names.filter(|name| *name != "help").map(str::to_owned).collect();
+        let flags = help.lines().filter_map(|line| {
+            let line = line.trim_start();
+            let long = line
+                .starts_with("--")
+                .then_some(line)
+                .or_else(|| line.get(4..).filter(|_| line.starts_with('-')));
+            long?
+                .split([' ', ','])
+                .next()
+                .filter(|flag| flag.len() > 2 && flag.starts_with("--"))
+                .map(str::to_owned)
+        });
+        let known = Self { words, flags: flags.collect(), commands };
+        let mut all = Vec::new();
+        for name in &known.commands {
+            all.extend(Box::pin(Self::below([&known.words[..], &[name.clone()]].concat())).await);
+        }
+        all.push(known);
+        all
+    }
+
+    /// What is typed, up to where a flag begins, or a command.
+    fn typed(&self, last: &str) -> String {
+        self.words.iter().fold("diary".to_owned(), |typed, word| typed + " " + word) + " " + last
+    }
+}
+
+/// Asks a shell for the completions of many lines.
+trait Shell {
+    /// What it offers for a line.
+    async fn complete(&mut self, line: &str) -> String;
+}
+
+/// A shell that answers a script.
+struct Scripted {
+    shell: &'static str,
+    flags: &'static [&'static str],
+    /// Reads the completions and prints what is offered for `$line`.
+    script: &'static str,
+    path: String,
+}
+
+impl Shell for Scripted {
+    async fn complete(&mut self, line: &str) -> String {
+        let mut command = peer(self.shell);
+        command.args(self.flags).args(["-c", self.script]).env("PATH", &self.path).env("line", line);
+        let ran = run(&mut command, "").await;
+        assert!(ran.code == Some(0) && ran.stderr.is_empty(), "{ran:?}");
+        ran.stdout
+    }
+}
+
+/// As readline calls the function: with all words, and the place of the last one.
+const BASH: &str = r#"
+source <(diary completions bash)
+read -r -a COMP_WORDS <<<"$line"
+[[ $line = *" " ]] && COMP_WORDS+=("")
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
+_diary diary "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+printf '%s\n' "${COMPREPLY[@]}"
+"#;
+
+const FISH: &str = "diary completions fish | source; complete -C $line";
+
+/// zsh completes in its line editor only, so somebody has to press a key.
+struct Zsh(Terminal);
+
+/// What it does first: all completions are shown at once, however many there are, and nothing that is not asked for.
+const ZSHRC: &str = "\
+diary completions zsh >$HOME/_diary
+fpath=($HOME $fpath) LISTMAX=10000 PS1='type: '
+setopt no_beep
+zstyle ':completion:*' verbose no
+autoload -U compinit
+compinit -u -D
+";
+
+impl Zsh {
+    async fn start(home: &Path, path: &str) -> Self {
+        std::fs::write(home.join(".zshrc"), ZSHRC).unwrap();
+        let mut command = peer("zsh");
+        command.args(["-d", "-i"]).env_clear().envs([("PATH", path), ("TERM", "dumb")]).env("HOME", home);
+        let mut zsh = Self(Terminal::start(command));
+        zsh.0.sees("type: ").await;
+        zsh.is_done().await;
+        zsh
+    }
+
+    /// What appears until it has done all that it was told.
+    async fn is_done(&mut self) -> String {
+        // What is typed is shown too.
+        self.0.types("\x15print do''ne\r").await;
+        let shown = self.0.sees("done\r\n").await;
+        // Before, keys are the system's.
+        self.0.sees("type: ").await;
+        shown
+    }
+}
+
+impl Shell for Zsh {
+    async fn complete(&mut self, line: &str) -> String {
+        // The key for a list.
+        self.0.types(&format!("{line}\x04")).await;
+        self.is_done().await
+    }
+}
+
+#[tokio::test]
+async fn shells_complete_every_command_and_flag() {
+    let home = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_diary-cli-under-test"), home.path().join("diary"))
+        .unwrap();
+    let path = format!("{}:{}", home.path().display(), std::env::var("PATH").unwrap());
+    let known = Known::below(Vec::new()).await;
+    assert!(known.len() > 15 && known.iter().any(|known| known.words == ["outbox", "send"]));
+
+    let scripted = |shell, flags, script| Scripted { shell, flags, script, path: path.clone() };
+    let mut missing = String::new();
+    missing += &missing_in(&mut scripted("bash", &["--norc"], BASH), &known).await;
+    missing += &missing_in(&mut scripted("fish", &["--no-config"], FISH), &known).await;
+    missing += &missing_in(&mut Zsh::start(home.path(), &path).await, &known).await;
+    assert_eq!(missing, "");
+}
+
+/// What a shell does not offer.
+async fn missing_in(shell: &mut impl Shell, known: &[Known]) -> String {
+    let mut missing = String::new();
+    for known in known {
+        for (last, words) in [("--", &known.flags), ("", &known.commands)] {
+            let typed = known.typed(last);
+            let offered = if words.is_empty() { String::new() } else { shell.complete(&typed).await };
+            let offered: Vec<&str> = offered.split_whitespace().collect();
+            for word in words.iter().filter(|word| !offered.contains(&word.as_str())) {
+                writeln!(missing, "{typed}: {word} is not offered").unwrap();
+            }
+        }
+    }
+    missing
+}
