@@ -38,7 +38,7 @@ impl Known {
         let known = Self { words, flags: flags.collect(), commands };
         let mut all = Vec::new();
         for name in &known.commands {
-            all.extend(Box::pin(Self::below([&known.words[..], &[name.clone()]].concat())).await);
+            all.extend(Box::pin(Self::below([&known.words[..], std::slice::from_ref(name)].concat())).await);
         }
         all.push(known);
         all
