@@ -134,10 +134,16 @@ impl<'a> Recovery<'a> {
     /// # Errors
     /// Those of listing the folder, and of reading the small files.
     pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Result<Self, OpenError> {
+        let named = match day_files(disk, dir) {
+            Err(OpenError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::Nothing(dir.to_owned()));
+            }
+            named => named?,
+        };
         Ok(Self {
             disk,
             dir,
-            named: day_files(disk, dir)?,
+            named,
             evidence: head::read(disk, dir)?,
             cached: Cache::open(disk, dir)?.and_then(|cache| cache.place).map(|place| (place.id, place.seq)),
         })

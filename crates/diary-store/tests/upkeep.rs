@@ -174,9 +174,12 @@ fn where_there_is_no_diary_nothing_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let nothing = folder.path().join("empty");
     fs::create_dir(&nothing).unwrap();
+    let no_folder = folder.path().join("none");
     let said = [
         verify(disk(), &nothing, |_| {}).unwrap_err(),
         repair(&disk(), &nothing, &folder.path().join("copy")).unwrap_err(),
+        verify(disk(), &no_folder, |_| {}).unwrap_err(),
+        repair(&disk(), &no_folder, &folder.path().join("copy")).unwrap_err(),
         archive(&disk(), &nothing, at(NOON), DayStart::default()).unwrap_err(),
     ];
     assert!(said.iter().all(|error| matches!(error, OpenError::Nothing(_))), "{said:?}");
