@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use diary_client::{Code, Refusal};
 use diary_proto::entry::check_text;
 use diary_proto::limits::TEXT_MAX_BYTES;
+use diary_proto::line::without_byte_order_mark;
 use tokio::sync::mpsc;
 
 /// What a person typed.
@@ -56,8 +57,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that are read ahead, so that reading and sending overlap.
 const CHUNKS_AHEAD_MAX: usize = 2;
 
-/// Longest line without its line feed: a text at its limit and the CR of a CR LF.
-const LINE_MAX_BYTES: usize = TEXT_MAX_BYTES + 1;
+/// Longest line without its line feed: a byte order mark, a text at its limit, and the CR of a CR LF.
+const LINE_MAX_BYTES: usize = 3 + TEXT_MAX_BYTES + 1;
 
 /// Chunks as they come; it ends with the input, or with an error.
 pub(crate) type Chunks = mpsc::Receiver<io::Result<Vec<u8>>>;
@@ -129,7 +130,7 @@ impl Lines {
             if self.carry.is_empty() && !self.overlong {
                 self.number += 1;
                 let line = &self.chunk[self.cut - length - 1..self.cut - 1];
-                if let Some(text) = classify(line) {
+                if let Some(text) = classify(line, self.number) {
                     return Some(Line { number: self.number, text });
                 }
             } else {
@@ -155,7 +156,7 @@ impl Lines {
             return None;
         }
         self.number += 1;
-        let text = if overlong { Some(Err(too_long())) } else { classify(&line) };
+        let text = if overlong { Some(Err(too_long())) } else { classify(&line, self.number) };
         text.map(|text| Line { number: self.number, text })
     }
 
@@ -169,8 +170,9 @@ impl Lines {
     }
 }
 
-/// What a line says; `None` if it is empty.
-fn classify(line: &[u8]) -> Option<Result<String, Refusal>> {
+/// What the line with this number says; `None` if it is empty. A byte order mark before the first one belongs to no text.
+fn classify(line: &[u8], number: u64) -> Option<Result<String, Refusal>> {
+    let line = if number == 1 { without_byte_order_mark(line) } else { line };
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() {
         return None;
@@ -229,6 +231,8 @@ mod tests {
         check(b"a\n\nb\r\n/history\nc", &["1 a", "3 b", "4 /history", "5 c"]);
         check(b"a\rb\r\r\nc\r", &["1 a\rb\r", "2 c"]);
         check("今天\n".as_bytes(), &["1 今天"]);
+        check("\u{feff}今天\n\u{feff}b\n".as_bytes(), &["1 今天", "2 \u{feff}b"]);
+        check("\u{feff}\r\na".as_bytes(), &["2 a"]);
     }
 
     #[test]
@@ -241,6 +245,7 @@ mod tests {
         let x = |count| b"x".repeat(count);
         check(&[&x(TEXT_MAX_BYTES)[..], b"\nok"].concat(), &["1 of 65536", "2 ok"]);
         check(&[&x(TEXT_MAX_BYTES)[..], b"\r\nok"].concat(), &["1 of 65536", "2 ok"]);
+        check(&["\u{feff}".as_bytes(), &x(TEXT_MAX_BYTES), b"\r\nok"].concat(), &["1 of 65536", "2 ok"]);
         check(&[&x(TEXT_MAX_BYTES + 1)[..], b"\nok"].concat(), &["1 too-long", "2 ok"]);
         check(&[&x(3 * TEXT_MAX_BYTES)[..], b"\n\nok\n"].concat(), &["1 too-long", "3 ok"]);
         check(&x(TEXT_MAX_BYTES + 2), &["1 too-long"]);

@@ -7,6 +7,7 @@ use diary_client::{Ack, Address, Error, Refusal, Time};
 use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
+use diary_proto::line::without_byte_order_mark;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,8 +21,9 @@ use crate::outbox::{Outbox, Pushed, Tray};
 use crate::output::{Output, say};
 use crate::times;
 
-/// Most bytes that are read of the input: a text at its limit, its line end, and one to see that it is too long.
-const INPUT_MAX_BYTES: u64 = TEXT_MAX_BYTES as u64 + 3;
+/// Most bytes that are read of the input: a text at its limit of which each line feed has a CR before it, a byte order mark,
+/// a line end, and one to see that it is too long.
+const INPUT_MAX_BYTES: u64 = 2 * TEXT_MAX_BYTES as u64 + 6;
 
 /// Writes the entry, after those that were left for the same server, and prints its seq.
 pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> u8 {
@@ -73,7 +75,8 @@ fn set_aside(text: &str, why: &str, config: &Config) -> String {
     }
 }
 
-/// All of the input as one text, without the line end behind it.
+/// All of the input as one text, without the line end behind it and a byte order mark before it. Its lines end with LF,
+/// wherever it was written.
 fn read_text(input: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = input.take(INPUT_MAX_BYTES).read_to_end(&mut bytes);
@@ -81,16 +84,20 @@ fn read_text(input: impl Read) -> Result<String, String> {
     if bytes.is_empty() {
         return Err("the input is empty".to_owned());
     }
-    if bytes.pop_if(|last| *last == b'\n').is_some() {
-        bytes.pop_if(|last| *last == b'\r');
+    // Where its end was not read, it may seem to end within a character.
+    let whole = (bytes.len() as u64) < INPUT_MAX_BYTES;
+    let text = match std::str::from_utf8(without_byte_order_mark(&bytes)) {
+        Ok(text) => text,
+        Err(error) if !whole && error.error_len().is_none() => {
+            std::str::from_utf8(&without_byte_order_mark(&bytes)[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return Err("the input is not UTF-8; convert it, for instance with iconv".to_owned()),
+    };
+    let mut text = text.replace("\r\n", "\n");
+    if text.ends_with('\n') {
+        text.pop();
     }
-    if bytes.len() > TEXT_MAX_BYTES {
-        // Its end was not read, so it may seem to end within a character.
-        bytes.truncate(TEXT_MAX_BYTES + 1);
-        return Ok(String::from_utf8_lossy(&bytes).into_owned());
-    }
-    String::from_utf8(bytes)
-        .map_err(|_| "the input is not UTF-8; convert it, for instance with iconv".to_owned())
+    Ok(text)
 }
 
 async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
@@ -239,6 +246,8 @@ mod tests {
             ("a\r", "a\r"),
             ("\n", ""),
             ("今天\n\n- 天气\n", "今天\n\n- 天气"),
+            ("\u{feff}a\r\nb\r\n\r\n", "a\nb\n"),
+            ("a\u{feff}\rb", "a\u{feff}\rb"),
         ] {
             assert_eq!(read_text(input.as_bytes()).as_deref(), Ok(text), "{input:?}");
         }
