@@ -10,16 +10,13 @@ use anyhow::{Context, bail};
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 
-use crate::talk::{Protocol, Talk};
+use crate::talk::{HANG, Protocol, Talk};
 
 /// Bytes of a text: a usual entry.
 pub(crate) const TEXT_BYTES: usize = 100;
 
 /// How much is read of a socket at once.
 const READ_BYTES: usize = 256 * 1024;
-
-/// A server that answers nothing for so long hangs.
-pub(crate) const HANG: Duration = Duration::from_secs(30);
 
 /// How many connections, and how many appends each sends at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
@@ -12,7 +13,8 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType};
 use tokio_util::codec::Decoder;
 
-use crate::load::HANG;
+/// A server that answers nothing for so long hangs.
+pub(crate) const HANG: Duration = Duration::from_secs(30);
 
 /// A protocol in which a server takes appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, UdpSocket, lookup_host};
 use crate::config::{At, Listen};
 use crate::limits::BACKLOG;
 use crate::peer::Peer;
-use crate::server::StartError;
+use crate::start_error::StartError;
 use crate::transport::Socket;
 use crate::unix_socket::UnixSocket;
 

@@ -17,7 +17,8 @@ use crate::config::{Args, Config};
 use crate::limits::OUTLET_FLUSH_MAX;
 use crate::maintenance::{self, Done};
 use crate::outlet::Outlet;
-use crate::server::{Server, StartError, Stopped};
+use crate::server::{Server, Stopped};
+use crate::start_error::StartError;
 
 const USAGE: u8 = 2;
 const CANNOT_LISTEN: u8 = 3;

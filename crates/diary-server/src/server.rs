@@ -17,29 +17,11 @@ use crate::front::{quiet, udp};
 use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_STOP_MAX};
 use crate::listener::{Listener, bind_udp};
 use crate::places::Places;
-use crate::zone::{self, UnknownZone};
+use crate::start_error::StartError;
+use crate::zone;
 
 /// From freeing much memory to giving it back, again and again: more follows while sessions end, little by little.
 const GIVE_BACK_PAUSES_SECONDS: [u64; 5] = [1, 2, 4, 8, 15];
-
-/// Why a server cannot start. Each displays as one sentence.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("cannot listen on {at}: {why}")]
-    Listen {
-        /// Where.
-        at: String,
-        /// Why not, and the way out.
-        why: String,
-    },
-    /// The journal cannot be opened.
-    #[error(transparent)]
-    Journal(#[from] diary_engine::OpenError),
-    /// There is no such time zone.
-    #[error(transparent)]
-    Zone(UnknownZone),
-}
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,22 @@
+//! Why a server cannot start.
+
+use crate::zone::UnknownZone;
+
+/// Why a server cannot start. Each displays as one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {at}: {why}")]
+    Listen {
+        /// Where.
+        at: String,
+        /// Why not, and the way out.
+        why: String,
+    },
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] diary_engine::OpenError),
+    /// There is no such time zone.
+    #[error(transparent)]
+    Zone(UnknownZone),
+}
