@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use diary_server::{Config, Listen};
+use diary_server::{Config, Limits, Listen};
 use tokio::net::UdpSocket;
 
 use crate::support::{Lines, Process, Server, acked, is_ack, seq, server_command, soon, text};
@@ -267,14 +267,15 @@ async fn every_address_of_a_host_is_answered_on() {
     }
 }
 
+/// For an hour, longer than a test takes.
+fn ten_datagrams_each(limits: &mut Limits) {
+    (limits.source_burst, limits.source_refill) = (10, std::time::Duration::from_secs(3600));
+}
+
 /// As somebody would who forges a source for each datagram.
 #[tokio::test]
 async fn sources_without_end_leave_each_its_rate() {
-    let client = Client::with(|config| {
-        config.limits.source_burst = 10;
-        config.limits.source_refill = std::time::Duration::from_secs(3600);
-    })
-    .await;
+    let client = Client::with(|config| ten_datagrams_each(&mut config.limits)).await;
     let listener = client.server.addresses().last().unwrap();
     for n in 0..10_000 {
         let at = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + n);
@@ -295,11 +296,7 @@ async fn sources_without_end_leave_each_its_rate() {
 
 #[tokio::test]
 async fn a_source_has_a_rate() {
-    let client = Client::with(|config| {
-        config.limits.source_burst = 10;
-        config.limits.source_refill = std::time::Duration::from_secs(3600);
-    })
-    .await;
+    let client = Client::with(|config| ten_datagrams_each(&mut config.limits)).await;
     for n in 0..50 {
         client.socket.send(format!("entry {n}").as_bytes()).await.unwrap();
     }

@@ -44,8 +44,17 @@ impl Context {
 
     /// Waits for room in the budget for appends, in turn with all others. Cancel safe, but the turn is lost.
     pub(crate) async fn room_for_appends(&self, bytes: usize) -> OwnedSemaphorePermit {
-        let permits = u32::try_from(bytes.max(APPEND_MIN_BYTES)).expect("appends are far below 4 GiB");
-        let permit = Arc::clone(&self.unacked).acquire_many_owned(permits).await;
+        let permit = Arc::clone(&self.unacked).acquire_many_owned(permits(bytes)).await;
         permit.expect("the semaphore is never closed")
     }
+
+    /// The same, if there is room now.
+    pub(crate) fn try_room_for_appends(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.unacked).try_acquire_many_owned(permits(bytes)).ok()
+    }
+}
+
+/// What appends of so many bytes cost a budget.
+pub(crate) fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes.max(APPEND_MIN_BYTES)).expect("appends are far below 4 GiB")
 }

@@ -22,12 +22,12 @@ use diary_proto::line::without_byte_order_mark;
 use diary_proto::{Code, Refusal, Which};
 use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::refusals::{RefusalLog, quoting};
-use crate::context::Context;
-use crate::limits::{APPEND_MIN_BYTES, DATAGRAM_MAX_BYTES, DATAGRAM_READINGS_MAX, DATAGRAM_REPLY_MAX_BYTES};
+use crate::context::{Context, permits};
+use crate::limits::{DATAGRAM_MAX_BYTES, DATAGRAM_READINGS_MAX, DATAGRAM_REPLY_MAX_BYTES};
 use crate::peer::{Peer, Right};
 use sources::{Sources, is_entry};
 
@@ -144,19 +144,19 @@ impl Listener {
                     // An earlier reply could not be delivered; nothing is wrong with the socket.
                     Err(error) => tracing::debug!(%error, "receiving a datagram"),
                 },
-                Some(answered) = self.answering.join_next() => {
-                    if let Ok(Answered { client, said, _place }) = answered {
-                        self.send(client, said).await;
-                    }
-                }
+                Some(answered) = self.answering.join_next() => self.finish(answered).await,
                 () = self.log.tell_counted() => {}
                 () = context.stop.cancelled() => break,
             }
         }
         while let Some(answered) = self.answering.join_next().await {
-            if let Ok(Answered { client, said, _place }) = answered {
-                self.send(client, said).await;
-            }
+            self.finish(answered).await;
+        }
+    }
+
+    async fn finish(&self, answered: Result<Answered, JoinError>) {
+        if let Ok(Answered { client, said, _place }) = answered {
+            self.send(client, said).await;
         }
     }
 
@@ -204,12 +204,11 @@ impl Listener {
 
     /// Room for an entry.
     fn room(&self, text: &str) -> Option<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(text.len().max(APPEND_MIN_BYTES)).expect("a datagram is below 64 KiB");
-        Arc::clone(&self.appends).try_acquire_many_owned(bytes).ok()
+        Arc::clone(&self.appends).try_acquire_many_owned(permits(text.len())).ok()
     }
 
     /// Tells the log, and then the client: whoever was answered finds it there.
-    async fn send(&mut self, client: Client, said: Said) {
+    async fn send(&self, client: Client, said: Said) {
         if let Some(refusal) = &said.refused {
             self.log.tell(Some(client.from.ip()), &client.from, refusal, 1);
         }

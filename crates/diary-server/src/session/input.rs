@@ -7,7 +7,6 @@ use diary_engine::{Appends, Keys, Own};
 use diary_proto::entry::check_text;
 use diary_proto::message::{Append, NewText};
 use diary_proto::{Author, Code, Producer, Refusal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::queue::{Entries, Room};
@@ -167,12 +166,12 @@ impl Session {
             let outcome_bytes = appends.outcome_max_bytes();
             let small = self.queue.unreserved_bytes() + outcome_bytes <= context.answers.free_bytes();
             let outcome = if small { None } else { context.answers.try_reserve(outcome_bytes) };
-            if (small || outcome.is_some()) && (!keyed || context.journal.knows_derived()) {
-                let permit = Arc::clone(&context.unacked).try_acquire_many_owned(permits(bytes));
-                if let Ok(permit) = permit {
-                    self.admit(Room { permit, outcome });
-                    continue;
-                }
+            if (small || outcome.is_some())
+                && (!keyed || context.journal.knows_derived())
+                && let Some(permit) = context.try_room_for_appends(bytes)
+            {
+                self.admit(Room { permit, outcome });
+                continue;
             }
             self.admission = Some(Box::pin(async move {
                 if keyed {
@@ -182,7 +181,7 @@ impl Session {
                     None if !small => Some(Arc::clone(&context.answers).reserve(outcome_bytes, None).await),
                     outcome => outcome,
                 };
-                let permit = acquire(&context.unacked, bytes).await;
+                let permit = context.room_for_appends(bytes).await;
                 Granted::Append(Room { permit, outcome })
             }));
         }
@@ -233,16 +232,6 @@ fn appends_of(append: &Append, producer: Producer, peer: &Peer) -> Appends {
         }
     }
     appends
-}
-
-/// Room of the budget for appends. Cancel safe.
-async fn acquire(unacked: &Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePermit {
-    let permit = Arc::clone(unacked).acquire_many_owned(permits(bytes)).await;
-    permit.expect("the semaphore is never closed")
-}
-
-fn permits(bytes: usize) -> u32 {
-    u32::try_from(bytes).expect("appends are far below 4 GiB")
 }
 
 /// Checks a text and what it says of itself. `author` is the one that was named last: many texts by one share it.

@@ -32,19 +32,17 @@ pub(crate) fn find_seq(file: &dyn DiskFile, seal: Seal, end: u64, seq: u64) -> i
     let (mut low, mut high) = (0, end);
     while high - low > SCAN_BYTES {
         let middle = low + (high - low) / 2;
-        match first_entry_from(file, seal, middle, high, Start::Anywhere, |_| true)? {
+        match first_entry_from(file, seal, middle, high, |_| true)? {
             Some(found) if found.seq < seq => low = found.offset + 1,
             _ => high = middle,
         }
     }
-    let start = if low == 0 { Start::Line } else { Start::Anywhere };
-    first_entry_from(file, seal, low, end, start, |found| found >= seq)
+    first_entry_from(file, seal, low, end, |found| found >= seq)
 }
 
 /// The first sound entry in this part of a file.
 pub(crate) fn first_entry_of(file: &dyn DiskFile, seal: Seal, part: Range<u64>) -> io::Result<Option<Found>> {
-    let start = if part.start == 0 { Start::Line } else { Start::Anywhere };
-    first_entry_from(file, seal, part.start, part.end, start, |_| true)
+    first_entry_from(file, seal, part.start, part.end, |_| true)
 }
 
 /// The first entry in this part of a file, sound but for what an editor did.
@@ -53,8 +51,7 @@ pub(crate) fn first_edited_of(
     seal: Seal,
     part: Range<u64>,
 ) -> io::Result<Option<Found>> {
-    let start = if part.start == 0 { Start::Line } else { Start::Anywhere };
-    first_from(file, part.start, part.end, start, |line| Some(entry_in(line, seal)?.0.seq))
+    first_from(file, part.start, part.end, |line| Some(entry_in(line, seal)?.0.seq))
 }
 
 /// The seq of the newest entry near the end of this part of a file, sound but for what an editor did: the
@@ -81,14 +78,6 @@ pub(crate) fn last_entry_of(file: &dyn DiskFile, seal: Seal, part: Range<u64>) -
     Ok(None)
 }
 
-#[derive(Clone, Copy)]
-enum Start {
-    /// The offset is the start of a line.
-    Line,
-    /// It may be in the middle of one, which is passed over.
-    Anywhere,
-}
-
 /// What a line says that its seq is.
 pub(crate) fn seq_of(line: &[u8]) -> Option<u64> {
     parse_number(&line[..memchr::memchr(b' ', line)?])
@@ -99,10 +88,9 @@ fn first_entry_from(
     seal: Seal,
     from: u64,
     end: u64,
-    start: Start,
     wanted: impl Fn(u64) -> bool,
 ) -> io::Result<Option<Found>> {
-    first_from(file, from, end, start, |line| {
+    first_from(file, from, end, |line| {
         // Most lines are of other entries, and it is the last one that must be sound.
         seq_of(line).filter(|&seq| wanted(seq))?;
         Some(StoredLine::parse(line, seal).ok()?.seq)
@@ -114,11 +102,11 @@ fn first_from(
     file: &dyn DiskFile,
     from: u64,
     end: u64,
-    start: Start,
     entry: impl Fn(&[u8]) -> Option<u64>,
 ) -> io::Result<Option<Found>> {
     let mut offset = from;
-    let mut in_middle = matches!(start, Start::Anywhere);
+    // Only the file's beginning is certainly that of a line.
+    let mut in_middle = from > 0;
     let mut size = PROBE_BYTES;
     while offset < end {
         let size_here = usize::try_from(end - offset).unwrap_or(usize::MAX).min(size);
