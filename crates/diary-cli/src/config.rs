@@ -11,9 +11,9 @@ use diary_client::{Address, Author, BadAddress};
 use diary_proto::escape::escape;
 use toml::{Spanned, Value};
 
-use crate::args::{Settings, parse_name};
-use crate::show::{Colour, Format};
-use crate::usage::{one_of, shortened};
+use crate::cli::usage::{one_of, shortened};
+use crate::cli::{Settings, parse_name};
+use crate::render::{Colour, Format};
 
 /// Where a diary listens unless it is told otherwise.
 const DEFAULT_SERVER: &str = "127.0.0.1:8888";

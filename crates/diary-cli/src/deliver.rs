@@ -8,9 +8,9 @@ use diary_proto::entry::check_text;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::commands::{count, tell_refused};
+use crate::cmd::{count, tell_refused};
 use crate::outbox::{Outbox, Tray};
-use crate::output::say;
+use crate::term::output::say;
 use crate::unanswered::{Unanswered, answer_of_first, send_next, take_answered};
 
 /// How long a lost connection is waited for: what is kept can go out with the next run.

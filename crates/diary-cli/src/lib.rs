@@ -7,49 +7,39 @@
 //! `outbox` what is not acked, from where `deliver` sends it. The crate `diary-import` reads the files of others, and
 //! `export` writes for them.
 
-mod args;
-mod calendar;
-mod commands;
+mod cli;
+mod cmd;
 mod config;
-mod cursor;
-mod dates;
 mod deliver;
-mod editor;
-mod exit;
-mod export;
+mod error;
 #[cfg(test)]
 mod fake;
-mod input;
 mod outbox;
-mod output;
-mod pager;
 mod patience;
-mod pipe;
-mod replace;
-mod select;
-mod show;
-mod spool;
-mod stats;
-mod terminal;
-mod times;
+mod query;
+mod render;
+mod term;
+mod time;
 mod unanswered;
-mod usage;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use diary_client::{Author, Client, Error, Options};
+use diary_client::{Author, Client, Options};
 use diary_proto::escape::escape;
 use jiff::Timestamp;
 
-use crate::args::Args;
+use crate::cli::Args;
+use crate::cli::usage::Stop;
+use crate::cmd::talk::{Place, Signals};
+use crate::cmd::{pipe, talk as terminal};
 use crate::config::Config;
-use crate::editor::Drafts;
-use crate::output::{Output, say};
-use crate::show::Printer;
-use crate::terminal::{Place, Signals};
-use crate::usage::Stop;
+use crate::error::unreachable_sentence;
+use crate::render::Printer;
+use crate::term::editor::Drafts;
+use crate::term::output::{Output, say};
+use crate::term::{editor, input};
 
 /// Runs the program with the process's arguments, environment, input and output.
 pub fn main() -> ExitCode {
@@ -58,34 +48,34 @@ pub fn main() -> ExitCode {
         Err(Stop::Help(help)) => {
             // If it cannot be printed, nobody is there to be told.
             let _ = help.print();
-            return ExitCode::from(exit::DONE);
+            return ExitCode::from(error::exit::DONE);
         }
         Err(Stop::Wrong(why)) => {
             say(format_args!("{why}"));
-            return ExitCode::from(exit::USAGE);
+            return ExitCode::from(error::exit::USAGE);
         }
     };
     // What is written bears the time, and so do the names of what is kept.
     if Timestamp::try_from(SystemTime::now()).is_err() {
         say(format_args!("this computer's clock is past the year 9999; set it first"));
-        return ExitCode::from(exit::USAGE);
+        return ExitCode::from(error::exit::USAGE);
     }
     let config = Config::read(args.server(), &args.settings);
-    let copes = args.command.as_ref().is_some_and(args::Command::copes_without_file);
+    let copes = args.command.as_ref().is_some_and(cli::Command::copes_without_file);
     if let Some(why) = config.wrong.as_ref().filter(|_| !copes) {
         say(format_args!("{why}"));
-        return ExitCode::from(exit::USAGE);
+        return ExitCode::from(error::exit::USAGE);
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             say(format_args!("the system gives no way to wait for sockets: {error}"));
-            return ExitCode::from(exit::UNREACHABLE);
+            return ExitCode::from(error::exit::UNREACHABLE);
         }
     };
     let code = runtime.block_on(async {
         match args.command.clone() {
-            Some(command) => commands::run(command, &config).await,
+            Some(command) => cmd::run(command, &config).await,
             None => converse(&args, &config).await,
         }
     });
@@ -104,7 +94,7 @@ async fn converse(args: &Args, config: &Config) -> u8 {
         Ok(client) => client,
         Err(error) => {
             say(format_args!("{}", unreachable_sentence(&error)));
-            return exit::UNREACHABLE;
+            return error::exit::UNREACHABLE;
         }
     };
     let (input, output) = (input::read(io::stdin()), Output::new(io::stdout()));
@@ -118,7 +108,7 @@ async fn talk(args: &Args, config: &Config) -> u8 {
         Ok(signals) => signals,
         Err(error) => {
             say(format_args!("the system gives no way to listen for signals: {error}"));
-            return exit::UNREACHABLE;
+            return error::exit::UNREACHABLE;
         }
     };
     let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
@@ -162,35 +152,6 @@ fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, co
             format!("what stood on the line was not sent; the next conversation as {name} begins with it")
         }
         (Err(error), _) => format!("not sent, and not kept ({error}): {}", escape(line)),
-    }
-}
-
-/// What failed, why, and what to do about it, for an error that ends what was asked for.
-pub(crate) fn unreachable_sentence(error: &Error) -> String {
-    let advice = match error {
-        Error::NothingListens(_) => "start one with diary-server",
-        Error::UnknownHost { .. } => "check its spelling and the network",
-        Error::Unreachable { .. } => "check the address, the network and the firewall",
-        Error::Silent { .. } | Error::NoWelcome { .. } | Error::NotADiary { .. } => {
-            &doctor_advice(error).unwrap_or_default()
-        }
-        Error::Bye(_) | Error::Broken(_) => "try again once the server is back",
-        Error::Protocol(_) => "use a diary of the server's version",
-        Error::OtherJournal(_) => "check that the address is the one of before",
-        Error::NoSecret(_) => "try again",
-        // These say it themselves, or there is nothing to do.
-        _ => return error.to_string(),
-    };
-    format!("{error}; {advice}")
-}
-
-/// The command that finds out more about where no diary answers.
-pub(crate) fn doctor_advice(error: &Error) -> Option<String> {
-    match error {
-        Error::Silent { address, .. }
-        | Error::NoWelcome { address, .. }
-        | Error::NotADiary { address, .. } => Some(format!("diary doctor --server {address} tells more")),
-        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use diary_client::{Client, Error, State};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::output::say;
+use crate::term::output::say;
 
 /// How long attempts to reconnect may fail when nothing is left to do but wait for acks: a server that is
 /// restarted is back by then.

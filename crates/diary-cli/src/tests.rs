@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diary_client::{Code, Refusal};
+use diary_client::{Code, Error, Refusal};
 use insta::assert_snapshot;
 
 use super::*;
@@ -130,7 +130,7 @@ fn usage_errors() {
 
 #[test]
 fn help_of_each_command() {
-    let mut command = args::command().term_width(100);
+    let mut command = cli::command().term_width(100);
     command.build();
     assert_snapshot!("help", command.render_long_help());
     for subcommand in command.get_subcommands_mut().filter(|command| command.get_name() != "help") {

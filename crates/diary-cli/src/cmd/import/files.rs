@@ -1,0 +1,148 @@
+//! The files are read, and entries are found in them.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use diary_proto::Date;
+use diary_proto::escape::escape;
+use jiff::tz::TimeZone;
+
+use super::{counted, number, of_days};
+use crate::cli::Import;
+use crate::error::exit;
+use crate::term::output::say;
+use diary_import::{Clock, Exactness, Found, Harvest, Kind, Source};
+
+/// Most bytes of a file: it is held in memory, and what it holds beside it. Journals of decades have a hundredth.
+const FILE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// A file with what it holds.
+pub(super) struct Contents {
+    pub(super) name: String,
+    bytes: Vec<u8>,
+    day: Option<Date>,
+}
+
+/// Files that were read.
+pub(super) struct Read {
+    /// They are there until the program ends: most texts stand only in them.
+    pub(super) files: &'static [Contents],
+    pub(super) harvest: Harvest<'static>,
+    /// How they were understood, where their person should know.
+    said: Vec<String>,
+}
+
+/// Reads the files, on a thread for blocking work: one may be large, or an input without an end. Says how they were
+/// understood, and what could not be. An error is the exit code.
+pub(super) async fn read(import: &Import) -> Result<Read, u8> {
+    let import = import.clone();
+    let reading = tokio::task::spawn_blocking(move || read_all(&import)).await;
+    let read = reading.unwrap_or_else(|error| Err(error.to_string())).map_err(|why| {
+        say(format_args!("nothing was imported: {why}"));
+        exit::USAGE
+    })?;
+    read.said.iter().for_each(|said| say(format_args!("{said}")));
+    for trouble in &read.harvest.troubles {
+        say(format_args!("{}, line {}: {}", read.files[trouble.file].name, trouble.line, trouble.why));
+    }
+    Ok(read)
+}
+
+fn read_all(import: &Import) -> Result<Read, String> {
+    let files: &'static [Contents] = contents(&import.files)?.leak();
+    let clock =
+        Clock::new(import.timezone.clone().unwrap_or_else(TimeZone::system), import.time_format.clone());
+    let (mut harvest, mut said) = (Harvest::default(), Vec::new());
+    for file in files {
+        let (found, not_readable, of_day) = (harvest.found.len(), harvest.not_readable, harvest.of_day);
+        // Nobody writes a journal in it, and what was imported cannot be taken back.
+        if import.format.is_none() && file.bytes.contains(&0) {
+            return Err(format!(
+                "{} has NUL bytes, and is no text in UTF-8; convert it, for instance with iconv, or say what it is with \
+                 --format",
+                file.name
+            ));
+        }
+        let kind = harvest.read(&Source { bytes: &file.bytes, day: file.day }, import.format, &clock);
+        let (not_readable, of_day) = (harvest.not_readable - not_readable, harvest.of_day - of_day);
+        // A day that only the file has is a guess, and what looks like nothing else is taken for a log.
+        let is_guess = of_day > 0 || (import.format.is_none() && kind == Kind::Log);
+        if import.dry_run || is_guess {
+            said.push(file_sentence(file, kind, &harvest.found[found..], not_readable, of_day, &clock));
+        }
+    }
+    Ok(Read { files, harvest, said })
+}
+
+fn contents(paths: &[PathBuf]) -> Result<Vec<Contents>, String> {
+    let from_input = |path: &&PathBuf| path.as_os_str() == "-";
+    if paths.iter().filter(from_input).count() > 1 {
+        return Err("the input can be read once; name - once".to_owned());
+    }
+    paths
+        .iter()
+        .map(|path| {
+            read_file(path)
+                .map_err(|error| format!("{} cannot be read: {error}", escape(&path.display().to_string())))
+        })
+        .collect()
+}
+
+fn read_file(path: &Path) -> io::Result<Contents> {
+    if path.as_os_str() == "-" {
+        let bytes = read_up_to(FILE_MAX_BYTES, io::stdin().lock())?;
+        return Ok(Contents { name: "the input".to_owned(), bytes, day: None });
+    }
+    let file = File::open(path)?;
+    let bytes = read_up_to(FILE_MAX_BYTES, &file)?;
+    let changed = || jiff::Timestamp::try_from(file.metadata().ok()?.modified().ok()?).ok();
+    let day = Source::day_in_name(path);
+    let day = day.or_else(|| Some(changed()?.to_zoned(TimeZone::system()).date()));
+    Ok(Contents { name: escape(&path.display().to_string()).into_owned(), bytes, day })
+}
+
+/// All of it, if it is not more.
+fn read_up_to(most: u64, from: impl io::Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::other(format!("it has more than {most} bytes; import it in pieces"))),
+        false => Ok(bytes),
+    }
+}
+
+/// `a.txt: read as jrnl, 3 entries of 2026-11-20 .. 2026-11-21, not readable 1`
+fn file_sentence(
+    file: &Contents,
+    kind: Kind,
+    found: &[Found<'_>],
+    not_readable: usize,
+    of_day: usize,
+    clock: &Clock,
+) -> String {
+    let entries = counted(found.len(), "entry", "entries");
+    let mut said = format!("{}: read as {}, {entries}{}", file.name, kind.name(), of_days(found));
+    if found.iter().any(|entry| entry.when.exactness != Exactness::Moment) {
+        said.push_str(&format!(", with times of {}", clock.zone_name()));
+    }
+    if let Some(day) = file.day.filter(|_| of_day > 0) {
+        said.push_str(&format!(", {} without a time taken to be of {day}", number(of_day)));
+    }
+    if not_readable > 0 {
+        said.push_str(&format!(", not readable {}", number(not_readable)));
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_without_an_end_is_refused() {
+        assert_eq!(read_up_to(3, &b"abc"[..]).unwrap(), b"abc");
+        let error = read_up_to(3, io::repeat(b'a')).unwrap_err();
+        assert_eq!(error.to_string(), "it has more than 3 bytes; import it in pieces");
+    }
+}

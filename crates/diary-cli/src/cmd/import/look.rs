@@ -1,0 +1,165 @@
+//! What the diary has is looked at before anything is written.
+
+use diary_client::{Client, Error, Event, Gap, History, Time, Which};
+use tokio::time::Instant;
+
+use super::{counted, of_days};
+use crate::error::exit;
+use crate::error::unreachable_sentence;
+use crate::patience::{HeldUp, Patience};
+use crate::query::select::server_days;
+use crate::term::output::say;
+use crate::time::days::Days;
+use diary_import::{Compared, Exactness, Found};
+
+/// How far apart clocks can be that show the same: zones lie between UTC-12 and UTC+14.
+const ZONES_APART_MAX_MICROS: i64 = 26 * 3600 * 1_000_000;
+
+/// A reading before anything is written. Its errors are told, and are the exit code.
+struct Look {
+    history: History,
+    patience: Patience,
+    started: Instant,
+}
+
+impl Look {
+    fn at(client: &Client, which: Which) -> Self {
+        let (history, patience) = (client.history(which), Patience::new(client));
+        Self { history, patience, started: Instant::now() }
+    }
+
+    /// The next event; `None` at the end. Cancellation safe.
+    async fn next(&mut self) -> Result<Option<Event>, u8> {
+        loop {
+            tokio::select! {
+                biased;
+                event = self.history.next() => return event.transpose().map_err(|error| {
+                    say(format_args!("nothing was imported: {error}"));
+                    if matches!(error, Error::Refused(_)) { exit::REFUSED } else { exit::UNREACHABLE }
+                }),
+                () = self.patience.wait() => {
+                    if let Some(error) = self.patience.look(HeldUp::End(self.started)) {
+                        say(format_args!("nothing was imported: {}", unreachable_sentence(&error)));
+                        return Err(exit::UNREACHABLE);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reads what the diary has of the days of the files. Whether something of it could not be compared.
+pub(super) async fn compare(client: &Client, compared: &Compared<'_>) -> Result<bool, u8> {
+    let Some((from, to)) = compared.days() else { return Ok(false) };
+    // The days of the diary may begin later than at midnight, and in another zone.
+    let mut look = Look::at(client, server_days(Days { from, to }));
+    let mut damage = false;
+    while let Some(event) = look.next().await? {
+        match event {
+            Event::Entry(stored) => compared.is_there(&stored.entry),
+            gap => {
+                damage = true;
+                tell_damage(&gap);
+            }
+        }
+    }
+    Ok(damage)
+}
+
+fn tell_damage(event: &Event) {
+    let what = match event {
+        Event::Gap(Gap { first, last }) => format!("its entries {first}..{last} are damaged or missing"),
+        _ => "some of its entries are damaged".to_owned(),
+    };
+    say(format_args!(
+        "the diary cannot be compared in full: {what}, and if they are of these files, they come again"
+    ));
+}
+
+/// What was archived, and cannot be compared.
+struct Archived {
+    /// Its newest entry; the oldest one is 1.
+    last: u64,
+    /// All of it was written before this: then the oldest entry was written that is still there. If there is one.
+    until: Option<Time>,
+}
+
+impl Archived {
+    async fn of(client: &Client) -> Result<Option<Self>, u8> {
+        let mut look = Look::at(client, Which::All);
+        let (mut first, mut until) = (None, None);
+        while let Some(event) = look.next().await? {
+            match event {
+                Event::Entry(stored) => {
+                    first.get_or_insert(stored.entry.seq);
+                    until = Some(stored.entry.time);
+                    break;
+                }
+                // What is damaged or missing is no archive.
+                Event::Gap(gap) => _ = first.get_or_insert(gap.first),
+                Event::Damaged { .. } => {}
+            }
+        }
+        // A diary that was archived begins behind that.
+        let first = first.unwrap_or(client.welcome().head + 1);
+        Ok((first > 1).then_some(Self { last: first - 1, until }))
+    }
+
+    /// Whether an entry of a file can be among it: nobody is taken to have written before it was. A clock without a
+    /// zone may have been read as one elsewhere.
+    fn may_have(&self, entry: &Found<'_>) -> bool {
+        let apart = if entry.when.exactness == Exactness::Moment { 0 } else { ZONES_APART_MAX_MICROS };
+        self.until.is_none_or(|until| entry.when.time.micros.saturating_sub(apart) < until.micros)
+    }
+}
+
+/// An error, the exit code, if some of what is missing may have been archived.
+pub(super) async fn check_archived<'f>(
+    client: &Client,
+    missing: impl IntoIterator<Item = &'f Found<'f>>,
+) -> Result<(), u8> {
+    let mut missing = missing.into_iter().peekable();
+    if missing.peek().is_none() {
+        return Ok(());
+    }
+    let Some(archived) = Archived::of(client).await? else { return Ok(()) };
+    let may_be_there: Vec<_> = missing.filter(|entry| archived.may_have(entry)).collect();
+    if may_be_there.is_empty() {
+        return Ok(());
+    }
+    let entries = counted(may_be_there.len(), "entry", "entries");
+    say(format_args!(
+        "nothing was imported: entries 1..{} are archived and cannot be compared, and {entries}{} may be among them; \
+         --from DATE leaves out what is older, and --even-if-archived adds them all the same",
+        archived.last,
+        of_days(may_be_there.iter().copied()),
+    ));
+    Err(exit::REFUSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::fake::TIME;
+    use diary_import::When;
+
+    #[test]
+    fn what_was_before_the_oldest_entry_may_be_archived() {
+        for (hours, exactness, may) in [
+            (-1, Exactness::Moment, true),
+            (0, Exactness::Moment, false),
+            // A clock far in the east showed it before.
+            (25, Exactness::Clock, true),
+            (26, Exactness::ClockMinute, false),
+        ] {
+            let time = Time { micros: TIME.micros + hours * 3600 * 1_000_000, ..TIME };
+            let when = When { time, exactness };
+            let entry =
+                Found { when, author: None, text: Cow::Borrowed("x"), file: 0, line: 1, of_jrnl: false };
+            let may_have = |until| Archived { last: 1, until }.may_have(&entry);
+            assert_eq!((may_have(Some(TIME)), may_have(None)), (may, true), "{hours} hours later");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! `log`, `search` and `follow`: entries are read and printed.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
+
+use diary_client::{DayStart, Error, History, Reader};
+use jiff::civil::Date;
+
+use crate::cli::Show;
+use crate::config::Config;
+use crate::error::exit;
+use crate::error::unreachable_sentence;
+use crate::outbox::{Listed, Outbox};
+use crate::patience::{HeldUp, Patience};
+use crate::query::cursor::{BadCursor, Cursor};
+use crate::query::select::{Keeper, Plan, Select};
+use crate::render::Printer;
+use crate::term::output::{Output, count, say};
+use crate::term::pager::Pager;
+use crate::time::calendar::Calendar;
+use crate::time::days::Days;
+
+use crate::query::by_time::ByTime;
+use crate::query::pour::{GiveUp, Kept, Page, Paper, Pour, Sift, ask, failed, seq_of};
+
+/// Entries that a follow prints before it writes its place down, while more of them wait.
+const SAVE_EVERY: u32 = 1000;
+
+/// Prints the entries that are there.
+pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
+    print_log(select, show, config).await.unwrap_or_else(|code| code)
+}
+
+/// The same; either way it is the exit code.
+async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u8> {
+    let (plan, reader) = plan(&select, config).await?;
+    echo(&plan);
+    let (history, kept) = ask(&reader, &plan);
+    let calendar = Calendar::here(reader.welcome().day_start);
+    let (keeper, printer) = (Keeper::new(&plan, calendar.clone()), printer(&reader, show, config));
+    let nothing = plan.nothing();
+    match plan.days {
+        Some(Days { from, to }) if from == to => {
+            print_all(&reader, history, ByTime::new(keeper, calendar), kept, printer, &nothing).await
+        }
+        _ => print_all(&reader, history, keeper, kept, printer, &nothing).await,
+    }
+}
+
+/// Prints what `sift` lets through of a reading, in a pager if it is long. `nothing` is said if it is nothing.
+pub(super) async fn print_all(
+    reader: &Reader,
+    history: History,
+    sift: impl Sift,
+    kept: Kept,
+    printer: Printer,
+    nothing: &str,
+) -> Result<u8, u8> {
+    let (output, pager) = Pager::start(&printer);
+    let mut page = Page::new(printer, output);
+    let pour = Pour { history, sift, kept, give_up: GiveUp::Soon };
+    let read = pour.into_page(reader, &mut page, pin!(std::future::pending())).await;
+    page.finish();
+    let ended = page.ended();
+    pager.finish(page.output);
+    read?;
+    Ok(ended.code(nothing))
+}
+
+/// Prints what a plan asks for, without a pager, and gives the exit code either way.
+pub(super) async fn print_plan(reader: &Reader, plan: &Plan, mut page: Page<impl Paper>) -> Result<u8, u8> {
+    echo(plan);
+    let sift = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
+    let (history, kept) = ask(reader, plan);
+    let pour = Pour { history, sift, kept, give_up: GiveUp::Soon };
+    pour.into_page(reader, &mut page, pin!(interrupted())).await?;
+    page.finish();
+    Ok(page.ended().code(&plan.nothing()))
+}
+
+/// Waits for Ctrl-C.
+pub(super) async fn interrupted() {
+    // Without a handler the signal ends the program, as it should.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The same for the entries that hold a text.
+pub(crate) async fn search(text: String, mut select: Select, show: &Show, config: &Config) -> u8 {
+    select.conditions.contains.insert(0, text);
+    log(select, show, config).await
+}
+
+/// Prints entries as they come, and before them those that were asked for.
+pub(crate) async fn follow(select: Select, show: &Show, cursor: Option<PathBuf>, config: &Config) -> u8 {
+    print_follow(select, show, cursor, config).await.unwrap_or_else(|code| code)
+}
+
+/// The same; either way it is the exit code.
+async fn print_follow(
+    select: Select,
+    show: &Show,
+    cursor: Option<PathBuf>,
+    config: &Config,
+) -> Result<u8, u8> {
+    let wants_past =
+        select.on.is_some() || select.from.is_some() || select.to.is_some() || select.last.is_some();
+    if select.reverse {
+        return Err(usage("a follow has no newest entry to begin with: leave out --reverse"));
+    }
+    // Where days start late it may still be yesterday. What is over even then needs no server.
+    let today = Calendar::here(DayStart::default()).today();
+    let planned = |today| select.clone().plan(today).ok();
+    if today.yesterday().ok().and_then(planned).is_some_and(|plan| over(&plan).is_some()) {
+        planned(today).map_or(Ok(()), |plan| not_over(&plan))?;
+    }
+    let (plan, reader) = plan(&select, config).await?;
+    not_over(&plan)?;
+    let (journal, head) = (reader.welcome().journal_id, reader.welcome().head);
+    let cursor = cursor.map(|path| Cursor::open(path, journal, head)).transpose();
+    let mut cursor = cursor.map_err(|error| refused(&error))?;
+    let mut page = Page::new(printer(&reader, show, config), Output::watched(io::stdout()));
+    let mut interrupt = pin!(interrupted());
+    let mut place = Place { seq: head, cursor: cursor.as_mut(), unsaved: 0 };
+    match place.cursor.as_ref().and_then(|cursor| cursor.seq()) {
+        Some(seq) => place.seq = seq,
+        None if wants_past => {
+            echo(&plan);
+            // All up to the head at the start was read, and what was committed since then up to this.
+            let sift = Keeper::new(&plan, Calendar::here(reader.welcome().day_start));
+            let (history, kept) = ask(&reader, &plan);
+            let pour = Pour { history, sift, kept, give_up: GiveUp::Never };
+            let newest = pour.into_page(&reader, &mut page, interrupt.as_mut()).await?;
+            place.seq = place.seq.max(newest);
+        }
+        None => {}
+    }
+    let history = reader.follow(Some(place.seq + 1));
+    let code = live(&reader, history, &plan, &mut page, place, interrupt).await;
+    page.finish();
+    code
+}
+
+/// The last day of a plan, if it is over.
+fn over(plan: &Plan) -> Option<Date> {
+    plan.days.map(|days| days.to).filter(|to| *to < plan.today)
+}
+
+/// An error is the exit code: nothing can come.
+fn not_over(plan: &Plan) -> Result<(), u8> {
+    let Some(over) = over(plan) else { return Ok(()) };
+    Err(usage(&format!("nothing can follow after {over}, which is over; log shows what there is")))
+}
+
+/// How far a follow is.
+struct Place<'a> {
+    /// All entries up to this one were printed, or need not be.
+    seq: u64,
+    cursor: Option<&'a mut Cursor>,
+    unsaved: u32,
+}
+
+impl Place<'_> {
+    /// What was printed up to here goes out, and only then it is written down. An error is the exit code.
+    fn save(&mut self, output: &mut Output) -> Result<(), u8> {
+        output.flush();
+        self.unsaved = 0;
+        match &mut self.cursor {
+            Some(cursor) if !output.is_gone() => cursor.save(self.seq).map_err(|error| refused(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same when nothing else is ready, as [`Output::flush_when_idle`]; ready when nobody reads any more.
+    async fn save_when_idle(&mut self, output: &mut Output) -> Result<(), u8> {
+        self.save(output)?;
+        if !output.is_gone() {
+            output.flush_when_idle().await;
+        }
+        Ok(())
+    }
+}
+
+/// Prints what comes until nobody wants it any more, and gives the exit code.
+async fn live(
+    reader: &Reader,
+    mut history: History,
+    plan: &Plan,
+    page: &mut Page,
+    mut place: Place<'_>,
+    mut interrupt: Pin<&mut impl Future<Output = ()>>,
+) -> Result<u8, u8> {
+    let mut keeper = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
+    let mut patience = Patience::of(reader.state());
+    while !page.output.is_gone() {
+        tokio::select! {
+            biased;
+            () = &mut interrupt => {
+                place.save(&mut page.output)?;
+                return Err(exit::INTERRUPTED);
+            }
+            event = history.next() => match event {
+                Some(Ok(event)) => {
+                    patience.progress();
+                    place.seq = place.seq.max(seq_of(&event).unwrap_or(0));
+                    page.printer.fit();
+                    keeper.take(event, |event| page.print(&event));
+                    place.unsaved += 1;
+                    if place.unsaved >= SAVE_EVERY {
+                        place.save(&mut page.output)?;
+                    }
+                }
+                Some(Err(error)) => {
+                    // What was printed does not come again.
+                    place.save(&mut page.output)?;
+                    return Err(failed(&error));
+                }
+                // A follow has no end of its own.
+                None => return Err(failed(&Error::Closed)),
+            },
+            () = patience.wait() => drop(patience.look(HeldUp::Nothing)),
+            saved = place.save_when_idle(&mut page.output) => saved?,
+        }
+    }
+    Ok(if page.output.has_failed() { exit::USAGE } else { exit::DONE })
+}
+
+/// What is asked for, and of whom. An error is the exit code.
+pub(super) async fn plan(select: &Select, config: &Config) -> Result<(Plan, Reader), u8> {
+    // What is wrong with it needs no server.
+    let plan = |today| select.clone().plan(today).map_err(|error| usage(&error));
+    plan(Calendar::here(DayStart::default()).today())?;
+    let reader = connect(config).await?;
+    // Which day it is now is the server's to say.
+    let plan = plan(Calendar::here(reader.welcome().day_start).today())?;
+    Ok((plan, reader))
+}
+
+/// To read, and not without what one wrote oneself: says if something of that waits to be sent here.
+pub(super) async fn connect(config: &Config) -> Result<Reader, u8> {
+    let reader = Reader::connect(config.server.clone()).await.map_err(|error| {
+        say(format_args!("{}", unreachable_sentence(&error)));
+        exit::UNREACHABLE
+    })?;
+    let waiting = waiting(config);
+    if waiting > 0 {
+        let (wait, them) =
+            (count(waiting, "entry waits", "entries wait"), if waiting == 1 { "it" } else { "them" });
+        say(format_args!("{wait} in the outbox for {}; diary outbox send sends {them}", config.server));
+    }
+    Ok(reader)
+}
+
+/// How many entries wait in the outbox to be sent to this server. Those that it refused wait for a choice, and what a
+/// running program holds is that one's.
+fn waiting(config: &Config) -> usize {
+    let listing = Outbox::new(config.state.as_deref()).list();
+    let waits =
+        |listed: &&Listed| listed.server == config.server && !listed.held && listed.kept.refusal.is_none();
+    listing.entries.iter().filter(waits).count()
+}
+
+pub(super) fn usage(error: &str) -> u8 {
+    say(format_args!("{error}"));
+    exit::USAGE
+}
+
+fn refused(error: &BadCursor) -> u8 {
+    say(format_args!("{error}"));
+    exit::REFUSED
+}
+
+/// It prints days as the server counts them.
+pub(super) fn printer(reader: &Reader, show: &Show, config: &Config) -> Printer {
+    let mut printer = Printer::new(show, config);
+    printer.start_days_at(reader.welcome().day_start);
+    printer
+}
+
+/// How the command was understood.
+pub(super) fn echo(plan: &Plan) {
+    if let Some(echo) = &plan.echo {
+        say(format_args!("{echo}"));
+    }
+}

@@ -1,0 +1,457 @@
+//! Which entries: by day, by number, by author, by what they hold.
+//!
+//! What a command was told becomes a [`Plan`]: what the server is asked for, and what is left to be done here.
+//! The server's days are those of its own zone, so it is asked for one more on each side.
+
+use diary_client::{Author, Day, Event, Filter, Which};
+use diary_proto::Sieve;
+use diary_proto::escape::escape;
+use diary_proto::tags::is_tag;
+use jiff::ToSpan;
+use jiff::civil::Date;
+
+use crate::cli::usage::shortened;
+use crate::time::calendar::Calendar;
+use crate::time::days::Days;
+
+/// How many entries are shown to those who name no condition.
+const LAST_DEFAULT: u64 = 20;
+
+/// The first and the last day that a request can name.
+const FIRST_DAY: Date = Date::constant(0, 1, 1);
+/// See [`FIRST_DAY`].
+const LAST_DAY: Date = Date::MAX;
+
+/// Which entries, for every command that reads.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Select {
+    /// The entries of one day, month or year: 2026-11-21, 2026-11, yesterday, last monday, 3 days ago, 今天
+    #[arg(long, value_name = "DATE")]
+    pub(crate) on: Option<String>,
+    /// From this day on
+    #[arg(long, value_name = "DATE", conflicts_with = "on")]
+    pub(crate) from: Option<String>,
+    /// Up to this day, with it
+    #[arg(long, value_name = "DATE", conflicts_with = "on")]
+    pub(crate) to: Option<String>,
+    /// Only the newest so many, of those that fit
+    #[arg(short = 'n', long, value_name = "N|all", allow_negative_numbers = true)]
+    pub(crate) last: Option<String>,
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
+    /// The newest first
+    #[arg(long)]
+    pub(crate) reverse: bool,
+}
+
+/// What an entry must have, on whatever day it is.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Conditions {
+    /// Only by this author (smart case)
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::parse_name)]
+    pub(crate) author: Option<Author>,
+    /// Only with this in their text (smart case); may be given more than once
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) contains: Vec<String>,
+    /// Only without this in their text (smart case); may be given more than once
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) not: Vec<String>,
+    /// Only with this tag in their text, #word (the # may be left out) or @name (smart case); may be given more than once
+    #[arg(long, value_name = "TAG", value_parser = parse_tag)]
+    pub(crate) tag: Vec<String>,
+}
+
+impl Conditions {
+    /// For the entries of a range.
+    ///
+    /// # Errors
+    /// A sentence that says what cannot be used.
+    pub(crate) fn filter(self, which: Which) -> Result<Filter, String> {
+        let Self { contains, not: without, author, tag: tags } = self;
+        let filter = Filter { which, contains, without, author, tags };
+        filter.check().map_err(|refusal| refusal.message.into_owned())?;
+        Ok(filter)
+    }
+}
+
+/// A tag as it stands in texts. Without a sign it is one with #.
+fn parse_tag(said: &str) -> Result<String, String> {
+    let tag = if said.starts_with(['#', '@']) { said.to_owned() } else { format!("#{said}") };
+    match is_tag(&tag) {
+        true => Ok(tag),
+        false => Err("a tag is one word with a letter in it, such as #travel, travel or @anna".to_owned()),
+    }
+}
+
+/// What is to be read.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What the server is asked for.
+    pub(crate) filter: Filter,
+    /// The reader's days.
+    pub(crate) days: Option<Days>,
+    /// Of those that fit, only the newest so many are wanted.
+    pub(crate) newest: Option<u64>,
+    pub(crate) reverse: bool,
+    /// The reader's current day.
+    pub(crate) today: Date,
+    /// What the reader should know of how it was understood.
+    pub(crate) echo: Option<String>,
+}
+
+impl Plan {
+    /// What is said if there is nothing to print: `no entries by anna with "fog" on 2026-11-20`
+    pub(crate) fn nothing(&self) -> String {
+        if self.filter.which == Which::Last(0) || self.newest == Some(0) {
+            return "no entries were asked for: --last 0".to_owned();
+        }
+        let days = self.days.map_or_else(String::new, |days| {
+            let (word, days) = in_words(days, self.today);
+            format!(" {word}{days}")
+        });
+        format!("{}{days}", no_entries(&self.filter))
+    }
+}
+
+/// `no entries by anna tagged #travel with "fog"`
+pub(crate) fn no_entries(filter: &Filter) -> String {
+    let Filter { contains, without, author, tags, .. } = filter;
+    let author = author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
+    let tagged = if tags.is_empty() { String::new() } else { format!(" tagged {}", tags.join(" and ")) };
+    let (with, without) = (quoted(" with ", contains), quoted(" without ", without));
+    format!("no entries{author}{tagged}{with}{without}")
+}
+
+/// Texts as they were typed, as far as that helps to know them again.
+fn quoted(word: &str, texts: &[String]) -> String {
+    let quote = |text: &String| format!("\"{}\"", escape(&shortened(text)));
+    match texts {
+        [] => String::new(),
+        texts => format!("{word}{}", texts.iter().map(quote).collect::<Vec<_>>().join(" and ")),
+    }
+}
+
+impl Select {
+    /// Makes a plan of it; `today` is the reader's.
+    ///
+    /// # Errors
+    /// A sentence that says what cannot be used.
+    pub(crate) fn plan(self, today: Date) -> Result<Plan, String> {
+        let days = self.days(today)?;
+        let last = self.last.as_deref().map(parse_last).transpose()?;
+        let filter = self.conditions.filter(Which::All)?;
+        let conditions = days.is_some() || !filter.takes_all_of_its_range();
+        let last = last.unwrap_or(if conditions { None } else { Some(LAST_DEFAULT) });
+        let resolved = days.is_some() || (self.last.is_none() && !conditions);
+        let echo = resolved.then(|| echo(days, today, filter.author.as_ref(), last));
+        let (which, newest) = match (days, last) {
+            (Some(days), last) => (server_days(days), last),
+            (None, Some(count)) if !conditions => (Which::Last(count), None),
+            (None, last) => (Which::All, last),
+        };
+        Ok(Plan { filter: Filter { which, ..filter }, days, newest, reverse: self.reverse, today, echo })
+    }
+
+    fn days(&self, today: Date) -> Result<Option<Days>, String> {
+        let parse = |said: &Option<String>| said.as_ref().map(|said| Days::parse(said, today)).transpose();
+        if let Some(days) = parse(&self.on)? {
+            return Ok(Some(days));
+        }
+        let (from, to) = match (parse(&self.from)?, parse(&self.to)?) {
+            (None, None) => return Ok(None),
+            (from, to) => (from.map_or(FIRST_DAY, |days| days.from), to.map_or(LAST_DAY, |days| days.to)),
+        };
+        if from > to {
+            return Err(format!("--from {from} is after --to {to}; the first day of a range comes first"));
+        }
+        Ok(Some(Days { from, to }))
+    }
+}
+
+/// How many of the newest; `None` for all.
+fn parse_last(said: &str) -> Result<Option<u64>, String> {
+    match Which::parse(said) {
+        Ok(Which::All) => Ok(None),
+        Ok(Which::Last(count)) if !said.is_empty() => Ok(Some(count)),
+        _ => Err("--last takes a number or all: --last 50".to_owned()),
+    }
+}
+
+/// The server's days that may hold what a reader anywhere calls `days`.
+pub(crate) fn server_days(days: Days) -> Which {
+    let from = days.from.saturating_sub(2.days()).max(FIRST_DAY);
+    let to = days.to.saturating_add(2.days());
+    Which::Days(Day::Date(from), Day::Date(to))
+}
+
+/// `2026-11-16 .. 2026-11-22, by anna, the newest 20`
+fn echo(days: Option<Days>, today: Date, author: Option<&Author>, last: Option<u64>) -> String {
+    let days = days.map(|days| in_words(days, today).1);
+    let author = author.map(|author| format!("by {author}"));
+    let last = last.map(|count| format!("the newest {count}"));
+    [days, author, last].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Days, and the word that leads to them in a sentence.
+fn in_words(Days { from, to }: Days, today: Date) -> (&'static str, String) {
+    let future = if from > today { ", in the future" } else { "" };
+    match (from > FIRST_DAY, to < LAST_DAY) {
+        _ if from == to => ("on ", format!("{from}{future}")),
+        (true, true) => ("in ", format!("{from} .. {to}{future}")),
+        (true, false) => ("", format!("from {from} on{future}")),
+        (false, true) => ("", format!("up to {to}")),
+        (false, false) => ("on ", "all days".to_owned()),
+    }
+}
+
+/// Keeps what fits a plan, of what the server sends.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    sieve: Sieve,
+    days: Option<Days>,
+    calendar: Calendar,
+    /// Gaps of which it is not known yet on which days they are.
+    held: Vec<Event>,
+    /// An entry was met that is behind the days.
+    behind: bool,
+    /// An entry with a time of its own was met: then days do not follow each other, and a server tells only those gaps
+    /// that may be of the days that it was asked for.
+    is_mixed: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(plan: &Plan, calendar: Calendar) -> Self {
+        let sieve = Sieve::new(&plan.filter);
+        Self { sieve, days: plan.days, calendar, held: Vec::new(), behind: false, is_mixed: false }
+    }
+
+    /// Gives what fits to `give`. A gap is on a day only if the entries around it leave that open.
+    pub(crate) fn take(&mut self, event: Event, mut give: impl FnMut(Event)) {
+        let Some(days) = self.days else {
+            if self.fits(&event) {
+                give(event);
+            }
+            return;
+        };
+        let Event::Entry(stored) = &event else {
+            match (self.is_mixed, self.behind) {
+                (true, _) => give(event),
+                (false, true) => {}
+                (false, false) => self.held.push(event),
+            }
+            return;
+        };
+        let date = self.calendar.day_of(&stored.entry);
+        if stored.entry.own.is_some() {
+            // It says nothing of the days of those around it.
+            self.is_mixed = true;
+            self.held.drain(..).for_each(&mut give);
+            if (days.from..=days.to).contains(&date) && self.fits(&event) {
+                give(event);
+            }
+            return;
+        }
+        self.behind = date > days.to;
+        if date < days.from && !self.is_mixed {
+            return self.held.clear();
+        }
+        self.held.drain(..).for_each(&mut give);
+        if date >= days.from && !self.behind && self.fits(&event) {
+            give(event);
+        }
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&mut self, give: impl FnMut(Event)) {
+        self.held.drain(..).for_each(give);
+    }
+
+    fn fits(&self, event: &Event) -> bool {
+        match event {
+            Event::Entry(stored) => self.sieve.takes(stored.entry.author.as_str(), &stored.entry.text),
+            Event::Gap(_) | Event::Damaged { .. } => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use diary_client::{Entry, Gap, Stored, Time};
+
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    const TODAY: Date = Date::constant(2026, 11, 21);
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        select: Select,
+    }
+
+    fn plan(words: &[&str]) -> Result<Plan, String> {
+        let words = Words::try_parse_from([&["test"], words].concat()).map_err(|error| error.to_string())?;
+        words.select.plan(TODAY)
+    }
+
+    fn plan_of(words: &[&str]) -> Plan {
+        plan(words).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_so() {
+        for (words, part) in [
+            (&["--on", "someday"][..], "\"someday\" is no date; say 2026-11-21"),
+            (&["--from", "x"], "\"x\" is no date"),
+            (&["--to", "y"], "\"y\" is no date"),
+            (&["--from", "today", "--to", "yesterday"], "--from 2026-11-21 is after --to 2026-11-20"),
+            (&["--on", "today", "--from", "2026"], "cannot be used with"),
+            (&["--last", "x"], "--last takes a number or all"),
+            (&["--last", ""], "--last takes a number or all"),
+            (&["--last", "today"], "--last takes a number or all"),
+            (&["--last=-1"], "--last takes a number or all"),
+            (&["--last", "-1"], "--last takes a number or all"),
+            (&["-n", "-1"], "--last takes a number or all"),
+            (&["--contains", ""], "at least one character"),
+            (&["--not", ""], "at least one character"),
+            (&["--author", "a b"], "a name has no spaces"),
+            (&["--tag", "a b"], "a tag is one word"),
+            (&["--tag", "#42"], "with a letter in it"),
+            (&[&["--not", "a"][..]; 17].concat(), "may have 16 texts, this one has 17"),
+        ] {
+            let error = plan(words).unwrap_err();
+            assert!(error.contains(part), "{words:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_is_asked_and_what_is_left() {
+        for (words, which, newest, echo) in [
+            (&[][..], "20", None, Some("the newest 20")),
+            (&["--last", "all"], "all", None, None),
+            (&["--last", "7"], "7", None, None),
+            (&["-n", "7"], "7", None, None),
+            (&["-n7"], "7", None, None),
+            (&["--last", "0"], "0", None, None),
+            (&["--contains", "a"], "all", None, None),
+            (&["--author", "anna", "--last", "3"], "all", Some(3), None),
+            (&["--on", "yesterday"], "2026-11-18..2026-11-22", None, Some("2026-11-20")),
+            (
+                &["--on", "last week", "--author", "anna", "--last", "5"],
+                "2026-11-07..2026-11-17",
+                Some(5),
+                Some("2026-11-09 .. 2026-11-15, by anna, the newest 5"),
+            ),
+            (&["--from", "2026-10"], "2026-09-29..9999-12-31", None, Some("from 2026-10-01 on")),
+            (&["--to", "2026-10"], "0000-01-01..2026-11-02", None, Some("up to 2026-10-31")),
+            (
+                &["--from", "2025", "--to", "2026"],
+                "2024-12-30..2027-01-02",
+                None,
+                Some("2025-01-01 .. 2026-12-31"),
+            ),
+            (&["--on", "0000-01-01"], "0000-01-01..0000-01-03", None, Some("0000-01-01")),
+        ] {
+            let plan = plan(words).unwrap();
+            assert_eq!(plan.filter.which.to_string(), which, "{words:?}");
+            assert_eq!((plan.newest, plan.echo.as_deref()), (newest, echo), "{words:?}");
+        }
+        let plan = plan(&["--contains", "a", "--contains", "b", "--not", "c", "--reverse"]).unwrap();
+        assert_eq!(plan.filter.contains, ["a", "b"]);
+        assert_eq!(plan.filter.without, ["c"]);
+        assert!(plan.reverse);
+        let plan = plan_of(&["--tag", "travel", "--tag", "#旅行", "--tag", "@anna"]);
+        assert_eq!(plan.filter.tags, ["#travel", "#旅行", "@anna"]);
+        assert_eq!(plan.nothing(), "no entries tagged #travel and #旅行 and @anna");
+    }
+
+    #[test]
+    fn sentences() {
+        let long = "長".repeat(50);
+        let said = [
+            &[][..],
+            &["--on", "someday"],
+            &["--on", "\u{1b}[2J"],
+            &["--on", "2026-02-30"],
+            &["--from", "2月30日"],
+            &["--to", "2026-13"],
+            &["--on", "2026-W54"],
+            &["--from", "today", "--to", "yesterday"],
+            &["--last", "few"],
+            &["--last", "0"],
+            &["--author", "anna", "-n", "0"],
+            &["--contains", ""],
+            &["--on", "上周一"],
+            &["--on", "2027-01-01"],
+            &["--from", "tomorrow", "--author", "anna"],
+            &["--from", "last month", "--to", "last week", "--last", "5"],
+            &["--from", "2026", "--contains", "fog", "--contains", "\u{1b}[2J", "--not", &long],
+            &["--to", "nov 20", "--author", "anna", "--reverse"],
+        ];
+        let said = said.map(|words| {
+            let sentences = match plan(words) {
+                Ok(plan) => {
+                    format!("echo: {}\nnothing: {}", plan.echo.as_deref().unwrap_or("-"), plan.nothing())
+                }
+                Err(error) => format!("error: {error}"),
+            };
+            format!("$ diary log {}\n{sentences}\n", escape(&words.join(" ")))
+        });
+        insta::assert_snapshot!(said.join("\n"));
+    }
+
+    fn entry(seq: u64, time: &str, text: &str) -> Event {
+        let time = Time::parse(time.as_bytes()).unwrap();
+        let author = Author::new("anna").unwrap();
+        let entry = Entry { seq, time, own: None, day: None, author, text: text.to_owned() };
+        Event::Entry(Stored { entry, key: None, left: String::new() })
+    }
+
+    fn kept(words: &[&str], events: impl IntoIterator<Item = Event>) -> String {
+        let mut keeper =
+            Keeper::new(&plan(words).unwrap(), Calendar::of(TimeZone::get("Europe/Berlin").unwrap()));
+        let mut kept = Vec::new();
+        let show = |event: Event| match event {
+            Event::Entry(stored) => stored.entry.seq.to_string(),
+            Event::Gap(gap) => format!("gap {}", gap.first),
+            Event::Damaged { lines } => format!("damaged {lines}"),
+        };
+        for event in events {
+            keeper.take(event, |event| kept.push(show(event)));
+        }
+        keeper.end(|event| kept.push(show(event)));
+        kept.join(" ")
+    }
+
+    #[test]
+    fn days_are_those_of_the_reader() {
+        let events = [
+            // 23:59:59 the evening before in Berlin.
+            entry(1, "2026-11-21T06:59:59.999999+08:00", "a"),
+            entry(2, "2026-11-21T07:00:00.000000+08:00", "b"),
+            entry(3, "2026-11-22T06:59:59.999999+08:00", "c"),
+            entry(4, "2026-11-22T07:00:00.000000+08:00", "d"),
+        ];
+        assert_eq!(kept(&["--on", "today"], events.clone()), "2 3");
+        assert_eq!(kept(&["--to", "yesterday"], events.clone()), "1");
+        assert_eq!(kept(&["--from", "2026-11-22"], events.clone()), "4");
+        assert_eq!(kept(&["--on", "today", "--not", "c"], events.clone()), "2");
+        assert_eq!(kept(&["--author", "ben"], events), "");
+    }
+
+    #[test]
+    fn a_gap_is_told_where_it_may_be_on_the_days() {
+        let gap = |seq| Event::Gap(Gap { first: seq, last: seq });
+        let before = |seq| entry(seq, "2026-11-20T12:00:00.000000+08:00", "a");
+        let on = |seq| entry(seq, "2026-11-21T12:00:00.000000+08:00", "a");
+        let behind = |seq| entry(seq, "2026-11-22T12:00:00.000000+08:00", "a");
+        let today = &["--on", "today"];
+        assert_eq!(kept(today, [before(1), gap(2), before(3), gap(4), on(5)]), "gap 4 5");
+        assert_eq!(kept(today, [on(5), gap(6), on(7), gap(8), behind(9), gap(10)]), "5 gap 6 7 gap 8");
+        assert_eq!(kept(today, [before(1), gap(2), behind(3)]), "gap 2");
+        assert_eq!(kept(today, [gap(1), before(2), gap(3)]), "gap 3");
+        assert_eq!(kept(&["--author", "ben"], [on(1), gap(2)]), "gap 2");
+    }
+}

@@ -1,0 +1,237 @@
+//! How entries are printed: formats, colour, the reader's zone and width.
+//!
+//! A [`Printer`] turns the events of a reading into bytes. `people` has the formats for people and `machine` those
+//! for programs; `markdown` stands between them. In `safe`, texts are made safe for a terminal.
+
+pub(crate) mod export;
+mod machine;
+mod markdown;
+mod people;
+mod safe;
+pub(crate) mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::env;
+use std::io::{self, IsTerminal};
+
+use clap::ValueEnum;
+use diary_client::{DayStart, Event, Gap, Stored};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+pub(crate) use self::machine::{careful, other_day, push_json};
+use crate::cli::Show;
+use crate::config::Config;
+use crate::term::output::say;
+use crate::time::calendar::Calendar;
+
+/// Whether to print in colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// How entries look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Days as headings, times in the reader's zone, long texts wrapped
+    Pretty,
+    /// As the server keeps them, one line an entry
+    Plain,
+    /// One line an entry, for people
+    Short,
+    /// Markdown
+    Md,
+    /// Comma-separated values with a heading line; exact, formulas too: see --csv-safe
+    Csv,
+    /// Plain text with days as headings
+    Txt,
+    /// One JSON object a line
+    Json,
+}
+
+/// Prints what readings bring, for one reader.
+#[derive(Debug, Clone)]
+pub(crate) struct Printer {
+    format: Format,
+    colour: bool,
+    calendar: Calendar,
+    /// Columns of the terminal; 0 wraps nothing.
+    width: usize,
+    /// It goes to a terminal: nothing may reach it as it is that could be a control sequence.
+    terminal: bool,
+    /// Nothing in a csv may be taken for a formula.
+    csv_safe: bool,
+    /// The day whose heading was printed last.
+    day: Option<Date>,
+    /// Nothing was printed yet.
+    first: bool,
+}
+
+impl Printer {
+    /// What the command line and the configuration file ask for, on this process's stdout.
+    pub(crate) fn new(show: &Show, config: &Config) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let usual = if terminal { Format::Pretty } else { Format::Plain };
+        let format = show.format_said(config).unwrap_or(usual);
+        let printer = Self::of(format, config.colour.is_on(), TimeZone::system(), width());
+        Self { terminal, csv_safe: show.csv_safe, ..printer }
+    }
+
+    /// For a conversation: pretty on a terminal, as stored elsewhere.
+    pub(crate) fn conversation(config: &Config) -> Self {
+        match io::stdout().is_terminal() {
+            true => Self::of(Format::Pretty, config.colour.is_on(), TimeZone::system(), width()),
+            false => Self::plain(),
+        }
+    }
+
+    /// For programs: left parts, as stored.
+    pub(crate) fn plain() -> Self {
+        Self::of(Format::Plain, false, TimeZone::UTC, 0)
+    }
+
+    /// One whose every part is given. `width` is in columns, 0 wraps nothing.
+    pub(crate) fn of(format: Format, colour: bool, zone: TimeZone, width: usize) -> Self {
+        let calendar = Calendar::of(zone);
+        Self { format, colour, calendar, width, terminal: false, csv_safe: false, day: None, first: true }
+    }
+
+    /// The server says when its days start.
+    pub(crate) fn start_days_at(&mut self, day_start: DayStart) {
+        self.calendar.start_days_at(day_start);
+    }
+
+    /// The same, and it goes to a terminal, or not.
+    pub(crate) fn on_terminal(self, terminal: bool) -> Self {
+        Self { terminal, ..self }
+    }
+
+    /// The same, and nothing in a csv is taken for a formula, if `csv_safe`.
+    pub(crate) fn without_formulas(self, csv_safe: bool) -> Self {
+        Self { csv_safe, ..self }
+    }
+
+    /// The terminal may have another width by now.
+    pub(crate) fn fit(&mut self) {
+        self.width = width();
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        self.format == Format::Plain
+    }
+
+    /// Whether it prints for a person who may want to leaf through it.
+    pub(crate) fn may_be_paged(&self) -> bool {
+        self.terminal && matches!(self.format, Format::Pretty | Format::Short | Format::Txt | Format::Md)
+    }
+
+    /// An answer begins: its first entry gets a heading, whatever stands above it.
+    pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
+        self.day = None;
+        self.first = true;
+        if self.format == Format::Csv {
+            machine::csv_heading(out);
+        }
+    }
+
+    /// Appends what is to be printed for an event.
+    pub(crate) fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
+        match event {
+            Event::Entry(stored) => self.entry(stored, out),
+            Event::Gap(gap) => self.missing(&Missing::Gap(*gap), out),
+            Event::Damaged { lines } => self.missing(&Missing::Damaged { lines: *lines }, out),
+        }
+        self.first = false;
+    }
+
+    /// An answer ends: what is printed below it stands for itself.
+    pub(crate) fn end(&mut self, _out: &mut Vec<u8>) {
+        self.day = None;
+        self.first = true;
+    }
+
+    fn entry(&mut self, stored: &Stored, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Pretty => self.pretty(stored, out),
+            Format::Short => self.short(stored, out),
+            Format::Txt => self.txt(stored, out),
+            Format::Md => self.markdown(stored, out),
+            Format::Csv => machine::csv(stored, self.terminal, self.csv_safe, out),
+            Format::Json => machine::json(stored, out),
+            Format::Plain => {
+                out.extend_from_slice(stored.left.as_bytes());
+                out.push(b'\n');
+            }
+        }
+    }
+
+    fn missing(&self, missing: &Missing, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Plain => out.extend_from_slice(format!("{missing}\n").as_bytes()),
+            Format::Json => missing.json(out),
+            // A table has no place for it.
+            Format::Csv => say(format_args!("{missing}")),
+            Format::Md => self.missing_in_markdown(missing, out),
+            Format::Pretty | Format::Short | Format::Txt => self.missing_for_people(missing, out),
+        }
+    }
+
+    /// The day of an entry that needs a heading before it.
+    fn turns_to(&mut self, stored: &Stored) -> Option<Date> {
+        let date = self.calendar.day_of(&stored.entry);
+        (self.day.replace(date) != Some(date)).then_some(date)
+    }
+}
+
+impl Show {
+    /// The format that is asked for, here or in the configuration file.
+    pub(crate) fn format_said(&self, config: &Config) -> Option<Format> {
+        if self.json { Some(Format::Json) } else { self.format.or(config.format) }
+    }
+}
+
+impl Colour {
+    /// Whether stdout gets colour.
+    pub(crate) fn is_on(self) -> bool {
+        let unset = |name| env::var_os(name).is_none_or(|value| value.is_empty());
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+                io::stdout().is_terminal() && unset("NO_COLOR") && !dumb
+            }
+        }
+    }
+}
+
+/// Columns of the terminal that stdout is; 0 if it is none or does not say.
+pub(crate) fn width() -> usize {
+    terminal_size::terminal_size_of(io::stdout()).map_or(0, |(width, _)| width.0.into())
+}
+
+/// Entries that were asked for and are not there.
+enum Missing {
+    Gap(Gap),
+    Damaged { lines: u64 },
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gap(Gap { first, last }) => {
+                write!(f, "gap {first}..{last}: these entries are damaged or missing")
+            }
+            Self::Damaged { lines: 1 } => write!(f, "damaged: 1 line is left out"),
+            Self::Damaged { lines } => write!(f, "damaged: {lines} lines are left out"),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A calendar of shades, drawn in a terminal.
+
+use std::fmt::Write;
+
+use textwrap::core::display_width;
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
+
+use crate::term::output::count;
+
+use super::heat::{Day, Heat, SHADES};
+
+/// What shades are without colour.
+const CHARACTERS: [&str; 5] = ["·", "░", "▒", "▓", "█"];
+
+/// Greens of the 256 colours that terminals have, as backgrounds. A day without entries has none.
+const COLOURS: [&str; 5] = ["\x1b[2m", "\x1b[48;5;22m", "\x1b[48;5;28m", "\x1b[48;5;34m", "\x1b[48;5;40m"];
+
+const RESET: &str = "\x1b[0m";
+
+/// The names of every other row; the others would only make it hard to read.
+const ROWS: [&str; 7] = ["Mon", "", "Wed", "", "Fri", "", "Sun"];
+
+/// Columns of a row's name and the space behind it.
+const NAME_COLUMNS: usize = 4;
+
+/// How it is drawn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    pub(crate) colour: bool,
+    /// Columns of the terminal; 0 if there is none.
+    pub(crate) width: usize,
+}
+
+/// Below so many columns nothing can be drawn; what is wider is the terminal's to break.
+const WIDTH_MIN: usize = 12;
+
+impl Look {
+    fn columns(self) -> usize {
+        if self.width == 0 { usize::MAX } else { self.width.max(WIDTH_MIN) }
+    }
+
+    /// Lines as rows that fit.
+    pub(super) fn wrap(self, lines: &str) -> String {
+        // A date stays in one piece, and so do the dots between two.
+        let options = Options::new(self.columns())
+            .word_separator(WordSeparator::AsciiSpace)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .wrap_algorithm(WrapAlgorithm::FirstFit);
+        let rows = lines.lines().flat_map(|line| textwrap::wrap(line, &options));
+        rows.map(|row| format!("{row}\n")).collect()
+    }
+}
+
+/// A line about the days, months above, the days of a week at the left, and below what the shades mean.
+pub(crate) fn draw(heat: &Heat, look: Look) -> String {
+    let weeks = heat.weeks();
+    let room = look.columns() - NAME_COLUMNS;
+    // Two columns for a day look like a square.
+    let columns = if look.width > 0 && 2 * weeks.len() <= room { 2 } else { 1 };
+    // Where there is no room for all, the oldest are left out.
+    let left_out = weeks.len().saturating_sub(room / columns);
+    let (entries, days) = heat.total();
+    let mut out = look.wrap(&format!("{} .. {}: {}", heat.first, heat.last, entries_on_days(entries, days)));
+    out.push_str(&months(heat, left_out, columns, look));
+    for (number, name) in ROWS.iter().enumerate() {
+        let mut row = format!("{name:NAME_COLUMNS$}");
+        for week in &weeks[left_out..] {
+            row.push_str(&cell(week[number].map(|Day { shade, .. }| shade), columns, look.colour));
+        }
+        out.push_str(row.trim_end_matches(' '));
+        out.push('\n');
+    }
+    out.push_str(&legend(heat, columns, look));
+    out
+}
+
+/// What the shades mean: in a line below the days, or in lines of their own where that has no room.
+fn legend(heat: &Heat, columns: usize, look: Look) -> String {
+    let shades: Vec<_> = (0..=SHADES).map(|shade| cell(Some(shade), columns, look.colour)).collect();
+    let shades = shades.join(if look.colour { " " } else { "" });
+    let (shades, meaning) = (format!("0 {}", shades.trim_end()), meaning(heat));
+    let line = format!("{:NAME_COLUMNS$}{shades} {meaning}", "");
+    match display_width(&line) <= look.columns() {
+        true => format!("{line}\n"),
+        false => format!("{shades}\n{}", look.wrap(&meaning)),
+    }
+}
+
+/// What the darkest shade means.
+pub(super) fn meaning(heat: &Heat) -> String {
+    format!("{}+ entries a day", heat.most)
+}
+
+/// `3 entries on 1 day`
+pub(super) fn entries_on_days(entries: u64, days: usize) -> String {
+    format!("{} on {}", count(entries, "entry", "entries"), count(days, "day", "days"))
+}
+
+/// The names of months, where they have room.
+fn months(heat: &Heat, left_out: usize, columns: usize, look: Look) -> String {
+    let mut line = String::new();
+    for (column, name) in heat.months() {
+        let Some(column) = column.checked_sub(left_out) else { continue };
+        let start = NAME_COLUMNS + column * columns;
+        if start + name.len() <= look.columns() {
+            let _ = write!(line, "{:1$}{name}", "", start.saturating_sub(line.len()));
+        }
+    }
+    line.push('\n');
+    line
+}
+
+fn cell(shade: Option<u64>, columns: usize, colour: bool) -> String {
+    let blank = " ".repeat(columns);
+    let Some(shade) = shade.and_then(|shade| usize::try_from(shade).ok()) else { return blank };
+    let what = match (colour, shade) {
+        (true, 0) | (false, 0) => format!("{}{}", CHARACTERS[0], &blank[1..]),
+        (true, _) => blank,
+        (false, shade) => CHARACTERS[shade].repeat(columns),
+    };
+    if colour { format!("{}{what}{RESET}", COLOURS[shade]) } else { what }
+}

@@ -1,0 +1,63 @@
+//! All that was counted, in sentences or as one JSON object.
+
+use jiff::civil::Date;
+use serde_json::{Map, Value, json};
+
+use super::counts::{By, Counts, Streak};
+use super::map::Look;
+use crate::term::output::count;
+
+/// What is said before a calendar, in lines that fit.
+pub(crate) fn sentences(counts: &Counts, today: Date, look: Look) -> String {
+    let total = counts.total;
+    let mut out = format!(
+        "{}, {}, on {}\n",
+        count(total.entries, "entry", "entries"),
+        count(total.words, "word", "words"),
+        count(counts.days.len(), "day", "days")
+    );
+    if let (Some((first, _)), Some((last, _))) = (counts.days.first_key_value(), counts.days.last_key_value())
+    {
+        out.push_str(&format!("the first on {first}, the last on {last}\n"));
+    }
+    let streak = |streak: Streak| count(streak.days().unsigned_abs(), "day", "days");
+    let current = match counts.current_streak(today) {
+        Some(current) => format!("{}, since {}", streak(current), current.first),
+        None => "none".to_owned(),
+    };
+    out.push_str(&format!("streak: {current}"));
+    if let Some(longest) = counts.longest_streak() {
+        out.push_str(&format!("; the longest: {}, {} .. {}", streak(longest), longest.first, longest.last));
+    }
+    look.wrap(&out)
+}
+
+/// Everything, for programs.
+pub(crate) fn json(counts: &Counts, today: Date) -> Value {
+    let streak = |streak: Option<Streak>| {
+        streak.map(|streak| json!({ "days": streak.days(), "first": streak.first.to_string(), "last": streak.last.to_string() }))
+    };
+    let rows = |by: By, name: &str| {
+        let row = |(what, count): (String, super::Count)| json!({ name: what, "entries": count.entries, "words": count.words });
+        counts.rows(by).into_iter().map(row).collect::<Value>()
+    };
+    let kinds = [
+        (By::Day, "day"),
+        (By::Week, "week"),
+        (By::Month, "month"),
+        (By::Year, "year"),
+        (By::Author, "author"),
+        (By::Tag, "tag"),
+    ];
+    let by: Map<String, Value> =
+        kinds.map(|(by, name)| (name.to_owned(), rows(by, name))).into_iter().collect();
+    json!({
+        "entries": counts.total.entries,
+        "words": counts.total.words,
+        "days": counts.days.len(),
+        "first": counts.days.first_key_value().map(|(day, _)| day.to_string()),
+        "last": counts.days.last_key_value().map(|(day, _)| day.to_string()),
+        "streak": { "current": streak(counts.current_streak(today)), "longest": streak(counts.longest_streak()) },
+        "by": by,
+    })
+}

@@ -1,0 +1,7 @@
+//! The terminal, or whatever stands in its place.
+
+pub(crate) mod editor;
+pub(crate) mod input;
+pub(crate) mod output;
+pub(crate) mod pager;
+pub(crate) mod whole;

@@ -1,0 +1,165 @@
+//! What is printed: answers on stdout, all else on stderr.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::term::editor::Above;
+
+/// Where sentences go while a line editor has the terminal.
+static ABOVE: Mutex<Option<Above>> = Mutex::new(None);
+
+/// From now on, sentences appear above the editor's prompt; or on stderr again.
+pub(crate) fn show_above(above: Option<Above>) {
+    *ABOVE.lock().unwrap_or_else(PoisonError::into_inner) = above;
+}
+
+/// Says one sentence on stderr, or above the prompt of a line editor.
+pub(crate) fn say(sentence: fmt::Arguments<'_>) {
+    #[cfg(test)]
+    tests::SAID.with_borrow_mut(|said| said.push(sentence.to_string()));
+    let above = ABOVE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(mut above) = above {
+        // Without a screen there is nobody to tell.
+        let _ = above.write_all(format!("{sentence}\n").as_bytes());
+        return;
+    }
+    // Without a stderr there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{sentence}");
+}
+
+/// `1 day`, `2 days`
+pub(crate) fn count<N: fmt::Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let noun = if count == N::from(1) { one } else { many };
+    format!("{count} {noun}")
+}
+
+/// Stdout, buffered. When whoever reads it is gone, that is no error: entries are still to be stored,
+/// only their acks have no reader.
+///
+/// It blocks while its reader is slow, and the connection with it: nothing is held for a slow reader.
+pub(crate) struct Output {
+    writer: BufWriter<Box<dyn Write>>,
+    /// Where its reader's end shows before anything is written. A file has none.
+    reader: Option<AsyncFd<OwnedFd>>,
+    gone: bool,
+    failed: bool,
+}
+
+impl Output {
+    pub(crate) fn new(writer: impl Write + 'static) -> Self {
+        Self { writer: BufWriter::new(Box::new(writer)), reader: None, gone: false, failed: false }
+    }
+
+    /// One that notices at once when nobody has the other end of its pipe any more, in
+    /// [`flush_when_idle`](Self::flush_when_idle). It needs a Tokio runtime around it.
+    pub(crate) fn watched(writer: impl Write + AsFd + 'static) -> Self {
+        // What cannot be watched is a file, which is always there.
+        let reader = writer.as_fd().try_clone_to_owned().and_then(watch).ok();
+        Self { reader, ..Self::new(writer) }
+    }
+
+    /// Nobody reads any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Something could not be written, for another reason than that nobody reads any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Prints bytes, soon.
+    pub(crate) fn print(&mut self, bytes: &[u8]) {
+        if !self.gone {
+            let written = self.writer.write_all(bytes);
+            self.check(written);
+        }
+    }
+
+    /// Prints what waits, now.
+    pub(crate) fn flush(&mut self) {
+        if !self.gone {
+            let flushed = self.writer.flush();
+            self.check(flushed);
+        }
+    }
+
+    /// Flushes when it is asked, and is ready, once, when that shows that nobody reads any more; a pipe that is
+    /// watched shows it without a flush. As the last branch of a biased `select!` it is asked when nothing else is
+    /// ready, so that output is written in large pieces but never waits.
+    ///
+    /// Cancellation safe.
+    pub(crate) async fn flush_when_idle(&mut self) {
+        if self.gone {
+            return std::future::pending().await;
+        }
+        self.flush();
+        match &self.reader {
+            _ if self.gone => {}
+            // An error of waiting says that nothing can be known of the reader.
+            Some(reader) if reader.ready(Interest::ERROR).await.is_ok() => self.gone = true,
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn check(&mut self, result: io::Result<()>) {
+        let Err(error) = result else { return };
+        self.gone = true;
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            self.failed = true;
+            say(format_args!("the output cannot be written: {error}"));
+        }
+    }
+}
+
+#[allow(deprecated, reason = "what replaces it is unsafe, for the sake of descriptors that are not owned")]
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::ERROR)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::RefCell;
+    use std::pin::pin;
+
+    use futures::poll;
+
+    use super::*;
+
+    thread_local! {
+        pub(super) static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// What this thread has said since it was last asked.
+    pub(crate) fn said() -> Vec<String> {
+        SAID.take()
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_left_is_noticed_once() {
+        for watched in [true, false] {
+            let (reader, writer) = io::pipe().unwrap();
+            let mut output = if watched { Output::watched(writer) } else { Output::new(writer) };
+            output.print(b"a");
+            assert!(poll!(pin!(output.flush_when_idle())).is_pending());
+            drop(reader);
+            if !watched {
+                output.print(b"b");
+            }
+            output.flush_when_idle().await;
+            assert!(output.is_gone() && !output.has_failed());
+            assert!(poll!(pin!(output.flush_when_idle())).is_pending());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_has_no_reader_to_leave() {
+        let mut output = Output::watched(tempfile::tempfile().unwrap());
+        assert!(poll!(pin!(output.flush_when_idle())).is_pending());
+    }
+}
