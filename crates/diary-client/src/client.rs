@@ -35,26 +35,63 @@ const COMMANDS_MAX: usize = WINDOW_BYTES / WINDOW_ENTRY_BYTES;
 const SECRET_BYTES: usize = 32;
 
 /// Who a client is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The author of all that it appends; the server's own name for it, if not given.
+    /// The author of all that it appends [default: the server's own name for it].
     pub author: Option<Author>,
-    /// The secret that its keys come from, 16 to 64 bytes; random, if not given. Whoever uses one again
-    /// must go on with its counters ([`first_counter`](Self::first_counter)).
-    pub secret: Option<Bytes>,
-    /// The counter of the first entry, 1 unless the secret was used before.
-    pub first_counter: u64,
-    /// The journal that it writes to and reads, where that is known from before: no other one is taken for it.
-    pub journal: Option<u64>,
-    /// Entries whose counters are below this one may have been sent before, by a client that ended without
-    /// their acks: they go out as retries from the first time on. 0 unless the secret was used before.
-    pub retry_below: u64,
+    /// Whose keys its entries get [default: those of a new, random secret].
+    pub secret: Option<Secret>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { author: None, secret: None, first_counter: 1, journal: None, retry_below: 0 }
+/// What the keys of a writer come from. Only who has it can use or repeat them; the [`Producer`] in the keys tells
+/// readers nothing of it.
+///
+/// Whoever uses a secret again says with each entry which [`Place`] it takes among the keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret(Bytes);
+
+impl Secret {
+    /// A new one.
+    ///
+    /// # Errors
+    /// [`Error::NoSecret`] if the system gives no random bytes.
+    pub fn random() -> Result<Self, Error> {
+        let mut secret = vec![0; SECRET_BYTES];
+        getrandom::fill(&mut secret).map_err(|error| Error::NoSecret(error.to_string()))?;
+        Ok(Self(secret.into()))
     }
+
+    /// One of 16 to 64 bytes.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it is shorter or longer.
+    pub fn new(bytes: impl Into<Bytes>) -> Result<Self, Error> {
+        let bytes = bytes.into();
+        if (SECRET_MIN_BYTES..=SECRET_MAX_BYTES).contains(&bytes.len()) {
+            return Ok(Self(bytes));
+        }
+        let message =
+            format!("a secret has {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} bytes, not {}", bytes.len());
+        Err(Error::Refused(Refusal::new(Code::BadArgument, message)))
+    }
+
+    /// Its bytes, to be kept where nobody else reads them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.0.clone()
+    }
+}
+
+/// An entry's place among the keys of a [`Secret`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The counter in its key, from 1. Counters ascend; some may be left out.
+    pub counter: u64,
+    /// It may have been sent before, maybe by another process: then it goes out as a retry.
+    pub sent: bool,
 }
 
 /// What is to be written.
@@ -89,9 +126,11 @@ pub struct Ack {
 /// An entry that was given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAcked {
+    /// The counter in its key.
+    pub counter: u64,
     /// What was to be written.
     pub text: String,
-    /// It was sent, now or [before](Options::retry_below), so it may be in the diary all the same.
+    /// It was sent, now or [before](Place::sent), so it may be in the diary all the same.
     pub sent: bool,
 }
 
@@ -139,8 +178,7 @@ impl Client {
     /// runtime around it.
     ///
     /// # Errors
-    /// If the first connection fails or takes more than five seconds; or if the secret is too short or
-    /// too long.
+    /// If the first connection fails or takes more than five seconds.
     pub async fn connect(address: Address, options: Options) -> Result<Self, Error> {
         let parts = Parts::new(address, options)?;
         let first = parts.connector.connect().await?;
@@ -152,7 +190,7 @@ impl Client {
     /// meanwhile waits. Until then, its [`welcome`](Self::welcome) is empty. It needs a Tokio runtime around it.
     ///
     /// # Errors
-    /// If the secret is too short or too long.
+    /// [`Error::NoSecret`] if it has none and the system gives no random bytes.
     pub fn reconnecting(address: Address, options: Options, why: Error) -> Result<Self, Error> {
         Ok(Parts::new(address, options)?.start(Welcome::default(), Err(why)))
     }
@@ -270,17 +308,17 @@ struct Parts {
 
 impl Parts {
     fn new(address: Address, options: Options) -> Result<Self, Error> {
-        let Options { author, secret, first_counter, journal, retry_below } = options;
-        let secret = secret.map_or_else(random_secret, check_secret)?;
-        let seen = Seen::of(journal);
+        let Options { author, secret } = options;
+        let secret = secret.map_or_else(Secret::random, Ok)?.bytes();
+        let seen = Seen::default();
         let for_readings = Connector {
             address: address.clone(),
             author: author.clone(),
-            secret: random_secret()?,
+            secret: Secret::random()?.bytes(),
             seen: seen.clone(),
         };
         let connector = Connector { address, author, secret, seen };
-        Ok(Self { connector, for_readings, window: Window::new(first_counter, retry_below) })
+        Ok(Self { connector, for_readings, window: Window::new() })
     }
 
     fn start(self, welcome: Welcome, first: Result<Connection, Error>) -> Client {
@@ -312,17 +350,29 @@ pub struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Appends an entry.
+    /// Appends an entry, with the next counter in its key.
     ///
     /// # Errors
     /// If the text breaks a limit: nothing is sent.
-    pub fn send(mut self, entry: impl Into<NewEntry>) -> Result<Pending, Error> {
-        let entry = entry.into();
+    pub fn send(self, entry: impl Into<NewEntry>) -> Result<Pending, Error> {
+        self.push(entry.into(), None)
+    }
+
+    /// Appends an entry at a place of its own among the client's keys. One whose counter is not above all before it
+    /// is refused.
+    ///
+    /// # Errors
+    /// If the text breaks a limit: nothing is sent.
+    pub fn send_at(self, place: Place, entry: impl Into<NewEntry>) -> Result<Pending, Error> {
+        self.push(entry.into(), Some(place))
+    }
+
+    fn push(mut self, entry: NewEntry, place: Option<Place>) -> Result<Pending, Error> {
         check_text(&entry.text).map_err(Error::Refused)?;
         // What this text does not need is free for others.
         drop(self.room.split(TEXT_MAX_BYTES - entry.text.len()));
         let (reply, answer) = oneshot::channel();
-        self.command.send(Command::Append(Open { entry, reply, room: self.room }));
+        self.command.send(Command::Append(Open { entry, place, reply, room: self.room }));
         Ok(Pending { answer, shared: Arc::clone(self.shared) })
     }
 }
@@ -343,19 +393,4 @@ impl Future for Pending {
         let answer = ready!(Pin::new(&mut self.answer).poll(cx));
         Poll::Ready(answer.unwrap_or_else(|_| Err(self.shared.fate())))
     }
-}
-
-pub(crate) fn random_secret() -> Result<Bytes, Error> {
-    let mut secret = vec![0; SECRET_BYTES];
-    getrandom::fill(&mut secret).map_err(|error| Error::NoSecret(error.to_string()))?;
-    Ok(secret.into())
-}
-
-fn check_secret(secret: Bytes) -> Result<Bytes, Error> {
-    if (SECRET_MIN_BYTES..=SECRET_MAX_BYTES).contains(&secret.len()) {
-        return Ok(secret);
-    }
-    let message =
-        format!("a secret has {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} bytes, not {}", secret.len());
-    Err(Error::Refused(Refusal::new(Code::BadArgument, message)))
 }

@@ -63,6 +63,7 @@ pub(crate) struct Seen(Arc<Mutex<Option<Resume>>>);
 
 impl Seen {
     /// Nothing of this journal, if it is known.
+    #[cfg(test)]
     pub(crate) fn of(journal: Option<u64>) -> Self {
         Self(Arc::new(Mutex::new(journal.map(|id| Resume { id, seq: 0, crc: 0 }))))
     }

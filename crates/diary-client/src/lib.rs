@@ -45,7 +45,7 @@ mod window;
 mod writer;
 
 pub use address::{Address, BadAddress, DEFAULT_PORT};
-pub use client::{Ack, Client, NewEntry, NotAcked, Options, Pending, Room};
+pub use client::{Ack, Client, NewEntry, NotAcked, Options, Pending, Place, Room, Secret};
 pub use diary_proto::block::Gap;
 pub use diary_proto::entry::{Author, Entry, Key, Producer};
 pub use diary_proto::message::Welcome;

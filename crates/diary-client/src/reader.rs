@@ -7,7 +7,7 @@ use diary_proto::{Filter, Which};
 use tokio::sync::watch;
 
 use crate::address::Address;
-use crate::client::random_secret;
+use crate::client::Secret;
 use crate::connection::{Connection, Connector, Seen};
 use crate::cursor::Ask;
 use crate::error::Error;
@@ -34,7 +34,7 @@ impl Reader {
     /// # Errors
     /// If the connection fails or takes more than five seconds.
     pub async fn connect(address: Address) -> Result<Self, Error> {
-        let secret = random_secret()?;
+        let secret = Secret::random()?.bytes();
         let connector = Connector { address, author: None, secret, seen: Seen::default() };
         let first = connector.connect().await?;
         let reader = Self::new(connector, watch::Sender::default(), first.welcome.clone());

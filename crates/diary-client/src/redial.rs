@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use diary_proto::Refusal;
 use tokio::time::{Instant, sleep};
 
 use crate::connection::{Connection, Connector, Seen};
@@ -53,9 +54,17 @@ impl Redial {
         self.pause.get_or_insert(PAUSE_MIN);
     }
 
+    /// The server has no room: the connection is to be made anew after a pause, and nobody is told that it is lost.
+    pub(crate) fn full(&mut self, refusal: &Refusal) {
+        tracing::debug!(%refusal, "the server has no room");
+        self.link.full(refusal);
+        self.pause.get_or_insert(PAUSE_MIN);
+    }
+
     /// The connection was of use (an ack, an entry), so the next pause is the shortest again.
     pub(crate) fn useful(&mut self) {
         self.pause = None;
+        self.link.has_room();
     }
 
     /// The next connection, however long it takes. An error is final: it is another journal.

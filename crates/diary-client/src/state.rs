@@ -1,5 +1,6 @@
 //! Whether a client has its connections.
 
+use diary_proto::Refusal;
 use tokio::sync::watch;
 
 use crate::error::Error;
@@ -10,9 +11,15 @@ pub struct State {
     /// How many connections are being made anew.
     down: usize,
     error: Option<Error>,
+    full: Option<Refusal>,
 }
 
 impl State {
+    /// Why the server takes no entries for now, though it is there: it has no room. It is asked again all the while.
+    pub fn full(&self) -> Option<&Refusal> {
+        self.full.as_ref()
+    }
+
     /// Every connection stands.
     pub fn is_connected(&self) -> bool {
         self.down == 0
@@ -43,6 +50,16 @@ impl Link {
             state.down += usize::from(fresh);
             state.error = Some(error.clone());
         });
+    }
+
+    /// Entries were refused for now.
+    pub(crate) fn full(&mut self, refusal: &Refusal) {
+        self.state.send_modify(|state| state.full = Some(refusal.clone()));
+    }
+
+    /// An answer came that is no such refusal.
+    pub(crate) fn has_room(&mut self) {
+        self.state.send_if_modified(|state| state.full.take().is_some());
     }
 
     /// The connection stands, or is no longer wanted.

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use diary_proto::Refusal;
 use diary_proto::limits::AUTHOR_MAX_BYTES;
 use diary_proto::message::{APPEND_MAX_ENTRIES, Append, NewText, Run, Texts};
+use diary_proto::{Code, Refusal};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::client::{Ack, NewEntry, NotAcked};
+use crate::client::{Ack, NewEntry, NotAcked, Place};
 use crate::error::Error;
 
 /// Texts in one append frame: small enough that the first of them does not wait long for the rest, large
@@ -25,14 +25,23 @@ const WRITTEN_NOW_MICROS: i64 = 60 * 1_000_000;
 /// An entry that is not acked.
 pub(crate) struct Open {
     pub(crate) entry: NewEntry,
+    /// Its place among the producer's keys; the one behind the last, if not given.
+    pub(crate) place: Option<Place>,
     pub(crate) reply: oneshot::Sender<Result<Ack, Error>>,
     /// Its room in the window, given back when it is settled.
     #[expect(dead_code, reason = "it is held, not read")]
     pub(crate) room: OwnedSemaphorePermit,
 }
 
-/// One counter's place.
-enum Slot {
+/// One counter's place. Counters ascend, and some may be left out.
+struct Slot {
+    counter: u64,
+    /// It may be stored: it was sent, and no server has said since that it is not.
+    sent: bool,
+    state: SlotState,
+}
+
+enum SlotState {
     /// Not answered on this connection.
     Waiting(Open),
     /// Answered with a refusal that another connection may take back.
@@ -42,15 +51,11 @@ enum Slot {
 }
 
 /// The entries that are not acked, by counter.
-///
-/// `front ≤ cursor ≤ end` and `front ≤ unsent`: what stands before `cursor` was sent on this connection, what
-/// stands before `unsent` was sent at least once, on any, maybe by a client before this one. Then `unsent` may
-/// lie behind `end`.
 pub(crate) struct Window {
     slots: VecDeque<Slot>,
-    front: u64,
-    cursor: u64,
-    unsent: u64,
+    /// How many of `slots` were looked at for this connection; those before it were sent, unless they are settled.
+    cursor: usize,
+    next_counter: u64,
     /// Sent on this connection and not answered.
     waiting: usize,
 }
@@ -68,10 +73,9 @@ impl From<NotWaiting> for Error {
 }
 
 impl Window {
-    /// A window whose first entry gets `first_counter`. Those below `retry_below` may have been sent before.
-    pub(crate) fn new(first_counter: u64, retry_below: u64) -> Self {
-        let (front, cursor, unsent) = (first_counter, first_counter, first_counter.max(retry_below));
-        Self { slots: VecDeque::new(), front, cursor, unsent, waiting: 0 }
+    /// A window whose first entry gets the counter 1, unless it brings its own.
+    pub(crate) fn new() -> Self {
+        Self { slots: VecDeque::new(), cursor: 0, next_counter: 1, waiting: 0 }
     }
 
     /// All is acked or refused for good.
@@ -84,18 +88,25 @@ impl Window {
         self.waiting
     }
 
-    /// An entry to send; it gets the next counter.
-    pub(crate) fn push(&mut self, entry: Open) {
-        self.slots.push_back(Slot::Waiting(entry));
+    /// An entry to send. One whose counter was used before is refused.
+    pub(crate) fn push(&mut self, open: Open) {
+        let Place { counter, sent } = open.place.unwrap_or(Place { counter: self.next_counter, sent: false });
+        if counter < self.next_counter {
+            let why = format!("the counter {counter} was used before; the next one is {}", self.next_counter);
+            // Whoever dropped its end does not want to know.
+            let _ = open.reply.send(Err(Error::Refused(Refusal::new(Code::BadArgument, why))));
+            return;
+        }
+        self.next_counter = counter.saturating_add(1);
+        self.slots.push_back(Slot { counter, sent, state: SlotState::Waiting(open) });
     }
 
     /// A new connection: all is to be sent again, with the same counters.
     pub(crate) fn restart(&mut self) {
-        self.cursor = self.front;
-        self.waiting = 0;
+        (self.cursor, self.waiting) = (0, 0);
         for slot in &mut self.slots {
-            *slot = match std::mem::replace(slot, Slot::Settled) {
-                Slot::Postponed(entry) => Slot::Waiting(entry),
+            slot.state = match std::mem::replace(&mut slot.state, SlotState::Settled) {
+                SlotState::Postponed(open) => SlotState::Waiting(open),
                 other => other,
             };
         }
@@ -103,110 +114,118 @@ impl Window {
 
     /// The next frame to send, if anything is left to send on this connection.
     pub(crate) fn next_append(&mut self) -> Option<Append> {
-        let first = self.index(self.cursor);
-        let first = first + self.slots.range(first..).position(|slot| matches!(slot, Slot::Waiting(_)))?;
-        let first_counter = self.front + first as u64;
-        let retry = first_counter < self.unsent;
-        // What was never sent does not share a frame with what was: only the latter is a retry.
-        let last = if retry { self.index(self.unsent).min(self.slots.len()) } else { self.slots.len() };
+        let is_waiting = |slot: &Slot| matches!(slot.state, SlotState::Waiting(_));
+        let first = self.cursor + self.slots.range(self.cursor..).position(is_waiting)?;
+        let Slot { counter: first_counter, sent: retry, .. } = self.slots[first];
         let mut bytes = 0;
         let entries: Vec<&NewEntry> = self
             .slots
-            .range(first..last)
+            .range(first..)
+            .zip(first_counter..)
             .take(APPEND_MAX_ENTRIES)
-            .map_while(|slot| match slot {
-                Slot::Waiting(Open { entry, .. }) => {
-                    bytes += TEXT_HEAD_BYTES + entry.text.len();
-                    (bytes <= APPEND_MAX_BYTES).then_some(entry)
+            .map_while(|(slot, counter)| match &slot.state {
+                // What was never sent does not share a frame with what was: only the latter is a retry.
+                SlotState::Waiting(open) if slot.counter == counter && slot.sent == retry => {
+                    bytes += TEXT_HEAD_BYTES + open.entry.text.len();
+                    (bytes <= APPEND_MAX_BYTES).then_some(&open.entry)
                 }
                 _ => None,
             })
             .collect();
         let count = entries.len();
         let append = Append { first_counter, retry, texts: texts_of(&entries, now()) };
-        self.cursor = first_counter + count as u64;
-        self.unsent = self.unsent.max(self.cursor);
+        self.cursor = first + count;
         self.waiting += count;
+        self.slots.range_mut(first..self.cursor).for_each(|slot| slot.sent = true);
         Some(append)
     }
 
     /// These are committed.
     pub(crate) fn ack(&mut self, run: Run) -> Result<(), NotWaiting> {
         let Run { first_counter, count, first_seq, time } = run;
-        self.answer(first_counter, count, |offset, entry| {
+        self.answer(first_counter, count, |offset, slot, open| {
             // Whoever dropped its end does not want to know.
-            let _ = entry.reply.send(Ok(Ack { seq: first_seq.saturating_add(offset), time }));
-            Slot::Settled
+            let _ = open.reply.send(Ok(Ack { seq: first_seq.saturating_add(offset), time }));
+            slot.state = SlotState::Settled;
         })
     }
 
     /// These will not be stored, however often they are sent.
     pub(crate) fn refuse(&mut self, first: u64, count: u32, refusal: &Refusal) -> Result<(), NotWaiting> {
-        self.answer(first, count, |_, entry| {
-            let _ = entry.reply.send(Err(Error::Refused(refusal.clone())));
-            Slot::Settled
+        self.answer(first, count, |_, slot, open| {
+            let _ = open.reply.send(Err(Error::Refused(refusal.clone())));
+            slot.state = SlotState::Settled;
         })
     }
 
-    /// These are to be sent again on the next connection.
-    pub(crate) fn postpone(&mut self, first: u64, count: u32) -> Result<(), NotWaiting> {
-        self.answer(first, count, |_, entry| Slot::Postponed(entry))
+    /// These are to be sent again on the next connection; `stored` says whether they may be stored already.
+    pub(crate) fn postpone(&mut self, first: u64, count: u32, stored: bool) -> Result<(), NotWaiting> {
+        self.answer(first, count, |_, slot, open| {
+            slot.sent = stored;
+            slot.state = SlotState::Postponed(open);
+        })
     }
 
     fn answer(
         &mut self,
         first: u64,
         count: u32,
-        mut settle: impl FnMut(u64, Open) -> Slot,
+        mut settle: impl FnMut(u64, &mut Slot, Open),
     ) -> Result<(), NotWaiting> {
+        let at = self.slots.binary_search_by_key(&first, |slot| slot.counter);
+        let at = at.map_err(|_| NotWaiting { counter: first })?;
         for offset in 0..u64::from(count) {
             let counter = first.saturating_add(offset);
-            if !(self.front..self.cursor).contains(&counter) {
+            let index = at + usize::try_from(offset).unwrap_or(usize::MAX);
+            let slot =
+                self.slots.get_mut(index).filter(|slot| index < self.cursor && slot.counter == counter);
+            let Some(slot) = slot else {
+                self.pop_settled();
                 return Err(NotWaiting { counter });
-            }
-            let at = self.index(counter);
-            match std::mem::replace(&mut self.slots[at], Slot::Settled) {
-                Slot::Waiting(entry) => self.slots[at] = settle(offset, entry),
+            };
+            match std::mem::replace(&mut slot.state, SlotState::Settled) {
+                SlotState::Waiting(open) => settle(offset, slot, open),
                 other => {
-                    self.slots[at] = other;
+                    slot.state = other;
+                    self.pop_settled();
                     return Err(NotWaiting { counter });
                 }
             }
             self.waiting -= 1;
-            while let Some(Slot::Settled) = self.slots.front() {
-                self.slots.pop_front();
-                self.front += 1;
-            }
         }
+        self.pop_settled();
         Ok(())
+    }
+
+    fn pop_settled(&mut self) {
+        while self.slots.pop_front_if(|slot| matches!(slot.state, SlotState::Settled)).is_some() {
+            self.cursor = self.cursor.saturating_sub(1);
+        }
     }
 
     /// Ends every entry with `error`.
     pub(crate) fn fail(&mut self, error: &Error) {
-        for entry in self.drain() {
-            let _ = entry.1.reply.send(Err(error.clone()));
+        for (_, open) in self.drain() {
+            let _ = open.reply.send(Err(error.clone()));
         }
     }
 
     /// Takes out what is not acked, in order.
     pub(crate) fn give_up(&mut self) -> Vec<NotAcked> {
-        self.drain().into_iter().map(|(sent, entry)| NotAcked { text: entry.entry.text, sent }).collect()
+        let open = self.drain().into_iter();
+        open.map(|(Place { counter, sent }, open)| NotAcked { counter, text: open.entry.text, sent })
+            .collect()
     }
 
     /// Every open entry, and whether it was ever sent.
-    fn drain(&mut self) -> Vec<(bool, Open)> {
-        let sent = self.index(self.unsent);
-        let slots = std::mem::take(&mut self.slots);
-        let open = slots.into_iter().enumerate().filter_map(|(at, slot)| match slot {
-            Slot::Waiting(entry) | Slot::Postponed(entry) => Some((at < sent, entry)),
-            Slot::Settled => None,
+    fn drain(&mut self) -> Vec<(Place, Open)> {
+        let open = std::mem::take(&mut self.slots).into_iter().filter_map(|slot| match slot.state {
+            SlotState::Waiting(open) | SlotState::Postponed(open) => {
+                Some((Place { counter: slot.counter, sent: slot.sent }, open))
+            }
+            SlotState::Settled => None,
         });
         open.collect()
-    }
-
-    /// Where a counter that is not before the front stands.
-    fn index(&self, counter: u64) -> usize {
-        usize::try_from(counter.saturating_sub(self.front)).unwrap_or(usize::MAX)
     }
 }
 
@@ -235,7 +254,7 @@ fn texts_of(entries: &[&NewEntry], now: Timestamp) -> Texts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diary_proto::{Code, Time};
+    use diary_proto::Time;
     use std::sync::Arc;
     use tokio::sync::Semaphore;
 
@@ -248,7 +267,7 @@ mod tests {
 
     impl Test {
         fn new(texts: &[&str]) -> Self {
-            let mut test = Self { window: Window::new(1, 0), replies: Vec::new() };
+            let mut test = Self { window: Window::new(), replies: Vec::new() };
             test.push(texts);
             test
         }
@@ -257,9 +276,16 @@ mod tests {
             for text in texts {
                 let (reply, answer) = oneshot::channel();
                 let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-                self.window.push(Open { entry: (*text).into(), reply, room });
+                self.window.push(Open { entry: (*text).into(), place: None, reply, room });
                 self.replies.push(answer);
             }
+        }
+
+        fn push_at(&mut self, counter: u64, sent: bool, text: &str) {
+            let (reply, answer) = oneshot::channel();
+            let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            self.window.push(Open { entry: text.into(), place: Some(Place { counter, sent }), reply, room });
+            self.replies.push(answer);
         }
 
         /// The next frame: `counter: texts`, with a `+` for a retry.
@@ -335,7 +361,7 @@ mod tests {
         let mut test = Test::new(&["a", "b", "c"]);
         test.frame();
         test.window.refuse(2, 1, &Refusal::new(Code::DiskFull, "no room")).unwrap();
-        test.window.postpone(1, 1).unwrap();
+        test.window.postpone(1, 1, true).unwrap();
         assert_eq!(test.window.waiting(), 1);
         assert_eq!(test.frame(), "-", "not again on this connection");
         test.ack(3, 1, 5).unwrap();
@@ -355,7 +381,7 @@ mod tests {
         assert_eq!(test.ack(2, u32::MAX, 1), Err(NotWaiting { counter: 3 }));
         assert_eq!(test.ack(2, 1, 1), Err(NotWaiting { counter: 2 }), "twice");
         assert_eq!(test.ack(u64::MAX, 2, 1), Err(NotWaiting { counter: u64::MAX }));
-        test.window.postpone(1, 1).unwrap();
+        test.window.postpone(1, 1, true).unwrap();
         assert_eq!(test.ack(1, 1, 1), Err(NotWaiting { counter: 1 }), "postponed");
     }
 
@@ -371,23 +397,44 @@ mod tests {
 
     #[test]
     fn what_may_have_been_sent_before_is_a_retry_from_the_first_time_on() {
-        let mut test = Test { window: Window::new(7, 9), replies: Vec::new() };
-        test.push(&["a"]);
+        let mut test = Test::new(&[]);
+        test.push_at(7, true, "a");
         assert_eq!([test.frame(), test.frame()], ["7+: a", "-"]);
-        test.push(&["b", "c", "d"]);
+        test.push_at(8, true, "b");
+        test.push(&["c", "d"]);
         assert_eq!([test.frame(), test.frame(), test.frame()], ["8+: b", "9: c d", "-"]);
         test.push(&["e"]);
-        let open: Vec<_> = test.window.give_up().into_iter().map(|open| (open.text, open.sent)).collect();
-        let expected = [("a", true), ("b", true), ("c", true), ("d", true), ("e", false)];
-        assert_eq!(open, expected.map(|(text, sent)| (text.to_owned(), sent)));
+        let open: Vec<_> = test.window.give_up().into_iter().map(|open| (open.counter, open.sent)).collect();
+        assert_eq!(open, [(7, true), (8, true), (9, true), (10, true), (11, false)]);
+    }
 
-        let mut test = Test { window: Window::new(7, 3), replies: Vec::new() };
-        test.push(&["a"]);
-        assert_eq!(test.frame(), "7: a");
-        let mut test = Test { window: Window::new(7, 9), replies: Vec::new() };
-        test.push(&["a", "b", "c"]);
-        let sent: Vec<_> = test.window.give_up().into_iter().map(|open| open.sent).collect();
-        assert_eq!(sent, [true, true, false], "what was sent by another client counts as sent");
+    #[test]
+    fn counters_may_leave_some_out_and_never_go_back() {
+        let mut test = Test::new(&["a"]);
+        for (counter, text) in [(5, "e"), (6, "f"), (9, "i"), (6, "again")] {
+            test.push_at(counter, false, text);
+        }
+        assert_eq!([test.frame(), test.frame(), test.frame(), test.frame()], ["1: a", "5: e f", "9: i", "-"]);
+        assert_eq!(test.ack(2, 1, 1), Err(NotWaiting { counter: 2 }), "left out");
+        test.ack(9, 1, 12).unwrap();
+        assert_eq!(test.ack(6, 2, 11), Err(NotWaiting { counter: 7 }), "a run has no hole");
+        test.window.restart();
+        assert_eq!([test.frame(), test.frame(), test.frame()], ["1+: a", "5+: e", "-"]);
+        test.ack(1, 1, 9).unwrap();
+        test.ack(5, 1, 10).unwrap();
+        let refused = "bad-argument: the counter 6 was used before; the next one is 10";
+        assert_eq!(test.told(), format!("9 10 11 12 {refused}"));
+        assert!(test.window.is_empty());
+    }
+
+    #[test]
+    fn what_a_server_says_it_has_not_stored_is_no_retry() {
+        let mut test = Test::new(&["a", "b"]);
+        test.frame();
+        test.window.postpone(1, 1, false).unwrap();
+        test.window.postpone(2, 1, true).unwrap();
+        test.window.restart();
+        assert_eq!([test.frame(), test.frame(), test.frame()], ["1: a", "2+: b", "-"]);
     }
 
     #[test]

@@ -38,6 +38,8 @@ struct Queue {
 enum End {
     /// It is to be made anew.
     Lost(Error),
+    /// It is to be made anew, since the server takes nothing more on this one. It has no room.
+    Full(Refusal),
     /// The client ends.
     Closed,
     /// Nothing more can be done.
@@ -62,8 +64,12 @@ pub(crate) async fn run(mut writer: Writer, first: Result<Connection, Error>) {
         Ok(connection) => writer.serve(connection).await,
         Err(error) => End::Lost(error),
     };
-    while let End::Lost(error) = end {
-        writer.redial.lost(&error);
+    loop {
+        match &end {
+            End::Lost(error) => writer.redial.lost(error),
+            End::Full(refusal) => writer.redial.full(refusal),
+            End::Closed | End::Failed(_) => break,
+        }
         end = match writer.reconnect().await {
             Ok(connection) => writer.serve(connection).await,
             Err(end) => end,
@@ -79,7 +85,7 @@ impl Writer {
         self.queue.window.restart();
         // The server refused an entry in a way that a later connection may take back. Nothing new is
         // sent here; when all that was sent is answered, it is time for that connection.
-        let mut postponed = None;
+        let mut postponed: Option<Refusal> = None;
         loop {
             if self.queue.is_done() {
                 connection.goodbye().await;
@@ -87,7 +93,10 @@ impl Writer {
             }
             match &postponed {
                 Some(refusal) if self.queue.window.waiting() == 0 => {
-                    return End::Lost(Error::TurnedAway(Refusal::clone(refusal)));
+                    return match refusal.code.is_for_now() {
+                        true => End::Full(refusal.clone()),
+                        false => End::Lost(Error::TurnedAway(refusal.clone())),
+                    };
                 }
                 Some(_) => {}
                 None => self.queue.fill(&mut connection),
@@ -126,7 +135,9 @@ impl Writer {
                 self.redial.useful();
             }
             ServerMessage::Refused { first_counter, count, refusal } if is_passing(refusal.code) => {
-                window.postpone(first_counter, count)?;
+                // Only these say for certain that it is not.
+                let stored = !refusal.code.is_for_now();
+                window.postpone(first_counter, count, stored)?;
                 *postponed = Some(refusal);
             }
             ServerMessage::Refused { first_counter, count, refusal } => {
@@ -185,7 +196,7 @@ impl Writer {
                 Err(error)
             }
             End::Closed if queue.window.is_empty() => Ok(()),
-            End::Closed => Err(Error::Closed),
+            End::Closed | End::Full(_) => Err(Error::Closed),
         };
         queue.window.fail(outcome.as_ref().err().unwrap_or(&Error::Closed));
         for closer in queue.closers {
@@ -231,7 +242,8 @@ impl Queue {
 }
 
 /// Whether a refusal passes: the same entry, with the same key, may be taken by a later connection.
-/// `unknown-outcome` is one of these, since the key tells the next server whether it was stored.
+/// `unknown-outcome` is one of these, since the key tells the next server whether it was stored. A server that has no
+/// room refuses all that is sent behind it on the same connection, so that the next one begins in order.
 fn is_passing(code: Code) -> bool {
-    matches!(code, Code::UnknownOutcome | Code::Stopping | Code::DiskFailed | Code::Busy)
+    code.is_for_now() || matches!(code, Code::UnknownOutcome | Code::Stopping | Code::DiskFailed | Code::Busy)
 }

@@ -1,7 +1,6 @@
 //! Each entry is written once, whatever happens to the connection.
 
-use bytes::Bytes;
-use diary_client::{Ack, Client, Error, Options, Pending, Producer};
+use diary_client::{Ack, Client, Error, Options, Pending, Place, Producer, Secret};
 use diary_proto::message::{ClientMessage, ServerMessage};
 use diary_proto::{Code, Refusal};
 use futures::FutureExt;
@@ -52,11 +51,11 @@ async fn a_refusal_ends_its_entry_and_no_other() {
     let (client, mut peer) = fake.client().await;
     let pendings = send(&client, &["a", "b", "c"]).await;
     peer.appends(3).await;
-    let refusal = Refusal::new(Code::DiskFull, "no room");
+    let refusal = Refusal::new(Code::Conflict, "another text");
     peer.say(ServerMessage::Refused { first_counter: 2, count: 1, refusal }).await;
     peer.ack(1, 1, 1).await;
     peer.ack(3, 1, 2).await;
-    assert_eq!(told(pendings).await, "1 disk-full: no room 2");
+    assert_eq!(told(pendings).await, "1 conflict: another text 2");
 
     let error = soon(client.append("a\0b")).await.unwrap_err();
     assert!(matches!(error, Error::Refused(refusal) if refusal.code == Code::Nul), "not even sent");
@@ -89,19 +88,45 @@ async fn what_was_in_flight_is_sent_again_with_the_same_counters() {
 #[tokio::test]
 async fn a_client_goes_on_where_another_one_ended() {
     let fake = Fake::start().await;
-    let secret = Bytes::from_static(b"sixteen bytes or more");
-    let options =
-        Options { secret: Some(secret.clone()), first_counter: 5, retry_below: 7, ..Options::default() };
+    let secret = Secret::new("sixteen bytes or more").unwrap();
+    let options = Options { secret: Some(secret.clone()), ..Options::default() };
     let connecting = Client::connect(fake.address().parse().unwrap(), options);
     let (client, mut peer) = tokio::join!(soon(connecting), fake.accept());
     let client = client.unwrap();
-    assert_eq!(peer.hello.secret, secret);
-    assert_eq!(client.producer(), Producer::of_secret(&secret));
-    let pendings = send(&client, &["a", "b", "c"]).await;
-    assert_eq!(peer.appends(3).await, "5+: a b; 7: c");
+    assert_eq!(peer.hello.secret, secret.as_bytes());
+    assert_eq!(client.producer(), Producer::of_secret(secret.as_bytes()));
+    let mut pendings = Vec::new();
+    for (counter, sent, text) in [(5, true, "a"), (6, true, "b"), (7, false, "c"), (9, false, "d")] {
+        pendings.push(client.room().await.unwrap().send_at(Place { counter, sent }, text).unwrap());
+    }
+    assert_eq!(peer.appends(4).await, "5+: a b; 7: c; 9: d");
     peer.ack(5, 1, 3).await;
     peer.ack(6, 2, 9).await;
-    assert_eq!(told(pendings).await, "3 9 10");
+    peer.ack(9, 1, 11).await;
+    assert_eq!(told(pendings).await, "3 9 10 11");
+}
+
+/// Nothing that is sent behind it overtakes it, and it is no retry: the server has said that it is not stored.
+#[tokio::test]
+async fn a_server_without_room_is_asked_again_in_order() {
+    for code in [Code::DiskFull, Code::BadClock] {
+        let fake = Fake::start().await;
+        let (client, mut peer) = fake.client().await;
+        let pendings = send(&client, &["a", "b", "c"]).await;
+        peer.appends(3).await;
+        peer.ack(1, 1, 1).await;
+        let refusal = Refusal::new(code, "why");
+        peer.say(ServerMessage::Refused { first_counter: 2, count: 2, refusal: refusal.clone() }).await;
+        assert_eq!(peer.read().await, None, "the client leaves once all is answered");
+        let mut state = client.state();
+        soon(state.wait_for(|state| state.full() == Some(&refusal))).await.unwrap();
+        assert!(state.borrow().is_connected(), "the server is there");
+        let mut peer = fake.accept().await;
+        assert_eq!(peer.appends(2).await, "2: b c");
+        peer.ack(2, 2, 2).await;
+        assert_eq!(told(pendings).await, "1 2 3");
+        soon(state.wait_for(|state| state.full().is_none())).await.unwrap();
+    }
 }
 
 #[tokio::test]
