@@ -215,7 +215,7 @@ impl<G: Gather + Send + 'static> Reading<G> {
     /// Reads on until the end, over as many connections as it takes.
     async fn read(&mut self) -> End {
         loop {
-            let connection = match self.redial.connect().await {
+            let connection = match self.redial.connect(|_| {}).await {
                 Ok(connection) => connection,
                 Err(error) => return End::Failed(error),
             };

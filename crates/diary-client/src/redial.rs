@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use diary_proto::Refusal;
+use diary_proto::message::Welcome;
 use tokio::time::{Instant, sleep};
 
 use crate::connection::{Connection, Connector, Seen};
@@ -67,10 +68,11 @@ impl Redial {
         self.link.has_room();
     }
 
-    /// The next connection, however long it takes. An error is final: it is another journal.
+    /// The next connection, however long it takes; `welcomed` is told of it before the state is. An error is final: it
+    /// is another journal.
     ///
     /// Cancellation safe: an attempt that is cancelled is not counted.
-    pub(crate) async fn connect(&mut self) -> Result<Connection, Error> {
+    pub(crate) async fn connect(&mut self, welcomed: impl Fn(&Welcome)) -> Result<Connection, Error> {
         if let Some(first) = self.first.take() {
             self.connected_at = Instant::now();
             return Ok(first);
@@ -83,6 +85,7 @@ impl Redial {
             match self.connector.connect().await {
                 Ok(connection) => {
                     self.connected_at = Instant::now();
+                    welcomed(&connection.welcome);
                     self.link.restored();
                     return Ok(connection);
                 }

@@ -81,7 +81,6 @@ pub(crate) async fn run(mut writer: Writer, first: Result<Connection, Error>) {
 impl Writer {
     /// Serves one connection until it ends.
     async fn serve(&mut self, mut connection: Connection) -> End {
-        *self.shared.welcome.lock().unwrap_or_else(PoisonError::into_inner) = connection.welcome.clone();
         self.queue.window.restart();
         // The server refused an entry in a way that a later connection may take back. Nothing new is
         // sent here; when all that was sent is answered, it is time for that connection.
@@ -159,8 +158,10 @@ impl Writer {
 
     /// Makes a new connection; the handles are served all the while.
     async fn reconnect(&mut self) -> Result<Connection, End> {
-        let Self { queue, redial, .. } = self;
-        let connecting = redial.connect();
+        let Self { queue, redial, shared } = self;
+        let connecting = redial.connect(|welcome| {
+            *shared.welcome.lock().unwrap_or_else(PoisonError::into_inner) = welcome.clone();
+        });
         tokio::pin!(connecting);
         loop {
             // With nothing left to send, no server is needed to end well.

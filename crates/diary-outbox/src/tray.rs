@@ -5,10 +5,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use diary_client::{Address, Author, Refusal, Time};
+use diary_client::{Address, Author, Refusal, Secret, Time};
 
-use super::record::{Contents, Heading, Kept, Record};
+use crate::error::Error;
+use crate::outbox::new_name;
+use crate::record::{Contents, Heading, KeptEntry, Record};
 
 /// How a file ends that is complete.
 const FILE_END: &str = ".jsonl";
@@ -38,15 +39,14 @@ pub(crate) struct Tray {
 /// What became of an entry that was given to a [`Tray`].
 #[must_use = "an entry that is not kept may be lost"]
 pub(crate) struct Pushed {
-    /// Its counter. It is used up even if the entry could not be kept, so that a client which sends it all the
-    /// same stays in step with the tray.
+    /// Its counter. It is used up even if the entry could not be kept.
     pub(crate) counter: u64,
-    /// An error is a sentence: why it is not on disk.
-    pub(crate) kept: Result<(), String>,
+    /// An error is why it is not on disk.
+    pub(crate) kept: Result<(), Error>,
 }
 
 /// What a file turned out to be.
-pub(super) enum Opened {
+pub(crate) enum Opened {
     /// Something is kept in it.
     Tray(Box<Tray>),
     /// Another process has it.
@@ -57,24 +57,24 @@ pub(super) enum Opened {
 
 impl Tray {
     /// A tray without a file.
-    pub(super) fn new(folder: Option<PathBuf>, name: String, heading: Heading) -> Self {
+    pub(crate) fn new(folder: Option<PathBuf>, name: String, heading: Heading) -> Self {
         Self { folder, name, contents: Contents::new(heading), file: None, is_torn: false }
     }
 
-    /// Takes over the file `name`, if nobody holds it. A file in which nothing is kept is removed. Sentences
-    /// about lines that cannot be read go to `troubles`.
+    /// Takes over the file `name`, if nobody holds it. A file in which nothing is kept is removed. Lines that cannot
+    /// be read go to `troubles`.
     ///
     /// # Errors
-    /// A sentence: why it cannot be read. It is left as it is.
-    pub(super) fn adopt(folder: &Path, name: &str, troubles: &mut Vec<String>) -> Result<Opened, String> {
+    /// It cannot be read. It is left as it is.
+    pub(crate) fn adopt(folder: &Path, name: &str, troubles: &mut Vec<Error>) -> Result<Opened, Error> {
         let path = complete(folder, name);
-        let wrong = |error| cannot_be_read(&path, &error);
+        let wrong = |error: io::Error| Error::unreadable(&path, error);
         let (file, bytes) = match take(&path).map_err(wrong)? {
             Taken::File(file, bytes) => (file, bytes),
             Taken::Held => return Ok(Opened::Held),
             Taken::Gone => return Ok(Opened::Nothing),
         };
-        let contents = Contents::read(&bytes).map_err(|why| cannot_be_read(&path, &why))?;
+        let contents = Contents::read(&bytes).map_err(|why| Error::unreadable(&path, why))?;
         troubles.extend(damage(&path, &contents));
         if contents.whole_bytes < bytes.len() as u64 {
             // A line that was not finished was never relied on; the next one begins in its place.
@@ -91,7 +91,7 @@ impl Tray {
     ///
     /// # Errors
     /// Why that cannot be done. It is left as it is.
-    pub(super) fn finish_draft(folder: &Path, name: &str) -> io::Result<bool> {
+    pub(crate) fn finish_draft(folder: &Path, name: &str) -> io::Result<bool> {
         let path = draft(folder, name);
         let Taken::File(file, bytes) = take(&path)? else { return Ok(false) };
         match Contents::read(&bytes) {
@@ -112,7 +112,7 @@ impl Tray {
     }
 
     /// The name of its file, without the end.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
@@ -126,8 +126,8 @@ impl Tray {
         self.contents.heading.author.as_ref()
     }
 
-    /// What their keys come from, for [`Options`](diary_client::Options).
-    pub(crate) fn secret(&self) -> Bytes {
+    /// What their keys come from.
+    pub(crate) fn secret(&self) -> Secret {
         self.contents.heading.secret.clone()
     }
 
@@ -137,33 +137,38 @@ impl Tray {
     }
 
     /// What is neither acked nor dropped, in order.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Kept> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &KeptEntry> {
         self.contents.entries.values()
     }
 
     /// One of these.
-    pub(crate) fn entry(&self, counter: u64) -> Option<&Kept> {
+    pub(crate) fn entry(&self, counter: u64) -> Option<&KeptEntry> {
         self.contents.entries.get(&counter)
     }
 
-    /// Keeps an entry, which may be sent as soon as this returns: it is on disk, and so is its file's name.
-    /// Counters count up from 1. The text must have passed [`check_text`](diary_proto::entry::check_text).
-    pub(crate) fn push(&mut self, time: Time, text: &str) -> Pushed {
-        self.push_about(None, time, text)
+    /// What of it can go to a server: see [`Contents::deliverable`].
+    pub(crate) fn deliverable(
+        &self,
+        address: &Address,
+        journal: Option<u64>,
+    ) -> impl Iterator<Item = &KeptEntry> {
+        self.contents.deliverable(address, journal)
     }
 
-    /// The same, for an entry that is about another time than that of its writing.
-    pub(crate) fn push_about(&mut self, at: Option<Time>, time: Time, text: &str) -> Pushed {
+    /// Keeps an entry, which may be sent as soon as this returns: it is on disk, and so is its file's name.
+    /// Counters count up from 1.
+    pub(crate) fn push(&mut self, at: Option<Time>, time: Time, text: &str) -> Pushed {
         self.push_instead_of(at, time, text, None)
     }
 
     /// Keeps the text of an entry under a fresh key, and no longer under its old one. Gives the new counter.
     ///
     /// # Errors
-    /// A sentence: it cannot be written down, and all is as before.
-    pub(crate) fn renew(&mut self, counter: u64) -> Result<u64, String> {
-        let Some(Kept { at, time, text, .. }) = self.contents.entries.get(&counter).cloned() else {
-            return Err(format!("there is no entry {counter} any more"));
+    /// It cannot be written down, or is not there any more; all is as before.
+    pub(crate) fn renew(&mut self, counter: u64) -> Result<u64, Error> {
+        let kept = self.contents.entries.get(&counter).cloned();
+        let Some(KeptEntry { at, time, text, .. }) = kept else {
+            return Err(Error::NoSuchEntry(counter.to_string()));
         };
         let pushed = self.push_instead_of(at, time, &text, Some(counter));
         if let Err(why) = pushed.kept {
@@ -185,18 +190,16 @@ impl Tray {
         self.contents.next_counter += 1;
         // Whoever sends one as new means whatever journal is there now.
         let journal = self.contents.journal.filter(|_| instead_of.is_none());
-        let kept = Kept { counter, time, at, text: text.to_owned(), refusal: None, journal, sent: false };
+        let kept =
+            KeptEntry { counter, time, at, text: text.to_owned(), refusal: None, journal, sent: false };
         let line = Record::entry(&kept, instead_of).line();
         self.contents.entries.insert(counter, kept);
         let written = if self.file.is_some() { self.append(&line, true) } else { self.create(&line) };
-        Pushed { counter, kept: written.map_err(|error| self.cannot_be_written(&error)) }
+        Pushed { counter, kept: written.map_err(|error| self.unwritable(error)) }
     }
 
-    fn cannot_be_written(&self, error: &io::Error) -> String {
-        match self.path() {
-            Some(path) => format!("{} cannot be written: {error}", path.display()),
-            None => super::NO_FOLDER.to_owned(),
-        }
+    fn unwritable(&self, error: io::Error) -> Error {
+        self.path().map_or(Error::NoFolder, |path| Error::unwritable(&path, error))
     }
 
     /// The server serves this journal. What is kept for none yet, and what comes, goes to no other from now on.
@@ -227,9 +230,11 @@ impl Tray {
         }
     }
 
-    /// What is kept from this counter on was certainly not sent, neither now nor before.
-    pub(crate) fn not_sent(&mut self, from: u64) {
-        if self.contents.entries.range(from..).next().is_some() {
+    /// Notes what was certainly not sent, so that a later run need not ask the server whether it was.
+    pub(crate) fn note_unsent(&mut self) {
+        let sent = self.entries().filter(|kept| kept.sent && kept.refusal.is_none()).last();
+        let from = sent.map_or(0, |kept| kept.counter + 1);
+        if let Some((&from, _)) = self.contents.entries.range(from..).next() {
             self.note(Record::NotSent { from });
         }
     }
@@ -251,10 +256,10 @@ impl Tray {
     /// The person does not want it any more.
     ///
     /// # Errors
-    /// A sentence: it cannot be written down, and all is as before.
-    pub(crate) fn drop_entry(&mut self, counter: u64) -> Result<(), String> {
+    /// It cannot be written down, and all is as before.
+    pub(crate) fn drop_entry(&mut self, counter: u64) -> Result<(), Error> {
         let dropped = Record::Dropped { counter };
-        self.append(&dropped.line(), true).map_err(|error| self.cannot_be_written(&error))?;
+        self.append(&dropped.line(), true).map_err(|error| self.unwritable(error))?;
         self.contents.take_in(dropped);
         self.tidy();
         Ok(())
@@ -316,7 +321,7 @@ impl Tray {
             match create(&path, &complete(folder, &self.name), &bytes) {
                 // It was taken for one that was left behind. Whoever has it now may still remove it by its name,
                 // so that is not used again.
-                Err(error) if is_race(&error) && tries < CREATE_TRIES => self.name = super::new_name()?,
+                Err(error) if is_race(&error) && tries < CREATE_TRIES => self.name = new_name()?,
                 made => break made.inspect_err(|_| drop(fs::remove_file(&path)))?,
             }
         };
@@ -388,7 +393,7 @@ fn take(path: &Path) -> io::Result<Taken> {
 }
 
 /// The path of a file.
-pub(super) fn complete(folder: &Path, name: &str) -> PathBuf {
+pub(crate) fn complete(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}{FILE_END}"))
 }
 
@@ -397,13 +402,13 @@ fn draft(folder: &Path, name: &str) -> PathBuf {
 }
 
 /// What a file in the folder is, by its name.
-pub(super) enum Named {
+pub(crate) enum Named {
     File(String),
     Draft(String),
 }
 
 /// Whether it is one of ours.
-pub(super) fn named(file: &str) -> Option<Named> {
+pub(crate) fn named(file: &str) -> Option<Named> {
     let draft = || file.strip_prefix('.')?.strip_suffix(DRAFT_END);
     match file.strip_suffix(FILE_END) {
         Some(name) => Some(Named::File(name.to_owned())),
@@ -411,36 +416,26 @@ pub(super) fn named(file: &str) -> Option<Named> {
     }
 }
 
-/// The sentence about a file that is left as it is.
-pub(super) fn cannot_be_read(path: &Path, why: &dyn std::fmt::Display) -> String {
-    format!("{} cannot be read, and is left as it is: {why}", path.display())
-}
-
-/// Sentences about lines that cannot be read.
-pub(super) fn damage<'a>(path: &'a Path, contents: &'a Contents) -> impl Iterator<Item = String> + 'a {
-    contents.damaged.iter().map(|number| {
-        let path = path.display();
-        format!(
-            "{path}, line {number} cannot be read; the rest is used, and the file stays until you remove it"
-        )
-    })
+/// The lines that cannot be read.
+pub(crate) fn damage(path: &Path, contents: &Contents) -> impl Iterator<Item = Error> {
+    contents.damaged.iter().map(|&line| Error::DamagedLine { path: path.to_owned(), line })
 }
 
 /// Makes the folder, and everything above it that is missing, so that it stays.
-pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     let missing = folder.ancestors().take_while(|folder| !folder.exists()).count();
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     folder.ancestors().skip(1).take(missing).try_for_each(sync_folder)
 }
 
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::Outbox;
+    use crate::Outbox;
 
     const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
 
@@ -449,9 +444,9 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_mended_keeps_its_owner() {
         let state = tempfile::tempdir().unwrap();
-        let outbox = Outbox::new(Some(state.path()));
+        let outbox = Outbox::new(state.path());
         let mut tray = outbox.begin(&"127.0.0.1:1".parse().unwrap(), None).unwrap();
-        tray.push(TIME, "a").kept.unwrap();
+        tray.push(None, TIME, "a").kept.unwrap();
         let path = tray.path().unwrap();
         let lend = |tray: &mut Tray, options: &OpenOptions| {
             tray.file = None;
@@ -463,20 +458,21 @@ mod tests {
         // It can neither be written nor cut.
         lend(&mut tray, OpenOptions::new().read(true));
         for text in ["b", "c"] {
-            tray.push(TIME, text).kept.unwrap_err();
+            tray.push(None, TIME, text).kept.unwrap_err();
             assert_eq!(tray.path().as_ref(), Some(&path));
-            assert!(outbox.adopt(None).next().is_none(), "it is held");
+            assert!(outbox.adopt(|_| true).next().is_none(), "it is held");
         }
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"entry\":{\"cou").unwrap();
         lend(&mut tray, OpenOptions::new().append(true));
-        assert_eq!(tray.push(TIME, "d").kept, Ok(()));
+        tray.push(None, TIME, "d").kept.unwrap();
         drop(tray);
         // The same may hold it still.
         File::open(&path).unwrap().lock().unwrap();
-        let mut left = outbox.adopt(None);
+        let mut left = outbox.adopt(|_| true);
         let tray = left.next().unwrap();
         let kept: Vec<_> = tray.entries().map(|kept| (kept.counter, kept.text.as_str())).collect();
-        assert_eq!((kept, &left.troubles[..]), (vec![(1, "a"), (4, "d")], &[][..]));
+        assert_eq!(kept, [(1, "a"), (4, "d")]);
+        assert!(left.troubles.is_empty());
         assert!(left.next().is_none());
     }
 }

@@ -9,14 +9,12 @@
 //! {"acked":{"counter":1}}
 //! ```
 //!
-//! Files from before there was a `journal` line have none, and their entries go to whatever journal they meet.
+//! An entry is for the journal of the newest `journal` line; before there is one, for whichever is met first.
 //! A line without its line feed was never finished, so nothing was done that relies on it.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use diary_client::{Address, Author, Code, NewEntry, Refusal, Time};
-use diary_proto::limits::{SECRET_MAX_BYTES, SECRET_MIN_BYTES};
+use diary_client::{Address, Author, Code, NewEntry, Refusal, Secret, Time};
 use serde::{Deserialize, Serialize};
 
 /// The version of the format that is written, and the only one that is read.
@@ -37,12 +35,12 @@ struct Header {
 /// Every line behind the header.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Record {
+pub(crate) enum Record {
     /// An entry is kept, and may be sent from now on.
     Entry {
         counter: u64,
         time: String,
-        /// When it was that it is about, if the person said so.
+        /// Its own time, if it was given one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<String>,
         text: String,
@@ -66,24 +64,26 @@ pub(super) enum Record {
     Dropped { counter: u64 },
 }
 
-/// An entry that is neither acked nor dropped.
+/// An entry in an outbox: neither acked nor dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
-    pub(crate) counter: u64,
+pub struct KeptEntry {
+    /// The counter in its key.
+    pub counter: u64,
     /// When it was written.
-    pub(crate) time: Time,
-    /// When it was that it is about, if the person said so.
-    pub(crate) at: Option<Time>,
-    pub(crate) text: String,
-    /// Why it is not taken under its key, if it was refused.
-    pub(crate) refusal: Option<Refusal>,
+    pub time: Time,
+    /// Its own time, if it was given one.
+    pub at: Option<Time>,
+    /// Its text.
+    pub text: String,
+    /// Why the server does not take it under its key. It waits for a person's choice.
+    pub refusal: Option<Refusal>,
     /// The journal that it is for, if one was met.
-    pub(crate) journal: Option<u64>,
+    pub journal: Option<u64>,
     /// It may have been sent, so it may be in the diary.
-    pub(crate) sent: bool,
+    pub sent: bool,
 }
 
-impl Kept {
+impl KeptEntry {
     /// What is to be sent.
     pub(crate) fn to_send(&self) -> NewEntry {
         NewEntry { at: self.at, written: Some(self.time), ..self.text.as_str().into() }
@@ -92,38 +92,38 @@ impl Kept {
 
 /// Where entries go, and what makes their keys.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Heading {
-    pub(super) server: Address,
-    pub(super) author: Option<Author>,
-    pub(super) secret: Bytes,
+pub(crate) struct Heading {
+    pub(crate) server: Address,
+    pub(crate) author: Option<Author>,
+    pub(crate) secret: Secret,
 }
 
 /// What a file says.
-pub(super) struct Contents {
-    pub(super) heading: Heading,
+pub(crate) struct Contents {
+    pub(crate) heading: Heading,
     /// What is neither acked nor dropped, by counter.
-    pub(super) entries: BTreeMap<u64, Kept>,
+    pub(crate) entries: BTreeMap<u64, KeptEntry>,
     /// No entry has this counter or a higher one, not even one in a line that cannot be read.
-    pub(super) next_counter: u64,
+    pub(crate) next_counter: u64,
     /// What an entry that comes now is for.
-    pub(super) journal: Option<u64>,
+    pub(crate) journal: Option<u64>,
     /// The file says of some entry that it was not sent.
-    pub(super) says_unsent: bool,
+    pub(crate) says_unsent: bool,
     /// The numbers of the lines that cannot be read.
-    pub(super) damaged: Vec<usize>,
+    pub(crate) damaged: Vec<usize>,
     /// Bytes of the header, with its line feed.
-    pub(super) header_bytes: u64,
+    pub(crate) header_bytes: u64,
     /// Bytes of whole lines.
-    pub(super) whole_bytes: u64,
+    pub(crate) whole_bytes: u64,
 }
 
 impl Heading {
     /// The line of a new file.
-    pub(super) fn line(&self) -> Vec<u8> {
+    pub(crate) fn line(&self) -> Vec<u8> {
         let header = Header {
             format: FORMAT,
             server: self.server.to_string(),
-            secret: self.secret.iter().map(|byte| format!("{byte:02x}")).collect(),
+            secret: self.secret.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
             author: self.author.as_ref().map(|author| author.as_str().to_owned()),
         };
         line(&header)
@@ -152,30 +152,30 @@ impl Heading {
 }
 
 impl Record {
-    pub(super) fn entry(kept: &Kept, instead_of: Option<u64>) -> Self {
-        let Kept { counter, time, at, text, .. } = kept;
+    pub(crate) fn entry(kept: &KeptEntry, instead_of: Option<u64>) -> Self {
+        let KeptEntry { counter, time, at, text, .. } = kept;
         let (time, at) = (time.to_string(), at.map(|at| at.to_string()));
         Self::Entry { counter: *counter, time, at, text: text.clone(), instead_of }
     }
 
-    pub(super) fn journal(id: u64) -> Self {
+    pub(crate) fn journal(id: u64) -> Self {
         Self::Journal { id: format!("{id:016x}") }
     }
 
-    pub(super) fn refused(counter: u64, refusal: &Refusal) -> Self {
+    pub(crate) fn refused(counter: u64, refusal: &Refusal) -> Self {
         let (code, message) = (refusal.code.as_str().to_owned(), refusal.message.to_string());
         Self::Refused { counter, code, message }
     }
 
     /// The record with its line feed.
-    pub(super) fn line(&self) -> Vec<u8> {
+    pub(crate) fn line(&self) -> Vec<u8> {
         line(self)
     }
 }
 
 impl Contents {
     /// What a file says that is not there yet.
-    pub(super) fn new(heading: Heading) -> Self {
+    pub(crate) fn new(heading: Heading) -> Self {
         Self {
             heading,
             entries: BTreeMap::new(),
@@ -192,7 +192,7 @@ impl Contents {
     ///
     /// # Errors
     /// What is wrong with its header.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let mut lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n');
         let header = lines.next().ok_or("it has no whole line")?;
@@ -209,8 +209,23 @@ impl Contents {
         Ok(contents)
     }
 
+    /// What of it can go to the server at `address`, which serves `journal`, if that is known: what is for this journal,
+    /// and what has met none and is for this address. What was refused waits for a choice.
+    pub(crate) fn deliverable(
+        &self,
+        address: &Address,
+        journal: Option<u64>,
+    ) -> impl Iterator<Item = &KeptEntry> {
+        let is_here = self.heading.server == *address;
+        let fits = move |kept: &&KeptEntry| match (kept.journal, journal) {
+            (Some(kept), Some(journal)) => kept == journal,
+            _ => is_here,
+        };
+        self.entries.values().filter(|kept| kept.refusal.is_none()).filter(fits)
+    }
+
     /// What follows from a record; `None` if it makes no sense.
-    pub(super) fn take_in(&mut self, record: Record) -> Option<()> {
+    pub(crate) fn take_in(&mut self, record: Record) -> Option<()> {
         match record {
             Record::Entry { counter, time, at, text, instead_of } => {
                 if counter < self.next_counter {
@@ -224,7 +239,7 @@ impl Contents {
                 self.next_counter = counter.checked_add(1)?;
                 // Whoever sends one as new means whatever journal is there now.
                 let journal = self.journal.filter(|_| instead_of.is_none());
-                let kept = Kept { counter, time, at, text, refusal: None, journal, sent: true };
+                let kept = KeptEntry { counter, time, at, text, refusal: None, journal, sent: true };
                 self.entries.insert(counter, kept);
                 if let Some(other) = instead_of {
                     self.entries.remove(&other);
@@ -265,11 +280,10 @@ fn line(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-fn from_hex(hex: &str) -> Option<Bytes> {
+fn from_hex(hex: &str) -> Option<Secret> {
     let digits: Option<Vec<u8>> = hex.chars().map(|c| c.to_digit(16)?.try_into().ok()).collect();
     let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    (SECRET_MIN_BYTES..=SECRET_MAX_BYTES).contains(&bytes.len()).then(|| bytes.into())
+    Secret::new(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect::<Vec<u8>>()).ok()
 }
 
 #[cfg(test)]
@@ -282,13 +296,13 @@ mod tests {
         Heading {
             server: "127.0.0.1:8888".parse().unwrap(),
             author: Some(Author::new("小明").unwrap()),
-            secret: Bytes::from_static(&[0xa5; 32]),
+            secret: Secret::new(vec![0xa5; 32]).unwrap(),
         }
     }
 
-    fn kept(counter: u64, text: &str) -> Kept {
+    fn kept(counter: u64, text: &str) -> KeptEntry {
         let time = Time::parse(TIME.as_bytes()).unwrap();
-        Kept { counter, time, at: None, text: text.to_owned(), refusal: None, journal: None, sent: true }
+        KeptEntry { counter, time, at: None, text: text.to_owned(), refusal: None, journal: None, sent: true }
     }
 
     fn entry(counter: u64, text: &str) -> Record {
@@ -303,7 +317,7 @@ mod tests {
     }
 
     fn shown(contents: &Contents) -> Vec<String> {
-        let show = |kept: &Kept| {
+        let show = |kept: &KeptEntry| {
             let sent = if kept.sent { "?" } else { "" };
             let refusal = kept.refusal.as_ref().map(|refusal| format!(" {refusal}")).unwrap_or_default();
             let journal = kept.journal.map(|id| format!(" for {id:x}")).unwrap_or_default();

@@ -5,30 +5,18 @@
 //! has its file locked; a file that nobody holds was left by a run that ended, and is adopted by the next one:
 //! its entries go out with the keys that they have, so that none is in the diary twice.
 
-mod record;
-#[cfg(test)]
-mod tests;
-mod tray;
-
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::vec;
 
-use diary_client::{Address, Author};
+use diary_client::{Address, Author, Secret};
 use jiff::Timestamp;
 
-pub(crate) use self::record::Kept;
-use self::record::{Contents, Heading};
-use self::tray::{Named, Opened, cannot_be_read, complete, create_folder, damage, named, sync_folder};
-pub(crate) use self::tray::{Pushed, Tray};
-
-/// Where the outbox is, in the folder for what outlives a run.
-const FOLDER: &str = "outbox";
-
-/// Bytes of a tray's secret.
-const SECRET_BYTES: usize = 32;
+use crate::error::Error;
+use crate::record::{Contents, Heading, KeptEntry};
+use crate::tray::{Named, Opened, Tray, complete, create_folder, damage, named, sync_folder};
 
 /// Bytes of the random part of a tray's name.
 const RANDOM_BYTES: usize = 8;
@@ -37,24 +25,24 @@ const RANDOM_BYTES: usize = 8;
 /// to be typed.
 const ID_MIN_CHARS: usize = 4;
 
-/// What is said where there is no place for files.
-const NO_FOLDER: &str = "there is no folder for an outbox: set HOME or XDG_STATE_HOME";
-
-/// The folder. Nothing is made before something is to be kept.
+/// A folder of entries that are kept until they are acked. Nothing is made before something is to be kept.
 #[derive(Debug, Clone)]
-pub(crate) struct Outbox {
+pub struct Outbox {
     /// `None` if there is no place for it.
     folder: Option<PathBuf>,
 }
+
+/// Decides which files are taken over.
+type Wanted = Box<dyn Fn(&Contents) -> bool + Send>;
 
 /// What earlier runs left, the oldest first. Each tray is taken over when its turn comes, and is to be dropped before
 /// the next one: more of them may wait than a process may have files.
 pub(crate) struct Left {
     folder: PathBuf,
-    server: Option<Address>,
+    wanted: Wanted,
     names: vec::IntoIter<String>,
-    /// Sentences about files and lines that cannot be read, as far as they were met.
-    pub(crate) troubles: Vec<String>,
+    /// Files and lines that cannot be read, as far as they were met.
+    pub(crate) troubles: Vec<Error>,
 }
 
 impl Iterator for Left {
@@ -63,7 +51,9 @@ impl Iterator for Left {
     fn next(&mut self) -> Option<Tray> {
         loop {
             let name = self.names.next()?;
-            if self.is_elsewhere(&name) {
+            let contents = fs::read(complete(&self.folder, &name)).ok();
+            let contents = contents.and_then(|bytes| Contents::read(&bytes).ok());
+            if contents.is_some_and(|contents| !(self.wanted)(&contents)) {
                 continue;
             }
             match Tray::adopt(&self.folder, &name, &mut self.troubles) {
@@ -75,61 +65,63 @@ impl Iterator for Left {
     }
 }
 
-impl Left {
-    /// What is for another server is not touched.
-    fn is_elsewhere(&self, name: &str) -> bool {
-        let Some(server) = &self.server else { return false };
-        let contents = fs::read(complete(&self.folder, name)).ok();
-        let contents = contents.and_then(|bytes| Contents::read(&bytes).ok());
-        contents.is_some_and(|contents| contents.heading.server != *server)
-    }
-}
-
-/// All that is kept.
-#[derive(Default)]
-pub(crate) struct Listing {
-    /// The oldest tray first.
-    pub(crate) entries: Vec<Listed>,
-    /// Sentences about files and lines that cannot be read.
-    pub(crate) troubles: Vec<String>,
+/// All that an outbox keeps.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The oldest file first.
+    pub entries: Vec<Listed>,
+    /// Files and lines that cannot be read.
+    pub troubles: Vec<Error>,
 }
 
 /// An entry in a [`Listing`].
-pub(crate) struct Listed {
-    /// What people call it: the beginning of its tray's random part, a dot, and its counter.
-    pub(crate) id: String,
-    /// Where it goes, and who wrote it.
-    pub(crate) server: Address,
-    pub(crate) author: Option<Author>,
-    pub(crate) kept: Kept,
-    /// A program that is running holds it.
-    pub(crate) held: bool,
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// What people call it: the beginning of its file's random part, a dot, and its counter.
+    pub id: String,
+    /// Where it was to go.
+    pub server: Address,
+    /// Who wrote it; `None` leaves that to the server.
+    pub author: Option<Author>,
+    /// The entry.
+    pub kept: KeptEntry,
+    /// A running program holds it.
+    pub held: bool,
 }
 
 impl Outbox {
-    /// The outbox in `state`, the folder for what outlives a run, if there is one.
-    pub(crate) fn new(state: Option<&Path>) -> Self {
-        Self { folder: state.map(|state| state.join(FOLDER)) }
+    /// The outbox in this folder.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()) }
+    }
+
+    /// One that can keep nothing: whoever submits an entry is told so, and it is sent all the same.
+    pub fn nowhere() -> Self {
+        Self { folder: None }
+    }
+
+    /// Where it is, if anywhere.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     /// A tray for what is written from now on. Its file appears with its first entry.
     ///
     /// # Errors
-    /// A sentence: the system gives no random bytes.
-    pub(crate) fn begin(&self, server: &Address, author: Option<&Author>) -> Result<Tray, String> {
-        let no_random = |error| format!("no random bytes for a secret: {error}");
-        let mut secret = vec![0; SECRET_BYTES];
-        getrandom::fill(&mut secret).map_err(|error| no_random(error.into()))?;
-        let heading = Heading { server: server.clone(), author: author.cloned(), secret: secret.into() };
-        Ok(Tray::new(self.folder.clone(), new_name().map_err(no_random)?, heading))
+    /// [`Error::NoRandom`].
+    pub(crate) fn begin(&self, server: &Address, author: Option<&Author>) -> Result<Tray, Error> {
+        let secret = Secret::random().map_err(|error| Error::NoRandom(error.to_string()))?;
+        let heading = Heading { server: server.clone(), author: author.cloned(), secret };
+        let name = new_name().map_err(|error| Error::NoRandom(error.to_string()))?;
+        Ok(Tray::new(self.folder.clone(), name, heading))
     }
 
     /// Keeps a text that has no server yet in a file of its own, which only a person sends.
     ///
     /// # Errors
-    /// A sentence: it cannot be written.
-    pub(crate) fn set_aside(&self, text: &str) -> Result<PathBuf, String> {
-        let folder = self.folder.as_ref().ok_or(NO_FOLDER)?;
+    /// It cannot be written.
+    pub fn set_aside(&self, text: &str) -> Result<PathBuf, Error> {
+        let folder = self.folder.as_ref().ok_or(Error::NoFolder)?;
         let write = || {
             create_folder(folder)?;
             let path = folder.join(format!("{}.txt", new_name()?));
@@ -138,16 +130,16 @@ impl Outbox {
             sync_folder(folder)?;
             Ok(path)
         };
-        write().map_err(|error: io::Error| format!("{} cannot be written: {error}", folder.display()))
+        write().map_err(|error| Error::unwritable(folder, error))
     }
 
-    /// Takes over what earlier runs left, one tray after the other: for this server, or for all.
-    pub(crate) fn adopt(&self, server: Option<&Address>) -> Left {
+    /// Takes over what earlier runs left and is wanted, one tray after the other.
+    pub(crate) fn adopt(&self, wanted: impl Fn(&Contents) -> bool + Send + 'static) -> Left {
         let mut troubles = Vec::new();
         let names = self.folder.as_ref().map(|folder| names(folder, true, &mut troubles));
         Left {
             folder: self.folder.clone().unwrap_or_default(),
-            server: server.cloned(),
+            wanted: Box::new(wanted),
             names: names.unwrap_or_default().into_iter(),
             troubles,
         }
@@ -156,12 +148,10 @@ impl Outbox {
     /// Takes over the tray of one entry, which it names by its counter.
     ///
     /// # Errors
-    /// A sentence: there is no such entry, or it cannot be had.
-    pub(crate) fn adopt_one(&self, id: &str) -> Result<(Tray, u64), String> {
-        let unknown = || {
-            let id = diary_proto::escape::escape(id);
-            format!("no entry in the outbox is called {id}; diary outbox lists them")
-        };
+    /// There is no such entry, or it cannot be had.
+    pub(crate) fn adopt_one(&self, id: &str) -> Result<(Tray, u64), Error> {
+        let shown = || diary_proto::escape::escape(id).into_owned();
+        let unknown = || Error::NoSuchEntry(shown());
         let folder = self.folder.as_ref().ok_or_else(unknown)?;
         let (beginning, counter) = id.rsplit_once('.').ok_or_else(unknown)?;
         let counter: u64 = counter.parse().map_err(|_| unknown())?;
@@ -170,13 +160,34 @@ impl Outbox {
         let mut fitting = names.iter().filter(|name| random_part(name).starts_with(beginning));
         let (Some(name), false) = (fitting.next(), beginning.is_empty()) else { return Err(unknown()) };
         if fitting.next().is_some() {
-            return Err(format!("more than one entry is called {id}; diary outbox tells them apart"));
+            return Err(Error::Ambiguous(shown()));
         }
         match Tray::adopt(folder, name, &mut troubles)? {
             Opened::Tray(tray) if tray.entry(counter).is_some() => Ok((*tray, counter)),
             Opened::Tray(_) | Opened::Nothing => Err(unknown()),
-            Opened::Held => Err(format!("a program that is running holds {id}; end that first")),
+            Opened::Held => Err(Error::InUse(shown())),
         }
+    }
+
+    /// Throws one entry away, and gives it back: nobody else has it any more.
+    ///
+    /// # Errors
+    /// There is no such entry, it cannot be had, or that cannot be written down.
+    pub fn drop_entry(&self, id: &str) -> Result<KeptEntry, Error> {
+        let (mut tray, counter) = self.adopt_one(id)?;
+        let kept = tray.entry(counter).cloned().ok_or_else(|| Error::NoSuchEntry(id.to_owned()))?;
+        tray.drop_entry(counter)?;
+        Ok(kept)
+    }
+
+    /// How many entries that no running program holds can go to the server at `address`, which serves `journal`, if
+    /// that is known.
+    pub(crate) fn waiting_for(&self, address: &Address, journal: Option<u64>) -> usize {
+        let Some(folder) = &self.folder else { return 0 };
+        let names = names(folder, false, &mut Vec::new());
+        let files = names.iter().filter_map(|name| look(&complete(folder, name)).ok());
+        let contents = files.filter(|(held, _)| !held).filter_map(|(_, bytes)| Contents::read(&bytes).ok());
+        contents.map(|contents| contents.deliverable(address, journal).count()).sum()
     }
 
     /// What people call an entry.
@@ -186,7 +197,7 @@ impl Outbox {
     }
 
     /// All that is kept, by running programs too. What a program that was killed left half made is seen to first.
-    pub(crate) fn list(&self) -> Listing {
+    pub fn list(&self) -> Listing {
         let mut listing = Listing::default();
         let Some(folder) = &self.folder else { return listing };
         let names = names(folder, true, &mut listing.troubles);
@@ -197,14 +208,14 @@ impl Outbox {
                 // It was settled meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
-                    listing.troubles.push(cannot_be_read(&path, &error));
+                    listing.troubles.push(Error::unreadable(&path, error));
                     continue;
                 }
             };
             let contents = match Contents::read(&bytes) {
                 Ok(contents) => contents,
                 Err(why) => {
-                    listing.troubles.push(cannot_be_read(&path, &why));
+                    listing.troubles.push(Error::unreadable(&path, why));
                     continue;
                 }
             };
@@ -222,19 +233,13 @@ impl Outbox {
     }
 }
 
-/// How many entries wait in a file, besides those that were refused.
-pub(crate) fn count_in(file: &Path) -> usize {
-    let contents = fs::read(file).ok().and_then(|bytes| Contents::read(&bytes).ok());
-    contents.map_or(0, |contents| contents.entries.values().filter(|kept| kept.refusal.is_none()).count())
-}
-
 /// The names of the files, the oldest first. With `drafts`, those that were left behind are seen to before.
-fn names(folder: &Path, drafts: bool, troubles: &mut Vec<String>) -> Vec<String> {
+fn names(folder: &Path, drafts: bool, troubles: &mut Vec<Error>) -> Vec<String> {
     let files = match fs::read_dir(folder) {
         Ok(files) => files,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
-                troubles.push(format!("{} cannot be read: {error}", folder.display()));
+                troubles.push(Error::unreadable(folder, error));
             }
             return Vec::new();
         }
@@ -246,7 +251,7 @@ fn names(folder: &Path, drafts: bool, troubles: &mut Vec<String>) -> Vec<String>
             Some(Named::Draft(name)) if drafts => match Tray::finish_draft(folder, &name) {
                 Ok(true) => names.push(name),
                 Ok(false) => {}
-                Err(error) => troubles.push(cannot_be_read(&file.path(), &error)),
+                Err(error) => troubles.push(Error::unreadable(&file.path(), error)),
             },
             _ => {}
         }
@@ -270,7 +275,7 @@ fn look(path: &Path) -> io::Result<(bool, Vec<u8>)> {
 }
 
 /// `20261121T001502.123456Z-3f9a1c04d2e8b711`: names sort by time.
-fn new_name() -> io::Result<String> {
+pub(crate) fn new_name() -> io::Result<String> {
     let mut random = [0; RANDOM_BYTES];
     getrandom::fill(&mut random)?;
     let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();

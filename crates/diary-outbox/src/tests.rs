@@ -4,19 +4,20 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use diary_client::{Author, Code, Refusal, Time};
+use diary_client::{Address, Author, Code, Refusal, Time};
 use tempfile::TempDir;
 
-use super::*;
-use crate::deliver::deliver;
-use crate::fake::Fake;
+use crate::error::Error;
+use crate::outbox::Outbox;
+use crate::record::KeptEntry;
+use crate::tray::{Pushed, Tray};
 
 const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
 
 /// A state folder and the outbox in it.
 fn outbox() -> (TempDir, Outbox) {
     let state = tempfile::tempdir().unwrap();
-    let outbox = Outbox::new(Some(state.path()));
+    let outbox = Outbox::new(state.path().join("outbox"));
     (state, outbox)
 }
 
@@ -28,8 +29,9 @@ fn server(number: u16) -> Address {
 fn tray(outbox: &Outbox, texts: &[&str]) -> Tray {
     let mut tray = outbox.begin(&server(1), Some(&Author::new("anna").unwrap())).unwrap();
     for (text, number) in texts.iter().zip(1..) {
-        let Pushed { counter, kept } = tray.push(TIME, text);
-        assert_eq!((counter, kept), (number, Ok(())));
+        let Pushed { counter, kept } = tray.push(None, TIME, text);
+        kept.unwrap();
+        assert_eq!(counter, number);
     }
     tray
 }
@@ -44,15 +46,22 @@ fn files(state: &TempDir) -> Vec<PathBuf> {
 /// `counter text` of what trays keep, with `?` for what may have been sent.
 fn kept(trays: &[Tray]) -> Vec<String> {
     let entries = trays.iter().flat_map(Tray::entries);
-    let sent = |kept: &Kept| if kept.sent { "?" } else { "" };
+    let sent = |kept: &KeptEntry| if kept.sent { "?" } else { "" };
     entries.map(|kept| format!("{}{} {}", kept.counter, sent(kept), kept.text)).collect()
 }
 
 /// What nobody holds, for one server or for all, and what is wrong with it.
 fn adopt(outbox: &Outbox, server: Option<&Address>) -> (Vec<Tray>, Vec<String>) {
-    let mut left = outbox.adopt(server);
+    let server = server.cloned();
+    let mut left = outbox.adopt(move |contents| {
+        server.as_ref().is_none_or(|server| contents.deliverable(server, None).next().is_some())
+    });
     let trays = left.by_ref().collect();
-    (trays, left.troubles)
+    (trays, sentences(&left.troubles))
+}
+
+fn sentences(errors: &[Error]) -> Vec<String> {
+    errors.iter().map(Error::to_string).collect()
 }
 
 fn adopted(outbox: &Outbox) -> Vec<Tray> {
@@ -69,7 +78,7 @@ fn mode(path: &Path) -> u32 {
 fn only_the_owner_may_look() {
     let home = tempfile::tempdir().unwrap();
     let state = home.path().join("state/diary");
-    let tray = tray(&Outbox::new(Some(&state)), &["a"]);
+    let tray = tray(&Outbox::new(state.join("outbox")), &["a"]);
     assert_eq!(mode(&tray.path().unwrap()), 0o600);
     for folder in [state.join("outbox"), state.clone(), home.path().join("state")] {
         assert_eq!(mode(&folder), 0o700, "{}", folder.display());
@@ -92,7 +101,7 @@ fn a_file_has_one_owner() {
     let first = tray(&outbox, &["a", "b"]);
     let secret = first.secret();
     assert!(adopted(&outbox).is_empty());
-    assert!(outbox.adopt_one(&outbox.id(&first, 1)).is_err_and(|why| why.contains("running holds")));
+    assert!(matches!(outbox.adopt_one(&outbox.id(&first, 1)), Err(Error::InUse(_))));
     assert!(outbox.list().entries.iter().all(|entry| entry.held));
     drop(first);
     assert!(outbox.list().entries.iter().all(|entry| !entry.held));
@@ -114,8 +123,9 @@ fn what_is_settled_is_gone() {
     let path = first.path().unwrap();
     first.acked(3);
     assert!(!fs::read_to_string(&path).unwrap().contains("text"), "texts do not stay on disk");
-    let Pushed { counter, kept: written } = first.push(TIME, "d");
-    assert_eq!((counter, written), (4, Ok(())), "a counter is never used again");
+    let Pushed { counter, kept: written } = first.push(None, TIME, "d");
+    written.unwrap();
+    assert_eq!(counter, 4, "a counter is never used again");
     drop(first);
     let mut second = adopted(&outbox);
     assert_eq!(kept(&second), ["4? d"]);
@@ -142,7 +152,7 @@ fn the_oldest_goes_first_and_only_what_is_for_the_server() {
     let (_state, outbox) = outbox();
     let trays = ["a", "b", "c"].map(|text| tray(&outbox, &[text]));
     let mut other = outbox.begin(&server(2), None).unwrap();
-    other.push(TIME, "elsewhere").kept.unwrap();
+    other.push(None, TIME, "elsewhere").kept.unwrap();
     drop((trays, other));
     let (first, _) = adopt(&outbox, Some(&server(1)));
     assert_eq!(kept(&first), ["1? a", "1? b", "1? c"]);
@@ -160,7 +170,7 @@ fn what_cannot_be_read_is_named_and_left() {
         fs::write(folder.join(name), content).unwrap();
     }
     fs::write(folder.join("notes.txt"), "not ours").unwrap();
-    for troubles in [outbox.list().troubles, adopt(&outbox, None).1] {
+    for troubles in [sentences(&outbox.list().troubles), adopt(&outbox, None).1] {
         assert_eq!(troubles.len(), 3, "{troubles:?}");
         for ((name, _), trouble) in bad.iter().zip(&troubles) {
             assert!(trouble.contains(name) && trouble.contains("left as it is"), "{trouble}");
@@ -180,7 +190,7 @@ fn a_damaged_line_is_told_and_keeps_the_file() {
     drop(first);
     let damaged = fs::read_to_string(&path).unwrap().replace("\"text\":\"b\"", "\"text\":\"b");
     fs::write(&path, &damaged).unwrap();
-    assert!(outbox.list().troubles[0].contains("line 3"));
+    assert!(sentences(&outbox.list().troubles)[0].contains("line 3"));
     let (mut second, troubles) = adopt(&outbox, None);
     assert!(troubles[0].contains(&format!("{}, line 3", path.display())), "{troubles:?}");
     assert_eq!(kept(&second), ["1? a", "3? c"]);
@@ -200,17 +210,17 @@ fn cut_at_every_byte() {
     let (secret, path) = (first.secret(), first.path().unwrap());
     let mut states: Vec<(usize, &[&str])> = Vec::new();
     let mut state = |expected| states.push((fs::read(&path).unwrap().len(), expected));
-    first.push(TIME, "今天\n").kept.unwrap();
+    first.push(None, TIME, "今天\n").kept.unwrap();
     state(&["1? 今天\n"]);
-    first.push(TIME, "b").kept.unwrap();
+    first.push(None, TIME, "b").kept.unwrap();
     state(&["1? 今天\n", "2? b"]);
     first.acked(1);
     state(&["2? b"]);
-    first.not_sent(2);
+    first.note_unsent();
     state(&["2 b"]);
     first.sending();
     state(&["2? b"]);
-    first.push(TIME, "c").kept.unwrap();
+    first.push(None, TIME, "c").kept.unwrap();
     state(&["2? b", "3? c"]);
     first.drop_entry(3).unwrap();
     state(&["2? b"]);
@@ -230,7 +240,7 @@ fn cut_at_every_byte() {
         assert_eq!(kept(&second), *expected, "{end}");
         assert_eq!(fs::read(&path).unwrap(), bytes[..*whole], "{end}: half a line is cut");
         assert!(second[0].secret() == secret);
-        let counter = second[0].push(TIME, "more").counter;
+        let counter = second[0].push(None, TIME, "more").counter;
         let newest = expected.last().and_then(|entry| entry.split('?').next()?.parse::<u64>().ok());
         assert!(newest.is_none_or(|newest| counter > newest), "{end}");
         drop(second);
@@ -270,7 +280,7 @@ fn a_draft_that_was_left_is_finished_or_removed() {
     ];
     for (content, why) in strange {
         fs::write(&draft, &content).unwrap();
-        for troubles in [outbox.list().troubles, adopt(&outbox, None).1] {
+        for troubles in [sentences(&outbox.list().troubles), adopt(&outbox, None).1] {
             let [trouble] = &troubles[..] else { panic!("{troubles:?}") };
             assert!(trouble.contains("left as it is") && trouble.contains(why), "{trouble}");
         }
@@ -287,7 +297,7 @@ fn a_name_that_was_taken_is_not_used_again() {
     let path = second.path().unwrap();
     let draft = path.with_file_name(format!(".{}.draft", path.file_stem().unwrap().to_str().unwrap()));
     fs::write(&draft, "").unwrap();
-    assert_eq!(second.push(TIME, "b").kept, Ok(()));
+    second.push(None, TIME, "b").kept.unwrap();
     assert!(draft.exists() && !path.exists() && second.path().unwrap().exists());
 }
 
@@ -296,7 +306,7 @@ fn what_was_not_sent_is_known_until_it_is_sent() {
     let (_state, outbox) = outbox();
     let mut first = tray(&outbox, &["a", "b", "c"]);
     first.sent(1);
-    first.not_sent(2);
+    first.note_unsent();
     drop(first);
     let mut second = adopted(&outbox);
     assert_eq!(kept(&second), ["1? a", "2 b", "3 c"]);
@@ -318,7 +328,7 @@ fn a_refusal_is_remembered() {
     assert_eq!(refusals, [Some(refusal), None]);
 
     let (mut second, counter) = outbox.adopt_one(&listing.entries[0].id).unwrap();
-    assert_eq!(second.renew(counter), Ok(3));
+    assert_eq!(second.renew(counter).unwrap(), 3);
     assert!(second.renew(counter).is_err(), "only once");
     drop(second);
     let third = adopted(&outbox);
@@ -352,7 +362,7 @@ fn ids_are_unique_and_found() {
         ("", "no entry"),
         ("\u{1b}.1", "called \\x1b.1"),
     ] {
-        let error = outbox.adopt_one(id).err().unwrap_or_default();
+        let error = outbox.adopt_one(id).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(why), "{id:?}: {error}");
     }
 }
@@ -363,73 +373,20 @@ fn an_outbox_that_cannot_be_written_says_so_and_counts_on() {
     let (state, outbox) = outbox();
     fs::write(state.path().join("outbox"), "").unwrap();
     let mut tray = outbox.begin(&server(1), None).unwrap();
-    let Pushed { counter, kept: written } = tray.push(TIME, "a");
-    let why = written.unwrap_err();
+    let Pushed { counter, kept: written } = tray.push(None, TIME, "a");
+    let why = written.unwrap_err().to_string();
     assert!(counter == 1 && why.contains("outbox/") && why.contains("cannot be written: "), "{why}");
     fs::remove_file(state.path().join("outbox")).unwrap();
-    let Pushed { counter, kept: written } = tray.push(TIME, "b");
-    assert_eq!((counter, written), (2, Ok(())));
+    let Pushed { counter, kept: written } = tray.push(None, TIME, "b");
+    written.unwrap();
+    assert_eq!(counter, 2);
     assert_eq!(kept(std::slice::from_ref(&tray)), ["1 a", "2 b"], "both can be sent");
     drop(tray);
     assert_eq!(kept(&adopted(&outbox)), ["2? b"]);
 
-    let mut nowhere = Outbox::new(None).begin(&server(1), None).unwrap();
-    assert!(nowhere.push(TIME, "a").kept.unwrap_err().contains("set HOME or XDG_STATE_HOME"));
+    let mut nowhere = Outbox::nowhere().begin(&server(1), None).unwrap();
+    assert!(
+        nowhere.push(None, TIME, "a").kept.unwrap_err().to_string().contains("set HOME or XDG_STATE_HOME")
+    );
     nowhere.acked(1);
-}
-
-/// What has met a journal goes to no other one by itself, and what has met none goes to any.
-#[tokio::test]
-async fn another_journal_gets_nothing_unasked() {
-    let fake = Fake::start().await;
-    let (_state, outbox) = outbox();
-    let mut tray =
-        outbox.begin(&fake.address().parse().unwrap(), Some(&Author::new("anna").unwrap())).unwrap();
-    tray.push(TIME, "before").kept.unwrap();
-    tray.met(8);
-    tray.push(TIME, "behind").kept.unwrap();
-    drop(tray);
-
-    let mut tray = adopted(&outbox).remove(0);
-    let delivery = deliver(&mut tray).await;
-    let refused: Vec<_> =
-        delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal.code)).collect();
-    assert_eq!(refused, [(1, Code::OtherJournal), (2, Code::OtherJournal)]);
-    assert!(delivery.end.is_none() && fake.texts().is_empty());
-    assert!(tray.entries().all(|kept| kept.refusal.is_none()), "where its journal is back, it goes there");
-
-    let renewed = tray.renew(1).unwrap();
-    drop(tray);
-    let mut tray = adopted(&outbox).remove(0);
-    let delivery = deliver(&mut tray).await;
-    assert_eq!(delivery.acked.iter().map(|(counter, _)| *counter).collect::<Vec<_>>(), [renewed]);
-    assert_eq!(delivery.refused.iter().map(|(counter, _)| *counter).collect::<Vec<_>>(), [2]);
-    assert_eq!(fake.texts(), ["anna: before"]);
-    drop(tray);
-    assert_eq!(adopted(&outbox)[0].entry(2).unwrap().journal, Some(8));
-}
-
-#[tokio::test]
-async fn the_journal_is_remembered_and_goes_with_the_file() {
-    let fake = Fake::start().await;
-    let (state, outbox) = outbox();
-    let mut tray =
-        outbox.begin(&fake.address().parse().unwrap(), Some(&Author::new("anna").unwrap())).unwrap();
-    tray.push(TIME, "a").kept.unwrap();
-    deliver(&mut tray).await;
-    // All is settled, and the file is as good as new; what comes is for the journal all the same.
-    tray.push(TIME, "b").kept.unwrap();
-    drop(tray);
-    let mut tray = adopted(&outbox).remove(0);
-    assert_eq!(tray.entry(2).unwrap().journal, Some(7));
-    assert_eq!(deliver(&mut tray).await.acked.len(), 1);
-    drop(tray);
-    assert!(files(&state).is_empty());
-
-    // Known before there is a file.
-    let mut tray = outbox.begin(&server(1), None).unwrap();
-    tray.met(7);
-    tray.push(TIME, "c").kept.unwrap();
-    drop(tray);
-    assert_eq!(adopted(&outbox)[0].entry(1).unwrap().journal, Some(7));
 }

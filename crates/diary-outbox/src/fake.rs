@@ -17,22 +17,22 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::codec::Framed;
 
-pub(crate) const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
+pub const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
 
 /// The journal's id.
 const ID: u64 = 7;
 
 /// A text with this in it finds no room until there is some.
-pub(crate) const REFUSED: &str = "refuse";
+pub const REFUSED: &str = "refuse";
 
 /// A text with this in it is stale if it comes as a retry.
-pub(crate) const STALE: &str = "stale";
+pub const STALE: &str = "stale";
 
 /// A text with this in it breaks the connection, once, after it was stored.
-pub(crate) const BREAK: &str = "break";
+pub const BREAK: &str = "break";
 
 /// A text with this in it, and all behind it, is never answered.
-pub(crate) const SILENCE: &str = "silence";
+pub const SILENCE: &str = "silence";
 
 #[derive(Default)]
 struct Journal {
@@ -50,7 +50,7 @@ impl Journal {
 }
 
 /// A server that ends when it is dropped.
-pub(crate) struct Fake {
+pub struct Fake {
     address: String,
     journal: Arc<Mutex<Journal>>,
     head: watch::Sender<u64>,
@@ -60,11 +60,11 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_on("127.0.0.1:0").await
     }
 
-    pub(crate) async fn start_on(address: &str) -> Self {
+    pub async fn start_on(address: &str) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let journal = Arc::new(Mutex::new(Journal::default()));
@@ -82,38 +82,38 @@ impl Fake {
         Self { address, journal, head, refusals, _sessions: sessions }
     }
 
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.address
     }
 
-    pub(crate) async fn client(&self, name: &str) -> Client {
+    pub async fn client(&self, name: &str) -> Client {
         let options = Options { author: Some(Author::new(name).unwrap()), ..Options::default() };
         Client::connect(self.address.parse().unwrap(), options).await.unwrap()
     }
 
     /// Waits until so many entries are stored.
-    pub(crate) async fn stores(&self, count: u64) {
+    pub async fn stores(&self, count: u64) {
         self.head.subscribe().wait_for(|head| *head >= count).await.unwrap();
     }
 
     /// Waits until there was no room so many times.
-    pub(crate) async fn refuses(&self, count: u64) {
+    pub async fn refuses(&self, count: u64) {
         self.refusals.subscribe().wait_for(|refusals| *refusals >= count).await.unwrap();
     }
 
     /// From now on there is room for all.
-    pub(crate) fn make_room(&self) {
+    pub fn make_room(&self) {
         self.journal.lock().unwrap().has_room = true;
     }
 
     /// What was sent: counters, each with a `+` if it came as a retry.
-    pub(crate) fn appends(&self) -> Vec<String> {
+    pub fn appends(&self) -> Vec<String> {
         let show = |(counter, retry): &(u64, bool)| format!("{counter}{}", if *retry { "+" } else { "" });
         self.journal.lock().unwrap().appends.iter().map(show).collect()
     }
 
     /// What is stored.
-    pub(crate) fn texts(&self) -> Vec<String> {
+    pub fn texts(&self) -> Vec<String> {
         let journal = self.journal.lock().unwrap();
         journal.entries.iter().map(|(author, text, _)| format!("{author}: {text}")).collect()
     }
@@ -126,6 +126,8 @@ struct Session {
     refusals: watch::Sender<u64>,
     author: Author,
     producer: Producer,
+    /// Something was refused for now, and so is all behind it.
+    is_full: bool,
 }
 
 impl Session {
@@ -140,7 +142,7 @@ impl Session {
         let Some(ClientMessage::Hello(hello)) = read(&mut framed).await else { return };
         let author = Author::new(&hello.author).unwrap();
         let producer = Producer::of_secret(&hello.secret);
-        let mut session = Self { framed, journal, head, refusals, author, producer };
+        let mut session = Self { framed, journal, head, refusals, author, producer, is_full: false };
         let welcome = Welcome {
             version: 1,
             journal_id: ID,
@@ -203,7 +205,8 @@ impl Session {
             if text.contains(SILENCE) {
                 return std::future::pending().await;
             }
-            if text.contains(REFUSED) && !self.journal().has_room {
+            if self.is_full || (text.contains(REFUSED) && !self.journal().has_room) {
+                self.is_full = true;
                 let refusal = Refusal::new(Code::DiskFull, "no room");
                 self.say(&ServerMessage::Refused { first_counter: counter, count: 1, refusal }).await;
                 self.refusals.send_modify(|refusals| *refusals += 1);
@@ -295,15 +298,15 @@ async fn read(framed: &mut Framed<TcpStream, FrameCodec>) -> Option<ClientMessag
 
 /// What was printed, and when more is.
 #[derive(Clone, Default)]
-pub(crate) struct Paper(watch::Sender<String>);
+pub struct Paper(watch::Sender<String>);
 
 impl Paper {
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         self.0.borrow().clone()
     }
 
     /// Waits until `part` was printed.
-    pub(crate) async fn shows(&self, part: &str) {
+    pub async fn shows(&self, part: &str) {
         let mut seen = self.0.subscribe();
         let shown = seen.wait_for(|text| text.contains(part));
         let in_time = tokio::time::timeout(std::time::Duration::from_secs(20), shown).await;

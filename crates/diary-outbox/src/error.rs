@@ -1,0 +1,60 @@
+//! What can go wrong with kept files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What went wrong with the outbox. Displays as a sentence for people.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no place for files.
+    #[error("there is no folder for an outbox: set HOME or XDG_STATE_HOME")]
+    NoFolder,
+    /// The system gives no random bytes for a secret or a name.
+    #[error("no random bytes for a secret: {0}")]
+    NoRandom(String),
+    /// A file or the folder cannot be written.
+    #[error("{} cannot be written: {source}", path.display())]
+    Unwritable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A file or the folder cannot be read.
+    #[error("{} cannot be read, and is left as it is: {why}", path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A line of a file cannot be read; the others are used.
+    #[error("{}, line {line} cannot be read; the rest is used, and the file stays until you remove it", path.display())]
+    DamagedLine {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: usize,
+    },
+    /// No entry has this id.
+    #[error("no entry in the outbox is called {0}; diary outbox lists them")]
+    NoSuchEntry(String),
+    /// An id fits more than one entry.
+    #[error("more than one entry is called {0}; diary outbox tells them apart")]
+    Ambiguous(String),
+    /// A running program holds the file of the entry with this id.
+    #[error("a running program holds {0}; end it first")]
+    InUse(String),
+}
+
+impl Error {
+    pub(crate) fn unwritable(path: &Path, source: io::Error) -> Self {
+        Self::Unwritable { path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    pub(crate) fn unreadable(path: &Path, why: impl ToString) -> Self {
+        Self::Unreadable { path: path.to_owned(), why: why.to_string() }
+    }
+}

@@ -1,0 +1,49 @@
+//! Entries that reach a diary exactly once, also if their program is offline, loses its connection or is killed.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use diary_outbox::{Delivery, Keys, Outbox, Outcome};
+//!
+//! let outbox = Outbox::new("/var/lib/thermometer/outbox");
+//! let mut delivery = Delivery::new("127.0.0.1:8888".parse()?, None, Keys::Kept(outbox))?;
+//! delivery.submit("morning", "21.5 °C")?; // on this disk from here on
+//! delivery.finish();
+//! while let Some(outcome) = delivery.next().await {
+//!     match outcome {
+//!         Outcome::Acked { tag, ack } => println!("{tag}: entry {} is in the diary", ack.seq),
+//!         Outcome::Held(why) => {
+//!             println!("{why}; the next run sends it");
+//!             delivery.stop();
+//!         }
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - A [`Delivery`] sends entries to one server, in the order in which they were submitted, under one name. Each gets
+//!   a key, and a retry has the same key, so no entry is stored twice.
+//! - An [`Outbox`] is a folder with a file for each run that writes. An entry is in it before it is sent, until it is
+//!   acked. What a run leaves there, the next one delivers first.
+//! - What was kept for one journal goes to no other.
+//!
+//! Start with `delivery` and its `flight` (entries on their way over one client); below them `outbox` (the folder),
+//! `tray` (one file and its lock) and `record` (the lines of a file).
+
+mod delivery;
+mod error;
+#[cfg(feature = "testing")]
+#[allow(missing_docs, clippy::unwrap_used, reason = "it is part of tests")]
+pub mod fake;
+mod flight;
+mod outbox;
+mod record;
+#[cfg(test)]
+mod tests;
+mod tray;
+
+pub use delivery::{Delivery, Held, Keys, Outcome};
+pub use error::Error;
+pub use outbox::{Listed, Listing, Outbox};
+pub use record::KeptEntry;
