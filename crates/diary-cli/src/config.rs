@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use diary_client::{Address, Author, BadAddress};
+use diary_outbox::Outbox;
 use diary_proto::escape::escape;
 use toml::{Spanned, Value};
 
@@ -72,6 +73,13 @@ impl Config {
             wrong,
             state: home("XDG_STATE_HOME", ".local/state").map(|home| home.join("diary")),
         }
+    }
+}
+
+impl Config {
+    /// What was written and is not acked.
+    pub(crate) fn outbox(&self) -> Outbox {
+        self.state.as_ref().map_or_else(Outbox::nowhere, |state| Outbox::new(state.join("outbox")))
     }
 }
 

@@ -236,6 +236,16 @@ impl<T> Delivery<T> {
         }
     }
 
+    /// The server that it goes to.
+    pub fn address(&self) -> &Address {
+        self.own.address()
+    }
+
+    /// The server has been there.
+    pub fn has_arrived(&self) -> bool {
+        self.own.has_arrived
+    }
+
     /// Who writes; `None` leaves that to the server.
     pub fn author(&self) -> Option<&Author> {
         self.own.author()

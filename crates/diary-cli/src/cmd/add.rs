@@ -3,23 +3,21 @@
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
-use diary_client::{Ack, Address, Error, Refusal, Time};
+use diary_client::{Address, DayStart, NewEntry, Reader, Time};
+use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
 use diary_proto::line::without_byte_order_mark;
-use jiff::Zoned;
-use jiff::tz::TimeZone;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
-use super::outbox::tell_refused;
+use super::deliver::{Stopped, drive, refused_sentence, tell_earlier, tell_waiting};
 use crate::config::Config;
-use crate::deliver::{Delivery, deliver, deliver_left, note_unsent};
-use crate::error::doctor_advice;
-use crate::error::exit;
-use crate::outbox::{Outbox, Pushed, Tray};
+use crate::error::{advice, exit};
 use crate::term::output::{Output, say};
-use crate::time::clock;
+use crate::term::signals::Signals;
+use crate::term::ui::Ui;
+use crate::time::calendar::Calendar;
 
 /// Most bytes that are read of the input: a text at its limit of which each line feed has a CR before it, a byte order mark,
 /// a line end, and one to see that it is too long.
@@ -33,17 +31,24 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
         say(format_args!("nothing was written: {why}"));
         return exit::USAGE;
     }
-    let now = Zoned::now();
-    let at = match at.map(|said| clock::parse(said, &now)).transpose() {
-        Ok(at) => at,
-        Err(why) => {
-            say(format_args!("nothing was written: {why}"));
-            return exit::USAGE;
+    let at = match at {
+        None => None,
+        Some(said) => {
+            // What is wrong with it needs no server, and only the server knows when its days start.
+            let wrong = Calendar::here(DayStart::default()).time(said).err();
+            let calendar = if wrong.is_none() { calendar(config).await } else { Calendar::here(DayStart::default()) };
+            match wrong.map_or_else(|| calendar.time(said), Err) {
+                Ok(at) => {
+                    say(format_args!("about {}", calendar.in_words(at)));
+                    Some(at)
+                }
+                Err(why) => {
+                    say(format_args!("nothing was written: {why}"));
+                    return exit::USAGE;
+                }
+            }
         }
     };
-    if let Some(at) = at {
-        say(format_args!("about {}", clock::in_words(at, &now)));
-    }
     let text = if from_input { read_text(io::stdin().lock()) } else { Ok(words.join(" ")) };
     let why = match (text.and_then(check), &config.wrong) {
         (Ok(text), None) => return add(text, at, config).await,
@@ -52,6 +57,12 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
     };
     say(format_args!("nothing was written: {why}"));
     exit::USAGE
+}
+
+/// That of the diary; without its server, days start at midnight.
+async fn calendar(config: &Config) -> Calendar {
+    let reader = Reader::connect(config.server.clone()).await;
+    Calendar::here(reader.map_or_else(|_| DayStart::default(), |reader| reader.welcome().day_start))
 }
 
 /// What an entry cannot be, and what nobody means to write.
@@ -66,7 +77,7 @@ fn check(text: String) -> Result<String, String> {
 /// Nobody knows whose it is and where it goes, so it goes nowhere before a person has looked. The sentence is why,
 /// and where the text is.
 fn set_aside(text: &str, why: &str, config: &Config) -> String {
-    match Outbox::new(config.state.as_deref()).set_aside(text) {
+    match config.outbox().set_aside(text) {
         Ok(path) => {
             let path = path.display();
             format!("{why}; the text is in {path}, and diary add - < {path} then writes it")
@@ -101,138 +112,84 @@ fn read_text(input: impl Read) -> Result<String, String> {
 }
 
 async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
-    let outbox = Outbox::new(config.state.as_deref());
-    // Before anything is kept, so that nothing ends this without a word of where it is.
-    let mut signals = signals().ok();
-    let mut tray = match outbox.begin(&config.server, config.author.as_ref()) {
-        Ok(tray) => tray,
+    // Before anything is kept, so that nothing ends this without a word of where it is. Under nohup it goes on.
+    let mut signals = Signals::of(&[SignalKind::interrupt(), SignalKind::terminate()]);
+    let keys = Keys::Kept(config.outbox());
+    let mut delivery = match Delivery::new(config.server.clone(), config.author.clone(), keys) {
+        Ok(delivery) => delivery,
         Err(why) => {
             say(format_args!("{why}; nothing was written, and this is not kept: {}", escape(&text)));
             return exit::NOT_ACKED;
         }
     };
     // Before anything else takes time: from here on, the text outlives this process.
-    let pushed = tray.push_about(at, Time::now(&TimeZone::system()), &text);
-    if let Err(why) = &pushed.kept {
+    let entry = NewEntry { at, ..text.as_str().into() };
+    if let Err(why) = delivery.submit((), entry) {
         say(format_args!("{why}; the entry is sent without being kept"));
     }
-    let delivery = tokio::select! {
-        biased;
-        delivery = deliver_all(&outbox, &mut tray, config) => Some(delivery),
-        () = asked_to_end(signals.as_mut()) => None,
-    };
-    let outcome = Outcome { config, text: &text, pushed: &pushed };
-    let Some(delivery) = delivery else { return outcome.interrupted(&outbox, &tray) };
-    match (delivery.acked.first(), delivery.refused.first(), delivery.end) {
-        (Some((_, ack)), _, _) => outcome.stored(ack),
-        (None, Some((_, refusal)), _) => outcome.refused(&outbox, &tray, refusal),
-        (None, None, end) => outcome.not_acked(&tray, &end.unwrap_or(Error::Closed)),
-    }
-}
-
-/// Sends what was left for the same server, then the entry.
-///
-/// Not cancellation safe, as [`deliver`] is.
-async fn deliver_all(outbox: &Outbox, tray: &mut Tray, config: &Config) -> Delivery {
-    match deliver_left(outbox, &config.server, io::stderr().is_terminal()).await {
-        Ok(()) => deliver(tray).await,
-        Err(error) => {
-            note_unsent(tray);
-            Delivery { end: Some(error), ..Delivery::default() }
+    let (server, ui) = (&config.server, Ui::default());
+    let file = delivery.file();
+    let (mut code, mut unacked) = (exit::DONE, None);
+    let stopped = drive(&mut delivery, &mut signals, |outcome| match outcome {
+        Outcome::Acked { ack, .. } => code = stored(ack.seq, server),
+        Outcome::Refused { refusal, id, .. } => {
+            code = exit::REFUSED;
+            match id {
+                Some(id) => say(format_args!("{}", refused_sentence(&id, server, None, &refusal))),
+                None => say(format_args!(
+                    "{server} refused the entry: {refusal}; the text is NOT kept: {}",
+                    escape(&text)
+                )),
+            }
+        }
+        Outcome::Left { kept, .. } => unacked = Some(kept),
+        outcome => tell_earlier(&outcome, server, io::stderr().is_terminal(), &ui),
+    })
+    .await;
+    drop(delivery);
+    match (unacked, stopped) {
+        (Some(kept), Some(stopped)) => {
+            let kept_in = file.as_deref().filter(|_| kept);
+            say(format_args!("{}", not_acked_sentence(&stopped, kept_in, &text)));
+            exit::NOT_ACKED
+        }
+        _ => {
+            tell_waiting(config, &ui);
+            code
         }
     }
 }
 
-/// SIGINT and SIGTERM. Not the end of the terminal: under nohup, it is to go on.
-fn signals() -> io::Result<[Signal; 2]> {
-    Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?])
-}
-
-/// Waits for one of them.
-///
-/// Cancellation safe.
-async fn asked_to_end(signals: Option<&mut [Signal; 2]>) {
-    let Some([interrupt, terminate]) = signals else { return std::future::pending().await };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Prints the seq of an entry that is in the diary, and gives the exit code.
+fn stored(seq: u64, server: &Address) -> u8 {
+    let mut output = Output::new(io::stdout());
+    output.print(format!("{seq}\n").as_bytes());
+    output.flush();
+    if io::stderr().is_terminal() {
+        say(format_args!("entry {seq} is on disk at {server}"));
     }
-}
-
-/// What became of the entry, to be told.
-struct Outcome<'a> {
-    config: &'a Config,
-    text: &'a str,
-    pushed: &'a Pushed,
-}
-
-impl Outcome<'_> {
-    fn stored(&self, ack: &Ack) -> u8 {
-        let mut output = Output::new(io::stdout());
-        output.print(format!("{}\n", ack.seq).as_bytes());
-        output.flush();
-        if io::stderr().is_terminal() {
-            say(format_args!("entry {} is on disk at {}", ack.seq, self.config.server));
-        }
-        exit::DONE
-    }
-
-    /// The text stays for its person's choice, whatever it was refused for.
-    fn refused(&self, outbox: &Outbox, tray: &Tray, refusal: &Refusal) -> u8 {
-        if self.pushed.kept.is_ok() {
-            tell_refused(outbox, tray, [(self.pushed.counter, refusal)]);
-        } else {
-            let (server, text) = (&self.config.server, escape(self.text));
-            say(format_args!("{server} refused the entry: {refusal}; the text is NOT kept: {text}"));
-        }
-        exit::REFUSED
-    }
-
-    /// Whoever ends it learns that the next run goes on with it, which may not be what they meant.
-    fn interrupted(&self, outbox: &Outbox, tray: &Tray) -> u8 {
-        let kept = tray.path().filter(|_| self.pushed.kept.is_ok());
-        let kept = kept.map(|path| (path, outbox.id(tray, self.pushed.counter)));
-        let kept = kept.as_ref().map(|(path, id)| (path.as_path(), id.as_str()));
-        say(format_args!("{}", interrupted_sentence(kept, &self.config.server, self.text)));
-        exit::NOT_ACKED
-    }
-
-    fn not_acked(&self, tray: &Tray, error: &Error) -> u8 {
-        let kept_in = tray.path().filter(|_| self.pushed.kept.is_ok());
-        say(format_args!(
-            "{}",
-            not_acked_sentence(error, kept_in.as_deref(), &self.config.server, self.text)
-        ));
-        exit::NOT_ACKED
-    }
+    if output.has_failed() { exit::USAGE } else { exit::DONE }
 }
 
 /// Why it is not in the diary, where it is instead, and what comes next.
-fn not_acked_sentence(error: &Error, kept_in: Option<&Path>, server: &Address, text: &str) -> String {
-    let advice = doctor_advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
+fn not_acked_sentence(stopped: &Stopped, kept_in: Option<&Path>, text: &str) -> String {
+    let why = match stopped {
+        Stopped::Interrupted => "interrupted before the ack".to_owned(),
+        Stopped::GaveUp(Held::Away(error)) => match advice(error) {
+            Some(advice) => format!("{error}; {advice}"),
+            None => error.to_string(),
+        },
+        Stopped::GaveUp(held) => held.to_string(),
+    };
     match kept_in.map(Path::display) {
-        Some(path) => {
-            format!("{error}: the text is kept in {path}, and the next run for {server} sends it{advice}")
-        }
-        None => format!("{error}{advice}; the text is NOT kept: {}", escape(text)),
-    }
-}
-
-/// It was sent or was not; nobody waited for the answer. `kept` is where, and under which id.
-fn interrupted_sentence(kept: Option<(&Path, &str)>, server: &Address, text: &str) -> String {
-    match kept {
-        Some((path, id)) => format!(
-            "interrupted before the ack: the text is kept in {}, and the next run for {server} sends it; \
-             diary outbox drop {id} takes it back, if it is not in the diary yet",
-            path.display()
-        ),
-        None => format!("interrupted before the ack; the text is NOT kept: {}", escape(text)),
+        Some(path) => format!("{why}: kept in {path}, and sent with the next entry or by diary outbox send"),
+        None => format!("{why}; the text is NOT kept: {}", escape(text)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use diary_client::Code;
+    use diary_client::{Code, Error, Refusal};
 
     use super::*;
 
@@ -288,14 +245,15 @@ mod tests {
         let limit = std::time::Duration::from_secs(5);
         let file = Path::new("OUTBOX/FILE");
         let mut said = Vec::new();
-        for error in [
-            Error::NothingListens(address.clone()),
-            Error::NoWelcome { address: address.clone(), limit },
-            Error::Refused(Refusal::new(Code::DiskFull, "the disk is full")),
+        for stopped in [
+            Stopped::Interrupted,
+            Stopped::GaveUp(Held::Away(Error::NothingListens(address.clone()))),
+            Stopped::GaveUp(Held::Away(Error::NoWelcome { address: address.clone(), limit })),
+            Stopped::GaveUp(Held::Silent(address.clone())),
+            Stopped::GaveUp(Held::Full(Refusal::new(Code::DiskFull, "the disk is full"))),
         ] {
-            said.extend([Some(file), None].map(|kept| not_acked_sentence(&error, kept, &address, "a\nb")));
+            said.extend([Some(file), None].map(|kept| not_acked_sentence(&stopped, kept, "a\nb")));
         }
-        said.extend([Some((file, "1a2b.1")), None].map(|kept| interrupted_sentence(kept, &address, "a\nb")));
         let home = tempfile::tempdir().unwrap();
         let config = |state: Option<&Path>| Config {
             state: state.map(Path::to_owned),

@@ -8,16 +8,14 @@ mod files;
 mod look;
 mod sending;
 
-use std::future::pending;
 use std::io;
-use std::ops::Range;
 
-use bytes::Bytes;
-use diary_client::{Author, Client, DayStart, Error, NewEntry, Options};
+use diary_client::{Author, DayStart, Error, NewEntry, Reader, Secret, Welcome};
+use diary_outbox::{Delivery, Held, Keys};
 use diary_proto::escape::escape;
 use indicatif::HumanCount;
 use sha2::{Digest, Sha256};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use self::files::{Contents, Read};
 use self::sending::{Sending, Stop};
@@ -28,57 +26,33 @@ use crate::error::exit;
 use crate::error::unreachable_sentence;
 use crate::query::select::{Plan, Select};
 use crate::term::output::{Output, say};
+use crate::term::signals::Signals;
 use crate::time::calendar::Calendar;
 use diary_import::{Compared, Found};
-
-/// Runs of entries that lie one behind the other and have keys by their places, each on a connection of its own. With
-/// more of them, what is there lies scattered, as after years of writing in two places, and none has a key: what the
-/// server is still committing of such an import that was killed a moment ago may come twice.
-const RUNS_MAX: usize = 16;
 
 /// Does it, and gives the exit code.
 pub(crate) async fn run(import: Import, config: &Config) -> u8 {
     take_in(&import, config).await.unwrap_or_else(|code| code)
 }
 
-/// Ctrl-C, from when this is made on: none is lost while nobody waits for it.
-struct Interrupts(Option<Signal>);
-
-impl Interrupts {
-    fn listen() -> Self {
-        // Without a handler the signal ends the program, as it should.
-        Self(signal(SignalKind::interrupt()).ok())
-    }
-
-    /// Waits for the next one. Cancellation safe.
-    async fn next(&mut self) {
-        if let Some(signal) = &mut self.0
-            && signal.recv().await.is_some()
-        {
-            return;
+/// What comes of `work`, which writes nothing, if it is not interrupted. An error is the exit code.
+async fn unless<T>(signals: &mut Signals, work: impl Future<Output = Result<T, u8>>) -> Result<T, u8> {
+    tokio::select! {
+        biased;
+        () = signals.any() => {
+            say(format_args!("stopped: nothing was imported"));
+            Err(exit::INTERRUPTED)
         }
-        pending::<()>().await;
-    }
-
-    /// What comes of `work`, which writes nothing, if it is not interrupted. An error is the exit code.
-    async fn unless<T>(&mut self, work: impl Future<Output = Result<T, u8>>) -> Result<T, u8> {
-        tokio::select! {
-            biased;
-            () = self.next() => {
-                say(format_args!("stopped: nothing was imported"));
-                Err(exit::INTERRUPTED)
-            }
-            done = work => done,
-        }
+        done = work => done,
     }
 }
 
 /// An error is the exit code.
 async fn take_in(import: &Import, config: &Config) -> Result<u8, u8> {
-    let mut interrupts = Interrupts::listen();
+    let mut signals = Signals::of(&[SignalKind::interrupt()]);
     // What is wrong with the days needs no server.
     plan(import, DayStart::default())?;
-    let Read { files, mut harvest, .. } = interrupts.unless(files::read(import)).await?;
+    let Read { files, mut harvest, .. } = unless(&mut signals, files::read(import)).await?;
     let author = import.author.clone().or_else(|| config.author.clone());
     let not_readable = harvest.not_readable;
     let dry_run = import.dry_run;
@@ -86,25 +60,25 @@ async fn take_in(import: &Import, config: &Config) -> Result<u8, u8> {
     if harvest.found.is_empty() {
         return Ok(work.tell("", 0, 0, None));
     }
-    let connected = async { work.connect(Options::default()).await.map_err(|error| unreachable(&error)) };
-    let client = interrupts.unless(connected).await?;
-    let welcome = client.welcome();
+    let connected = async { Reader::connect(config.server.clone()).await.map_err(|error| unreachable(&error)) };
+    let reader = unless(&mut signals, connected).await?;
+    let welcome = reader.welcome();
     leave_out(import, welcome.day_start, &mut harvest.found)?;
     let mut order: Vec<usize> = (0..harvest.found.len()).collect();
     order.sort_by_key(|&at| harvest.found[at].when.time.micros);
     work.sorted = order.iter().map(|&at| &harvest.found[at]).collect();
     let compared = Compared::new(&harvest.found, &welcome.author);
-    work.damage = interrupts.unless(look::compare(&client, &compared)).await?;
+    work.damage = unless(&mut signals, look::compare(&reader, &compared)).await?;
     let missing = compared.missing();
     let missing: Vec<usize> = (0..order.len()).filter(|&place| missing[order[place]]).collect();
     if !import.even_if_archived {
         let missing = missing.iter().map(|&place| work.sorted[place]);
-        interrupts.unless(look::check_archived(&client, missing)).await?;
+        unless(&mut signals, look::check_archived(&reader, missing)).await?;
     }
     if import.dry_run {
         return Ok(work.tell(&welcome.author, missing.len(), work.sorted.len() - missing.len(), None));
     }
-    Ok(work.write(client, &missing, &mut interrupts).await)
+    Ok(work.write(&welcome, &missing, &mut signals).await)
 }
 
 fn unreachable(error: &Error) -> u8 {
@@ -144,55 +118,30 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn connect(&self, options: Options) -> Result<Client, Error> {
-        let options = Options { author: self.author.clone(), ..options };
-        Client::connect(self.config.server.clone(), options).await
-    }
-
-    /// Writes those of `sorted` that are missing, over as many connections as their keys take, says what was done, and
-    /// gives the exit code.
-    async fn write(&self, client: Client, missing: &[usize], interrupts: &mut Interrupts) -> u8 {
-        let name = client.welcome().author;
-        let mut sending = Sending::new(self, missing.len());
-        let mut runs = runs(missing);
+    /// Writes those of `sorted` that are missing, says what was done, and gives the exit code.
+    async fn write(&self, welcome: &Welcome, missing: &[usize], signals: &mut Signals) -> u8 {
         // What is damaged comes again, whatever its key was.
-        let keyed = runs.len() <= RUNS_MAX && !self.damage;
-        if !keyed {
-            runs.clear();
-            runs.push(0..missing.len());
-        }
-        let secret = keyed.then(|| self.secret(&client));
-        let mut client = Some(client);
-        let mut end = None;
-        for run in &runs {
-            let first_counter = 1 + missing.get(run.start).map_or(0, |&place| place as u64);
-            let client = match (&secret, client.take()) {
-                (None, Some(client)) => Ok(client),
-                (secret, _) => {
-                    let options = Options { secret: secret.clone(), first_counter, ..Options::default() };
-                    tokio::select! {
-                        biased;
-                        () = interrupts.next() => Err(Stop::Interrupted { unacked: 0 }),
-                        client = self.connect(options) => client.map_err(|error| Stop::Lost { error, unacked: 0 }),
-                    }
-                }
-            };
-            end = match client {
-                Ok(client) => sending.send(client, &missing[run.clone()], interrupts).await,
-                Err(stop) => Some(stop),
-            };
-            if end.is_some() {
-                break;
+        let keys = if self.damage { Ok(Keys::Fresh) } else { self.secret(welcome).map(Keys::Derived) };
+        let delivery = keys.map_err(|error| error.to_string()).and_then(|keys| {
+            let (server, author) = (self.config.server.clone(), self.author.clone());
+            Delivery::new(server, author, keys).map_err(|error| error.to_string())
+        });
+        let delivery = match delivery {
+            Ok(delivery) => delivery,
+            Err(why) => {
+                say(format_args!("nothing was imported: {why}"));
+                return exit::NOT_ACKED;
             }
-        }
+        };
+        let mut sending = Sending::new(self, missing.len());
+        let end = sending.send(delivery, missing, signals).await;
         sending.end(end.as_ref());
         let there = self.sorted.len() - missing.len() + sending.known;
-        self.tell(&name, sending.acked, there, Some((&sending, end)))
+        self.tell(&welcome.author, sending.acked, there, Some((&sending, end)))
     }
 
     /// The secret of the keys: of all entries of the files and the journal, and so the same when they are read again.
-    fn secret(&self, client: &Client) -> Bytes {
-        let welcome = client.welcome();
+    fn secret(&self, welcome: &Welcome) -> Result<Secret, Error> {
         let mut hash = Sha256::new();
         hash.update(b"diary import");
         hash.update(welcome.journal_id.to_be_bytes());
@@ -206,7 +155,7 @@ impl Work<'_> {
             part(entry.author.as_ref().map_or("", Author::as_str).as_bytes());
             part(entry.text.as_bytes());
         }
-        Bytes::copy_from_slice(&hash.finalize())
+        Secret::new(hash.finalize().to_vec())
     }
 
     fn entry(&self, place: usize) -> NewEntry {
@@ -235,18 +184,18 @@ impl Work<'_> {
         };
         let (imported, there) = (number(imported), number(there));
         let mut line = format!(
-            "{what} {imported}{as_whom}, there already {there}, not readable {}",
+            "{what} {imported}{as_whom}, {there} duplicates, {} unreadable",
             number(not_readable)
         );
         if refused > 0 {
-            line.push_str(&format!(", refused {}", number(refused)));
+            line.push_str(&format!(", {} refused", number(refused)));
         }
         let mut output = Output::new(io::stdout());
         output.print(format!("{line}\n").as_bytes());
         output.flush();
         match sent.and_then(|(_, end)| end) {
             Some(Stop::Interrupted { unacked: 0 }) => exit::INTERRUPTED,
-            Some(Stop::Full(_)) => exit::REFUSED,
+            Some(Stop::Held { held: Held::Full(_), .. }) => exit::REFUSED,
             Some(_) => exit::NOT_ACKED,
             None if self.damage => exit::DAMAGE,
             None if not_readable + refused > 0 => exit::REFUSED,
@@ -254,18 +203,6 @@ impl Work<'_> {
             None => exit::DONE,
         }
     }
-}
-
-/// Places that follow one another, as ranges of `missing`.
-fn runs(missing: &[usize]) -> Vec<Range<usize>> {
-    let mut start = 0;
-    let ends = missing.chunk_by(|a, b| a + 1 == *b).map(|run| run.len());
-    ends.map(|length| {
-        let run = start..start + length;
-        start = run.end;
-        run
-    })
-    .collect()
 }
 
 fn number(count: usize) -> HumanCount {

@@ -1,123 +1,109 @@
 //! Every line of a file or another program is an entry: history first, then an ack for each line.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::{Pin, pin};
 
-use diary_client::{Ack, Client, Error, NewEntry, Refusal, Which};
+use diary_client::{Address, Author, Error, NewEntry, Reader, Refusal, Which};
+use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::push_ack;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::error::exit;
+use super::deliver::{deadline_of_input, until};
+use crate::error::{exit, unreachable_sentence};
 use crate::patience::{HeldUp, Patience};
 use crate::render::Printer;
 use crate::term::input::{Chunks, Line, Lines};
-use crate::term::output::{Output, count, say};
-use crate::unanswered::{Unanswered, answer_of_first, send_next, take_answered, written_now};
+use crate::term::output::{Output, say};
 
 /// Prints the past, then writes the input, and gives the exit code. When `interrupt` is ready, it gives up.
 pub(crate) async fn run(
-    client: Client,
+    server: &Address,
+    author: Option<Author>,
     past: Which,
-    mut input: Chunks,
+    input: Chunks,
     output: Output,
     interrupt: impl Future<Output = ()>,
 ) -> u8 {
-    let mut pipe = Pipe {
-        patience: Patience::new(&client),
-        output,
-        lines: Lines::default(),
-        next: None,
-        open: VecDeque::new(),
-        lost: None,
-        ended: None,
-        code: exit::DONE,
-    };
-    let mut interrupt = pin!(interrupt);
-    let end = match pipe.print_past(&client, past, interrupt.as_mut()).await {
-        Ok(()) => pipe.write(&client, &mut input, interrupt).await,
-        Err(End::Lost(error)) => {
-            say(format_args!("gave up: {error}"));
+    let delivery = match Delivery::new(server.clone(), author, Keys::Fresh) {
+        Ok(delivery) => delivery,
+        Err(error) => {
+            say(format_args!("{error}"));
             return exit::UNREACHABLE;
         }
-        Err(interrupted) => Err(interrupted),
     };
-    if let Err(end) = end {
-        return pipe.give_up(&end, &mut input);
+    let mut pipe = Pipe { output, ..Pipe::new(input) };
+    let mut interrupt = pin!(interrupt);
+    if past != Which::Last(0)
+        && let Err(code) = pipe.print_past(server, past, interrupt.as_mut()).await
+    {
+        return code;
     }
-    pipe.output.flush();
-    // All is acked: whether the server still says goodbye is not worth an error.
-    let _ = client.close().await;
-    pipe.code
-}
-
-/// Waits for SIGINT or SIGTERM, from the moment on when it is asked first.
-pub(crate) async fn interrupted() {
-    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-    // Without a handler the signal ends the program, as it should.
-    let [Ok(mut interrupt), Ok(mut terminate)] = signals else { return std::future::pending().await };
-    let came = async |signal: &mut Signal| {
-        if signal.recv().await.is_none() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        () = came(&mut interrupt) => {}
-        () = came(&mut terminate) => {}
-    }
-}
-
-/// Why not all of the input was written.
-enum End {
-    /// The server is gone.
-    Lost(Error),
-    /// A person or the system ended it.
-    Interrupted,
-}
-
-impl From<Error> for End {
-    fn from(error: Error) -> Self {
-        Self::Lost(error)
-    }
+    pipe.write(delivery, interrupt).await
 }
 
 struct Pipe {
-    patience: Patience,
+    input: Chunks,
     output: Output,
     lines: Lines,
-    /// The line that is to be sent next.
-    next: Option<(u64, NewEntry)>,
-    /// What was sent and not answered, in order.
-    open: Unanswered<u64>,
-    /// A line whose ack will not come.
-    lost: Option<u64>,
+    /// All lines that were read so far are with the delivery.
+    needs_input: bool,
     /// When the input ended.
     ended: Option<Instant>,
+    /// The newest line that is in the diary, 0 for none.
+    acked: u64,
+    any_refused: bool,
+    /// The first and the last line that was sent and not acked.
+    sent: Option<(u64, u64)>,
+    /// The first line that was not sent, of those that were read.
+    unsent: Option<u64>,
     code: u8,
 }
 
+/// Why the input is not written to its end.
+enum GaveUp {
+    Interrupted,
+    Held(Held),
+}
+
 impl Pipe {
-    /// An error is why it ended before.
+    fn new(input: Chunks) -> Self {
+        Self {
+            input,
+            output: Output::new(io::sink()),
+            lines: Lines::default(),
+            needs_input: true,
+            ended: None,
+            acked: 0,
+            any_refused: false,
+            sent: None,
+            unsent: None,
+            code: exit::DONE,
+        }
+    }
+
+    /// An error is the exit code.
     async fn print_past(
         &mut self,
-        client: &Client,
+        server: &Address,
         past: Which,
         mut interrupt: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<(), End> {
-        if past == Which::Last(0) {
-            return Ok(());
-        }
+    ) -> Result<(), u8> {
+        let unreachable = |error: Error| {
+            say(format_args!("{}", unreachable_sentence(&error)));
+            exit::UNREACHABLE
+        };
+        let reader = Reader::connect(server.clone()).await.map_err(unreachable)?;
+        let mut patience = Patience::of(reader.state());
         let asked = Instant::now();
-        let mut history = client.history(past);
+        let mut history = reader.history(past);
         let (mut printer, mut bytes) = (Printer::plain(), Vec::new());
         while !self.output.is_gone() {
             tokio::select! {
                 biased;
-                () = &mut interrupt => return Err(End::Interrupted),
+                () = &mut interrupt => return Err(exit::INTERRUPTED),
                 event = history.next() => match event {
                     Some(Ok(event)) => {
-                        self.patience.progress();
+                        patience.progress();
                         printer.event(&event, &mut bytes);
                         self.output.print(&bytes);
                         bytes.clear();
@@ -127,12 +113,12 @@ impl Pipe {
                         say(format_args!("error {refusal}"));
                         self.code = exit::REFUSED;
                     }
-                    Some(Err(error)) => return Err(error.into()),
+                    Some(Err(error)) => return Err(unreachable(error)),
                     None => break,
                 },
-                () = self.patience.wait() => {
-                    if let Some(error) = self.patience.look(HeldUp::End(asked)) {
-                        return Err(error.into());
+                () = patience.wait() => {
+                    if let Some(error) = patience.look(HeldUp::End(asked)) {
+                        return Err(unreachable(error));
                     }
                 }
                 () = self.output.flush_when_idle() => {}
@@ -141,147 +127,135 @@ impl Pipe {
         Ok(())
     }
 
-    /// Writes all of the input. An error means that not all is acked.
+    /// Writes all of the input, and gives the exit code.
     async fn write(
-        &mut self,
-        client: &Client,
-        input: &mut Chunks,
+        mut self,
+        mut delivery: Delivery<u64>,
         mut interrupt: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<(), End> {
+    ) -> u8 {
+        let mut gave_up = None;
         loop {
-            self.find_next();
-            if self.ended.is_some() && self.next.is_none() && self.open.is_empty() {
-                return Ok(());
+            if gave_up.is_none() {
+                self.submit(&mut delivery);
             }
+            let deadline = deadline_of_input(&delivery, self.ended).filter(|_| gave_up.is_none());
+            let wants_input = self.needs_input && self.ended.is_none() && gave_up.is_none();
             tokio::select! {
                 biased;
-                () = &mut interrupt => return Err(End::Interrupted),
-                (number, answer) = answer_of_first(&mut self.open), if !self.open.is_empty() => {
-                    self.settle(number, answer)?;
+                () = &mut interrupt, if gave_up.is_none() => {
+                    gave_up = Some(GaveUp::Interrupted);
+                    delivery.stop();
                 }
-                sent = send_next(client, || self.next.take()), if self.next.is_some() => self.open.push_back(sent?),
-                chunk = input.recv(), if self.next.is_none() && self.ended.is_none() => self.take_in(chunk),
-                () = self.patience.wait() => {
-                    let held_up = match (self.ended, &self.next) {
-                        (Some(ended), _) => HeldUp::End(ended),
-                        (None, Some(_)) => HeldUp::Input,
-                        (None, None) => HeldUp::Nothing,
-                    };
-                    if let Some(error) = self.patience.look(held_up) {
-                        return Err(error.into());
-                    }
+                outcome = delivery.next() => match outcome {
+                    Some(outcome) => self.take(outcome, delivery.has_arrived()),
+                    None => break,
+                },
+                chunk = self.input.recv(), if wants_input => self.take_in(chunk),
+                () = until(deadline) => {
+                    gave_up = delivery.held().map(|(held, _)| GaveUp::Held(held.clone()));
+                    delivery.stop();
                 }
                 () = self.output.flush_when_idle() => {}
             }
+        }
+        self.output.flush();
+        match gave_up {
+            // Before anything was sent.
+            Some(GaveUp::Held(Held::Away(error))) if !delivery.has_arrived() => {
+                say(format_args!("{}", unreachable_sentence(&error)));
+                exit::UNREACHABLE
+            }
+            Some(gave_up) => self.give_up(&gave_up),
+            None if self.output.has_failed() => exit::USAGE,
+            None => self.code,
         }
     }
 
     fn take_in(&mut self, chunk: Option<io::Result<Vec<u8>>>) {
+        self.needs_input = false;
         match chunk {
-            Some(Ok(chunk)) => self.lines.push(chunk),
+            Some(Ok(chunk)) => return self.lines.push(chunk),
             Some(Err(error)) => {
                 say(format_args!("the input cannot be read: {error}"));
                 self.code = exit::USAGE;
-                self.ended = Some(Instant::now());
             }
-            None => self.ended = Some(Instant::now()),
+            None => {}
         }
+        self.ended = Some(Instant::now());
     }
 
-    /// Looks for the next line to send; those that cannot be sent are told on the way.
-    fn find_next(&mut self) {
-        while self.next.is_none() {
-            let mut line = self.lines.next();
-            if line.is_none() && self.ended.is_some() {
-                line = self.lines.finish();
-            }
+    /// Hands over what was read, as far as there is room. Lines that cannot be sent are told on the way.
+    fn submit(&mut self, delivery: &mut Delivery<u64>) {
+        while delivery.has_room() && !self.needs_input {
+            let line = self.lines.next().or_else(|| self.ended.and_then(|_| self.lines.finish()));
             match line {
-                Some(Line { number, text: Ok(text) }) => self.next = Some((number, written_now(text))),
+                Some(Line { number, text: Ok(text) }) => {
+                    // Nothing of it is kept, so nothing can fail.
+                    let _ = delivery.submit(number, NewEntry::from(text));
+                }
                 Some(Line { number, text: Err(refusal) }) => self.refuse(number, &refusal),
-                None => return,
+                None if self.ended.is_some() => return delivery.finish(),
+                None => self.needs_input = true,
             }
         }
     }
 
-    /// A line was answered. An error means that the client has ended without its ack.
-    fn settle(&mut self, number: u64, answer: Result<Ack, Error>) -> Result<(), Error> {
-        match answer {
-            Ok(ack) => {
-                self.patience.progress();
+    fn take(&mut self, outcome: Outcome<u64>, has_arrived: bool) {
+        match outcome {
+            Outcome::Acked { tag, ack } => {
+                self.acked = tag;
                 let mut bytes = Vec::new();
                 push_ack(&mut bytes, ack.seq, &ack.time.to_bytes(), false);
                 self.output.print(&bytes);
             }
-            Err(Error::Refused(refusal)) => self.refuse(number, &refusal),
-            Err(error) => {
-                self.lost = Some(number);
-                return Err(error);
+            Outcome::Refused { tag, refusal, .. } => self.refuse(tag, &refusal),
+            Outcome::Held(Held::Away(error)) if has_arrived => {
+                self.output.flush();
+                say(format_args!("{error}; trying to connect again"));
             }
+            Outcome::Held(Held::Full(refusal)) => {
+                self.output.flush();
+                say(format_args!("error {refusal}; waiting for room"));
+            }
+            Outcome::Resumed if has_arrived => say(format_args!("going on")),
+            Outcome::Left { tag, sent: true, .. } => {
+                self.sent = Some((self.sent.map_or(tag, |(first, _)| first), tag));
+            }
+            Outcome::Left { tag, sent: false, .. } => _ = self.unsent.get_or_insert(tag),
+            _ => {}
         }
-        Ok(())
     }
 
     fn refuse(&mut self, number: u64, refusal: &Refusal) {
         say(format_args!("line {number}: error {refusal}"));
+        self.any_refused = true;
         if self.code == exit::DONE {
             self.code = exit::REFUSED;
         }
     }
 
-    /// Says which lines were not acked, as far as they were read, and gives the exit code.
-    fn give_up(&mut self, end: &End, input: &mut Chunks) -> u8 {
-        let mut numbers = Vec::from_iter(self.lost);
-        for (number, answer) in take_answered(&mut self.open) {
-            // Neither an ack nor a refusal ends anything.
-            let _ = self.settle(number, answer);
-        }
-        numbers.extend(self.open.iter().map(|(number, _)| *number));
-        numbers.extend(self.unsent());
-        // What was read ahead may have the first one.
-        while let (true, Ok(chunk)) = (numbers.is_empty() && self.ended.is_none(), input.try_recv()) {
-            self.take_in(Some(chunk));
-            numbers.extend(self.unsent());
-        }
-        let reads_on = self.ended.is_none();
-        if numbers.is_empty() {
-            // A line that has not ended was not sent.
-            numbers.extend(self.lines.finish().map(|line| line.number));
-        }
-        self.output.flush();
-        let why = match end {
-            End::Lost(error) => error.to_string(),
-            End::Interrupted => "interrupted".to_owned(),
+    /// Says which lines are in the diary, of which that is unknown, and which are not; gives the exit code.
+    fn give_up(mut self, gave_up: &GaveUp) -> u8 {
+        let unread = || self.lines.next().or_else(|| self.lines.finish()).map(|line| line.number);
+        let unsent = self.unsent.or_else(unread);
+        let (why, code) = match gave_up {
+            GaveUp::Interrupted => ("interrupted".to_owned(), exit::INTERRUPTED),
+            GaveUp::Held(held) => (format!("gave up: {held}"), exit::NOT_ACKED),
         };
-        match (numbers.first(), self.lines.number()) {
-            (Some(first), _) => {
-                let were = count(numbers.len(), "line was", "lines were");
-                let rest = if reads_on { "; what follows was not written" } else { "" };
-                say(format_args!("gave up: {why}; {were} not acked, the first is line {first}{rest}"));
-                return exit::NOT_ACKED;
-            }
-            (None, 0) => {}
-            (None, last) => {
-                let but = if self.code == exit::REFUSED { ", but for what was refused" } else { "" };
-                say(format_args!(
-                    "{why}: all up to line {last} is in the diary{but}; what follows was not written"
-                ));
-            }
+        let refused = if self.any_refused { " (but for what was refused)" } else { "" };
+        let stored = (self.acked > 0).then(|| format!("in the diary: up to line {}{refused}", self.acked));
+        let unknown = self.sent.map(|(first, last)| match first == last {
+            true => format!("unknown: line {first}"),
+            false => format!("unknown: lines {first} to {last}"),
+        });
+        let follows = self.ended.is_none().then(|| "not sent: what follows".to_owned());
+        let not = unsent.map(|first| format!("not sent: from line {first} on")).or(follows);
+        let has_lines = self.lines.number() > 0;
+        let parts: Vec<_> = [Some(why), stored, unknown, not].into_iter().flatten().collect();
+        if has_lines {
+            say(format_args!("{}", parts.join("; ")));
         }
-        match end {
-            End::Lost(_) => exit::NOT_ACKED,
-            End::Interrupted => exit::INTERRUPTED,
-        }
-    }
-
-    /// Takes the numbers of the lines that were read and not sent.
-    fn unsent(&mut self) -> Vec<u64> {
-        let mut numbers = Vec::new();
-        self.find_next();
-        while let Some((number, _)) = self.next.take() {
-            numbers.push(number);
-            self.find_next();
-        }
-        numbers
+        if self.sent.is_some() || unsent.is_some() { exit::NOT_ACKED } else { code }
     }
 }
 
@@ -290,7 +264,7 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use crate::fake::{BREAK, Fake, Paper, SILENCE, TIME};
+    use diary_outbox::fake::{BREAK, Fake, Paper, REFUSED, SILENCE, TIME};
     use crate::term::output::tests::said;
     use tokio::sync::mpsc;
 
@@ -301,11 +275,19 @@ mod tests {
         chunks
     }
 
+    fn address(fake: &Fake) -> Address {
+        fake.address().parse().unwrap()
+    }
+
+    fn anna() -> Option<Author> {
+        Some(Author::new("anna").unwrap())
+    }
+
     /// The exit code and what was printed.
     async fn run_with(fake: &Fake, past: Which, text: &[u8]) -> (u8, String) {
         let paper = Paper::default();
         let output = Output::new(paper.clone());
-        let code = run(fake.client("anna").await, past, input(text), output, pending()).await;
+        let code = run(&address(fake), anna(), past, input(text), output, pending()).await;
         (code, paper.text())
     }
 
@@ -325,7 +307,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_refused_does_not_stop_the_rest() {
         let fake = Fake::start().await;
-        let (code, printed) = run_with(&fake, Which::Last(0), b"a\nrefuse\n\xff\nx\0y\nb\n").await;
+        let (code, printed) = run_with(&fake, Which::Last(0), b"a\n\xff\nx\0y\nb\n").await;
         assert_eq!((code, printed), (exit::REFUSED, format!("ok 1 {TIME}\nok 2 {TIME}\n")));
         assert_eq!(fake.texts(), ["anna: a", "anna: b"]);
     }
@@ -356,11 +338,10 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_stays_away_is_given_up() {
         let fake = Fake::start().await;
-        let client = fake.client("anna").await;
-        let paper = Paper::default();
+        let (paper, address) = (Paper::default(), address(&fake));
         let text = format!("a\n{SILENCE}\nb\n");
-        let running =
-            run(client, Which::Last(0), input(text.as_bytes()), Output::new(paper.clone()), pending());
+        let output = Output::new(paper.clone());
+        let running = run(&address, anna(), Which::Last(0), input(text.as_bytes()), output, pending());
         let ending = async {
             paper.shows("ok 1").await;
             drop(fake);
@@ -373,41 +354,41 @@ mod tests {
     /// The exit code and what is said, if it is interrupted once `shown` was printed; the input does not end.
     async fn interrupted_after(text: &str, shown: &str) -> (u8, Vec<String>) {
         let fake = Fake::start().await;
-        let client = fake.client("anna").await;
         let (paper, (sender, chunks)) = (Paper::default(), mpsc::channel(4));
         sender.try_send(Ok(text.as_bytes().to_vec())).unwrap();
         said();
         let interrupt = paper.shows(shown);
-        let code = run(client, Which::Last(0), chunks, Output::new(paper.clone()), interrupt).await;
+        let output = Output::new(paper.clone());
+        let code = run(&address(&fake), anna(), Which::Last(0), chunks, output, interrupt).await;
         (code, said())
     }
 
     #[tokio::test]
-    async fn who_interrupts_learns_which_line_is_the_first_that_is_not_acked() {
+    async fn who_interrupts_learns_what_became_of_each_line() {
         for (text, shown, code, sentence) in [
             (
                 format!("a\n\n{SILENCE}\nb\nc"),
                 "ok 1",
                 exit::NOT_ACKED,
-                "gave up: interrupted; 2 lines were not acked, the first is line 3; what follows was not written",
+                "interrupted; in the diary: up to line 1; unknown: lines 3 to 4; not sent: from line 5 on",
             ),
             (
                 "a\nb\nc".to_owned(),
                 "ok 2",
                 exit::NOT_ACKED,
-                "gave up: interrupted; 1 line was not acked, the first is line 3; what follows was not written",
+                "interrupted; in the diary: up to line 2; not sent: from line 3 on",
             ),
             (
                 "a\nb\n".to_owned(),
                 "ok 2",
                 exit::INTERRUPTED,
-                "interrupted: all up to line 2 is in the diary; what follows was not written",
+                "interrupted; in the diary: up to line 2; not sent: what follows",
             ),
         ] {
             assert_eq!(interrupted_after(&text, shown).await, (code, vec![sentence.to_owned()]), "{text:?}");
         }
         let (code, said) = interrupted_after("a\n", "").await;
-        assert!(code == exit::NOT_ACKED && said[0].contains("the first is line 1"), "{said:?}");
+        assert_eq!((code, said), (exit::NOT_ACKED, vec!["interrupted; not sent: from line 1 on".to_owned()]));
         assert_eq!(interrupted_after("", "").await, (exit::INTERRUPTED, Vec::new()));
     }
 
@@ -423,8 +404,42 @@ mod tests {
             }
         }
         let fake = Fake::start().await;
-        let client = fake.client("anna").await;
-        let code = run(client, Which::All, input(b"a\nb\n"), Output::new(Gone), pending()).await;
+        let output = Output::new(Gone);
+        let code = run(&address(&fake), anna(), Which::All, input(b"a\nb\n"), output, pending()).await;
         assert_eq!((code, fake.texts().len()), (exit::DONE, 2));
+    }
+
+    /// Later lines wait behind the one that has no room.
+    #[tokio::test]
+    async fn a_full_disk_keeps_the_order() {
+        let fake = Fake::start().await;
+        let (address, paper) = (address(&fake), Paper::default());
+        let text = format!("a\n{REFUSED}\nb\n");
+        let output = Output::new(paper.clone());
+        let running = run(&address, anna(), Which::Last(0), input(text.as_bytes()), output, pending());
+        let (code, ()) = tokio::join!(running, async {
+            fake.refuses(1).await;
+            fake.make_room();
+        });
+        assert_eq!((code, paper.text().lines().count()), (exit::DONE, 3));
+        assert_eq!(fake.texts(), ["anna: a", "anna: refuse", "anna: b"]);
+    }
+
+    /// Once the clock stands still, it runs ahead whenever all wait: no real ten seconds.
+    #[tokio::test]
+    async fn a_disk_that_stays_full_is_given_up() {
+        let fake = Fake::start().await;
+        let (address, paper) = (address(&fake), Paper::default());
+        let text = format!("a\n{REFUSED}\nb\n");
+        said();
+        let output = Output::new(paper.clone());
+        let running = run(&address, anna(), Which::Last(0), input(text.as_bytes()), output, pending());
+        let (code, ()) = tokio::join!(running, async {
+            fake.refuses(2).await;
+            tokio::time::pause();
+        });
+        assert_eq!((code, paper.text()), (exit::NOT_ACKED, format!("ok 1 {TIME}\n")));
+        let told = "gave up: disk-full: no room; in the diary: up to line 1; not sent: from line 2 on";
+        assert_eq!(said().last().map(String::as_str), Some(told));
     }
 }

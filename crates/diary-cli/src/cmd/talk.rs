@@ -1,38 +1,37 @@
 //! A conversation with a person: lines are entries, commands start with `/`.
 //!
-//! What is typed is kept in the outbox before anything else happens to it, and leaves it when it is acked.
+//! A text that is typed is kept in the outbox at once and handed to a [`Delivery`]; `commands` has what lines that
+//! start with `/` do, and `ending` what is told and kept when it is over.
 
-mod agenda;
-mod answers;
-mod catch_up;
-mod kept;
+mod commands;
+mod ending;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
-use std::pin::Pin;
+use std::mem::take;
 
-use diary_client::{Author, Client, Error, Event, History, NewEntry, Options, Producer, Welcome, Which};
-use diary_proto::answer::is_old_command;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use diary_client::{Author, Error, Event, History, Producer, Reader, State, Welcome, Which};
+use diary_outbox::{Delivery, Held, Keys, Outcome};
+use diary_proto::answer::{HINT, is_old_command};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Duration, Instant};
 
+use super::deliver::{refused_sentence, tell_earlier, until};
 use crate::config::Config;
-use crate::error::exit;
-use crate::error::unreachable_sentence;
-use crate::outbox::{Outbox, Tray};
-use crate::patience::{HeldUp, Patience, Silence, TELL_SILENCE_AFTER, until};
+use crate::error::{exit, unreachable_sentence};
 use crate::render::Printer;
 use crate::term::editor::{Above, Prompt};
-use crate::term::input::Typed;
-use crate::term::output::{Output, say};
-use crate::unanswered::{Unanswered, answer_of_first, send_next};
-use agenda::{Agenda, Step};
-use answers::Reading;
-use catch_up::CatchUp;
+use crate::term::input::{Typed, is_command};
+use crate::term::output::Output;
+use crate::term::signals::Signals;
+use crate::term::ui::Ui;
+use commands::{Answer, Wanted, understand};
 
 /// Where one may type, if there is no line editor.
 const PROMPT: &str = "> ";
+
+/// How long a server that goes away is waited for once the person has said all.
+const AWAY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where a conversation takes place.
 pub(crate) struct Place<'a> {
@@ -47,29 +46,10 @@ pub(crate) struct Place<'a> {
     pub(crate) bare: bool,
 }
 
-/// What asks the program from outside to end.
-pub(crate) struct Signals([Signal; 3]);
-
-impl Signals {
-    /// Listens for SIGINT, SIGTERM and the end of the terminal. To be made before a line editor is started, which
-    /// restores what it found.
-    ///
-    /// # Errors
-    /// The system gives no way to listen.
-    pub(crate) fn new() -> io::Result<Self> {
-        let [interrupt, terminate, hangup] =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        Ok(Self([interrupt?, terminate?, hangup?]))
-    }
-
-    /// Cancellation safe.
-    async fn any(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
+impl Place<'_> {
+    /// Where sentences go.
+    fn ui(&self) -> Ui {
+        self.prompt.as_ref().map(Prompt::ui).unwrap_or_default()
     }
 }
 
@@ -83,122 +63,56 @@ pub(crate) struct Ended {
     pub(crate) author: Option<Author>,
 }
 
-impl Ended {
-    fn with(code: u8) -> Self {
-        Self { code, last_words: Vec::new(), author: None }
-    }
-
-    /// Before anybody wrote anything.
-    fn at_once(why: String, place: &Place<'_>) -> Self {
-        let author = place.config.author.clone();
-        Self { code: exit::UNREACHABLE, last_words: vec![why], author }
-    }
-}
-
 /// Talks until the person ends it. At a prompt it goes on without a server, and waits for one.
-pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
-    let outbox = Outbox::new(place.config.state.as_deref());
-    let agenda = Agenda::new(outbox, place.config.server.clone(), place.config.author.as_ref());
-    let mut agenda = match agenda {
-        Ok(agenda) => agenda,
-        Err(why) => return Ended::at_once(why, &place),
+pub(crate) async fn run(
+    place: Place<'_>,
+    mut typed: mpsc::Receiver<Typed>,
+    mut signals: Signals,
+) -> Ended {
+    let (server, author) = (place.config.server.clone(), place.config.author.clone());
+    let delivery = Delivery::new(server.clone(), author.clone(), Keys::Kept(place.config.outbox()));
+    let begun = delivery.map_err(|error| error.to_string()).and_then(|delivery| {
+        let reader = Reader::new(server).map_err(|error| error.to_string())?;
+        Ok(Talk::new(delivery, reader, place))
+    });
+    let mut talk = match begun {
+        Ok(talk) => talk,
+        Err(why) => return Ended { code: exit::UNREACHABLE, last_words: vec![why], author },
     };
-    let options = options(agenda.tray());
-    let connecting = Client::connect(place.config.server.clone(), options.clone());
-    let (client, begun) = match listen_until(connecting, &mut agenda, &mut typed, &mut signals).await {
-        Some(Ok(client)) => (Ok(client), Begun::Connected),
-        Some(Err(error)) if place.prompt.is_some() => {
-            let why = unreachable_sentence(&error);
-            (Client::reconnecting(place.config.server.clone(), options, error), Begun::Away(why))
-        }
-        Some(Err(error)) if agenda.texts() == 0 => {
-            return Ended::at_once(unreachable_sentence(&error), &place);
-        }
-        Some(Err(error)) => {
-            let client = Client::reconnecting(place.config.server.clone(), options, error.clone());
-            (client, Begun::Over(End::Lost(error)))
-        }
-        None => {
-            let client = Client::reconnecting(place.config.server.clone(), options, Error::Closed);
-            (client, Begun::Over(End::Interrupted))
-        }
-    };
-    let mut talk = match client {
-        Ok(client) => Talk::new(client, place, agenda),
-        Err(error) => return Ended::at_once(error.to_string(), &place),
-    };
-    match begun {
-        Begun::Connected => talk.arrive(),
-        Begun::Away(why) => {
-            talk.show_state();
-            talk.patience.told_lost();
-            talk.note(format_args!("{why}; what you type is kept and sent when the server is there"));
-        }
-        Begun::Over(end) => return talk.finish(end, typed).await,
-    }
     let end = talk.run(&mut typed, &mut signals).await;
     talk.finish(end, typed).await
 }
 
-/// How a conversation begins.
-enum Begun {
-    Connected,
-    /// There is no server, for this reason.
-    Away(String),
-    Over(End),
-}
-
-/// A client that sends what a tray keeps.
-fn options(tray: &Tray) -> Options {
-    Options { author: tray.author().cloned(), secret: Some(tray.secret()), ..Options::default() }
-}
-
-/// Takes in what is typed until there is a client, or none can be had; `None` if that is interrupted.
-async fn listen_until(
-    connecting: impl Future<Output = Result<Client, Error>>,
-    agenda: &mut Agenda,
-    typed: &mut mpsc::Receiver<Typed>,
-    signals: &mut Signals,
-) -> Option<Result<Client, Error>> {
-    let mut connecting = std::pin::pin!(connecting);
-    loop {
-        tokio::select! {
-            biased;
-            () = signals.any() => return None,
-            line = typed.recv(), if agenda.is_open() => match line {
-                Some(Typed::Interrupt) => return None,
-                line => if let Some(trouble) = agenda.take_in(line) {
-                    say(format_args!("{trouble}"));
-                }
-            },
-            client = &mut connecting => return Some(client),
-        }
-    }
-}
-
 /// Why the conversation is over.
-enum End {
+enum Over {
     /// The person said so, and all is acked.
     Done,
     /// Ctrl-C.
     Interrupted,
-    /// The server is away for too long, or is another one.
-    Lost(Error),
+    /// Nothing more goes out for now, or ever.
+    Lost(Held),
 }
 
 struct Talk<'a> {
-    client: Client,
+    /// One for each name, each with the texts that were typed under it: the first is on its way.
+    deliveries: VecDeque<Delivery<String>>,
+    /// All was typed and is answered.
+    is_settled: bool,
+    reader: Reader,
+    reader_state: watch::Receiver<State>,
+    /// A reading waits for its connection, which was told.
+    is_reading_lost: bool,
     place: Place<'a>,
-    patience: Patience,
-    silence: Silence,
-    /// What was typed, and is not done yet.
-    agenda: Agenda,
-    /// Kept, and to be sent, in order.
-    unsent: VecDeque<(Sent, NewEntry)>,
-    /// What was sent and not answered, in order.
-    open: Unanswered<Sent>,
+    /// Commands that were typed and are not done yet.
+    commands: VecDeque<(String, Result<Wanted, String>)>,
+    /// When the input ended.
+    ended: Option<Instant>,
+    /// A goodbye was typed: nothing behind that counts.
+    said_goodbye: bool,
     /// An answer that is being printed; nothing else is, until it ends.
-    reading: Option<Reading>,
+    answer: Option<Answer>,
+    /// What is to be printed behind it.
+    behind_answer: Vec<u8>,
     follow: Option<Follow>,
     /// The newest entry that was shown.
     newest_seen: u64,
@@ -206,40 +120,11 @@ struct Talk<'a> {
     newest_own: u64,
     /// Every name writes with a key of its own.
     producers: Vec<Producer>,
-    /// Who writes, once all before is acked.
-    renaming: Option<Renaming>,
     quiet: bool,
-    /// Entries whose acks will not come.
-    lost: usize,
-    /// What is kept from before goes out first.
-    catch_up: CatchUp,
     /// The server has been there.
     has_arrived: bool,
     /// The cursor stands behind a prompt that no editor has.
     at_prompt: bool,
-}
-
-/// A client is on its way.
-type Connecting = Pin<Box<dyn Future<Output = Result<Client, Error>>>>;
-
-/// A change to the next tray.
-struct Renaming {
-    /// Who writes from then on, if that changes.
-    name: Option<Author>,
-    /// A new client, since a name is said with Hello, as is the secret of a tray.
-    connecting: Option<Connecting>,
-}
-
-struct Sent {
-    counter: u64,
-    /// It looks like a command of the programs before this one.
-    hint: bool,
-}
-
-impl Sent {
-    fn new(counter: u64, text: &str) -> Self {
-        Self { counter, hint: is_old_command(text) }
-    }
 }
 
 struct Follow {
@@ -249,144 +134,301 @@ struct Follow {
 }
 
 impl<'a> Talk<'a> {
-    fn new(client: Client, place: Place<'a>, agenda: Agenda) -> Self {
+    fn new(delivery: Delivery<String>, reader: Reader, place: Place<'a>) -> Self {
         Self {
-            patience: Patience::new(&client),
-            silence: Silence::default(),
-            producers: vec![client.producer()],
-            client,
+            producers: vec![delivery.producer()],
+            deliveries: VecDeque::from([delivery]),
+            is_settled: false,
+            reader_state: reader.state(),
+            reader,
+            is_reading_lost: false,
             place,
-            agenda,
-            unsent: VecDeque::new(),
-            open: VecDeque::new(),
-            reading: None,
+            commands: VecDeque::new(),
+            ended: None,
+            said_goodbye: false,
+            answer: None,
+            behind_answer: Vec::new(),
             follow: None,
             newest_seen: 0,
             newest_own: 0,
-            renaming: None,
             quiet: false,
-            lost: 0,
-            catch_up: CatchUp::default(),
             has_arrived: false,
             at_prompt: false,
         }
     }
 
-    async fn run(&mut self, typed: &mut mpsc::Receiver<Typed>, signals: &mut Signals) -> End {
+    async fn run(&mut self, typed: &mut mpsc::Receiver<Typed>, signals: &mut Signals) -> Over {
         loop {
             self.go_on();
-            if self.is_done() {
-                return End::Done;
+            if self.is_settled && self.commands.is_empty() && self.answer.is_none() {
+                return Over::Done;
             }
-            if let Some(refusal) = self.catch_up.full().filter(|_| self.is_without_room()) {
-                return End::Lost(Error::Refused(refusal.clone()));
+            if let Some(held) = self.hopeless() {
+                return Over::Lost(held);
             }
             let behind = self.place.prompt.as_ref().is_some_and(|prompt| prompt.above().is_behind());
-            self.silence.watch(self.is_connected() && self.unacked() > 0 && !behind);
             self.show_bare_prompt();
-            let reading = self.reading.is_some();
             let above = self.place.prompt.as_ref().map(Prompt::above).cloned();
-            let (again_at, silent_at) = (self.catch_up.again_at(), self.silence.tell_at());
-            let may_send = self.catch_up.is_done() && !self.unsent.is_empty();
+            let (is_answering, deadline) = (self.answer.is_some(), self.deadline());
             tokio::select! {
                 biased;
-                () = signals.any() => return End::Interrupted,
-                line = typed.recv(), if self.agenda.is_open() => match line {
-                    Some(Typed::Interrupt) => return End::Interrupted,
-                    line => {
-                        if let Some(error) = self.take_in(line) {
-                            return End::Lost(error);
-                        }
-                    }
+                () = signals.any() => return Over::Interrupted,
+                line = typed.recv(), if self.is_open() => match line {
+                    Some(Typed::Interrupt) => return Over::Interrupted,
+                    line => self.take_in(line),
                 },
-                (sent, answer) = answer_of_first(&mut self.open), if !reading && !self.open.is_empty() => {
-                    if let Err(error) = self.settle(sent, answer) {
-                        return End::Lost(error);
-                    }
-                }
+                outcome = next_outcome(&mut self.deliveries), if !self.is_settled => self.take(outcome),
                 // What the screen has no room for is not read, and costs nothing here.
                 () = room(above.as_ref()), if behind => {}
-                event = next_of(self.reading.as_mut().map(|reading| &mut reading.history)), if !behind => {
+                event = next_of(self.answer.as_mut().map(|answer| &mut answer.history)), if !behind => {
                     self.read(event);
                 }
-                event = next_of(self.follow.as_mut().map(|follow| &mut follow.history)), if !reading && !behind => {
+                event = next_of(self.follow.as_mut().map(|follow| &mut follow.history)), if !is_answering && !behind => {
                     self.followed(event);
                 }
-                client = connected(&mut self.renaming) => {
-                    if let Err(error) = self.rename(client) {
-                        return End::Lost(error);
-                    }
-                }
-                sent = self.catch_up.sent() => self.caught_up(sent),
-                () = until(again_at) => self.catch_up(),
-                () = until(silent_at) => self.tell_silence(),
-                sent = send_next(&self.client, || self.unsent.pop_front()), if may_send => {
-                    match sent {
-                        Ok((sent, pending)) => {
-                            self.agenda.tray().sent(sent.counter);
-                            self.open.push_back((sent, pending));
-                        }
-                        Err(error) => return End::Lost(error),
-                    }
-                }
-                () = self.patience.wait(), if !behind || self.agenda.ended().is_some() => {
-                    self.break_bare_prompt(self.patience.has_news());
-                    self.place.output.flush();
-                    self.show_state();
-                    let held_up = self.agenda.ended().map_or(HeldUp::Nothing, HeldUp::End);
-                    if let Some(error) = self.patience.look(held_up) {
-                        return End::Lost(error);
-                    }
-                    if self.patience.is_back() {
-                        self.catch_up();
-                    }
-                }
+                Ok(()) = self.reader_state.changed() => self.look_at_reader(),
+                () = until(deadline) => {}
                 () = self.place.output.flush_when_idle() => {}
             }
         }
     }
 
-    fn is_connected(&self) -> bool {
-        self.client.state().borrow().is_connected()
+    /// What is typed from now on is to be taken in.
+    fn is_open(&self) -> bool {
+        self.ended.is_none() && !self.said_goodbye
     }
 
-    /// The first connection stands: says where one is, shows the past, and sends what earlier runs left.
-    fn arrive(&mut self) {
-        self.has_arrived = true;
-        let Welcome { journal_id, day_start, .. } = self.client.welcome();
-        self.agenda.tray().met(journal_id);
-        self.place.view.start_days_at(day_start);
-        self.welcome();
-        let (past, head) = (self.place.past, self.client.welcome().head);
-        self.newest_seen = head;
-        if self.reading.is_some() {
+    /// Why nothing goes out.
+    fn held(&self) -> Option<&Held> {
+        Some(self.deliveries.front()?.held()?.0)
+    }
+
+    /// How many entries have no answer.
+    fn unanswered(&self) -> usize {
+        self.deliveries.iter().map(Delivery::unanswered).sum()
+    }
+
+    /// When a delivery that is held up is given up: once the person has said all, and something that waits for it.
+    fn deadline(&self) -> Option<Instant> {
+        let (held, since) = self.deliveries.front()?.held()?;
+        let ended = self.ended?;
+        Some(match held {
+            // It was away or full when the person ended; the outbox keeps what waits.
+            Held::Full(_) | Held::Ended(_) => ended,
+            Held::Away(_) if since < ended => ended,
+            Held::Away(_) | Held::Silent(_) => since.max(ended) + AWAY_LIMIT,
+        })
+    }
+
+    /// Why it is no use to go on.
+    fn hopeless(&self) -> Option<Held> {
+        let held = self.held()?;
+        let is_over = match held {
+            Held::Ended(_) => true,
+            // Without a prompt, nobody waits for a server that was never there.
+            Held::Away(_) if !self.has_arrived && self.place.prompt.is_none() => true,
+            _ => self.deadline().is_some_and(|deadline| deadline <= Instant::now()),
+        };
+        is_over.then(|| held.clone())
+    }
+
+    /// Does what need not be waited for.
+    fn go_on(&mut self) {
+        if self.place.output.is_gone() {
+            // A conversation with someone who sees nothing is over.
+            self.answer = None;
+            self.end();
+        }
+        // A command sees what was typed before it, unless that waits for the server.
+        while self.answer.is_none() && (self.unanswered() == 0 || self.held().is_some()) {
+            let Some((_, wanted)) = self.commands.pop_front() else { return };
+            self.obey(wanted);
+        }
+    }
+
+    /// Nothing that is typed from now on counts.
+    fn end(&mut self) {
+        self.ended.get_or_insert_with(Instant::now);
+        self.deliveries.iter_mut().for_each(Delivery::finish);
+    }
+
+    /// Takes what was typed, or the end of it.
+    fn take_in(&mut self, typed: Option<Typed>) {
+        // Enter has begun a new line.
+        self.at_prompt = false;
+        match typed {
+            _ if self.said_goodbye => {}
+            Some(Typed::Line(Ok(line))) if is_command(&line) => self.take_command(line),
+            Some(Typed::Line(Ok(line))) if line.trim().is_empty() => {
+                self.say(format_args!("nothing was written: the text is blank"));
+            }
+            Some(Typed::Line(Ok(line))) => self.take_text(line),
+            Some(Typed::Line(Err(refusal))) => self.say(format_args!("error {refusal}")),
+            Some(Typed::Failed(error)) => {
+                self.say(format_args!("the input cannot be read: {error}"));
+                self.end();
+            }
+            Some(Typed::Interrupt) => {}
+            None => self.end(),
+        }
+    }
+
+    fn take_text(&mut self, line: String) {
+        let text = match line.strip_prefix("//") {
+            Some(rest) if !rest.contains('\n') => format!("/{rest}"),
+            _ => line,
+        };
+        let Some(delivery) = self.deliveries.back_mut() else { return };
+        if let Err(why) = delivery.submit(text.clone(), text) {
+            self.say(format_args!("{why}; the entry is sent without being kept"));
+        }
+        if self.held().is_some() {
+            self.note(format_args!("{} unsent", self.unanswered()));
+        }
+    }
+
+    fn take_command(&mut self, line: String) {
+        match understand(&line, self.reader.welcome().day_start) {
+            Ok(Wanted::Name(name)) => self.rename(name),
+            wanted => {
+                self.said_goodbye = matches!(wanted, Ok(Wanted::Quit));
+                self.commands.push_back((line, wanted));
+            }
+        }
+    }
+
+    /// Somebody else writes what is typed from here on, once all before is acked.
+    fn rename(&mut self, name: Author) {
+        let Some(last) = self.deliveries.back_mut() else { return };
+        match last.successor(Some(name)) {
+            Ok(successor) => {
+                last.finish();
+                self.producers.push(successor.producer());
+                self.deliveries.push_back(successor);
+            }
+            Err(why) => self.say(format_args!("{why}; the name stays as it was")),
+        }
+    }
+
+    /// What came of what was typed.
+    fn take(&mut self, outcome: Option<Outcome<String>>) {
+        let Some(outcome) = outcome else { return self.next_delivery() };
+        let server = self.place.config.server.clone();
+        match outcome {
+            Outcome::Arrived(welcome) => self.arrive(welcome),
+            Outcome::Acked { tag, ack } => {
+                self.newest_own = self.newest_own.max(ack.seq);
+                if !self.quiet {
+                    let hint = if is_old_command(&tag) { HINT } else { "" };
+                    let line = format!("ok {} on {server}{hint}\n", ack.seq);
+                    match self.answer {
+                        Some(_) => self.behind_answer.extend_from_slice(line.as_bytes()),
+                        None => self.print(line.as_bytes()),
+                    }
+                }
+            }
+            Outcome::Refused { refusal, id: Some(id), .. } => {
+                self.say(format_args!("{}", refused_sentence(&id, &server, None, &refusal)));
+            }
+            Outcome::Refused { tag, refusal, id: None } => {
+                self.say(format_args!("error {refusal}; the text is NOT kept: {}", clean(&tag)));
+            }
+            Outcome::Held(held) => self.tell_held(&held),
+            Outcome::Resumed => {
+                self.show_state();
+                self.say(format_args!("{server} takes entries again"));
+            }
+            outcome => {
+                let ui = self.place.ui();
+                self.break_bare_prompt(true);
+                self.place.output.flush();
+                tell_earlier(&outcome, &server, true, &ui);
+            }
+        }
+    }
+
+    /// All that was typed under a name is answered: the next one is it.
+    fn next_delivery(&mut self) {
+        if self.deliveries.len() == 1 {
+            self.is_settled = true;
+            return;
+        }
+        self.deliveries.pop_front();
+        if let Some(author) = self.deliveries.front().and_then(Delivery::author).cloned() {
+            self.note(format_args!("you write as {author}"));
+        }
+    }
+
+    /// Something holds up what was typed.
+    fn tell_held(&mut self, held: &Held) {
+        self.show_state();
+        match held {
+            Held::Away(error) if !self.has_arrived && self.place.prompt.is_some() => {
+                let why = unreachable_sentence(error);
+                self.note(format_args!("{why}; what you type is kept and sent when the server is there"));
+                let unsent = self.unanswered();
+                if unsent > 0 {
+                    self.note(format_args!("{unsent} unsent"));
+                }
+            }
+            Held::Away(_) if !self.has_arrived => {}
+            Held::Away(error) => self.say(format_args!("{error}; trying to connect again")),
+            Held::Silent(_) => self.note(format_args!("{} unsent: {held}", self.unanswered())),
+            Held::Full(refusal) => self.say(format_args!(
+                "error {refusal}; it and all behind it is kept, and sent once the server takes it"
+            )),
+            Held::Ended(_) => {}
+        }
+    }
+
+    /// A server is there: says where one is, and shows the past.
+    fn arrive(&mut self, welcome: Welcome) {
+        self.deliveries.iter_mut().for_each(|delivery| delivery.met(welcome.journal_id));
+        self.show_state();
+        if std::mem::replace(&mut self.has_arrived, true) {
+            return;
+        }
+        self.place.view.start_days_at(welcome.day_start);
+        let (author, journal) = (clean(&welcome.author), clean(&welcome.journal));
+        let address = &self.place.config.server;
+        self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
+        self.newest_seen = welcome.head;
+        if self.answer.is_some() {
             // Something was asked for meanwhile.
-        } else if past != Which::Last(0) {
-            self.reading = Some(Reading::of(self.client.history(past), false));
+        } else if self.place.past != Which::Last(0) {
+            self.answer = Some(Answer::of(self.reader.history(self.place.past), false));
         } else {
             self.follow_others();
         }
-        self.catch_up();
     }
 
     /// A person at a prompt sees what others write.
     fn follow_others(&mut self) {
         if self.place.prompt.is_some() && self.follow.is_none() {
-            let history = self.client.follow(Some(self.newest_seen + 1));
+            let history = self.reader.follow(Some(self.newest_seen + 1));
             self.follow = Some(Follow { history, own_after: 0 });
+        }
+    }
+
+    /// The connection of a reading is lost or back. Only what the person waits for is told, and only if nothing else
+    /// says it.
+    fn look_at_reader(&mut self) {
+        let error = self.reader_state.borrow_and_update().error().cloned();
+        match error {
+            Some(error) if !self.is_reading_lost && self.held().is_none() && self.has_arrived => {
+                self.is_reading_lost = true;
+                self.say(format_args!("reading: {error}; trying again"));
+            }
+            None if take(&mut self.is_reading_lost) => self.say(format_args!("reading goes on")),
+            _ => {}
         }
     }
 
     /// Where there is no editor: shows that one may type, if nothing else is to come first.
     fn show_bare_prompt(&mut self) {
-        let waits = self.agenda.is_empty() && self.reading.is_none() && self.renaming.is_none();
-        let all_answered = self.unsent.is_empty() && self.open.is_empty();
-        if self.place.bare
-            && !self.at_prompt
-            && self.agenda.is_open()
-            && waits
-            && (all_answered || !self.is_connected() || self.silence.is_told())
-        {
+        let is_idle = self.commands.is_empty() && self.answer.is_none() && self.deliveries.len() == 1;
+        let is_free = self.unanswered() == 0 || self.held().is_some();
+        if self.place.bare && !self.at_prompt && self.is_open() && self.has_arrived && is_idle && is_free {
             self.place.output.print(PROMPT.as_bytes());
             self.at_prompt = true;
         }
@@ -394,7 +436,7 @@ impl<'a> Talk<'a> {
 
     /// What is printed begins on a line of its own.
     fn break_bare_prompt(&mut self, printed: bool) {
-        if printed && std::mem::take(&mut self.at_prompt) {
+        if printed && take(&mut self.at_prompt) {
             self.place.output.print(b"\n");
         }
     }
@@ -405,106 +447,11 @@ impl<'a> Talk<'a> {
         self.place.output.print(bytes);
     }
 
-    /// Lets the prompt show whether the server is there.
+    /// Lets the prompt show whether what is typed goes out.
     fn show_state(&self) {
         if let Some(prompt) = &self.place.prompt {
-            prompt.set_away(!self.is_connected() || self.silence.is_told());
+            prompt.set_away(self.held().is_some());
         }
-    }
-
-    /// How many typed entries have no answer.
-    fn unacked(&self) -> usize {
-        self.agenda.texts() + self.unsent.len() + self.open.len()
-    }
-
-    /// The connection stands, and nothing comes of what was typed.
-    fn tell_silence(&mut self) {
-        self.silence.told();
-        self.show_state();
-        let (server, limit) = (self.place.config.server.clone(), TELL_SILENCE_AFTER.as_secs());
-        let unacked = self.unacked();
-        self.note(format_args!("{unacked} unsent: {server} is there, and has acked nothing for {limit} s"));
-    }
-
-    /// The server does something.
-    fn answered(&mut self) {
-        self.patience.progress();
-        if self.silence.answered() {
-            self.show_state();
-            if self.quiet {
-                // No ack says so.
-                let server = self.place.config.server.clone();
-                self.note(format_args!("{server} answers again"));
-            }
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        let all_sent = self.agenda.is_empty() && self.unsent.is_empty() && self.open.is_empty();
-        let is_waiting = self.reading.is_some() || self.renaming.is_some() || self.catch_up.full().is_some();
-        self.agenda.ended().is_some() && all_sent && !is_waiting
-    }
-
-    /// Does what need not be waited for.
-    fn go_on(&mut self) {
-        if self.place.output.is_gone() {
-            // A conversation with someone who sees nothing is over.
-            self.reading = None;
-            self.agenda.end();
-        }
-        if !self.has_arrived && self.is_connected() {
-            self.arrive();
-        }
-        while let Some(step) = self.agenda.next(self.reading.is_some(), self.renaming.is_some()) {
-            match step {
-                Step::Text { counter, entry } => {
-                    self.unsent.push_back((Sent::new(counter, &entry.text), entry));
-                }
-                Step::Command { command, .. } => self.obey(command),
-                Step::Name(name) => {
-                    self.renaming = Some(Renaming { name: Some(name), connecting: None });
-                }
-            }
-        }
-        self.set_aside();
-        self.begin_renaming();
-    }
-
-    /// Once all before is acked, somebody else writes.
-    fn begin_renaming(&mut self) {
-        let all_acked = self.open.is_empty() && self.unsent.is_empty() && self.is_connected();
-        if let Some(renaming) = &mut self.renaming
-            && renaming.connecting.is_none()
-            && all_acked
-            && let Some(tray) = self.agenda.next_tray()
-        {
-            let connecting = Client::connect(tray.server().clone(), options(tray));
-            renaming.connecting = Some(Box::pin(connecting));
-        }
-    }
-
-    /// What was typed, or the end of it. An error: it ends while the server is away, and nothing is waited for.
-    fn take_in(&mut self, line: Option<Typed>) -> Option<Error> {
-        let before = self.agenda.texts();
-        // Enter has begun a new line.
-        self.at_prompt = false;
-        let trouble = self.agenda.take_in(line);
-        if let Some(trouble) = trouble {
-            self.say(format_args!("{trouble}"));
-        }
-        if self.agenda.texts() > before && (!self.is_connected() || self.silence.is_told()) {
-            self.show_state();
-            self.note(format_args!("{} unsent", self.unacked()));
-        }
-        self.agenda.ended()?;
-        self.client.state().borrow().error().cloned()
-    }
-
-    fn welcome(&mut self) {
-        let welcome = self.client.welcome();
-        let (author, journal) = (clean(&welcome.author), clean(&welcome.journal));
-        let address = &self.place.config.server;
-        self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
     }
 
     /// Tells the person something that is no entry.
@@ -520,7 +467,7 @@ impl<'a> Talk<'a> {
     fn say(&mut self, what: fmt::Arguments<'_>) {
         self.break_bare_prompt(true);
         self.place.output.flush();
-        say(what);
+        self.place.ui().say(what);
     }
 }
 
@@ -529,28 +476,28 @@ fn clean(text: &str) -> String {
     diary_proto::escape::escape(text).into_owned()
 }
 
-/// The client that writes under another name, once one is wanted.
-///
-/// Cancellation safe.
-async fn connected(renaming: &mut Option<Renaming>) -> Result<Client, Error> {
-    match renaming.as_mut().and_then(|renaming| renaming.connecting.as_mut()) {
-        Some(connecting) => connecting.await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Waits until the screen has room again.
 ///
-/// Cancellation safe.
+/// Cancel safe.
 async fn room(above: Option<&Above>) {
     if let Some(above) = above {
         above.room().await;
     }
 }
 
+/// What comes of the first of some deliveries.
+///
+/// Cancel safe, as [`Delivery::next`] is.
+async fn next_outcome(deliveries: &mut VecDeque<Delivery<String>>) -> Option<Outcome<String>> {
+    match deliveries.front_mut() {
+        Some(delivery) => delivery.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The next event of a reading, if there is one.
 ///
-/// Cancellation safe, as [`History::next`] is.
+/// Cancel safe, as [`History::next`] is.
 async fn next_of(history: Option<&mut History>) -> Option<Result<Event, Error>> {
     match history {
         Some(history) => history.next().await,

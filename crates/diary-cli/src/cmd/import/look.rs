@@ -1,6 +1,6 @@
 //! What the diary has is looked at before anything is written.
 
-use diary_client::{Client, Error, Event, Gap, History, Time, Which};
+use diary_client::{Reader, Error, Event, Gap, History, Time, Which};
 use tokio::time::Instant;
 
 use super::{counted, of_days};
@@ -23,8 +23,8 @@ struct Look {
 }
 
 impl Look {
-    fn at(client: &Client, which: Which) -> Self {
-        let (history, patience) = (client.history(which), Patience::new(client));
+    fn at(reader: &Reader, which: Which) -> Self {
+        let (history, patience) = (reader.history(which), Patience::of(reader.state()));
         Self { history, patience, started: Instant::now() }
     }
 
@@ -49,10 +49,10 @@ impl Look {
 }
 
 /// Reads what the diary has of the days of the files. Whether something of it could not be compared.
-pub(super) async fn compare(client: &Client, compared: &Compared<'_>) -> Result<bool, u8> {
+pub(super) async fn compare(reader: &Reader, compared: &Compared<'_>) -> Result<bool, u8> {
     let Some((from, to)) = compared.days() else { return Ok(false) };
     // The days of the diary may begin later than at midnight, and in another zone.
-    let mut look = Look::at(client, server_days(Days { from, to }));
+    let mut look = Look::at(reader, server_days(Days { from, to }));
     let mut damage = false;
     while let Some(event) = look.next().await? {
         match event {
@@ -85,8 +85,8 @@ struct Archived {
 }
 
 impl Archived {
-    async fn of(client: &Client) -> Result<Option<Self>, u8> {
-        let mut look = Look::at(client, Which::All);
+    async fn of(reader: &Reader) -> Result<Option<Self>, u8> {
+        let mut look = Look::at(reader, Which::All);
         let (mut first, mut until) = (None, None);
         while let Some(event) = look.next().await? {
             match event {
@@ -101,7 +101,7 @@ impl Archived {
             }
         }
         // A diary that was archived begins behind that.
-        let first = first.unwrap_or(client.welcome().head + 1);
+        let first = first.unwrap_or(reader.welcome().head + 1);
         Ok((first > 1).then_some(Self { last: first - 1, until }))
     }
 
@@ -115,14 +115,14 @@ impl Archived {
 
 /// An error, the exit code, if some of what is missing may have been archived.
 pub(super) async fn check_archived<'f>(
-    client: &Client,
+    reader: &Reader,
     missing: impl IntoIterator<Item = &'f Found<'f>>,
 ) -> Result<(), u8> {
     let mut missing = missing.into_iter().peekable();
     if missing.peek().is_none() {
         return Ok(());
     }
-    let Some(archived) = Archived::of(client).await? else { return Ok(()) };
+    let Some(archived) = Archived::of(reader).await? else { return Ok(()) };
     let may_be_there: Vec<_> = missing.filter(|entry| archived.may_have(entry)).collect();
     if may_be_there.is_empty() {
         return Ok(());

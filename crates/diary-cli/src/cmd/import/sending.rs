@@ -1,48 +1,39 @@
 //! Entries on their way into the diary.
 
-use std::collections::VecDeque;
 use std::fmt;
 
-use diary_client::{Ack, Client, Error, Refusal};
+use diary_client::Refusal;
+use diary_outbox::{Delivery, Held, Outcome};
 use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
-use super::{Interrupts, Work, counted, number};
+use super::{Work, counted, number};
+use crate::cmd::deliver::{deadline_of_input, until};
 use crate::error::unreachable_sentence;
-use crate::patience::{HeldUp, Patience};
 use crate::term::output::say;
-use crate::unanswered::{Unanswered, answer_of_first};
+use crate::term::signals::Signals;
 use diary_import::Found;
 
 /// How a progress bar looks.
 const BAR: &str = "{wide_bar} {human_pos}/{human_len} {rate} {eta}";
 
-/// Why not all was written.
+/// Why not all was written, and of how many entries it is not known whether they were.
 pub(super) enum Stop {
-    Interrupted {
-        unacked: usize,
-    },
-    /// The server has no room.
-    Full(Refusal),
-    Lost {
-        error: Error,
-        unacked: usize,
-    },
+    Interrupted { unacked: usize },
+    Held { held: Held, unacked: usize },
 }
 
 /// Entries on their way.
 pub(super) struct Sending<'a> {
     work: &'a Work<'a>,
-    /// The newest entry before the connection that sends was made, or the first of those.
+    /// The newest entry before the first of those.
     head: u64,
     bar: ProgressBar,
-    /// Places in the list of all, with what was sent and not answered.
-    open: Unanswered<usize>,
     pub(super) acked: usize,
     /// Acked with the number of an older entry: an archive has it, or another run was faster.
     pub(super) known: usize,
     pub(super) refused: usize,
-    full: Option<Refusal>,
+    unacked: usize,
 }
 
 impl<'a> Sending<'a> {
@@ -54,82 +45,80 @@ impl<'a> Sending<'a> {
         let style = ProgressStyle::with_template(BAR).expect("the template is sound").with_key("rate", rate);
         // It shows nothing where stderr is no terminal.
         let bar = ProgressBar::new(count as u64).with_style(style);
-        Self { work, head: 0, bar, open: VecDeque::new(), acked: 0, known: 0, refused: 0, full: None }
+        Self { work, head: 0, bar, acked: 0, known: 0, refused: 0, unacked: 0 }
     }
 
-    /// Sends the entries at these places and waits for their acks. The client has sent nothing yet.
+    /// Sends the entries at these places, each with its place as its counter, and waits for their acks.
     pub(super) async fn send(
         &mut self,
-        client: Client,
+        mut delivery: Delivery<usize>,
         places: &[usize],
-        interrupts: &mut Interrupts,
+        signals: &mut Signals,
     ) -> Option<Stop> {
-        self.head = client.welcome().head;
-        let mut patience = Patience::new(&client);
         let mut left = places.iter();
-        let mut stopped = false;
-        let mut ended: Option<Instant> = None;
+        let (mut ended, mut interrupted, mut held) = (None, false, None);
         loop {
-            if self.full.is_some() || stopped {
-                left = [].iter();
-            }
-            if left.len() == 0 {
-                ended = ended.or_else(|| Some(Instant::now()));
-                if self.open.is_empty() {
-                    break;
+            while ended.is_none() && delivery.has_room() {
+                match left.next() {
+                    // Nothing of it is kept, so nothing can fail.
+                    Some(&place) => _ = delivery.submit_at(place as u64 + 1, place, self.work.entry(place)),
+                    None => {
+                        delivery.finish();
+                        ended = Some(Instant::now());
+                    }
                 }
             }
+            let deadline = deadline_of_input(&delivery, ended).filter(|_| held.is_none());
             tokio::select! {
                 biased;
-                (place, answer) = answer_of_first(&mut self.open), if !self.open.is_empty() => {
-                    patience.progress();
-                    if let Err(error) = self.settle(place, answer) {
-                        return Some(Stop::Lost { error, unacked: self.open.len() + 1 });
+                outcome = delivery.next() => match outcome {
+                    Some(outcome) => {
+                        // Whoever imports can do it again once there is room.
+                        if let Outcome::Held(full @ Held::Full(_)) = &outcome {
+                            held = Some(full.clone());
+                            delivery.stop();
+                        }
+                        self.take(outcome, delivery.has_arrived());
                     }
+                    None => break,
+                },
+                () = signals.any() => {
+                    // The first time, what was sent is waited for; the second time, nobody wants to wait.
+                    if std::mem::replace(&mut interrupted, true) {
+                        delivery.stop();
+                    }
+                    ended = ended.or_else(|| Some(Instant::now()));
+                    delivery.finish();
                 }
-                room = client.room(), if left.len() > 0 => {
-                    let Some(&place) = left.next() else { continue };
-                    match room.and_then(|room| room.send(self.work.entry(place))) {
-                        Ok(pending) => self.open.push_back((place, pending.into())),
-                        Err(Error::Refused(refusal)) => self.refuse(place, &refusal),
-                        Err(error) => return Some(Stop::Lost { error, unacked: self.open.len() }),
-                    }
-                }
-                () = interrupts.next() => {
-                    // The second time, nobody wants to wait.
-                    if std::mem::replace(&mut stopped, true) {
-                        return Some(Stop::Interrupted { unacked: self.open.len() });
-                    }
-                }
-                () = patience.wait() => {
-                    let held_up = ended.map_or(HeldUp::Input, HeldUp::End);
-                    if let Some(error) = self.bar.suspend(|| patience.look(held_up)) {
-                        return Some(Stop::Lost { error, unacked: self.open.len() });
-                    }
+                () = until(deadline) => {
+                    held = delivery.held().map(|(held, _)| held.clone());
+                    delivery.stop();
                 }
             }
         }
-        // All is answered: whether the server still says goodbye is not worth an error.
-        let _ = client.close().await;
-        match (self.full.take(), stopped) {
-            (Some(refusal), _) => Some(Stop::Full(refusal)),
-            (None, true) => Some(Stop::Interrupted { unacked: 0 }),
-            (None, false) => None,
+        let unacked = self.unacked;
+        match held {
+            Some(held) => Some(Stop::Held { held, unacked }),
+            None => interrupted.then_some(Stop::Interrupted { unacked }),
         }
     }
 
-    fn settle(&mut self, place: usize, answer: Result<Ack, Error>) -> Result<(), Error> {
-        match answer {
-            Ok(ack) => {
+    fn take(&mut self, outcome: Outcome<usize>, has_arrived: bool) {
+        match outcome {
+            Outcome::Arrived(welcome) => self.head = welcome.head,
+            Outcome::Acked { ack, .. } => {
                 let count = if ack.seq > self.head { &mut self.acked } else { &mut self.known };
                 *count += 1;
                 self.bar.inc(1);
             }
-            Err(Error::Refused(refusal)) if refusal.code.is_for_now() => self.full = Some(refusal),
-            Err(Error::Refused(refusal)) => self.refuse(place, &refusal),
-            Err(error) => return Err(error),
+            Outcome::Refused { tag, refusal, .. } => self.refuse(tag, &refusal),
+            Outcome::Left { sent, .. } => self.unacked += usize::from(sent),
+            Outcome::Held(Held::Away(error)) if has_arrived => {
+                self.bar.suspend(|| say(format_args!("{error}; trying to connect again")));
+            }
+            Outcome::Resumed if has_arrived => self.bar.suspend(|| say(format_args!("going on"))),
+            _ => {}
         }
-        Ok(())
     }
 
     fn refuse(&mut self, place: usize, refusal: &Refusal) {
@@ -145,13 +134,13 @@ impl<'a> Sending<'a> {
         let Some(stop) = stopped else { return };
         let (why, unacked) = match stop {
             Stop::Interrupted { unacked } => ("stopped".to_owned(), *unacked),
-            Stop::Full(refusal) => (format!("the server has no room: {refusal}"), 0),
-            Stop::Lost { error, unacked } => (unreachable_sentence(error), *unacked),
+            Stop::Held { held: Held::Away(error), unacked } => (unreachable_sentence(error), *unacked),
+            Stop::Held { held, unacked } => (held.to_string(), *unacked),
         };
         let acked = counted(self.acked, "entry was", "entries were");
         let open = match unacked {
             0 => String::new(),
-            count => format!(", of {} it is not known", number(count)),
+            count => format!(", {} unknown", number(count)),
         };
         say(format_args!("{why}: {acked} imported{open}; the same command goes on from there"));
     }
@@ -161,13 +150,13 @@ impl<'a> Sending<'a> {
 mod tests {
     use std::borrow::Cow;
 
-    use bytes::Bytes;
-    use diary_client::{Author, Options};
+    use diary_client::{Author, Secret};
+    use diary_outbox::Keys;
+    use diary_outbox::fake::{Fake, TIME};
 
     use super::*;
     use crate::cli::Settings;
     use crate::config::Config;
-    use crate::fake::{Fake, TIME};
     use diary_import::{Exactness, When};
 
     fn found(text: &'static str) -> Found<'static> {
@@ -190,14 +179,12 @@ mod tests {
             damage: false,
             dry_run: false,
         };
-        let connect = async || {
-            let secret = Some(Bytes::from_static(b"of all entries of the files"));
-            work.connect(Options { secret, ..Options::default() }).await.unwrap()
-        };
         for (places, acked, known) in [(&[0, 1][..], 2, 0), (&[0, 1, 2], 1, 2)] {
             // When both of them compared, nothing was there.
             let mut sending = Sending::new(&work, 3);
-            assert!(sending.send(connect().await, places, &mut Interrupts::listen()).await.is_none());
+            let keys = Keys::Derived(Secret::new("of all entries of the files").unwrap());
+            let delivery = Delivery::new(config.server.clone(), work.author.clone(), keys).unwrap();
+            assert!(sending.send(delivery, places, &mut Signals::of(&[])).await.is_none());
             assert_eq!((sending.acked, sending.known), (acked, known));
         }
         assert_eq!(fake.texts().len(), 3);

@@ -1,12 +1,12 @@
 //! What commands do, and what is shown of entries.
 
-use diary_client::{Client, Error, Event, History, Stored, Which};
+use diary_client::{Author, DayStart, Error, Event, History, Stored, Which};
+use diary_outbox::Held;
 use diary_proto::Command;
+use diary_proto::entry::parse_number;
 
-use super::agenda::Wanted;
-use super::{Follow, Talk, options};
-use crate::patience::Patience;
-use crate::query::select::Keeper;
+use super::{Follow, Talk};
+use crate::query::select::{Keeper, Plan, Select};
 use crate::time::calendar::Calendar;
 
 const HELP: &str = "\
@@ -26,8 +26,60 @@ const ROWS_SHOWN: usize = 10;
 /// So few rows more are shown, too.
 const ROWS_CUT_MIN: usize = 2;
 
+/// What a line asks for.
+pub(super) enum Wanted {
+    /// To write under this name.
+    Name(Author),
+    /// To end.
+    Quit,
+    /// Something else that line mode knows, too.
+    Command(Command),
+    /// Entries of the reader's days.
+    Days(Box<Plan>),
+    /// One entry.
+    One(u64),
+}
+
+/// What a line asks for: what line mode understands, and days as people name them, seen from where the reader is.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn understand(line: &str, day_start: DayStart) -> Result<Wanted, String> {
+    let argument = line.strip_prefix("/history").filter(|rest| rest.starts_with(char::is_whitespace));
+    let argument = argument.map_or("", str::trim);
+    if let Some(seq) = argument.strip_prefix('#').and_then(|seq| parse_number(seq.as_bytes()))
+        && seq > 0
+    {
+        return Ok(Wanted::One(seq));
+    }
+    let is_days = !argument.is_empty() && !argument.starts_with('#');
+    match Command::parse(line) {
+        Err(_) | Ok(Command::History(Which::Days(..))) if is_days => days(argument, day_start),
+        Ok(Command::Name(name)) => Ok(Wanted::Name(name)),
+        Ok(Command::Quit) => Ok(Wanted::Quit),
+        command => command.map(Wanted::Command).map_err(|refusal| format!("error {refusal}")),
+    }
+}
+
+/// `DATE`, `DATE..DATE`, or a range that is open on one side.
+fn days(said: &str, day_start: DayStart) -> Result<Wanted, String> {
+    let some = |said: &str| Some(said.to_owned()).filter(|said| !said.trim().is_empty());
+    let select = match said.split_once("..") {
+        Some((from, to)) => Select { from: some(from), to: some(to), ..Select::default() },
+        None => Select { on: some(said), ..Select::default() },
+    };
+    let is_range = select.on.is_none();
+    let plan = select.plan(Calendar::here(day_start).today()).map_err(|why| {
+        match is_range && why.starts_with("--from") {
+            true => "error bad-argument: the first day of a range comes first: DATE..DATE".to_owned(),
+            false => format!("error bad-argument: which entries? N, all, #SEQ, #SEQ.. or days: {why}"),
+        }
+    })?;
+    Ok(Wanted::Days(Box::new(plan)))
+}
+
 /// An answer that is being printed.
-pub(super) struct Reading {
+pub(super) struct Answer {
     pub(super) history: History,
     /// How many entries it brought so far.
     count: u64,
@@ -39,7 +91,7 @@ pub(super) struct Reading {
     is_one: bool,
 }
 
-impl Reading {
+impl Answer {
     pub(super) fn of(history: History, told: bool) -> Self {
         Self { history, count: 0, told, keeper: None, is_one: false }
     }
@@ -62,26 +114,28 @@ impl Talk<'_> {
         match wanted {
             Ok(Wanted::Command(command)) => self.do_command(command),
             Ok(Wanted::Days(plan)) => {
-                let history = self.client.select(plan.filter.clone());
-                let keeper = Keeper::new(&plan, Calendar::here(self.client.welcome().day_start));
-                self.begin(Reading { keeper: Some(keeper), ..Reading::of(history, true) });
+                let history = self.reader.select(plan.filter.clone());
+                let keeper = Keeper::new(&plan, Calendar::here(self.reader.welcome().day_start));
+                self.begin(Answer { keeper: Some(keeper), ..Answer::of(history, true) });
             }
             Ok(Wanted::One(seq)) => {
-                let history = self.client.history(Which::From(seq));
-                self.begin(Reading { is_one: true, ..Reading::of(history, true) });
+                let history = self.reader.history(Which::From(seq));
+                self.begin(Answer { is_one: true, ..Answer::of(history, true) });
             }
+            Ok(Wanted::Quit) => self.end(),
+            Ok(Wanted::Name(_)) => {}
             Err(why) => self.say(format_args!("{why}")),
         }
     }
 
     fn do_command(&mut self, command: Command) {
         match command {
-            Command::History(which) => self.begin(Reading::of(self.client.history(which), true)),
-            Command::Search(text) => self.begin(Reading::of(self.client.search(text), true)),
+            Command::History(which) => self.begin(Answer::of(self.reader.history(which), true)),
+            Command::Search(text) => self.begin(Answer::of(self.reader.search(text), true)),
             Command::Follow(from) => {
                 // One that follows already misses nothing by being asked again.
                 if from.is_some() || self.follow.is_none() {
-                    let history = self.client.follow(from);
+                    let history = self.reader.follow(from);
                     self.follow = Some(Follow { history, own_after: self.newest_own });
                 }
                 self.note(format_args!("following; /follow off ends it"));
@@ -90,7 +144,6 @@ impl Talk<'_> {
                 self.follow = None;
                 self.note(format_args!("not following"));
             }
-            Command::Name(_) => {}
             Command::Quiet => self.quiet = true,
             Command::Help => {
                 self.note(format_args!("{}", HELP.trim_end()));
@@ -100,73 +153,51 @@ impl Talk<'_> {
                     ));
                 }
             }
-            Command::Quit => self.agenda.end(),
+            Command::Name(_) | Command::Quit => {}
         }
     }
 
-    fn begin(&mut self, reading: Reading) {
+    fn begin(&mut self, answer: Answer) {
+        if let Some(Held::Away(_)) = self.held() {
+            let server = self.place.config.server.clone();
+            self.note(format_args!("{server} is away; the answer comes when it is back"));
+        }
         let mut bytes = Vec::new();
         self.place.view.begin(&mut bytes);
         self.print(&bytes);
-        self.reading = Some(reading);
-    }
-
-    /// Writes under another name from here on. An error means that this cannot be.
-    pub(super) fn rename(&mut self, client: Result<Client, Error>) -> Result<(), Error> {
-        let (Some(renaming), Some(tray)) = (self.renaming.take(), self.agenda.next_tray()) else {
-            return Ok(());
-        };
-        // If the server is away again, what was typed behind the name waits for it.
-        let client =
-            client.or_else(|error| Client::reconnecting(tray.server().clone(), options(tray), error))?;
-        self.agenda.go_to_next_tray();
-        self.patience = Patience::new(&client);
-        self.producers.push(client.producer());
-        let old = std::mem::replace(&mut self.client, client);
-        if self.is_connected() {
-            let journal = self.client.welcome().journal_id;
-            self.agenda.tray().met(journal);
-        }
-        // All of its entries are answered; it only says goodbye, which nobody waits for.
-        tokio::spawn(old.close());
-        if let Some(name) = renaming.name {
-            self.note(format_args!("you write as {name}"));
-        }
-        self.let_go();
-        Ok(())
+        self.answer = Some(answer);
     }
 
     /// What an answer brings.
     pub(super) fn read(&mut self, event: Option<Result<Event, Error>>) {
-        if matches!(event, Some(Ok(_))) {
-            self.answered();
-        }
-        let Some(reading) = &mut self.reading else { return };
-        let (told, is_one, is_end) = (reading.told, reading.is_one, event.is_none());
+        let Some(answer) = &mut self.answer else { return };
+        let (told, is_one, is_end) = (answer.told, answer.is_one, event.is_none());
         match event.transpose() {
             Ok(event) => {
                 let whole = told || self.place.view.is_plain();
-                reading.wanted(event).iter().for_each(|event| self.show(event, whole));
+                answer.wanted(event).iter().for_each(|event| self.show(event, whole));
                 if is_end || is_one {
-                    self.end_reading();
+                    self.end_answer();
                 }
             }
             Err(error) => {
-                reading.told = false;
+                answer.told = false;
                 self.say(format_args!("error {error}"));
             }
         }
     }
 
     /// An answer is complete.
-    fn end_reading(&mut self) {
-        let Some(Reading { count, told, .. }) = self.reading.take() else { return };
+    fn end_answer(&mut self) {
+        let Some(Answer { count, told, .. }) = self.answer.take() else { return };
         match count {
             _ if !told => self.follow_others(),
             0 => self.note(format_args!("no entries")),
             1 => self.note(format_args!("1 entry")),
             _ => self.note(format_args!("{count} entries")),
         }
+        let behind = std::mem::take(&mut self.behind_answer);
+        self.print(&behind);
     }
 
     /// What a follow brings. Entries that were just typed here are not shown a second time.
@@ -189,7 +220,6 @@ impl Talk<'_> {
 
     /// Shows it, in full only if it was asked for.
     fn show(&mut self, event: &Event, whole: bool) {
-        self.patience.progress();
         self.newest_seen = self.newest_seen.max(match event {
             Event::Entry(stored) => stored.entry.seq,
             Event::Gap(gap) => gap.last,

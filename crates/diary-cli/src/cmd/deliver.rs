@@ -1,0 +1,166 @@
+//! What the commands that write have in common: how long they wait, and what they tell.
+
+use std::future::pending;
+use std::time::Duration;
+
+use diary_client::{Address, Error, Refusal, Time};
+use diary_outbox::{Delivery, Held, KeptEntry, Outcome};
+use diary_proto::escape::escape;
+use jiff::tz::TimeZone;
+use tokio::time::{Instant, sleep_until};
+
+use super::count;
+use crate::config::Config;
+use crate::term::signals::Signals;
+use crate::term::ui::Ui;
+
+/// How long a lost connection is waited for once nothing is left to do but wait for acks: a server that is restarted
+/// is back by then.
+const AWAY_LIMIT: Duration = Duration::from_secs(10);
+
+/// The same while more input waits: it is worth more patience.
+const AWAY_LIMIT_OF_INPUT: Duration = Duration::from_secs(30);
+
+/// How long a server that is there may answer nothing: its disk may be slow.
+const SILENT_LIMIT: Duration = Duration::from_secs(30);
+
+/// Why a delivery was stopped before all was acked.
+pub(crate) enum Stopped {
+    Interrupted,
+    GaveUp(Held),
+}
+
+impl Stopped {
+    /// What a person is told.
+    pub(crate) fn sentence(&self) -> String {
+        match self {
+            Self::Interrupted => "interrupted".to_owned(),
+            Self::GaveUp(held) => held.to_string(),
+        }
+    }
+}
+
+/// Delivers until all is acked or refused, or nothing more is worth waiting for: the outbox keeps the rest.
+pub(crate) async fn drive<T>(
+    delivery: &mut Delivery<T>,
+    signals: &mut Signals,
+    mut tell: impl FnMut(Outcome<T>),
+) -> Option<Stopped> {
+    let mut stopped = None;
+    delivery.finish();
+    loop {
+        let deadline = deadline_of_kept(delivery).filter(|_| stopped.is_none());
+        tokio::select! {
+            biased;
+            () = signals.any(), if stopped.is_none() => {
+                stopped = Some(Stopped::Interrupted);
+                delivery.stop();
+            }
+            outcome = delivery.next() => match outcome {
+                Some(outcome) => tell(outcome),
+                None => return stopped,
+            },
+            () = until(deadline) => {
+                stopped = delivery.held().map(|(held, _)| Stopped::GaveUp(held.clone()));
+                delivery.stop();
+            }
+        }
+    }
+}
+
+/// When a delivery of what is kept is given up, if something holds it up.
+fn deadline_of_kept<T>(delivery: &Delivery<T>) -> Option<Instant> {
+    let (held, since) = delivery.held()?;
+    let limit = match held {
+        Held::Full(_) | Held::Ended(_) => Duration::ZERO,
+        // It was stopped, or never there.
+        Held::Away(error) if matches!(error, Error::NothingListens(_)) || !delivery.has_arrived() => Duration::ZERO,
+        Held::Away(_) => AWAY_LIMIT,
+        Held::Silent(_) => SILENT_LIMIT,
+    };
+    Some(since + limit)
+}
+
+/// When a delivery of input that nobody keeps is given up, if something holds it up. `ended` is when the input did.
+pub(crate) fn deadline_of_input<T>(delivery: &Delivery<T>, ended: Option<Instant>) -> Option<Instant> {
+    let (held, since) = delivery.held()?;
+    match (held, ended) {
+        (Held::Ended(_), _) => Some(since),
+        (Held::Away(_), _) if !delivery.has_arrived() => Some(since),
+        // It has the entries; whether they are stored, only it can tell.
+        (Held::Silent(_), _) => None,
+        (Held::Away(_) | Held::Full(_), Some(ended)) => Some(since.max(ended) + AWAY_LIMIT),
+        (Held::Away(_) | Held::Full(_), None) => (!delivery.has_room()).then(|| since + AWAY_LIMIT_OF_INPUT),
+    }
+}
+
+/// Waits for a moment, if there is one.
+///
+/// Cancel safe.
+pub(crate) async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}
+
+/// Tells what came of entries that earlier runs left; of what went well only if `is_told`.
+pub(crate) fn tell_earlier<T>(outcome: &Outcome<T>, server: &Address, is_told: bool, ui: &Ui) {
+    match outcome {
+        Outcome::CaughtUp { entries } if is_told => {
+            ui.say(format_args!("{} sent to {server}", count(*entries, "kept entry", "kept entries")));
+        }
+        Outcome::LeftRefused { id, kept, refusal } => {
+            ui.say(format_args!("{}", refused_sentence(id, server, Some(kept), refusal)));
+        }
+        Outcome::Trouble(error) => ui.say(format_args!("{error}")),
+        _ => {}
+    }
+}
+
+/// What became of an entry that was refused, and what can be done with it.
+pub(crate) fn refused_sentence(
+    id: &str,
+    server: &Address,
+    kept: Option<&KeptEntry>,
+    refusal: &Refusal,
+) -> String {
+    let of = kept.map(|kept| format!(" of {}", minute(kept.time))).unwrap_or_default();
+    format!("{server} refused the entry {id}{of}: {}; {}", escape(&refusal.to_string()), choices(id))
+}
+
+/// What can be done with a refused entry.
+pub(crate) fn choices(id: &str) -> String {
+    format!("look whether it is in the diary, then diary outbox drop {id} or diary outbox send-as-new {id}")
+}
+
+/// When it was written, where the reader is.
+pub(crate) fn minute(time: Time) -> String {
+    time.in_zone(&TimeZone::system()).minute()
+}
+
+/// Tells of all that waits in the outbox and that no running program holds, wherever it is to go.
+pub(crate) fn tell_waiting(config: &Config, ui: &Ui) {
+    let listing = config.outbox().list();
+    let free = || listing.entries.iter().filter(|listed| !listed.held);
+    let (refused, waiting) = (
+        free().filter(|listed| listed.kept.refusal.is_some()).count(),
+        free().filter(|listed| listed.kept.refusal.is_none()),
+    );
+    let mut servers: Vec<String> = waiting.clone().map(|listed| listed.server.to_string()).collect();
+    let waiting = servers.len();
+    servers.sort_unstable();
+    servers.dedup();
+    if waiting > 0 {
+        let wait = count(waiting, "entry waits", "entries wait");
+        let them = if waiting == 1 { "it" } else { "them" };
+        ui.say(format_args!(
+            "{wait} in the outbox for {}; diary outbox send sends {them}",
+            servers.join(" and ")
+        ));
+    }
+    if refused > 0 {
+        let wait = count(refused, "refused entry waits", "refused entries wait");
+        ui.say(format_args!("{wait} in the outbox; diary outbox tells what to do"));
+    }
+}
