@@ -31,57 +31,58 @@ use diary_proto::escape::escape;
 use jiff::Timestamp;
 
 use crate::cli::Args;
-use crate::cli::usage::Stop;
 use crate::cmd::talk::{Place, Signals};
 use crate::cmd::{pipe, talk as terminal};
 use crate::config::Config;
-use crate::error::unreachable_sentence;
-use crate::render::Printer;
+use crate::error::{CliError, unreachable_sentence};
+use crate::render::{Printer, careful};
 use crate::term::editor::Drafts;
 use crate::term::output::{Output, say};
 use crate::term::{editor, input};
 
 /// Runs the program with the process's arguments, environment, input and output.
 pub fn main() -> ExitCode {
-    let args = match Args::read() {
-        Ok(args) => args,
-        Err(Stop::Help(help)) => {
-            // If it cannot be printed, nobody is there to be told.
-            let _ = help.print();
-            return ExitCode::from(error::exit::DONE);
-        }
-        Err(Stop::Wrong(why)) => {
-            say(format_args!("{why}"));
-            return ExitCode::from(error::exit::USAGE);
-        }
-    };
-    // What is written bears the time, and so do the names of what is kept.
+    ExitCode::from(run().map_or_else(|error| report(&error), |()| error::exit::DONE))
+}
+
+fn run() -> Result<(), CliError> {
+    let args = Args::read()?;
+    // New entries bear the time, and so do the names of kept files.
     if Timestamp::try_from(SystemTime::now()).is_err() {
-        say(format_args!("this computer's clock is past the year 9999; set it first"));
-        return ExitCode::from(error::exit::USAGE);
+        return Err(CliError::Usage("the clock of this computer is past the year 9999".to_owned()));
     }
     let config = Config::read(args.server(), &args.settings);
     let copes = args.command.as_ref().is_some_and(cli::Command::copes_without_file);
     if let Some(why) = config.wrong.as_ref().filter(|_| !copes) {
-        say(format_args!("{why}"));
-        return ExitCode::from(error::exit::USAGE);
+        return Err(CliError::Usage(why.clone()));
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            say(format_args!("the system gives no way to wait for sockets: {error}"));
-            return ExitCode::from(error::exit::UNREACHABLE);
-        }
-    };
-    let code = runtime.block_on(async {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::Usage(format!("cannot start the runtime: {error}")))?;
+    let ended = runtime.block_on(async {
         match args.command.clone() {
             Some(command) => cmd::run(command, &config).await,
-            None => converse(&args, &config).await,
+            None => CliError::told(converse(&args, &config).await),
         }
     });
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
-    ExitCode::from(code)
+    ended
+}
+
+/// Prints an error, or the help that was asked for, and returns the exit code.
+fn report(error: &CliError) -> u8 {
+    match error {
+        CliError::Arguments(help) if !help.use_stderr() => {
+            return if help.print().is_ok() { error::exit::DONE } else { error::exit::USAGE };
+        }
+        // clap quotes arguments as they are.
+        CliError::Arguments(error) => {
+            error.to_string().lines().for_each(|line| say(format_args!("{}", careful(line))));
+        }
+        CliError::Told(_) => {}
+        error => say(format_args!("{error}")),
+    }
+    error.code()
 }
 
 /// Without a command: a conversation, or lines from a pipe.
@@ -112,7 +113,8 @@ async fn talk(args: &Args, config: &Config) -> u8 {
         }
     };
     let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
-    let editor = io::stdout().is_terminal().then(|| editor::start(config.state.as_deref(), drafts.clone()));
+    let remembered = config.state.as_deref().filter(|_| config.history);
+    let editor = io::stdout().is_terminal().then(|| editor::start(remembered, drafts.clone()));
     let ended = match editor {
         Some(Ok((typed, prompt, screen))) => {
             let output = Output::new(prompt.above().clone());

@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::outbox::tell_refused;
 use crate::config::Config;
 use crate::deliver::{Delivery, deliver, deliver_left, note_unsent};
-use crate::error::doctor_advice;
+use crate::error::advice;
 use crate::error::exit;
 use crate::outbox::{Outbox, Pushed, Tray};
 use crate::term::output::{Output, say};
@@ -209,7 +209,7 @@ impl Outcome<'_> {
 
 /// Why it is not in the diary, where it is instead, and what comes next.
 fn not_acked_sentence(error: &Error, kept_in: Option<&Path>, server: &Address, text: &str) -> String {
-    let advice = doctor_advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
+    let advice = advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
     match kept_in.map(Path::display) {
         Some(path) => {
             format!("{error}: the text is kept in {path}, and the next run for {server} sends it{advice}")
