@@ -84,9 +84,7 @@ pub(crate) fn advice(error: &Error) -> Option<&'static str> {
         Error::Unreachable { .. } | Error::Silent { .. } => {
             Some("check the address, the network and the firewall")
         }
-        Error::NoWelcome { .. } | Error::NotADiary { .. } => {
-            Some("check the port (default 8888)")
-        }
+        Error::NoWelcome { .. } | Error::NotADiary { .. } => Some("check the port (default 8888)"),
         Error::Bye(_) | Error::Broken(_) => Some("try again when the server is back"),
         Error::Protocol(_) => Some("use a client of the server's version"),
         Error::OtherJournal(_) => Some("check the address"),

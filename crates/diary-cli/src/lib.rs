@@ -73,7 +73,9 @@ fn run() -> Result<(), CliError> {
 fn report(error: &CliError) -> u8 {
     match error {
         CliError::Arguments(help) if !help.use_stderr() => {
-            return if help.print().is_ok() { error::exit::DONE } else { error::exit::USAGE };
+            let Err(error) = help.print() else { return error::exit::DONE };
+            say(format_args!("the output cannot be written: {error}"));
+            return error::exit::USAGE;
         }
         // clap quotes arguments as they are.
         CliError::Arguments(error) => {

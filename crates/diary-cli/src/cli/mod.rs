@@ -488,7 +488,7 @@ mod tests {
             (&["-n", "3", "log"], "-n goes after the command: diary log -n 5"),
             (&["h:1", "-n", "-1"], "not a number or all"),
             (&["h:1", "-n", "today"], "not a number or all"),
-            (&["h:1", "-n", ""], "a value is required for '-n <N|all>'"),
+            (&["h:1", "-n", ""], "not a number or all"),
             (&["h:1", "--name", "a b"], "a name has no spaces"),
             (&["h:1", "--name", "\u{200b}"], "character that can be seen"),
             (&["h:1", "--name", &"長".repeat(100)], "a name may have 64 bytes, this one has 300"),

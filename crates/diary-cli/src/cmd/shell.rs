@@ -31,10 +31,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     (
         "FILES",
         &[
-            (
-                "$XDG_CONFIG_HOME/diary/config.toml",
-                "configuration, by default in ~/.config; see below",
-            ),
+            ("$XDG_CONFIG_HOME/diary/config.toml", "configuration, by default in ~/.config; see below"),
             (
                 "$XDG_STATE_HOME/diary/",
                 "unsent entries, drafts and the history of typed lines, by default in ~/.local/state",

@@ -210,9 +210,11 @@ mod tests {
             let troubles = harvest.troubles.into_iter().map(|trouble| trouble.why).collect::<Vec<_>>();
             (kind, harvest.found.len(), troubles)
         };
-        for (format, kind) in
-            [(ExportFormat::Json, Kind::Json), (ExportFormat::Jrnl, Kind::Jrnl), (ExportFormat::JrnlJson, Kind::JrnlJson)]
-        {
+        for (format, kind) in [
+            (ExportFormat::Json, Kind::Json),
+            (ExportFormat::Jrnl, Kind::Jrnl),
+            (ExportFormat::JrnlJson, Kind::JrnlJson),
+        ] {
             assert_eq!(read(format, None), (kind, 1, vec![]));
         }
         for (format, name) in

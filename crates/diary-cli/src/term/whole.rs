@@ -129,8 +129,7 @@ mod tests {
         replace(&taken, "text").unwrap_err();
         replace(&folder.path().join("nowhere/file"), "text").unwrap_err();
         assert!(
-            Whole::begin(taken.clone(), true)
-                .is_err_and(|why| why.ends_with("taken is not a regular file"))
+            Whole::begin(taken.clone(), true).is_err_and(|why| why.ends_with("taken is not a regular file"))
         );
         drop(Whole::begin(folder.path().join("given up"), false).unwrap());
         let mut names: Vec<_> =
