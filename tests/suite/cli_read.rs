@@ -6,7 +6,7 @@ use std::process::Stdio;
 use diary_proto::Time;
 use jiff::tz::TimeZone;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::net::TcpSocket;
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -75,9 +75,9 @@ async fn wrong_words_cost_no_connection() {
         (&["log", "--on", "someday"][..], "\"someday\" is no date; say 2026-11-21"),
         (&["search", "a", "--from", "today", "--to", "yesterday"], " is after --to "),
         (&["log", "--last", "few"], "--last takes a number or all"),
-        (&["log", "--csv-safe"], "--csv-safe is for csv alone"),
-        (&["follow", "--csv-safe", "--format", "json"], "--csv-safe is for csv alone"),
-        (&["export", "--csv-safe", "--format", "txt"], "--csv-safe is for csv alone"),
+        (&["log", "--csv-safe"], "--csv-safe needs --format csv"),
+        (&["follow", "--csv-safe", "--format", "json"], "--csv-safe needs --format csv"),
+        (&["export", "--csv-safe", "--format", "txt"], "--csv-safe needs --format csv"),
         (&["search", ""], "at least one character"),
         (&["follow", "--reverse"], "leave out --reverse"),
         (&["follow", "--to", "yesterday"], "which is over; log shows what there is"),
@@ -435,25 +435,69 @@ async fn a_csv_is_exact_unless_formulas_are_kept_out() {
 async fn an_output_that_cannot_be_written_is_told() {
     let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
     write(server.address(), &["#one"]).await;
+    let old = home.path().join("old.log");
+    std::fs::write(&old, "2015-03-02T08:15:00+08:00 old\n").unwrap();
+    let old = old.to_str().unwrap();
+    let ran = run(&mut cli(home.path(), server.address(), &["import", old]), "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = run(&mut cli(home.path(), "127.0.0.1:1", &["add", "it waits"]), "").await;
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    let mut wrong = Vec::new();
     for words in [
         &["log"][..],
         &["follow", "--last", "1"],
+        &["search", "one"],
         &["tags"],
+        &["tags", "--json"],
         &["stats"],
+        &["stats", "--json"],
+        &["stats", "--by", "day"],
+        &["stats", "--svg", "-"],
+        &["on-this-day", "2026-03-02"],
         &["export", "--format", "csv"],
+        &["export", "--format", "jrnl-json"],
+        &["outbox"],
+        &["outbox", "list"],
+        &["outbox", "--json"],
+        &["doctor"],
         &["completions", "bash"],
         &["man"],
+        &["--help"],
+        &["log", "--help"],
+        &["--version"],
+        &["import", old],
+        &["import", "--dry-run", old],
+        &["add", "it is stored"],
     ] {
         let mut command = cli(home.path(), server.address(), words);
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let child = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
         let ended = soon("it ends", child.wait_with_output()).await.unwrap();
         let said = String::from_utf8(ended.stderr).unwrap();
-        assert!(
-            said.ends_with("the output cannot be written: No space left on device (os error 28)\n"),
-            "{said}"
-        );
-        assert_eq!(ended.status.code(), Some(2), "{words:?}");
+        let is_told = said.contains("the output cannot be written: No space left on device (os error 28)\n");
+        if ended.status.code() != Some(2) || !is_told {
+            wrong.push(format!("{words:?}: {:?} {said}", ended.status.code()));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    server.stop().await;
+}
+
+/// What was cut off must not look complete.
+#[tokio::test]
+async fn an_interrupted_export_is_not_closed() {
+    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+    crate::support::fill(server.address(), 2).await;
+    let mut command = cli(home.path(), server.address(), &["export", "--format", "jrnl-json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let mut bytes = vec![0];
+    // The rest does not fit into a pipe, so it cannot end before it is read.
+    soon("it begins", output.read_exact(&mut bytes)).await.unwrap();
+    kill_process(Pid::from_raw(child.id().unwrap().cast_signed()).unwrap(), Signal::INT).unwrap();
+    soon("its output ends", output.read_to_end(&mut bytes)).await.unwrap();
+    assert_eq!(soon("it ends", child.wait()).await.unwrap().code(), Some(130));
+    assert!(bytes.starts_with(b"{\"entries\": ["));
+    serde_json::from_slice::<serde_json::Value>(&bytes).unwrap_err();
     server.stop().await;
 }

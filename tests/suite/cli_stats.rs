@@ -149,7 +149,7 @@ async fn stats_count_by_the_day_that_an_entry_is_of() {
     std::fs::write(&picture, "my journal").unwrap();
     let ran = ask(&server, &home, &words).await;
     assert_eq!(ran.code, Some(2));
-    assert!(ran.stderr.ends_with("is there already; --force writes over it\n"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("already exists; use --force to overwrite it\n"), "{}", ran.stderr);
     assert_eq!(std::fs::read_to_string(&picture).unwrap(), "my journal");
     let forced = ask(&server, &home, &[&words[..], &["--force"]].concat()).await;
     assert_eq!((forced.code, std::fs::read_to_string(&picture).unwrap()), (Some(0), svg.clone()));

@@ -1,62 +1,70 @@
-//! What the program is told beside its command line: the configuration file, and then defaults.
+//! The configuration file, and the settings of one run.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use diary_client::{Address, Author, BadAddress};
+use diary_client::{Address, Author};
 use diary_outbox::Outbox;
-use diary_proto::escape::escape;
-use toml::{Spanned, Value};
+use serde::de::{Deserialize, Deserializer, Error};
 
-use crate::cli::usage::{one_of, shortened};
 use crate::cli::{Settings, parse_name};
-use crate::render::{Colour, Format};
+use crate::render::{Colour, Format, careful};
 
-/// Where a diary listens unless it is told otherwise.
+/// Where a diary listens by default.
 const DEFAULT_SERVER: &str = "127.0.0.1:8888";
 
-/// What the configuration file says: `$XDG_CONFIG_HOME/diary/config.toml`. All of it may be left out.
-#[derive(Debug, Default)]
+/// The configuration file, `$XDG_CONFIG_HOME/diary/config.toml`. Every line is optional.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default, deserialize_with = "server")]
     server: Option<Address>,
+    #[serde(default, deserialize_with = "name")]
     name: Option<Author>,
+    #[serde(alias = "color")]
     colour: Option<Colour>,
     format: Option<Format>,
+    history: Option<bool>,
 }
 
-/// What the file may say, colour in either spelling.
-const NAMES: [&str; 5] = ["server", "name", "colour", "color", "format"];
+fn server<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Address>, D::Error> {
+    String::deserialize(value)?.parse().map(Some).map_err(D::Error::custom)
+}
 
-/// What holds for one run: a flag, then the environment, then the file, then a default.
+fn name<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Author>, D::Error> {
+    parse_name(&String::deserialize(value)?).map(Some).map_err(D::Error::custom)
+}
+
+/// The settings of one run: a flag, else the environment, else the file, else a default.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) server: Address,
-    /// The same, where the command line names it.
+    /// The same, if the command line names it.
     pub(crate) named_server: Option<Address>,
-    /// Who writes; `None` leaves it to the server.
+    /// Author of new entries; `None` leaves it to the server.
     pub(crate) author: Option<Author>,
     pub(crate) colour: Colour,
-    /// How entries look, where the configuration file says it.
+    /// Output format of the configuration file.
     pub(crate) format: Option<Format>,
+    /// Whether typed lines are remembered.
+    pub(crate) history: bool,
     /// A flag or the environment names the server.
     pub(crate) server_is_said: bool,
     /// Where the file is, or would be.
     pub(crate) file: Option<PathBuf>,
-    /// A sentence: why the file cannot be used. All else holds as if there were none.
+    /// Why the file cannot be used, in one sentence. All else is as if there were no file.
     pub(crate) wrong: Option<String>,
     /// The folder for what outlives a run: `$XDG_STATE_HOME/diary`, else `~/.local/state/diary`.
     pub(crate) state: Option<PathBuf>,
 }
 
 impl Config {
-    /// Puts together what holds. `server` is the one that the command line or the environment names.
+    /// Reads the file. `server` is the one that the command line or the environment names.
     pub(crate) fn read(server: Option<Address>, settings: &Settings) -> Self {
         let path = home("XDG_CONFIG_HOME", ".config").map(|home| home.join("diary/config.toml"));
-        let read = path.as_ref().map_or_else(|| Ok(File::default()), |path| read_file(path));
+        let read = path.as_deref().map_or_else(|| Ok(File::default()), File::read);
         let (file, wrong) = match read {
             Ok(file) => (file, None),
             Err(why) => (File::default(), Some(why)),
@@ -69,106 +77,40 @@ impl Config {
             author: settings.name.clone().or(file.name).or_else(login_name),
             colour: settings.color.or(file.colour).unwrap_or_default(),
             format: file.format,
+            history: file.history.unwrap_or(true),
             file: path,
             wrong,
             state: home("XDG_STATE_HOME", ".local/state").map(|home| home.join("diary")),
         }
     }
-}
 
-impl Config {
     /// What was written and is not acked.
     pub(crate) fn outbox(&self) -> Outbox {
         self.state.as_ref().map_or_else(Outbox::nowhere, |state| Outbox::new(state.join("outbox")))
     }
 }
 
-fn read_file(path: &Path) -> Result<File, String> {
-    match fs::read_to_string(path) {
-        Ok(text) => File::read(&text).map_err(|wrong| wrong.sentence(path, &text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(File::default()),
-        Err(error) => {
-            Err(format!("{} cannot be read: {error}; make it readable or move it away", path.display()))
-        }
-    }
-}
-
 impl File {
-    fn read(text: &str) -> Result<Self, Wrong> {
-        let said: BTreeMap<Spanned<String>, Spanned<Value>> =
-            toml::from_str(text).map_err(|error| Wrong::of_toml(&error))?;
-        let mut said: Vec<_> = said.into_iter().collect();
-        said.sort_by_key(|(key, _)| key.span().start);
-        let mut file = Self::default();
-        for (key, value) in said {
-            let at = key.span().start;
-            file.take(key.get_ref(), value.get_ref()).map_err(|why| Wrong { at, why })?;
+    /// The file at `path`, or an empty one.
+    ///
+    /// # Errors
+    /// A sentence.
+    fn read(path: &Path) -> Result<Self, String> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text).map_err(|why| format!("{}:{why}", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
         }
-        Ok(file)
     }
 
-    fn take(&mut self, key: &str, value: &Value) -> Result<(), String> {
-        if !NAMES.contains(&key) {
-            return Err(format!(
-                "there is no {}; there are server, name, colour and format",
-                escape(&shortened(key))
-            ));
-        }
-        let said = value.as_str().ok_or_else(|| format!("the value of {key} is a text in quotes"))?;
-        match key {
-            "server" => self.server = Some(said.parse().map_err(|error: BadAddress| error.to_string())?),
-            "name" => self.name = Some(parse_name(said)?),
-            "format" => self.format = Some(one_of_them(key, said)?),
-            _ if self.colour.is_some() => {
-                return Err("colour is said twice; leave one of them out".to_owned());
-            }
-            _ => self.colour = Some(one_of_them(key, said)?),
-        }
-        Ok(())
+    /// # Errors
+    /// The line and what is wrong in it.
+    fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            format!("{}: {}", before.matches('\n').count() + 1, careful(error.message()))
+        })
     }
-}
-
-/// One of the values that there are.
-fn one_of_them<T: ValueEnum>(key: &str, said: &str) -> Result<T, String> {
-    T::from_str(said, false).map_err(|_| {
-        let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-        let values: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
-        format!("{key} takes {}, not {}", one_of(&values), escape(&shortened(said)))
-    })
-}
-
-/// Where the file is wrong, and how.
-struct Wrong {
-    /// In bytes from its beginning.
-    at: usize,
-    why: String,
-}
-
-impl Wrong {
-    /// What is no TOML. Its own words are for those who write parsers.
-    fn of_toml(error: &toml::de::Error) -> Self {
-        let why = match error.message().contains("duplicate key") {
-            true => "this is said twice; leave one of them out",
-            false => "a line is a name, = and a value in quotes, such as name = \"anna\"",
-        };
-        Self { at: error.span().map_or(0, |span| span.start), why: why.to_owned() }
-    }
-
-    /// The same in one line.
-    fn sentence(&self, path: &Path, text: &str) -> String {
-        let number = text.get(..self.at).unwrap_or_default().matches('\n').count();
-        let line = text.lines().nth(number).unwrap_or_default();
-        let what = without_quotes(line);
-        format!("{}, line {}: {}", path.display(), number + 1, what.as_ref().unwrap_or(&self.why))
-    }
-}
-
-/// The mistake that nearly everyone makes first, and the line as it should be.
-fn without_quotes(line: &str) -> Option<String> {
-    let (key, value) = line.split_once('=')?;
-    let (key, value) = (key.trim(), value.split('#').next()?.trim());
-    let wanted = NAMES.contains(&key) && !value.is_empty() && !value.contains(['"', '\'']);
-    wanted.then(|| format!("the value of {key} stands in quotes: {key} = \"{}\"", escape(value)))
 }
 
 /// A folder of the XDG base directory specification: `variable`, if it is an absolute path, else `~/default`.
@@ -207,21 +149,25 @@ mod tests {
             "server\n",
             "server =\n",
             "\u{1b}[2J = 1\n",
+            "\"\\u001b[2J\" = 1\n",
+            "history = \"no\"\n",
         ];
-        let said = files.map(|text| match File::read(text) {
+        let said = files.map(|text| match File::parse(text) {
             Ok(_) => panic!("{text} is sound"),
-            Err(wrong) => format!("{text:?}\n{}", wrong.sentence(Path::new("config.toml"), text)),
+            Err(why) => format!("{text:?}\n{why}"),
         });
+        assert!(said.iter().all(|said| said.lines().count() == 2 && !said.contains('\u{1b}')), "{said:?}");
         insta::assert_snapshot!("config_errors", said.join("\n"));
     }
 
     #[test]
     fn what_a_file_says() {
-        let read = |text| File::read(text).map_err(|wrong| wrong.why).unwrap();
+        let read = |text| File::parse(text).unwrap();
         let file = read("server = \"h:1\"\nname = \"小明\"\nformat = \"json\"\n");
         assert_eq!(file.server.map(|server| server.to_string()).as_deref(), Some("h:1"));
         assert!(file.name.is_some() && file.format == Some(Format::Json) && file.colour.is_none());
-        assert!(read("").server.is_none());
+        assert!(read("").server.is_none() && read("").history.is_none());
+        assert_eq!(read("history = false").history, Some(false));
         for text in ["colour = \"never\"", "color = \"never\""] {
             assert_eq!(read(text).colour, Some(Colour::Never));
         }

@@ -1,14 +1,14 @@
-//! How the program ends.
+//! Exit codes, and the one error type of the program.
 
-use diary_client::Error;
+use diary_client::{Error, ErrorKind};
 
 /// Exit codes, for scripts.
 pub(crate) mod exit {
-    /// All was done.
+    /// Success.
     pub(crate) const DONE: u8 = 0;
     /// Nothing was found.
     pub(crate) const NOTHING_FOUND: u8 = 1;
-    /// The arguments, the input or the output cannot be used.
+    /// The arguments, the configuration, the input or the output cannot be used.
     pub(crate) const USAGE: u8 = 2;
     /// The server cannot be reached.
     pub(crate) const UNREACHABLE: u8 = 3;
@@ -16,37 +16,78 @@ pub(crate) mod exit {
     pub(crate) const REFUSED: u8 = 4;
     /// Some entries were not acked.
     pub(crate) const NOT_ACKED: u8 = 5;
-    /// Damaged or missing entries were met.
+    /// Damaged or missing entries were found.
     pub(crate) const DAMAGE: u8 = 6;
-    /// Ctrl-C, as shells count it, when nothing was left unacked.
+    /// Ctrl-C, with nothing left unacked: 128 plus the signal's number.
     pub(crate) const INTERRUPTED: u8 = 130;
 }
 
-/// What failed, why, and what to do about it, for an error that ends what was asked for.
-pub(crate) fn unreachable_sentence(error: &Error) -> String {
-    let advice = match error {
-        Error::NothingListens(_) => "start one with diary-server",
-        Error::UnknownHost { .. } => "check its spelling and the network",
-        Error::Unreachable { .. } => "check the address, the network and the firewall",
-        Error::Silent { .. } | Error::NoWelcome { .. } | Error::NotADiary { .. } => {
-            &doctor_advice(error).unwrap_or_default()
-        }
-        Error::Bye(_) | Error::Broken(_) => "try again once the server is back",
-        Error::Protocol(_) => "use a diary of the server's version",
-        Error::OtherJournal(_) => "check that the address is the one of before",
-        Error::NoSecret(_) => "try again",
-        // These say it themselves, or there is nothing to do.
-        _ => return error.to_string(),
-    };
-    format!("{error}; {advice}")
+/// Why the program does not end with [`exit::DONE`]. `main` prints it, once.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// Wrong arguments, or a request for help, which clap prints.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    /// The configuration, the input or the output cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// The connection failed, or the server refused the request.
+    #[error("{}", unreachable_sentence(.0))]
+    Client(#[from] Error),
+    /// All was printed; only the exit code is left.
+    #[error("exit code {0}")]
+    Told(u8),
 }
 
-/// The command that finds out more about where no diary answers.
-pub(crate) fn doctor_advice(error: &Error) -> Option<String> {
+impl CliError {
+    /// Only an exit code: everything was printed.
+    ///
+    /// # Errors
+    /// Every code but [`exit::DONE`].
+    pub(crate) fn told(code: u8) -> Result<(), Self> {
+        if code == exit::DONE { Ok(()) } else { Err(Self::Told(code)) }
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Arguments(error) if !error.use_stderr() => exit::DONE,
+            Self::Arguments(_) | Self::Usage(_) => exit::USAGE,
+            Self::Client(error) => match error.kind() {
+                ErrorKind::Refused | ErrorKind::OtherJournal => exit::REFUSED,
+                _ => exit::UNREACHABLE,
+            },
+            Self::Told(code) => *code,
+        }
+    }
+}
+
+impl From<u8> for CliError {
+    /// An exit code of which the reason was printed.
+    fn from(code: u8) -> Self {
+        Self::Told(code)
+    }
+}
+
+/// A sentence with what to do about it, for an error that ends a command.
+pub(crate) fn unreachable_sentence(error: &Error) -> String {
+    match advice(error) {
+        Some(advice) => format!("{error}; {advice}"),
+        None => error.to_string(),
+    }
+}
+
+/// What to do about an error, unless its own sentence says it.
+pub(crate) fn advice(error: &Error) -> Option<&'static str> {
     match error {
-        Error::Silent { address, .. }
-        | Error::NoWelcome { address, .. }
-        | Error::NotADiary { address, .. } => Some(format!("diary doctor --server {address} tells more")),
+        Error::NothingListens(_) => Some("start one with diary-server"),
+        Error::UnknownHost { .. } => Some("check its spelling and the network"),
+        Error::Unreachable { .. } | Error::Silent { .. } => {
+            Some("check the address, the network and the firewall")
+        }
+        Error::NoWelcome { .. } | Error::NotADiary { .. } => Some("check the port (default 8888)"),
+        Error::Bye(_) | Error::Broken(_) => Some("try again when the server is back"),
+        Error::Protocol(_) => Some("use a client of the server's version"),
+        Error::OtherJournal(_) => Some("check the address"),
         _ => None,
     }
 }

@@ -42,6 +42,25 @@ const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(120);
 /// Longest greeting line: the one that servers send has 200 bytes.
 const GREETING_MAX_BYTES: usize = 4096;
 
+/// Sent to a server that does not greet, to learn what it is: servers of HTTP, Redis and TLS wait for their client. A
+/// diary refuses it and stores nothing.
+const PROBE: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+
+/// How long a server has to answer the probe.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How the first line of other servers starts.
+const OTHER_SERVERS: [(&[u8], &str); 7] = [
+    (b"HTTP/", "HTTP"),
+    (b"-ERR", "Redis"),
+    (b"-NOAUTH", "Redis"),
+    (b"-DENIED", "Redis"),
+    (b"SSH-", "SSH"),
+    (b"220", "mail or FTP"),
+    // An alert record: TLS was spoken to in the clear.
+    (&[0x15, 0x03], "TLS"),
+];
+
 /// How many characters are shown of what is no greeting.
 const SAYS_MAX_CHARS: usize = 60;
 
@@ -118,25 +137,33 @@ pub(crate) struct Connection {
 }
 
 impl Connector {
-    /// Connects and is welcomed, within [`CONNECT_LIMIT`].
+    /// Connects and is welcomed, within [`CONNECT_LIMIT`]; a server that does not greet has [`PROBE_LIMIT`] more to
+    /// show what it is.
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
         let (address, limit) = (self.address.clone(), CONNECT_LIMIT);
         let deadline = Instant::now() + limit;
         let Ok(opened) = timeout_at(deadline, self.open()).await else {
             return Err(Error::Silent { address, limit });
         };
-        let welcomed = timeout_at(deadline, self.be_welcomed(opened?)).await;
-        welcomed.map_err(|_| Error::NoWelcome { address, limit })?
-    }
-
-    async fn be_welcomed(&self, (reader, writer): (Reader, Writer)) -> Result<Connection, Error> {
+        let (reader, writer) = opened?;
         let mut connection = Opening {
             incoming: Incoming(FramedRead::with_capacity(reader, ServerCodec::default(), READ_BUFFER_BYTES)),
             outgoing: Outgoing { writer, bytes: Vec::new(), written: 0 },
         };
         // Hello would save a round trip if it did not wait for the greeting. But a server that turns us
         // away closes; bytes of ours that it never read would make that a reset, and lose its reason.
-        connection.greeting(&self.address).await?;
+        match timeout_at(deadline, connection.greeting(&self.address)).await {
+            Ok(greeted) => greeted?,
+            Err(_) => {
+                let other = connection.probe(&self.address).await;
+                return Err(other.unwrap_or(Error::NoWelcome { address, limit }));
+            }
+        }
+        let welcomed = timeout_at(deadline, self.be_welcomed(connection)).await;
+        welcomed.map_err(|_| Error::NoWelcome { address, limit })?
+    }
+
+    async fn be_welcomed(&self, mut connection: Opening) -> Result<Connection, Error> {
         let hello = ClientMessage::Hello(Hello {
             version: VERSION,
             author: self.author.as_ref().map_or_else(String::new, |author| author.as_str().to_owned()),
@@ -218,22 +245,35 @@ struct Opening {
 }
 
 impl Opening {
+    /// Cancel safe: nothing that was read is lost.
     async fn greeting(&mut self, address: &Address) -> Result<(), Error> {
-        let not_a_diary = |says: &str| {
-            let says = clean(says.trim_end()).chars().take(SAYS_MAX_CHARS).collect();
-            Error::NotADiary { address: address.clone(), says }
-        };
         let line = match self.incoming.0.next().await {
             Some(Ok(Received::Greeting(line))) => line,
-            Some(Ok(Received::Frame(_)) | Err(FrameError::Length(_))) => return Err(not_a_diary("")),
+            Some(Ok(Received::Frame(_)) | Err(FrameError::Length(_))) => {
+                return Err(not_a_diary(address, b""));
+            }
             Some(Err(error)) => return Err(frame_error(error)),
             None => return Err(closed()),
         };
-        let line = String::from_utf8_lossy(&line);
-        if let Some(refusal) = line.strip_prefix("error ") {
-            return Err(Error::TurnedAway(read_refusal(refusal)));
+        if let Some(refusal) = line.strip_prefix(b"error ") {
+            return Err(Error::TurnedAway(read_refusal(&String::from_utf8_lossy(refusal))));
         }
-        if line.starts_with(&format!("diary/{VERSION} ")) { Ok(()) } else { Err(not_a_diary(&line)) }
+        if is_greeting(&line) { Ok(()) } else { Err(not_a_diary(address, &line)) }
+    }
+
+    /// What a server that did not greet in time is; `None` if that is still unknown, or it is a slow diary.
+    async fn probe(&mut self, address: &Address) -> Option<Error> {
+        self.outgoing.bytes.extend_from_slice(PROBE);
+        let answer = timeout(PROBE_LIMIT, async {
+            self.outgoing.flush().await.ok()?;
+            self.incoming.0.next().await
+        });
+        let line = match answer.await {
+            Ok(Some(Ok(Received::Greeting(line)))) => line,
+            // Not a whole line: TLS has none.
+            _ => self.incoming.0.read_buffer().clone(),
+        };
+        (!line.is_empty() && !is_greeting(&line)).then(|| not_a_diary(address, &line))
     }
 
     async fn welcome(&mut self) -> Result<Welcome, Error> {
@@ -244,6 +284,17 @@ impl Opening {
             _ => Err(Error::protocol("it sent something else than a welcome")),
         }
     }
+}
+
+fn is_greeting(line: &[u8]) -> bool {
+    line.starts_with(format!("diary/{VERSION} ").as_bytes())
+}
+
+/// The error for a server that starts with `line`.
+fn not_a_diary(address: &Address, line: &[u8]) -> Error {
+    let says = clean(String::from_utf8_lossy(line).trim_end()).chars().take(SAYS_MAX_CHARS).collect();
+    let other = OTHER_SERVERS.iter().find(|(start, _)| line.starts_with(start));
+    Error::NotADiary { address: address.clone(), says, looks_like: other.map(|(_, protocol)| *protocol) }
 }
 
 /// The error of a connection that the server ends with `refusal`.

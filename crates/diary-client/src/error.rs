@@ -42,22 +42,24 @@ pub enum Error {
         /// How long it had.
         limit: Duration,
     },
-    /// The connection was made, but no greeting or no welcome came in time: it is no diary, which greets at once,
-    /// or one that hangs.
-    #[error("{address} takes the connection but does not greet as a diary within {} s", limit.as_secs_f32())]
+    /// The connection was made, but no greeting or no welcome came in time: the server hangs, or it is another kind of
+    /// server, which waits for its client.
+    #[error("{address} accepted the connection but did not answer within {} s", limit.as_secs_f32())]
     NoWelcome {
         /// What was asked for.
         address: Address,
         /// How long it had, for the connection too.
         limit: Duration,
     },
-    /// What answers there does not speak this protocol.
-    #[error("what listens on {address} is not a diary of this version{}", quoted(says))]
+    /// The server speaks another protocol.
+    #[error("{address} is not a diary server{}", hint(*looks_like, says))]
     NotADiary {
         /// What was asked for.
         address: Address,
-        /// The beginning of what it says instead, safe for any terminal; empty, if that is no text.
+        /// Its first line or the start of it, safe for any terminal; empty if it sent none.
         says: String,
+        /// The protocol that it seems to speak, such as `HTTP` or `Redis`.
+        looks_like: Option<&'static str>,
     },
     /// The server does not take this connection, or no longer.
     #[error("the server turned the connection away: {0}")]
@@ -128,6 +130,10 @@ impl Error {
     }
 }
 
-fn quoted(says: &str) -> String {
-    if says.is_empty() { String::new() } else { format!(": it says \"{says}\"") }
+fn hint(looks_like: Option<&str>, says: &str) -> String {
+    match looks_like {
+        Some(protocol) => format!(" (it looks like {protocol})"),
+        None if says.is_empty() => String::new(),
+        None => format!(" (it says \"{says}\")"),
+    }
 }

@@ -1,106 +1,107 @@
-//! What the program is told on its command line.
+//! The command line: clap, and nothing else.
 
-pub(crate) mod usage;
-
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
 use clap::builder::{EnumValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use diary_client::{Address, Author, DEFAULT_PORT, Which};
-use diary_proto::escape::escape;
+use diary_import::Kind;
 use jiff::tz::TimeZone;
 
-use crate::cli::usage::{Stop, shortened};
 use crate::query::select::{Conditions, Select};
-use crate::render::export::Target;
+use crate::render::export::ExportFormat;
 use crate::render::stats::By;
 use crate::render::{Colour, Format};
-use diary_import::Kind;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 nothing found, 2 usage, 3 the server cannot be reached, 4 something was refused, \
-5 not all was acked, 6 damage was met";
+Exit codes: 0 success, 1 nothing found, 2 usage error, 3 server unreachable, 4 refused, 5 not acked, 6 damage found";
 
-/// Where what every command may be told stands in the help: behind what is the command's own.
+/// Options of every command follow the command's own in the help.
 const SETTINGS_ORDER: usize = 100;
 
-/// Writes into a diary and reads it. Without a command: on a terminal, lines that are typed become entries,
-/// and /help lists what else there is; from a pipe, every line is an entry.
+/// Write entries into a diary and read them.
+///
+/// Without a command, every line that you type, or that comes from a pipe, becomes an entry. On a terminal, type
+/// /help for more.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "diary", version, after_help = EXIT_CODES, styles = Styles::styled())]
 pub(crate) struct Args {
-    /// Where the server listens; with a command, say --server instead
+    /// Server address; with a command, use --server
     #[arg(value_name = "HOST:PORT|unix:PATH", value_parser = parse_address)]
     address: Option<Address>,
 
     #[command(flatten)]
     pub(crate) settings: Settings,
 
-    /// How many of the newest entries to show first; without a command only
-    #[arg(short = 'n', value_name = "N|all|0", allow_negative_numbers = true, value_parser = parse_past)]
+    /// Number of entries to show first, without a command only [default: 20]
+    #[arg(short = 'n', value_name = "N|all", allow_negative_numbers = true, value_parser = parse_past)]
     past: Option<Which>,
 
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
 
-/// What every command may be told, beside the configuration file.
+/// Options of every command. They go before the configuration file.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Settings {
-    /// Where the server listens
+    /// Server address [default: 127.0.0.1:8888]
     #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "HOST:PORT|unix:PATH", env = "DIARY_SERVER", hide_env_values = true)]
     pub(crate) server: Option<Address>,
 
-    /// Who writes; the login name, if not given
+    /// Author of the entries that you write [default: login name]
     #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "NAME", env = "DIARY_NAME", hide_env_values = true, value_parser = parse_name)]
     pub(crate) name: Option<Author>,
 
-    /// Whether to print in colour
+    /// When to use colour
     #[arg(long, alias = "colour", global = true, display_order = SETTINGS_ORDER, value_name = "WHEN", env = "DIARY_COLOR", hide_env_values = true)]
     pub(crate) color: Option<Colour>,
 
-    /// The server is named on the command line, not in the environment.
+    /// The server comes from the command line, not from the environment.
     #[arg(skip)]
     pub(crate) server_is_flag: bool,
 }
 
-/// What is to be done.
+/// A command.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Command {
-    /// Writes an entry and prints its seq
+    /// Write an entry and print its number
     Add {
-        /// The text; its words are put together with spaces. A single - reads it from the input, and -- stands
-        /// before a text that begins with a dash
+        /// Text; words are joined with spaces. - reads the text from stdin, and -- comes before a text that starts
+        /// with a dash
         #[arg(required = true, value_name = "TEXT|-")]
         text: Vec<String>,
-        /// When it was that it is about: the entry is of that day then. A day as for log --on, with a time of day or
-        /// at noon ("2015-03-02 08:15", "yesterday at 6pm", 昨晚八点); 21:30; "half an hour ago", 两小时前; or
-        /// 2015-03-02T08:15:00+08:00 for another zone's clock. What is still to come is taken, too
+        /// Time of the entry [default: now]
+        ///
+        /// A day as in log --on, with a time of day or at noon: "2015-03-02 08:15", "yesterday at 6pm", 昨晚八点;
+        /// a time: 21:30; a distance: "half an hour ago", 两小时前; or a time in another zone:
+        /// 2015-03-02T08:15:00+08:00. It may be in the future.
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
     },
-    /// Prints entries; those of a single day in the order of their times
+    /// Print entries; those of a single day by time
     Log {
         #[command(flatten)]
         select: Select,
         #[command(flatten)]
         show: Show,
     },
-    /// Prints entries as they come, until it is interrupted
+    /// Print new entries as they arrive, until Ctrl-C
     Follow {
         #[command(flatten)]
         select: Select,
         #[command(flatten)]
         show: Show,
-        /// Goes on where the last run with this file stopped, and keeps the place there
+        /// Continue where the last run with this file stopped
         #[arg(long, value_name = "FILE")]
         cursor: Option<PathBuf>,
     },
-    /// Prints the entries that hold a text; capitals count only if it has one
+    /// Print entries that contain a text (smart case)
     Search {
-        /// What to look for; its words are put together with spaces
+        /// Text to search for; words are joined with spaces
         #[arg(required = true, value_name = "TEXT")]
         text: Vec<String>,
         #[command(flatten)]
@@ -108,24 +109,24 @@ pub(crate) enum Command {
         #[command(flatten)]
         show: Show,
     },
-    /// Lists tags, #word and @name, with the number of entries that have them
+    /// List tags, such as #word and @name, with their number of entries
     Tags {
         #[command(flatten)]
         select: Select,
-        /// One JSON object a line
+        /// Print one JSON object a line
         #[arg(long)]
         json: bool,
     },
-    /// Counts entries and words, and draws a year's days as a heat map
+    /// Count entries and words, and draw a heat map of a year
     Stats {
         #[command(flatten)]
         select: Select,
         #[command(flatten)]
         options: StatsOptions,
     },
-    /// Prints the entries of this day in earlier years, the oldest first
+    /// Print the entries of this day in earlier years, oldest first
     OnThisDay {
-        /// Another day than today, and of all years up to this one: 2026-11-21, Nov 21, yesterday
+        /// Day to look back from: 2026-11-21, Nov 21, yesterday [default: today]
         #[arg(value_name = "DATE")]
         date: Option<Vec<String>>,
         #[command(flatten)]
@@ -133,64 +134,64 @@ pub(crate) enum Command {
         #[command(flatten)]
         show: Show,
     },
-    /// Prints entries for other programs, or writes them into a file; all, if nothing says which
+    /// Print all entries, or those that match, for other programs
     Export(Export),
-    /// Writes the entries of files: of a diary, of jrnl, of logs. Run again, it adds nothing twice
+    /// Add the entries of files; running it again adds no duplicates
     Import(Import),
-    /// Lists what could not be sent yet, or sends it
+    /// List or send the entries that no server has acked yet
     Outbox {
-        /// Lists it as one JSON object a line
+        /// Print one JSON object a line
         #[arg(long)]
         json: bool,
         #[command(subcommand)]
         action: Option<OutboxAction>,
     },
-    /// Tries the way to the server, step by step
+    /// Check the configuration, the outbox and the server
     Doctor,
-    /// Prints the completions for a shell
+    /// Print shell completions
     Completions {
-        /// Which one
+        /// Shell
         shell: clap_complete::Shell,
     },
-    /// Prints the manual page
+    /// Print the manual page
     Man,
 }
 
-/// What is to be exported, and where.
+/// Arguments of `export`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) select: Select,
 
-    /// What it is to be
+    /// Output format
     #[arg(long, value_name = "FORMAT")]
-    pub(crate) format: Target,
+    pub(crate) format: ExportFormat,
 
-    /// In csv, writes an apostrophe before names and texts that a spreadsheet takes for formulas; not exact then
+    /// With csv, put an apostrophe before names and texts that a spreadsheet takes for formulas
     #[arg(long)]
     pub(crate) csv_safe: bool,
 
-    /// Writes it into this file, which appears once it is whole; - prints it
+    /// Write to this file, which appears once it is complete; - is stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Writes over the file, if there is one
+    /// Overwrite the file
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
 }
 
-/// What can be imported.
+/// Formats that can be imported.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ImportFormat {
-    /// One JSON object a line, as export --format json and log --json print it
+    /// JSON lines, as printed by export --format json and log --json
     Json,
-    /// jrnl's own file
+    /// A journal file of jrnl
     Jrnl,
-    /// What jrnl --format json prints
+    /// Output of jrnl --format json
     JrnlJson,
-    /// A day file of a diary, or any log: every line is an entry
+    /// A day file of a diary, or any log with one entry a line
     Log,
-    /// Lines such as [Sat Nov 21 08:15:02 2026] text
+    /// Lines like [Sat Nov 21 08:15:02 2026] text
     Daily,
 }
 
@@ -206,122 +207,115 @@ impl From<ImportFormat> for Kind {
     }
 }
 
-/// What is to be imported, and how it is read.
+/// Arguments of `import`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Import {
-    /// The files; - is the input
+    /// Files; - is stdin
     #[arg(required = true, value_name = "FILE|-")]
     pub(crate) files: Vec<PathBuf>,
 
-    /// What they are; each is looked at, if not given
+    /// Input format [default: detected for each file]
     #[arg(long, value_name = "FORMAT", value_parser = EnumValueParser::<ImportFormat>::new().map(Kind::from))]
     pub(crate) format: Option<Kind>,
 
-    /// Who wrote the entries that name nobody; as --name, if not given
+    /// Author of entries that name none [default: --name]
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub(crate) author: Option<Author>,
 
-    /// Where the clocks were that show no zone, such as Asia/Shanghai; here, if not given
+    /// Time zone of times that name none, such as Asia/Shanghai [default: local]
     #[arg(long, value_name = "TZ", value_parser = parse_zone)]
     pub(crate) timezone: Option<TimeZone>,
 
-    /// How times are written, as strptime has it, if not as ISO 8601: '%d.%m.%Y %H:%M'
+    /// Format of times, as for strptime: '%d.%m.%Y %H:%M' [default: ISO 8601]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) time_format: Option<String>,
 
-    /// Only entries from this day on: 2026-11-21, 2026-11, yesterday
+    /// Skip entries before this day: 2026-11-21, 2026-11, yesterday
     #[arg(long, value_name = "DATE")]
     pub(crate) from: Option<String>,
 
-    /// Only entries up to this day, with it
+    /// Skip entries after this day
     #[arg(long, value_name = "DATE")]
     pub(crate) to: Option<String>,
 
-    /// Adds entries that may have been archived, which cannot be compared; without this, nothing is added then
+    /// Import although the days may be archived, where duplicates cannot be found
     #[arg(long)]
     pub(crate) even_if_archived: bool,
 
-    /// Says what it would do, and writes nothing
+    /// Report what would be added, and add nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// How entries are printed.
+/// Options for printing entries.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Show {
-    /// How entries look; pretty on a terminal, plain elsewhere, if not given
+    /// Output format [default: pretty on a terminal, else plain]
     #[arg(long, value_name = "FORMAT", env = "DIARY_FORMAT", hide_env_values = true)]
     pub(crate) format: Option<Format>,
 
-    /// One JSON object a line
+    /// Same as --format json
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// In csv, writes an apostrophe before names and texts that a spreadsheet takes for formulas; not exact then
+    /// With csv, put an apostrophe before names and texts that a spreadsheet takes for formulas
     #[arg(long)]
     pub(crate) csv_safe: bool,
 }
 
-/// What is shown of what was counted.
+/// Options of `stats`.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct StatsOptions {
-    /// A table with a row for each of these instead
+    /// Print a table with a row for each of these instead
     #[arg(long, value_name = "WHAT", conflicts_with = "json")]
     pub(crate) by: Option<By>,
 
-    /// The heat map of this calendar year; else of the 52 weeks up to today
+    /// Calendar year of the heat map [default: the last 52 weeks]
     #[arg(long, value_name = "YEAR", value_parser = parse_year)]
     pub(crate) year: Option<i16>,
 
-    /// Writes the heat map as a picture, too; - prints that instead
+    /// Also write the heat map as SVG; - prints only that
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
 
-    /// With --svg, over a file that is there
+    /// Overwrite the SVG file
     #[arg(long, requires = "svg")]
     pub(crate) force: bool,
 
-    /// Everything as one JSON object
+    /// Print everything as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// What is to be done with what could not be sent.
+/// Commands of `outbox`.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum OutboxAction {
-    /// Lists what waits, as outbox alone does
+    /// List the entries, as outbox alone does
     List {
-        /// One JSON object a line
+        /// Print one JSON object a line
         #[arg(long)]
         json: bool,
     },
-    /// Sends all of it
+    /// Send all of them
     Send,
-    /// Sends one as a new entry, which the server cannot tell from one that was stored before
+    /// Send one as a new entry, which may duplicate one that was stored before
     SendAsNew {
-        /// As `outbox` lists it
+        /// ID in the list
         id: String,
     },
-    /// Throws one away
+    /// Delete one
     Drop {
-        /// As `outbox` lists it
+        /// ID in the list
         id: String,
     },
 }
 
 impl Command {
-    /// It needs nothing of the configuration file, or says itself what is wrong with that.
+    /// Runs even if the configuration file cannot be used: it does not need the file, or reports the mistake itself.
     pub(crate) fn copes_without_file(&self) -> bool {
-        !matches!(
+        matches!(
             self,
-            Self::Log { .. }
-                | Self::Follow { .. }
-                | Self::Search { .. }
-                | Self::Tags { .. }
-                | Self::Stats { .. }
-                | Self::OnThisDay { .. }
-                | Self::Export(_)
-                | Self::Import(_)
+            Self::Add { .. } | Self::Outbox { .. } | Self::Doctor | Self::Completions { .. } | Self::Man
         )
     }
 }
@@ -330,39 +324,33 @@ impl Args {
     /// Reads the process's arguments.
     ///
     /// # Errors
-    /// Wrong usage, or a question for help or the version.
-    pub(crate) fn read() -> Result<Self, Stop> {
+    /// Wrong usage, or a request for help or the version. See [`report`].
+    pub(crate) fn read() -> Result<Self, clap::Error> {
         Self::of(std::env::args_os())
     }
 
-    pub(crate) fn of(
-        words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
-    ) -> Result<Self, Stop> {
-        let words: Vec<std::ffi::OsString> = words.into_iter().map(Into::into).collect();
-        let stop = |error: clap::Error| match mistyped(&words).filter(|_| error.use_stderr()) {
-            Some(why) => Stop::Wrong(why),
-            None => Stop::of(error, &words),
-        };
+    pub(crate) fn of(words: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
         let command = without_empty_variables(Self::command());
-        let mut matches = command.try_get_matches_from(&words).map_err(stop)?;
+        let mut matches = command.try_get_matches_from(&words).map_err(|error| better(error, &words))?;
         let server_is_flag = matches.value_source("server") == Some(ValueSource::CommandLine);
-        let mut args = Self::from_arg_matches_mut(&mut matches).map_err(|error| Stop::of(error, &words))?;
+        let mut args = Self::from_arg_matches_mut(&mut matches)?;
         args.settings.server_is_flag = server_is_flag;
-        let wrong = |message: &str| Err(Stop::Wrong(message.to_owned()));
-        match (&args.command, &args.address, &args.past) {
-            (Some(_), Some(address), _) => wrong(&server_behind_command(&address.to_string())),
+        let conflict = match (&args.command, &args.address, &args.past) {
+            (Some(_), Some(address), _) => format!("with a command, use --server {address}"),
+            (Some(_), _, Some(_)) => "-n goes after the command: diary log -n 5".to_owned(),
             (Some(Command::Outbox { json: true, action: Some(_) }), ..) => {
-                wrong("--json is for the list alone: diary outbox --json")
+                "--json is for the list only: diary outbox --json".to_owned()
             }
-            (Some(_), _, Some(_)) => wrong("-n stands behind its command: diary log -n 5"),
-            (None, Some(_), _) if args.settings.server_is_flag => {
-                wrong("the server is named twice, as an address and with --server; leave one of them out")
+            (None, Some(_), _) if server_is_flag => {
+                "the server is given twice, as an address and with --server".to_owned()
             }
-            _ => Ok(args),
-        }
+            _ => return Ok(args),
+        };
+        Err(Self::command().error(ErrorKind::ArgumentConflict, conflict))
     }
 
-    /// The server that is named here.
+    /// The server that the arguments or the environment name.
     pub(crate) fn server(&self) -> Option<Address> {
         self.address.clone().or_else(|| self.settings.server.clone())
     }
@@ -373,12 +361,32 @@ impl Args {
     }
 }
 
-/// The program's arguments, for completions and the manual page.
+/// The program's arguments, for the manual page.
 pub(crate) fn command() -> clap::Command {
     Args::command()
 }
 
-/// A variable that is empty says nothing, as everywhere.
+/// The same without the address, which stands where commands do: for completions and suggestions.
+pub(crate) fn commands_only() -> clap::Command {
+    let args = command();
+    clap::Command::new("diary")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(args.get_arguments().filter(|arg| !arg.is_positional()))
+        .subcommands(args.get_subcommands().cloned())
+}
+
+/// clap takes a mistyped command for the address, and then complains about that or about what follows. Without the
+/// address, its error names the command and suggests others.
+fn better(error: clap::Error, words: &[OsString]) -> clap::Error {
+    let Err(other) = commands_only().try_get_matches_from(words) else { return error };
+    let Some(ContextValue::String(word)) = other.get(ContextKind::InvalidSubcommand) else { return error };
+    let suggests = other.get(ContextKind::SuggestedSubcommand).is_some();
+    // The address may have been meant as one.
+    let says_it_all = error.kind() == ErrorKind::ValueValidation && !suggests;
+    if parse_address(word).is_ok() || says_it_all { error } else { other }
+}
+
+/// An empty variable counts as unset.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let command = command.mut_args(|arg| match arg.get_env().is_some_and(is_empty) {
@@ -388,45 +396,11 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_subcommands(without_empty_variables)
 }
 
-/// What is said of an address beside a command.
-pub(crate) fn server_behind_command(address: &str) -> String {
-    format!("with a command, say where the server is with --server {address}")
-}
-
-/// The sentence about a command that was mistyped, where what follows it would be complained of first.
-fn mistyped(words: &[std::ffi::OsString]) -> Option<String> {
-    let command = Args::command();
-    let words = words.iter().skip(1).filter_map(|word| word.to_str()).filter(|word| !word.starts_with('-'));
-    let mut commands = words.filter(|word| command.find_subcommand(word).is_some() || near(word).is_some());
-    let word = commands.next()?;
-    command.find_subcommand(word).is_none().then(|| no_such_command(word))
-}
-
-/// The command that a word is nearly.
-pub(crate) fn near(word: &str) -> Option<String> {
-    let command = Args::command();
-    let likeness = |name: &&str| strsim::normalized_damerau_levenshtein(name, word);
-    let names = command.get_subcommands().map(clap::Command::get_name).filter(|name| likeness(name) > 0.6);
-    names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).map(str::to_owned)
-}
-
-fn no_such_command(word: &str) -> String {
-    let shown = shortened(word);
-    let shown = escape(&shown);
-    match near(word) {
-        Some(name) => format!("there is no command {shown}; did you mean {name}?"),
-        None => format!(
-            "there is no command {shown} (diary --help lists them), and as an address it needs its port: \
-             {shown}:{DEFAULT_PORT}"
-        ),
-    }
-}
-
-/// An address. A single word is rather a command that was mistyped.
+/// A single word other than `localhost` is more likely a mistyped command than a host.
 fn parse_address(word: &str) -> Result<Address, String> {
-    let is_word = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_');
-    if is_word && word != "localhost" {
-        return Err(no_such_command(word));
+    let is_word = !word.is_empty() && !word.contains([':', '.', '/', '[']) && word != "localhost";
+    if is_word {
+        return Err(format!("no such command, and an address needs a port: {word}:{DEFAULT_PORT}"));
     }
     word.parse::<Address>().map_err(|error| error.to_string())
 }
@@ -437,17 +411,17 @@ pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
 
 fn parse_year(word: &str) -> Result<i16, String> {
     let year = word.parse().ok().filter(|year| (0..=9999).contains(year));
-    year.ok_or_else(|| "it takes a year, such as 2026".to_owned())
+    year.ok_or_else(|| "not a year, such as 2026".to_owned())
 }
 
 fn parse_zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| format!("there is no zone {}; say Europe/Berlin or UTC", escape(name)))
+    TimeZone::get(name).map_err(|_| "not a time zone, such as Europe/Berlin or UTC".to_owned())
 }
 
 fn parse_past(word: &str) -> Result<Which, String> {
     match Which::parse(word) {
         Ok(which @ (Which::Last(_) | Which::All)) if !word.is_empty() => Ok(which),
-        _ => Err("how many entries? a number, all or 0".to_owned()),
+        _ => Err("not a number or all".to_owned()),
     }
 }
 
@@ -455,7 +429,7 @@ fn parse_past(word: &str) -> Result<Which, String> {
 mod tests {
     use super::*;
 
-    fn parse(words: &[&str]) -> Result<Args, Stop> {
+    fn parse(words: &[&str]) -> Result<Args, clap::Error> {
         Args::of([&["diary"], words].concat())
     }
 
@@ -504,24 +478,26 @@ mod tests {
     #[test]
     fn usage_errors_say_what_to_do() {
         for (words, part) in [
-            (&["myhost"][..], "as an address it needs its port: myhost:8888"),
-            (&["serach"], "did you mean search?"),
-            (&["lgo"], "did you mean log?"),
-            (&["serach", "x"], "there is no command serach; did you mean search?"),
-            (&["--server", "h:1", "lgo", "--last", "3"], "did you mean log?"),
-            (&["h:1", "log"], "with a command, say where the server is with --server h:1"),
-            (&["-n", "3", "log"], "-n stands behind its command: diary log -n 5"),
-            (&["h:1", "-n", "-1"], "how many entries? a number, all or 0"),
-            (&["h:1", "-n", "today"], "how many entries? a number, all or 0"),
-            (&["h:1", "-n", ""], "how many entries?"),
+            (&["myhost"][..], "no such command, and an address needs a port: myhost:8888"),
+            (&["serach"], "a similar subcommand exists: 'search'"),
+            (&["lgo"], "no such command"),
+            (&["lgo", "x"], "unrecognized subcommand 'lgo'"),
+            (&["serach", "x"], "unrecognized subcommand 'serach'"),
+            (&["--server", "h:1", "lgo", "--last", "3"], "unrecognized subcommand 'lgo'"),
+            (&["h:1", "log"], "with a command, use --server h:1"),
+            (&["-n", "3", "log"], "-n goes after the command: diary log -n 5"),
+            (&["h:1", "-n", "-1"], "not a number or all"),
+            (&["h:1", "-n", "today"], "not a number or all"),
+            (&["h:1", "-n", ""], "not a number or all"),
             (&["h:1", "--name", "a b"], "a name has no spaces"),
             (&["h:1", "--name", "\u{200b}"], "character that can be seen"),
-            (&["h:1", "--name", &"長".repeat(100)], "長…: a name may have 64 bytes, this one has 300"),
-            (&["h:1", "i:2"], "i:2 is one word too many"),
-            (&["add"], "diary add needs TEXT or -"),
+            (&["h:1", "--name", &"長".repeat(100)], "a name may have 64 bytes, this one has 300"),
+            (&["h:1", "i:2"], "'i:2'"),
+            (&["add"], "<TEXT|->..."),
         ] {
-            let Err(Stop::Wrong(said)) = parse(words) else { panic!("{words:?} is right") };
-            assert!(said.contains(part) && !said.contains('\n'), "{words:?}: {said}");
+            let error = parse(words).expect_err("the arguments are wrong");
+            let said = error.to_string();
+            assert!(error.use_stderr() && said.contains(part), "{words:?}: {said}");
         }
     }
 }

@@ -1,38 +1,51 @@
-//! What a command line asks for, one module a command.
+//! The commands, one module each.
 
 mod add;
+mod deliver;
 mod doctor;
 mod export;
 mod import;
 mod on_this_day;
 mod outbox;
-pub(crate) mod pipe;
+mod pipe;
 mod read;
 mod shell;
 mod stats;
-pub(crate) mod talk;
+mod talk;
+
+use std::io::{self, IsTerminal};
+
+use diary_client::Which;
+use tokio::signal::unix::SignalKind;
 
 use crate::cli::Command;
 use crate::config::Config;
+use crate::error::CliError;
 use crate::render::Format;
-use crate::render::export::Target;
+use crate::render::export::ExportFormat;
+
+use crate::term::input;
+use crate::term::output::Output;
+use crate::term::signals::Signals;
 
 pub(crate) use crate::term::output::count;
-pub(crate) use outbox::tell_refused;
 
-/// Does it, and gives the exit code.
-pub(crate) async fn run(command: Command, config: &Config) -> u8 {
+/// Runs a command.
+///
+/// # Errors
+/// Why it did not do all that it was asked for.
+pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliError> {
     if csv_safe_without_csv(&command, config) {
-        return read::usage("--csv-safe is for csv alone: --format csv --csv-safe");
+        return Err(CliError::Usage("--csv-safe needs --format csv".to_owned()));
     }
-    match command {
+    let code = match command {
+        Command::Doctor => return doctor::run(config).await,
+        Command::Completions { shell } => return shell::completions(shell),
+        Command::Man => return shell::man(),
+        Command::Export(export) => return export::run(export, config).await,
         Command::Add { text, at } => add::run(&text, at.as_deref(), config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
-        Command::Export(export) => export::run(export, config).await,
         Command::Import(import) => import::run(import, config).await,
-        Command::Doctor => doctor::run(config).await,
-        Command::Completions { shell } => shell::completions(shell),
-        Command::Man => shell::man(),
         Command::Log { select, show } => read::log(select, &show, config).await,
         Command::Search { text, select, show } => read::search(text.join(" "), select, &show, config).await,
         Command::Tags { select, json } => stats::tags(select, json, config).await,
@@ -42,7 +55,18 @@ pub(crate) async fn run(command: Command, config: &Config) -> u8 {
             on_this_day::run(date.as_deref(), conditions, &show, config).await
         }
         Command::Follow { select, show, cursor } => read::follow(select, &show, cursor, config).await,
+    };
+    CliError::told(code)
+}
+
+/// A conversation, or lines from a pipe. Gives the exit code.
+pub(crate) async fn without_command(past: Which, config: &Config) -> u8 {
+    if io::stdin().is_terminal() {
+        return talk::at_terminal(past, config).await;
     }
+    let (input, output) = (input::read(io::stdin()), Output::new(io::stdout()));
+    let mut signals = Signals::of(&[SignalKind::interrupt(), SignalKind::terminate()]);
+    pipe::run(&config.server, config.author.clone(), past, input, output, signals.any()).await
 }
 
 fn csv_safe_without_csv(command: &Command, config: &Config) -> bool {
@@ -51,7 +75,7 @@ fn csv_safe_without_csv(command: &Command, config: &Config) -> bool {
         | Command::Search { show, .. }
         | Command::OnThisDay { show, .. }
         | Command::Follow { show, .. } => show.csv_safe && show.format_said(config) != Some(Format::Csv),
-        Command::Export(export) => export.csv_safe && export.format != Target::Csv,
+        Command::Export(export) => export.csv_safe && export.format != ExportFormat::Csv,
         _ => false,
     }
 }

@@ -1,4 +1,4 @@
-//! `completions` and `man`: what shells and people's systems want to know, from the program's own arguments.
+//! `completions` and `man`, made from the program's own arguments.
 
 use std::io::{self, Write};
 
@@ -6,77 +6,85 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli;
-use crate::error::exit;
-use crate::term::output::{Output, say};
+use crate::error::CliError;
+use crate::term::output::Output;
 
-/// What stands behind the name, in the page and in lists of pages.
-const SUMMARY: &str = "writes into a diary and reads it";
+/// The description after the name, in the page and in lists of pages.
+const SUMMARY: &str = "write entries into a diary and read them";
 
-/// What the manual page says beside the arguments: a heading, and what is named with what it is.
+/// Sections beside the arguments: a heading, and names with their descriptions.
 const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     (
         "ENVIRONMENT",
         &[
             (
                 "DIARY_SERVER, DIARY_NAME, DIARY_COLOR, DIARY_FORMAT",
-                "stand for the flags of these names, which go first",
+                "defaults of --server, --name, --color and --format",
             ),
-            ("NO_COLOR", "set to anything, it keeps colour away"),
+            ("NO_COLOR", "if set, no colour is used"),
             (
                 "DIARY_PAGER, PAGER",
-                "the program that shows what is long, on a terminal; cat or nothing means none",
+                "pager for output to a terminal [default: less]; cat or an empty value turns it off",
             ),
         ],
     ),
     (
         "FILES",
         &[
+            ("$XDG_CONFIG_HOME/diary/config.toml", "configuration, by default in ~/.config; see below"),
             (
-                "$XDG_CONFIG_HOME/diary/config.toml",
-                "server, name, colour and format, each if it is wanted; else in ~/.config",
+                "$XDG_STATE_HOME/diary/",
+                "unsent entries, drafts and the history of typed lines, by default in ~/.local/state",
             ),
-            ("$XDG_STATE_HOME/diary/", "what could not be sent yet; else in ~/.local/state"),
+        ],
+    ),
+    (
+        "CONFIGURATION",
+        &[
+            ("server = \"HOST:PORT\"", "server address"),
+            ("name = \"NAME\"", "author of the entries that you write"),
+            ("colour = \"auto\"", "auto, always or never"),
+            ("format = \"pretty\"", "output format of log, search, follow and on-this-day"),
+            (
+                "history = true",
+                "whether typed lines are remembered; lines that were cancelled with Ctrl-C never are",
+            ),
         ],
     ),
     (
         "EXIT STATUS",
         &[
-            ("0", "done"),
-            ("1", "nothing was found"),
-            ("2", "the arguments, the input or the output cannot be used"),
+            ("0", "success"),
+            ("1", "nothing found"),
+            ("2", "the arguments, the configuration, the input or the output cannot be used"),
             ("3", "the server cannot be reached"),
-            ("4", "something was refused"),
-            ("5", "not all was acked; it waits in the outbox"),
-            ("6", "damage was met"),
+            ("4", "an entry or a request was refused"),
+            ("5", "some entries were not acked; they wait in the outbox"),
+            ("6", "damaged or missing entries"),
         ],
     ),
 ];
 
 /// Prints the completions for a shell.
-pub(crate) fn completions(shell: clap_complete::Shell) -> u8 {
-    let args = cli::command();
-    // zsh would take the name of a command for the address, which stands where commands do.
-    let mut known = clap::Command::new("diary")
-        .version(env!("CARGO_PKG_VERSION"))
-        .args(args.get_arguments().filter(|arg| !arg.is_positional()))
-        .subcommands(args.get_subcommands().cloned());
+///
+/// # Errors
+/// The output failed.
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut known, "diary", &mut script);
+    // zsh would take the name of a command for the address.
+    clap_complete::generate(shell, &mut cli::commands_only(), "diary", &mut script);
     print(&script)
 }
 
 /// Prints the manual page.
-pub(crate) fn man() -> u8 {
-    match page() {
-        Ok(page) => print(&page),
-        Err(error) => {
-            say(format_args!("the manual page cannot be made: {error}"));
-            exit::USAGE
-        }
-    }
+///
+/// # Errors
+/// The output failed.
+pub(crate) fn man() -> Result<(), CliError> {
+    print(&page().map_err(|error| CliError::Usage(format!("cannot make the manual page: {error}")))?)
 }
 
-/// One page for all commands: whoever looks for a flag finds it with one search.
+/// One page for all commands, so that one search finds any flag.
 fn page() -> io::Result<Vec<u8>> {
     let mut command = cli::command().after_help("");
     command.build();
@@ -105,7 +113,7 @@ fn page() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// A section for a command, with what only it can be told.
+/// A section for a command, with its own options only.
 fn describe(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
     let own = command.clone().mut_args(|arg| match arg.is_global_set() || arg.get_id() == "help" {
         true => arg.hide(true),
@@ -122,11 +130,10 @@ fn describe(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
     page.write_all(options.replacen(".SH OPTIONS\n", "", 1).as_bytes())
 }
 
-fn print(bytes: &[u8]) -> u8 {
+fn print(bytes: &[u8]) -> Result<(), CliError> {
     let mut output = Output::new(io::stdout());
     output.print(bytes);
-    output.flush();
-    if output.has_failed() { exit::USAGE } else { exit::DONE }
+    output.finish()
 }
 
 #[cfg(test)]
@@ -136,7 +143,7 @@ mod tests {
     #[test]
     fn the_page_names_every_command_and_flag() {
         let page = String::from_utf8(page().unwrap()).unwrap();
-        assert!(page.contains("\ndiary \\- writes into a diary and reads it\n"), "{page}");
+        assert!(page.contains("\ndiary \\- write entries into a diary and read them\n"), "{page}");
         let plain = page.replace('\\', "");
         for part in [
             ".SH NAME",
@@ -151,6 +158,7 @@ mod tests {
             "--contains",
             "--cursor",
             "--server",
+            "history = true",
             ".SH ENVIRONMENT",
             ".SH \"EXIT STATUS\"",
         ] {

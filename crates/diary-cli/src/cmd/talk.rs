@@ -8,6 +8,7 @@ mod ending;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::{self, IsTerminal};
 use std::mem::take;
 
 use diary_client::{Author, Error, Event, History, Producer, Reader, State, Welcome, Which};
@@ -20,9 +21,9 @@ use super::deliver::{refused_sentence, tell_earlier, until};
 use crate::config::Config;
 use crate::error::{exit, unreachable_sentence};
 use crate::render::Printer;
-use crate::term::editor::{Above, Prompt};
-use crate::term::input::{Typed, is_command};
-use crate::term::output::Output;
+use crate::term::editor::{self, Above, Drafts, Prompt};
+use crate::term::input::{self, Typed, is_command};
+use crate::term::output::{Output, say};
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 use commands::{Answer, Wanted, understand};
@@ -61,6 +62,56 @@ pub(crate) struct Ended {
     pub(crate) last_words: Vec<String>,
     /// Who would have written what stands on the line.
     pub(crate) author: Option<Author>,
+}
+
+/// With a line editor, where the output is a terminal too.
+pub(crate) async fn at_terminal(past: Which, config: &Config) -> u8 {
+    let view = Printer::conversation(config);
+    // Before a line editor is started, which restores what it found.
+    let signals = Signals::at_a_terminal();
+    let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
+    let remembered = config.state.as_deref().filter(|_| config.history);
+    let editor = io::stdout().is_terminal().then(|| editor::start(remembered, drafts.clone()));
+    let ended = match editor {
+        Some(Ok((typed, prompt, screen))) => {
+            let output = Output::new(prompt.above().clone());
+            let place = Place { config, past, view, output, prompt: Some(prompt), bare: false };
+            let mut ended = run(place, typed, signals).await;
+            if let Some(line) = screen.close().await {
+                let kept = drafts.keep(ended.author.as_ref(), &line);
+                ended.last_words.push(unsent_sentence(&line, kept, ended.author.as_ref(), config));
+            }
+            ended
+        }
+        editor => {
+            if let Some(Err(_)) = editor {
+                let kind = std::env::var("TERM").unwrap_or_default();
+                say(format_args!(
+                    "this terminal (TERM={kind}) takes no line editor; going on without one, and what others write \
+                     comes only after /follow, since it would break up what you type"
+                ));
+            }
+            let (output, bare) = (Output::new(io::stdout()), io::stdout().is_terminal());
+            let place = Place { config, past, view, output, prompt: None, bare };
+            run(place, input::typed(input::read(io::stdin())), signals).await
+        }
+    };
+    ended.last_words.iter().for_each(|words| say(format_args!("{words}")));
+    ended.code
+}
+
+/// What becomes of a line that nobody sent.
+fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, config: &Config) -> String {
+    let renamed = author.filter(|_| author != config.author.as_ref());
+    match (kept, renamed) {
+        (Ok(()), None) => {
+            "what stood on the line was not sent; the next conversation begins with it".to_owned()
+        }
+        (Ok(()), Some(name)) => {
+            format!("what stood on the line was not sent; the next conversation as {name} begins with it")
+        }
+        (Err(error), _) => format!("not sent, and not kept ({error}): {}", escape(line)),
+    }
 }
 
 /// Talks until the person ends it. At a prompt it goes on without a server, and waits for one.

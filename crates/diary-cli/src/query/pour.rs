@@ -167,7 +167,8 @@ impl<S: Sift> Pour<S> {
             tokio::select! {
                 biased;
                 () = &mut interrupt => {
-                    page.finish();
+                    // Not finished: a JSON array must not look complete.
+                    page.output.flush();
                     return Err(exit::INTERRUPTED);
                 }
                 event = self.history.next() => match event {

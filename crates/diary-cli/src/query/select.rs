@@ -10,12 +10,14 @@ use diary_proto::tags::is_tag;
 use jiff::ToSpan;
 use jiff::civil::Date;
 
-use crate::cli::usage::shortened;
 use crate::time::calendar::Calendar;
 use crate::time::days::Days;
 
 /// How many entries are shown to those who name no condition.
 const LAST_DEFAULT: u64 = 20;
+
+/// Longest text that is quoted whole in a sentence.
+const QUOTED_MAX_CHARS: usize = 40;
 
 /// The first and the last day that a request can name.
 const FIRST_DAY: Date = Date::constant(0, 1, 1);
@@ -25,21 +27,21 @@ const LAST_DAY: Date = Date::MAX;
 /// Which entries, for every command that reads.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Select {
-    /// The entries of one day, month or year: 2026-11-21, 2026-11, yesterday, last monday, 3 days ago, 今天
+    /// Day, month or year: 2026-11-21, 2026-11, yesterday, last monday, 3 days ago, 今天
     #[arg(long, value_name = "DATE")]
     pub(crate) on: Option<String>,
-    /// From this day on
+    /// First day
     #[arg(long, value_name = "DATE", conflicts_with = "on")]
     pub(crate) from: Option<String>,
-    /// Up to this day, with it
+    /// Last day
     #[arg(long, value_name = "DATE", conflicts_with = "on")]
     pub(crate) to: Option<String>,
-    /// Only the newest so many, of those that fit
+    /// Only the newest N of the entries that match
     #[arg(short = 'n', long, value_name = "N|all", allow_negative_numbers = true)]
     pub(crate) last: Option<String>,
     #[command(flatten)]
     pub(crate) conditions: Conditions,
-    /// The newest first
+    /// Newest first
     #[arg(long)]
     pub(crate) reverse: bool,
 }
@@ -47,16 +49,16 @@ pub(crate) struct Select {
 /// What an entry must have, on whatever day it is.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Conditions {
-    /// Only by this author (smart case)
+    /// Only entries by this author (smart case)
     #[arg(long, value_name = "NAME", value_parser = crate::cli::parse_name)]
     pub(crate) author: Option<Author>,
-    /// Only with this in their text (smart case); may be given more than once
+    /// Only entries that contain this text (smart case, repeatable)
     #[arg(long, value_name = "TEXT")]
     pub(crate) contains: Vec<String>,
-    /// Only without this in their text (smart case); may be given more than once
+    /// Only entries that do not contain this text (smart case, repeatable)
     #[arg(long, value_name = "TEXT")]
     pub(crate) not: Vec<String>,
-    /// Only with this tag in their text, #word (the # may be left out) or @name (smart case); may be given more than once
+    /// Only entries with this tag: #word, word or @name (smart case, repeatable)
     #[arg(long, value_name = "TAG", value_parser = parse_tag)]
     pub(crate) tag: Vec<String>,
 }
@@ -122,9 +124,12 @@ pub(crate) fn no_entries(filter: &Filter) -> String {
     format!("no entries{author}{tagged}{with}{without}")
 }
 
-/// Texts as they were typed, as far as that helps to know them again.
+/// Texts as they were typed; long ones are cut.
 fn quoted(word: &str, texts: &[String]) -> String {
-    let quote = |text: &String| format!("\"{}\"", escape(&shortened(text)));
+    let quote = |text: &String| match text.char_indices().nth(QUOTED_MAX_CHARS) {
+        Some((end, _)) => format!("\"{}…\"", escape(&text[..end])),
+        None => format!("\"{}\"", escape(text)),
+    };
     match texts {
         [] => String::new(),
         texts => format!("{word}{}", texts.iter().map(quote).collect::<Vec<_>>().join(" and ")),

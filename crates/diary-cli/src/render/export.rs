@@ -1,68 +1,65 @@
-//! Entries as other programs take them in.
-//!
-//! md, csv and txt are those of `log`. The own json has what an entry is wherever it is: time, author and text; and its
-//! day, where days start later than midnight and that makes it another one.
-//! jrnl's two formats are those that jrnl writes itself: its file, which `jrnl --import` takes, and its json.
+//! The two formats of jrnl: its journal file, which `jrnl --import` reads, and the JSON that it prints.
 
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
-use diary_client::{DayStart, Event, Stored, Time};
+use diary_client::{Event, Stored, Time};
+use diary_import::{Clock, is_header};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::query::pour::Paper;
-use crate::render::{Format, Printer, careful, other_day, push_json};
+use crate::render::{Format, Missing, careful, push_json};
 use crate::term::output::{count, say};
-use diary_import::{Clock, is_header};
 
-/// What an export is.
+/// Formats of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Target {
-    /// One JSON object a line: time, author and text; import gives the same entries back
+pub(crate) enum ExportFormat {
+    /// One JSON object a line, as log --json prints it; import reads it back
     Json,
     /// Markdown
     Md,
-    /// Comma-separated values with a heading line; exact, formulas too: see --csv-safe
+    /// Comma-separated values with a header; formulas are kept, see --csv-safe
     Csv,
     /// Plain text with days as headings
     Txt,
-    /// jrnl's own file, for jrnl --import
+    /// A journal file of jrnl, for jrnl --import
     Jrnl,
-    /// What jrnl --format json prints
+    /// Output of jrnl --format json
     JrnlJson,
 }
 
-/// Writes the events of a reading down.
-pub(crate) struct Exporter {
-    target: Target,
-    /// For what is not an entry, and for the formats of `log`.
-    printer: Printer,
+impl ExportFormat {
+    /// The format of `log` that it is; `None` for those of jrnl.
+    pub(crate) fn of_log(self) -> Option<Format> {
+        match self {
+            Self::Json => Some(Format::Json),
+            Self::Md => Some(Format::Md),
+            Self::Csv => Some(Format::Csv),
+            Self::Txt => Some(Format::Txt),
+            Self::Jrnl | Self::JrnlJson => None,
+        }
+    }
+}
+
+/// Writes entries as jrnl does.
+pub(crate) struct Jrnl {
+    json: bool,
     /// Knows what jrnl would take for a time.
     clock: Clock,
-    /// It goes to a terminal.
+    /// It goes to a terminal, so texts are escaped.
     terminal: bool,
     /// Nothing was written yet.
     first: bool,
-    /// How often each tag was there, for jrnl.
+    /// Tags and how often they occurred, for the JSON.
     tags: BTreeMap<String, u64>,
-    /// Lines that jrnl would take for the beginning of an entry.
+    /// Lines that jrnl would take for the start of an entry.
     indented: u64,
 }
 
-/// An entry, wherever it is.
-#[derive(Serialize)]
-struct Own<'a> {
-    time: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    day: Option<String>,
-    author: &'a str,
-    text: &'a str,
-}
-
-/// An entry as jrnl has it.
+/// An entry in the JSON of jrnl.
 #[derive(Debug, Serialize, PartialEq, Eq)]
-struct Jrnl<'a> {
+struct JrnlEntry<'a> {
     title: &'a str,
     body: &'a str,
     date: String,
@@ -71,30 +68,15 @@ struct Jrnl<'a> {
     starred: bool,
 }
 
-impl Exporter {
-    /// On a terminal it is for a person to look at, so there texts are made safe.
-    pub(crate) fn new(target: Target, zone: TimeZone, day_start: DayStart, terminal: bool) -> Self {
-        let format = match target {
-            Target::Json => Format::Json,
-            Target::Md => Format::Md,
-            Target::Csv => Format::Csv,
-            Target::Txt => Format::Txt,
-            // What is missing is told on stderr, since there is no place for it.
-            Target::Jrnl | Target::JrnlJson => Format::Csv,
-        };
-        let mut printer = Printer::of(format, false, zone.clone(), 0).on_terminal(terminal);
-        printer.start_days_at(day_start);
+impl Jrnl {
+    /// The JSON, or else the journal file.
+    pub(crate) fn new(json: bool, zone: TimeZone, terminal: bool) -> Self {
         let clock = Clock::new(zone, None);
-        Self { target, printer, clock, terminal, first: true, tags: BTreeMap::new(), indented: 0 }
-    }
-
-    /// The same, and nothing in a csv is taken for a formula, if `csv_safe`.
-    pub(crate) fn without_formulas(self, csv_safe: bool) -> Self {
-        Self { printer: self.printer.without_formulas(csv_safe), ..self }
+        Self { json, clock, terminal, first: true, tags: BTreeMap::new(), indented: 0 }
     }
 
     fn jrnl_json(&mut self, stored: &Stored, out: &mut Vec<u8>) {
-        let entry = Jrnl::of(stored);
+        let entry = JrnlEntry::of(stored);
         for tag in &entry.tags {
             *self.tags.entry(tag.clone()).or_default() += 1;
         }
@@ -119,42 +101,30 @@ impl Exporter {
     }
 }
 
-impl Paper for Exporter {
-    fn begin(&mut self, out: &mut Vec<u8>) {
-        if !matches!(self.target, Target::Jrnl | Target::JrnlJson) {
-            self.printer.begin(out);
-        }
-    }
+impl Paper for Jrnl {
+    fn begin(&mut self, _out: &mut Vec<u8>) {}
 
     fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
-        match (event, self.target) {
-            (Event::Entry(stored), Target::Json) => {
-                let entry = &stored.entry;
-                let time = happened(stored).to_string();
-                let (author, text) = (entry.author.as_str(), entry.text.as_str());
-                push_json(&Own { time, day: other_day(entry), author, text }, out);
-            }
-            (Event::Entry(stored), Target::Jrnl) => self.jrnl(stored, out),
-            (Event::Entry(stored), Target::JrnlJson) => self.jrnl_json(stored, out),
-            _ => return self.printer.event(event, out),
+        match event {
+            Event::Entry(stored) if self.json => self.jrnl_json(stored, out),
+            Event::Entry(stored) => self.jrnl(stored, out),
+            // The formats have no place for it.
+            Event::Gap(gap) => return say(format_args!("{}", Missing::Gap(*gap))),
+            Event::Damaged { lines } => return say(format_args!("{}", Missing::Damaged { lines: *lines })),
         }
         self.first = false;
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
-        match self.target {
-            Target::JrnlJson => {
-                out.extend_from_slice(if self.first { b"{\"entries\": [" } else { b"" });
-                out.extend_from_slice(b"\n], \"tags\": ");
-                push_json(&self.tags, out);
-                out.pop_if(|last| *last == b'\n');
-                out.extend_from_slice(b"}\n");
-            }
-            Target::Jrnl if self.indented > 0 => say(format_args!(
-                "{} as entries of jrnl do: a blank stands before now",
-                count(self.indented, "line of a text begins", "lines of texts begin")
-            )),
-            _ => self.printer.end(out),
+        if self.json {
+            out.extend_from_slice(if self.first { b"{\"entries\": [" } else { b"" });
+            out.extend_from_slice(b"\n], \"tags\": ");
+            push_json(&self.tags, out);
+            out.pop_if(|last| *last == b'\n');
+            out.extend_from_slice(b"}\n");
+        } else if self.indented > 0 {
+            let lines = count(self.indented, "line looks", "lines look");
+            say(format_args!("{lines} like the start of an entry of jrnl, and got a space before it"));
         }
     }
 }
@@ -164,7 +134,7 @@ fn happened(stored: &Stored) -> Time {
     stored.entry.own.map_or(stored.entry.time, |own| own.at)
 }
 
-impl<'a> Jrnl<'a> {
+impl<'a> JrnlEntry<'a> {
     /// Its first line is the title, and a title that ends in an asterisk is starred, as in jrnl's own file.
     fn of(stored: &'a Stored) -> Self {
         let text = stored.entry.text.as_str();
@@ -193,11 +163,12 @@ fn tags(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use diary_client::{Author, Entry, Gap};
+    use diary_client::{Author, DayStart, Entry, Gap};
     use diary_import::{Harvest, Kind, Source};
     use diary_proto::OwnTime;
 
     use super::*;
+    use crate::render::Printer;
 
     fn entry(seq: u64, own: Option<&str>, text: &str) -> Event {
         let time = |said: &str| Time::parse(said.as_bytes()).unwrap();
@@ -208,12 +179,22 @@ mod tests {
         Event::Entry(Stored { entry, key: None, left: String::new() })
     }
 
-    fn exported(target: Target, events: &[Event]) -> String {
-        let mut exporter = Exporter::new(target, TimeZone::UTC, DayStart::default(), false);
+    fn exported(format: ExportFormat, events: &[Event]) -> String {
+        on(false, format, events)
+    }
+
+    fn on(terminal: bool, format: ExportFormat, events: &[Event]) -> String {
+        let mut jrnl = Jrnl::new(format == ExportFormat::JrnlJson, TimeZone::UTC, terminal);
+        let printer = format.of_log().map(|format| Printer::of(format, false, TimeZone::UTC, 0));
+        let mut printer = printer.map(|printer| printer.on_terminal(terminal));
+        let paper: &mut dyn Paper = match &mut printer {
+            Some(printer) => printer,
+            None => &mut jrnl,
+        };
         let mut out = Vec::new();
-        exporter.begin(&mut out);
-        events.iter().for_each(|event| exporter.event(event, &mut out));
-        exporter.end(&mut out);
+        paper.begin(&mut out);
+        events.iter().for_each(|event| paper.event(event, &mut out));
+        paper.end(&mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -221,26 +202,30 @@ mod tests {
     #[test]
     fn import_takes_or_refuses_what_is_exported() {
         let event = entry(1, None, "two\nlines");
-        let read = |target, kind| {
-            let file = exported(target, std::slice::from_ref(&event));
+        let read = |format, kind| {
+            let file = exported(format, std::slice::from_ref(&event));
             let (mut harvest, clock) = (Harvest::default(), Clock::new(TimeZone::UTC, None));
             let day = Some(jiff::civil::Date::constant(2026, 11, 21));
             let kind = harvest.read(&Source { bytes: file.as_bytes(), day }, kind, &clock);
             let troubles = harvest.troubles.into_iter().map(|trouble| trouble.why).collect::<Vec<_>>();
             (kind, harvest.found.len(), troubles)
         };
-        for (target, kind) in
-            [(Target::Json, Kind::Json), (Target::Jrnl, Kind::Jrnl), (Target::JrnlJson, Kind::JrnlJson)]
-        {
-            assert_eq!(read(target, None), (kind, 1, vec![]));
+        for (format, kind) in [
+            (ExportFormat::Json, Kind::Json),
+            (ExportFormat::Jrnl, Kind::Jrnl),
+            (ExportFormat::JrnlJson, Kind::JrnlJson),
+        ] {
+            assert_eq!(read(format, None), (kind, 1, vec![]));
         }
-        for (target, format) in [(Target::Csv, "csv"), (Target::Md, "md"), (Target::Txt, "txt")] {
+        for (format, name) in
+            [(ExportFormat::Csv, "csv"), (ExportFormat::Md, "md"), (ExportFormat::Txt, "txt")]
+        {
             let refused = format!(
-                "this is an export in {format}, which cannot be imported; export --format json writes what can, and \
+                "this is an export in {name}, which cannot be imported; export --format json writes what can, and \
                  --format log would take its lines as they are"
             );
-            assert_eq!(read(target, None), (Kind::Exported(format), 0, vec![refused]));
-            let (kind, _, troubles) = read(target, Some(Kind::Log));
+            assert_eq!(read(format, None), (Kind::Exported(name), 0, vec![refused]));
+            let (kind, _, troubles) = read(format, Some(Kind::Log));
             assert_eq!((kind, troubles), (Kind::Log, vec![]));
         }
     }
@@ -257,10 +242,10 @@ mod tests {
             Event::Gap(Gap { first: 3, last: 4 }),
             entry(5, None, "Three. Sentences. \u{1b}[2J"),
         ];
-        let all = Target::value_variants().iter().map(|&target| {
+        let all = ExportFormat::value_variants().iter().map(|&format| {
             let name =
-                target.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-            format!("--- {name}\n{}", exported(target, &events).replace('\r', "␍"))
+                format.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            format!("--- {name}\n{}", exported(format, &events).replace('\r', "␍"))
         });
         insta::assert_snapshot!("export", all.collect::<Vec<_>>().join("\n"));
     }
@@ -276,43 +261,19 @@ mod tests {
     }
 
     #[test]
-    fn json_says_a_day_that_its_time_does_not() {
-        let time = Time::parse(b"2015-03-02T01:30:00.000000+08:00").unwrap();
-        let json = |day_start: &str| {
-            let mut event = entry(1, None, "home late");
-            if let Event::Entry(stored) = &mut event {
-                stored.entry.own = Some(OwnTime::new(time, day_start.parse().unwrap()));
-            }
-            exported(Target::Json, &[event])
-        };
-        let said =
-            |day: &str| format!("{{\"time\":\"{time}\",{day}\"author\":\"小明\",\"text\":\"home late\"}}\n");
-        assert_eq!(json("03:00"), said("\"day\":\"2015-03-01\","));
-        assert_eq!(json("00:00"), said(""));
-        let mut event = entry(1, None, "home later");
-        let Event::Entry(stored) = &mut event else { unreachable!("it is an entry") };
-        stored.entry.day = Some("2026-11-20".parse().unwrap());
-        assert!(exported(Target::Json, &[event]).contains("\"day\":\"2026-11-20\","));
-    }
-
-    #[test]
     fn no_control_character_reaches_a_terminal() {
         let event = entry(1, None, "a\u{1b}[2J\n\u{202e}b");
-        for &target in Target::value_variants() {
-            let mut exporter = Exporter::new(target, TimeZone::UTC, DayStart::default(), true);
-            let mut out = Vec::new();
-            exporter.begin(&mut out);
-            exporter.event(&event, &mut out);
-            let out = String::from_utf8(out).unwrap();
-            assert!(!out.contains(['\u{1b}', '\u{202e}']), "{target:?}: {out:?}");
+        for &format in ExportFormat::value_variants() {
+            let out = on(true, format, std::slice::from_ref(&event));
+            assert!(!out.contains(['\u{1b}', '\u{202e}']), "{format:?}: {out:?}");
         }
     }
 
     #[test]
     fn nothing_is_something_too() {
-        assert_eq!(exported(Target::JrnlJson, &[]), "{\"entries\": [\n], \"tags\": {}}\n");
-        for target in [Target::Json, Target::Jrnl, Target::Md, Target::Txt] {
-            assert_eq!(exported(target, &[]), "");
+        assert_eq!(exported(ExportFormat::JrnlJson, &[]), "{\"entries\": [\n], \"tags\": {}}\n");
+        for format in [ExportFormat::Json, ExportFormat::Jrnl, ExportFormat::Md, ExportFormat::Txt] {
+            assert_eq!(exported(format, &[]), "");
         }
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
 
 /// The day that an entry is of, where it is another than the date of its time, its own one if it has that: days may
 /// start later than midnight.
-pub(crate) fn other_day(entry: &Entry) -> Option<String> {
+fn other_day(entry: &Entry) -> Option<String> {
     let day = match entry.own {
         Some(own) => (own.day != own.at.date()).then_some(own.day),
         None => entry.day,

@@ -19,15 +19,17 @@ use clap::ValueEnum;
 use diary_client::{DayStart, Event, Gap, Stored};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde::Deserialize;
 
-pub(crate) use self::machine::{careful, other_day, push_json};
+pub(crate) use self::machine::{careful, push_json};
 use crate::cli::Show;
 use crate::config::Config;
 use crate::term::output::say;
 use crate::time::calendar::Calendar;
 
-/// Whether to print in colour.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+/// When to use colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Colour {
     /// On a terminal, unless NO_COLOR is set
     #[default]
@@ -38,18 +40,19 @@ pub(crate) enum Colour {
     Never,
 }
 
-/// How entries look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// Formats of `log` and the like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// Days as headings, times in the reader's zone, long texts wrapped
     Pretty,
-    /// As the server keeps them, one line an entry
+    /// As in the day files, one line an entry
     Plain,
     /// One line an entry, for people
     Short,
     /// Markdown
     Md,
-    /// Comma-separated values with a heading line; exact, formulas too: see --csv-safe
+    /// Comma-separated values with a header; formulas are kept, see --csv-safe
     Csv,
     /// Plain text with days as headings
     Txt,

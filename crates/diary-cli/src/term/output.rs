@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::error::{CliError, exit};
 use crate::term::editor::Above;
 
 /// Where sentences go while a line editor has the terminal.
@@ -71,6 +72,15 @@ impl Output {
     /// Something could not be written, for another reason than that nobody reads any more.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// Prints what waits.
+    ///
+    /// # Errors
+    /// Something could not be written, which was told.
+    pub(crate) fn finish(&mut self) -> Result<(), CliError> {
+        self.flush();
+        if self.failed { Err(CliError::Told(exit::USAGE)) } else { Ok(()) }
     }
 
     /// Prints bytes, soon.

@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Files that appear complete or not at all.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -8,22 +8,21 @@ use std::path::{Path, PathBuf};
 use diary_proto::escape::escape;
 use tempfile::NamedTempFile;
 
-/// Puts a new file in the place of what is at `path`. A crash leaves one or the other.
+/// Replaces the file at `path`. A crash leaves the old or the new one.
 ///
 /// # Errors
-/// Those of writing and renaming; the old one is still there then.
+/// Writing or renaming failed; the old file is still there.
 pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // Whoever may read the user's files may read this one, unless the user's umask says otherwise.
+    // The user's umask decides who may read it.
     let mut file = beside(path, Permissions::from_mode(0o666))?;
     file.write_all(text.as_bytes())?;
-    // Else a power cut could leave the new name on an empty file.
+    // Otherwise a power cut could leave the new name on an empty file.
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
 }
 
-/// A file that appears under its name once it is whole. Until then it has another one beside it, and none if it is
-/// given up.
+/// A file that appears under its name once it is complete. Until then it has a temporary name, and dropping removes it.
 pub(crate) struct Whole {
     file: NamedTempFile,
     path: PathBuf,
@@ -31,30 +30,30 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// With `force`, it may take the place of another one; of the one that a symbolic link leads to, if it is one.
+    /// With `force`, it may replace another file; if `path` is a symbolic link, the file behind it.
     ///
     /// # Errors
     /// A sentence.
     pub(crate) fn begin(path: PathBuf, force: bool) -> Result<Self, String> {
         let shown = || escape(&path.display().to_string()).into_owned();
         if !force && path.symlink_metadata().is_ok() {
-            return Err(format!("{} is there already; --force writes over it", shown()));
+            return Err(format!("{} already exists; use --force to overwrite it", shown()));
         }
         let target = target(&path).map_err(|error| cannot_be_written(&path, &error))?;
         if target.metadata().is_ok_and(|there| !there.is_file()) {
-            return Err(format!("{} is no file, and is not written over", shown()));
+            return Err(format!("{} is not a regular file", shown()));
         }
-        // It may be all of a diary, which is nobody else's business.
+        // Private: it may hold a whole diary.
         let file = beside(&target, Permissions::from_mode(0o600));
         let file = file.map_err(|error| {
-            // Its own sentence ends with the name of the file that was to stand beside it.
+            // tempfile appends the temporary name.
             let why = error.to_string();
-            format!("{} cannot be written: {}", shown(), why.split(" at path ").next().unwrap_or_default())
+            format!("cannot write {}: {}", shown(), why.split(" at path ").next().unwrap_or_default())
         })?;
         Ok(Self { file, path: target, force })
     }
 
-    /// What is to be written to.
+    /// The file to write to.
     ///
     /// # Errors
     /// A sentence.
@@ -62,7 +61,7 @@ impl Whole {
         self.file.reopen().map_err(|error| cannot_be_written(&self.path, &error))
     }
 
-    /// It is on disk under its name before this returns.
+    /// Gives the file its name. It is on disk before this returns.
     ///
     /// # Errors
     /// A sentence.
@@ -82,16 +81,16 @@ fn beside(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".diary-").permissions(permissions).tempfile_in(folder_of(path))
 }
 
-/// Symbolic links that are followed, one after the other, as many as Linux follows.
+/// Most symbolic links in a row, as in Linux.
 const LINKS_MAX: usize = 40;
 
-/// What a path leads to, whether that is there or not.
+/// What a path leads to, whether it exists or not.
 fn target(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..=LINKS_MAX {
         match path.read_link() {
             Ok(link) => path = folder_of(&path).join(link),
-            // It is no link.
+            // Not a link.
             Err(_) => return Ok(path),
         }
     }
@@ -104,7 +103,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn cannot_be_written(path: &Path, error: &io::Error) -> String {
-    format!("{} cannot be written: {error}", escape(&path.display().to_string()))
+    format!("cannot write {}: {error}", escape(&path.display().to_string()))
 }
 
 #[cfg(test)]
@@ -130,8 +129,7 @@ mod tests {
         replace(&taken, "text").unwrap_err();
         replace(&folder.path().join("nowhere/file"), "text").unwrap_err();
         assert!(
-            Whole::begin(taken.clone(), true)
-                .is_err_and(|why| why.ends_with("taken is no file, and is not written over"))
+            Whole::begin(taken.clone(), true).is_err_and(|why| why.ends_with("taken is not a regular file"))
         );
         drop(Whole::begin(folder.path().join("given up"), false).unwrap());
         let mut names: Vec<_> =
@@ -158,7 +156,7 @@ mod tests {
             symlink(to, at(link)).unwrap();
         }
         for (link, end) in [("link", "far/there"), ("dangling", "far/new")] {
-            assert!(Whole::begin(at(link), false).is_err_and(|why| why.contains(" is there already; ")));
+            assert!(Whole::begin(at(link), false).is_err_and(|why| why.contains(" already exists; ")));
             let whole = Whole::begin(at(link), true).unwrap();
             whole.file().unwrap().write_all(b"new").unwrap();
             whole.finish().unwrap();
@@ -166,7 +164,7 @@ mod tests {
             assert_eq!(fs::read_to_string(at(end)).unwrap(), "new");
         }
         assert!(at("next").is_symlink());
-        for (link, part) in [("a", "cannot be written: Too many"), ("null", "null is no file")] {
+        for (link, part) in [("a", "a: Too many"), ("null", "null is not a regular file")] {
             assert!(Whole::begin(at(link), true).is_err_and(|why| why.contains(part)));
         }
     }

@@ -3,7 +3,7 @@
 use diary_client::{Client, Error, ErrorKind, Options};
 use diary_proto::message::ServerMessage;
 use diary_proto::{Code, Refusal};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fake::{Fake, JOURNAL, soon};
 
@@ -64,7 +64,9 @@ async fn what_a_greeting_may_say() {
         assert!(matches!(greeted_with(other).await, Error::NotADiary { .. }));
     }
     let says = greeted_with(b"220 mail\x1b[2J ready\r\n").await.to_string();
-    assert!(says.ends_with("is not a diary of this version: it says \"220 mail\\x1b[2J ready\""), "{says}");
+    assert!(says.ends_with("is not a diary server (it looks like mail or FTP)"), "{says}");
+    let says = greeted_with(b"hello\x1b[2J\n").await.to_string();
+    assert!(says.ends_with("is not a diary server (it says \"hello\\x1b[2J\")"), "{says}");
     assert!(matches!(greeted_with(b"diary/1 rea").await, Error::Broken(_)));
     assert!(matches!(greeted_with(b"diary/1 ready\n").await, Error::Broken(_)));
     assert!(matches!(greeted_with(b"diary/1 ready\n\xff\0\0\0").await, Error::Protocol(_)));
@@ -75,10 +77,35 @@ async fn what_a_greeting_may_say() {
 async fn a_server_that_never_greets() {
     let fake = Fake::start().await;
     let error = connect(&fake.address()).await.err().unwrap();
-    assert_eq!(
-        error.to_string(),
-        format!("{} takes the connection but does not greet as a diary within 5 s", fake.address())
-    );
+    let expected = format!("{} accepted the connection but did not answer within 5 s", fake.address());
+    assert_eq!(error.to_string(), expected);
+}
+
+/// A server that waits for its client is asked what it is.
+#[tokio::test(start_paused = true)]
+async fn a_server_of_another_kind() {
+    for (answer, says) in [
+        (&b"HTTP/1.0 400 Bad Request\r\n"[..], "is not a diary server (it looks like HTTP)"),
+        (b"-ERR unknown command 'GET'\r\n", "is not a diary server (it looks like Redis)"),
+        (b"\x15\x03\x01\0\x02\x02\x46", "is not a diary server (it looks like TLS)"),
+        (b"what?\n", "is not a diary server (it says \"what?\")"),
+        // A diary that took its time.
+        (b"diary/1 ready head=0\n", "did not answer within 5 s"),
+    ] {
+        let fake = Fake::start().await;
+        let address = fake.address();
+        let server = async {
+            let mut stream = fake.accept_silent().await;
+            let mut asked = [0; 18];
+            stream.read_exact(&mut asked).await.unwrap();
+            assert_eq!(&asked, b"GET / HTTP/1.0\r\n\r\n");
+            stream.write_all(answer).await.unwrap();
+            stream
+        };
+        let (client, _stream) = tokio::join!(connect(&address), server);
+        let error = client.err().unwrap().to_string();
+        assert!(error.ends_with(says), "{error}");
+    }
 }
 
 #[tokio::test]
