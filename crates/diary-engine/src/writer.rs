@@ -221,7 +221,8 @@ impl Writer {
     fn check(&mut self) -> Result<(), Refusal> {
         (self.clock)(&self.zone).map_err(refusal_of)?;
         let tried = self.appender.try_room();
-        let failed_before = std::mem::replace(&mut self.trial_failed, matches!(tried, Err(CommitError::Failed(_))));
+        let failed_before =
+            std::mem::replace(&mut self.trial_failed, matches!(tried, Err(CommitError::Failed(_))));
         match tried {
             Ok(()) => Ok(()),
             Err(CommitError::Full(_)) => Err(disk_full()),

@@ -301,7 +301,8 @@ fn checks_share_one_trial_behind_the_batch() {
     assert!(writer.commit_waiting());
     assert_eq!((short(one), short(two)), (vec![(1, Ok(2))], vec![(1, Ok(3))]));
     answers.into_iter().for_each(|answer| assert_eq!(told(answer), Ok(())));
-    let calls = [Call::Size, Call::Write, Call::SyncData, Call::Size, Call::Create, Call::Write, Call::SyncData];
+    let calls =
+        [Call::Size, Call::Write, Call::SyncData, Call::Size, Call::Create, Call::Write, Call::SyncData];
     assert_eq!(disk.call_log()[before..], calls);
     // Whoever comes too late hears that, too.
     let (done, _stopped) = oneshot::channel();
