@@ -184,6 +184,10 @@ async fn refuses(fault: Fault, batches: u64) {
     // Neither the same append nor another one is harmed by the refusal.
     let mut plain = Lines::connect(server.address()).await;
     assert!(is_ack(&plain.ask("room again").await, good + 1), "{what}");
+    // On its own connection nothing may overtake it, so it is sent again on a new one.
+    keyed.append(batches + 1, false, &["behind it"]).await;
+    assert_eq!(refused(&mut keyed).await, (batches + 1, Code::DiskFull), "{what}");
+    let mut keyed = Frames::hello(server.address(), 1).await;
     keyed.append(batches, true, &["no room for this"]).await;
     assert_eq!(keyed.acks(1).await, [(batches, good + 2)], "{what}");
     for wanted in ["room again", "no room for this"].into_iter().filter(|_| reading) {

@@ -1,5 +1,7 @@
 //! The comparison runs, against our own server and the bare loop, for seconds. What it measures in a debug
 //! build says nothing.
+//!
+//! The programs that it starts are built by `cargo test --workspace`, or by `cargo build -p diary-server -p diary-cli`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,6 +21,26 @@ fn the_comparison_runs_against_our_own_server() {
         for series in rows.iter().flat_map(|row| row["series"].as_array().unwrap()) {
             assert!(series["median"].as_f64().unwrap() > 0.0, "{row}: {series}");
         }
+    }
+}
+
+/// A copy of the program has no server beside it.
+#[test]
+fn a_program_that_is_missing_is_named_with_what_builds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = folder.path().join("diary-bench");
+    std::fs::copy(env!("CARGO_BIN_EXE_diary-bench"), &alone).unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let named = ["--server", nowhere.to_str().unwrap()];
+    let not_built = format!("{}-server is not built; `cargo build", folder.path().join("diary").display());
+    for (options, words) in
+        [(&[][..], not_built), (&named, format!("--server: {} is not there", nowhere.display()))]
+    {
+        let mut command = Command::new(&alone);
+        command.args(["compare", "--quick", "--without", "redis,nginx,rg", "--only", "append-frames"]);
+        let output = command.args(options).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(&words), "{said}");
     }
 }
 

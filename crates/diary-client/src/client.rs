@@ -272,6 +272,14 @@ impl Client {
         self.reader.search(text)
     }
 
+    /// Asks whether the server would take an append now: see [`Reader::check`].
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.reader.check().await
+    }
+
     /// Waits until all is acked or refused, and says goodbye. No handle can send from now on. It
     /// waits as long as the server is away.
     ///

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use diary_proto::message::Welcome;
+use diary_proto::message::{ClientMessage, ServerMessage, Welcome};
 use diary_proto::{Filter, Which};
 use tokio::sync::watch;
 
 use crate::address::Address;
 use crate::client::Secret;
-use crate::connection::{Connection, Connector, Seen};
+use crate::connection::{Connection, Connector, Seen, lost_by};
 use crate::cursor::Ask;
 use crate::error::Error;
 use crate::history::{Blocks, History};
@@ -92,6 +92,28 @@ impl Reader {
     /// A text that is empty or longer than 65,535 bytes is refused.
     pub fn search(&self, text: impl Into<String>) -> History {
         self.select(Filter::of_text(text))
+    }
+
+    /// Asks whether the server would take an append now. It takes as long as the server's disk does.
+    ///
+    /// Cancellation safe.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with what an append would be refused with; those of connecting; [`Error::TurnedAway`] and others
+    /// if the connection ends before the answer.
+    pub async fn check(&self) -> Result<(), Error> {
+        let mut connection = self.connector.connect().await?;
+        connection.outgoing.push(&ClientMessage::Check { id: 1 });
+        connection.outgoing.flush().await.map_err(Error::broken)?;
+        let answer = match connection.incoming.next().await? {
+            ServerMessage::End { .. } => Ok(()),
+            ServerMessage::Error { fatal: false, refusal, .. } => Err(Error::Refused(refusal)),
+            ServerMessage::Error { refusal, .. } => return Err(lost_by(refusal)),
+            ServerMessage::Bye { reason } => return Err(Error::Bye(reason)),
+            _ => return Err(Error::protocol("it answered what was not asked")),
+        };
+        connection.goodbye().await;
+        answer
     }
 
     fn read(&self, ask: Ask) -> History {

@@ -7,6 +7,7 @@ use diary_proto::limits::{AUTHOR_MAX_BYTES, STORED_LINE_MAX_BYTES};
 use diary_proto::{Author, Key, Producer, Refusal, Time};
 use diary_store::BATCH_MAX_BYTES;
 
+use crate::in_order::InOrder;
 use crate::limits::{BATCH_MAX_ENTRIES, ENTRY_MIN_BYTES};
 use crate::outcome::Part;
 
@@ -18,6 +19,8 @@ pub struct Appends {
     pub author: Arc<Author>,
     /// Their keys, if they have any.
     pub keys: Option<Keys>,
+    /// What keeps them behind the appends before them, if anything does.
+    pub in_order: Option<InOrder>,
     /// All texts, concatenated.
     texts: String,
     /// Where each text ends.
@@ -69,6 +72,7 @@ impl Appends {
         Self {
             author,
             keys,
+            in_order: None,
             texts: String::new(),
             ends: Vec::new(),
             own: Vec::new(),

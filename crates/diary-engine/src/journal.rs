@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use diary_proto::block::Gap;
-use diary_proto::{Date, DayStart, Seal, Time, Which};
+use diary_proto::{Date, DayStart, Refusal, Seal, Time, Which};
 use diary_store::Reader;
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -21,6 +21,7 @@ use crate::reading::{Cursor, Page, Reading};
 use crate::recent::Recently;
 use crate::shared::{Command, Progress, Shared};
 use crate::turns::{Searcher, Turns};
+use crate::work::disk_failed;
 
 /// What does not change while a journal is open.
 #[derive(Debug)]
@@ -127,6 +128,17 @@ impl Journal {
             refused.0.refuse_stopped();
         }
         receipt
+    }
+
+    /// Whether an append would be taken now: the refusal that it would get, if not. The writer tries it, after everything
+    /// that was handed to it before; those who ask meanwhile share one trial. Cancel safe.
+    pub fn check(&self) -> impl Future<Output = Result<(), Refusal>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        if let Err(refused) = self.shared.queue.send(Command::Check(reply)) {
+            refused.0.refuse_stopped();
+        }
+        // An error means that the disk has failed meanwhile, or the writer has panicked.
+        async { answer.await.unwrap_or_else(|_| Err(disk_failed())) }
     }
 
     /// Stops the writer, after everything that was handed to it is committed and answered. Dropping the future does not

@@ -6,7 +6,8 @@
 //! seq is not known before the outcome, the entries of one append need not be consecutive, and an outcome can be unknown.
 //!
 //! - [`Journal`]: the handle; [`open()`] makes one;
-//! - [`Appends`], [`Receipt`], [`Part`]: entries to append, and what became of them;
+//! - [`Appends`], [`Receipt`], [`Part`]: entries to append, and what became of them; [`InOrder`]: those of a connection
+//!   that must not overtake each other;
 //! - [`Cursor`], [`Page`], [`Reading`]: reading;
 //! - `writer`: the thread that writes; `work`: an outcome in the making; `repeats`: the thread that compares retries;
 //! - `recent`: the newest batches, for followers; `needle`: what a search looks for; `turns`: whose turn it is to search;
@@ -17,6 +18,7 @@
 
 mod appends;
 mod auditor;
+mod in_order;
 mod journal;
 pub mod limits;
 
@@ -37,6 +39,7 @@ mod work;
 mod writer;
 
 pub use appends::{Appends, Keys, Own};
+pub use in_order::InOrder;
 pub use journal::{About, Journal};
 pub use needle::Needle;
 pub use open::{OpenError, Options, open};

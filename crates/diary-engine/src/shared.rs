@@ -35,6 +35,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) enum Command {
     Append(Appends, OwnedSemaphorePermit, oneshot::Sender<Outcome>),
+    /// Whether an append would be taken. Each session has one at the most.
+    Check(oneshot::Sender<Result<(), Refusal>>),
     /// The derived state, once it is loaded.
     Derived(Derived),
     /// Commit what came before, write the head file, end.
@@ -44,10 +46,12 @@ pub(crate) enum Command {
 impl Command {
     /// Answers that the writer has stopped.
     pub(crate) fn refuse_stopped(self) {
-        if let Command::Append(appends, _, reply) = self {
-            let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
-            // An error means that nobody waits for the answer.
-            let _ = reply.send(refused(appends.count_u32(), refusal));
+        let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
+        // An error means that nobody waits for the answer.
+        match self {
+            Command::Append(appends, _, reply) => _ = reply.send(refused(appends.count_u32(), refusal)),
+            Command::Check(reply) => _ = reply.send(Err(refusal)),
+            Command::Derived(_) | Command::Stop(_) => {}
         }
     }
 }

@@ -90,6 +90,10 @@ impl Disk for HookedDisk {
         self.disk.sync_dir(dir)
     }
 
+    fn try_room(&self, dir: &Path, bytes: usize) -> io::Result<()> {
+        self.disk.try_room(dir, bytes)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
         self.disk.lock(path)
     }

@@ -120,6 +120,9 @@ impl Work {
     }
 
     fn refuse(&mut self, more: u32, refusal: &Refusal) {
+        if let Some(in_order) = &self.appends.in_order {
+            in_order.note(refusal);
+        }
         match self.outcome.last_mut() {
             Some(Part::Refused { count, refusal: last }) if last == refusal => *count += more,
             _ if more == 0 => {}
@@ -141,14 +144,15 @@ impl Work {
                     *time = committed.time;
                     continue;
                 }
-                Err(CommitError::Full(_)) => {
-                    Refusal::new(Code::DiskFull, "the disk is full; this is not stored, try again later")
-                }
+                Err(CommitError::Full(_)) => disk_full(),
                 Err(CommitError::Failed(_)) => Refusal::new(
                     Code::UnknownOutcome,
                     "the disk failed while this was written; it may or may not be stored",
                 ),
             };
+            if let Some(in_order) = &self.appends.in_order {
+                in_order.note(&refusal);
+            }
             *part = Part::Refused { count: *count, refusal };
         }
         // A repeat of an entry that was not committed fails like that entry.
@@ -157,8 +161,7 @@ impl Work {
 
     /// Refuses everything that is not judged yet, because the disk has failed.
     pub(crate) fn refuse_rest(&mut self) {
-        let refusal =
-            Refusal::new(Code::DiskFailed, "the disk failed before this was written; it is not stored");
+        let refusal = disk_failed();
         let rest = self.appends.count() - self.done;
         self.refuse(u32::try_from(rest).expect("part of a count that is a u32"), &refusal);
         self.done += rest;
@@ -208,6 +211,16 @@ impl Work {
         // An error means that nobody waits for the answer.
         let _ = self.reply.send(self.outcome);
     }
+}
+
+/// The refusal where there is no room.
+pub(crate) fn disk_full() -> Refusal {
+    Refusal::new(Code::DiskFull, "the disk is full; this is not stored, try again later")
+}
+
+/// The refusal for what was not written before the disk failed.
+pub(crate) fn disk_failed() -> Refusal {
+    Refusal::new(Code::DiskFailed, "the disk failed before this was written; it is not stored")
 }
 
 /// The refusal for a key that cannot be judged, or whose entry cannot be read.

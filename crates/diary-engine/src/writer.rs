@@ -14,11 +14,12 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::in_order::InOrder;
 use crate::limits::BATCH_MAX_ENTRIES;
 use crate::recent::Recent;
 use crate::repeats::Repeats;
 use crate::shared::{Command, Progress, Shared};
-use crate::work::{Work, stale};
+use crate::work::{Work, disk_failed, disk_full, stale};
 
 /// The writer's state.
 pub(crate) struct Writer {
@@ -38,6 +39,10 @@ pub(crate) struct Writer {
     caching: Option<thread::JoinHandle<()>>,
     /// The disk was full at the last commit, and this is logged.
     full: bool,
+    /// Who asks whether an append would be taken. One trial after the current batch answers all of them.
+    checks: Vec<oneshot::Sender<Result<(), Refusal>>>,
+    /// The last trial failed, on a disk that is not full, and this is logged.
+    trial_failed: bool,
     /// Entries judged for the current batch, staged or not.
     judged: usize,
     reader: Reader,
@@ -70,6 +75,8 @@ impl Writer {
             stop: None,
             caching: None,
             full: false,
+            checks: Vec::new(),
+            trial_failed: false,
             judged: 0,
             reader,
             repeats: None,
@@ -153,17 +160,11 @@ impl Writer {
 
     /// Handles a command together with everything queued behind it.
     fn take(&mut self, command: Command) -> Result<(), Failed> {
-        let mut rest = match command {
-            Command::Append(appends, permit, reply) => Some(Work::new(appends, permit, reply)),
-            Command::Derived(derived) => {
-                self.know_derived(derived);
-                None
-            }
-            Command::Stop(done) => {
-                self.stop = Some(done);
-                None
-            }
-        };
+        let mut rest = self.accept(command);
+        if rest.is_none() && !self.checks.is_empty() {
+            // Those that ask at the same time share its trial.
+            rest = self.next_work();
+        }
         while let Some(work) = rest {
             let mut batch = Vec::new();
             rest = self.gather(work, &mut batch);
@@ -174,8 +175,64 @@ impl Writer {
                 return Err(Failed);
             }
             self.write_cache();
+            self.answer_checks();
         }
+        self.answer_checks();
         Ok(())
+    }
+
+    /// Notes what a command asks for; its appends, if it brings some.
+    fn accept(&mut self, command: Command) -> Option<Work> {
+        match command {
+            Command::Append(appends, permit, reply) => return Some(Work::new(appends, permit, reply)),
+            Command::Check(reply) => self.checks.push(reply),
+            Command::Derived(derived) => self.know_derived(derived),
+            Command::Stop(done) => self.stop = Some(done),
+        }
+        None
+    }
+
+    /// The next appends for this batch, if there are any in the queue.
+    fn next_work(&mut self) -> Option<Work> {
+        while self.stop.is_none()
+            && let Ok(command) = self.queue.try_recv()
+        {
+            // Nothing with a key has been staged before it.
+            let ends_batch = matches!(command, Command::Derived(_));
+            let work = self.accept(command);
+            if ends_batch || work.is_some() {
+                return work;
+            }
+        }
+        None
+    }
+
+    /// Tries whether there is room, if anybody asks.
+    fn answer_checks(&mut self) {
+        if self.checks.is_empty() {
+            return;
+        }
+        let answer = self.check();
+        // An error means that nobody waits for the answer.
+        self.checks.drain(..).for_each(|reply| _ = reply.send(answer.clone()));
+    }
+
+    /// The refusal that an append would get now, if any.
+    fn check(&mut self) -> Result<(), Refusal> {
+        (self.clock)(&self.zone).map_err(refusal_of)?;
+        let tried = self.appender.try_room();
+        let failed_before =
+            std::mem::replace(&mut self.trial_failed, matches!(tried, Err(CommitError::Failed(_))));
+        match tried {
+            Ok(()) => Ok(()),
+            Err(CommitError::Full(_)) => Err(disk_full()),
+            Err(CommitError::Failed(error)) => {
+                if !failed_before {
+                    tracing::error!(%error, "a trial file could not be written; no entry is harmed by that");
+                }
+                Err(disk_failed())
+            }
+        }
     }
 
     fn know_derived(&mut self, derived: Derived) {
@@ -208,19 +265,7 @@ impl Writer {
                 return Some(work);
             }
             batch.push(work);
-            match self.queue.try_recv() {
-                Ok(Command::Append(appends, permit, reply)) => work = Work::new(appends, permit, reply),
-                Ok(Command::Derived(derived)) => {
-                    // Nothing with a key has been staged so far.
-                    self.know_derived(derived);
-                    return None;
-                }
-                Ok(Command::Stop(done)) => {
-                    self.stop = Some(done);
-                    return None;
-                }
-                Err(_) => return None,
-            }
+            work = self.next_work()?;
         }
     }
 
@@ -230,6 +275,9 @@ impl Writer {
         self.tell_clock(clock);
         let now = clock.unwrap_or_else(|_| Time::now(&self.zone));
         let head = self.progress.borrow().head;
+        // What is not stored already is refused with this.
+        let in_order = work.appends.in_order.as_ref().and_then(InOrder::refusal);
+        let refusal = in_order.cloned().or_else(|| clock.err().map(refusal_of));
         while let Some(place) = work.next() {
             if self.judged == BATCH_MAX_ENTRIES {
                 return false;
@@ -247,17 +295,18 @@ impl Writer {
                 key: work.appends.key(place),
                 at: own.and_then(|own| own.at),
             };
-            let staged = match clock {
-                Ok(now) => Ok(self.appender.stage(now, entry)),
-                // What is there already needs no clock.
-                Err(bad) => entry.key.and_then(|(key, retry)| self.appender.judge(key, retry)).ok_or(bad),
+            let staged = match &refusal {
+                None => Ok(self.appender.stage(now, entry)),
+                Some(refusal) => {
+                    entry.key.and_then(|(key, retry)| self.appender.judge(key, retry)).ok_or(refusal)
+                }
             };
             match staged {
                 Ok(Staged::New(seq)) => work.push_staged(seq, now),
                 Ok(Staged::Known { seq }) => work.push_known(seq, head, now),
                 Ok(Staged::Stale) => work.push_refused(&stale()),
                 Ok(Staged::Full) => return false,
-                Err(bad) => work.push_refused(&refusal_of(bad)),
+                Err(refusal) => work.push_refused(refusal),
             }
             self.judged += 1;
         }
@@ -345,6 +394,7 @@ impl Writer {
                 Command::Append(appends, permit, reply) => {
                     self.refuse_rest(Work::new(appends, permit, reply));
                 }
+                Command::Check(reply) => _ = reply.send(Err(disk_failed())),
                 Command::Derived(_) => {}
                 Command::Stop(done) => {
                     stop = Some(done);

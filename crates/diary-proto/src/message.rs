@@ -23,6 +23,7 @@ mod kind {
     pub(super) const SEARCH: u8 = 0x06;
     pub(super) const QUIT: u8 = 0x07;
     pub(super) const APPEND_OWN: u8 = 0x08;
+    pub(super) const CHECK: u8 = 0x09;
     pub(super) const WELCOME: u8 = 0x11;
     pub(super) const ACKS: u8 = 0x12;
     pub(super) const REFUSED: u8 = 0x13;

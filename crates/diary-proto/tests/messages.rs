@@ -86,6 +86,7 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
         (any::<u32>(), option::of(1..=u64::MAX)).prop_map(|(id, from)| ClientMessage::Follow { id, from }),
         any::<u32>().prop_map(|id| ClientMessage::FollowOff { id }),
         (any::<u32>(), filter()).prop_map(|(id, filter)| ClientMessage::Search { id, filter }),
+        any::<u32>().prop_map(|id| ClientMessage::Check { id }),
         Just(ClientMessage::Quit),
     ]
 }

@@ -418,6 +418,7 @@ fn describe_client(message: &ClientMessage) -> String {
                  tags={tags:?}"
             )
         }
+        ClientMessage::Check { id } => format!("Check id={id}"),
         ClientMessage::Quit => "Quit".into(),
     }
 }

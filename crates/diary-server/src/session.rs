@@ -22,7 +22,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use diary_engine::{Outcome, ReadError, Searcher};
+use diary_engine::{InOrder, Outcome, ReadError, Searcher};
 use diary_proto::{Code, Producer, Refusal};
 use tokio::io::Ready;
 use tokio::time::{Instant, sleep_until};
@@ -46,7 +46,8 @@ pub(crate) struct Session {
     context: Arc<Context>,
     transport: Transport,
     peer: Peer,
-    producer: Option<Producer>,
+    /// A frame client's, since its Hello, and what keeps its appends in order.
+    producer: Option<(Producer, InOrder)>,
     phase: Phase,
 
     decoder: Decoder,
@@ -91,6 +92,7 @@ enum Event {
     Ready(io::Result<Ready>),
     Piece(Result<Piece, ReadError>),
     Resumed(bool),
+    Checked(u32, Result<(), Refusal>),
     Followed(Result<Piece, ReadError>),
     Stop,
     Evicted(Memory),
@@ -256,6 +258,7 @@ impl Session {
                 }
             }
             Event::Resumed(same) => self.finish_resuming(same),
+            Event::Checked(id, answer) => self.finish_check(id, answer),
             Event::Piece(piece) => self.take_piece(piece),
             Event::Followed(piece) => self.take_followed(piece),
             Event::Stop => self.begin_drain(),
@@ -384,6 +387,7 @@ async fn front(slot: Option<&mut Slot>, context: &Arc<Context>) -> Event {
         Some(Slot::Stream(stream)) => Event::Piece(Box::pin(stream.next(context)).await),
         // What cannot be read cannot be told to be another journal.
         Some(Slot::Resuming(resuming)) => Event::Resumed(!matches!((&mut resuming.1).await, Ok(false))),
+        Some(Slot::Checking(id, check)) => Event::Checked(*id, check.await),
         Some(Slot::Waiting(..) | Slot::Settled(..) | Slot::Request(_)) | None => pending().await,
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use diary_proto::entry::NewLine;
+use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::{Author, Date, DayStart, Key, OwnTime, Time};
 
 use crate::derive::Derived;
@@ -199,7 +200,7 @@ impl Appender {
         let committed =
             Committed { first_seq: self.head.seq + 1, count: u64::from(batch.count), time: clock.told() };
         let result = match (batch.count, self.failed) {
-            (_, true) => Err(CommitError::Failed(io::Error::other("it failed before"))),
+            (_, true) => Err(failed("it failed before")),
             (0, _) => Ok(()),
             _ => self.write(&batch, clock.time),
         };
@@ -212,6 +213,18 @@ impl Appender {
         }
         self.batch = batch.emptied();
         result.map(|()| committed)
+    }
+
+    /// Whether an entry of any length could be written now. What it tries is seen in no file.
+    ///
+    /// # Errors
+    /// [`CommitError`]. Unlike a commit that failed, this is no reason to stop: no entry is in doubt.
+    pub fn try_room(&self) -> Result<(), CommitError> {
+        if self.failed {
+            return Err(failed("it failed before"));
+        }
+        let tried = self.shared.disk.try_room(&self.shared.dir, STORED_LINE_MAX_BYTES);
+        tried.map_err(|error| give_up(error, || Ok(())))
     }
 
     /// Knows what is derived from here on. No append with a key has been taken before.

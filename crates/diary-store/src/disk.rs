@@ -99,6 +99,15 @@ pub trait Disk: Debug + Send + Sync {
     /// Those of open and fsync.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Whether a file of so many bytes could be written in a folder now. It is tried with one that has no name, so nothing is
+    /// ever seen of it; where the file system has no such files, with its count of free bytes.
+    ///
+    /// # Errors
+    /// Those of writing and syncing a file; `StorageFull` if there is no room.
+    fn try_room(&self, _dir: &Path, _bytes: usize) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Takes an exclusive lock that lasts as long as what is returned, and no longer than the process;
     /// `None` if somebody has it.
     ///

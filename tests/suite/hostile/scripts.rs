@@ -213,6 +213,7 @@ fn ask(random: &mut Random) -> ClientMessage {
     match random.below(12) {
         0 => ClientMessage::History { id, which },
         1 => ClientMessage::Follow { id, from: random.once_in(2).then(|| number(random)) },
+        2 if random.once_in(4) => ClientMessage::Check { id },
         2 => ClientMessage::FollowOff { id },
         3 => {
             let contains = vec![random.pick(&["", "a", "天气", "\u{1b}"]).to_owned(); random.below(20)];

@@ -123,3 +123,191 @@ fn a_clock_beyond_all_years_refuses_appends_and_fails_no_disk() {
     assert!(matches!(last.try_recv().unwrap()[..], [Part::Acked { first_seq: 2, .. }]));
     assert_eq!(reader.head().seq, 2);
 }
+
+/// A writer whose keys are loaded, and what sends appends of one producer to it.
+fn keyed_writer(disk: &SimDisk) -> (diary_store::Reader, Writer, Shared) {
+    let opened = diary_store::open(Arc::new(disk.clone()), Path::new("/diary")).unwrap();
+    let (appender, reader) = opened.with_derived().unwrap();
+    let (writer, shared) = Writer::new(appender, reader.clone(), TimeZone::UTC);
+    (reader, writer, shared)
+}
+
+fn send(shared: &Shared, appends: Appends) -> oneshot::Receiver<Outcome> {
+    let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let (reply, outcome) = oneshot::channel();
+    shared.queue.send(Command::Append(appends, room, reply)).unwrap();
+    outcome
+}
+
+fn in_order(order: &InOrder, mut appends: Appends) -> Appends {
+    appends.in_order = Some(order.clone());
+    appends
+}
+
+/// What became of appends: the first seq of an acked part, or the code of a refused one.
+fn short(mut outcome: oneshot::Receiver<Outcome>) -> Vec<(u32, Result<u64, Code>)> {
+    let outcome = outcome.try_recv().expect("the writer has answered");
+    let short = |part: &Part| match part {
+        Part::Acked { count, first_seq, .. } => (*count, Ok(*first_seq)),
+        Part::Refused { count, refusal } => (*count, Err(refusal.code)),
+        Part::Conflict { .. } => (1, Err(Code::Conflict)),
+    };
+    outcome.iter().map(short).collect()
+}
+
+fn texts_of(reader: &diary_store::Reader) -> Vec<String> {
+    let text = |seq| reader.line(seq, |line| line.text.to_owned()).unwrap().unwrap();
+    (1..=reader.head().seq).map(text).collect()
+}
+
+/// The disk is full for one batch, in which a connection has two appends. A third one of it is queued behind, when
+/// there is room again.
+#[test]
+fn nothing_of_a_connection_overtakes_what_a_full_disk_refused() {
+    let disk = SimDisk::new();
+    let (reader, mut writer, shared) = keyed_writer(&disk);
+    let (one, other) = (InOrder::default(), InOrder::default());
+    let kept = send(&shared, in_order(&one, keyed(1, ["kept"])));
+    assert!(writer.commit_waiting());
+    assert_eq!(short(kept), [(1, Ok(1))]);
+
+    disk.set_full(true);
+    let first = send(&shared, in_order(&one, keyed(2, ["first"])));
+    let second = send(&shared, in_order(&one, keyed(3, ["second", "third"])));
+    assert!(writer.commit_waiting());
+    disk.set_full(false);
+    let later = send(&shared, in_order(&one, keyed(5, ["later"])));
+    let of_others = send(&shared, in_order(&other, appends(["of others"])));
+    let by_itself = send(&shared, appends(["by itself"]));
+    let stored = send(&shared, in_order(&one, keyed(1, ["kept"])));
+    assert!(writer.commit_waiting());
+    writer.finish_repeats();
+    let full = Err(Code::DiskFull);
+    assert_eq!([short(first), short(second), short(later)], [[(1, full)], [(2, full)], [(1, full)]]);
+    assert_eq!((short(of_others), short(by_itself)), (vec![(1, Ok(2))], vec![(1, Ok(3))]));
+    assert_eq!(short(stored), [(1, Ok(1))], "it is stored, wherever it is sent again");
+
+    // On a new connection all of it goes through, in order.
+    let again = send(&shared, in_order(&InOrder::default(), keyed(2, ["first", "second", "third", "later"])));
+    assert!(writer.commit_waiting());
+    assert_eq!(short(again), [(4, Ok(4))]);
+    assert_eq!(texts_of(&reader), ["kept", "of others", "by itself", "first", "second", "third", "later"]);
+}
+
+/// Appends that need two batches: the disk is full for the first of them only.
+#[test]
+fn the_rest_of_an_append_does_not_overtake_its_beginning() {
+    let disk = SimDisk::new();
+    let (reader, mut writer, shared) = keyed_writer(&disk);
+    let mut large = appends(std::iter::repeat_n(&*"x".repeat(80), 90_000));
+    large.in_order = Some(InOrder::default());
+    let outcome = send(&shared, large);
+    // It makes the file, and writes.
+    disk.fail_at(disk.calls() + 1, Fault::Full);
+    assert!(writer.commit_waiting());
+    assert_eq!(reader.head().seq, 0);
+    assert_eq!(short(outcome), [(90_000, Err(Code::DiskFull))]);
+}
+
+#[test]
+fn nothing_of_a_connection_overtakes_what_a_bad_clock_refused() {
+    let disk = SimDisk::new();
+    let (reader, mut writer, shared) = keyed_writer(&disk);
+    let order = InOrder::default();
+    writer.clock = |_| Err(BadClock::TooLate);
+    let first = send(&shared, in_order(&order, keyed(1, ["first"])));
+    assert!(writer.commit_waiting());
+    writer.clock = Time::of_the_clock;
+    let second = send(&shared, in_order(&order, keyed(2, ["second"])));
+    assert!(writer.commit_waiting());
+    assert_eq!([short(first), short(second)], [[(1, Err(Code::BadClock))]; 2]);
+    assert_eq!(reader.head().seq, 0);
+}
+
+/// A text that can never be stored holds up nobody.
+#[test]
+fn what_is_refused_for_good_holds_up_nothing() {
+    let (_, mut writer, shared) = keyed_writer(&SimDisk::new());
+    let order = InOrder::default();
+    let mut bad = in_order(&order, keyed(1, []));
+    bad.push_refused(Refusal::new(Code::Empty, "an entry needs a text"));
+    let (bad, good) = (send(&shared, bad), send(&shared, in_order(&order, keyed(2, ["good"]))));
+    assert!(writer.commit_waiting());
+    assert_eq!((short(bad), short(good)), (vec![(1, Err(Code::Empty))], vec![(1, Ok(1))]));
+}
+
+fn ask(shared: &Shared) -> oneshot::Receiver<Result<(), Refusal>> {
+    let (reply, answer) = oneshot::channel();
+    shared.queue.send(Command::Check(reply)).unwrap();
+    answer
+}
+
+fn told(mut answer: oneshot::Receiver<Result<(), Refusal>>) -> Result<(), Code> {
+    answer.try_recv().expect("the writer has answered").map_err(|refusal| refusal.code)
+}
+
+#[test]
+fn a_check_says_what_an_append_would_get_and_leaves_nothing() {
+    let disk = SimDisk::new();
+    let (reader, mut writer, shared) = keyed_writer(&disk);
+    let check = |writer: &mut Writer| {
+        let answer = ask(&shared);
+        assert!(writer.commit_waiting());
+        told(answer)
+    };
+    let before = disk.contents();
+    assert_eq!(check(&mut writer), Ok(()));
+    disk.set_full(true);
+    assert_eq!(check(&mut writer), Err(Code::DiskFull));
+    disk.set_full(false);
+    for call in 0..3 {
+        disk.fail_at(disk.calls() + call, Fault::Io);
+        assert_eq!(check(&mut writer), Err(Code::DiskFailed), "{call}");
+    }
+    writer.clock = |_| Err(BadClock::TooEarly);
+    assert_eq!(check(&mut writer), Err(Code::BadClock));
+    writer.clock = Time::of_the_clock;
+    assert_eq!(check(&mut writer), Ok(()));
+    assert_eq!((disk.contents(), reader.head().seq), (before, 0));
+    // A trial that failed has harmed nothing.
+    let outcome = send(&shared, keyed(1, ["an entry"]));
+    assert!(writer.commit_waiting());
+    assert_eq!(short(outcome), [(1, Ok(1))]);
+    // A disk that failed under an entry has.
+    let outcome = send(&shared, keyed(2, ["lost"]));
+    disk.fail_at(disk.calls() + 1, Fault::Io);
+    assert!(!writer.commit_waiting());
+    assert_eq!(short(outcome), [(1, Err(Code::UnknownOutcome))]);
+    let answer = ask(&shared);
+    drop(shared);
+    writer.refuse_queued(None);
+    assert_eq!(told(answer), Err(Code::DiskFailed));
+}
+
+/// However many ask, what is queued is committed first, in one batch, and one trial answers all.
+#[test]
+fn checks_share_one_trial_behind_the_batch() {
+    let disk = SimDisk::new();
+    let (_, mut writer, shared) = keyed_writer(&disk);
+    let first = send(&shared, keyed(1, ["makes the file"]));
+    assert!(writer.commit_waiting());
+    assert_eq!(short(first), [(1, Ok(1))]);
+    let before = disk.call_log().len();
+    let mut answers = vec![ask(&shared), ask(&shared)];
+    let one = send(&shared, keyed(2, ["one"]));
+    answers.push(ask(&shared));
+    let two = send(&shared, keyed(3, ["two"]));
+    answers.push(ask(&shared));
+    assert!(writer.commit_waiting());
+    assert_eq!((short(one), short(two)), (vec![(1, Ok(2))], vec![(1, Ok(3))]));
+    answers.into_iter().for_each(|answer| assert_eq!(told(answer), Ok(())));
+    let calls =
+        [Call::Size, Call::Write, Call::SyncData, Call::Size, Call::Create, Call::Write, Call::SyncData];
+    assert_eq!(disk.call_log()[before..], calls);
+    // Whoever comes too late hears that, too.
+    let (done, _stopped) = oneshot::channel();
+    shared.queue.send(Command::Stop(done)).unwrap();
+    let late = ask(&shared);
+    writer.run();
+    assert_eq!(told(late), Err(Code::Stopping));
+}

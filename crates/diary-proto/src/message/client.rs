@@ -45,6 +45,12 @@ pub enum ClientMessage {
         /// Which; whether it keeps its limits is [`Filter::check`]'s to say.
         filter: Filter,
     },
+    /// Asks whether an append would be taken now: answered with [`ServerMessage::End`](super::ServerMessage::End), or with
+    /// an error that holds the refusal that the append would get.
+    Check {
+        /// Repeated by the answer.
+        id: u32,
+    },
     /// Goodbye: answered with [`ServerMessage::Bye`](super::ServerMessage::Bye) after all acks.
     Quit,
 }
@@ -116,6 +122,9 @@ impl ClientMessage {
                 put_str(out, filter.author.as_ref().map_or("", Author::as_str));
                 put_texts(out, &filter.tags);
             }),
+            Self::Check { id } => {
+                frame::write(out, kind::CHECK, |out| out.extend_from_slice(&id.to_be_bytes()));
+            }
             Self::Quit => frame::write(out, kind::QUIT, |_| {}),
         }
     }
@@ -135,6 +144,7 @@ impl ClientMessage {
             kind::FOLLOW => body.follow(),
             kind::FOLLOW_OFF => body.u32().map(|id| Self::FollowOff { id }),
             kind::SEARCH => body.search(),
+            kind::CHECK => body.u32().map(|id| Self::Check { id }),
             kind::QUIT => Some(Self::Quit),
             IGNORABLE_FROM.. => return Ok(None),
             _ => return Err(unknown_kind(kind)),

@@ -83,6 +83,7 @@ impl FrameDecoder {
             ClientMessage::Follow { id, from } => Request::Follow { id, from },
             ClientMessage::FollowOff { id } => Request::FollowOff { id },
             ClientMessage::Search { id, filter } => Request::Search { id, filter },
+            ClientMessage::Check { id } => Request::Check { id },
             ClientMessage::Quit => Request::Quit,
         }
     }
@@ -103,7 +104,9 @@ pub(super) fn encode(answer: Answer<'_>, out: &mut Vec<u8>) {
             ServerMessage::Answer { id, first, last, dense }
         }
         Answer::Lines { id, lines, .. } => return push_blocks(out, id, lines),
-        Answer::End { id, .. } | Answer::FollowOff { id } => ServerMessage::End { id },
+        Answer::End { id, .. } | Answer::FollowOff { id } | Answer::WouldTake { id } => {
+            ServerMessage::End { id }
+        }
         Answer::Error { id, fatal, refusal } => ServerMessage::Error { id, fatal, refusal: refusal.clone() },
         Answer::Bye(reason) => {
             ServerMessage::Bye { reason: reason.strip_prefix(": ").unwrap_or("bye").to_owned() }

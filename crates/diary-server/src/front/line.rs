@@ -110,8 +110,8 @@ pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
         }
         Answer::Error { refusal, .. } => push_error(out, refusal),
         Answer::Bye(reason) => out.extend_from_slice(format!("bye{reason}\n").as_bytes()),
-        // Hello and Welcome belong to frame mode.
-        Answer::Welcome(_) => {}
+        // They belong to frame mode.
+        Answer::Welcome(_) | Answer::WouldTake { .. } => {}
     }
 }
 

@@ -45,6 +45,10 @@ pub(crate) enum Request {
         id: u32,
         filter: Filter,
     },
+    /// Whether an append would be taken now.
+    Check {
+        id: u32,
+    },
     Name(Author),
     Quiet,
     Help,
@@ -71,6 +75,7 @@ impl Request {
             | Request::Follow { id, .. }
             | Request::FollowOff { id }
             | Request::Search { id, .. }
+            | Request::Check { id }
             | Request::Refused { id, .. } => *id,
             _ => 0,
         }
@@ -90,7 +95,7 @@ impl Request {
     /// What its client must be allowed to do, if anything.
     pub(crate) fn right(&self) -> Option<Right> {
         match self {
-            Request::Append(_) => Some(Right::Append),
+            Request::Append(_) | Request::Check { .. } => Some(Right::Append),
             Request::History { .. } | Request::Follow { .. } | Request::Search { .. } => Some(Right::Read),
             Request::Hello(_)
             | Request::FollowOff { .. }
@@ -160,6 +165,10 @@ pub(crate) enum Answer<'a> {
         walk: &'a Walk,
     },
     FollowOff {
+        id: u32,
+    },
+    /// An append would be taken.
+    WouldTake {
         id: u32,
     },
     Quiet,

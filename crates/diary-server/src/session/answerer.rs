@@ -1,6 +1,6 @@
 //! The last stage: what is at the front of the queue is done, and its answer is written down.
 
-use diary_engine::{Journal, ReadError};
+use diary_engine::{InOrder, Journal, ReadError};
 use diary_proto::answer::HELP;
 use diary_proto::limits::VERSION;
 use diary_proto::message::{Hello, Welcome};
@@ -41,7 +41,9 @@ impl Session {
                         self.execute(request);
                     }
                 }
-                Some(Slot::Waiting(..) | Slot::Stream(_) | Slot::Resuming(_)) | None => return,
+                Some(Slot::Waiting(..) | Slot::Stream(_) | Slot::Resuming(_) | Slot::Checking(..)) | None => {
+                    return;
+                }
             }
         }
     }
@@ -60,6 +62,7 @@ impl Session {
             Request::Quiet => Answer::Quiet,
             Request::Help => Answer::Words(HELP),
             Request::Hello(hello) => return self.begin_hello(hello),
+            Request::Check { id } => return self.begin_check(*id),
             Request::FollowOff { id } => {
                 self.follow = None;
                 Answer::FollowOff { id: *id }
@@ -128,7 +131,7 @@ impl Session {
                 Err(refusal) => return self.fail(&refusal),
             }
         }
-        self.producer = Some(Producer::of_secret(&hello.secret));
+        self.producer = Some((Producer::of_secret(&hello.secret), InOrder::default()));
         let about = self.context.journal.about();
         let welcome = Welcome {
             version: VERSION,
@@ -140,6 +143,26 @@ impl Session {
             day_start: about.day_start,
         };
         self.encoder.encode(Answer::Welcome(&welcome), &mut self.transport.out);
+    }
+
+    fn begin_check(&mut self, id: u32) {
+        // An append of this connection would be refused, whatever room there is now.
+        let refusal = self.producer.as_ref().and_then(|(_, in_order)| in_order.refusal()).cloned();
+        match refusal {
+            Some(refusal) => self.refuse(id, &refusal),
+            None => {
+                let check = Box::pin(self.context.journal.check());
+                self.queue.push_front(Slot::Checking(id, check));
+            }
+        }
+    }
+
+    pub(super) fn finish_check(&mut self, id: u32, answer: Result<(), Refusal>) {
+        self.queue.pop_front();
+        match answer {
+            Ok(()) => self.encoder.encode(Answer::WouldTake { id }, &mut self.transport.out),
+            Err(refusal) => self.refuse(id, &refusal),
+        }
     }
 
     /// A piece of the history or search at the front.

@@ -127,11 +127,13 @@ impl Session {
         if let Some((appends, entries)) = texts {
             self.queue.push_appends(appends, entries);
         }
-        match (request, self.producer) {
+        match (request, &self.producer) {
             (None, _) => {}
-            (Some(Request::Append(append)), Some(producer)) => {
+            (Some(Request::Append(append)), Some((producer, in_order))) => {
                 let entries = Entries::new(append.first_counter);
-                self.queue.push_appends(appends_of(&append, producer, &self.peer), entries);
+                let mut appends = appends_of(&append, *producer, &self.peer);
+                appends.in_order = Some(in_order.clone());
+                self.queue.push_appends(appends, entries);
             }
             // The Hello before it was refused.
             (Some(Request::Append(_)), None) => {

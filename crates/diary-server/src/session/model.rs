@@ -34,6 +34,8 @@ enum Item {
     /// Texts; `None` is one that is refused. Line mode sends each as a line.
     Texts(Vec<Option<String>>),
     History(u64),
+    /// Whether an append would be taken. There is room at all times. Frame mode only.
+    Check,
     Refused,
     Quit,
 }
@@ -44,6 +46,7 @@ enum Told {
     Acked(u64),
     Error(Code),
     History(Vec<String>),
+    Checked,
     Bye,
     ByeStopping,
 }
@@ -77,6 +80,7 @@ impl Mode {
             .map(|_| match random.below(8) {
                 0 | 1 => Item::History(1 + random.below(3) as u64),
                 2 => Item::Refused,
+                3 if self == Mode::Frame => Item::Check,
                 _ => {
                     let count = if self == Mode::Line { 1 } else { 1 + random.below(3) };
                     let texts = (0..count).map(|_| {
@@ -109,6 +113,7 @@ impl Mode {
                         format!("{}\n", texts[0].as_deref().unwrap_or_default()).into_bytes()
                     }
                     Item::History(count) => format!("/history {count}\n").into_bytes(),
+                    Item::Check => unreachable!("it is frame mode's"),
                     Item::Refused => b"\xc3\x28\n".to_vec(),
                     Item::Quit => b"/quit\n".to_vec(),
                 }),
@@ -126,6 +131,7 @@ impl Mode {
                     Item::History(count) => {
                         ClientMessage::History { id: 1, which: Which::Last(*count) }.write(&mut bytes);
                     }
+                    Item::Check => ClientMessage::Check { id: 2 }.write(&mut bytes),
                     // A second Hello's type with no body.
                     Item::Refused => bytes.extend_from_slice(&[0, 0, 0, 1, 1]),
                     Item::Quit => ClientMessage::Quit.write(&mut bytes),
@@ -182,6 +188,7 @@ impl Mode {
                     let texts = lines.map(|line| parsed(line, seal).unescaped().into_owned());
                     history.as_mut().expect("it has begun").extend(texts);
                 }
+                ServerMessage::End { id: 2 } => told.push(Told::Checked),
                 ServerMessage::End { .. } => told.push(Told::History(history.take().expect("it has begun"))),
                 ServerMessage::Error { refusal, .. } => {
                     history = None;
@@ -212,6 +219,7 @@ fn expected(mode: Mode, items: &[Item], before: &[String]) -> (Vec<Told>, Vec<St
                 let first = stored.len().saturating_sub(usize::try_from(*count).unwrap());
                 told.push(Told::History(stored[first..].to_vec()));
             }
+            Item::Check => told.push(Told::Checked),
             Item::Refused => {
                 told.push(Told::Error(if mode == Mode::Line { Code::Utf8 } else { Code::BadFrame }));
             }

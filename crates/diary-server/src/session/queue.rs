@@ -7,8 +7,10 @@ use std::collections::VecDeque;
 
 use diary_engine::Reading;
 use diary_engine::{Appends, Part, Receipt};
+use diary_proto::Refusal;
 use diary_proto::answer::is_old_command;
 use diary_proto::message::Hello;
+use futures::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::stream::Stream;
@@ -47,6 +49,8 @@ pub(super) enum Slot {
     Stream(Box<Stream>),
     /// A Hello that resumes: whether this is the same journal.
     Resuming(Box<(Hello, Reading<bool>)>),
+    /// The writer tries whether it would take an append.
+    Checking(u32, BoxFuture<'static, Result<(), Refusal>>),
 }
 
 impl Queue {
@@ -72,7 +76,13 @@ impl Queue {
                 | Some(Slot::Appended(..) | Slot::Settled(..) | Slot::Request(Request::Refused { .. })) => {
                     true
                 }
-                Some(Slot::Waiting(..) | Slot::Request(_) | Slot::Stream(_) | Slot::Resuming(_)) => false,
+                Some(
+                    Slot::Waiting(..)
+                    | Slot::Request(_)
+                    | Slot::Stream(_)
+                    | Slot::Resuming(_)
+                    | Slot::Checking(..),
+                ) => false,
             }
     }
 

@@ -10,7 +10,7 @@ use diary_engine::limits::ENTRY_MIN_BYTES;
 use diary_engine::sim::{self, ManualWriter, SimDisk};
 use diary_proto::frame::FrameCodec;
 use diary_proto::message::{Append, ClientMessage, Hello, ServerMessage, Texts};
-use diary_proto::{Author, Which};
+use diary_proto::{Author, Code, Which};
 use tokio::io::Ready;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -32,12 +32,14 @@ const WINDOW_BYTES: usize = 1 << 20;
 struct Served {
     context: Arc<Context>,
     writer: ManualWriter,
+    disk: SimDisk,
 }
 
 impl Served {
     fn new(limits: Limits) -> Self {
-        let (journal, writer) = sim::journal(&SimDisk::new());
-        Self { context: Context::new(journal, limits), writer }
+        let disk = SimDisk::new();
+        let (journal, writer) = sim::journal(&disk);
+        Self { context: Context::new(journal, limits), writer, disk }
     }
 
     fn connect(&self, window: usize) -> Client {
@@ -435,4 +437,79 @@ async fn input_that_waits_to_be_decoded_is_kept_when_more_can_be_read() {
     let lines = client.lines();
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines.iter().zip(1..).all(|(line, seq)| line.starts_with(&format!("ok {seq} "))), "{lines:?}");
+}
+
+/// What became of appends, as counters; the code of what is refused.
+fn outcomes(messages: &[ServerMessage]) -> Vec<(u64, Result<u64, Code>)> {
+    let mut outcomes = Vec::new();
+    for message in messages {
+        match message {
+            ServerMessage::Acks(runs) => {
+                for run in runs {
+                    let entries =
+                        (0..u64::from(run.count)).map(|n| (run.first_counter + n, Ok(run.first_seq + n)));
+                    outcomes.extend(entries);
+                }
+            }
+            ServerMessage::Refused { first_counter, count, refusal } => {
+                let counters = *first_counter..first_counter + u64::from(*count);
+                outcomes.extend(counters.map(|counter| (counter, Err(refusal.code))));
+            }
+            _ => {}
+        }
+    }
+    outcomes
+}
+
+/// The disk is full for one append of a frame client. Another one is queued by then, and a third comes when there has
+/// been room for long: neither may stand before the first.
+#[tokio::test(start_paused = true)]
+async fn in_frame_mode_nothing_overtakes_what_a_full_disk_refused() {
+    let mut served = Served::new(Limits::default());
+    let (mut framed, mut lines) = (served.connect(WINDOW_BYTES), served.connect(WINDOW_BYTES));
+    framed.say_hello(1);
+    framed.wire.send(&frame_from(0, &["first"]));
+    lines.wire.send(b"a line\n");
+    settle().await;
+    served.disk.set_full(true);
+    assert!(served.writer.commit());
+    framed.wire.send(&frame_from(1, &["second"]));
+    settle().await;
+    served.disk.set_full(false);
+    served.writer.commit();
+    settle().await;
+    framed.wire.send(&frame_from(2, &["third"]));
+    let mut check = Vec::new();
+    ClientMessage::Check { id: 7 }.write(&mut check);
+    framed.wire.send(&check);
+    lines.wire.send(b"another line\n");
+    settle().await;
+    served.writer.commit();
+    settle().await;
+    let messages = framed.messages();
+    let full = Err(Code::DiskFull);
+    assert_eq!(outcomes(&messages), [(0, full), (1, full), (2, full)], "{messages:?}");
+    assert!(
+        matches!(messages.last(), Some(ServerMessage::Error { id: 7, fatal: false, refusal })
+            if refusal.code == Code::DiskFull),
+        "{messages:?}"
+    );
+    let told = lines.lines();
+    assert!(told[0].starts_with("error disk-full: ") && told[1].starts_with("ok 1 "), "{told:?}");
+
+    let mut anew = served.connect(WINDOW_BYTES);
+    anew.say_hello(1);
+    anew.wire.send(&check);
+    anew.wire.send(&frame_from(0, &["first", "second", "third"]));
+    settle().await;
+    // The check is answered before what is behind it is taken.
+    while served.writer.commit() {
+        settle().await;
+    }
+    let messages = anew.messages();
+    assert!(
+        matches!(messages[..], [_, ServerMessage::End { id: 7 }, ServerMessage::Acks(_)]),
+        "{messages:?}"
+    );
+    assert_eq!(outcomes(&messages), [(0, Ok(2)), (1, Ok(3)), (2, Ok(4))]);
 }

@@ -70,6 +70,29 @@ impl Disk for RealDisk {
         File::open(dir)?.sync_all()
     }
 
+    #[cfg(target_os = "linux")]
+    fn try_room(&self, dir: &Path, bytes: usize) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let flags = OFlags::TMPFILE.bits().cast_signed();
+        match options.write(true).mode(0o600).custom_flags(flags).open(dir) {
+            Ok(file) => {
+                // No zeros: some file systems keep those as a hole.
+                file.write_all_at(&vec![b'x'; bytes], 0)?;
+                file.sync_data()
+            }
+            // What file systems say that do not know it.
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::OPNOTSUPP | Errno::ISDIR)) => {
+                has_free(dir, bytes)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn try_room(&self, dir: &Path, bytes: usize) -> io::Result<()> {
+        has_free(dir, bytes)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
@@ -80,6 +103,13 @@ impl Disk for RealDisk {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+/// Whether the file system of a folder counts so many bytes as free for us.
+fn has_free(dir: &Path, bytes: usize) -> io::Result<()> {
+    let stat = rustix::fs::statvfs(dir)?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < bytes as u64 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
 }
 
 /// Opens a regular file, which has mode 0600 if it is new.

@@ -425,6 +425,15 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn try_room(&self, _dir: &Path, _bytes: usize) -> io::Result<()> {
+        for call in [Call::Create, Call::Write, Call::SyncData] {
+            if let Some(error) = self.call(call)?.1.and_then(Fault::error) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let (mut state, _) = self.call(Call::Lock)?;
         if !state.locked.insert(path.to_owned()) {
