@@ -3,12 +3,11 @@
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
-use diary_client::{Ack, Address, Error, Refusal, Time};
+use diary_client::{Ack, Address, DayStart, Error, Refusal, Time};
 use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
 use diary_proto::line::without_byte_order_mark;
-use jiff::Zoned;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -19,7 +18,7 @@ use crate::error::doctor_advice;
 use crate::error::exit;
 use crate::outbox::{Outbox, Pushed, Tray};
 use crate::term::output::{Output, say};
-use crate::time::clock;
+use crate::time::calendar::Calendar;
 
 /// Most bytes that are read of the input: a text at its limit of which each line feed has a CR before it, a byte order mark,
 /// a line end, and one to see that it is too long.
@@ -33,8 +32,9 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
         say(format_args!("nothing was written: {why}"));
         return exit::USAGE;
     }
-    let now = Zoned::now();
-    let at = match at.map(|said| clock::parse(said, &now)).transpose() {
+    // Only the server knows when its days start.
+    let calendar = Calendar::here(DayStart::default());
+    let at = match at.map(|said| calendar.time(said)).transpose() {
         Ok(at) => at,
         Err(why) => {
             say(format_args!("nothing was written: {why}"));
@@ -42,7 +42,7 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
         }
     };
     if let Some(at) = at {
-        say(format_args!("about {}", clock::in_words(at, &now)));
+        say(format_args!("about {}", calendar.in_words(at)));
     }
     let text = if from_input { read_text(io::stdin().lock()) } else { Ok(words.join(" ")) };
     let why = match (text.and_then(check), &config.wrong) {
