@@ -31,24 +31,22 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
         say(format_args!("nothing was written: {why}"));
         return exit::USAGE;
     }
-    let at = match at {
-        None => None,
-        Some(said) => {
-            // What is wrong with it needs no server, and only the server knows when its days start.
-            let wrong = Calendar::here(DayStart::default()).time(said).err();
-            let calendar = if wrong.is_none() { calendar(config).await } else { Calendar::here(DayStart::default()) };
-            match wrong.map_or_else(|| calendar.time(said), Err) {
-                Ok(at) => {
-                    say(format_args!("about {}", calendar.in_words(at)));
-                    Some(at)
-                }
-                Err(why) => {
-                    say(format_args!("nothing was written: {why}"));
-                    return exit::USAGE;
-                }
-            }
+    // Only the server knows when its days start. What is wrong needs no server.
+    let midnight = Calendar::here(DayStart::default());
+    let calendar = match at.is_some_and(|said| midnight.time(said).is_ok()) {
+        true => calendar(config).await,
+        false => midnight,
+    };
+    let at = match at.map(|said| calendar.time(said)).transpose() {
+        Ok(at) => at,
+        Err(why) => {
+            say(format_args!("nothing was written: {why}"));
+            return exit::USAGE;
         }
     };
+    if let Some(at) = at {
+        say(format_args!("about {}", calendar.in_words(at)));
+    }
     let text = if from_input { read_text(io::stdin().lock()) } else { Ok(words.join(" ")) };
     let why = match (text.and_then(check), &config.wrong) {
         (Ok(text), None) => return add(text, at, config).await,

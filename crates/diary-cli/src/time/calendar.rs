@@ -1,8 +1,11 @@
 //! Which day an entry is of, and what the clock said, for one reader.
 
 use diary_client::{DayStart, Entry, Time};
+use jiff::Zoned;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+
+use super::clock;
 
 /// A reader's zone, and when the diary's days start.
 #[derive(Debug, Clone)]
@@ -30,6 +33,23 @@ impl Calendar {
     /// The reader's current day.
     pub(crate) fn today(&self) -> Date {
         self.day_start.day_of(Time::now(&self.zone))
+    }
+
+    /// The time that is meant by what a person says, in words as `clock` reads them.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn time(&self, said: &str) -> Result<Time, String> {
+        clock::parse(said, &self.now(), self.day_start)
+    }
+
+    /// How a time was understood: `2015-03-02 08:15`, with the zone where that is not the reader's.
+    pub(crate) fn in_words(&self, time: Time) -> String {
+        clock::in_words(time, &self.now())
+    }
+
+    fn now(&self) -> Zoned {
+        Zoned::now().with_time_zone(self.zone.clone())
     }
 
     /// The day that an entry is of: the one that it is about, or that of its writing. To a reader whose clock showed what

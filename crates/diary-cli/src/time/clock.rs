@@ -1,58 +1,76 @@
 //! Times as people say them: `2015-03-02 08:15`, `yesterday at 6pm`, `昨晚八点`, `2 hours ago`, `半小时前`.
 //!
-//! A day with a time of day, each as `dates` and `clock` read it; or so many hours and minutes before now. What leaves
-//! the hour open (`last night`) is no time. An offset has whole minutes: where clocks had seconds of it, before 1900
-//! mostly, what the clock said is kept and they are dropped.
+//! - What the calendar names (`2015-03-02 01:30`, `Nov 21 1:30`) is taken as said.
+//! - `today`, `yesterday`, `monday` are the diary's days: where they start at 03:00, `yesterday 1:30` is in the night
+//!   after yesterday.
+//! - A time alone is today's. It is yesterday's if it would be further ahead than half a day: `23:30`, said at 00:10.
+//!   So is a time in the small hours of a day that starts later.
+//! - What leaves the hour open (`last night`) is no time.
+//!
+//! An offset has whole minutes: where clocks had seconds of it, before 1900 mostly, the clock's time is kept and they
+//! are dropped.
 
-use diary_client::Time;
+use diary_client::{DayStart, Time};
 use diary_proto::time::TIME_BYTES;
 use jiff::civil::{self, DateTime};
 use jiff::fmt::temporal::{Pieces, PiecesOffset};
 use jiff::tz::Offset;
 use jiff::{Span, ToSpan, Zoned};
 
-use crate::time::days::{Days, before_ago, counted, number};
+use super::chinese::in_english;
+use super::days::{number, on_calendar, seen_from, words};
 
 /// What a day without a time of day means.
 const NOON: civil::Time = civil::time(12, 0, 0, 0);
 
-/// The time that is meant, seen from `now`, which also says in which zone.
+/// The time that is meant by someone whose clock says `now`, where days start at `day_start`.
 ///
 /// # Errors
 /// A sentence.
-pub(crate) fn parse(said: &str, now: &Zoned) -> Result<Time, String> {
+pub(super) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time, String> {
     let said = said.trim();
     if let Some(time) = with_offset(said) {
         return time.ok_or_else(|| format!("{said:?} is no time that can be written"));
     }
+    let english = in_english(said);
+    let words = words(&english);
+    let no_time = || no_time(said, &english);
+    let written = |then: &Zoned| Time::of_clock(then.datetime(), then.offset()).ok_or_else(no_time);
+    let local = |then: DateTime| written(&then.to_zoned(now.time_zone().clone()).map_err(|_| no_time())?);
     // A date alone is one, too.
-    if let (true, Ok(then)) = (said.contains(':'), said.parse::<DateTime>()) {
-        return local(then, now, said);
+    if let (true, Ok(then)) = (said.contains(':'), said.parse()) {
+        return local(then);
     }
-    let words = in_full(&said.to_lowercase());
-    if words == "now" {
-        return written(now, said);
+    if words == ["now"] {
+        return written(now);
     }
+    let today = day_start.day_of(written(now)?);
     // So many days ago is a day.
-    if let Some(ago) = ago(&words).filter(|_| Days::parse(&words, now.date()).is_err()) {
-        let then = now.checked_sub(ago).map_err(|_| format!("{said:?} is too long ago"))?;
-        return written(&then, said);
+    if let Some(ago) = ago(&words).filter(|_| seen_from(today, &words).is_none()) {
+        return written(&now.checked_sub(ago).map_err(|_| format!("{said:?} is too long ago"))?);
     }
-    let (day, time) = day_and_time(&words);
-    // Why a date cannot be is worth more than that it is no time.
-    let days = Days::parse(day, now.date()).map_err(|why| match why.contains("is no date") {
-        true => no_time(said),
-        false => why,
-    })?;
+    let at_end = |at: usize| time_of_day(words[at..].strip_prefix(&["at"]).unwrap_or(&words[at..]));
+    let (day, time) = match (0..words.len()).find_map(|at| Some((at, at_end(at)?))) {
+        Some((0, time)) => (&["today"][..], time),
+        Some((at, time)) => (&words[..at], time),
+        None => (&words[..], NOON),
+    };
+    let relative = seen_from(today, day);
+    // Why there is no such day is worth more than that it is no time.
+    let days = relative.map_or_else(|| on_calendar(day, today).unwrap_or_else(|| Err(no_time())), Ok)?;
     if days.from != days.to {
-        return Err(format!("{day:?} is more than one day; say which: {}", days.from));
+        return Err(format!("{said:?} is more than one day; say which: {}", days.from));
     }
-    local(days.from.to_datetime(time), now, said)
+    let start = civil::Time::midnight().wrapping_add(i64::from(day_start.minutes()).minutes());
+    let is_small_hour = relative.is_some() && time < start;
+    let then = days.from.to_datetime(time).saturating_add(i64::from(is_small_hour).days());
+    let is_bare = !words.starts_with(day);
+    let is_far_ahead = then > now.datetime().saturating_add(12.hours());
+    local(then.saturating_sub(i64::from((is_bare || is_small_hour) && is_far_ahead).days()))
 }
 
-/// How a time was understood by a reader whose clock says `now`: `2015-03-02 08:15`, with the zone where that is not
-/// the reader's.
-pub(crate) fn in_words(time: Time, now: &Zoned) -> String {
+/// How a time was understood: `2015-03-02 08:15`, with the zone where that is not the reader's.
+pub(super) fn in_words(time: Time, now: &Zoned) -> String {
     let is_here = time.in_zone(now.time_zone()).offset_minutes == time.offset_minutes;
     let written = time.to_string();
     let zone = if is_here { "" } else { &written[TIME_BYTES - "+08:00".len()..] };
@@ -60,51 +78,79 @@ pub(crate) fn in_words(time: Time, now: &Zoned) -> String {
     format!("{}{zone}{future}", time.minute())
 }
 
-/// Chinese that says a day and a part of it in two characters.
-const SHORT: [(&str, &str); 3] = [("昨晚", "昨天晚上"), ("今晚", "今天晚上"), ("今早", "今天早上")];
-
-fn in_full(said: &str) -> String {
-    SHORT.iter().fold(said.to_owned(), |said, (short, full)| said.replacen(short, full, 1))
-}
-
-const HOURS: [&str; 6] = ["hour", "hours", "小时", "个小时", "钟头", "个钟头"];
-const MINUTES: [&str; 3] = ["minute", "minutes", "分钟"];
-const HALF_AN_HOUR: [&str; 3] = ["half an hour", "半小时", "半个小时"];
-
-/// `2 hours ago`, `an hour ago`, `1h 30m ago`, `两小时前`, `half an hour ago`
-fn ago(said: &str) -> Option<Span> {
-    let long = before_ago(said)?;
-    if HALF_AN_HOUR.contains(&long) {
-        return Some(30.minutes());
-    }
-    match counted(long) {
-        Some((count, unit)) if HOURS.contains(&unit) => Span::new().try_hours(count).ok(),
-        Some((count, unit)) if MINUTES.contains(&unit) => Span::new().try_minutes(count).ok(),
-        _ => long.parse::<Span>().ok().filter(|span| span.is_positive()),
-    }
-}
-
-/// What is said of the day, and of the time of day.
-fn day_and_time(said: &str) -> (&str, civil::Time) {
-    let clock_from = |at: usize| {
-        let rest = said[at..].trim_start();
-        clock(rest.strip_prefix("at ").unwrap_or(rest))
+/// RFC 3339, with an offset that is kept; the inner `None` for one that cannot be.
+fn with_offset(said: &str) -> Option<Option<Time>> {
+    let pieces = Pieces::parse(said).ok()?;
+    let offset = match pieces.offset()? {
+        PiecesOffset::Zulu => Offset::UTC,
+        PiecesOffset::Numeric(offset) => offset.offset(),
+        _ => return None,
     };
-    if let Some(time) = clock_from(0) {
-        return ("today", time);
-    }
-    // In Chinese, nothing need stand between them.
-    let part_of_day = PARTS_OF_DAY.iter().filter_map(|(name, _)| said.find(name)).min();
-    let spaces = said.match_indices(' ').map(|(at, _)| at);
-    let split = part_of_day.into_iter().chain(spaces).find_map(|at| Some((at, clock_from(at)?)));
-    split.map_or((said, NOON), |(at, time)| (said[..at].trim_end(), time))
+    Some(Time::of_clock(pieces.date().to_datetime(pieces.time()?), offset))
 }
 
-fn no_time(said: &str) -> String {
+/// `2 hours ago`, `an hour ago`, `1h 30m ago`, `half an hour ago`
+fn ago(words: &[&str]) -> Option<Span> {
+    match *words {
+        ["half", "an", "hour", "ago"] => Some(30.minutes()),
+        [count, "hour" | "hours", "ago"] if number(count).is_some() => {
+            Span::new().try_hours(number(count)?).ok()
+        }
+        [count, "minute" | "minutes", "ago"] if number(count).is_some() => {
+            Span::new().try_minutes(number(count)?).ok()
+        }
+        [ref long @ .., "ago"] => long.join(" ").parse::<Span>().ok().filter(|span| span.is_positive()),
+        _ => None,
+    }
+}
+
+/// `9:30`, `21:30:05`, `6pm`, `6 pm`, `noon`, `afternoon 6:30`
+fn time_of_day(words: &[&str]) -> Option<civil::Time> {
+    let (half, clock) = match *words {
+        ["noon"] => return Some(NOON),
+        ["midnight"] => return Some(civil::Time::midnight()),
+        [clock, half @ ("am" | "pm")] => (half, clock),
+        [half @ ("morning" | "afternoon" | "evening"), clock] => (half, clock),
+        [clock] => ["am", "pm"]
+            .iter()
+            .find_map(|half| Some((*half, clock.strip_suffix(half)?)))
+            .unwrap_or(("", clock)),
+        _ => return None,
+    };
+    let hour_alone = matches!(half, "am" | "pm").then(|| digits(&format!("{clock}:"))).flatten();
+    let time = digits(clock).or(hour_alone)?;
+    let late = match (half, time.hour()) {
+        ("", _) => return Some(time),
+        ("am" | "pm", 0 | 13..) => return None,
+        // It may be the night before or behind the day.
+        ("evening", 0..=4 | 12) => return None,
+        (_, 13..) => return Some(time),
+        (half, _) => !matches!(half, "am" | "morning"),
+    };
+    // Noon and midnight are the twelfth hour of what comes behind them.
+    let hour = time.hour() % 12 + if late { 12 } else { 0 };
+    civil::Time::new(hour, time.minute(), time.second(), 0).ok()
+}
+
+/// `9:30`, `21:30:05`, `9:`
+fn digits(said: &str) -> Option<civil::Time> {
+    let number = |part: &str| match part.len() {
+        1 | 2 if part.bytes().all(|b| b.is_ascii_digit()) => part.parse().ok(),
+        _ => None,
+    };
+    let (hour, minute, second) = match said.split(':').collect::<Vec<_>>()[..] {
+        [hour, ""] => (hour, "0", "0"),
+        [hour, minute] => (hour, minute, "0"),
+        [hour, minute, second] => (hour, minute, second),
+        _ => return None,
+    };
+    civil::Time::new(number(hour)?, number(minute)?, number(second)?, 0).ok()
+}
+
+fn no_time(said: &str, english: &str) -> String {
     let is_vague =
-        said.split_whitespace().any(|word| ["morning", "afternoon", "evening", "night"].contains(&word))
-            || PARTS_OF_DAY.iter().any(|(name, _)| in_full(said).ends_with(name));
-    if is_vague {
+        ["morning", "afternoon", "evening", "night"].iter().any(|part| words(english).contains(part));
+    if is_vague && !english.ends_with(':') {
         return format!(
             "{said:?} is not exact enough; say the day and the time: \"yesterday 22:00\", \"today 1:30\" or 昨晚十点"
         );
@@ -113,93 +159,6 @@ fn no_time(said: &str) -> String {
         "{said:?} is no time; say \"2015-03-02 08:15\", \"yesterday 18:00\", \"昨天 9:30\", \"2 hours ago\", \
          21:30 or 2015-03-02T08:15:00+08:00"
     )
-}
-
-/// RFC 3339, with an offset that is kept; the inner `None` for one that cannot be.
-fn with_offset(said: &str) -> Option<Option<Time>> {
-    let pieces = Pieces::parse(said).ok()?;
-    let time = pieces.time()?;
-    let offset = match pieces.offset()? {
-        PiecesOffset::Zulu => Offset::UTC,
-        PiecesOffset::Numeric(offset) => offset.offset(),
-        _ => return None,
-    };
-    Some(Time::of_clock(pieces.date().to_datetime(time), offset))
-}
-
-fn local(then: DateTime, now: &Zoned, said: &str) -> Result<Time, String> {
-    let then = then.to_zoned(now.time_zone().clone()).map_err(|_| no_time(said))?;
-    written(&then, said)
-}
-
-fn written(then: &Zoned, said: &str) -> Result<Time, String> {
-    Time::of_clock(then.datetime(), then.offset()).ok_or_else(|| no_time(said))
-}
-
-/// `9:30`, `21:30:05`, `6pm`, `6 pm`, `noon`, `下午六点半`
-fn clock(said: &str) -> Option<civil::Time> {
-    match said {
-        "noon" => return Some(NOON),
-        "midnight" => return Some(civil::Time::midnight()),
-        _ => {}
-    }
-    let half = said.strip_suffix("am").map(|said| (said, false));
-    let Some((said, late)) = half.or_else(|| said.strip_suffix("pm").map(|said| (said, true))) else {
-        return digits(said).or_else(|| in_chinese(said));
-    };
-    let said = said.trim_end();
-    let time = digits(said).or_else(|| digits(&format!("{said}:00")))?;
-    (1..=12).contains(&time.hour()).then(|| in_half(time, late))?
-}
-
-/// Noon and midnight are the twelfth hour of what comes behind them.
-fn in_half(time: civil::Time, late: bool) -> Option<civil::Time> {
-    let hour = time.hour() % 12 + if late { 12 } else { 0 };
-    civil::Time::new(hour, time.minute(), time.second(), 0).ok()
-}
-
-/// Parts of the day, and whether their hours are those behind noon.
-const PARTS_OF_DAY: [(&str, bool); 8] = [
-    ("凌晨", false),
-    ("早上", false),
-    ("早晨", false),
-    ("上午", false),
-    ("中午", true),
-    ("下午", true),
-    ("傍晚", true),
-    ("晚上", true),
-];
-
-/// `六点`, `下午3点20分`, `晚上八点半`
-fn in_chinese(said: &str) -> Option<civil::Time> {
-    let part = PARTS_OF_DAY.iter().find_map(|(name, late)| Some((*name, said.strip_prefix(name)?, *late)));
-    let (hour, minute) = part.map_or(said, |(_, rest, _)| rest).split_once(['点', '點'])?;
-    let minute = match minute.strip_suffix('分').unwrap_or(minute) {
-        "" | "整" => 0,
-        "半" => 30,
-        minute => number(minute)?,
-    };
-    let time = civil::Time::new(number(hour)?.try_into().ok()?, minute.try_into().ok()?, 0, 0).ok()?;
-    match part {
-        // It may be the night before or behind the day.
-        Some(("晚上", ..)) if matches!(time.hour(), 0..=4 | 12) => None,
-        Some((.., late)) if time.hour() <= 12 => in_half(time, late),
-        _ => Some(time),
-    }
-}
-
-/// `9:30`, `21:30:05`
-fn digits(said: &str) -> Option<civil::Time> {
-    let mut parts = said.split(':').map(|part| match part.len() {
-        1 | 2 if part.bytes().all(|b| b.is_ascii_digit()) => part.parse().ok(),
-        _ => None,
-    });
-    let (hour, minute) = (parts.next()??, parts.next()??);
-    let second = match parts.next() {
-        Some(second) => second?,
-        None => 0,
-    };
-    parts.next().is_none().then(|| civil::Time::new(hour, minute, second, 0).ok())?
 }
 
 #[cfg(test)]
@@ -224,7 +183,8 @@ mod tests {
             ("yesterday 18:00", "2026-11-20T18:00:00.000000+08:00"),
             ("昨天 9:30", "2026-11-20T09:30:00.000000+08:00"),
             ("last monday 7:05:09", "2026-11-16T07:05:09.000000+08:00"),
-            ("21:30", "2026-11-21T21:30:00.000000+08:00"),
+            ("20:15", "2026-11-21T20:15:00.000000+08:00"),
+            ("21:30", "2026-11-20T21:30:00.000000+08:00"),
             ("2 hours ago", "2026-11-21T06:15:02.000000+08:00"),
             ("1h 30m ago", "2026-11-21T06:45:02.000000+08:00"),
             ("an hour ago", "2026-11-21T07:15:02.000000+08:00"),
@@ -262,7 +222,11 @@ mod tests {
             ("1890-01-01 12:00", "1890-01-01T12:00:00.000000+08:05"),
             ("1890-01-01T12:00:00+08:05:43", "1890-01-01T12:00:00.000000+08:05"),
         ] {
-            assert_eq!(parse(said, &now).map(|time| time.to_string()).as_deref(), Ok(meant), "{said}");
+            assert_eq!(
+                parse(said, &now, DayStart::default()).map(|time| time.to_string()).as_deref(),
+                Ok(meant),
+                "{said}"
+            );
         }
         let errors = [
             "soon",
@@ -284,8 +248,34 @@ mod tests {
             "9999999 years ago",
             "-0001-01-01 00:00",
         ];
-        let errors: Vec<String> = errors.iter().map(|said| parse(said, &now).unwrap_err()).collect();
+        let errors: Vec<String> =
+            errors.iter().map(|said| parse(said, &now, DayStart::default()).unwrap_err()).collect();
         insta::assert_snapshot!("time_errors", errors.join("\n"));
+    }
+
+    #[test]
+    fn days_that_start_in_the_night() {
+        let at =
+            |hour, minute| civil::date(2026, 11, 22).at(hour, minute, 0, 0).to_zoned(TimeZone::UTC).unwrap();
+        for (now, day_start, said, meant) in [
+            (at(0, 10), "00:00", "23:30", "2026-11-21 23:30"),
+            (at(0, 10), "00:00", "today 23:30", "2026-11-22 23:30"),
+            (at(12, 0), "00:00", "23:59", "2026-11-22 23:59"),
+            (at(11, 0), "00:00", "23:30", "2026-11-21 23:30"),
+            (at(2, 0), "04:00", "today 18:00", "2026-11-21 18:00"),
+            (at(2, 0), "04:00", "today 1:30", "2026-11-22 01:30"),
+            (at(2, 0), "04:00", "1:30", "2026-11-22 01:30"),
+            (at(2, 0), "04:00", "23:30", "2026-11-21 23:30"),
+            (at(10, 0), "04:00", "today 1:30", "2026-11-22 01:30"),
+            (at(10, 0), "04:00", "1:30", "2026-11-22 01:30"),
+            (at(10, 0), "04:00", "yesterday 1:30", "2026-11-22 01:30"),
+            (at(10, 0), "04:00", "昨天 18:00", "2026-11-21 18:00"),
+            (at(10, 0), "04:00", "2026-11-21 1:30", "2026-11-21 01:30"),
+            (at(10, 0), "04:00", "Nov 21 1:30", "2026-11-21 01:30"),
+        ] {
+            let time = parse(said, &now, day_start.parse().unwrap()).unwrap();
+            assert_eq!(time.minute().to_string(), meant, "{said} at {now}");
+        }
     }
 
     #[test]
@@ -302,7 +292,7 @@ mod tests {
             ("8:16", "2026-11-21 08:16, in the future"),
             ("2026-11-21T00:16:00Z", "2026-11-21 00:16+00:00, in the future"),
         ] {
-            assert_eq!(in_words(parse(said, &now).unwrap(), &now), words, "{said}");
+            assert_eq!(in_words(parse(said, &now, DayStart::default()).unwrap(), &now), words, "{said}");
         }
     }
 }

@@ -1,14 +1,14 @@
-//! What people say for a day, a week, a month or a year.
+//! Days, weeks, months and years as people say them: `2026-11-21`, `2026-W47`, `Nov 21`, `last monday`, `3 days ago`,
+//! 上周一.
 //!
-//! `calendar` reads what names a day, month or year by its number or name; the rest is seen from today.
-
-mod calendar;
+//! Weeks begin on Monday. A weekday, or a day or month without a year, is the newest one, today's too; the `last`
+//! weekday is before today, and 上周一 (`last week monday`) is the Monday of the week before this.
 
 use diary_proto::escape::escape;
-use jiff::civil::{Date, Weekday};
+use jiff::civil::{Date, ISOWeekDate, Weekday};
 use jiff::{Span, ToSpan};
 
-use calendar::Named;
+use super::chinese::in_english;
 
 /// Days that follow one another, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,211 +17,218 @@ pub(crate) struct Days {
     pub(crate) to: Date,
 }
 
-/// What spans of time are called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    Day,
-    Week,
-    Month,
-    Year,
-}
+const MONTHS: &str = "january february march april may june july august september october november december";
+pub(super) const WEEKDAYS: &str = "monday tuesday wednesday thursday friday saturday sunday";
+const NUMBERS: &str = "one two three four five six seven eight nine ten eleven twelve";
 
-const UNITS: [(&[&str], Unit); 4] = [
-    (&["day", "days", "天", "日"], Unit::Day),
-    (&["week", "weeks", "周", "星期", "个星期", "礼拜", "个礼拜"], Unit::Week),
-    (&["month", "months", "月", "个月"], Unit::Month),
-    (&["year", "years", "年"], Unit::Year),
-];
+/// The length of the short names of months and weekdays.
+const SHORT_NAME_BYTES: usize = 3;
 
-/// Spans that have a name of one word: how many units back.
-const NAMES: [(&[&str], Unit, i64); 8] = [
-    (&["tomorrow", "明天", "明日"], Unit::Day, -1),
-    (&["today", "今天", "今日"], Unit::Day, 0),
-    (&["yesterday", "昨天", "昨日"], Unit::Day, 1),
-    (&["前天", "前日"], Unit::Day, 2),
-    (&["大前天"], Unit::Day, 3),
-    (&["今年"], Unit::Year, 0),
-    (&["去年"], Unit::Year, 1),
-    (&["前年"], Unit::Year, 2),
-];
+/// 29 February comes again within so many years.
+const YEARS_BACK_MAX: i16 = 8;
 
-/// What stands before a Chinese unit: how many of them back.
-const BACK: [(&str, i64); 7] =
-    [("上上", 2), ("上个", 1), ("上", 1), ("本", 0), ("这个", 0), ("这", 0), ("下", -1)];
-
-const WEEKDAYS: [(&[&str], Weekday); 7] = [
-    (&["monday", "mon", "一"], Weekday::Monday),
-    (&["tuesday", "tue", "二"], Weekday::Tuesday),
-    (&["wednesday", "wed", "三"], Weekday::Wednesday),
-    (&["thursday", "thu", "四"], Weekday::Thursday),
-    (&["friday", "fri", "五"], Weekday::Friday),
-    (&["saturday", "sat", "六"], Weekday::Saturday),
-    (&["sunday", "sun", "日", "天"], Weekday::Sunday),
-];
-
-/// What stands before the number of a Chinese weekday.
-const WEEK: [&str; 3] = ["周", "星期", "礼拜"];
-
-/// Numbers as words: their place is their value.
-const NUMBERS: [&str; 13] =
-    ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
-
-const DIGITS: [char; 10] = ['零', '一', '二', '三', '四', '五', '六', '七', '八', '九'];
+const LEAP_YEAR: i16 = 2024;
 
 impl Days {
     fn one(day: Date) -> Self {
         Self { from: day, to: day }
     }
 
-    /// Reads what people say, seen from `today`. Case does not matter; weeks begin on Monday. A weekday, or a day or
-    /// month without a year, is the newest one, today's too; the `last` weekday is before today, and 上周一 the Monday
-    /// of the week before this.
+    /// Reads what people say, in any case, seen from `today`.
     ///
     /// # Errors
-    /// A sentence that says why there is no such day, or with examples.
+    /// A sentence: why there is no such day, or examples.
     pub(crate) fn parse(said: &str, today: Date) -> Result<Self, String> {
-        let words = said.trim().to_lowercase();
-        let days = match Named::read(&words) {
-            Some(named) => Some(named.days(today)?),
-            None => understand(&words, today),
-        };
-        days.filter(|days| days.from.year() >= 0).ok_or_else(|| {
-            let shown: String = said.chars().take(40).collect();
-            format!(
-                "\"{}\" is no date; say 2026-11-21, 2026-11, 2026, Nov 21, yesterday, monday, last week, 3 days ago or 今天",
-                escape(&shown)
-            )
-        })
+        let english = in_english(said);
+        let words = words(&english);
+        match seen_from(today, &words) {
+            Some(days) => Ok(days),
+            None => on_calendar(&words, today).unwrap_or_else(|| {
+                let shown: String = said.chars().take(40).collect();
+                Err(format!(
+                    "\"{}\" is no date; say 2026-11-21, 2026-11, 2026, Nov 21, yesterday, monday, last week, 3 days ago or 今天",
+                    escape(&shown)
+                ))
+            }),
+        }
     }
 }
 
-/// What is seen from today.
-fn understand(said: &str, today: Date) -> Option<Days> {
-    if let Some((count, unit)) = before_ago(said).and_then(counted) {
-        return ago(count, unit_called(unit)?, today);
-    }
-    let words: Vec<&str> = said.split_whitespace().collect();
-    match words[..] {
-        [word] => {
-            if let Some((_, unit, back)) = NAMES.iter().find(|(names, ..)| names.contains(&word)) {
-                return whole(*unit, *back, today);
-            }
-            if let Some(day) = weekday(word) {
-                return Some(Days::one(newest(day, today)));
-            }
-            back_in_chinese(word, today)
+pub(super) fn words(said: &str) -> Vec<&str> {
+    said.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()).collect()
+}
+
+/// What is said relative to today.
+pub(super) fn seen_from(today: Date, words: &[&str]) -> Option<Days> {
+    let days = match *words {
+        ["today"] => whole(0, "day", today),
+        ["yesterday"] => whole(1, "day", today),
+        ["tomorrow"] => whole(-1, "day", today),
+        ["the", "day", "before", "yesterday"] | ["day", "before", "yesterday"] => whole(2, "day", today),
+        [count, unit, "ago"] => {
+            ago(number(count)?, unit.strip_suffix('s').unwrap_or(unit), today).map(Days::one)
         }
-        ["this", unit] => whole(unit_called(unit)?, 0, today),
-        ["last", word] => match weekday(word) {
-            Some(day) => Some(Days::one(newest(day, today.yesterday().ok()?))),
-            None => whole(unit_called(word)?, 1, today),
-        },
-        ["the", "day", "before", "yesterday"] | ["day", "before", "yesterday"] => whole(Unit::Day, 2, today),
+        [day] | ["week", day] => Some(Days::one(newest(weekday(day)?, today))),
+        ["last", day] if weekday(day).is_some() => {
+            Some(Days::one(newest(weekday(day)?, today.yesterday().ok()?)))
+        }
+        ["this", ref rest @ ..] => back(0, rest, today),
+        ["next", ref rest @ ..] => back(-1, rest, today),
+        _ => {
+            let lasts = words.iter().take_while(|word| **word == "last").count();
+            back(i64::try_from(lasts).ok()?, &words[lasts..], today)
+        }
+    };
+    days.filter(|days| days.from.year() >= 0)
+}
+
+/// `week`, `month`, or `week monday`, so many weeks or months back.
+fn back(count: i64, words: &[&str], today: Date) -> Option<Days> {
+    match *words {
+        [unit] => whole(count, unit, today),
+        ["week", day] => Some(Days::one(newest(weekday(day)?, whole(count, "week", today)?.to))),
         _ => None,
     }
 }
 
 /// The whole day, week, month or year that is so many back.
-fn whole(unit: Unit, back: i64, today: Date) -> Option<Days> {
-    let day = today.checked_sub(span(unit, back)?).ok()?;
+fn whole(back: i64, unit: &str, today: Date) -> Option<Days> {
+    let day = ago(back, unit, today)?;
     Some(match unit {
-        Unit::Day => Days::one(day),
-        Unit::Week => {
+        "day" => Days::one(day),
+        "week" => {
             let from = newest(Weekday::Monday, day);
             Days { from, to: from.checked_add(6.days()).ok()? }
         }
-        Unit::Month => Days { from: day.first_of_month(), to: day.last_of_month() },
-        Unit::Year => Days { from: day.first_of_year(), to: day.last_of_year() },
+        "month" => Days { from: day.first_of_month(), to: day.last_of_month() },
+        _ => Days { from: day.first_of_year(), to: day.last_of_year() },
     })
 }
 
-/// The one day that was so long ago.
-fn ago(count: i64, unit: Unit, today: Date) -> Option<Days> {
-    Some(Days::one(today.checked_sub(span(unit, count)?).ok()?))
-}
-
-/// What is before the `ago` of `3 days ago` or `三个月前`.
-pub(crate) fn before_ago(said: &str) -> Option<&str> {
-    [" ago", "以前", "之前", "前"].iter().find_map(|end| said.strip_suffix(end)).map(str::trim_end)
-}
-
-/// How many of what: `3 days`, `三个月`.
-pub(crate) fn counted(said: &str) -> Option<(i64, &str)> {
-    if let Some((count, unit)) = said.split_once(' ') {
-        return Some((number(count)?, unit.trim_start()));
-    }
-    let is_digit = |c: char| c.is_ascii_digit() || c == '十' || c == '两' || DIGITS.contains(&c);
-    let unit = said.trim_start_matches(is_digit);
-    Some((number(&said[..said.len() - unit.len()])?, unit))
-}
-
-/// `上周`, `这个月`, and `上周一`, a day of that week
-fn back_in_chinese(word: &str, today: Date) -> Option<Days> {
-    let split = |(name, back): &(&str, i64)| Some((word.strip_prefix(name)?, *back));
-    BACK.iter().filter_map(split).find_map(|(rest, back)| match weekday(rest) {
-        Some(day) => {
-            let monday = whole(Unit::Week, back, today)?.from;
-            Some(Days::one(newest(day, monday.checked_add(6.days()).ok()?)))
-        }
-        None => whole(unit_called(rest).filter(|unit| *unit != Unit::Day)?, back, today),
-    })
-}
-
-fn span(unit: Unit, count: i64) -> Option<Span> {
-    let span = Span::new();
-    match unit {
-        Unit::Day => span.try_days(count),
-        Unit::Week => span.try_weeks(count),
-        Unit::Month => span.try_months(count),
-        Unit::Year => span.try_years(count),
-    }
-    .ok()
-}
-
-fn unit_called(word: &str) -> Option<Unit> {
-    UNITS.iter().find(|(names, _)| names.contains(&word)).map(|(_, unit)| *unit)
-}
-
-fn weekday(word: &str) -> Option<Weekday> {
-    let name = match WEEK.iter().find_map(|week| word.strip_prefix(week)) {
-        Some(number) => number,
-        // A number alone is no weekday.
-        None if word.is_ascii() => word,
-        None => return None,
+fn ago(count: i64, unit: &str, today: Date) -> Option<Date> {
+    let span = match unit {
+        "day" => Span::new().try_days(count),
+        "week" => Span::new().try_weeks(count),
+        "month" => Span::new().try_months(count),
+        "year" => Span::new().try_years(count),
+        _ => return None,
     };
-    WEEKDAYS.iter().find(|(names, _)| names.contains(&name)).map(|(_, day)| *day)
-}
-
-/// `3`, `three`, `三`, `二十一`
-pub(crate) fn number(word: &str) -> Option<i64> {
-    if word.bytes().all(|byte| byte.is_ascii_digit()) {
-        return word.parse().ok();
-    }
-    let place = NUMBERS.iter().position(|number| *number == word);
-    let place = place.or_else(|| matches!(word, "a" | "an").then_some(1)).or_else(|| chinese_number(word))?;
-    i64::try_from(place).ok()
-}
-
-/// Up to 九十九.
-fn chinese_number(word: &str) -> Option<usize> {
-    let one = |digit: &str| match digit {
-        "两" => Some(2),
-        _ => DIGITS.iter().position(|d| digit.chars().eq([*d])),
-    };
-    match word.split_once('十') {
-        None => one(word),
-        Some((tens, ones)) => {
-            let tens = if tens.is_empty() { 1 } else { one(tens)? };
-            Some(tens * 10 + if ones.is_empty() { 0 } else { one(ones)? })
-        }
-    }
+    today.checked_sub(span.ok()?).ok()
 }
 
 /// The newest such weekday up to `day`.
 fn newest(weekday: Weekday, day: Date) -> Date {
-    let back = i64::from(weekday.until(day.weekday()));
-    // The calendar ends in a week that no diary has.
-    day.checked_sub(back.days()).unwrap_or(day)
+    day.saturating_sub(i64::from(weekday.until(day.weekday())).days())
+}
+
+/// What the calendar calls by number or name; `None` if it is something else.
+pub(super) fn on_calendar(words: &[&str], today: Date) -> Option<Result<Days, String>> {
+    let (said_year, words) = match words {
+        [y, "year", rest @ ..] => (Some(year(y)?), rest),
+        _ => (None, words),
+    };
+    let (year, month, day) = match *words {
+        [] => (Some(said_year?), None, None),
+        [m, "month"] => (said_year, Some(short(m)?), None),
+        [m, "month", d, "days"] => (said_year, Some(short(m)?), Some(short(d)?)),
+        [word] => match word.split(['-', '/']).collect::<Vec<_>>()[..] {
+            [name] if month(name).is_some() => (None, month(name), None),
+            [y] => (Some(year(y)?), None, None),
+            [y, m] => match m.strip_prefix('w') {
+                Some(number) => return Some(week(year(y)?, two_digits(number)?)),
+                None => (Some(year(y)?), Some(two_digits(m)?), None),
+            },
+            [y, m, d] => (Some(year(y)?), Some(two_digits(m)?), Some(two_digits(d)?)),
+            _ => return None,
+        },
+        [m, y] if month(m).is_some() && year(y).is_some() => (year(y), month(m), None),
+        [m, d] if month(m).is_some() => (None, month(m), Some(day(d)?)),
+        [d, m] => (None, Some(month(m)?), Some(day(d)?)),
+        [m, d, y] if month(m).is_some() => (Some(year(y)?), month(m), Some(day(d)?)),
+        [d, m, y] => (Some(year(y)?), Some(month(m)?), Some(day(d)?)),
+        _ => return None,
+    };
+    Some(dates(year, month, day, today))
+}
+
+fn week(year: i16, week: i8) -> Result<Days, String> {
+    let monday = ISOWeekDate::new(year, week, Weekday::Monday).map(Date::from);
+    let from = monday.map_err(|_| format!("{year:04} has no week {week}"))?;
+    Ok(Days { from, to: from.saturating_add(6.days()) })
+}
+
+/// The days of a year, month or day. A year that was not said is the newest that has one.
+fn dates(year: Option<i16>, month: Option<i8>, day: Option<i8>, today: Date) -> Result<Days, String> {
+    let date = |y: i16, month: i8, day: i8| {
+        Date::new(y, month, day).map_err(|_| match Date::new(y, month, 1) {
+            Ok(first) => {
+                let name = first.strftime(if year.is_some() { "%B %Y" } else { "%B" });
+                format!("{name} has no day {day}; its last is {}", first.days_in_month())
+            }
+            Err(_) => format!("there is no month {month}; a year has 12"),
+        })
+    };
+    let Some(month) = month else {
+        let first = date(year.unwrap_or(today.year()), 1, 1)?;
+        return Ok(Days { from: first, to: first.last_of_year() });
+    };
+    let Some(day) = day else {
+        let first = date(year.unwrap_or(today.year() - i16::from(month > today.month())), month, 1)?;
+        return Ok(Days { from: first, to: first.last_of_month() });
+    };
+    let in_year = |y| Date::new(y, month, day).ok().filter(|day| *day <= today);
+    let newest = || (0..=YEARS_BACK_MAX).find_map(|back| in_year(today.year() - back));
+    match year.map_or_else(newest, |_| None) {
+        Some(newest) => Ok(Days::one(newest)),
+        None => date(year.unwrap_or(LEAP_YEAR), month, day).map(Days::one),
+    }
+}
+
+fn weekday(word: &str) -> Option<Weekday> {
+    Weekday::from_monday_one_offset(place(word, WEEKDAYS)?).ok()
+}
+
+fn month(word: &str) -> Option<i8> {
+    let word = word.strip_suffix('.').unwrap_or(word);
+    place(if word == "sept" { "september" } else { word }, MONTHS)
+}
+
+/// The place of a name, or of one that is short for it, from 1.
+fn place(word: &str, names: &str) -> Option<i8> {
+    let is_named = |name: &str| name == word || (word.len() == SHORT_NAME_BYTES && name.starts_with(word));
+    (1..).zip(names.split(' ')).find(|(_, name)| is_named(name)).map(|(place, _)| place)
+}
+
+/// `3`, `three`, `a`
+pub(super) fn number(word: &str) -> Option<i64> {
+    match word {
+        "no" => Some(0),
+        "a" | "an" => Some(1),
+        _ if is_number(word) => word.parse().ok(),
+        _ => (1..).zip(NUMBERS.split(' ')).find(|(_, name)| *name == word).map(|(number, _)| number),
+    }
+}
+
+fn year(word: &str) -> Option<i16> {
+    word.parse().ok().filter(|_| word.len() == 4 && is_number(word))
+}
+
+/// `21`, `21st`
+fn day(word: &str) -> Option<i8> {
+    short(["st", "nd", "rd", "th", "."].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word))
+}
+
+fn two_digits(word: &str) -> Option<i8> {
+    short(word).filter(|_| word.len() == 2)
+}
+
+/// One or two digits.
+fn short(word: &str) -> Option<i8> {
+    word.parse().ok().filter(|_| word.len() <= 2 && is_number(word))
+}
+
+fn is_number(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

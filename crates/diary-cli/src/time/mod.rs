@@ -1,5 +1,6 @@
 //! Days and times as people say them.
 
 pub(crate) mod calendar;
-pub(crate) mod clock;
+mod chinese;
+mod clock;
 pub(crate) mod days;
