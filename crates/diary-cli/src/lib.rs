@@ -28,7 +28,6 @@ mod pipe;
 mod replace;
 mod select;
 mod show;
-mod spool;
 mod stats;
 mod terminal;
 mod times;

@@ -11,7 +11,6 @@ mod pour;
 mod read;
 mod shell;
 mod stats;
-mod windows;
 
 use crate::args::Command;
 use crate::config::Config;

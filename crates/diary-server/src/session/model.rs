@@ -124,7 +124,7 @@ impl Mode {
                         counter += sent.len() as u64;
                     }
                     Item::History(count) => {
-                        ClientMessage::History { id: 1, which: Which::Last(*count) }.write(&mut bytes);
+                        ClientMessage::History { id: 1, scope: Which::Last(*count).into() }.write(&mut bytes);
                     }
                     // A second Hello's type with no body.
                     Item::Refused => bytes.extend_from_slice(&[0, 0, 0, 1, 1]),
