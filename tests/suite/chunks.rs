@@ -33,7 +33,7 @@ fn frames() -> Vec<u8> {
         })
         .write(&mut said);
     }
-    ClientMessage::History { id: 1, which: Which::From(2) }.write(&mut said);
+    ClientMessage::History { id: 1, scope: Which::From(2).into() }.write(&mut said);
     said.extend_from_slice(b"\0\0\0\x03\x90ab\0\0\0\x02\x7fa");
     ClientMessage::Search { id: 2, filter: Filter::of_text("天") }.write(&mut said);
     ClientMessage::Append(Append {

@@ -1,6 +1,6 @@
 //! A search with a filter brings what one would keep of everything, and nothing else.
 
-use diary_client::{Author, Day, Event, Filter, History, Reader, Which};
+use diary_client::{Author, Day, Event, Filter, History, Reader, Scope, Which};
 use diary_proto::message::{ClientMessage, ServerMessage};
 use diary_proto::{Code, Refusal};
 
@@ -67,7 +67,7 @@ async fn the_server_finds_what_a_client_would_keep() {
             for without in [&[][..], &["rain"], &["RAIN", "雪"]] {
                 for author in [None, Some("anna"), Some("Anna"), Some("小明"), Some("nobody")] {
                     let filter = Filter {
-                        which,
+                        scope: which.into(),
                         contains: owned(contains),
                         without: owned(without),
                         author: author.map(|name| Author::new(name).unwrap()),
@@ -102,6 +102,52 @@ async fn the_server_finds_what_a_client_would_keep() {
     server.stop().await;
 }
 
+/// The newest so many, the newest first, and none above some seq: the same as what one would take of everything.
+#[tokio::test]
+async fn a_scope_takes_the_newest_and_turns_the_order() {
+    const ENTRIES: u64 = 5_000;
+    let server = Server::start().await;
+    let mut writer = server.lines().await;
+    let text = |seq: u64| match seq {
+        _ if seq.is_multiple_of(1_000) => format!("rare {}", "x".repeat(60_000)),
+        _ if seq.is_multiple_of(3) => format!("third {seq}"),
+        _ => format!("other {seq}"),
+    };
+    writer.send((1..=ENTRIES).map(|seq| text(seq) + "\n").collect::<String>()).await;
+    for _ in 0..ENTRIES {
+        writer.line().await;
+    }
+    let reader = Reader::connect(server.address().parse().unwrap()).await.unwrap();
+    let today = Which::Days(Day::Yesterday, Day::Today);
+    for (which, first) in [(Which::All, 1), (Which::Last(50), 4_951), (Which::From(2_000), 2_000), (today, 1)]
+    {
+        for needle in [None, Some("rare"), Some("third"), Some("nowhere")] {
+            for (up_to, newest) in
+                [None, Some(4_960), Some(2_001), Some(9_999)].into_iter().flat_map(|up_to| {
+                    [None, Some(0), Some(1), Some(2), Some(40), Some(9_999)].map(|newest| (up_to, newest))
+                })
+            {
+                let of_scope = first..=up_to.unwrap_or(ENTRIES).min(ENTRIES);
+                let fits = of_scope.filter(|&seq| needle.is_none_or(|needle| text(seq).starts_with(needle)));
+                let mut expected: Vec<u64> = fits.rev().collect();
+                expected.truncate(newest.map_or(usize::MAX, |newest| newest as usize));
+                for reverse in [true, false] {
+                    let scope = Scope { which, up_to, newest, reverse };
+                    let contains = needle.map(str::to_owned).into_iter().collect();
+                    let filter = Filter { contains, ..Filter::from(scope) };
+                    let brought = entries(reader.select(filter)).await;
+                    assert!(brought.iter().all(|(seq, _, brought)| *brought == text(*seq)));
+                    let seqs: Vec<u64> = brought.into_iter().map(|(seq, ..)| seq).collect();
+                    assert!(seqs == expected, "{scope:?} {needle:?}: {} of {}", seqs.len(), expected.len());
+                    expected.reverse();
+                }
+            }
+        }
+    }
+    drop(reader);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_too_much_is_refused_and_the_connection_goes_on() {
     let server = Server::start().await;
@@ -109,7 +155,7 @@ async fn what_is_too_much_is_refused_and_the_connection_goes_on() {
     let many = Filter { contains: vec!["a".to_owned(); 17], ..Filter::default() };
     let long = Filter { without: vec!["x".repeat(40_000), "y".repeat(40_000)], ..Filter::default() };
     let no_tag = Filter { tags: vec!["rain".to_owned()], ..Filter::default() };
-    let days = Filter { which: Which::Days(Day::Today, Day::Yesterday), ..Filter::of_text("a") };
+    let days = Filter { scope: Which::Days(Day::Today, Day::Yesterday).into(), ..Filter::of_text("a") };
     for (id, filter, code, part) in [
         (1, many, Code::BadArgument, "16 texts"),
         (2, long, Code::TooLong, "65535 bytes together"),

@@ -222,7 +222,7 @@ async fn a_request_sees_all_appends_before_it_and_answers_keep_their_order() {
         let texts = diary_proto::message::Texts::new(["a", "b"]);
         let append = diary_proto::message::Append { first_counter: round * 2, retry: false, texts };
         ClientMessage::Append(append).write(&mut bytes);
-        ClientMessage::History { id: round as u32 + 1, which: Which::Last(1) }.write(&mut bytes);
+        ClientMessage::History { id: round as u32 + 1, scope: Which::Last(1).into() }.write(&mut bytes);
     }
     client.send_bytes(bytes).await;
     for round in 0..50 {
@@ -379,7 +379,8 @@ async fn fields_behind_the_known_ones_are_ignored() {
     let mut client = Frames::hello(server.address(), 1).await;
     client.append(0, false, &["a"]).await;
     client.acks(1).await;
-    client.send_bytes(frame(0x03, &[0, 0, 0, 5, 1, 0xde, 0xad])).await;
+    let all = [&[0, 0, 0, 5, 1][..], &[0xff; 16], &[0]].concat();
+    client.send_bytes(frame(0x03, &[&all[..], &[0xde, 0xad]].concat())).await;
     assert_eq!(client.answer(5).await.texts(), [(1, "a".to_owned())]);
 }
 
@@ -388,7 +389,7 @@ async fn a_frame_before_hello_is_refused_and_not_stored() {
     let server = Server::start().await;
     let mut client = Frames::connect(server.address()).await;
     client.append(0, false, &["early"]).await;
-    client.send(&ClientMessage::History { id: 3, which: Which::All }).await;
+    client.send(&ClientMessage::History { id: 3, scope: Which::All.into() }).await;
     for _ in 0..2 {
         assert!(client.error().await.1.starts_with("hello: "));
     }
@@ -492,7 +493,7 @@ async fn the_end_of_input_is_no_goodbye_in_frame_mode_either() {
     for counter in 0..200 {
         client.append(counter, false, &["a"]).await;
     }
-    client.send(&ClientMessage::History { id: 1, which: Which::All }).await;
+    client.send(&ClientMessage::History { id: 1, scope: Which::All.into() }).await;
     client.writer.shutdown().await.unwrap();
     assert_eq!(client.acks(200).await.len(), 200);
     assert_eq!(client.answer(1).await.texts().len(), 200);
@@ -541,7 +542,7 @@ async fn any_frame_can_come_a_byte_at_a_time() {
     ClientMessage::Append(diary_proto::message::Append { first_counter: 0, retry: false, texts })
         .write(&mut bytes);
     bytes.extend(frame(0x90, b"later"));
-    ClientMessage::History { id: 1, which: Which::All }.write(&mut bytes);
+    ClientMessage::History { id: 1, scope: Which::All.into() }.write(&mut bytes);
     ClientMessage::Quit.write(&mut bytes);
     for byte in bytes {
         client.send_bytes([byte]).await;

@@ -150,7 +150,7 @@ async fn readers_that_read_nothing() {
     let mut healthy = Lines::connect(process.address()).await;
     let all = healthy.history("all").await.len();
     let mut frames = Frames::hello(process.address(), 1).await;
-    frames.send(&ClientMessage::History { id: 1, which: Which::All }).await;
+    frames.send(&ClientMessage::History { id: 1, scope: Which::All.into() }).await;
     assert_eq!(frames.answer(1).await.last, all as u64);
     assert!(healthy.ask("fine").await.starts_with("ok "));
     let most = process.memory("VmHWM");

@@ -96,7 +96,7 @@ async fn a_history_in_progress_ends_with_an_error() {
     client.send("/history all\n").await;
     assert_eq!(client.line().await, "ok history");
     let mut framed = Frames::hello(process.address(), 1).await;
-    framed.send(&ClientMessage::History { id: 3, which: Which::All }).await;
+    framed.send(&ClientMessage::History { id: 3, scope: Which::All.into() }).await;
     assert!(matches!(framed.message().await, ServerMessage::Answer { id: 3, .. }));
     process.signal(Signal::TERM);
 

@@ -77,7 +77,7 @@ async fn deaf_slow_silent_and_greedy_clients_at_once_harm_nobody() {
         deaf.push(stream);
     }
     let mut deaf_frames = Frames::hello(&address, 1).await;
-    deaf_frames.send(&ClientMessage::History { id: 1, which: Which::All }).await;
+    deaf_frames.send(&ClientMessage::History { id: 1, scope: Which::All.into() }).await;
     let silent: Vec<Lines> = {
         let mut silent = Vec::new();
         for _ in 0..20 {

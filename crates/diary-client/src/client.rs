@@ -8,7 +8,7 @@ use bytes::Bytes;
 use diary_proto::entry::{Author, Producer, check_text};
 use diary_proto::limits::{SECRET_MAX_BYTES, SECRET_MIN_BYTES, TEXT_MAX_BYTES};
 use diary_proto::message::Welcome;
-use diary_proto::{Code, Filter, Refusal, Time, Which};
+use diary_proto::{Code, Filter, Refusal, Scope, Time, Which};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::address::Address;
@@ -247,8 +247,8 @@ impl Client {
     }
 
     /// Reads entries once, up to those that are committed when the answer begins.
-    pub fn history(&self, which: Which) -> History {
-        self.reader.history(which)
+    pub fn history(&self, scope: impl Into<Scope>) -> History {
+        self.reader.history(scope)
     }
 
     /// The same by the block: see [`Reader::blocks`].

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use diary_proto::block::{Gap, Step, Walker};
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::message::{ClientMessage, ServerMessage};
-use diary_proto::{Code, Filter, Which};
+use diary_proto::{Code, Filter, Scope, Which};
 
 use crate::connection::{Seen, lost_by};
 use crate::error::Error;
@@ -18,10 +18,8 @@ const REQUEST: u32 = 1;
 /// What a reading asks for.
 #[derive(Debug, Clone)]
 pub(crate) enum Ask {
-    History(Which),
-    Follow(Option<u64>),
-    /// Which entries; they are not dense.
     Select(Filter),
+    Follow(Option<u64>),
 }
 
 /// Where a reading stands.
@@ -35,10 +33,15 @@ pub(crate) struct Cursor {
 
 /// The entries that are still to come. It stays the same range however often the answer begins anew.
 pub(crate) struct Range {
+    /// At the first of them.
     walker: Walker,
     last: u64,
-    /// All between them are part of it.
+    /// All between them are part of it, the oldest first.
     dense: bool,
+    /// The last of them comes first.
+    reverse: bool,
+    /// How many are still wanted.
+    left: u64,
 }
 
 /// What a reading makes of what comes, until it is delivered.
@@ -82,20 +85,32 @@ impl Cursor {
         if self.is_complete() {
             return None;
         }
-        let next = self.range.as_ref().map(|range| range.walker.next_seq());
-        let rest = |which| match (&self.range, which) {
-            // Those of some days are not all behind each other; what was delivered is skipped.
-            (Some(Range { dense: false, .. }), Which::Days(..)) | (None, _) => which,
-            // The range that the answer named at first is fixed; only the rest of it is asked for.
-            (Some(range), _) => Which::From(range.walker.next_seq()),
-        };
         Some(match &self.ask {
-            Ask::History(which) => ClientMessage::History { id, which: rest(*which) },
-            Ask::Follow(from) => ClientMessage::Follow { id, from: next.or(*from) },
+            Ask::Follow(from) => {
+                let next = self.range.as_ref().map(|range| range.walker.next_seq());
+                ClientMessage::Follow { id, from: next.or(*from) }
+            }
+            Ask::Select(filter) if filter.takes_all_of_its_scope() => {
+                ClientMessage::History { id, scope: self.rest(filter.scope) }
+            }
             Ask::Select(filter) => {
-                ClientMessage::Search { id, filter: Filter { which: rest(filter.which), ..filter.clone() } }
+                let scope = self.rest(filter.scope);
+                ClientMessage::Search { id, filter: Filter { scope, ..filter.clone() } }
             }
         })
+    }
+
+    /// What of a scope is still to come: the range that the answer named at first is fixed.
+    fn rest(&self, scope: Scope) -> Scope {
+        let Some(range) = &self.range else { return scope };
+        let which = match scope.which {
+            // Those of some days are not all behind each other; what was delivered is skipped.
+            Which::Days(..) if !range.dense => scope.which,
+            _ => Which::From(range.walker.next_seq()),
+        };
+        // With the oldest first, the range begins with the first that is wanted.
+        let newest = scope.newest.map(|_| range.left).filter(|_| scope.reverse);
+        Scope { which, up_to: Some(range.last), newest, ..scope }
     }
 
     /// What the server says; its entries go to `gathered`. An error ends the connection, not the reading.
@@ -113,12 +128,14 @@ impl Cursor {
             ServerMessage::Block { id, lines } if id == self.id => {
                 let range =
                     self.range.as_mut().ok_or_else(|| Error::protocol("a block before its answer"))?;
-                match range.dense {
-                    false => gathered.take_hits(range, &lines, &self.seen),
-                    true => gathered.take_block(range, lines, &self.seen),
-                }
-                if self.is_complete() {
-                    return Ok(Taken::Done);
+                if !range.dense {
+                    gathered.take_hits(range, &lines, &self.seen);
+                } else {
+                    gathered.take_block(range, lines, &self.seen);
+                    // The end message says nothing new.
+                    if self.is_complete() {
+                        return Ok(Taken::Done);
+                    }
                 }
             }
             ServerMessage::End { id } if id == self.id => return self.end(gathered),
@@ -137,16 +154,23 @@ impl Cursor {
     }
 
     fn begin(&mut self, first: u64, last: u64, dense: bool) -> Result<(), Error> {
-        let fits = match self.ask {
-            Ask::Select(_) => !dense,
-            Ask::Follow(_) => dense,
-            Ask::History(which) => dense || matches!(which, Which::Days(..)),
+        let (may_be_dense, must_be, scope) = match &self.ask {
+            Ask::Follow(_) => (true, true, None),
+            Ask::Select(Filter { scope, .. }) if scope.reverse => (false, false, Some(scope)),
+            Ask::Select(filter) => {
+                let (plain, scope) = (filter.takes_all_of_its_scope(), &filter.scope);
+                let by_seq = !matches!(scope.which, Which::Days(..)) && scope.newest.is_none();
+                (plain, plain && by_seq, Some(scope))
+            }
         };
-        if !fits {
-            return Err(Error::protocol("a search is not dense, and all else is, but for days"));
+        if (dense && !may_be_dense) || (!dense && must_be) {
+            return Err(Error::protocol("it names the wrong kind of range"));
         }
         let seal = self.seen.seal().ok_or_else(|| Error::protocol("an answer before its welcome"))?;
-        self.range.get_or_insert_with(|| Range { walker: Walker::new(first, seal), last, dense });
+        let reverse = scope.is_some_and(|scope| scope.reverse);
+        let left = scope.and_then(|scope| scope.newest).unwrap_or(u64::MAX);
+        let new = || Range { walker: Walker::new(first, seal), last, dense, reverse, left };
+        self.range.get_or_insert_with(new).dense = dense;
         Ok(())
     }
 
@@ -162,9 +186,9 @@ impl Cursor {
         Ok(Taken::Done)
     }
 
-    /// Every entry of the range was met. Only where entries are dense does that need no end message.
+    /// Every entry of the range was met.
     fn is_complete(&self) -> bool {
-        self.range.as_ref().is_some_and(|range| range.dense && range.walker.next_seq() > range.last)
+        self.range.as_ref().is_some_and(|range| range.walker.next_seq() > range.last)
     }
 }
 
@@ -195,19 +219,28 @@ impl Range {
                 let gap = Gap::of_note(line, seal).map(|gap| Gap { first: gap.first.max(next), ..gap });
                 let gap = gap.filter(|gap| gap.last >= next).and_then(|gap| Self::clip(self.last, gap));
                 if let Some(gap) = gap {
-                    self.walker = Walker::new(gap.last.saturating_add(1), seal);
+                    self.pass(gap);
                     visit(Hit::Gap(gap));
                 }
                 continue;
             }
             match StoredLine::parse(line, seal) {
                 Ok(line) if (next..=self.last).contains(&line.seq) => {
-                    self.walker = Walker::new(line.seq.saturating_add(1), seal);
+                    self.pass(Gap { first: line.seq, last: line.seq });
+                    self.left = self.left.saturating_sub(1);
                     visit(Hit::Entry(line));
                 }
                 Ok(_) => {}
                 Err(_) => visit(Hit::Damaged),
             }
+        }
+    }
+
+    /// These seqs, and what is before them in the range's order, were met.
+    fn pass(&mut self, Gap { first, last }: Gap) {
+        match self.reverse {
+            true => self.last = first.saturating_sub(1),
+            false => self.walker = Walker::new(last.saturating_add(1), self.walker.seal()),
         }
     }
 }
@@ -327,6 +360,13 @@ mod tests {
         ServerMessage::Block { id: 1, lines: lines.into() }
     }
 
+    /// What a server notes.
+    fn gaps(gaps: &[(u64, u64)]) -> ServerMessage {
+        let mut lines = Vec::new();
+        gaps.iter().for_each(|&(first, last)| Gap { first, last }.write_note("lost", &mut lines, seal()));
+        ServerMessage::Block { id: 1, lines: lines.into() }
+    }
+
     fn answer(first: u64, last: u64, dense: bool) -> ServerMessage {
         ServerMessage::Answer { id: 1, first, last, dense }
     }
@@ -338,6 +378,10 @@ mod tests {
     impl Test {
         fn new(ask: Ask) -> Self {
             Self(Cursor::new(ask, Seen::of(Some(JOURNAL))))
+        }
+
+        fn of(scope: impl Into<Scope>) -> Self {
+            Self::new(Ask::Select(scope.into().into()))
         }
 
         /// What comes of some messages.
@@ -360,11 +404,18 @@ mod tests {
         }
 
         fn asks(&self, expected: &str) {
+            let show = |Scope { which, up_to, newest, reverse }: Scope| {
+                let bound = |word, bound: Option<u64>| {
+                    bound.map_or_else(String::new, |bound| format!(" {word} {bound}"))
+                };
+                let (up_to, newest) = (bound("up to", up_to), bound("newest", newest));
+                format!("{which}{up_to}{newest}{}", if reverse { " reverse" } else { "" })
+            };
             let request = self.0.request().map(|request| match request {
-                ClientMessage::History { which, .. } => format!("history {which}"),
+                ClientMessage::History { scope, .. } => format!("history {}", show(scope)),
                 ClientMessage::Follow { from, .. } => format!("follow {from:?}"),
                 ClientMessage::Search { filter, .. } => {
-                    format!("search {} {:?}", filter.which, filter.contains)
+                    format!("search {} {:?}", show(filter.scope), filter.contains)
                 }
                 other => format!("{other:?}"),
             });
@@ -374,10 +425,10 @@ mod tests {
 
     #[test]
     fn a_history_that_breaks_goes_on_where_it_was_and_keeps_its_end() {
-        let mut test = Test::new(Ask::History(Which::Last(5)));
+        let mut test = Test::of(Which::Last(5));
         test.asks("history 5");
         test.check([answer(10, 14, true), block(10..=11)], "10 11 …");
-        test.asks("history #12..");
+        test.asks("history #12.. up to 14");
         test.check([answer(12, 20, true), block(12..=13)], "12 13 …");
         test.check([block(14..=17)], "14 done");
         test.asks("nothing");
@@ -385,12 +436,12 @@ mod tests {
 
     #[test]
     fn gaps_at_the_end_are_told_once() {
-        let mut test = Test::new(Ask::History(Which::All));
+        let mut test = Test::of(Which::All);
         test.check([answer(1, 5, true), block([2, 3]), END], "gap 1..1 2 3 gap 4..5 done");
-        let mut test = Test::new(Ask::History(Which::All));
+        let mut test = Test::of(Which::All);
         test.check([answer(1, 5, true), block([2, 3])], "gap 1..1 2 3 …");
         test.check([answer(4, 9, true), block([8])], "gap 4..5 done");
-        let mut test = Test::new(Ask::History(Which::From(9)));
+        let mut test = Test::of(Which::From(9));
         test.check([answer(9, 3, true), END], " done");
     }
 
@@ -410,26 +461,55 @@ mod tests {
     fn a_search_leaves_out_what_was_delivered() {
         let mut test = Test::new(Ask::Select(Filter::of_text("t")));
         test.check([answer(1, 30, false), block([3, 7])], "3 7 …");
-        test.asks("search #8.. [\"t\"]");
+        test.asks("search #8.. up to 30 [\"t\"]");
         // A server that looks at more than it was asked to does no harm.
         test.check([answer(1, 40, false), block([3, 7, 9, 31]), END], "9 done");
     }
 
     #[test]
     fn a_search_tells_what_its_server_notes_once() {
-        let noted = |before: u64, gaps: &[(u64, u64)]| {
-            let ServerMessage::Block { lines, .. } = block([before]) else { unreachable!() };
-            let mut lines = lines.to_vec();
-            for &(first, last) in gaps {
-                Gap { first, last }.write_note("lost", &mut lines, seal());
-            }
-            ServerMessage::Block { id: 1, lines: lines.into() }
-        };
         let mut test = Test::new(Ask::Select(Filter::of_text("t")));
-        test.check([answer(1, 30, false), noted(3, &[(5, 6)])], "3 gap 5..6 …");
-        test.asks("search #7.. [\"t\"]");
-        let again = noted(7, &[(2, 3), (5, 6), (7, 8), (25, 40), (50, 60)]);
-        test.check([answer(5, 60, false), again, END], "7 gap 8..8 gap 25..30 done");
+        test.check([answer(1, 30, false), block([3]), gaps(&[(5, 6)])], "3 gap 5..6 …");
+        test.asks("search #7.. up to 30 [\"t\"]");
+        let again = gaps(&[(2, 3), (5, 6), (7, 8), (25, 40), (50, 60)]);
+        test.check([answer(5, 60, false), block([7]), again, END], "7 gap 8..8 gap 25..30 done");
+    }
+
+    #[test]
+    fn the_newest_so_many_stay_the_same() {
+        let newest = |newest, reverse| Filter {
+            scope: Scope { newest: Some(newest), reverse, ..Which::All.into() },
+            ..Filter::of_text("t")
+        };
+        let mut test = Test::new(Ask::Select(newest(4, false)));
+        test.asks("search all newest 4 [\"t\"]");
+        test.check([answer(12, 30, false), block([13, 17])], "13 17 …");
+        test.asks("search #18.. up to 30 [\"t\"]");
+        test.check([answer(18, 30, false), block([20, 30])], "20 30 …");
+        test.asks("nothing");
+
+        let mut test = Test::new(Ask::Select(newest(4, true)));
+        test.asks("search all newest 4 reverse [\"t\"]");
+        test.check([answer(1, 30, false), block([30]), block([20, 17])], "30 20 17 …");
+        test.asks("search #1.. up to 16 newest 1 reverse [\"t\"]");
+        test.check([answer(1, 16, false), block([18, 13]), END], "13 done");
+    }
+
+    #[test]
+    fn a_history_of_the_newest_or_with_the_newest_first_is_not_dense() {
+        let scope = |newest, reverse| Scope { newest, reverse, ..Which::All.into() };
+        let mut test = Test::of(scope(Some(3), false));
+        test.asks("history all newest 3");
+        test.check([answer(4, 9, false), block([5])], "5 …");
+        test.asks("history #6.. up to 9");
+        test.check([answer(6, 9, true), block([6, 9])], "6 gap 7..8 9 done");
+        let mut test = Test::of(scope(None, true));
+        test.asks("history all reverse");
+        test.check([answer(1, 9, false), block([9]), gaps(&[(5, 8)]), block([4])], "9 gap 5..8 4 …");
+        test.asks("history #1.. up to 3 reverse");
+        test.check([answer(1, 3, false), gaps(&[(3, 8)]), block([2, 1]), END], "gap 3..3 2 1 done");
+        let wrong = " lost: the server broke the protocol: it names the wrong kind of range";
+        Test::of(scope(None, true)).check([answer(1, 9, true)], wrong);
     }
 
     #[test]
@@ -448,7 +528,7 @@ mod tests {
     #[test]
     fn lines_of_another_journal_are_no_entries() {
         let other = Seal::of_journal(JOURNAL + 1);
-        let mut test = Test::new(Ask::History(Which::All));
+        let mut test = Test::of(Which::All);
         test.check(
             [answer(1, 4, true), block([1]), block_of(other, [2, 3]), block([4])],
             "1 gap 2..3 4 done",
@@ -459,7 +539,7 @@ mod tests {
         let note = ServerMessage::Block { id: 1, lines: note.into() };
         test.check([answer(1, 30, false), block([3]), block_of(other, [4]), note], "3 damaged 1 damaged 1 …");
 
-        let mut cursor = Cursor::new(Ask::History(Which::All), Seen::of(Some(JOURNAL)));
+        let mut cursor = Cursor::new(Ask::Select(Filter::default()), Seen::of(Some(JOURNAL)));
         let mut gathered = Block::default();
         assert!(cursor.take_in(answer(1, 3, true), &mut gathered).is_ok());
         let (ServerMessage::Block { lines: own, .. }, ServerMessage::Block { lines: foreign, .. }) =
@@ -492,7 +572,7 @@ mod tests {
             (vec![END], " lost: the server broke the protocol: an end before its answer"),
             (
                 vec![answer(1, 2, false)],
-                " lost: the server broke the protocol: a search is not dense, and all else is, but for days",
+                " lost: the server broke the protocol: it names the wrong kind of range",
             ),
             (
                 vec![ServerMessage::End { id: 2 }],
@@ -508,7 +588,7 @@ mod tests {
                 " lost: the server turned the connection away: stopping: why",
             ),
         ] {
-            Test::new(Ask::History(Which::All)).check(messages, expected);
+            Test::of(Which::All).check(messages, expected);
         }
     }
 }

@@ -49,7 +49,7 @@ pub use client::{Ack, Client, NewEntry, NotAcked, Options, Pending, Place, Room,
 pub use diary_proto::block::Gap;
 pub use diary_proto::entry::{Author, Entry, Key, Producer};
 pub use diary_proto::message::Welcome;
-pub use diary_proto::{Code, Day, DayStart, Filter, OwnTime, Refusal, Time, Which};
+pub use diary_proto::{Code, Day, DayStart, Filter, OwnTime, Refusal, Scope, Time, Which};
 pub use error::{Error, ErrorKind};
 pub use history::{Block, Blocks, Event, History, Stored};
 pub use reader::Reader;

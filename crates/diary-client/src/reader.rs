@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use diary_proto::message::{ClientMessage, ServerMessage, Welcome};
-use diary_proto::{Filter, Which};
+use diary_proto::{Filter, Scope, Which};
 use tokio::sync::watch;
 
 use crate::address::Address;
@@ -57,20 +57,20 @@ impl Reader {
     }
 
     /// Reads entries once, up to those that are committed when the answer begins.
-    pub fn history(&self, which: Which) -> History {
-        self.read(Ask::History(which))
+    pub fn history(&self, scope: impl Into<Scope>) -> History {
+        self.read(Ask::Select(scope.into().into()))
     }
 
     /// Reads several ranges once, one behind the other as they stand here: asked for all at once, over one connection.
     /// What is in two of them comes twice.
     pub fn histories(&self, ranges: impl IntoIterator<Item = Which>) -> History {
-        History::start_all(ranges.into_iter().map(Ask::History), self.redial())
+        History::start_all(ranges.into_iter().map(ask_for), self.redial())
     }
 
     /// The same by the block, several times as fast: every checksum is checked, and entries are read only
     /// where one asks for them.
     pub fn blocks(&self, which: Which) -> Blocks {
-        Blocks::start(Ask::History(which), self.redial())
+        Blocks::start(ask_for(which), self.redial())
     }
 
     /// Reads entries from one on, those that are there and those to come; from now on, if none is
@@ -79,8 +79,8 @@ impl Reader {
         self.read(Ask::Follow(from))
     }
 
-    /// Reads the entries that a filter takes; the server looks for them. What is missing between them is not
-    /// told. A filter that breaks its limits is refused.
+    /// Reads the entries that a filter takes; the server looks for them. Only the newest so many, or with the newest
+    /// first, if its [scope](Filter::scope) says so. A filter that breaks its limits is refused.
     pub fn select(&self, filter: Filter) -> History {
         match filter.check() {
             Ok(()) => self.read(Ask::Select(filter)),
@@ -124,4 +124,8 @@ impl Reader {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         Redial::new(self.connector.clone(), Link::new(self.state.clone())).with_first(spare)
     }
+}
+
+fn ask_for(which: Which) -> Ask {
+    Ask::Select(Scope::from(which).into())
 }

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use diary_proto::block::Gap;
-use diary_proto::{Date, DayStart, Refusal, Seal, Time, Which};
-use diary_store::Reader;
+use diary_proto::block::{Gap, Walker};
+use diary_proto::entry::parse_number;
+use diary_proto::{Date, DayStart, Refusal, Scope, Seal, Time, Which};
+use diary_store::{Range, Reader};
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::appends::Appends;
 use crate::auditor::Auditor;
 use crate::limits::{
-    AUDIT_STOP_MAX, PAGE_BYTES, READINGS_MAX, SEARCH_STEP_BYTES, SEARCH_STEP_TIME, SEARCHES_MAX,
+    AUDIT_STOP_MAX, PAGE_BYTES, READINGS_MAX, SEARCH_PART_MIN_BYTES, SEARCH_STEP_BYTES, SEARCH_STEP_TIME,
+    SEARCHES_MAX,
 };
 use crate::needle::{GAP_WORDS, Needle};
 use crate::outcome::Receipt;
@@ -155,9 +157,17 @@ impl Journal {
     }
 
     /// Finds entries. A range of days waits until the derived state is loaded.
-    pub fn find(&self, which: Which) -> Reading<Cursor> {
+    pub fn find(&self, scope: impl Into<Scope>) -> Reading<Cursor> {
+        let Scope { which, up_to, newest, reverse } = scope.into();
         let (reader, today) = (self.reader.clone(), self.today());
-        let find = move || Ok(Cursor::new(reader.seal(), reader.range(which, today)?, None));
+        let find = move || {
+            let mut range = reader.range(which, today)?;
+            if let Some(up_to) = up_to {
+                let first = range.first;
+                reader.narrow(&mut range, first, up_to)?;
+            }
+            Ok(Cursor::new(reader.seal(), range, None).from_end(newest, reverse))
+        };
         if !matches!(which, Which::Days(..)) || self.knows_derived() {
             return self.read(find);
         }
@@ -221,8 +231,18 @@ impl Journal {
         self.turns.searcher()
     }
 
+    /// Looks on, from the end backwards, for the first of the newest hits that are wanted, when it is the turn of `searcher`.
+    /// To be repeated while the cursor [is unsought](Cursor::is_unsought).
+    pub fn seek(&self, mut cursor: Cursor, needle: Arc<Needle>, searcher: &Searcher) -> Reading<Cursor> {
+        let reader = self.reader.clone();
+        in_turn(searcher, move || {
+            seek(&reader, &needle, &mut cursor)?;
+            Ok(cursor)
+        })
+    }
+
     /// Searches the next lines for what `needle` takes, when it is the turn of `searcher`: [`SEARCHES_MAX`] searches run at
-    /// once. `reserve` as for [`page`](Self::page).
+    /// once. `reserve` as for [`page`](Self::page). If the newest entries come first, so do the lines of a page.
     pub fn search<R: Send + 'static>(
         &self,
         cursor: Cursor,
@@ -230,15 +250,14 @@ impl Journal {
         searcher: &Searcher,
         reserve: impl FnOnce() -> (usize, R) + Send + 'static,
     ) -> Reading<(Page, R)> {
-        let (reader, auditor, searcher) = (self.reader.clone(), Arc::clone(&self.auditor), searcher.clone());
-        let scan = move || {
+        let (reader, auditor) = (self.reader.clone(), Arc::clone(&self.auditor));
+        in_turn(searcher, move || {
             let (max_bytes, reserved) = reserve();
-            Ok((scan(&reader, &auditor, &needle, cursor, max_bytes)?, reserved))
-        };
-        Reading::after(async move {
-            let turn = searcher.turn().await;
-            // The worker has the turn, so dropping the caller does not end it.
-            Ok(Reading::blocking(move || turn.take(scan)).await?)
+            let page = match cursor.reverse {
+                true => scan_back(&reader, &needle, cursor, max_bytes)?,
+                false => scan(&reader, &auditor, &needle, cursor, max_bytes)?,
+            };
+            Ok((page, reserved))
         })
     }
 
@@ -287,7 +306,37 @@ impl Journal {
     }
 }
 
-/// One step of a search: at most [`SEARCH_STEP_BYTES`] and little more than [`SEARCH_STEP_TIME`].
+/// Does `work` on a thread for searches when it is the turn of `searcher`.
+fn in_turn<T: Send + 'static>(
+    searcher: &Searcher,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Reading<T> {
+    let searcher = searcher.clone();
+    Reading::after(async move {
+        let turn = searcher.turn().await;
+        // The worker has the turn, so dropping the caller does not end it.
+        Ok(Reading::blocking(move || turn.take(work)).await?)
+    })
+}
+
+/// How much one step of a search has done.
+struct Step {
+    begun: Instant,
+    seen: usize,
+}
+
+impl Step {
+    fn begin() -> Self {
+        Self { begun: Instant::now(), seen: 0 }
+    }
+
+    /// At most [`SEARCH_STEP_BYTES`], and little more than [`SEARCH_STEP_TIME`].
+    fn goes_on(&self) -> bool {
+        self.seen < SEARCH_STEP_BYTES && self.begun.elapsed() < SEARCH_STEP_TIME
+    }
+}
+
+/// One step of a search.
 fn scan(
     reader: &Reader,
     auditor: &Auditor,
@@ -295,13 +344,12 @@ fn scan(
     mut cursor: Cursor,
     max_bytes: usize,
 ) -> std::io::Result<Page> {
-    let (mut page, mut lines, mut gaps, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    let (mut ended, begun) = (false, Instant::now());
-    while !ended && lines.len() < max_bytes && seen < SEARCH_STEP_BYTES && begun.elapsed() < SEARCH_STEP_TIME
-    {
+    let (mut page, mut lines, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ended, mut step) = (false, Step::begin());
+    while !ended && lines.len() < max_bytes && step.goes_on() {
         let before = (cursor.range.clone(), cursor.walker.clone(), lines.len(), gaps.len());
         ended = !reader.next_page_into(&mut cursor.range, max_bytes.min(PAGE_BYTES), &mut page)?;
-        seen += page.len();
+        step.seen += page.len();
         if ended {
             break;
         }
@@ -330,6 +378,127 @@ fn scan(
         gaps.push(gap);
     }
     Ok(Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None })
+}
+
+/// One step of a search with the newest entries first. It ends before the first hit that is not wanted any more, so that
+/// gaps right before the last one are told.
+fn scan_back(
+    reader: &Reader,
+    needle: &Needle,
+    mut cursor: Cursor,
+    max_bytes: usize,
+) -> std::io::Result<Page> {
+    let (mut lines, mut gaps) = (Vec::new(), Vec::new());
+    let (mut ended, mut step) = (false, Step::begin());
+    let has_room = |lines: &[u8]| lines.is_empty() || lines.len() + SEARCH_PART_MIN_BYTES <= max_bytes;
+    while !ended && has_room(&lines) && step.goes_on() {
+        let part_bytes = (max_bytes - lines.len()).clamp(SEARCH_PART_MIN_BYTES, PAGE_BYTES);
+        let (mut rest, mut left) = (cursor.range.clone(), cursor.left);
+        let Some(part) = Hits::of_end(reader, needle, &mut rest, part_bytes, cursor.seal)? else {
+            ended = true;
+            break;
+        };
+        step.seen += part.seen;
+        let before = lines.len();
+        for line in part.from_end() {
+            if entry_seq(line).is_some() {
+                ended = left == 0;
+                left = left.saturating_sub(1);
+            }
+            if ended {
+                break;
+            }
+            lines.extend_from_slice(line);
+        }
+        if lines.len() > max_bytes {
+            if before == 0 {
+                return Ok(Page::too_long(cursor, lines.len()));
+            }
+            lines.truncate(before);
+            ended = false;
+            break;
+        }
+        gaps.extend(part.gaps);
+        (cursor.range, cursor.left) = (rest, left);
+    }
+    Ok(Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None })
+}
+
+/// One step of looking for the first of the newest hits that are wanted: it is behind the newest one that is not.
+fn seek(reader: &Reader, needle: &Needle, cursor: &mut Cursor) -> std::io::Result<()> {
+    let Some(mut rest) = cursor.unsought.take() else { return Ok(()) };
+    let mut step = Step::begin();
+    while step.goes_on() {
+        let Some(part) = Hits::of_end(reader, needle, &mut rest, PAGE_BYTES, cursor.seal)? else {
+            return Ok(());
+        };
+        step.seen += part.seen;
+        for seq in part.from_end().filter_map(entry_seq) {
+            if cursor.left == 0 {
+                let last = cursor.range.last;
+                reader.narrow(&mut cursor.range, seq + 1, last)?;
+                cursor.next = cursor.range.first;
+                return Ok(());
+            }
+            cursor.left -= 1;
+        }
+    }
+    cursor.unsought = Some(rest);
+    Ok(())
+}
+
+/// What a search has found in a part of a range.
+#[derive(Default)]
+struct Hits {
+    /// Hits and notes, ascending.
+    lines: Vec<u8>,
+    gaps: Vec<Gap>,
+    /// Bytes that were looked at.
+    seen: usize,
+}
+
+impl Hits {
+    /// Those of the last part of a range, which is taken off it. `None` if there is none.
+    fn of_end(
+        reader: &Reader,
+        needle: &Needle,
+        range: &mut Range,
+        part_bytes: usize,
+        seal: Seal,
+    ) -> std::io::Result<Option<Self>> {
+        let Some(mut part) = reader.split_end(range, part_bytes)? else { return Ok(None) };
+        let (dense, last, mut walker) = (part.is_dense(), part.last, Walker::new(part.first, seal));
+        let (mut hits, mut page) = (Self::default(), Vec::new());
+        while reader.next_page_into(&mut part, PAGE_BYTES, &mut page)? {
+            hits.seen += page.len();
+            match dense {
+                true => needle.find_lines_and_gaps(&page, &mut walker, &mut hits.lines, &mut hits.gaps),
+                false => needle.find_lines_among_notes(&page, &mut hits.lines, &mut hits.gaps),
+            }
+        }
+        if let Some(gap) = walker.finish(last).filter(|_| dense) {
+            gap.write_note(GAP_WORDS, &mut hits.lines, seal);
+            hits.gaps.push(gap);
+        }
+        Ok(Some(hits))
+    }
+
+    /// Its lines, the last one first.
+    fn from_end(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.lines[..];
+        std::iter::from_fn(move || {
+            let end = rest.len().checked_sub(1)?;
+            let begin = memchr::memrchr(b'\n', &rest[..end]).map_or(0, |end| end + 1);
+            let line;
+            (rest, line) = rest.split_at(begin);
+            Some(line)
+        })
+    }
+}
+
+/// The seq of a line that is no note.
+fn entry_seq(line: &[u8]) -> Option<u64> {
+    parse_number(&line[..memchr::memchr(b' ', line)?])
 }
 
 /// The gaps that notes among these lines tell.

@@ -36,6 +36,9 @@ pub const READINGS_MAX: usize = READER_THREADS - SEARCHES_MAX;
 /// Bytes that one step of a search scans: what a disk without much in memory reads in a tenth of a second.
 pub const SEARCH_STEP_BYTES: usize = 32 * 1024 * 1024;
 
+/// The least that a search from the end looks at together: finding a place costs as much as reading so much.
+pub const SEARCH_PART_MIN_BYTES: usize = 4 * 1024;
+
 /// How long one step of a search lasts, where others may wait for theirs: so long that the hand-over costs little beside
 /// it. A full step takes as long where nothing is found and nothing waits for the disk.
 pub const SEARCH_STEP_TIME: Duration = Duration::from_millis(8);

@@ -201,7 +201,7 @@ mod tests {
     fn conditions_other_than_texts() {
         let page = page([("anna", "rain"), ("ben", "anna rain"), ("anna", "sun"), ("小明", "雨")]);
         let filter = |contains: &[&str], without: &[&str], author: Option<&str>| Filter {
-            which: Which::All,
+            scope: Which::All.into(),
             contains: contains.iter().map(|&text| text.to_owned()).collect(),
             without: without.iter().map(|&text| text.to_owned()).collect(),
             author: author.map(|name| Author::new(name).unwrap()),
@@ -280,7 +280,7 @@ mod tests {
             tags in vec("#[aAbB]{1,2}", 0..2),
         ) {
             let author = author.map(|name| Author::new(&name).unwrap());
-            let filter = Filter { which: Which::All, contains, without, author, tags };
+            let filter = Filter { scope: Which::All.into(), contains, without, author, tags };
             let sieve = Sieve::new(&filter);
             let page = page(entries.iter().map(|(author, text)| (author.as_str(), text.as_str())));
             let taken = (1..).zip(&entries).filter(|(_, (author, text))| sieve.takes(author, text));

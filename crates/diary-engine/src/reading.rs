@@ -37,11 +37,30 @@ pub struct Cursor {
     pub(crate) walker: Option<Walker>,
     /// The cursor has no end: every page reaches up to the head of that moment.
     pub(crate) follows: Option<Recently>,
+    /// A search goes from the end to the beginning.
+    pub(crate) reverse: bool,
+    /// Hits that are still wanted, from the end on.
+    pub(crate) left: u64,
+    /// Only the newest hits are wanted, and where they begin is not known yet: what has not been looked at for that.
+    pub(crate) unsought: Option<Range>,
 }
 
 impl Cursor {
     pub(crate) fn new(seal: Seal, range: Range, follows: Option<Recently>) -> Self {
-        Self { seal, next: range.first, range, walker: None, follows }
+        let (next, walker, unsought) = (range.first, None, None);
+        Self { seal, range, next, walker, follows, reverse: false, left: u64::MAX, unsought }
+    }
+
+    /// The same for only the newest hits of a search, or with the newest first.
+    pub(crate) fn from_end(mut self, newest: Option<u64>, reverse: bool) -> Self {
+        (self.reverse, self.left) = (reverse, newest.unwrap_or(u64::MAX));
+        self.unsought = newest.filter(|_| !reverse).map(|_| self.range.clone());
+        self
+    }
+
+    /// Whether [`Journal::seek`](crate::Journal::seek) has to find its first entry.
+    pub fn is_unsought(&self) -> bool {
+        self.unsought.is_some()
     }
 
     /// The seq of the first entry.

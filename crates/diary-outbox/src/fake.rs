@@ -161,8 +161,8 @@ impl Session {
         loop {
             match read(&mut self.framed).await? {
                 ClientMessage::Append(append) => self.append(append).await?,
-                ClientMessage::History { id, which } => {
-                    let (first, last) = self.range(which);
+                ClientMessage::History { id, scope } => {
+                    let (first, last) = self.range(scope.which);
                     self.say(&ServerMessage::Answer { id, first, last, dense: true }).await;
                     self.lines(id, first, last).await;
                     self.say(&ServerMessage::End { id }).await;

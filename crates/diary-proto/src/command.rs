@@ -46,6 +46,32 @@ pub enum Which {
     Days(Day, Day),
 }
 
+/// Which entries, how many of them, and in which order. Made from a [`Which`]: all of it, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// Which entries there are to choose from.
+    pub which: Which,
+    /// None with a higher seq.
+    pub up_to: Option<u64>,
+    /// Only the newest so many, of those that fit.
+    pub newest: Option<u64>,
+    /// The newest first.
+    pub reverse: bool,
+}
+
+impl Scope {
+    /// It is a range of seqs or days and nothing else, in its own order.
+    pub fn is_plain(&self) -> bool {
+        self.newest.is_none() && !self.reverse
+    }
+}
+
+impl From<Which> for Scope {
+    fn from(which: Which) -> Self {
+        Self { which, up_to: None, newest: None, reverse: false }
+    }
+}
+
 /// A day, as people name it. `today` is the server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Day {

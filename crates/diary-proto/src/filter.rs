@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::command::Which;
+use crate::command::{Scope, Which};
 use crate::entry::Author;
 use crate::escape::escape;
 use crate::refusal::{Code, Refusal};
@@ -23,8 +23,8 @@ const TAG_SHOWN_MAX_CHARS: usize = 40;
 /// Which entries are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// The range that is looked at.
-    pub which: Which,
+    /// The range that is looked at, how many hits are wanted, and which comes first.
+    pub scope: Scope,
     /// All of these are in the entry's text.
     pub contains: Vec<String>,
     /// None of these is.
@@ -39,7 +39,13 @@ impl Default for Filter {
     /// Every entry.
     fn default() -> Self {
         let (contains, without, tags) = (Vec::new(), Vec::new(), Vec::new());
-        Self { which: Which::All, contains, without, author: None, tags }
+        Self { scope: Which::All.into(), contains, without, author: None, tags }
+    }
+}
+
+impl From<Scope> for Filter {
+    fn from(scope: Scope) -> Self {
+        Self { scope, ..Self::default() }
     }
 }
 
@@ -49,8 +55,8 @@ impl Filter {
         Self { contains: vec![text.into()], ..Self::default() }
     }
 
-    /// It is the range and nothing else: a history brings the same.
-    pub fn takes_all_of_its_range(&self) -> bool {
+    /// It is the scope and nothing else: a history brings the same.
+    pub fn takes_all_of_its_scope(&self) -> bool {
         self.contains.is_empty() && self.without.is_empty() && self.author.is_none() && self.tags.is_empty()
     }
 

@@ -37,7 +37,7 @@ pub mod tags;
 pub mod telnet;
 pub mod time;
 
-pub use command::{Command, Day, Which};
+pub use command::{Command, Day, Scope, Which};
 pub use entry::{Author, Entry, Key, Producer, StoredLine};
 pub use filter::{Filter, Sieve};
 pub use jiff::civil::Date;

@@ -10,7 +10,7 @@ use diary_proto::message::{
     ACKS_MAX_RUNS, APPEND_MAX_ENTRIES, Append, BLOCK_MAX_BYTES, ClientMessage, Hello, NewText, Resume, Run,
     ServerMessage, Texts, Welcome,
 };
-use diary_proto::{Author, Code, Date, Day, DayStart, Filter, Refusal, Seal, Time, Which};
+use diary_proto::{Author, Code, Date, Day, DayStart, Filter, Refusal, Scope, Seal, Time, Which};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -33,6 +33,16 @@ fn which() -> impl Strategy<Value = Which> {
         (1..=u64::MAX).prop_map(Which::From),
         (day(), day()).prop_map(|(from, to)| Which::Days(from, to)),
     ]
+}
+
+fn scope() -> impl Strategy<Value = Scope> {
+    let bound = || option::of(0..u64::MAX);
+    (which(), bound(), bound(), any::<bool>()).prop_map(|(which, up_to, newest, reverse)| Scope {
+        which,
+        up_to,
+        newest,
+        reverse,
+    })
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
@@ -73,8 +83,8 @@ fn filter() -> impl Strategy<Value = Filter> {
     let texts = || vec(".{1,20}", 0..5);
     let author =
         option::of("[a-z天]{1,9}").prop_map(|author| author.map(|name| Author::new(&name).expect("a name")));
-    (which(), texts(), texts(), author, vec("[#@][a-z天]{1,9}", 0..3)).prop_map(
-        |(which, contains, without, author, tags)| Filter { which, contains, without, author, tags },
+    (scope(), texts(), texts(), author, vec("[#@][a-z天]{1,9}", 0..3)).prop_map(
+        |(scope, contains, without, author, tags)| Filter { scope, contains, without, author, tags },
     )
 }
 
@@ -82,7 +92,7 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
     prop_oneof![
         hello().prop_map(ClientMessage::Hello),
         append().prop_map(ClientMessage::Append),
-        (any::<u32>(), which()).prop_map(|(id, which)| ClientMessage::History { id, which }),
+        (any::<u32>(), scope()).prop_map(|(id, scope)| ClientMessage::History { id, scope }),
         (any::<u32>(), option::of(1..=u64::MAX)).prop_map(|(id, from)| ClientMessage::Follow { id, from }),
         any::<u32>().prop_map(|id| ClientMessage::FollowOff { id }),
         (any::<u32>(), filter()).prop_map(|(id, filter)| ClientMessage::Search { id, filter }),
@@ -295,24 +305,25 @@ fn the_largest_of_each_fits_its_frame() {
     assert!(ServerMessage::read(frames(&bytes, &[4096]).remove(0)) == Ok(Some(block)));
 }
 
-/// A text alone is a whole Search, as it was before there were filters.
 #[test]
 fn the_fields_behind_the_text_of_a_search_can_be_left_out() {
     let read = |body: &[u8]| ClientMessage::read(Frame { kind: 6, body: Bytes::copy_from_slice(body) });
     let search = ClientMessage::Search { id: 7, filter: Filter::of_text("hi") };
+    let all = [&[1][..], &[0xff; 16], &[0]].concat();
+    let with = |begin: &[u8], rest: &[u8]| [begin, &all, rest].concat();
     assert_eq!(read(b"\0\0\0\x07\0\x02hi"), Ok(Some(search.clone())));
-    assert_eq!(read(b"\0\0\0\x07\0\x02hi\x01\0\0\0\0"), Ok(Some(search.clone())));
-    assert_eq!(read(b"\0\0\0\x07\0\x02hi\x01\0\0\0\0\0"), Ok(Some(search)));
+    assert_eq!(read(&with(b"\0\0\0\x07\0\x02hi", b"\0\0\0\0\0")), Ok(Some(search)));
     for (bad, what) in [
-        (&b"\0\0\0\x07\0\0"[..], "neither a text nor what may stand for it"),
-        (b"\0\0\0\x07\0\x02hi\x01", "half of the fields"),
-        (b"\0\0\0\x07\0\x02hi\x01\x01\0\0\0\0\0", "a further text that is empty"),
-        (b"\0\0\0\x07\0\x02hi\x01\0\0\0\x03a b", "no author"),
-        (b"\0\0\0\x07\0\x02hi\x01\0\0\0\0\x01", "a tag that is not there"),
-        (b"\0\0\0\x07\0\x02hi\x01\0\0\0\0\x01\0\0", "a tag that is empty"),
-        (b"\0\0\0\x07\0\x02hi\x09\0\0\0\0", "no form of a range"),
+        (b"\0\0\0\x07\0\0".to_vec(), "neither a text nor what may stand for it"),
+        (b"\0\0\0\x07\0\x02hi\x01".to_vec(), "half of a range"),
+        (with(b"\0\0\0\x07\0\x02hi", b""), "half of the fields"),
+        (with(b"\0\0\0\x07\0\x02hi", b"\x01\0\0\0\0\0\0"), "a further text that is empty"),
+        (with(b"\0\0\0\x07\0\x02hi", b"\0\0\0\x03a b\0"), "no author"),
+        (with(b"\0\0\0\x07\0\x02hi", b"\0\0\0\0\x01"), "a tag that is not there"),
+        (with(b"\0\0\0\x07\0\x02hi", b"\0\0\0\0\x01\0\0"), "a tag that is empty"),
+        (b"\0\0\0\x07\0\x02hi\x09\0\0\0\0".to_vec(), "no form of a range"),
     ] {
-        assert_eq!(read(bad).unwrap_err().code, Code::BadFrame, "{what}");
+        assert_eq!(read(&bad).unwrap_err().code, Code::BadFrame, "{what}");
     }
 }
 

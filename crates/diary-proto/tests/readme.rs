@@ -15,7 +15,7 @@ use diary_proto::message::{ClientMessage, NewText, Run, ServerMessage};
 use diary_proto::seal::{SEAL_BYTES, id_in_header};
 use diary_proto::syslog::{Message, SyslogDecoder};
 use diary_proto::tags::tags;
-use diary_proto::{Author, Code, Command, Filter, Refusal, Seal, StoredLine, filter, limits, message};
+use diary_proto::{Author, Code, Command, Filter, Refusal, Scope, Seal, StoredLine, filter, limits, message};
 use tokio_util::codec::Decoder;
 
 /// The id of the journal in the examples.
@@ -406,21 +406,28 @@ fn describe_client(message: &ClientMessage) -> String {
             let texts = texts.iter().map(show).collect::<Vec<_>>().join(", ");
             format!("{name} first_counter={first_counter} retry={retry} texts=[{texts}]")
         }
-        ClientMessage::History { id, which } => format!("History id={id} which={which}"),
+        ClientMessage::History { id, scope } => format!("History id={id} {}", describe_scope(scope)),
         ClientMessage::Follow { id, from } => {
             format!("Follow id={id} from={}", from.map_or("now".into(), |seq| seq.to_string()))
         }
         ClientMessage::FollowOff { id } => format!("FollowOff id={id}"),
-        ClientMessage::Search { id, filter: Filter { which, contains, without, author, tags } } => {
+        ClientMessage::Search { id, filter: Filter { scope, contains, without, author, tags } } => {
+            let scope = describe_scope(scope);
             let author = author.as_ref().map_or("any", Author::as_str);
             format!(
-                "Search id={id} which={which} contains={contains:?} without={without:?} author={author} \
+                "Search id={id} {scope} contains={contains:?} without={without:?} author={author} \
                  tags={tags:?}"
             )
         }
         ClientMessage::Check { id } => format!("Check id={id}"),
         ClientMessage::Quit => "Quit".into(),
     }
+}
+
+fn describe_scope(&Scope { which, up_to, newest, reverse }: &Scope) -> String {
+    let bound = |bound: Option<u64>, none: &str| bound.map_or(none.to_owned(), |bound| bound.to_string());
+    let (up_to, newest) = (bound(up_to, "head"), bound(newest, "all"));
+    format!("which={which} up_to={up_to} newest={newest} reverse={reverse}")
 }
 
 fn describe_server(message: &ServerMessage) -> String {

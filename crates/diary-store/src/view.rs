@@ -5,6 +5,7 @@
 //! whoever uses a page checks its lines ([`diary_proto::block::Walker`]).
 
 mod archives;
+mod backwards;
 mod days;
 mod locate;
 mod pages;

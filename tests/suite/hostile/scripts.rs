@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use diary_proto::limits::{FRAME_MAX_BYTES, TEXT_MAX_BYTES};
 use diary_proto::message::{Append, ClientMessage, Hello, NewText, Resume, Texts};
-use diary_proto::{Author, Filter, Time, Which};
+use diary_proto::{Author, Filter, Scope, Time, Which};
 
 use crate::support::Random;
 
@@ -210,8 +210,11 @@ fn ask(random: &mut Random) -> ClientMessage {
         1 => Which::From(number(random)),
         _ => Which::Last(number(random)),
     };
+    let mut bound = || random.once_in(3).then(|| number(random));
+    let (up_to, newest) = (bound(), bound());
+    let scope = Scope { which, up_to, newest, reverse: random.once_in(3) };
     match random.below(12) {
-        0 => ClientMessage::History { id, which },
+        0 => ClientMessage::History { id, scope },
         1 => ClientMessage::Follow { id, from: random.once_in(2).then(|| number(random)) },
         2 if random.once_in(4) => ClientMessage::Check { id },
         2 => ClientMessage::FollowOff { id },
@@ -221,7 +224,7 @@ fn ask(random: &mut Random) -> ClientMessage {
             let tags = vec![random.pick(&["#a", "a", "\u{1b}"]).to_owned(); random.below(2)];
             ClientMessage::Search {
                 id,
-                filter: Filter { which, contains, author, tags, ..Filter::default() },
+                filter: Filter { scope, contains, author, tags, ..Filter::default() },
             }
         }
         4 if random.once_in(4) => ClientMessage::Quit,

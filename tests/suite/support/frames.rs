@@ -169,7 +169,7 @@ impl Frames {
 
     /// Asks for entries, and returns the whole answer.
     pub(crate) async fn history(&mut self, id: u32, which: Which) -> Answered {
-        self.send(&ClientMessage::History { id, which }).await;
+        self.send(&ClientMessage::History { id, scope: which.into() }).await;
         self.answer(id).await
     }
 

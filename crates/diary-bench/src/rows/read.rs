@@ -219,7 +219,7 @@ fn count_lines(stream: &mut impl Read, most: u64, scratch: &mut [u8]) -> anyhow:
 fn read_frames(address: &str, size: u64, scratch: &mut [u8]) -> anyhow::Result<()> {
     let mut stream = line_mode(address)?;
     stream.write_all(&hello([0; 16]))?;
-    stream.write_all(&frame_of(&ClientMessage::History { id: 1, which: Which::All }))?;
+    stream.write_all(&frame_of(&ClientMessage::History { id: 1, scope: Which::All.into() }))?;
     let (mut head, mut body_left, mut total) = (Vec::with_capacity(5), 0_usize, 0);
     loop {
         let read = stream.read(scratch)?;

@@ -67,7 +67,7 @@ impl Reader {
             self.send(b"/history all\n")?;
             return self.lines("ok history", |_| false);
         }
-        self.send(&frame_of(&ClientMessage::History { id: 1, which: Which::All }))?;
+        self.send(&frame_of(&ClientMessage::History { id: 1, scope: Which::All.into() }))?;
         self.blocks(|_| false, &mut visit)
     }
 

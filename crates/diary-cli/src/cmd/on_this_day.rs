@@ -14,9 +14,9 @@ use crate::query::select::{Conditions, no_entries};
 use crate::time::calendar::Calendar;
 use crate::time::days::Days;
 
-use super::read::{connect, print_all, printer, usage};
-use crate::query::by_time::ByTime;
-use crate::query::pour::{Kept, Sift};
+use crate::query::by_time::by_time;
+use crate::query::pour::Sift;
+use super::read::{connect, print_all, print_held, printer, usage};
 
 /// Years before this one are asked for in one piece: few diaries have any entries there.
 const YEAR_FIRST: i16 = 1900;
@@ -35,16 +35,20 @@ pub(crate) async fn run(said: Option<&str>, conditions: Conditions, show: &Show,
 async fn print(said: Option<&str>, conditions: Conditions, show: &Show, config: &Config) -> Result<u8, u8> {
     let wanted = |today| Anniversaries::of(said, today).map_err(|error| usage(&error));
     // What is wrong with it needs no server.
-    let filter = conditions.filter(Which::All).map_err(|error| usage(&error))?;
+    let filter = conditions.filter().map_err(|error| usage(&error))?;
     wanted(Calendar::here(DayStart::default()).today())?;
     let reader = connect(config).await?;
     let calendar = Calendar::here(reader.welcome().day_start);
     let wanted = wanted(calendar.today())?;
-    let (history, printer) = (reader.histories(wanted.ranges()), printer(&reader, show, config));
+    let printer = printer(&reader, show, config);
     let years = if said.is_some() { "any year" } else { "earlier years" };
     let nothing = format!("{} on {} of {years}", no_entries(&filter), wanted.day.strftime("%B %-d"));
-    let pick = Pick { wanted, sieve: Sieve::new(&filter), calendar: calendar.clone() };
-    print_all(&reader, history, ByTime::new(pick, calendar), Kept::nothing(), printer, &nothing).await
+    let ask = || reader.histories(wanted.ranges());
+    let pick = || Pick { wanted: &wanted, sieve: Sieve::new(&filter), calendar: calendar.clone() };
+    match by_time(&reader, ask(), pick(), calendar.clone()).await? {
+        Some(events) => Ok(print_held(&events, printer, &nothing)),
+        None => print_all(&reader, std::future::ready(Ok(ask())), pick(), printer, &nothing).await,
+    }
 }
 
 fn one_day(said: &str, today: Date) -> Result<Date, String> {
@@ -99,13 +103,13 @@ impl Anniversaries {
 }
 
 /// Takes what is of one of them and fits.
-struct Pick {
-    wanted: Anniversaries,
+struct Pick<'a> {
+    wanted: &'a Anniversaries,
     sieve: Sieve,
     calendar: Calendar,
 }
 
-impl Sift for Pick {
+impl Sift for Pick<'_> {
     fn take(&mut self, event: Event, mut give: impl FnMut(Event)) {
         let wanted = match &event {
             Event::Entry(stored) => {
@@ -119,6 +123,10 @@ impl Sift for Pick {
         if wanted {
             give(event);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        false
     }
 
     fn end(&mut self, _give: impl FnMut(Event)) {}

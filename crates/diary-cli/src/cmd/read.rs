@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 
-use diary_client::{DayStart, Error, History, Reader};
+use diary_client::{DayStart, Error, Event, Filter, History, Reader, Scope};
 use jiff::civil::Date;
 
 use crate::cli::Show;
@@ -21,8 +21,8 @@ use crate::term::pager::Pager;
 use crate::time::calendar::Calendar;
 use crate::time::days::Days;
 
-use crate::query::by_time::ByTime;
-use crate::query::pour::{GiveUp, Kept, Page, Paper, Pour, Sift, ask, failed, seq_of};
+use crate::query::by_time::{by_time, keep_newest};
+use crate::query::pour::{GiveUp, Page, Paper, Pour, Sift, ask, failed, seq_of};
 
 /// Entries that a follow prints before it writes its place down, while more of them wait.
 const SAVE_EVERY: u32 = 1000;
@@ -36,30 +36,45 @@ pub(crate) async fn log(select: Select, show: &Show, config: &Config) -> u8 {
 async fn print_log(select: Select, show: &Show, config: &Config) -> Result<u8, u8> {
     let (plan, reader) = plan(&select, config).await?;
     echo(&plan);
-    let (history, kept) = ask(&reader, &plan);
     let calendar = Calendar::here(reader.welcome().day_start);
-    let (keeper, printer) = (Keeper::new(&plan, calendar.clone()), printer(&reader, show, config));
-    let nothing = plan.nothing();
-    match plan.days {
-        Some(Days { from, to }) if from == to => {
-            print_all(&reader, history, ByTime::new(keeper, calendar), kept, printer, &nothing).await
+    let (printer, nothing) = (printer(&reader, show, config), plan.nothing());
+    if let Some(Days { from, to }) = plan.days
+        && from == to
+    {
+        let scope = Scope { reverse: false, ..plan.filter.scope };
+        let of_day = Plan { filter: Filter { scope, ..plan.filter.clone() }, ..plan.clone() };
+        let history = reader.select(of_day.filter.clone());
+        let keeper = Keeper::new(&of_day, calendar.clone());
+        if let Some(mut events) = by_time(&reader, history, keeper, calendar.clone()).await? {
+            keep_newest(&mut events, plan.newest.unwrap_or(u64::MAX));
+            if plan.filter.scope.reverse {
+                events.reverse();
+            }
+            return Ok(print_held(&events, printer, &nothing));
         }
-        _ => print_all(&reader, history, keeper, kept, printer, &nothing).await,
+    }
+    print_all(&reader, ask(&reader, &plan), keeper(&plan, calendar), printer, &nothing).await
+}
+
+/// Keeps what a plan wants of what [`ask`] brings.
+fn keeper(plan: &Plan, calendar: Calendar) -> Keeper {
+    match plan.filter.scope.reverse {
+        true => Keeper::of_newest(plan, calendar),
+        false => Keeper::new(plan, calendar),
     }
 }
 
 /// Prints what `sift` lets through of a reading, in a pager if it is long. `nothing` is said if it is nothing.
 pub(super) async fn print_all(
     reader: &Reader,
-    history: History,
+    history: impl Future<Output = Result<History, u8>>,
     sift: impl Sift,
-    kept: Kept,
     printer: Printer,
     nothing: &str,
 ) -> Result<u8, u8> {
     let (output, pager) = Pager::start(&printer);
     let mut page = Page::new(printer, output);
-    let pour = Pour { history, sift, kept, give_up: GiveUp::Soon };
+    let pour = Pour { history, sift, give_up: GiveUp::Soon };
     let read = pour.into_page(reader, &mut page, pin!(std::future::pending())).await;
     page.finish();
     let ended = page.ended();
@@ -68,12 +83,27 @@ pub(super) async fn print_all(
     Ok(ended.code(nothing))
 }
 
+/// The same for what has been read.
+pub(super) fn print_held(events: &[Event], printer: Printer, nothing: &str) -> u8 {
+    let (output, pager) = Pager::start(&printer);
+    let mut page = Page::new(printer, output);
+    for event in events {
+        if page.output.is_gone() {
+            break;
+        }
+        page.print(event);
+    }
+    page.finish();
+    let ended = page.ended();
+    pager.finish(page.output);
+    ended.code(nothing)
+}
+
 /// Prints what a plan asks for, without a pager, and gives the exit code either way.
 pub(super) async fn print_plan(reader: &Reader, plan: &Plan, mut page: Page<impl Paper>) -> Result<u8, u8> {
     echo(plan);
-    let sift = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
-    let (history, kept) = ask(reader, plan);
-    let pour = Pour { history, sift, kept, give_up: GiveUp::Soon };
+    let sift = keeper(plan, Calendar::here(reader.welcome().day_start));
+    let pour = Pour { history: ask(reader, plan), sift, give_up: GiveUp::Soon };
     pour.into_page(reader, &mut page, pin!(interrupted())).await?;
     page.finish();
     Ok(page.ended().code(&plan.nothing()))
@@ -130,8 +160,7 @@ async fn print_follow(
             echo(&plan);
             // All up to the head at the start was read, and what was committed since then up to this.
             let sift = Keeper::new(&plan, Calendar::here(reader.welcome().day_start));
-            let (history, kept) = ask(&reader, &plan);
-            let pour = Pour { history, sift, kept, give_up: GiveUp::Never };
+            let pour = Pour { history: ask(&reader, &plan), sift, give_up: GiveUp::Never };
             let newest = pour.into_page(&reader, &mut page, interrupt.as_mut()).await?;
             place.seq = place.seq.max(newest);
         }

@@ -4,5 +4,3 @@ pub(crate) mod by_time;
 pub(crate) mod cursor;
 pub(crate) mod pour;
 pub(crate) mod select;
-mod spool;
-mod windows;

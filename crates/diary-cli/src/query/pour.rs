@@ -1,21 +1,16 @@
 //! What a reading brings, on its way to where it is printed or counted.
 
 use std::pin::Pin;
-use std::{env, io};
 
-use diary_client::{Error, ErrorKind, Event, History, Reader, Stored};
+use diary_client::{Error, ErrorKind, Event, Filter, History, Reader, Scope, Stored};
 use tokio::time::Instant;
 
 use crate::error::exit;
 use crate::error::unreachable_sentence;
 use crate::patience::{HeldUp, Patience};
 use crate::query::select::{Keeper, Plan};
-use crate::query::spool::Spool;
 use crate::render::Printer;
-use crate::term::output::{self, Output, say};
-use crate::time::calendar::Calendar;
-
-use crate::query::windows::Windows;
+use crate::error::unreachable_sentence;
 
 /// What turns the events of a reading into bytes.
 pub(crate) trait Paper {
@@ -115,20 +110,42 @@ pub(crate) enum GiveUp {
     Never,
 }
 
-/// Asks the server for what a plan wants, and gives what that goes through.
-pub(crate) fn ask(reader: &Reader, plan: &Plan) -> (History, Kept) {
-    let mut kept = Kept::new(plan, reader.welcome().head);
-    let history = kept.look_further(reader).unwrap_or_else(|| match plan.filter.takes_all_of_its_range() {
-        true => reader.history(plan.filter.which),
-        false => reader.select(plan.filter.clone()),
-    });
-    (history, kept)
+/// Asks the server for what a plan wants. An error is the exit code.
+pub(crate) async fn ask(reader: &Reader, plan: &Plan) -> Result<History, u8> {
+    let scope = plan.filter.scope;
+    let scope = match plan.newest {
+        Some(_) if !scope.reverse => newest_of_days(reader, plan).await?,
+        _ => scope,
+    };
+    Ok(reader.select(Filter { scope, ..plan.filter.clone() }))
+}
+
+/// The end of what the server has of a plan's days, with no more than the newest entries that are wanted: only a
+/// reading of it the other way round tells where they begin.
+async fn newest_of_days(reader: &Reader, plan: &Plan) -> Result<Scope, u8> {
+    let scope = plan.filter.scope;
+    let back = Filter { scope: Scope { reverse: true, ..scope }, ..plan.filter.clone() };
+    let mut keeper = Keeper::of_newest(plan, Calendar::here(reader.welcome().day_start));
+    let (mut entries, mut up_to) = (0, None);
+    let take = |event: Event| {
+        up_to = up_to.or(seq_of(&event));
+        let is_entry = matches!(event, Event::Entry(_));
+        keeper.take(event, drop);
+        entries += u64::from(is_entry && !keeper.is_full());
+        !keeper.is_full()
+    };
+    read_while(reader, reader.select(back), take).await?;
+    // If there are fewer, all of them are wanted.
+    Ok(Scope { up_to, newest: keeper.is_full().then_some(entries), ..scope })
 }
 
 /// Decides what of a reading is wanted.
 pub(crate) trait Sift {
     /// Gives what is wanted to `give`, now or later.
     fn take(&mut self, event: Event, give: impl FnMut(Event));
+
+    /// Nothing more is wanted.
+    fn is_full(&self) -> bool;
 
     /// Nothing more comes.
     fn end(&mut self, give: impl FnMut(Event));
@@ -139,31 +156,44 @@ impl Sift for Keeper {
         Self::take(self, event, give);
     }
 
+    fn is_full(&self) -> bool {
+        Self::is_full(self)
+    }
+
     fn end(&mut self, give: impl FnMut(Event)) {
         Self::end(self, give);
     }
 }
 
 /// A reading on its way to where it is printed.
-pub(crate) struct Pour<S> {
-    pub(crate) history: History,
+pub(crate) struct Pour<H, S> {
+    pub(crate) history: H,
     pub(crate) sift: S,
-    pub(crate) kept: Kept,
     pub(crate) give_up: GiveUp,
 }
 
-impl<S: Sift> Pour<S> {
+impl<H: Future<Output = Result<History, u8>>, S: Sift> Pour<H, S> {
     /// Prints all of it; the seq of the newest entry that was read, 0 for none. An error is the exit code.
     pub(crate) async fn into_page(
-        mut self,
+        self,
         reader: &Reader,
         page: &mut Page<impl Paper>,
         mut interrupt: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<u64, u8> {
+        let Self { history, mut sift, give_up } = self;
+        let interrupted = tokio::select! {
+            biased;
+            () = &mut interrupt => None,
+            history = history => Some(history?),
+        };
+        let Some(mut history) = interrupted else {
+            page.finish();
+            return Err(exit::INTERRUPTED);
+        };
         let mut patience = Patience::of(reader.state());
         let started = Instant::now();
         let mut newest = 0;
-        while !page.output.is_gone() {
+        while !page.output.is_gone() && !sift.is_full() {
             tokio::select! {
                 biased;
                 () = &mut interrupt => {
@@ -171,30 +201,48 @@ impl<S: Sift> Pour<S> {
                     page.output.flush();
                     return Err(exit::INTERRUPTED);
                 }
-                event = self.history.next() => match event {
+                event = history.next() => match event {
                     Some(Ok(event)) => {
                         patience.progress();
                         newest = newest.max(seq_of(&event).unwrap_or(0));
-                        self.sift.take(event, |event| self.kept.take(&event, |event| page.print(event)));
-                        self.kept.check()?;
+                        sift.take(event, |event| page.print(&event));
                     }
                     Some(Err(error)) => return Err(failed(&error)),
-                    None => match self.kept.look_further(reader) {
-                        Some(history) => self.history = history,
-                        None => break,
-                    },
+                    None => break,
                 },
-                () = patience.wait() => self.give_up.look(&mut patience, started)?,
+                () = patience.wait() => give_up.look(&mut patience, started)?,
                 () = page.output.flush_when_idle() => {}
             }
         }
-        self.sift.end(|event| self.kept.take(&event, |event| page.print(event)));
-        self.kept.finish(|event| {
-            page.print(event);
-            !page.output.is_gone()
-        })?;
+        sift.end(|event| page.print(&event));
         page.output.flush();
         Ok(newest)
+    }
+}
+
+/// Reads for as long as `take` wants more. An error is the exit code.
+pub(crate) async fn read_while(
+    reader: &Reader,
+    mut history: History,
+    mut take: impl FnMut(Event) -> bool,
+) -> Result<(), u8> {
+    let mut patience = Patience::of(reader.state());
+    let started = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            event = history.next() => match event {
+                Some(Ok(event)) => {
+                    patience.progress();
+                    if !take(event) {
+                        return Ok(());
+                    }
+                }
+                Some(Err(error)) => return Err(failed(&error)),
+                None => return Ok(()),
+            },
+            () = patience.wait() => GiveUp::Soon.look(&mut patience, started)?,
+        }
     }
 }
 
@@ -211,113 +259,34 @@ impl GiveUp {
     }
 }
 
-/// Hands every entry that a plan asks for to `take`, and says what is missing among them. How many are, or the exit
-/// code.
+/// Hands every entry that a plan asks for to `take`, in any order, and says what is missing among them. How many are,
+/// or the exit code.
 pub(crate) async fn each(reader: &Reader, plan: &Plan, mut take: impl FnMut(&Stored)) -> Result<u64, u8> {
-    let (mut history, mut kept) = ask(reader, plan);
-    let mut keeper = Keeper::new(plan, Calendar::here(reader.welcome().day_start));
-    let mut patience = Patience::of(reader.state());
-    let started = Instant::now();
-    let mut missing: u64 = 0;
-    let mut count = |event: &Event| match event {
-        Event::Entry(stored) => take(stored),
-        Event::Gap(gap) => missing = missing.saturating_add((gap.last - gap.first).saturating_add(1)),
-        Event::Damaged { lines } => missing = missing.saturating_add(*lines),
+    let calendar = Calendar::here(reader.welcome().day_start);
+    let mut scope = plan.filter.scope;
+    let mut keeper = match plan.newest {
+        Some(_) => Keeper::of_newest(plan, calendar),
+        None => Keeper::new(plan, calendar),
     };
-    loop {
-        tokio::select! {
-            biased;
-            event = history.next() => match event {
-                Some(Ok(event)) => {
-                    patience.progress();
-                    keeper.take(event, |event| kept.take(&event, &mut count));
-                    kept.check()?;
-                }
-                Some(Err(error)) => return Err(failed(&error)),
-                None => match kept.look_further(reader) {
-                    Some(further) => history = further,
-                    None => break,
-                },
-            },
-            () = patience.wait() => GiveUp::Soon.look(&mut patience, started)?,
-        }
-    }
-    keeper.end(|event| kept.take(&event, &mut count));
-    kept.finish(|event| {
-        count(event);
-        true
-    })?;
+    scope.reverse = plan.newest.is_some();
+    let mut missing: u64 = 0;
+    let mut count = |event: Event| match event {
+        Event::Entry(stored) => take(&stored),
+        Event::Gap(gap) => missing = missing.saturating_add((gap.last - gap.first).saturating_add(1)),
+        Event::Damaged { lines } => missing = missing.saturating_add(lines),
+    };
+    let history = reader.select(Filter { scope, ..plan.filter.clone() });
+    let sifted = |event| {
+        keeper.take(event, &mut count);
+        !keeper.is_full()
+    };
+    read_while(reader, history, sifted).await?;
+    keeper.end(&mut count);
     if missing > 0 {
         let are = output::count(missing, "entry is", "entries are");
         say(format_args!("{are} damaged or missing, and not counted"));
     }
     Ok(missing)
-}
-
-/// Gives on at once, or keeps for the end what is wanted in the other direction, or only the newest of.
-pub(crate) struct Kept {
-    spool: Option<Spool>,
-    newest: Option<u64>,
-    /// Entries that were kept.
-    entries: u64,
-    windows: Option<Windows>,
-    reverse: bool,
-    failed: Option<io::Error>,
-}
-
-impl Kept {
-    /// What gives on at once.
-    pub(crate) fn nothing() -> Self {
-        Self { spool: None, newest: None, entries: 0, windows: None, reverse: false, failed: None }
-    }
-
-    /// For a diary with this head.
-    fn new(plan: &Plan, head: u64) -> Self {
-        let spool = (plan.newest.is_some() || plan.reverse).then(|| Spool::new(plan.newest));
-        let windows = Windows::new(plan, head);
-        Self { spool, newest: plan.newest, windows, reverse: plan.reverse, ..Self::nothing() }
-    }
-
-    /// Asks for more of the diary, where what was read of it had too few entries; all is to be read again then. One
-    /// more than is wanted must be there, else nobody knows what is missing right before the oldest wanted one.
-    fn look_further(&mut self, reader: &Reader) -> Option<History> {
-        let newest = self.newest?;
-        let filter = self.windows.as_mut().filter(|_| self.entries <= newest)?.next()?;
-        (self.spool, self.entries) = (Some(Spool::new(Some(newest))), 0);
-        Some(reader.select(filter))
-    }
-
-    fn take(&mut self, event: &Event, mut give: impl FnMut(&Event)) {
-        match &mut self.spool {
-            None => give(event),
-            Some(spool) => {
-                self.entries += u64::from(matches!(event, Event::Entry(_)));
-                self.failed = self.failed.take().or_else(|| spool.push(event).err());
-            }
-        }
-    }
-
-    /// An error is the exit code.
-    fn check(&mut self) -> Result<(), u8> {
-        self.failed.take().map_or(Ok(()), |error| Err(cannot_be_kept(&error)))
-    }
-
-    /// Nothing more comes: what was kept is given on for as long as `give` wants more.
-    fn finish(mut self, give: impl FnMut(&Event) -> bool) -> Result<(), u8> {
-        self.check()?;
-        self.failed = self.spool.take().and_then(|spool| spool.give(self.reverse, give).err());
-        self.check()
-    }
-}
-
-/// Says why, and gives the exit code.
-fn cannot_be_kept(error: &io::Error) -> u8 {
-    let folder = env::temp_dir();
-    say(format_args!(
-        "what is to be printed cannot be kept in {}: {error}; set TMPDIR to a folder with more room",
-        folder.display()
-    ));
-    exit::USAGE
 }
 
 /// The newest entry that an event is about.

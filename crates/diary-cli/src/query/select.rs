@@ -3,7 +3,7 @@
 //! What a command was told becomes a [`Plan`]: what the server is asked for, and what is left to be done here.
 //! The server's days are those of its own zone, so it is asked for one more on each side.
 
-use diary_client::{Author, Day, Event, Filter, Which};
+use diary_client::{Author, Day, Event, Filter, Scope, Which};
 use diary_proto::Sieve;
 use diary_proto::escape::escape;
 use diary_proto::tags::is_tag;
@@ -64,13 +64,13 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// For the entries of a range.
+    /// For all entries.
     ///
     /// # Errors
     /// A sentence that says what cannot be used.
-    pub(crate) fn filter(self, which: Which) -> Result<Filter, String> {
+    pub(crate) fn filter(self) -> Result<Filter, String> {
         let Self { contains, not: without, author, tag: tags } = self;
-        let filter = Filter { which, contains, without, author, tags };
+        let filter = Filter { scope: Which::All.into(), contains, without, author, tags };
         filter.check().map_err(|refusal| refusal.message.into_owned())?;
         Ok(filter)
     }
@@ -86,15 +86,14 @@ fn parse_tag(said: &str) -> Result<String, String> {
 }
 
 /// What is to be read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// What the server is asked for.
     pub(crate) filter: Filter,
     /// The reader's days.
     pub(crate) days: Option<Days>,
-    /// Of those that fit, only the newest so many are wanted.
+    /// Of those of these days, only the newest so many are wanted. Without days, the server is asked for no more.
     pub(crate) newest: Option<u64>,
-    pub(crate) reverse: bool,
     /// The reader's current day.
     pub(crate) today: Date,
     /// What the reader should know of how it was understood.
@@ -104,7 +103,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// What is said if there is nothing to print: `no entries by anna with "fog" on 2026-11-20`
     pub(crate) fn nothing(&self) -> String {
-        if self.filter.which == Which::Last(0) || self.newest == Some(0) {
+        let Scope { which, newest, .. } = self.filter.scope;
+        if which == Which::Last(0) || self.newest.or(newest) == Some(0) {
             return "no entries were asked for: --last 0".to_owned();
         }
         let days = self.days.map_or_else(String::new, |days| {
@@ -144,17 +144,19 @@ impl Select {
     pub(crate) fn plan(self, today: Date) -> Result<Plan, String> {
         let days = self.days(today)?;
         let last = self.last.as_deref().map(parse_last).transpose()?;
-        let filter = self.conditions.filter(Which::All)?;
-        let conditions = days.is_some() || !filter.takes_all_of_its_range();
+        let filter = self.conditions.filter()?;
+        let conditions = days.is_some() || !filter.takes_all_of_its_scope();
         let last = last.unwrap_or(if conditions { None } else { Some(LAST_DEFAULT) });
         let resolved = days.is_some() || (self.last.is_none() && !conditions);
         let echo = resolved.then(|| echo(days, today, filter.author.as_ref(), last));
-        let (which, newest) = match (days, last) {
-            (Some(days), last) => (server_days(days), last),
-            (None, Some(count)) if !conditions => (Which::Last(count), None),
-            (None, last) => (Which::All, last),
+        // The days are the reader's, so the server cannot count what is of them.
+        let (which, wanted, newest) = match (days, last) {
+            (Some(days), last) => (server_days(days), None, last),
+            (None, Some(count)) if !conditions => (Which::Last(count), None, None),
+            (None, last) => (Which::All, last, None),
         };
-        Ok(Plan { filter: Filter { which, ..filter }, days, newest, reverse: self.reverse, today, echo })
+        let scope = Scope { newest: wanted, reverse: self.reverse, ..which.into() };
+        Ok(Plan { filter: Filter { scope, ..filter }, days, newest, today, echo })
     }
 
     fn days(&self, today: Date) -> Result<Option<Days>, String> {
@@ -209,16 +211,21 @@ fn in_words(Days { from, to }: Days, today: Date) -> (&'static str, String) {
     }
 }
 
-/// Keeps what fits a plan, of what the server sends.
+/// Keeps what fits a plan, of what the server sends, in either order.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     sieve: Sieve,
     days: Option<Days>,
     calendar: Calendar,
+    /// The newest comes first.
+    reverse: bool,
+    /// How many are still wanted.
+    left: u64,
+    is_full: bool,
     /// Gaps of which it is not known yet on which days they are.
     held: Vec<Event>,
-    /// An entry was met that is behind the days.
-    behind: bool,
+    /// An entry was met that is past the days.
+    is_past: bool,
     /// An entry with a time of its own was met: then days do not follow each other, and a server tells only those gaps
     /// that may be of the days that it was asked for.
     is_mixed: bool,
@@ -226,20 +233,39 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new(plan: &Plan, calendar: Calendar) -> Self {
-        let sieve = Sieve::new(&plan.filter);
-        Self { sieve, days: plan.days, calendar, held: Vec::new(), behind: false, is_mixed: false }
+        Self {
+            sieve: Sieve::new(&plan.filter),
+            days: plan.days,
+            calendar,
+            reverse: plan.filter.scope.reverse,
+            left: u64::MAX,
+            is_full: false,
+            held: Vec::new(),
+            is_past: false,
+            is_mixed: false,
+        }
+    }
+
+    /// For what comes the newest first, and of that only the newest that the plan wants.
+    pub(crate) fn of_newest(plan: &Plan, calendar: Calendar) -> Self {
+        Self { reverse: true, left: plan.newest.unwrap_or(u64::MAX), ..Self::new(plan, calendar) }
+    }
+
+    /// Nothing more is wanted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Gives what fits to `give`. A gap is on a day only if the entries around it leave that open.
     pub(crate) fn take(&mut self, event: Event, mut give: impl FnMut(Event)) {
-        let Some(days) = self.days else {
-            if self.fits(&event) {
-                give(event);
-            }
+        if self.is_full {
             return;
+        }
+        let Some(days) = self.days else {
+            return self.give(event, &mut give);
         };
         let Event::Entry(stored) = &event else {
-            match (self.is_mixed, self.behind) {
+            match (self.is_mixed, self.is_past) {
                 (true, _) => give(event),
                 (false, true) => {}
                 (false, false) => self.held.push(event),
@@ -247,28 +273,43 @@ impl Keeper {
             return;
         };
         let date = self.calendar.day_of(&stored.entry);
+        let is_wanted = (days.from..=days.to).contains(&date);
         if stored.entry.own.is_some() {
             // It says nothing of the days of those around it.
             self.is_mixed = true;
-            self.held.drain(..).for_each(&mut give);
-            if (days.from..=days.to).contains(&date) && self.fits(&event) {
-                give(event);
+        } else {
+            let (before, past) = match self.reverse {
+                false => (date < days.from, date > days.to),
+                true => (date > days.to, date < days.from),
+            };
+            self.is_past = past;
+            if before && !self.is_mixed {
+                return self.held.clear();
             }
-            return;
-        }
-        self.behind = date > days.to;
-        if date < days.from && !self.is_mixed {
-            return self.held.clear();
         }
         self.held.drain(..).for_each(&mut give);
-        if date >= days.from && !self.behind && self.fits(&event) {
-            give(event);
+        if is_wanted {
+            self.give(event, &mut give);
         }
     }
 
     /// Nothing more comes.
     pub(crate) fn end(&mut self, give: impl FnMut(Event)) {
         self.held.drain(..).for_each(give);
+    }
+
+    /// Gives it if it fits. What is missing right before the oldest wanted entry is told, too.
+    fn give(&mut self, event: Event, give: &mut impl FnMut(Event)) {
+        if !self.fits(&event) {
+            return;
+        }
+        if matches!(event, Event::Entry(_)) {
+            self.is_full = self.left == 0;
+            self.left = self.left.saturating_sub(1);
+        }
+        if !self.is_full {
+            give(event);
+        }
     }
 
     fn fits(&self, event: &Event) -> bool {
@@ -360,13 +401,14 @@ mod tests {
             (&["--on", "0000-01-01"], "0000-01-01..0000-01-03", None, Some("0000-01-01")),
         ] {
             let plan = plan(words).unwrap();
-            assert_eq!(plan.filter.which.to_string(), which, "{words:?}");
-            assert_eq!((plan.newest, plan.echo.as_deref()), (newest, echo), "{words:?}");
+            assert_eq!(plan.filter.scope.which.to_string(), which, "{words:?}");
+            let wanted = plan.newest.or(plan.filter.scope.newest);
+            assert_eq!((wanted, plan.echo.as_deref()), (newest, echo), "{words:?}");
         }
         let plan = plan(&["--contains", "a", "--contains", "b", "--not", "c", "--reverse"]).unwrap();
         assert_eq!(plan.filter.contains, ["a", "b"]);
         assert_eq!(plan.filter.without, ["c"]);
-        assert!(plan.reverse);
+        assert!(plan.filter.scope.reverse);
         let plan = plan_of(&["--tag", "travel", "--tag", "#旅行", "--tag", "@anna"]);
         assert_eq!(plan.filter.tags, ["#travel", "#旅行", "@anna"]);
         assert_eq!(plan.nothing(), "no entries tagged #travel and #旅行 and @anna");
@@ -415,8 +457,9 @@ mod tests {
     }
 
     fn kept(words: &[&str], events: impl IntoIterator<Item = Event>) -> String {
-        let mut keeper =
-            Keeper::new(&plan(words).unwrap(), Calendar::of(TimeZone::get("Europe/Berlin").unwrap()));
+        let (plan, calendar) = (plan(words).unwrap(), Calendar::of(TimeZone::get("Europe/Berlin").unwrap()));
+        let keeper = if plan.newest.is_some() { Keeper::of_newest } else { Keeper::new };
+        let mut keeper = keeper(&plan, calendar);
         let mut kept = Vec::new();
         let show = |event: Event| match event {
             Event::Entry(stored) => stored.entry.seq.to_string(),
@@ -458,5 +501,13 @@ mod tests {
         assert_eq!(kept(today, [before(1), gap(2), behind(3)]), "gap 2");
         assert_eq!(kept(today, [gap(1), before(2), gap(3)]), "gap 3");
         assert_eq!(kept(&["--author", "ben"], [on(1), gap(2)]), "gap 2");
+
+        // The newest first.
+        let today = &["--on", "today", "--reverse"];
+        assert_eq!(kept(today, [on(5), gap(4), before(3), gap(2), before(1)]), "5 gap 4");
+        assert_eq!(kept(today, [gap(10), behind(9), gap(8), on(7), gap(6), on(5)]), "gap 8 7 gap 6 5");
+        let newest = &["--on", "today", "--last", "2"];
+        assert_eq!(kept(newest, [on(7), gap(6), on(5), gap(4), on(3), gap(2), on(1)]), "7 gap 6 5 gap 4");
+        assert_eq!(kept(newest, [on(5), gap(4), before(3), gap(2)]), "5 gap 4");
     }
 }

@@ -2,7 +2,7 @@
 
 use diary_client::{Client, Error, Event, History, Reader, Which};
 use diary_proto::message::{ClientMessage, ServerMessage};
-use diary_proto::{Code, Filter, Refusal};
+use diary_proto::{Code, Filter, Refusal, Scope};
 
 use crate::fake::{END, Fake, JOURNAL, Peer, block, lines, soon};
 
@@ -43,7 +43,7 @@ async fn client(fake: &Fake) -> (Client, Peer) {
 }
 
 fn history(which: Which) -> ClientMessage {
-    ClientMessage::History { id: 1, which }
+    ClientMessage::History { id: 1, scope: which.into() }
 }
 
 fn follow(from: Option<u64>) -> ClientMessage {
@@ -59,7 +59,7 @@ async fn several_ranges_come_over_one_connection_in_their_order() {
     let ranges = [Which::Last(2), Which::From(9), Which::Last(1), Which::Last(0)];
     let mut reading = reader.unwrap().histories(ranges);
     for (id, which) in (1..).zip(ranges) {
-        assert_eq!(peer.read().await, Some(ClientMessage::History { id, which }));
+        assert_eq!(peer.read().await, Some(ClientMessage::History { id, scope: which.into() }));
     }
     let answer = |id, first, last| ServerMessage::Answer { id, first, last, dense: true };
     let block = |id, seqs: &[u64]| ServerMessage::Block { id, lines: lines(seqs.iter().copied()).into() };
@@ -71,8 +71,9 @@ async fn several_ranges_come_over_one_connection_in_their_order() {
     assert_eq!(events(&mut reading, 4).await, "1 2 9 10");
     drop(peer);
     let mut peer = fake.accept().await;
-    for (id, which) in [(2, Which::From(11)), (3, Which::Last(1)), (4, Which::Last(0))] {
-        assert_eq!(peer.read().await, Some(ClientMessage::History { id, which }));
+    let rest = Scope { up_to: Some(12), ..Which::From(11).into() };
+    for (id, scope) in [(2, rest), (3, Which::Last(1).into()), (4, Which::Last(0).into())] {
+        assert_eq!(peer.read().await, Some(ClientMessage::History { id, scope }));
     }
     peer.say(answer(2, 11, 13)).await;
     peer.say(block(2, &[11, 12, 13])).await;
@@ -141,7 +142,8 @@ async fn an_interrupted_history_goes_on_where_it_was() {
     assert_eq!(events(&mut reading, 2).await, "5 6");
     drop(peer);
     let (mut peer, request) = accept(&fake).await;
-    assert_eq!(request, history(Which::From(7)));
+    let rest = Scope { up_to: Some(8), ..Which::From(7).into() };
+    assert_eq!(request, ClientMessage::History { id: 1, scope: rest });
     let resume = peer.hello.resume.unwrap();
     let last = lines(6..=6);
     let crc = diary_proto::Seal::of_journal(JOURNAL).check(&last[..last.len() - 1]).unwrap().1;
@@ -187,7 +189,8 @@ async fn a_search_that_breaks_brings_no_hit_twice() {
     assert_eq!(events(&mut reading, 2).await, "3 9");
     drop(peer);
     let (mut peer, request) = accept(&fake).await;
-    let rest = Filter { which: Which::From(10), ..Filter::of_text("text") };
+    let rest = Scope { up_to: Some(30), ..Which::From(10).into() };
+    let rest = Filter { scope: rest, ..Filter::of_text("text") };
     assert_eq!(request, ClientMessage::Search { id: 1, filter: rest });
     hits(&mut peer, &[3, 9, 17]).await;
     peer.say(END).await;

@@ -5,7 +5,7 @@ use jiff::civil::Date;
 
 use super::append::{Append, Form};
 use super::{Body, bad_body, kind, put_bytes, put_str, unknown_kind};
-use crate::command::{Day, Which};
+use crate::command::{Day, Scope, Which};
 use crate::entry::Author;
 use crate::filter::Filter;
 use crate::frame::{self, Frame, IGNORABLE_FROM};
@@ -24,7 +24,7 @@ pub enum ClientMessage {
         /// Repeated by the answer.
         id: u32,
         /// Which entries.
-        which: Which,
+        scope: Scope,
     },
     /// Asks for entries from one on, those that are there and those to come. It replaces an earlier one.
     Follow {
@@ -98,9 +98,9 @@ impl ClientMessage {
                 }
             }),
             Self::Append(append) => frame::write(out, kind_of(append), |out| append.write(out)),
-            Self::History { id, which } => frame::write(out, kind::HISTORY, |out| {
+            Self::History { id, scope } => frame::write(out, kind::HISTORY, |out| {
                 out.extend_from_slice(&id.to_be_bytes());
-                put_which(out, *which);
+                put_scope(out, scope);
             }),
             Self::Follow { id, from } => frame::write(out, kind::FOLLOW, |out| {
                 out.extend_from_slice(&id.to_be_bytes());
@@ -116,7 +116,7 @@ impl ClientMessage {
                     .split_first()
                     .map_or(("", &[][..]), |(first, more)| (first.as_str(), more));
                 put_str(out, first);
-                put_which(out, filter.which);
+                put_scope(out, &filter.scope);
                 put_texts(out, more);
                 put_texts(out, &filter.without);
                 put_str(out, filter.author.as_ref().map_or("", Author::as_str));
@@ -170,6 +170,16 @@ const WHICH_LAST: u8 = 0;
 const WHICH_ALL: u8 = 1;
 const WHICH_FROM: u8 = 2;
 const WHICH_DAYS: u8 = 3;
+
+/// Stands for a bound that is not there.
+const UNBOUNDED: u64 = u64::MAX;
+
+fn put_scope(out: &mut Vec<u8>, scope: &Scope) {
+    put_which(out, scope.which);
+    out.extend_from_slice(&scope.up_to.unwrap_or(UNBOUNDED).to_be_bytes());
+    out.extend_from_slice(&scope.newest.unwrap_or(UNBOUNDED).to_be_bytes());
+    out.push(u8::from(scope.reverse));
+}
 
 fn put_which(out: &mut Vec<u8>, which: Which) {
     match which {
@@ -235,7 +245,14 @@ impl Body {
     }
 
     fn history(&mut self) -> Option<ClientMessage> {
-        Some(ClientMessage::History { id: self.u32()?, which: self.which()? })
+        Some(ClientMessage::History { id: self.u32()?, scope: self.scope()? })
+    }
+
+    fn scope(&mut self) -> Option<Scope> {
+        let which = self.which()?;
+        let mut bound = || self.u64().map(|bound| Some(bound).filter(|&bound| bound != UNBOUNDED));
+        let (up_to, newest) = (bound()?, bound()?);
+        Some(Scope { which, up_to, newest, reverse: self.flag()? })
     }
 
     fn which(&mut self) -> Option<Which> {
@@ -254,22 +271,21 @@ impl Body {
         Some(ClientMessage::Follow { id, from: (from > 0).then_some(from) })
     }
 
-    /// The text may stand alone, and the tags may be left out: clients of before say no more. A text that is empty
-    /// is none.
+    /// The text may stand alone. One that is empty is none.
     fn search(&mut self) -> Option<ClientMessage> {
         let id = self.u32()?;
         let first = self.string()?;
         if self.0.is_empty() {
             return (!first.is_empty()).then(|| ClientMessage::Search { id, filter: Filter::of_text(first) });
         }
-        let which = self.which()?;
+        let scope = self.scope()?;
         let mut contains: Vec<String> = Some(first).filter(|first| !first.is_empty()).into_iter().collect();
         contains.extend(self.texts()?);
         let without = self.texts()?;
         let author = Some(self.string()?).filter(|author| !author.is_empty());
         let author = author.map(|author| Author::new(&author)).transpose().ok()?;
-        let tags = if self.0.is_empty() { Vec::new() } else { self.texts()? };
-        Some(ClientMessage::Search { id, filter: Filter { which, contains, without, author, tags } })
+        let tags = self.texts()?;
+        Some(ClientMessage::Search { id, filter: Filter { scope, contains, without, author, tags } })
     }
 
     /// Texts or tags to look for, none of them empty.

@@ -79,7 +79,7 @@ impl FrameDecoder {
             }
             _ if first => Request::refused(Refusal::new(Code::Hello, "the first frame is a Hello")),
             ClientMessage::Append(append) => Request::Append(append),
-            ClientMessage::History { id, which } => Request::History { id, which },
+            ClientMessage::History { id, scope } => Request::History { id, scope },
             ClientMessage::Follow { id, from } => Request::Follow { id, from },
             ClientMessage::FollowOff { id } => Request::FollowOff { id },
             ClientMessage::Search { id, filter } => Request::Search { id, filter },

@@ -9,7 +9,7 @@ pub(crate) mod udp;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
-use diary_proto::{Author, Code, Command, Filter, Refusal, Seal, Time, Which};
+use diary_proto::{Author, Code, Command, Filter, Refusal, Scope, Seal, Time};
 
 use frame::FrameDecoder;
 use line::{LineReader, Voice};
@@ -32,7 +32,7 @@ pub(crate) enum Request {
     Hello(Hello),
     History {
         id: u32,
-        which: Which,
+        scope: Scope,
     },
     Follow {
         id: u32,
@@ -112,7 +112,7 @@ impl Request {
 impl From<Command> for Request {
     fn from(command: Command) -> Self {
         match command {
-            Command::History(which) => Request::History { id: 0, which },
+            Command::History(which) => Request::History { id: 0, scope: which.into() },
             Command::Follow(from) => Request::Follow { id: 0, from },
             Command::FollowOff => Request::FollowOff { id: 0 },
             Command::Search(text) => Request::Search { id: 0, filter: Filter::of_text(text) },

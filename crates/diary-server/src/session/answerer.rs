@@ -4,7 +4,7 @@ use diary_engine::{InOrder, Journal, ReadError};
 use diary_proto::answer::HELP;
 use diary_proto::limits::VERSION;
 use diary_proto::message::{Hello, Welcome};
-use diary_proto::{Author, Code, Date, Producer, Refusal, Which};
+use diary_proto::{Author, Code, Date, Filter, Producer, Refusal, Which};
 
 use super::queue::{Slot, answer_part};
 use super::stream::{Piece, Stream};
@@ -75,22 +75,28 @@ impl Session {
             Request::History { id, .. } | Request::Search { id, .. } if self.phase == Phase::Draining => {
                 return self.refuse(*id, &stopping());
             }
-            Request::History { id, which } => match check_range(*which, journal.today()) {
-                Ok(()) => return self.begin_stream(Stream::history(journal, *id, *which)),
+            Request::History { id, scope } => match check_range(scope.which, journal.today()) {
+                Ok(()) if scope.is_plain() => {
+                    return self.begin_stream(Stream::history(journal, *id, *scope));
+                }
+                Ok(()) => return self.begin_search(*id, &(*scope).into()),
                 Err(refusal) => return self.refuse(*id, &refusal),
             },
-            Request::Search { id, filter } => match check_range(filter.which, journal.today()) {
-                Ok(()) => {
-                    // Its client checks what it gets, and cannot check what it does not get. People at a terminal ask for the
-                    // history of a place that they doubt.
-                    let checks = self.encoder.is_frame();
-                    let searcher = self.searcher.get_or_insert_with(|| journal.searcher()).clone();
-                    return self.begin_stream(Stream::search(journal, searcher, *id, filter, checks));
-                }
+            Request::Search { id, filter } => match check_range(filter.scope.which, journal.today()) {
+                Ok(()) => return self.begin_search(*id, filter),
                 Err(refusal) => return self.refuse(*id, &refusal),
             },
         };
         self.encoder.encode(answer, &mut self.transport.out);
+    }
+
+    fn begin_search(&mut self, id: u32, filter: &Filter) {
+        let journal = &self.context.journal;
+        // Its client checks what it gets, and cannot check what it does not get. People at a terminal ask for the
+        // history of a place that they doubt.
+        let checks = self.encoder.is_frame();
+        let searcher = self.searcher.get_or_insert_with(|| journal.searcher()).clone();
+        self.begin_stream(Stream::search(journal, searcher, id, filter, checks));
     }
 
     fn begin_stream(&mut self, stream: Stream) {

@@ -129,7 +129,7 @@ impl Mode {
                         counter += sent.len() as u64;
                     }
                     Item::History(count) => {
-                        ClientMessage::History { id: 1, which: Which::Last(*count) }.write(&mut bytes);
+                        ClientMessage::History { id: 1, scope: Which::Last(*count).into() }.write(&mut bytes);
                     }
                     Item::Check => ClientMessage::Check { id: 2 }.write(&mut bytes),
                     // A second Hello's type with no body.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use diary_engine::limits::PAGE_BYTES;
 use diary_engine::{Cursor, Journal, Needle, Page, Progress, ReadError, Reading, Searcher};
 use diary_proto::block::Walker;
-use diary_proto::{Filter, Which};
+use diary_proto::{Filter, Scope};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -38,6 +38,7 @@ pub(crate) struct Stream {
 type Reserved<T> = (T, Option<Reservation>);
 
 enum State {
+    /// Where the entries begin.
     Finding(Reading<Cursor>),
     Reading(Reading<Reserved<Page>>),
     /// The next line is longer than what could be reserved at once.
@@ -64,8 +65,9 @@ pub(crate) enum Piece {
 }
 
 impl Stream {
-    pub(crate) fn history(journal: &Journal, id: u32, which: Which) -> Self {
-        Self::new(journal, id, Kind::History, journal.find(which))
+    /// All of a scope that is [plain](Scope::is_plain).
+    pub(crate) fn history(journal: &Journal, id: u32, scope: Scope) -> Self {
+        Self::new(journal, id, Kind::History, journal.find(scope))
     }
 
     /// With `checks`, what is damaged or missing is noted among the hits.
@@ -77,7 +79,7 @@ impl Stream {
         checks: bool,
     ) -> Self {
         let search = Some((Arc::new(Needle::new(filter, journal.seal())), searcher));
-        Self { checks, search, ..Self::new(journal, id, Kind::Search, journal.find(filter.which)) }
+        Self { checks, search, ..Self::new(journal, id, Kind::Search, journal.find(filter.scope)) }
     }
 
     pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {
@@ -110,7 +112,7 @@ impl Stream {
                 State::Finding(finding) => {
                     let found = finding.await;
                     self.state = State::Over;
-                    if let Some(begin) = self.begin(found?) {
+                    if let Some(begin) = self.begin(found?, &context.journal) {
                         return Ok(begin);
                     }
                 }
@@ -171,7 +173,11 @@ impl Stream {
         }
     }
 
-    fn begin(&mut self, mut cursor: Cursor) -> Option<Piece> {
+    fn begin(&mut self, mut cursor: Cursor, journal: &Journal) -> Option<Piece> {
+        if let Some((needle, searcher)) = self.search.as_ref().filter(|_| cursor.is_unsought()) {
+            self.state = State::Finding(journal.seek(cursor, Arc::clone(needle), searcher));
+            return None;
+        }
         let (first, last, dense) = (cursor.first(), cursor.last(), cursor.is_dense());
         if self.kind == Kind::History && dense {
             self.walk.walker = Some(Walker::new(first, self.walk.seal));

@@ -226,7 +226,7 @@ async fn readers_are_answered_while_the_disk_hangs() {
     let mut framed = served.connect(WINDOW_BYTES);
     framed.say_hello(1);
     let mut history = Vec::new();
-    ClientMessage::History { id: 1, which: Which::All }.write(&mut history);
+    ClientMessage::History { id: 1, scope: Which::All.into() }.write(&mut history);
     framed.wire.send(&history);
     settle().await;
     let lines = early.lines();

@@ -83,7 +83,8 @@ pub(crate) fn seq_of(line: &[u8]) -> Option<u64> {
     parse_number(&line[..memchr::memchr(b' ', line)?])
 }
 
-fn first_entry_from(
+/// The first sound entry that begins in this part of a file and whose seq is `wanted`.
+pub(crate) fn first_entry_from(
     file: &dyn DiskFile,
     seal: Seal,
     from: u64,

@@ -39,6 +39,23 @@ struct Stretch {
 }
 
 impl Picked {
+    /// The same for one place.
+    pub(super) fn of_place(&self, place: Seqs) -> Self {
+        Self { places: [place].into(), begun: 0, place: None, ..*self }
+    }
+
+    /// Leaves the entries from `first` to `last`.
+    pub(super) fn narrow(&mut self, first: u64, last: u64) {
+        let clipped = self.places.iter().map(|&(from, to)| (from.max(first), to.min(last)));
+        self.places = clipped.filter(|(from, to)| from <= to).collect();
+    }
+
+    /// The last place with entries up to `last`, as far as they go.
+    pub(super) fn last_place(&self, last: u64) -> Option<Seqs> {
+        let &(from, to) = self.places[..self.places.partition_point(|&(from, _)| from <= last)].last()?;
+        Some((from, to.min(last)))
+    }
+
     /// Whether an entry in the file of the day `file` belongs to one of the days.
     fn takes(&self, line: &StoredLine<'_>, file: Date) -> bool {
         (self.from..=self.to).contains(&line.belongs_to().unwrap_or(file))
