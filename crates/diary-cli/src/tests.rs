@@ -6,7 +6,10 @@ use std::time::Duration;
 use diary_client::{Code, Error, Refusal};
 use insta::assert_snapshot;
 
+use std::io;
+
 use super::*;
+use crate::error::unreachable_sentence;
 
 /// Every error that the client library has.
 fn errors() -> Vec<Error> {

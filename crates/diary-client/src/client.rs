@@ -334,7 +334,7 @@ impl Parts {
         let producer = Producer::of_secret(&connector.secret);
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
         let state = watch::Sender::new(State::default());
-        let reader = Reader::new(for_readings, state.clone(), welcome.clone());
+        let reader = Reader::of(for_readings, state.clone(), welcome.clone());
         let shared = Arc::new(Shared {
             room: Arc::new(Semaphore::new(WINDOW_BYTES)),
             welcome: Mutex::new(welcome),

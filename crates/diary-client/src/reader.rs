@@ -37,12 +37,22 @@ impl Reader {
         let secret = Secret::random()?.bytes();
         let connector = Connector { address, author: None, secret, seen: Seen::default() };
         let first = connector.connect().await?;
-        let reader = Self::new(connector, watch::Sender::default(), first.welcome.clone());
+        let reader = Self::of(connector, watch::Sender::default(), first.welcome.clone());
         *reader.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         Ok(reader)
     }
 
-    pub(crate) fn new(connector: Connector, state: watch::Sender<State>, welcome: Welcome) -> Self {
+    /// A reader that connects when it is first asked for something.
+    ///
+    /// # Errors
+    /// If the system has no random bytes.
+    pub fn new(address: Address) -> Result<Self, Error> {
+        let secret = Secret::random()?.bytes();
+        let connector = Connector { address, author: None, secret, seen: Seen::default() };
+        Ok(Self::of(connector, watch::Sender::default(), Welcome::default()))
+    }
+
+    pub(crate) fn of(connector: Connector, state: watch::Sender<State>, welcome: Welcome) -> Self {
         Self { connector, state, welcome, spare: Arc::default() }
     }
 

@@ -140,7 +140,7 @@ impl Session {
         stream.write_all(greeting("diary", ID, 0).as_bytes()).await.unwrap();
         let mut framed = Framed::new(stream, FrameCodec);
         let Some(ClientMessage::Hello(hello)) = read(&mut framed).await else { return };
-        let author = Author::new(&hello.author).unwrap();
+        let author = Author::new(&hello.author).unwrap_or_else(|_| Author::new("local").unwrap());
         let producer = Producer::of_secret(&hello.secret);
         let mut session = Self { framed, journal, head, refusals, author, producer, is_full: false };
         let welcome = Welcome {

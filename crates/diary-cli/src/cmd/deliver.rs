@@ -74,7 +74,9 @@ fn deadline_of_kept<T>(delivery: &Delivery<T>) -> Option<Instant> {
     let limit = match held {
         Held::Full(_) | Held::Ended(_) => Duration::ZERO,
         // It was stopped, or never there.
-        Held::Away(error) if matches!(error, Error::NothingListens(_)) || !delivery.has_arrived() => Duration::ZERO,
+        Held::Away(error) if matches!(error, Error::NothingListens(_)) || !delivery.has_arrived() => {
+            Duration::ZERO
+        }
         Held::Away(_) => AWAY_LIMIT,
         Held::Silent(_) => SILENT_LIMIT,
     };

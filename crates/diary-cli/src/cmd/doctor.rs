@@ -7,13 +7,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use diary_client::{Client, Event, Options, Stored, Time, Which};
+use diary_outbox::{Listed, Outbox};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
 use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::error::{CliError, exit, unreachable_sentence};
-use crate::outbox::{Listed, Outbox};
 use crate::term::output::{Output, count};
 
 /// How long the server has to send its newest entry.
@@ -83,7 +83,7 @@ fn outbox(state: Option<&Path>) -> Finding {
     let probe = folder.join(format!(".doctor-{}", std::process::id()));
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&probe);
     written.and_then(|_| fs::remove_file(&probe)).map_err(wrong)?;
-    let listing = Outbox::new(Some(state)).list();
+    let listing = Outbox::new(folder.clone()).list();
     if let Some(trouble) = listing.troubles.first() {
         return Err(format!("{trouble}; move that file elsewhere"));
     }
@@ -175,7 +175,8 @@ mod tests {
     use diary_client::{Author, Code, Entry, Refusal};
     use insta::assert_snapshot;
 
-    use crate::fake::Fake;
+    use diary_outbox::fake::Fake;
+    use diary_outbox::{Delivery, Keys};
 
     fn line(name: &str, finding: Finding) -> String {
         let (word, what) = finding.map_or_else(|why| ("wrong", why), |what| ("ok", what));
@@ -200,16 +201,15 @@ mod tests {
         said.push(line("outbox", outbox(None)));
         said.push(line("outbox", outbox(Some(&home.path().join("a file")))));
         said.push(line("outbox", outbox(Some(home.path()))));
-        let kept = Outbox::new(Some(home.path())).begin(&"127.0.0.1:1".parse().unwrap(), None);
-        let mut kept = kept.unwrap();
-        let now = Time::now(&TimeZone::UTC);
-        kept.push(now, "a").kept.unwrap();
+        let keys = Keys::Kept(Outbox::new(home.path().join("outbox")));
+        let mut kept = Delivery::new("127.0.0.1:1".parse().unwrap(), None, keys).unwrap();
+        kept.submit((), "a").unwrap();
         said.push(line("outbox", outbox(Some(home.path()))));
-        let second = kept.push(now, "b");
-        second.kept.unwrap();
-        said.push(line("outbox", outbox(Some(home.path()))));
-        kept.refused(second.counter, &Refusal::new(Code::TooLong, "x"));
-        said.push(line("outbox", outbox(Some(home.path()))));
+        let refused = Refusal::new(Code::TooLong, "x");
+        let mut listed = Outbox::new(home.path().join("outbox")).list().entries;
+        listed.extend(listed.clone());
+        listed[1].kept.refusal = Some(refused);
+        said.push(line("outbox", waiting(&listed)));
         fs::write(home.path().join("outbox/0-1.jsonl"), "{\"diary-outbox\":9}\n").unwrap();
         said.push(line("outbox", outbox(Some(home.path()))));
         assert_snapshot!("doctor", said.join("\n").replace(&shown, "HOME"));

@@ -60,7 +60,8 @@ async fn take_in(import: &Import, config: &Config) -> Result<u8, u8> {
     if harvest.found.is_empty() {
         return Ok(work.tell("", 0, 0, None));
     }
-    let connected = async { Reader::connect(config.server.clone()).await.map_err(|error| unreachable(&error)) };
+    let connected =
+        async { Reader::connect(config.server.clone()).await.map_err(|error| unreachable(&error)) };
     let reader = unless(&mut signals, connected).await?;
     let welcome = reader.welcome();
     leave_out(import, welcome.day_start, &mut harvest.found)?;
@@ -183,10 +184,8 @@ impl Work<'_> {
             false => String::new(),
         };
         let (imported, there) = (number(imported), number(there));
-        let mut line = format!(
-            "{what} {imported}{as_whom}, {there} duplicates, {} unreadable",
-            number(not_readable)
-        );
+        let mut line =
+            format!("{what} {imported}{as_whom}, {there} duplicates, {} unreadable", number(not_readable));
         if refused > 0 {
             line.push_str(&format!(", {} refused", number(refused)));
         }

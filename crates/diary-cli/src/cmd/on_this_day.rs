@@ -14,9 +14,9 @@ use crate::query::select::{Conditions, no_entries};
 use crate::time::calendar::Calendar;
 use crate::time::days::Days;
 
+use super::read::{connect, print_all, print_held, printer, usage};
 use crate::query::by_time::by_time;
 use crate::query::pour::Sift;
-use super::read::{connect, print_all, print_held, printer, usage};
 
 /// Years before this one are asked for in one piece: few diaries have any entries there.
 const YEAR_FIRST: i16 = 1900;

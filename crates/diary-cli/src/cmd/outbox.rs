@@ -128,7 +128,9 @@ async fn send(outbox: &Outbox, server: Option<&Address>) -> Result<u8, Error> {
         let mut delivery = Delivery::<()>::new(server.clone(), None, Keys::Kept(outbox.clone()))?;
         let stopped = drive(&mut delivery, &mut signals, |outcome| match outcome {
             Outcome::CaughtUp { entries } => {
-                print(format!("{} on disk at {server}\n", count(entries, "entry is", "entries are")).as_bytes());
+                print(
+                    format!("{} on disk at {server}\n", count(entries, "entry is", "entries are")).as_bytes(),
+                );
             }
             outcome => {
                 refused += usize::from(matches!(outcome, Outcome::LeftRefused { .. }));
@@ -149,7 +151,9 @@ async fn send(outbox: &Outbox, server: Option<&Address>) -> Result<u8, Error> {
     let elsewhere = if is_away { 0 } else { elsewhere.count() };
     if elsewhere > 0 {
         let are = count(elsewhere, "entry is", "entries are");
-        say(format_args!("{are} kept for a journal that its server does not serve now; diary outbox lists them"));
+        say(format_args!(
+            "{are} kept for a journal that its server does not serve now; diary outbox lists them"
+        ));
     }
     Ok(match (is_away, refused + elsewhere, listing.troubles.is_empty()) {
         (true, ..) => exit::NOT_ACKED,
@@ -181,7 +185,10 @@ async fn send_as_new(outbox: Outbox, id: &str) -> Result<u8, Error> {
     })
     .await;
     if let Some(stopped) = stopped.filter(|_| code == exit::NOT_ACKED) {
-        say(format_args!("{}: kept, and sent with the next entry or by diary outbox send", stopped.sentence()));
+        say(format_args!(
+            "{}: kept, and sent with the next entry or by diary outbox send",
+            stopped.sentence()
+        ));
     }
     Ok(code)
 }

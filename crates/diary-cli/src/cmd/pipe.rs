@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::deliver::{deadline_of_input, until};
 use crate::error::{exit, unreachable_sentence};
-use crate::patience::{HeldUp, Patience};
+use crate::patience::Patience;
 use crate::render::Printer;
 use crate::term::input::{Chunks, Line, Lines};
 use crate::term::output::{Output, say};
@@ -117,7 +117,7 @@ impl Pipe {
                     None => break,
                 },
                 () = patience.wait() => {
-                    if let Some(error) = patience.look(HeldUp::End(asked)) {
+                    if let Some(error) = patience.look(Some(asked)) {
                         return Err(unreachable(error));
                     }
                 }
@@ -236,8 +236,9 @@ impl Pipe {
 
     /// Says which lines are in the diary, of which that is unknown, and which are not; gives the exit code.
     fn give_up(mut self, gave_up: &GaveUp) -> u8 {
-        let unread = || self.lines.next().or_else(|| self.lines.finish()).map(|line| line.number);
-        let unsent = self.unsent.or_else(unread);
+        let unsent = self.unsent.or_else(|| self.next_unread());
+        // What is behind a line that is not stored is not stored either.
+        self.sent = self.sent.filter(|(first, _)| unsent.is_none_or(|unsent| *first < unsent));
         let (why, code) = match gave_up {
             GaveUp::Interrupted => ("interrupted".to_owned(), exit::INTERRUPTED),
             GaveUp::Held(held) => (format!("gave up: {held}"), exit::NOT_ACKED),
@@ -257,6 +258,19 @@ impl Pipe {
         }
         if self.sent.is_some() || unsent.is_some() { exit::NOT_ACKED } else { code }
     }
+
+    /// The first line that was read and not handed over, also of what was read ahead.
+    fn next_unread(&mut self) -> Option<u64> {
+        loop {
+            if let Some(line) = self.lines.next() {
+                return Some(line.number);
+            }
+            match self.input.try_recv() {
+                Ok(chunk) if self.ended.is_none() => self.take_in(Some(chunk)),
+                _ => return self.lines.finish().map(|line| line.number),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -264,8 +278,8 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use diary_outbox::fake::{BREAK, Fake, Paper, REFUSED, SILENCE, TIME};
     use crate::term::output::tests::said;
+    use diary_outbox::fake::{BREAK, Fake, Paper, REFUSED, SILENCE, TIME};
     use tokio::sync::mpsc;
 
     /// Input that comes at once and ends.

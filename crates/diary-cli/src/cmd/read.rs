@@ -7,17 +7,18 @@ use std::pin::{Pin, pin};
 use diary_client::{DayStart, Error, Event, Filter, History, Reader, Scope};
 use jiff::civil::Date;
 
+use super::deliver::tell_waiting;
 use crate::cli::Show;
 use crate::config::Config;
 use crate::error::exit;
 use crate::error::unreachable_sentence;
-use crate::outbox::{Listed, Outbox};
-use crate::patience::{HeldUp, Patience};
+use crate::patience::Patience;
 use crate::query::cursor::{BadCursor, Cursor};
 use crate::query::select::{Keeper, Plan, Select};
 use crate::render::Printer;
-use crate::term::output::{Output, count, say};
+use crate::term::output::{Output, say};
 use crate::term::pager::Pager;
+use crate::term::ui::Ui;
 use crate::time::calendar::Calendar;
 use crate::time::days::Days;
 
@@ -249,7 +250,7 @@ async fn live(
                 // A follow has no end of its own.
                 None => return Err(failed(&Error::Closed)),
             },
-            () = patience.wait() => drop(patience.look(HeldUp::Nothing)),
+            () = patience.wait() => drop(patience.look(None)),
             saved = place.save_when_idle(&mut page.output) => saved?,
         }
     }
@@ -267,28 +268,14 @@ pub(super) async fn plan(select: &Select, config: &Config) -> Result<(Plan, Read
     Ok((plan, reader))
 }
 
-/// To read, and not without what one wrote oneself: says if something of that waits to be sent here.
+/// To read, and not without what one wrote oneself: says if something waits to be sent.
 pub(super) async fn connect(config: &Config) -> Result<Reader, u8> {
     let reader = Reader::connect(config.server.clone()).await.map_err(|error| {
         say(format_args!("{}", unreachable_sentence(&error)));
         exit::UNREACHABLE
     })?;
-    let waiting = waiting(config);
-    if waiting > 0 {
-        let (wait, them) =
-            (count(waiting, "entry waits", "entries wait"), if waiting == 1 { "it" } else { "them" });
-        say(format_args!("{wait} in the outbox for {}; diary outbox send sends {them}", config.server));
-    }
+    tell_waiting(config, &Ui::default());
     Ok(reader)
-}
-
-/// How many entries wait in the outbox to be sent to this server. Those that it refused wait for a choice, and what a
-/// running program holds is that one's.
-fn waiting(config: &Config) -> usize {
-    let listing = Outbox::new(config.state.as_deref()).list();
-    let waits =
-        |listed: &&Listed| listed.server == config.server && !listed.held && listed.kept.refusal.is_none();
-    listing.entries.iter().filter(waits).count()
 }
 
 pub(super) fn usage(error: &str) -> u8 {

@@ -104,22 +104,16 @@ pub(crate) async fn at_terminal(past: Which, config: &Config) -> u8 {
 fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, config: &Config) -> String {
     let renamed = author.filter(|_| author != config.author.as_ref());
     match (kept, renamed) {
-        (Ok(()), None) => {
-            "what stood on the line was not sent; the next conversation begins with it".to_owned()
-        }
+        (Ok(()), None) => "draft saved".to_owned(),
         (Ok(()), Some(name)) => {
-            format!("what stood on the line was not sent; the next conversation as {name} begins with it")
+            format!("draft saved for {name}")
         }
-        (Err(error), _) => format!("not sent, and not kept ({error}): {}", escape(line)),
+        (Err(error), _) => format!("not sent, and not kept ({error}): {}", clean(line)),
     }
 }
 
 /// Talks until the person ends it. At a prompt it goes on without a server, and waits for one.
-pub(crate) async fn run(
-    place: Place<'_>,
-    mut typed: mpsc::Receiver<Typed>,
-    mut signals: Signals,
-) -> Ended {
+pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
     let (server, author) = (place.config.server.clone(), place.config.author.clone());
     let delivery = Delivery::new(server.clone(), author.clone(), Keys::Kept(place.config.outbox()));
     let begun = delivery.map_err(|error| error.to_string()).and_then(|delivery| {
@@ -300,7 +294,10 @@ impl<'a> Talk<'a> {
     /// Nothing that is typed from now on counts.
     fn end(&mut self) {
         self.ended.get_or_insert_with(Instant::now);
-        self.deliveries.iter_mut().for_each(Delivery::finish);
+        // Where nothing was typed, the past is still to be shown.
+        if self.has_arrived {
+            self.deliveries.iter_mut().for_each(Delivery::finish);
+        }
     }
 
     /// Takes what was typed, or the end of it.
@@ -444,6 +441,9 @@ impl<'a> Talk<'a> {
         let address = &self.place.config.server;
         self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
         self.newest_seen = welcome.head;
+        if self.ended.is_some() {
+            self.end();
+        }
         if self.answer.is_some() {
             // Something was asked for meanwhile.
         } else if self.place.past != Which::Last(0) {

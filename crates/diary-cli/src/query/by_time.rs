@@ -4,8 +4,8 @@ use diary_client::{Event, History, Reader, Stored};
 use jiff::civil::{Date, DateTime};
 
 use crate::query::pour::{Sift, read_while};
-use crate::time::calendar::Calendar;
 use crate::term::output::say;
+use crate::time::calendar::Calendar;
 
 /// Most entries that are held to be sorted: a hundred times what a busy day has.
 const ENTRIES_MAX: usize = 100_000;

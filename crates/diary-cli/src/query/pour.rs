@@ -5,12 +5,12 @@ use std::pin::Pin;
 use diary_client::{Error, ErrorKind, Event, Filter, History, Reader, Scope, Stored};
 use tokio::time::Instant;
 
-use crate::error::exit;
-use crate::error::unreachable_sentence;
-use crate::patience::{HeldUp, Patience};
+use crate::error::{exit, unreachable_sentence};
+use crate::patience::Patience;
 use crate::query::select::{Keeper, Plan};
 use crate::render::Printer;
-use crate::error::unreachable_sentence;
+use crate::term::output::{self, Output, say};
+use crate::time::calendar::Calendar;
 
 /// What turns the events of a reading into bytes.
 pub(crate) trait Paper {
@@ -250,8 +250,8 @@ impl GiveUp {
     /// Says what became of the connection. An error is the exit code: it was tried for long enough.
     fn look(self, patience: &mut Patience, started: Instant) -> Result<(), u8> {
         let held_up = match self {
-            Self::Soon => HeldUp::End(started),
-            Self::Never => HeldUp::Nothing,
+            Self::Soon => Some(started),
+            Self::Never => None,
         };
         let Some(error) = patience.look(held_up) else { return Ok(()) };
         say(format_args!("{}; the answer is not complete", unreachable_sentence(&error)));

@@ -70,6 +70,10 @@ impl Prompt {
         self.away.store(away, Ordering::Relaxed);
     }
 
+    pub(crate) fn ui(&self) -> crate::term::ui::Ui {
+        crate::term::ui::Ui::above(self.above.clone())
+    }
+
     pub(crate) fn above(&self) -> &Above {
         &self.above
     }

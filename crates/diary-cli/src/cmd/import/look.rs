@@ -1,12 +1,12 @@
 //! What the diary has is looked at before anything is written.
 
-use diary_client::{Reader, Error, Event, Gap, History, Time, Which};
+use diary_client::{Error, Event, Gap, History, Reader, Time, Which};
 use tokio::time::Instant;
 
 use super::{counted, of_days};
 use crate::error::exit;
 use crate::error::unreachable_sentence;
-use crate::patience::{HeldUp, Patience};
+use crate::patience::Patience;
 use crate::query::select::server_days;
 use crate::term::output::say;
 use crate::time::days::Days;
@@ -38,7 +38,7 @@ impl Look {
                     if matches!(error, Error::Refused(_)) { exit::REFUSED } else { exit::UNREACHABLE }
                 }),
                 () = self.patience.wait() => {
-                    if let Some(error) = self.patience.look(HeldUp::End(self.started)) {
+                    if let Some(error) = self.patience.look(Some(self.started)) {
                         say(format_args!("nothing was imported: {}", unreachable_sentence(&error)));
                         return Err(exit::UNREACHABLE);
                     }
@@ -142,8 +142,8 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::fake::TIME;
     use diary_import::When;
+    use diary_outbox::fake::TIME;
 
     #[test]
     fn what_was_before_the_oldest_entry_may_be_archived() {

@@ -3,8 +3,11 @@ use std::io;
 use clap::Parser;
 use jiff::tz::TimeZone;
 
+use diary_client::NewEntry;
+use diary_outbox::fake::{BREAK, Fake, Paper, REFUSED, STALE, TIME};
+use diary_outbox::{Keys, Outbox};
+
 use super::*;
-use crate::fake::{BREAK, Fake, Paper, REFUSED, STALE, TIME};
 use crate::term::input::typed;
 use crate::term::output::tests::said;
 
@@ -32,8 +35,21 @@ async fn talk<F: Future<Output = ()>>(
 ) -> (u8, String) {
     let state = tempfile::tempdir().unwrap();
     let (Ended { code, .. }, printed) = talk_in(&state, fake.address(), words, script).await;
-    assert!(Outbox::new(Some(state.path())).list().entries.is_empty(), "all was acked");
+    assert!(outbox(&state).list().entries.is_empty(), "all was acked");
     (code, printed)
+}
+
+fn outbox(state: &tempfile::TempDir) -> Outbox {
+    Outbox::new(state.path().join("outbox"))
+}
+
+/// What another run leaves in an outbox.
+fn leave(state: &tempfile::TempDir, fake: &Fake, author: &str, texts: &[&str]) {
+    let keys = Keys::Kept(outbox(state));
+    let mut left = Delivery::new(fake.address().parse().unwrap(), Author::new(author).ok(), keys).unwrap();
+    for text in texts {
+        left.submit((), NewEntry { written: Some(TIME), ..(*text).into() }).unwrap();
+    }
 }
 
 /// The same with an outbox in `state`, where something may be left.
@@ -57,7 +73,7 @@ async fn talk_in<F: Future<Output = ()>>(
         prompt: None,
         bare: false,
     };
-    let running = run(place, typed(chunks), Signals::new().unwrap());
+    let running = run(place, typed(chunks), Signals::at_a_terminal());
     let (ended, ()) = tokio::join!(running, script(Person { keys, paper: paper.clone() }));
     (ended, paper.text())
 }
@@ -181,25 +197,18 @@ async fn a_server_whose_disk_is_full() {
     let state = tempfile::tempdir().unwrap();
     let (ended, printed) = talk_in(&state, fake.address(), &["-n0"], async |person| {
         person.types(&format!("{REFUSED} this\n")).await;
-        tried_again(&fake, 2).await;
+        fake.refuses(2).await;
         person.types("small\n/name ben\nother\n").await;
     })
     .await;
     let told = "error disk-full: no room; it and all behind it is kept, and sent once the server takes it";
     assert_eq!(said().iter().filter(|said| *said == told).count(), 1);
     assert_eq!((ended.code, ended.last_words.len()), (exit::NOT_ACKED, 1));
-    assert!(ended.last_words[0].contains("; 3 entries were not acked: kept in "), "{:?}", ended.last_words);
+    assert!(ended.last_words[0].contains("; 3 entries not acked: kept in "), "{:?}", ended.last_words);
     assert!(!printed.contains("ok "), "{printed}");
-    let kept = Outbox::new(Some(state.path())).list().entries;
+    let kept = outbox(&state).list().entries;
     assert!(kept.iter().map(|kept| kept.kept.text.as_str()).eq(["refuse this", "small", "other"]));
     assert!(fake.texts().is_empty());
-}
-
-/// Waits until there was no room so often, while the clock runs ahead whenever all wait.
-async fn tried_again(fake: &Fake, count: u64) {
-    tokio::time::pause();
-    fake.refuses(count).await;
-    tokio::time::resume();
 }
 
 /// Once there is room, all goes out in the order in which it was typed.
@@ -208,13 +217,10 @@ async fn a_disk_that_is_freed() {
     let fake = Fake::start().await;
     let (code, printed) = talk(&fake, &["-n0"], async |person| {
         person.types(&format!("one\n{REFUSED} two\nthree {REFUSED}\n")).await;
-        tried_again(&fake, 4).await;
+        fake.refuses(4).await;
         person.types("four\n/name ben\nfive\n").await;
-        tried_again(&fake, 5).await;
         fake.make_room();
-        tokio::time::pause();
         fake.stores(5).await;
-        tokio::time::resume();
         person.types("six\n").await;
         person.sees("ok 6 on ").await;
     })
@@ -225,19 +231,27 @@ async fn a_disk_that_is_freed() {
     assert_eq!(fake.texts(), texts);
 }
 
+/// A command sees what was typed before it, and acks that come during an answer are printed behind it.
+#[tokio::test]
+async fn a_command_sees_what_was_typed_before_it() {
+    let fake = Fake::start().await;
+    let (_, printed) = talk(&fake, &["-n0"], async |person| {
+        person.types("one\n/search one\ntwo\n/search two\n").await;
+        person.sees("anna two").await;
+    })
+    .await;
+    assert_eq!(printed.matches("1 entry").count(), 2, "{printed}");
+}
+
 /// What another run kept while the server was away goes out when it is back.
 #[tokio::test]
 async fn what_others_kept_meanwhile_goes_out_with_a_new_connection() {
     let fake = Fake::start().await;
     let state = tempfile::tempdir().unwrap();
-    let outbox = Outbox::new(Some(state.path()));
     let (ended, _) = talk_in(&state, fake.address(), &["-n0"], async |person| {
         person.types("one\n").await;
         person.sees("ok 1 on ").await;
-        let mut tray =
-            outbox.begin(&fake.address().parse().unwrap(), Author::new("ben").ok().as_ref()).unwrap();
-        tray.push(TIME, "meanwhile").kept.unwrap();
-        drop(tray);
+        leave(&state, &fake, "ben", &["meanwhile"]);
         person.types(&format!("{BREAK}\n")).await;
         fake.stores(3).await;
     })
@@ -252,13 +266,8 @@ async fn what_is_said_in_a_conversation() {
     let fake = Fake::start().await;
     let state = tempfile::tempdir().unwrap();
     said();
-    let outbox = Outbox::new(Some(state.path()));
-    let anna = Author::new("anna").unwrap();
-    let mut left = outbox.begin(&fake.address().parse().unwrap(), Some(&anna)).unwrap();
-    left.push(TIME, STALE).kept.unwrap();
-    left.push(TIME, "left by another run").kept.unwrap();
-    let id = outbox.id(&left, 1);
-    drop(left);
+    leave(&state, &fake, "anna", &[STALE, "left by another run"]);
+    let id = outbox(&state).list().entries[0].id.clone();
     let (ended, printed) = talk_in(&state, fake.address(), &["-n0"], |person| async move {
         person.types("one\n").await;
         person.sees("ok 2 on ").await;
