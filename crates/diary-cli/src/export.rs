@@ -205,7 +205,7 @@ mod tests {
         let author = Author::new("小明").unwrap();
         let (time, text) = (time("2026-11-21T08:15:02.123456+08:00"), text.to_owned());
         let entry = Entry { seq, time, own, day: None, author, text };
-        Event::Entry(Stored { entry, key: None, left: String::new() })
+        Event::Entry(Stored { entry, key: None, crc: 0, left: String::new() })
     }
 
     fn exported(target: Target, events: &[Event]) -> String {

@@ -176,6 +176,7 @@ pub(crate) fn unreachable_sentence(error: &Error) -> String {
         Error::Bye(_) | Error::Broken(_) => "try again once the server is back",
         Error::Protocol(_) => "use a diary of the server's version",
         Error::OtherJournal(_) => "check that the address is the one of before",
+        Error::Restored(_) => "try again",
         Error::NoSecret(_) => "try again",
         // These say it themselves, or there is nothing to do.
         _ => return error.to_string(),

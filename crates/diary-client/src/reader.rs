@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use diary_proto::message::Welcome;
+use diary_proto::message::{Resume as Place, Welcome};
 use diary_proto::{Filter, Scope, Which};
 use tokio::sync::watch;
 
@@ -23,32 +23,53 @@ use crate::state::{Link, State};
 pub struct Reader {
     connector: Connector,
     state: watch::Sender<State>,
-    welcome: Welcome,
     /// The connection that no reading uses yet.
     spare: Arc<Mutex<Option<Connection>>>,
 }
 
 impl Reader {
-    /// Connects. Readings reconnect by themselves from then on. It needs a Tokio runtime around it.
+    /// A reader that connects when it is first asked for something. Readings need a Tokio runtime around them, and
+    /// connect again by themselves.
+    ///
+    /// # Errors
+    /// If the system has no random bytes.
+    pub fn new(address: Address) -> Result<Self, Error> {
+        Self::at(address, None)
+    }
+
+    fn at(address: Address, place: Option<Place>) -> Result<Self, Error> {
+        let secret = random_secret()?;
+        Ok(Self::of(Connector { address, author: None, secret, seen: Seen::at(place) }))
+    }
+
+    /// A reader whose first connection is made now.
     ///
     /// # Errors
     /// If the connection fails or takes more than five seconds.
     pub async fn connect(address: Address) -> Result<Self, Error> {
-        let secret = random_secret()?;
-        let connector = Connector { address, author: None, secret, seen: Seen::default() };
-        let first = connector.connect().await?;
-        let reader = Self::new(connector, watch::Sender::default(), first.welcome.clone());
+        Self::connect_at(address, None).await
+    }
+
+    /// The same to a diary that has the entry at `place`, where that is known from before. A place with seq 0 stands for
+    /// no entry, and only for the journal.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), [`Error::OtherJournal`] and [`Error::Restored`].
+    pub async fn connect_at(address: Address, place: Option<Place>) -> Result<Self, Error> {
+        let reader = Self::at(address, place)?;
+        let first = reader.connector.connect_at(place).await?;
         *reader.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         Ok(reader)
     }
 
-    pub(crate) fn new(connector: Connector, state: watch::Sender<State>, welcome: Welcome) -> Self {
-        Self { connector, state, welcome, spare: Arc::default() }
+    pub(crate) fn of(connector: Connector) -> Self {
+        Self { connector, state: watch::Sender::default(), spare: Arc::default() }
     }
 
-    /// What the server said of itself at first.
-    pub fn welcome(&self) -> &Welcome {
-        &self.welcome
+    /// What the server said of itself when it last welcomed this reader, or the client whose reader it is; empty before
+    /// that.
+    pub fn welcome(&self) -> Welcome {
+        self.connector.seen.welcome()
     }
 
     /// Whether its readings are connected, now and from now on.

@@ -403,7 +403,7 @@ mod tests {
         let time = |micros| Time { micros, offset_minutes: 0 };
         let entry =
             Entry { seq: 1, time: time(3_600_000_000), own: None, day: None, author, text: "x".to_owned() };
-        let newest = Stored { entry, key: None, left: String::new() };
+        let newest = Stored { entry, key: None, crc: 0, left: String::new() };
         let hour =
             "the newest entry is 3600 s in the future; set the clock of this machine or of the server's";
         assert_eq!(clocks(&newest, &time(0)), Err(hour.to_owned()));

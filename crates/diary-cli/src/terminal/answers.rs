@@ -6,6 +6,7 @@ use diary_proto::Command;
 use super::agenda::Wanted;
 use super::{Follow, Talk, options};
 use crate::calendar::Calendar;
+use crate::output::restored;
 use crate::patience::Patience;
 use crate::select::Keeper;
 
@@ -174,6 +175,10 @@ impl Talk<'_> {
         let own_after = self.follow.as_ref().map_or(0, |follow| follow.own_after);
         match event {
             Some(Ok(Event::Entry(stored))) if stored.entry.seq > own_after && self.is_own(&stored) => {}
+            Some(Ok(Event::Restored { head })) => {
+                self.newest_seen = head;
+                self.say(format_args!("{}", restored(head)));
+            }
             Some(Ok(event)) => self.show(&event, self.place.view.is_plain()),
             Some(Err(error)) => {
                 self.follow = None;
@@ -193,7 +198,7 @@ impl Talk<'_> {
         self.newest_seen = self.newest_seen.max(match event {
             Event::Entry(stored) => stored.entry.seq,
             Event::Gap(gap) => gap.last,
-            Event::Damaged { .. } => 0,
+            Event::Damaged { .. } | Event::Restored { .. } => 0,
         });
         let mut bytes = Vec::new();
         self.place.view.event(event, &mut bytes);
