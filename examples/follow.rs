@@ -22,6 +22,7 @@ async fn main() -> anyhow::Result<()> {
             Event::Entry(stored) => println!("{}", stored.left),
             Event::Gap(gap) => println!("entries {} to {} are damaged or missing", gap.first, gap.last),
             Event::Damaged { lines } => println!("{lines} damaged lines were left out"),
+            Event::Restored { head } => println!("an older copy was restored; it ends with {head}"),
         }
     }
     Ok(())

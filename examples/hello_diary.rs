@@ -23,6 +23,7 @@ async fn main() -> anyhow::Result<()> {
             Event::Entry(stored) => println!("{}: {}", stored.entry.author, stored.entry.text),
             Event::Gap(gap) => println!("entries {} to {} are damaged or missing", gap.first, gap.last),
             Event::Damaged { lines } => println!("{lines} damaged lines were left out"),
+            Event::Restored { head } => println!("an older copy was restored; it ends with {head}"),
         }
     }
     client.close().await?;

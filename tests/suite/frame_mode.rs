@@ -295,17 +295,17 @@ async fn a_client_can_only_resume_the_journal_that_it_saw() {
         let resume = Some(Resume { id, seq, crc });
         assert_eq!(client.greet(&Hello { resume, ..hello(1) }).await.head, 2, "{seq}");
     }
-    for resume in [
-        Resume { id: id ^ 1, seq: 0, crc: 0 },
-        Resume { id: id ^ 1, seq: 2, crc: crcs[1] },
-        Resume { id, seq: 2, crc: crcs[0] },
-        Resume { id, seq: 1, crc: crcs[0] ^ 1 },
-        Resume { id, seq: 3, crc: crcs[1] },
-        Resume { id, seq: u64::MAX, crc: 0 },
+    for (resume, code) in [
+        (Resume { id: id ^ 1, seq: 0, crc: 0 }, "other-journal: "),
+        (Resume { id: id ^ 1, seq: 2, crc: crcs[1] }, "other-journal: "),
+        (Resume { id, seq: 2, crc: crcs[0] }, "restored: "),
+        (Resume { id, seq: 1, crc: crcs[0] ^ 1 }, "restored: "),
+        (Resume { id, seq: 3, crc: crcs[1] }, "restored: "),
+        (Resume { id, seq: u64::MAX, crc: 0 }, "restored: "),
     ] {
         let mut client = Frames::connect(server.address()).await;
         client.send(&ClientMessage::Hello(Hello { resume: Some(resume), ..hello(1) })).await;
-        assert!(client.fatal().await.starts_with("other-journal: "), "{resume:?}");
+        assert!(client.fatal().await.starts_with(code), "{resume:?}");
     }
 }
 

@@ -205,7 +205,12 @@ impl Client {
         self.producer
     }
 
-    /// Whether it is connected, now and from now on.
+    /// Reads the diary that this client writes to. It has a [state](Reader::state) of its own.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Whether the connection of its appends stands, now and from now on.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
@@ -334,7 +339,7 @@ impl Parts {
         let producer = Producer::of_secret(&connector.secret);
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
         let state = watch::Sender::new(State::default());
-        let reader = Reader::of(for_readings, state.clone(), welcome.clone());
+        let reader = Reader::of(for_readings);
         let shared = Arc::new(Shared {
             room: Arc::new(Semaphore::new(WINDOW_BYTES)),
             welcome: Mutex::new(welcome),

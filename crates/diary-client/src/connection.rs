@@ -78,50 +78,109 @@ pub(crate) struct Connector {
 
 /// The journal that a client met and the newest entry that it saw there, shared by its connections.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<Option<Resume>>>);
+pub(crate) struct Seen {
+    met: Arc<Mutex<Met>>,
+    /// How often the journal had been restored when this connection was made.
+    restored: u32,
+}
+
+#[derive(Debug, Default)]
+struct Met {
+    /// What the next Hello says; `None` before a welcome has named the journal.
+    place: Option<Resume>,
+    welcome: Welcome,
+    /// How often the journal was found to be restored from an older copy.
+    restored: u32,
+}
+
+/// What was known when a connection was begun.
+struct Before {
+    head: u64,
+    restored: u32,
+}
 
 impl Seen {
     /// Nothing of this journal, if it is known.
     #[cfg(test)]
     pub(crate) fn of(journal: Option<u64>) -> Self {
-        Self(Arc::new(Mutex::new(journal.map(|id| Resume { id, seq: 0, crc: 0 }))))
+        Self::at(journal.map(|id| Resume { id, seq: 0, crc: 0 }))
     }
 
-    /// What the next Hello says.
-    fn get(&self) -> Option<Resume> {
-        *self.lock()
+    /// Everything up to this place, if one is known.
+    pub(crate) fn at(place: Option<Resume>) -> Self {
+        let seen = Self::default();
+        seen.lock().place = place;
+        seen
     }
 
     /// What the journal's lines are sealed with; `None` before a welcome has named it.
     pub(crate) fn seal(&self) -> Option<Seal> {
-        self.lock().map(|seen| Seal::of_journal(seen.id))
+        self.lock().place.map(|seen| Seal::of_journal(seen.id))
     }
 
-    /// A welcome names the journal.
-    fn meet(&self, welcome: &Welcome) -> Result<(), Error> {
-        let mut seen = self.lock();
-        match *seen {
-            Some(known) if known.id != welcome.journal_id => Err(Error::OtherJournal(format!(
-                "its id is {:016x}, not {:016x}",
-                welcome.journal_id, known.id
-            ))),
-            Some(_) => Ok(()),
-            None => {
-                *seen = Some(Resume { id: welcome.journal_id, seq: 0, crc: 0 });
-                Ok(())
-            }
+    /// The newest welcome; empty before the first one.
+    pub(crate) fn welcome(&self) -> Welcome {
+        self.lock().welcome.clone()
+    }
+
+    /// The same for a connection that is made now.
+    pub(crate) fn now(&self) -> Self {
+        Self { met: Arc::clone(&self.met), restored: self.lock().restored }
+    }
+
+    /// Whether the journal was restored between two connections.
+    pub(crate) fn is_before(&self, later: &Self) -> bool {
+        self.restored != later.restored
+    }
+
+    /// A welcome names the journal. `before` was known when its connection was begun, so its head is no lower, unless the
+    /// journal was restored from an older copy.
+    fn meet(&self, welcome: &Welcome, before: &Before) -> Result<(), Error> {
+        let mut met = self.lock();
+        let known = met.place.get_or_insert(Resume { id: welcome.journal_id, seq: 0, crc: 0 }).id;
+        if known != welcome.journal_id {
+            return Err(Error::OtherJournal(format!(
+                "its id is {:016x}, not {known:016x}",
+                welcome.journal_id
+            )));
         }
+        if welcome.head < before.head && met.restored == before.restored {
+            met.restored += 1;
+        }
+        met.welcome = welcome.clone();
+        Ok(())
+    }
+
+    fn before(&self) -> Before {
+        let met = self.lock();
+        Before { head: met.welcome.head, restored: met.restored }
     }
 
     /// A sound line was read.
     pub(crate) fn saw(&self, seq: u64, crc: u32) {
-        if let Some(seen) = self.lock().as_mut().filter(|seen| seen.seq < seq) {
+        let mut met = self.lock();
+        // What an older connection still brings is not in the restored journal.
+        let is_now = self.restored == met.restored;
+        if let Some(seen) = met.place.as_mut().filter(|seen| is_now && seen.seq < seq) {
             (seen.seq, seen.crc) = (seq, crc);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Resume>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The journal lacks what was seen at this place.
+    fn forget(&self, place: Option<Resume>) {
+        let mut met = self.lock();
+        // Another connection may have been told before.
+        if met.place == place
+            && let Some(seen) = &mut met.place
+        {
+            (seen.seq, seen.crc) = (0, 0);
+            met.welcome.head = 0;
+            met.restored += 1;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Met> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,13 +193,28 @@ pub(crate) struct Connection {
     pub(crate) incoming: Incoming,
     pub(crate) outgoing: Outgoing,
     pub(crate) welcome: Welcome,
+    /// For what is read over it.
+    pub(crate) seen: Seen,
 }
 
 impl Connector {
-    /// Connects and is welcomed, within [`CONNECT_LIMIT`]; a server that does not greet has [`PROBE_LIMIT`] more to
-    /// show what it is.
+    /// Connects and is welcomed, within [`CONNECT_LIMIT`]; also to a journal that was restored from an older copy. A
+    /// server that does not greet has [`PROBE_LIMIT`] more to show what it is.
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
-        let (address, limit) = (self.address.clone(), CONNECT_LIMIT);
+        let place = self.seen.lock().place;
+        match self.connect_at(place).await {
+            Err(Error::Restored(_)) => {
+                self.seen.forget(place);
+                let place = self.seen.lock().place;
+                self.connect_at(place).await
+            }
+            connected => connected,
+        }
+    }
+
+    /// The same to a journal that has the entry at this place: [`Error::Restored`] if it has not.
+    pub(crate) async fn connect_at(&self, place: Option<Resume>) -> Result<Connection, Error> {
+        let (address, limit, before) = (self.address.clone(), CONNECT_LIMIT, self.seen.before());
         let deadline = Instant::now() + limit;
         let Ok(opened) = timeout_at(deadline, self.open()).await else {
             return Err(Error::Silent { address, limit });
@@ -159,23 +233,28 @@ impl Connector {
                 return Err(other.unwrap_or(Error::NoWelcome { address, limit }));
             }
         }
-        let welcomed = timeout_at(deadline, self.be_welcomed(connection)).await;
+        let welcomed = timeout_at(deadline, self.be_welcomed(connection, place, &before)).await;
         welcomed.map_err(|_| Error::NoWelcome { address, limit })?
     }
 
-    async fn be_welcomed(&self, mut connection: Opening) -> Result<Connection, Error> {
+    async fn be_welcomed(
+        &self,
+        mut connection: Opening,
+        resume: Option<Resume>,
+        before: &Before,
+    ) -> Result<Connection, Error> {
         let hello = ClientMessage::Hello(Hello {
             version: VERSION,
             author: self.author.as_ref().map_or_else(String::new, |author| author.as_str().to_owned()),
             secret: self.secret.clone(),
-            resume: self.seen.get(),
+            resume,
         });
         connection.outgoing.push(&hello);
         connection.outgoing.flush().await.map_err(Error::broken)?;
         let welcome = connection.welcome().await?;
-        self.seen.meet(&welcome)?;
+        self.seen.meet(&welcome, before)?;
         let Opening { incoming, outgoing } = connection;
-        Ok(Connection { incoming, outgoing, welcome })
+        Ok(Connection { incoming, outgoing, welcome, seen: self.seen.now() })
     }
 
     async fn open(&self) -> Result<(Reader, Writer), Error> {
@@ -301,6 +380,7 @@ fn not_a_diary(address: &Address, line: &[u8]) -> Error {
 pub(crate) fn lost_by(refusal: Refusal) -> Error {
     match refusal.code {
         Code::OtherJournal => Error::OtherJournal(refusal.message.into_owned()),
+        Code::Restored => Error::Restored(refusal.message.into_owned()),
         _ => Error::TurnedAway(refusal),
     }
 }

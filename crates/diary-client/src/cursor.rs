@@ -57,6 +57,9 @@ pub(crate) trait Gather: Default {
 
     /// Entries that did not come.
     fn take_gap(&mut self, gap: Gap);
+
+    /// The journal was restored from an older copy, and ends here now.
+    fn take_restored(&mut self, head: u64);
 }
 
 /// What a message means for the reading.
@@ -77,6 +80,37 @@ impl Cursor {
     /// One for each, to be answered over one connection, one after the other.
     pub(crate) fn in_turn(asks: impl IntoIterator<Item = Ask>, seen: &Seen) -> VecDeque<Self> {
         (REQUEST..).zip(asks).map(|(id, ask)| Self { id, ..Self::new(ask, seen.clone()) }).collect()
+    }
+
+    /// A connection is made, to a journal that ends with `head`. If it `was_restored` since the one before, a follow goes
+    /// on behind that.
+    ///
+    /// # Errors
+    /// If entries are to be read on that may not be there any more.
+    pub(crate) fn connected(
+        &mut self,
+        seen: &Seen,
+        head: u64,
+        was_restored: bool,
+        gathered: &mut impl Gather,
+    ) -> Result<(), Error> {
+        self.seen = seen.clone();
+        if !was_restored {
+            return Ok(());
+        }
+        match &mut self.ask {
+            Ask::Follow(from) => {
+                let has_begun = self.range.take().is_some();
+                *from = (*from).filter(|&from| !has_begun && from <= head).or(Some(head + 1));
+                gathered.take_restored(head);
+            }
+            Ask::Select(_) if self.range.is_some() => {
+                let what = "the entries that were read are not those of before";
+                return Err(Error::Restored(what.to_owned()));
+            }
+            Ask::Select(_) => {}
+        }
+        Ok(())
     }
 
     /// What to ask for on a new connection; `None` if nothing is missing any more.
@@ -254,6 +288,10 @@ impl Gather for Vec<Event> {
         self.push(Event::Gap(gap));
     }
 
+    fn take_restored(&mut self, head: u64) {
+        self.push(Event::Restored { head });
+    }
+
     fn take_block(&mut self, range: &mut Range, lines: Bytes, seen: &Seen) {
         let last = range.last;
         range.walker.walk(&lines, |step| match step {
@@ -294,6 +332,10 @@ impl Gather for Block {
 
     fn take_gap(&mut self, gap: Gap) {
         self.gaps.push(gap);
+    }
+
+    fn take_restored(&mut self, _head: u64) {
+        unreachable!("nobody follows by the block");
     }
 
     fn take_block(&mut self, range: &mut Range, lines: Bytes, seen: &Seen) {
@@ -399,6 +441,7 @@ mod tests {
                 Event::Entry(stored) => stored.entry.seq.to_string(),
                 Event::Gap(gap) => format!("gap {}..{}", gap.first, gap.last),
                 Event::Damaged { lines } => format!("damaged {lines}"),
+                Event::Restored { head } => format!("restored {head}"),
             });
             assert_eq!(shown.collect::<Vec<_>>().join(" ") + &end, expected);
         }

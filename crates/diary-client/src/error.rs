@@ -76,6 +76,9 @@ pub enum Error {
     /// The server now serves another journal than the one that this client wrote to or read.
     #[error("the server serves another journal than before: {0}")]
     OtherJournal(String),
+    /// The server restored its journal from an older copy: it lacks an entry that was seen, or has another one there.
+    #[error("the diary was restored from an older copy: {0}")]
+    Restored(String),
     /// An entry or a request was refused.
     #[error("{0}")]
     Refused(Refusal),
@@ -99,6 +102,8 @@ pub enum ErrorKind {
     Refused,
     /// It is not the same journal any more: nothing more can be done with this client.
     OtherJournal,
+    /// The journal was restored from an older copy: what was to be read may not be there any more.
+    Restored,
     /// It was used wrongly or is closed.
     Usage,
 }
@@ -117,6 +122,7 @@ impl Error {
             Self::Bye(_) | Self::Broken(_) | Self::Protocol(_) => ErrorKind::Lost,
             Self::Refused(_) => ErrorKind::Refused,
             Self::OtherJournal(_) => ErrorKind::OtherJournal,
+            Self::Restored(_) => ErrorKind::Restored,
             Self::BadAddress(_) | Self::Closed | Self::NoSecret(_) => ErrorKind::Usage,
         }
     }

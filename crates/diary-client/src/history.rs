@@ -11,7 +11,7 @@ use diary_proto::entry::{Entry, Key, StoredLine};
 use futures::Stream;
 use tokio::sync::mpsc;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Seen};
 use crate::cursor::{Ask, Cursor, Gather, Taken};
 use crate::error::Error;
 use crate::redial::Redial;
@@ -32,6 +32,12 @@ pub enum Event {
         /// How many lines.
         lines: u64,
     },
+    /// The diary was restored from an older copy while it was followed: entries that came may not be in it any more, and
+    /// those that it got before this are not shown. Only a follow tells it, and goes on.
+    Restored {
+        /// The newest entry that it has; what follows is behind it.
+        head: u64,
+    },
 }
 
 /// An entry as it is stored.
@@ -41,6 +47,8 @@ pub struct Stored {
     pub entry: Entry,
     /// The writer's name for it.
     pub key: Option<Key>,
+    /// The checksum of its line: with the journal's id and the seq it is a [place](crate::Resume).
+    pub crc: u32,
     /// What stands left of the TAB, for people: seq, time, author, escaped text.
     pub left: String,
 }
@@ -49,7 +57,7 @@ impl Stored {
     /// A line's entry; `None` if its fields cannot be read.
     pub(crate) fn read(line: &StoredLine<'_>) -> Option<Self> {
         let entry = line.to_entry().ok()?;
-        Some(Self { entry, key: line.key, left: line.left.to_owned() })
+        Some(Self { entry, key: line.key, crc: line.crc, left: line.left.to_owned() })
     }
 }
 
@@ -170,6 +178,8 @@ impl Stream for History {
 struct Reading<G> {
     /// What is being answered, and what was asked for behind it.
     cursors: VecDeque<Cursor>,
+    /// What had been seen when its last connection was made.
+    seen: Seen,
     redial: Redial,
     sender: mpsc::Sender<Delivery<G>>,
 }
@@ -189,7 +199,8 @@ enum End {
 impl<G: Gather + Send + 'static> Reading<G> {
     fn start(asks: impl IntoIterator<Item = Ask>, redial: Redial) -> mpsc::Receiver<Delivery<G>> {
         let (sender, deliveries) = mpsc::channel(BLOCKS_WAITING_MAX);
-        let reading = Self { cursors: Cursor::in_turn(asks, &redial.seen()), redial, sender };
+        let seen = redial.seen();
+        let reading = Self { cursors: Cursor::in_turn(asks, &seen), seen, redial, sender };
         tokio::spawn(reading.run());
         deliveries
     }
@@ -228,7 +239,19 @@ impl<G: Gather + Send + 'static> Reading<G> {
     }
 
     async fn read_connection(&mut self, mut connection: Connection) -> End {
+        let was_restored = self.seen.is_before(&connection.seen);
+        self.seen = connection.seen.clone();
         while self.cursors.pop_front_if(|cursor| cursor.request().is_none()).is_some() {}
+        let mut gathered = G::default();
+        for cursor in &mut self.cursors {
+            let head = connection.welcome.head;
+            if let Err(error) = cursor.connected(&self.seen, head, was_restored, &mut gathered) {
+                return End::Failed(error);
+            }
+        }
+        if !gathered.is_empty() && self.sender.send(Ok(gathered)).await.is_err() {
+            return End::Dropped;
+        }
         let requests = self.cursors.iter().filter_map(Cursor::request);
         requests.for_each(|request| connection.outgoing.push(&request));
         if let Err(error) = connection.outgoing.flush().await {

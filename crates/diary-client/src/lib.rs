@@ -14,6 +14,7 @@
 //!         Event::Entry(stored) => println!("{}", stored.left),
 //!         Event::Gap(gap) => println!("{}..{} are missing", gap.first, gap.last),
 //!         Event::Damaged { lines } => println!("{lines} damaged lines were left out"),
+//!         Event::Restored { head } => println!("an older copy was restored; it ends with {head}"),
 //!     }
 //! }
 //! client.close().await
@@ -48,7 +49,7 @@ pub use address::{Address, BadAddress, DEFAULT_PORT};
 pub use client::{Ack, Client, NewEntry, NotAcked, Options, Pending, Place, Room, Secret};
 pub use diary_proto::block::Gap;
 pub use diary_proto::entry::{Author, Entry, Key, Producer};
-pub use diary_proto::message::Welcome;
+pub use diary_proto::message::{Resume, Welcome};
 pub use diary_proto::{Code, Day, DayStart, Filter, OwnTime, Refusal, Scope, Time, Which};
 pub use error::{Error, ErrorKind};
 pub use history::{Block, Blocks, Event, History, Stored};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use diary_proto::message::{ClientMessage, ServerMessage, Welcome};
+use diary_proto::message::{ClientMessage, Resume, ServerMessage, Welcome};
 use diary_proto::{Filter, Scope, Which};
 use tokio::sync::watch;
 
@@ -23,42 +23,53 @@ use crate::state::{Link, State};
 pub struct Reader {
     connector: Connector,
     state: watch::Sender<State>,
-    welcome: Welcome,
     /// The connection that no reading uses yet.
     spare: Arc<Mutex<Option<Connection>>>,
 }
 
 impl Reader {
-    /// Connects. Readings reconnect by themselves from then on. It needs a Tokio runtime around it.
-    ///
-    /// # Errors
-    /// If the connection fails or takes more than five seconds.
-    pub async fn connect(address: Address) -> Result<Self, Error> {
-        let secret = Secret::random()?.bytes();
-        let connector = Connector { address, author: None, secret, seen: Seen::default() };
-        let first = connector.connect().await?;
-        let reader = Self::of(connector, watch::Sender::default(), first.welcome.clone());
-        *reader.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
-        Ok(reader)
-    }
-
-    /// A reader that connects when it is first asked for something.
+    /// A reader that connects when it is first asked for something. Readings need a Tokio runtime around them, and
+    /// connect again by themselves.
     ///
     /// # Errors
     /// If the system has no random bytes.
     pub fn new(address: Address) -> Result<Self, Error> {
+        Self::at(address, None)
+    }
+
+    fn at(address: Address, place: Option<Resume>) -> Result<Self, Error> {
         let secret = Secret::random()?.bytes();
-        let connector = Connector { address, author: None, secret, seen: Seen::default() };
-        Ok(Self::of(connector, watch::Sender::default(), Welcome::default()))
+        Ok(Self::of(Connector { address, author: None, secret, seen: Seen::at(place) }))
     }
 
-    pub(crate) fn of(connector: Connector, state: watch::Sender<State>, welcome: Welcome) -> Self {
-        Self { connector, state, welcome, spare: Arc::default() }
+    /// A reader whose first connection is made now.
+    ///
+    /// # Errors
+    /// If the connection fails or takes more than five seconds.
+    pub async fn connect(address: Address) -> Result<Self, Error> {
+        Self::connect_at(address, None).await
     }
 
-    /// What the server said of itself at first.
-    pub fn welcome(&self) -> &Welcome {
-        &self.welcome
+    /// The same to a diary that has the entry at `place`, where that is known from before. A place with seq 0 stands for
+    /// no entry, and only for the journal.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), [`Error::OtherJournal`] and [`Error::Restored`].
+    pub async fn connect_at(address: Address, place: Option<Resume>) -> Result<Self, Error> {
+        let reader = Self::at(address, place)?;
+        let first = reader.connector.connect_at(place).await?;
+        *reader.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        Ok(reader)
+    }
+
+    pub(crate) fn of(connector: Connector) -> Self {
+        Self { connector, state: watch::Sender::default(), spare: Arc::default() }
+    }
+
+    /// What the server said of itself when it last welcomed this reader, or the client whose reader it is; empty before
+    /// that.
+    pub fn welcome(&self) -> Welcome {
+        self.connector.seen.welcome()
     }
 
     /// Whether its readings are connected, now and from now on.

@@ -37,9 +37,9 @@ impl Redial {
         Self { first, ..self }
     }
 
-    /// What its connections have seen.
+    /// What its connections have seen, until now.
     pub(crate) fn seen(&self) -> Seen {
-        self.connector.seen.clone()
+        self.connector.seen.now()
     }
 
     /// A connection is lost: the next one comes after a pause. One that lasted starts the pauses

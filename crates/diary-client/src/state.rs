@@ -1,11 +1,12 @@
-//! Whether a client has its connections.
+//! Whether a client or a reader has its connections.
 
 use diary_proto::Refusal;
 use tokio::sync::watch;
 
 use crate::error::Error;
 
-/// Whether a client has its connections: that of its appends, and those of its readings.
+/// Whether the connection of a [`Client`](crate::Client)'s appends stands, or those of a [`Reader`](crate::Reader)'s
+/// readings.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// How many connections are being made anew.

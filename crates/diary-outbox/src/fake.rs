@@ -183,6 +183,7 @@ impl Session {
                     self.say(&ServerMessage::End { id }).await;
                 }
                 ClientMessage::Follow { id, from } => self.follow(id, from).await,
+                ClientMessage::Check { id } => self.say(&ServerMessage::End { id }).await,
                 ClientMessage::Quit => {
                     self.say(&ServerMessage::Bye { reason: "bye".into() }).await;
                     return None;

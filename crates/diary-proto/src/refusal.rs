@@ -54,6 +54,8 @@ codes! {
     Version = "version",
     /// The client resumes a journal that this one is not.
     OtherJournal = "other-journal",
+    /// The client resumes this journal, which does not have the entry that it saw last.
+    Restored = "restored",
     /// The same key came with another text.
     Conflict = "conflict",
     /// The server can no longer tell whether this key was stored.

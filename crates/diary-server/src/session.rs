@@ -385,7 +385,7 @@ async fn front(slot: Option<&mut Slot>, context: &Arc<Context>) -> Event {
     match slot {
         Some(Slot::Appended(receipt, _)) => Event::Outcome(receipt.await),
         Some(Slot::Stream(stream)) => Event::Piece(Box::pin(stream.next(context)).await),
-        // What cannot be read cannot be told to be another journal.
+        // What cannot be read cannot be told to be another entry.
         Some(Slot::Resuming(resuming)) => Event::Resumed(!matches!((&mut resuming.1).await, Ok(false))),
         Some(Slot::Checking(id, check)) => Event::Checked(*id, check.await),
         Some(Slot::Waiting(..) | Slot::Settled(..) | Slot::Request(_)) | None => pending().await,

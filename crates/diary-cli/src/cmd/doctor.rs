@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::error::{CliError, exit, unreachable_sentence};
 use crate::term::output::{Output, count};
 
-/// How long the server has to send its newest entry.
-const HISTORY_LIMIT: Duration = Duration::from_secs(5);
+/// How long the server has to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// How far the newest entry may be ahead of this computer's clock.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
@@ -131,8 +131,18 @@ async fn server(config: &Config, report: &mut Report) {
         Ok(None) => report.line("history", Ok("no entries yet".to_owned())),
         Err(why) => report.line("history", Err(why)),
     }
+    report.line("writing", takes_entries(&client).await);
     // All is known: the server need not say goodbye.
     let _ = client.close().await;
+}
+
+/// Whether an entry would be taken now.
+async fn takes_entries(client: &Client) -> Finding {
+    match timeout(ANSWER_LIMIT, client.check()).await {
+        Ok(Ok(())) => Ok("the server takes entries".to_owned()),
+        Ok(Err(error)) => Err(format!("the server takes no entries: {}", unreachable_sentence(&error))),
+        Err(_) => Err(format!("the server did not answer within {} s; see its log", ANSWER_LIMIT.as_secs())),
+    }
 }
 
 /// The newest entry, if there is one.
@@ -141,7 +151,7 @@ async fn server(config: &Config, report: &mut Report) {
 /// A sentence.
 async fn newest(client: &Client, head: u64) -> Result<Option<Stored>, String> {
     let mut history = client.history(Which::Last(1));
-    match timeout(HISTORY_LIMIT, history.next()).await {
+    match timeout(ANSWER_LIMIT, history.next()).await {
         Ok(Some(Ok(Event::Entry(stored)))) => Ok(Some(stored)),
         Ok(None) if head == 0 => Ok(None),
         Ok(None | Some(Ok(_))) => {
@@ -149,7 +159,7 @@ async fn newest(client: &Client, head: u64) -> Result<Option<Stored>, String> {
         }
         Ok(Some(Err(error))) => Err(unreachable_sentence(&error)),
         Err(_) => {
-            let seconds = HISTORY_LIMIT.as_secs();
+            let seconds = ANSWER_LIMIT.as_secs();
             Err(format!("no answer within {seconds} s; see the log of the server"))
         }
     }
@@ -231,7 +241,7 @@ mod tests {
         let newest = |seconds: i64| {
             let (time, author) = (time(seconds * 1_000_000), author.clone());
             let entry = Entry { seq: 1, time, own: None, day: None, author, text: "x".to_owned() };
-            Stored { entry, key: None, left: String::new() }
+            Stored { entry, key: None, crc: 0, left: String::new() }
         };
         for (seconds, ahead) in [
             (61, "1 minute"),

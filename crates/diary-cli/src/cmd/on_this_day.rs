@@ -118,7 +118,7 @@ impl Sift for Pick<'_> {
                     && self.sieve.takes(entry.author.as_str(), &entry.text)
             }
             // It is within two days of one of them, and may have been on it.
-            Event::Gap(_) | Event::Damaged { .. } => true,
+            Event::Gap(_) | Event::Damaged { .. } | Event::Restored { .. } => true,
         };
         if wanted {
             give(event);

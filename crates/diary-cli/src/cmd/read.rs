@@ -4,26 +4,24 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 
-use diary_client::{DayStart, Error, Event, Filter, History, Reader, Scope};
+use diary_client::{DayStart, Error, Event, Filter, History, Reader, Scope, Which};
 use jiff::civil::Date;
 
 use super::deliver::tell_waiting;
 use crate::cli::Show;
 use crate::config::Config;
-use crate::error::exit;
-use crate::error::unreachable_sentence;
+use crate::error::{exit, unreachable_sentence};
 use crate::patience::Patience;
-use crate::query::cursor::{BadCursor, Cursor};
+use crate::query::by_time::{by_time, keep_newest};
+use crate::query::cursor::{BadCursor, Cursor, Mark};
+use crate::query::pour::{GiveUp, Page, Paper, Pour, Sift, ask, failed, read_while};
 use crate::query::select::{Keeper, Plan, Select};
 use crate::render::Printer;
-use crate::term::output::{Output, say};
+use crate::term::output::{Output, restored, say};
 use crate::term::pager::Pager;
 use crate::term::ui::Ui;
 use crate::time::calendar::Calendar;
 use crate::time::days::Days;
-
-use crate::query::by_time::{by_time, keep_newest};
-use crate::query::pour::{GiveUp, Page, Paper, Pour, Sift, ask, failed, seq_of};
 
 /// Entries that a follow prints before it writes its place down, while more of them wait.
 const SAVE_EVERY: u32 = 1000;
@@ -147,30 +145,58 @@ async fn print_follow(
     if today.yesterday().ok().and_then(planned).is_some_and(|plan| over(&plan).is_some()) {
         planned(today).map_or(Ok(()), |plan| not_over(&plan))?;
     }
-    let (plan, reader) = plan(&select, config).await?;
+    // What is wrong with it needs no server.
+    plan_on(&select, DayStart::default())?;
+    let cursor = cursor.map(Cursor::open).transpose();
+    let mut cursor = cursor.map_err(|error| refused(&error))?;
+    let at = cursor.as_ref().and_then(Cursor::place);
+    let reader = Reader::connect_at(config.server.clone(), at).await.map_err(|error| {
+        let bad = cursor.as_ref().and_then(|cursor| cursor.refused_by(&error));
+        bad.map_or_else(|| unreachable(&error), |bad| refused(&bad))
+    })?;
+    tell_waiting(config, &Ui::default());
+    let plan = plan_on(&select, reader.welcome().day_start)?;
     not_over(&plan)?;
     let (journal, head) = (reader.welcome().journal_id, reader.welcome().head);
-    let cursor = cursor.map(|path| Cursor::open(path, journal, head)).transpose();
-    let mut cursor = cursor.map_err(|error| refused(&error))?;
+    if let Some(cursor) = &cursor {
+        cursor.check(head).map_err(|error| refused(&error))?;
+    }
     let mut page = Page::new(printer(&reader, show, config), Output::watched(io::stdout()));
     let mut interrupt = pin!(interrupted());
-    let mut place = Place { seq: head, cursor: cursor.as_mut(), unsaved: 0 };
-    match place.cursor.as_ref().and_then(|cursor| cursor.seq()) {
-        Some(seq) => place.seq = seq,
-        None if wants_past => {
-            echo(&plan);
-            // All up to the head at the start was read, and what was committed since then up to this.
-            let sift = Keeper::new(&plan, Calendar::here(reader.welcome().day_start));
-            let pour = Pour { history: ask(&reader, &plan), sift, give_up: GiveUp::Never };
-            let newest = pour.into_page(&reader, &mut page, interrupt.as_mut()).await?;
-            place.seq = place.seq.max(newest);
+    let mark = match cursor.as_ref().and_then(Cursor::mark) {
+        Some(mark) => mark,
+        None => {
+            let mut seq = head;
+            if wants_past {
+                echo(&plan);
+                // All up to the head at the start was read, and what was committed since then up to this.
+                let sift = keeper(&plan, Calendar::here(reader.welcome().day_start));
+                let pour = Pour { history: ask(&reader, &plan), sift, give_up: GiveUp::Never };
+                seq = seq.max(pour.into_page(&reader, &mut page, interrupt.as_mut()).await?);
+            }
+            let crc = if cursor.is_some() { crc_of(&reader, seq).await? } else { None };
+            Mark { journal, seq, crc }
         }
-        None => {}
-    }
-    let history = reader.follow(Some(place.seq + 1));
+    };
+    let history = reader.follow(Some(mark.seq + 1));
+    let place = Place { mark, cursor: cursor.as_mut(), unsaved: 0 };
     let code = live(&reader, history, &plan, &mut page, place, interrupt).await;
     page.finish();
     code
+}
+
+/// The checksum of an entry's line; `None` if it is damaged or there is no such entry. An error is the exit code.
+async fn crc_of(reader: &Reader, seq: u64) -> Result<Option<u32>, u8> {
+    let mut crc = None;
+    let take = |event| {
+        if let Event::Entry(stored) = event {
+            crc = Some(stored.crc);
+        }
+        true
+    };
+    let scope = Scope { up_to: Some(seq), ..Which::From(seq.max(1)).into() };
+    read_while(reader, reader.history(scope), take).await?;
+    Ok(crc)
 }
 
 /// The last day of a plan, if it is over.
@@ -187,18 +213,29 @@ fn not_over(plan: &Plan) -> Result<(), u8> {
 /// How far a follow is.
 struct Place<'a> {
     /// All entries up to this one were printed, or need not be.
-    seq: u64,
+    mark: Mark,
     cursor: Option<&'a mut Cursor>,
     unsaved: u32,
 }
 
 impl Place<'_> {
+    /// This is about to be printed. A gap is passed with the entry behind it.
+    fn pass(&mut self, event: &Event) {
+        let (seq, crc) = match event {
+            Event::Entry(stored) => (stored.entry.seq, Some(stored.crc)),
+            Event::Restored { head } => (*head, None),
+            Event::Gap(_) | Event::Damaged { .. } => return,
+        };
+        self.mark = Mark { seq, crc, ..self.mark };
+        self.unsaved += 1;
+    }
+
     /// What was printed up to here goes out, and only then it is written down. An error is the exit code.
     fn save(&mut self, output: &mut Output) -> Result<(), u8> {
         output.flush();
         self.unsaved = 0;
         match &mut self.cursor {
-            Some(cursor) if !output.is_gone() => cursor.save(self.seq).map_err(|error| refused(&error)),
+            Some(cursor) if !output.is_gone() => cursor.save(self.mark).map_err(|error| refused(&error)),
             _ => Ok(()),
         }
     }
@@ -234,10 +271,13 @@ async fn live(
             event = history.next() => match event {
                 Some(Ok(event)) => {
                     patience.progress();
-                    place.seq = place.seq.max(seq_of(&event).unwrap_or(0));
+                    place.pass(&event);
+                    if let Event::Restored { head } = event {
+                        say(format_args!("{}", restored(head)));
+                        continue;
+                    }
                     page.printer.fit();
                     keeper.take(event, |event| page.print(&event));
-                    place.unsaved += 1;
                     if place.unsaved >= SAVE_EVERY {
                         place.save(&mut page.output)?;
                     }
@@ -260,22 +300,26 @@ async fn live(
 /// What is asked for, and of whom. An error is the exit code.
 pub(super) async fn plan(select: &Select, config: &Config) -> Result<(Plan, Reader), u8> {
     // What is wrong with it needs no server.
-    let plan = |today| select.clone().plan(today).map_err(|error| usage(&error));
-    plan(Calendar::here(DayStart::default()).today())?;
+    plan_on(select, DayStart::default())?;
     let reader = connect(config).await?;
     // Which day it is now is the server's to say.
-    let plan = plan(Calendar::here(reader.welcome().day_start).today())?;
-    Ok((plan, reader))
+    Ok((plan_on(select, reader.welcome().day_start)?, reader))
+}
+
+fn plan_on(select: &Select, day_start: DayStart) -> Result<Plan, u8> {
+    select.clone().plan(Calendar::here(day_start).today()).map_err(|error| usage(&error))
 }
 
 /// To read, and not without what one wrote oneself: says if something waits to be sent.
 pub(super) async fn connect(config: &Config) -> Result<Reader, u8> {
-    let reader = Reader::connect(config.server.clone()).await.map_err(|error| {
-        say(format_args!("{}", unreachable_sentence(&error)));
-        exit::UNREACHABLE
-    })?;
+    let reader = Reader::connect(config.server.clone()).await.map_err(|error| unreachable(&error))?;
     tell_waiting(config, &Ui::default());
     Ok(reader)
+}
+
+fn unreachable(error: &Error) -> u8 {
+    say(format_args!("{}", unreachable_sentence(error)));
+    exit::UNREACHABLE
 }
 
 pub(super) fn usage(error: &str) -> u8 {

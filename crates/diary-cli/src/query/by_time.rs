@@ -62,7 +62,7 @@ impl Held {
         let moment = match &event {
             Event::Entry(stored) => self.moment(stored),
             // What is missing stays behind the entry that was before it.
-            Event::Gap(_) | Event::Damaged { .. } => {
+            Event::Gap(_) | Event::Damaged { .. } | Event::Restored { .. } => {
                 self.events.last().map_or((Date::MIN, DateTime::MIN), |(moment, _)| *moment)
             }
         };
@@ -91,7 +91,7 @@ impl Held {
 fn text_bytes(event: &Event) -> usize {
     match event {
         Event::Entry(Stored { entry, left, .. }) => entry.text.len() + left.len(),
-        Event::Gap(_) | Event::Damaged { .. } => 0,
+        Event::Gap(_) | Event::Damaged { .. } | Event::Restored { .. } => 0,
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
             author: Author::new("anna").unwrap(),
             text: "x".to_owned(),
         };
-        Event::Entry(Stored { entry, key: None, left: String::new() })
+        Event::Entry(Stored { entry, key: None, crc: 0, left: String::new() })
     }
 
     fn gap(seq: u64) -> Event {

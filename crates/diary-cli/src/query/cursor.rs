@@ -1,10 +1,11 @@
-//! The place where a follow stopped, in a file: the journal's id as 16 hex digits, a space, the seq of the newest
-//! entry that was printed.
+//! The place where a follow stopped, in a file: the journal's id as 16 hex digits, the seq of the newest entry that was
+//! printed, and the checksum of its line as 8 hex digits, or `-` where that is not known.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use diary_client::{Error, Resume};
 use diary_proto::entry::parse_number;
 
 use crate::term::whole::replace;
@@ -13,8 +14,17 @@ use crate::term::whole::replace;
 #[derive(Debug)]
 pub(crate) struct Cursor {
     path: PathBuf,
-    journal: u64,
-    seq: Option<u64>,
+    mark: Option<Mark>,
+}
+
+/// Up to where entries were printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) journal: u64,
+    /// The newest of them, 0 for none.
+    pub(crate) seq: u64,
+    /// The checksum of its line.
+    pub(crate) crc: Option<u32>,
 }
 
 /// Why the file cannot be used.
@@ -28,65 +38,102 @@ pub(crate) enum BadCursor {
     Unreadable(String),
     /// It was made with another journal.
     #[error(
-        "the cursor {path} belongs to the journal {known:016x}, and this server has {journal:016x}; name another file"
+        "the cursor {path} belongs to the journal {known:016x}, and this server has another; name another file"
     )]
-    OtherJournal { path: String, known: u64, journal: u64 },
-    /// The journal ends before it.
+    OtherJournal { path: String, known: u64 },
+    /// The journal does not have its entry.
     #[error(
-        "the cursor {path} is at {seq}, and this journal ends at {head}, as one does that was restored; remove the file to start afresh"
+        "the cursor {path} is at {seq}, and this journal has another entry there or none, as one that was restored from an older copy; remove the file to start afresh"
     )]
-    Ahead { path: String, seq: u64, head: u64 },
+    Restored { path: String, seq: u64 },
 }
 
 impl Cursor {
-    /// Reads the file, if there is one, for the journal with this id and head.
+    /// Reads the file, if there is one.
     ///
     /// # Errors
     /// See [`BadCursor`].
-    pub(crate) fn open(path: PathBuf, journal: u64, head: u64) -> Result<Self, BadCursor> {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, BadCursor> {
         let shown = path.display().to_string();
-        let seq = match fs::read(&path) {
+        let mark = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(BadCursor::File { path: shown, what: "read", source }),
-            Ok(bytes) => match parse(&bytes) {
-                None => return Err(BadCursor::Unreadable(shown)),
-                Some((known, _)) if known != journal => {
-                    return Err(BadCursor::OtherJournal { path: shown, known, journal });
-                }
-                Some((_, seq)) if seq > head => return Err(BadCursor::Ahead { path: shown, seq, head }),
-                Some((_, seq)) => Some(seq),
-            },
+            Ok(bytes) => Some(parse(&bytes).ok_or(BadCursor::Unreadable(shown))?),
         };
-        Ok(Self { path, journal, seq })
+        Ok(Self { path, mark })
     }
 
-    /// The newest entry that was printed, if the file names one.
-    pub(crate) fn seq(&self) -> Option<u64> {
-        self.seq
+    /// What it says, if it is there.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.mark
+    }
+
+    /// What the diary must have.
+    pub(crate) fn place(&self) -> Option<Resume> {
+        self.mark.map(|Mark { journal: id, seq, crc }| match crc {
+            Some(crc) => Resume { id, seq, crc },
+            None => Resume { id, seq: 0, crc: 0 },
+        })
+    }
+
+    /// Checks it for a journal with this head.
+    ///
+    /// # Errors
+    /// If the journal ends before it.
+    pub(crate) fn check(&self, head: u64) -> Result<(), BadCursor> {
+        match self.mark {
+            Some(Mark { seq, .. }) if seq > head => Err(self.restored(seq)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What it means for the cursor that a diary does not have its place.
+    pub(crate) fn refused_by(&self, error: &Error) -> Option<BadCursor> {
+        let Mark { journal: known, seq, .. } = self.mark?;
+        match error {
+            Error::OtherJournal(_) => Some(BadCursor::OtherJournal { path: self.shown(), known }),
+            Error::Restored(_) => Some(self.restored(seq)),
+            _ => None,
+        }
     }
 
     /// Puts a new file in the place of the old one, if it says something else. A crash leaves one or the other.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(crate) fn save(&mut self, seq: u64) -> Result<(), BadCursor> {
-        if self.seq == Some(seq) {
+    pub(crate) fn save(&mut self, mark: Mark) -> Result<(), BadCursor> {
+        if self.mark == Some(mark) {
             return Ok(());
         }
-        let written = replace(&self.path, &format!("{:016x} {seq}\n", self.journal));
-        let path = || self.path.display().to_string();
-        written.map_err(|source| BadCursor::File { path: path(), what: "written", source })?;
-        self.seq = Some(seq);
+        let crc = mark.crc.map_or("-".to_owned(), |crc| format!("{crc:08x}"));
+        let written = replace(&self.path, &format!("{:016x} {} {crc}\n", mark.journal, mark.seq));
+        written.map_err(|source| BadCursor::File { path: self.shown(), what: "written", source })?;
+        self.mark = Some(mark);
         Ok(())
+    }
+
+    fn restored(&self, seq: u64) -> BadCursor {
+        BadCursor::Restored { path: self.shown(), seq }
+    }
+
+    fn shown(&self) -> String {
+        self.path.display().to_string()
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<(u64, u64)> {
+fn parse(bytes: &[u8]) -> Option<Mark> {
     let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
-    let (journal, seq) = line.split_once(' ')?;
-    let digits = journal.len() == 16 && journal.bytes().all(|b| b.is_ascii_hexdigit());
-    let journal = u64::from_str_radix(journal, 16).ok().filter(|_| digits)?;
-    Some((journal, parse_number(seq.as_bytes()).filter(|&seq| seq < u64::MAX)?))
+    let mut words = line.split(' ');
+    let (journal, seq, crc) = (words.next()?, words.next()?, words.next()?);
+    let is_hex = |word: &str, digits| word.len() == digits && word.bytes().all(|b| b.is_ascii_hexdigit());
+    if words.next().is_some() || !is_hex(journal, 16) || !(crc == "-" || is_hex(crc, 8)) {
+        return None;
+    }
+    Some(Mark {
+        journal: u64::from_str_radix(journal, 16).ok()?,
+        seq: parse_number(seq.as_bytes()).filter(|&seq| seq < u64::MAX)?,
+        crc: u32::from_str_radix(crc, 16).ok(),
+    })
 }
 
 #[cfg(test)]
@@ -97,32 +144,30 @@ mod tests {
     fn what_is_no_cursor_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cursor");
-        let open = || Cursor::open(path.clone(), 0xab, 9).map_err(|error| error.to_string());
-        for (text, part) in [
-            ("", "is no cursor of a follow"),
-            ("hello", "is no cursor of a follow"),
-            ("00000000000000ab 7", "is no cursor of a follow"),
-            ("ab 7\n", "is no cursor of a follow"),
-            ("00000000000000ab -7\n", "is no cursor of a follow"),
-            ("00000000000000ab 18446744073709551615\n", "is no cursor of a follow"),
-            (
-                "00000000000000ac 7\n",
-                "belongs to the journal 00000000000000ac, and this server has 00000000000000ab",
-            ),
-            ("00000000000000ab 10\n", "is at 10, and this journal ends at 9"),
+        let open = || Cursor::open(path.clone()).map_err(|error| error.to_string());
+        for text in [
+            "",
+            "hello",
+            "00000000000000ab 7 00c0ffee",
+            "ab 7 00c0ffee\n",
+            "00000000000000ab -7 00c0ffee\n",
+            "00000000000000ab 18446744073709551615 00c0ffee\n",
+            "00000000000000ab 7\n",
+            "00000000000000ab 7 c0ffee\n",
+            "00000000000000ab 7 00c0ffee more\n",
         ] {
             fs::write(&path, text).unwrap();
-            let error = open().unwrap_err();
-            assert!(error.contains(part), "{text:?}: {error}");
+            assert!(open().unwrap_err().contains("is no cursor of a follow"), "{text:?}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
-        let error = Cursor::open(folder.path().to_owned(), 1, 1).unwrap_err().to_string();
+        let error = Cursor::open(folder.path().to_owned()).unwrap_err().to_string();
         assert!(error.contains("cannot be read"), "{error}");
-        let mut nowhere = Cursor::open(path.join("no/folder"), 1, 1);
+        let mut nowhere = Cursor::open(path.join("no/folder"));
         assert!(nowhere.is_err(), "a file is no folder");
         fs::remove_file(&path).unwrap();
-        nowhere = Cursor::open(path.join("cursor"), 1, 1);
-        assert!(nowhere.unwrap().save(1).unwrap_err().to_string().contains("cannot be written"));
+        nowhere = Cursor::open(path.join("cursor"));
+        let mark = Mark { journal: 1, seq: 1, crc: None };
+        assert!(nowhere.unwrap().save(mark).unwrap_err().to_string().contains("cannot be written"));
     }
 
     #[test]
@@ -133,8 +178,8 @@ mod tests {
             BadCursor::File { path: path(), what: "read", source: source() },
             BadCursor::File { path: path(), what: "written", source: source() },
             BadCursor::Unreadable(path()),
-            BadCursor::OtherJournal { path: path(), known: 0xab, journal: 0x12cd },
-            BadCursor::Ahead { path: path(), seq: 10, head: 9 },
+            BadCursor::OtherJournal { path: path(), known: 0xab },
+            BadCursor::Restored { path: path(), seq: 10 },
         ];
         insta::assert_snapshot!(said.map(|error| error.to_string()).join("\n"));
     }
@@ -143,13 +188,18 @@ mod tests {
     fn it_goes_on_where_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cursor");
-        let mut cursor = Cursor::open(path.clone(), 0xab, 9).unwrap();
-        assert_eq!(cursor.seq(), None);
-        for seq in [0, 7, 7, 9] {
-            cursor.save(seq).unwrap();
-            assert_eq!(Cursor::open(path.clone(), 0xab, 9).unwrap().seq(), Some(seq));
+        let mut cursor = Cursor::open(path.clone()).unwrap();
+        assert_eq!((cursor.mark(), cursor.place()), (None, None));
+        for (seq, crc) in [(0, None), (7, Some(0xc0_ffee)), (7, Some(0xc0_ffee)), (9, Some(1))] {
+            let mark = Mark { journal: 0xab, seq, crc };
+            cursor.save(mark).unwrap();
+            let cursor = Cursor::open(path.clone()).unwrap();
+            assert_eq!(cursor.mark(), Some(mark));
+            let place = Resume { id: 0xab, seq, crc: crc.unwrap_or(0) };
+            assert_eq!(cursor.place(), Some(place));
+            assert!(cursor.check(seq).is_ok() && (seq == 0 || cursor.check(seq - 1).is_err()));
         }
-        assert_eq!(fs::read_to_string(&path).unwrap(), "00000000000000ab 9\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "00000000000000ab 9 00000001\n");
         let names: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["cursor"]);

@@ -59,6 +59,7 @@ impl<P: Paper> Page<P> {
         match event {
             Event::Entry(_) => self.entries += 1,
             Event::Gap(_) | Event::Damaged { .. } => self.damage = true,
+            Event::Restored { .. } => {}
         }
         self.bytes.clear();
         self.printer.event(event, &mut self.bytes);
@@ -274,6 +275,7 @@ pub(crate) async fn each(reader: &Reader, plan: &Plan, mut take: impl FnMut(&Sto
         Event::Entry(stored) => take(&stored),
         Event::Gap(gap) => missing = missing.saturating_add((gap.last - gap.first).saturating_add(1)),
         Event::Damaged { lines } => missing = missing.saturating_add(lines),
+        Event::Restored { .. } => {}
     };
     let history = reader.select(Filter { scope, ..plan.filter.clone() });
     let sifted = |event| {
@@ -294,7 +296,7 @@ pub(crate) fn seq_of(event: &Event) -> Option<u64> {
     match event {
         Event::Entry(stored) => Some(stored.entry.seq),
         Event::Gap(gap) => Some(gap.last),
-        Event::Damaged { .. } => None,
+        Event::Damaged { .. } | Event::Restored { .. } => None,
     }
 }
 

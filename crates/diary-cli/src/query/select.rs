@@ -315,7 +315,7 @@ impl Keeper {
     fn fits(&self, event: &Event) -> bool {
         match event {
             Event::Entry(stored) => self.sieve.takes(stored.entry.author.as_str(), &stored.entry.text),
-            Event::Gap(_) | Event::Damaged { .. } => true,
+            Event::Gap(_) | Event::Damaged { .. } | Event::Restored { .. } => true,
         }
     }
 }
@@ -453,7 +453,7 @@ mod tests {
         let time = Time::parse(time.as_bytes()).unwrap();
         let author = Author::new("anna").unwrap();
         let entry = Entry { seq, time, own: None, day: None, author, text: text.to_owned() };
-        Event::Entry(Stored { entry, key: None, left: String::new() })
+        Event::Entry(Stored { entry, key: None, crc: 0, left: String::new() })
     }
 
     fn kept(words: &[&str], events: impl IntoIterator<Item = Event>) -> String {
@@ -465,6 +465,7 @@ mod tests {
             Event::Entry(stored) => stored.entry.seq.to_string(),
             Event::Gap(gap) => format!("gap {}", gap.first),
             Event::Damaged { lines } => format!("damaged {lines}"),
+            Event::Restored { head } => format!("restored {head}"),
         };
         for event in events {
             keeper.take(event, |event| kept.push(show(event)));

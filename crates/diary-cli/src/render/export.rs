@@ -111,6 +111,7 @@ impl Paper for Jrnl {
             // The formats have no place for it.
             Event::Gap(gap) => return say(format_args!("{}", Missing::Gap(*gap))),
             Event::Damaged { lines } => return say(format_args!("{}", Missing::Damaged { lines: *lines })),
+            Event::Restored { .. } => return,
         }
         self.first = false;
     }
@@ -176,7 +177,7 @@ mod tests {
         let author = Author::new("小明").unwrap();
         let (time, text) = (time("2026-11-21T08:15:02.123456+08:00"), text.to_owned());
         let entry = Entry { seq, time, own, day: None, author, text };
-        Event::Entry(Stored { entry, key: None, left: String::new() })
+        Event::Entry(Stored { entry, key: None, crc: 0, left: String::new() })
     }
 
     fn exported(format: ExportFormat, events: &[Event]) -> String {

@@ -151,6 +151,8 @@ impl Printer {
             Event::Entry(stored) => self.entry(stored, out),
             Event::Gap(gap) => self.missing(&Missing::Gap(*gap), out),
             Event::Damaged { lines } => self.missing(&Missing::Damaged { lines: *lines }, out),
+            // Told to people by whoever follows.
+            Event::Restored { .. } => {}
         }
         self.first = false;
     }

@@ -33,6 +33,11 @@ pub(crate) fn say(sentence: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{sentence}");
 }
 
+/// What is said when a follow goes on in a diary that was restored.
+pub(crate) fn restored(head: u64) -> String {
+    format!("the diary was restored from an older copy and ends with {head} now; only later entries follow")
+}
+
 /// `1 day`, `2 days`
 pub(crate) fn count<N: fmt::Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
     let noun = if count == N::from(1) { one } else { many };

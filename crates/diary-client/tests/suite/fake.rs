@@ -31,7 +31,11 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) async fn start() -> Self {
-        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+        Self::at("127.0.0.1:0").await
+    }
+
+    pub(crate) async fn at(address: &str) -> Self {
+        Self { listener: TcpListener::bind(address).await.unwrap() }
     }
 
     pub(crate) fn address(&self) -> String {

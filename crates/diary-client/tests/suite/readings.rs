@@ -1,8 +1,9 @@
 //! History, follow and search, whole and interrupted.
 
-use diary_client::{Client, Error, Event, History, Reader, Which};
+use diary_client::{Client, Error, Event, History, Reader, Resume, Which};
 use diary_proto::message::{ClientMessage, ServerMessage};
 use diary_proto::{Code, Filter, Refusal, Scope};
+use tokio::io::AsyncWriteExt;
 
 use crate::fake::{END, Fake, JOURNAL, Peer, block, lines, soon};
 
@@ -17,6 +18,7 @@ async fn events(history: &mut History, count: usize) -> String {
             }
             Some(Ok(Event::Gap(gap))) => format!("gap {}..{}", gap.first, gap.last),
             Some(Ok(Event::Damaged { lines })) => format!("damaged {lines}"),
+            Some(Ok(Event::Restored { head })) => format!("restored {head}"),
             Some(Err(error)) => error.to_string(),
             None => {
                 shown.push("end".into());
@@ -214,6 +216,154 @@ async fn a_refused_reading_ends_and_another_journal_too() {
     let _peer = fake.accept_to(JOURNAL + 1, 0).await;
     assert!(matches!(soon(reading.next()).await, Some(Err(Error::OtherJournal(_)))));
     assert!(soon(reading.next()).await.is_none());
+}
+
+/// The next connection, which says what was seen last and is told that it is not there; and the one after that.
+async fn restore(fake: &Fake, seen: u64, head: u64) -> Peer {
+    let mut peer = fake.accept_hello(JOURNAL, head).await;
+    assert_eq!(peer.hello.resume.unwrap().seq, seen);
+    let refusal = Refusal::new(Code::Restored, "an older copy was restored");
+    peer.say(ServerMessage::Error { id: 0, fatal: true, refusal }).await;
+    let peer = fake.accept_to(JOURNAL, head).await;
+    assert_eq!(peer.hello.resume.unwrap().seq, 0);
+    peer
+}
+
+#[tokio::test]
+async fn a_follow_goes_on_in_a_diary_that_was_restored_and_so_does_the_writer() {
+    let fake = Fake::start().await;
+    let (client, writer) = client(&fake).await;
+    let mut reading = client.follow(None);
+    let (mut peer, _) = accept(&fake).await;
+    peer.answer(10, u64::MAX).await;
+    peer.say(block(10..=11)).await;
+    assert_eq!(events(&mut reading, 2).await, "10 11");
+    drop(peer);
+    let mut peer = restore(&fake, 11, 5).await;
+    assert_eq!(peer.read().await, Some(follow(Some(6))));
+    peer.answer(6, u64::MAX).await;
+    peer.say(block(6..=6)).await;
+    assert_eq!(events(&mut reading, 2).await, "restored 5 6");
+    // Once.
+    drop(peer);
+    let mut peer = fake.accept_to(JOURNAL, 7).await;
+    assert_eq!(peer.hello.resume.unwrap().seq, 6);
+    assert_eq!(peer.read().await, Some(follow(Some(7))));
+    peer.answer(7, u64::MAX).await;
+    peer.say(block(7..=7)).await;
+    assert_eq!(events(&mut reading, 1).await, "7");
+
+    drop(writer);
+    let mut writer = restore(&fake, 7, 3).await;
+    let server = async {
+        writer.appends(1).await;
+        writer.ack(1, 1, 4).await;
+    };
+    let (ack, ()) = tokio::join!(soon(client.append("a")), server);
+    assert_eq!(ack.unwrap().seq, 4);
+    // What the writer found out is news to the follow, too.
+    drop(peer);
+    let mut peer = fake.accept_to(JOURNAL, 4).await;
+    assert_eq!(peer.hello.resume.unwrap().seq, 0);
+    assert_eq!(peer.read().await, Some(follow(Some(5))));
+    assert_eq!(events(&mut reading, 1).await, "restored 4");
+}
+
+/// Nothing of the lost entries was seen, so only the head tells.
+#[tokio::test]
+async fn a_head_that_is_lower_than_before_is_that_of_an_older_copy() {
+    let fake = Fake::start().await;
+    let connecting = Reader::connect(fake.address().parse().unwrap());
+    let (reader, mut peer) = tokio::join!(soon(connecting), fake.accept_to(JOURNAL, 9));
+    let reader = reader.unwrap();
+    let mut reading = reader.follow(Some(10));
+    assert_eq!(peer.read().await, Some(follow(Some(10))));
+    drop(peer);
+    let mut peer = fake.accept_to(JOURNAL, 4).await;
+    assert_eq!(peer.read().await, Some(follow(Some(5))));
+    assert_eq!(events(&mut reading, 1).await, "restored 4");
+    assert_eq!(reader.welcome().head, 4);
+    // Whoever asks only now has missed nothing.
+    let mut reading = reader.history(Which::All);
+    let mut peer = fake.accept_to(JOURNAL, 4).await;
+    assert_eq!(peer.read().await, Some(history(Which::All)));
+    peer.answer(1, 1).await;
+    peer.say(block(1..=1)).await;
+    assert_eq!(all(&mut reading).await, "1 end");
+}
+
+#[tokio::test]
+async fn a_history_that_had_begun_ends_when_the_diary_is_restored() {
+    let fake = Fake::start().await;
+    let (client, _writer) = client(&fake).await;
+    let mut reading = client.history(Which::All);
+    let (mut peer, _) = accept(&fake).await;
+    peer.answer(1, 9).await;
+    peer.say(block(1..=3)).await;
+    assert_eq!(events(&mut reading, 3).await, "1 2 3");
+    drop(peer);
+    let _peer = restore(&fake, 3, 2).await;
+    assert!(matches!(soon(reading.next()).await, Some(Err(Error::Restored(_)))));
+}
+
+#[tokio::test]
+async fn a_reader_that_was_somewhere_is_told_if_it_is_not_there() {
+    let fake = Fake::start().await;
+    let place = Some(Resume { id: JOURNAL, seq: 7, crc: 0xc0_ffee });
+    let connect = || Reader::connect_at(fake.address().parse().unwrap(), place);
+    let server = async {
+        let mut peer = fake.accept_hello(JOURNAL, 9).await;
+        assert_eq!(peer.hello.resume, place);
+        let refusal = Refusal::new(Code::Restored, "another entry");
+        peer.say(ServerMessage::Error { id: 0, fatal: true, refusal }).await;
+    };
+    let (reader, ()) = tokio::join!(soon(connect()), server);
+    assert!(matches!(reader.err(), Some(Error::Restored(_))));
+    let (reader, peer) = tokio::join!(soon(connect()), fake.accept_to(JOURNAL, 9));
+    drop(peer);
+    let _reading = reader.unwrap().follow(Some(8));
+    let peer = fake.accept_hello(JOURNAL, 9).await;
+    assert_eq!(peer.hello.resume, place, "it knows its place from then on");
+    let (reader, _peer) = tokio::join!(soon(connect()), fake.accept_to(JOURNAL + 1, 9));
+    assert!(matches!(reader.err(), Some(Error::OtherJournal(_))));
+}
+
+/// A follow that is turned away does not make the writer look lost, nor the other way round.
+#[tokio::test]
+async fn writer_and_readings_have_a_state_each() {
+    let fake = Fake::start().await;
+    let (client, writer) = client(&fake).await;
+    let mut readings = client.reader().state();
+    let _reading = client.follow(None);
+    let mut turned_away = fake.accept_silent().await;
+    turned_away.write_all(b"error busy: too many\n").await.unwrap();
+    drop(turned_away);
+    soon(readings.wait_for(|state| !state.is_connected())).await.unwrap();
+    assert!(client.state().borrow().is_connected());
+    let _peer = fake.accept().await;
+    soon(readings.wait_for(|state| state.is_connected())).await.unwrap();
+    drop(writer);
+    soon(client.state().wait_for(|state| !state.is_connected())).await.unwrap();
+    assert!(readings.borrow().is_connected());
+}
+
+#[tokio::test]
+async fn a_reader_needs_no_server_to_begin_with() {
+    let fake = Fake::start().await;
+    let address = fake.address();
+    drop(fake);
+    let reader = Reader::new(address.parse().unwrap()).unwrap();
+    assert_eq!(reader.welcome().head, 0);
+    let mut reading = reader.history(Which::All);
+    soon(reader.state().wait_for(|state| state.error().is_some())).await.unwrap();
+    let fake = Fake::at(&address).await;
+    let mut peer = fake.accept_to(JOURNAL, 1).await;
+    assert_eq!(peer.read().await, Some(history(Which::All)));
+    peer.answer(1, 1).await;
+    peer.say(block(1..=1)).await;
+    assert_eq!(all(&mut reading).await, "1 end");
+    assert_eq!(reader.welcome().head, 1);
+    assert!(reader.state().borrow().is_connected());
 }
 
 #[tokio::test]

@@ -134,6 +134,90 @@ fn readings_that_wait_for_the_disk_hold_up_no_search() {
     });
 }
 
+/// The lines that a search with this scope finds, so many bytes at a time.
+async fn found(journal: &Journal, scope: Scope, text: &str, max_bytes: usize) -> Vec<String> {
+    let (needle, searcher) = (needle(journal, text), journal.searcher());
+    let mut cursor = journal.find(scope).await.unwrap();
+    while cursor.is_unsought() {
+        cursor = journal.seek(cursor, Arc::clone(&needle), &searcher).await.unwrap();
+    }
+    cursor.check_lines();
+    let (mut found, mut more) = (Vec::new(), max_bytes);
+    loop {
+        let search = journal.search(cursor, Arc::clone(&needle), &searcher, move || (more, ()));
+        let (page, ()) = search.await.unwrap();
+        assert!(page.lines.len() <= more, "a page has no more than there is room for");
+        more = page.needs_bytes.unwrap_or(max_bytes);
+        let lines = page.lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+        found.extend(lines.map(|line| String::from_utf8_lossy(line).into_owned()));
+        if page.ended {
+            return found;
+        }
+        cursor = page.cursor;
+    }
+}
+
+#[tokio::test]
+async fn the_newest_hits_are_the_same_however_little_room_there_is() {
+    let disk = HookedDisk::new();
+    let (journal, mut writer) = sim::journal_on(Arc::new(disk.clone()));
+    let text = |i: usize| format!("text {i}. {}", "x".repeat(if i == 50 { 9_000 } else { i % 7 * 100 }));
+    for i in 1..=100 {
+        let receipt = journal.append(appends([text(i).as_str()]), permit());
+        writer.commit();
+        receipt.await;
+    }
+    disk.damage(&["text 20.", "text 41.", "text 42.", "text 97."]);
+    let all = found(&journal, Which::All.into(), "text", PAGE_BYTES).await;
+    assert_eq!(all.iter().filter(|line| line.starts_with("# gap ")).count(), 3);
+    let is_entry = |line: &&String| !line.starts_with('#');
+    for newest in [None, Some(0), Some(1), Some(3), Some(58), Some(59), Some(1_000)] {
+        // Of what is missing, also what is right before them.
+        let mut left = newest.unwrap_or(u64::MAX);
+        let wanted = all.iter().rev().take_while(|line| {
+            let fits = !is_entry(line) || left > 0;
+            left = left.saturating_sub(u64::from(is_entry(line)));
+            fits
+        });
+        let mut expected: Vec<String> = wanted.cloned().collect();
+        for reverse in [true, false] {
+            for max_bytes in [1, 500, 10_000, PAGE_BYTES] {
+                let scope = Scope { newest, reverse, ..Which::All.into() };
+                assert!(found(&journal, scope, "text", max_bytes).await == expected, "{scope:?} {max_bytes}");
+            }
+            expected.reverse();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_near_the_end_is_found_without_reading_the_rest() {
+    let disk = HookedDisk::new();
+    let (journal, mut writer) = sim::journal_on(Arc::new(disk.clone()));
+    for _ in 0..8 {
+        fill(&journal, &mut writer, 2_000, 1_000);
+    }
+    let reads = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&reads);
+    disk.before_reads(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    });
+    let of = async |newest, reverse| {
+        reads.store(0, Ordering::Relaxed);
+        let scope = Scope { newest, reverse, ..Which::All.into() };
+        let hits = found(&journal, scope, "here", PAGE_BYTES).await.len();
+        (hits, reads.load(Ordering::Relaxed))
+    };
+    let (all, whole) = of(None, false).await;
+    assert_eq!(all, 16_000);
+    for reverse in [true, false] {
+        let (hits, few) = of(Some(3), reverse).await;
+        assert_eq!(hits, 3);
+        assert!(few * 5 < whole, "{few} reads for the newest three, {whole} for all");
+    }
+}
+
 /// A journal that was opened with so many entries, some of which are damaged since.
 async fn damaged(disk: &HookedDisk, entries: usize, damaged: &[&str]) -> (Journal, ManualWriter) {
     let (journal, mut writer) = sim::journal_on(Arc::new(disk.clone()));

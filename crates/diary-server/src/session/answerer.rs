@@ -111,7 +111,9 @@ impl Session {
         }
         let journal = &self.context.journal;
         match &hello.resume {
-            Some(resume) if resume.id != journal.about().id => self.finish_hello(hello, false),
+            Some(resume) if resume.id != journal.about().id => {
+                self.fail(&Refusal::new(Code::OtherJournal, "this is not the journal that you saw before"));
+            }
             Some(resume) if resume.seq > 0 => {
                 let has = journal.has(resume.seq, resume.crc);
                 self.queue.push_front(Slot::Resuming(Box::new((hello.clone(), has))));
@@ -128,8 +130,8 @@ impl Session {
 
     fn finish_hello(&mut self, hello: &Hello, same: bool) {
         if !same {
-            let message = "this is not the journal that you saw before; its entries may be others";
-            return self.fail(&Refusal::new(Code::OtherJournal, message));
+            let message = "this journal lacks the entry that you saw last: an older copy was restored";
+            return self.fail(&Refusal::new(Code::Restored, message));
         }
         if !hello.author.is_empty() {
             match Author::new(&hello.author) {

@@ -97,7 +97,7 @@ impl Archived {
                 }
                 // What is damaged or missing is no archive.
                 Event::Gap(gap) => _ = first.get_or_insert(gap.first),
-                Event::Damaged { .. } => {}
+                Event::Damaged { .. } | Event::Restored { .. } => {}
             }
         }
         // A diary that was archived begins behind that.

@@ -7,6 +7,7 @@ use diary_proto::entry::parse_number;
 
 use super::{Follow, Talk};
 use crate::query::select::{Keeper, Plan, Select};
+use crate::term::output::restored;
 use crate::time::calendar::Calendar;
 
 const HELP: &str = "\
@@ -205,6 +206,10 @@ impl Talk<'_> {
         let own_after = self.follow.as_ref().map_or(0, |follow| follow.own_after);
         match event {
             Some(Ok(Event::Entry(stored))) if stored.entry.seq > own_after && self.is_own(&stored) => {}
+            Some(Ok(Event::Restored { head })) => {
+                self.newest_seen = head;
+                self.say(format_args!("{}", restored(head)));
+            }
             Some(Ok(event)) => self.show(&event, self.place.view.is_plain()),
             Some(Err(error)) => {
                 self.follow = None;
@@ -223,7 +228,7 @@ impl Talk<'_> {
         self.newest_seen = self.newest_seen.max(match event {
             Event::Entry(stored) => stored.entry.seq,
             Event::Gap(gap) => gap.last,
-            Event::Damaged { .. } => 0,
+            Event::Damaged { .. } | Event::Restored { .. } => 0,
         });
         let mut bytes = Vec::new();
         self.place.view.event(event, &mut bytes);
