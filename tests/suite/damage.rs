@@ -1,12 +1,14 @@
 //! Damage is found and told, never served as good, and the diary goes on.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 
-use diary_proto::Which;
+use diary_client::{Day, Event, History, Reader, Which};
 use diary_server::Config;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::support::{
-    Frames, Lines, Process, Server, day_files, is_ack, plain_server_command, seq, soon, text,
+    Frames, Lines, Process, Server, day_files, is_ack, plain_server_command, seq, server_command, soon, text,
 };
 
 /// A diary of two days, entries 1 to 5 and 6 to 8. Honolulu is exactly one day behind Kiritimati.
@@ -163,6 +165,54 @@ async fn the_log_tells_damage_that_only_a_frame_client_read() {
     let told =
         |line: &&str| line.contains(" ERROR ") && line.contains("line 4: entry 3 is damaged or missing");
     assert_eq!(log.lines().filter(told).count(), 1, "{log}");
+}
+
+/// Every reading of a frame client, while the server runs on: it was started with a valid head and cache, so it has not
+/// looked into the old file by itself.
+#[tokio::test]
+async fn a_running_server_logs_the_damage_that_a_frame_client_reads() {
+    let old_day = |files: &[PathBuf]| {
+        let name = files[0].file_stem().unwrap().to_str().unwrap();
+        Day::Date(name.parse().unwrap())
+    };
+    type Read = fn(&Reader, Day) -> History;
+    let readings: [(&str, Read); 4] = [
+        ("history", |reader, _| reader.history(Which::All)),
+        ("days", |reader, day| reader.history(Which::Days(day, day))),
+        ("search", |reader, _| reader.search("entry")),
+        ("follow", |reader, _| reader.follow(Some(1))),
+    ];
+    for (what, read) in readings {
+        let (folder, files) = two_days().await;
+        let damaged = replace(&std::fs::read(&files[0]).unwrap(), " entry 3\t", " entrY 3\t");
+        std::fs::write(&files[0], damaged).unwrap();
+        for evidence in ["head", "cache"] {
+            assert!(std::fs::metadata(folder.path().join("diary").join(evidence)).unwrap().len() > 0);
+        }
+        let mut command = server_command(folder.path());
+        command.args(["--listen", "127.0.0.1:0", "--timezone", "Pacific/Kiritimati", "--log", "error"]);
+        command.stderr(Stdio::piped());
+        let mut process = Process::spawn(command, 1).await;
+        let mut log = BufReader::new(process.child.stderr.take().unwrap()).lines();
+        let reader = Reader::connect(process.address().parse().unwrap()).await.unwrap();
+        let mut reading = read(&reader, old_day(&files));
+        let mut found = Vec::new();
+        while found.last() != Some(&5) {
+            match soon("entries come", reading.next()).await.unwrap().unwrap() {
+                Event::Entry(stored) => found.push(stored.entry.seq),
+                Event::Gap(gap) => assert_eq!((gap.first, gap.last), (3, 3), "{what}"),
+                _ => {}
+            }
+        }
+        assert_eq!(found, [1, 2, 4, 5], "{what}");
+        let line = soon("it is logged while the server runs", log.next_line()).await.unwrap().unwrap();
+        let name = files[0].file_name().unwrap().to_str().unwrap();
+        let words = format!("{name} line 4: entry 3 is damaged or missing");
+        assert!(line.contains(" ERROR ") && line.contains(&words), "{what}: {line}");
+        drop(reading);
+        process.stop().await;
+        assert_eq!(log.next_line().await.unwrap(), None, "{what}: it is logged once");
+    }
 }
 
 #[tokio::test]

@@ -5,12 +5,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use diary_client::{Error, Reader};
+use diary_proto::Code;
+use diary_proto::message::ServerMessage;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines as LineReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::support::faulty::{Started, command, is_root, texts_on_disk, under};
-use crate::support::{Lines, day_files, is_ack, peer, soon, text};
+use crate::support::{Frames, Lines, day_files, is_ack, peer, soon, text};
 
 #[tokio::test]
 async fn a_small_disk_fills_up_and_is_freed() {
@@ -71,6 +74,87 @@ async fn a_small_disk_fills_up_and_is_freed() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("the disk is full") && !said.contains("panicked"), "{said}");
     assert_eq!(texts_on_disk(&journal), acked);
+}
+
+/// A frame client's long text finds no room. A short one behind it would fit, and must not stand before it.
+#[tokio::test]
+async fn nothing_of_a_frame_client_overtakes_what_a_full_disk_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mounts = Mounts::new(folder.path()).await;
+    mounts.run(&["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"], folder.path()).await;
+    let ballast = mounts.inside(folder.path()).join("ballast");
+    let mut server = Started::spawn(mounts.server(folder.path())).await;
+    let mut framed = Frames::hello(server.address(), 1).await;
+    framed.append(0, false, &["first"]).await;
+    assert_eq!(framed.acks(1).await, [(0, 1)]);
+    leave_room(&ballast, 32 * 1024);
+    let long = "x".repeat(60_000);
+    framed.append(1, false, &[&long]).await;
+    assert_eq!(full(&mut framed).await, (1, 1));
+    framed.append(2, false, &["short", "also short"]).await;
+    assert_eq!(full(&mut framed).await, (2, 2));
+    let mut lines = Lines::connect(server.address()).await;
+    assert!(is_ack(&lines.ask("this fits").await, 2), "there is room for a short text");
+    fs::remove_file(&ballast).unwrap();
+    framed.append(4, false, &["later"]).await;
+    assert_eq!(full(&mut framed).await, (4, 1));
+
+    let mut framed = Frames::hello(server.address(), 1).await;
+    framed.append(1, true, &[&long, "short", "also short", "later"]).await;
+    assert_eq!(framed.acks(4).await, [(1, 3), (2, 4), (3, 5), (4, 6)]);
+    drop((framed, lines));
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().await.0, Some(0));
+    let journal = mounts.inside(folder.path()).join("diary");
+    assert_eq!(texts_on_disk(&journal), ["first", "this fits", &long, "short", "also short", "later"]);
+}
+
+#[tokio::test]
+async fn a_check_tells_a_full_disk_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mounts = Mounts::new(folder.path()).await;
+    mounts.run(&["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"], folder.path()).await;
+    let ballast = mounts.inside(folder.path()).join("ballast");
+    let journal = mounts.inside(folder.path()).join("diary");
+    let mut server = Started::spawn(mounts.server(folder.path())).await;
+    let mut lines = Lines::connect(server.address()).await;
+    assert!(is_ack(&lines.ask("an entry").await, 1));
+    let names = || {
+        let mut names: Vec<_> = fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort_unstable();
+        names
+    };
+    let before = (names(), texts_on_disk(&journal));
+    let reader = Reader::connect(server.address().parse().unwrap()).await.unwrap();
+    let check = async || {
+        soon("it is answered", reader.check()).await.map_err(|error| match error {
+            Error::Refused(refusal) => refusal.code,
+            other => panic!("{other}"),
+        })
+    };
+    assert_eq!(check().await, Ok(()));
+    // Too little for the longest entry, and then for any.
+    for room in [200 * 1024, 0] {
+        leave_room(&ballast, room);
+        assert_eq!(check().await, Err(Code::DiskFull), "{room}");
+        fs::remove_file(&ballast).unwrap();
+        assert_eq!(check().await, Ok(()), "{room}");
+    }
+    assert_eq!((names(), texts_on_disk(&journal)), before);
+    assert!(is_ack(&lines.ask("another").await, 2));
+    drop(lines);
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().await.0, Some(0));
+}
+
+/// How many appends a Refused of a full disk names, from which counter on.
+async fn full(framed: &mut Frames) -> (u64, u32) {
+    match framed.message().await {
+        ServerMessage::Refused { first_counter, count, refusal } if refusal.code == Code::DiskFull => {
+            (first_counter, count)
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -195,4 +279,11 @@ fn fill_up(path: &Path) {
         }
     };
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+}
+
+/// Writes until there is room for so many bytes, and no more.
+fn leave_room(path: &Path, bytes: u64) {
+    fill_up(path);
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
 }

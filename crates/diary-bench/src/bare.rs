@@ -2,13 +2,11 @@
 //! appended to a file with one write and one fdatasync, and each is answered with as many bytes as the
 //! diary's ack has. No format, no checksum, no promise to anybody.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
-use anyhow::bail;
 use rustix::event::epoll;
 
 /// Looks like an ack; the seq has as many digits as that of a diary that has been measured for a while.
@@ -26,16 +24,11 @@ struct Connection {
     unsent: Vec<u8>,
 }
 
-/// Serves for ever, as the words after the program's name say: an address and a file.
-pub(crate) fn main(words: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
-    let words: Vec<OsString> = words.into_iter().collect();
-    match &words[..] {
-        [address, file] => serve(&address.to_string_lossy(), Path::new(file)),
-        _ => bail!("the bare loop takes an address and a file"),
-    }
-}
-
-fn serve(address: &str, file: &Path) -> anyhow::Result<()> {
+/// Serves for ever.
+///
+/// # Errors
+/// Those of the sockets and the file.
+pub(crate) fn serve(address: &str, file: &Path) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address)?;
     let mut file = File::options().append(true).create(true).open(file)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;

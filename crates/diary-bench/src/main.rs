@@ -5,7 +5,7 @@
 //! - `load`: connections that append and count acks;
 //! - `bare`: the loop that shows what the machine allows;
 //! - `fill`: diaries to read;
-//! - `peers`: servers, started and ended;
+//! - `peers`: servers, started and ended; `programs`: where the diary's own ones are;
 //! - `rows`: what is measured; `table`: how it is shown;
 //! - `trial`: one server under everything at once, and the bounds that must hold.
 
@@ -13,13 +13,14 @@ mod bare;
 mod fill;
 mod load;
 mod peers;
+mod programs;
 mod rows;
 mod table;
 mod talk;
 mod trial;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,7 +29,15 @@ use clap::Parser;
 /// Measures the diary side by side with others, on this machine, in one run.
 #[derive(Debug, Parser)]
 #[command(name = "diary-bench", version, max_term_width = 100)]
-enum Args {
+struct Args {
+    #[command(flatten)]
+    programs: programs::Programs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
     /// Starts the diary, the bare loop, Redis and nginx, drives them in turn, and prints medians and ratios.
     Compare(rows::Options),
     /// Appends to a server that runs already, in line mode, and prints how it went.
@@ -44,26 +53,26 @@ enum Args {
     },
     /// Puts one server under everything at once, and fails where a bound does not hold or an entry is lost.
     Trial(trial::Options),
+    /// Runs the bare loop until it is killed.
+    #[command(hide = true)]
+    Bare {
+        /// Where it listens.
+        address: String,
+        /// What it appends to.
+        file: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os();
-    let name = words.next().unwrap_or_default();
-    match Path::new(&name).file_name().and_then(|name| name.to_str()) {
-        Some(peers::SERVER_NAME) => return diary_server::main(),
-        Some(peers::CLI_NAME) => return diary_cli::main(),
-        Some(peers::BARE_NAME) => return ended(bare::main(words)),
-        _ => {}
-    }
-    ended(match Args::parse() {
-        Args::Compare(options) => rows::compare(&options),
-        Args::Trial(options) => trial::run(&options),
-        Args::Load { address, shape, seconds } => load::print(&address, shape, Duration::from_secs(seconds)),
-    })
-}
-
-fn ended(result: anyhow::Result<()>) -> ExitCode {
-    match result {
+    let Args { programs, command } = Args::parse();
+    programs.set();
+    let ran = match command {
+        Command::Compare(options) => rows::compare(&options),
+        Command::Trial(options) => trial::run(&options),
+        Command::Load { address, shape, seconds } => load::print(&address, shape, Duration::from_secs(seconds)),
+        Command::Bare { address, file } => bare::serve(&address, &file),
+    };
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "diary-bench: {error:#}");

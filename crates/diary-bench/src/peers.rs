@@ -10,14 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
-/// The diary's own name, under which this program is the diary's server.
-pub(crate) const SERVER_NAME: &str = "diary-server";
-
-/// Its client's.
-pub(crate) const CLI_NAME: &str = "diary-cli";
-
-/// The bare loop's.
-pub(crate) const BARE_NAME: &str = "diary-bare";
+use crate::programs;
 
 /// A server that takes longer to listen has a problem.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -132,23 +125,15 @@ impl Drop for Peer {
 }
 
 fn command(kind: Kind, folder: &Path, port: u16) -> anyhow::Result<Command> {
-    // Under another name, this program is another one.
-    let own = |name: &str| {
-        let program = folder.join(name);
-        if !program.exists() {
-            std::os::unix::fs::symlink(std::env::current_exe()?, &program)?;
-        }
-        anyhow::Ok(Command::new(program))
-    };
     let mut command = match kind {
         Kind::Diary => {
-            let mut command = own(SERVER_NAME)?;
+            let mut command = Command::new(programs::server()?);
             command.arg("--data").arg(folder).args(["--listen", &format!("127.0.0.1:{port}")]);
             command
         }
         Kind::Bare => {
-            let mut command = own(BARE_NAME)?;
-            command.arg(format!("127.0.0.1:{port}")).arg(folder.join("lines"));
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["bare", &format!("127.0.0.1:{port}")]).arg(folder.join("lines"));
             command
         }
         Kind::Redis => {

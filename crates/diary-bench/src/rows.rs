@@ -16,6 +16,7 @@ use anyhow::ensure;
 use crate::fill::Filled;
 use crate::load::Shape;
 use crate::peers::{Kind, program};
+use crate::programs;
 use crate::table::Row;
 
 /// How to compare.
@@ -132,6 +133,10 @@ impl Bench {
             files.join(", "),
             peers.join(",")
         );
+        programs::server()?;
+        if options.wants("import") {
+            programs::cli()?;
+        }
         ensure!(program("cc").is_some(), "a slow disk needs cc (Debian: gcc, libc6-dev)");
         let each = Duration::from_millis(if options.quick { 150 } else { 1000 });
         Ok(Self {

@@ -27,7 +27,8 @@ use diary_store::BATCH_MAX_BYTES;
 
 use crate::fill::Filled;
 use crate::load::{Load, Measured, Shape, text};
-use crate::peers::{Kind, Peer, SERVER_NAME, raise_file_limit};
+use crate::peers::{Kind, Peer, raise_file_limit};
+use crate::programs;
 use crate::talk::{Protocol, line_mode};
 use crowd::Crowd;
 use history::Reader;
@@ -107,6 +108,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
          {DESCRIPTORS_RESERVED} fewer than files may be open (ulimit -Hn)",
         options.connections()
     );
+    programs::server()?;
     let filled = Filled::new(options.entries)?;
     let server = Peer::start(Kind::Diary, filled.data(), false)?;
     let mut report = Report::default();
@@ -290,7 +292,7 @@ impl Trial<'_> {
             STOP_MAX.as_secs_f64(),
         );
         ensure!(status.success(), "the server ends with {status}");
-        let mut verify = Command::new(self.filled.data().join(SERVER_NAME));
+        let mut verify = Command::new(programs::server()?);
         let verified = verify.arg("verify").arg("--data").arg(self.filled.data()).output()?;
         ensure!(verified.status.success(), "verify says {}", String::from_utf8_lossy(&verified.stdout));
         Ok(())

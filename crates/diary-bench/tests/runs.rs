@@ -22,6 +22,24 @@ fn the_comparison_runs_against_our_own_server() {
     }
 }
 
+/// A copy of the program has no server beside it.
+#[test]
+fn a_program_that_is_missing_is_named_with_what_builds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = folder.path().join("diary-bench");
+    std::fs::copy(env!("CARGO_BIN_EXE_diary-bench"), &alone).unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let named = ["--server", nowhere.to_str().unwrap()];
+    let not_built = format!("{}-server is not built; `cargo build", folder.path().join("diary").display());
+    for (options, words) in [(&[][..], not_built), (&named, format!("--server: {} is not there", nowhere.display()))] {
+        let mut command = Command::new(&alone);
+        command.args(["compare", "--quick", "--without", "redis,nginx,rg", "--only", "append-frames"]);
+        let output = command.args(options).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(&words), "{said}");
+    }
+}
+
 #[test]
 fn a_peer_that_is_missing_is_named() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_diary-bench"));

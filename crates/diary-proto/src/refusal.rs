@@ -77,7 +77,7 @@ codes! {
 }
 
 impl Code {
-    /// Whether the same server may take the same entry later. Nothing was stored.
+    /// Whether the same server may take the same entry later; in frame mode, on a new connection. Nothing was stored.
     pub fn is_for_now(self) -> bool {
         matches!(self, Code::DiskFull | Code::BadClock)
     }

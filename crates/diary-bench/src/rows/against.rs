@@ -1,5 +1,6 @@
 //! This build beside another one of this program, such as one of before a change.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
@@ -7,6 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::{Options, ROWS};
+use crate::programs;
 use crate::table::{Goal, Row};
 
 /// What the other one reached is to be reached, but for noise.
@@ -27,7 +29,8 @@ pub(super) fn rows(
             // Whoever comes second finds another machine than the first.
             builds.rotate_left(round % 2);
             for (place, program) in builds {
-                for figure in measure(options, program, name)? {
+                let own = if place == 0 { programs::options() } else { Vec::new() };
+                for figure in measure(options, program, &own, name)? {
                     let known = rows.iter().position(|row| row.what == figure.what);
                     let at = known.unwrap_or(rows.len());
                     if known.is_none() {
@@ -74,10 +77,11 @@ impl Figure {
     }
 }
 
-/// One round of these rows by a build.
-fn measure(options: &Options, program: &Path, name: &str) -> anyhow::Result<Vec<Figure>> {
+/// One round of these rows by a build, with options that only it has. It starts the programs that lie beside it, or is
+/// all of them itself, as those before the first release were.
+fn measure(options: &Options, program: &Path, own: &[OsString], name: &str) -> anyhow::Result<Vec<Figure>> {
     let mut command = Command::new(program);
-    command.args(["compare", "--json", "--rounds", "1", "--without", "redis,nginx,rg", "--only", name]);
+    command.args(own).args(["compare", "--json", "--rounds", "1", "--without", "redis,nginx,rg", "--only", name]);
     if options.quick {
         command.arg("--quick");
     }

@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,7 +13,8 @@ use super::Bench;
 use super::read::timed;
 use crate::fill::Filled;
 use crate::load::{Load, Shape};
-use crate::peers::{CLI_NAME, Kind, Peer};
+use crate::peers::{Kind, Peer};
+use crate::programs;
 use crate::table::{Goal, Row, median};
 use crate::talk::{Protocol, line_mode};
 
@@ -143,20 +143,20 @@ fn write_jrnl(path: &Path) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// `diary-cli`, which this program is under that name.
+/// The diary's client, for a home of its own.
 struct Cli<'a> {
+    program: PathBuf,
     home: &'a Path,
     address: &'a str,
 }
 
 impl<'a> Cli<'a> {
     fn new(home: &'a Path, address: &'a str) -> anyhow::Result<Self> {
-        symlink(std::env::current_exe()?, home.join(CLI_NAME))?;
-        Ok(Self { home, address })
+        Ok(Self { program: programs::cli()?, home, address })
     }
 
     fn run(&self, words: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new(self.home.join(CLI_NAME));
+        let mut command = Command::new(&self.program);
         command.args(words).env("DIARY_SERVER", self.address).env("TZ", "UTC");
         let output =
             command.env("HOME", self.home).env("XDG_STATE_HOME", self.home.join("state")).output()?;
