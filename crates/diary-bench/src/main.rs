@@ -69,7 +69,9 @@ fn main() -> ExitCode {
     let ran = match command {
         Command::Compare(options) => rows::compare(&options),
         Command::Trial(options) => trial::run(&options),
-        Command::Load { address, shape, seconds } => load::print(&address, shape, Duration::from_secs(seconds)),
+        Command::Load { address, shape, seconds } => {
+            load::print(&address, shape, Duration::from_secs(seconds))
+        }
         Command::Bare { address, file } => bare::serve(&address, &file),
     };
     match ran {

@@ -48,7 +48,8 @@ pub(crate) fn cli() -> anyhow::Result<PathBuf> {
 pub(crate) fn options() -> Vec<OsString> {
     let Some(Programs { server, cli }) = NAMED.get() else { return Vec::new() };
     let named = [("--server", server), ("--cli", cli)].into_iter();
-    let option = |(flag, program): (&str, &Option<PathBuf>)| Some([flag.into(), program.clone()?.into_os_string()]);
+    let option =
+        |(flag, program): (&str, &Option<PathBuf>)| Some([flag.into(), program.clone()?.into_os_string()]);
     named.filter_map(option).flatten().collect()
 }
 

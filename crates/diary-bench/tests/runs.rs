@@ -1,5 +1,7 @@
 //! The comparison runs, against our own server and the bare loop, for seconds. What it measures in a debug
 //! build says nothing.
+//!
+//! The programs that it starts are built by `cargo test --workspace`, or by `cargo build -p diary-server -p diary-cli`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,7 +33,9 @@ fn a_program_that_is_missing_is_named_with_what_builds_it() {
     let nowhere = folder.path().join("nowhere");
     let named = ["--server", nowhere.to_str().unwrap()];
     let not_built = format!("{}-server is not built; `cargo build", folder.path().join("diary").display());
-    for (options, words) in [(&[][..], not_built), (&named, format!("--server: {} is not there", nowhere.display()))] {
+    for (options, words) in
+        [(&[][..], not_built), (&named, format!("--server: {} is not there", nowhere.display()))]
+    {
         let mut command = Command::new(&alone);
         command.args(["compare", "--quick", "--without", "redis,nginx,rg", "--only", "append-frames"]);
         let output = command.args(options).output().unwrap();

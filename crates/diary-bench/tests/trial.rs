@@ -1,4 +1,6 @@
 //! The load trial, small, as it fits a debug build and few open files.
+//!
+//! The programs that it starts are built by `cargo test --workspace`, or by `cargo build -p diary-server -p diary-cli`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -81,7 +81,16 @@ impl Figure {
 /// all of them itself, as those before the first release were.
 fn measure(options: &Options, program: &Path, own: &[OsString], name: &str) -> anyhow::Result<Vec<Figure>> {
     let mut command = Command::new(program);
-    command.args(own).args(["compare", "--json", "--rounds", "1", "--without", "redis,nginx,rg", "--only", name]);
+    command.args(own).args([
+        "compare",
+        "--json",
+        "--rounds",
+        "1",
+        "--without",
+        "redis,nginx,rg",
+        "--only",
+        name,
+    ]);
     if options.quick {
         command.arg("--quick");
     }
