@@ -178,3 +178,20 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_tried_and_counted_and_leaves_no_name() {
+        let dir = tempfile::tempdir().unwrap();
+        RealDisk.try_room(dir.path(), 1000).unwrap();
+        has_free(dir.path(), 1000).unwrap();
+        let too_much = has_free(dir.path(), usize::MAX).unwrap_err();
+        assert_eq!(too_much.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let nowhere = RealDisk.try_room(&dir.path().join("nowhere"), 1000).unwrap_err();
+        assert_eq!(nowhere.kind(), io::ErrorKind::NotFound);
+    }
+}
