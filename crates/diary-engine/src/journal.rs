@@ -166,7 +166,7 @@ impl Journal {
                 let first = range.first;
                 reader.narrow(&mut range, first, up_to)?;
             }
-            Ok(Cursor::new(reader.seal(), range, None).from_end(newest, reverse))
+            Ok(Cursor::new(reader.seal(), range, None).in_scope(newest, reverse))
         };
         if !matches!(which, Which::Days(..)) || self.knows_derived() {
             return self.read(find);
@@ -400,7 +400,7 @@ fn scan_back(
         };
         step.seen += part.seen;
         let before = lines.len();
-        for line in part.from_end() {
+        for line in part.backwards() {
             if entry_seq(line).is_some() {
                 ended = left == 0;
                 left = left.saturating_sub(1);
@@ -433,7 +433,7 @@ fn seek(reader: &Reader, needle: &Needle, cursor: &mut Cursor) -> std::io::Resul
             return Ok(());
         };
         step.seen += part.seen;
-        for seq in part.from_end().filter_map(entry_seq) {
+        for seq in part.backwards().filter_map(entry_seq) {
             if cursor.left == 0 {
                 let last = cursor.range.last;
                 reader.narrow(&mut cursor.range, seq + 1, last)?;
@@ -484,7 +484,7 @@ impl Hits {
     }
 
     /// Its lines, the last one first.
-    fn from_end(&self) -> impl Iterator<Item = &[u8]> {
+    fn backwards(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = &self.lines[..];
         std::iter::from_fn(move || {
             let end = rest.len().checked_sub(1)?;

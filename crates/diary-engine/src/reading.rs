@@ -52,7 +52,7 @@ impl Cursor {
     }
 
     /// The same for only the newest hits of a search, or with the newest first.
-    pub(crate) fn from_end(mut self, newest: Option<u64>, reverse: bool) -> Self {
+    pub(crate) fn in_scope(mut self, newest: Option<u64>, reverse: bool) -> Self {
         (self.reverse, self.left) = (reverse, newest.unwrap_or(u64::MAX));
         self.unsought = newest.filter(|_| !reverse).map(|_| self.range.clone());
         self

@@ -82,7 +82,7 @@ impl FrameDecoder {
             ClientMessage::History { id, scope } => Request::History { id, scope },
             ClientMessage::Follow { id, from } => Request::Follow { id, from },
             ClientMessage::FollowOff { id } => Request::FollowOff { id },
-            ClientMessage::Search { id, filter } => Request::Search { id, filter },
+            ClientMessage::Search { id, filter } => Request::Search { id, filter: filter.into() },
             ClientMessage::Check { id } => Request::Check { id },
             ClientMessage::Quit => Request::Quit,
         }

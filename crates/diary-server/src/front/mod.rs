@@ -41,9 +41,10 @@ pub(crate) enum Request {
     FollowOff {
         id: u32,
     },
+    /// Boxed so that other requests do not hold its space.
     Search {
         id: u32,
-        filter: Filter,
+        filter: Box<Filter>,
     },
     /// Whether an append would be taken now.
     Check {
@@ -85,7 +86,8 @@ impl Request {
     pub(crate) fn held_bytes(&self) -> usize {
         match self {
             Request::Search { filter, .. } => {
-                filter.contains.iter().chain(&filter.without).chain(&filter.tags).map(String::len).sum()
+                let texts = filter.contains.iter().chain(&filter.without).chain(&filter.tags);
+                size_of::<Filter>() + texts.map(String::len).sum::<usize>()
             }
             Request::Refused { refusal, .. } => refusal.message.len(),
             _ => 0,
@@ -115,7 +117,7 @@ impl From<Command> for Request {
             Command::History(which) => Request::History { id: 0, scope: which.into() },
             Command::Follow(from) => Request::Follow { id: 0, from },
             Command::FollowOff => Request::FollowOff { id: 0 },
-            Command::Search(text) => Request::Search { id: 0, filter: Filter::of_text(text) },
+            Command::Search(text) => Request::Search { id: 0, filter: Filter::of_text(text).into() },
             Command::Name(name) => Request::Name(name),
             Command::Quiet => Request::Quiet,
             Command::Help => Request::Help,
