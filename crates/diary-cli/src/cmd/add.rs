@@ -174,7 +174,7 @@ impl Outcome<'_> {
         if io::stderr().is_terminal() {
             say(format_args!("entry {} is on disk at {}", ack.seq, self.config.server));
         }
-        exit::DONE
+        if output.has_failed() { exit::USAGE } else { exit::DONE }
     }
 
     /// The text stays for its person's choice, whatever it was refused for.
