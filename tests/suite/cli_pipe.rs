@@ -149,10 +149,15 @@ async fn wrong_words() {
         (&["127.0.0.1:1", "more"], "'more'"),
         (&["127.0.0.1:99999"], "port"),
         (&["unix:"], "path"),
+        (&["127.0.0.1:1", "--zzz\u{1b}[2J\r\u{9b}2J\u{202e}"], "'--zzz"),
+        (&["log", "--name", "a\u{1b}]0;x\u{7}\rb c"], "b c'"),
     ] {
         let ran = run(cli_command().args(words), "lost\n").await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{words:?}");
         assert!(ran.stderr.contains(part), "{words:?}: {ran:?}");
+        // Arguments are quoted, and may be anything.
+        let is_unsafe = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!ran.stderr.contains(is_unsafe), "{words:?}: {ran:?}");
     }
 }
 

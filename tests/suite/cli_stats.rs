@@ -183,10 +183,7 @@ async fn what_cannot_be_counted_says_why() {
     write(&server, &[(None, "anna", "one"), (None, "anna", "two #a"), (None, "anna", "three")]).await;
     let nowhere = home.path().join("nowhere/year.svg");
     let ran = ask(&server, &home, &["stats", "--svg", nowhere.to_str().unwrap()]).await;
-    assert!(
-        ran.code == Some(2) && ran.stderr.contains("cannot write ") && ran.stdout.is_empty(),
-        "{ran:?}"
-    );
+    assert!(ran.code == Some(2) && ran.stderr.contains("cannot write ") && ran.stdout.is_empty(), "{ran:?}");
 
     let file = day_files(&server.journal()).remove(0);
     let bytes = std::fs::read_to_string(&file).unwrap();
