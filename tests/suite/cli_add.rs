@@ -109,7 +109,7 @@ async fn what_cannot_be_an_entry_is_a_usage_error() {
         (&["add", "-"], b"a\0b", "NUL"),
         (&["add", "-"], long.as_bytes(), "65536"),
         (&["add", &long], b"", "65536"),
-        (&["add"], b"", "needs TEXT or -"),
+        (&["add"], b"", "<TEXT|->"),
     ] {
         let ran = run(&mut home.cli(&address, arguments), input).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{why}: {}", ran.stderr);

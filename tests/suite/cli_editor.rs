@@ -222,6 +222,27 @@ async fn lines_that_come_at_once_are_all_taken() {
     server.stop().await;
 }
 
+/// `history = false` in the configuration.
+#[tokio::test]
+async fn typed_lines_are_remembered_unless_a_setting_says_no() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let history = home.path().join("diary/history");
+    std::fs::create_dir(home.path().join("diary")).unwrap();
+    for (setting, remembered) in [("history = false\n", false), ("history = true\n", true)] {
+        std::fs::write(home.path().join("diary/config.toml"), setting).unwrap();
+        let mut terminal = Terminal::start(cli(&home, server.address()));
+        terminal.sees("> ").await;
+        terminal.types("one\r").await;
+        terminal.sees("ok ").await;
+        terminal.ends_in(&[">"]).await;
+        terminal.types(CTRL_D).await;
+        assert_eq!(terminal.ends().await.0, Some(0));
+        assert_eq!(history.exists(), remembered);
+    }
+    server.stop().await;
+}
+
 /// What is pasted, or comes back from the history, is what it is: neither a command nor cut at a backslash.
 #[tokio::test]
 async fn a_text_of_several_lines_is_a_text() {

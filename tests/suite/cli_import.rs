@@ -66,6 +66,15 @@ fn objects(lines: &str) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Time, author and text of exported entries.
+fn entries_of(lines: &str) -> Vec<Value> {
+    let entry = |mut row: Value| {
+        let time = row.get("at").unwrap_or(&row["time"]).clone();
+        json!({"time": time, "author": row["author"].take(), "text": row["text"].take()})
+    };
+    objects(lines).into_iter().map(entry).collect()
+}
+
 /// Runs an async test of one case of a proptest.
 fn in_runtime(test: impl Future<Output = ()>) {
     tokio::runtime::Runtime::new().unwrap().block_on(test);
@@ -99,11 +108,7 @@ fn own_json_round_trip() {
                 let said = home.done(server.address(), &["import", "in.jsonl"]).await;
                 assert_eq!(said, format!("imported {count}, there already 0, not readable 0\n"));
                 let out = home.done(server.address(), &["export", "--format", "json"]).await;
-                let exported = objects(&out).into_iter().map(|mut row| {
-                    let time = row.get("at").unwrap_or(&row["time"]).clone();
-                    json!({"time": time, "author": row["author"].take(), "text": row["text"].take()})
-                });
-                assert_eq!(exported.collect::<Vec<_>>(), rows);
+                assert_eq!(entries_of(&out), rows);
                 assert_eq!(out, home.done(server.address(), &["log", "-n", "all", "--json"]).await);
                 home.file("out.jsonl", out);
                 for file in ["in.jsonl", "out.jsonl"] {
@@ -321,7 +326,14 @@ async fn day_files_of_another_diary() {
         assert_eq!(home.done(other.address(), &["import", file]).await, said);
     }
     let export = &["export", "--format", "json"];
-    assert_eq!(home.done(one.address(), export).await, home.done(other.address(), export).await);
+    let exported = home.done(one.address(), export).await;
+    let entries = entries_of(&exported);
+    assert_eq!(entries_of(&home.done(other.address(), export).await), entries);
+    // An export is imported elsewhere as it was.
+    let third = Server::start().await;
+    home.file("exported.jsonl", exported);
+    home.done(third.address(), &["import", "exported.jsonl"]).await;
+    assert_eq!(entries_of(&home.done(third.address(), export).await), entries);
 }
 
 /// A journal of so many entries.

@@ -479,8 +479,8 @@ async fn a_pager_at_a_terminal() {
         ("sed s/^/[paged]/", &["[paged]──", " anna one", " ben two"][..]),
         ("cat", &["──", "anna one"]),
         ("", &["──", "anna one"]),
-        ("/nonexistent/pager", &["the pager /nonexistent/pager cannot be started: ", "anna one", "ben two"]),
-        ("no-such-pager -R", &["the pager no-such-pager -R cannot be started: ", "anna one", "ben two"]),
+        ("/nonexistent/pager", &["cannot start the pager /nonexistent/pager: ", "anna one", "ben two"]),
+        ("no-such-pager -R", &["cannot start the pager no-such-pager -R: ", "anna one", "ben two"]),
     ] {
         let (code, screen) = page(pager).await;
         assert!(

@@ -176,7 +176,6 @@ async fn what_cannot_be_counted_says_why() {
             "no entries by anna tagged #a without \"b\" on May 7 of any year\n",
         ),
         (&["on-this-day", "--contains", ""], 2, "a text to look for has at least one character\n"),
-        (&["stats", "--year", "abc"], 2, "--year abc: it takes a year, such as 2026\n"),
     ] {
         let ran = ask(&server, &home, words).await;
         assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(code), "", said), "{words:?}");
@@ -184,10 +183,7 @@ async fn what_cannot_be_counted_says_why() {
     write(&server, &[(None, "anna", "one"), (None, "anna", "two #a"), (None, "anna", "three")]).await;
     let nowhere = home.path().join("nowhere/year.svg");
     let ran = ask(&server, &home, &["stats", "--svg", nowhere.to_str().unwrap()]).await;
-    assert!(
-        ran.code == Some(2) && ran.stderr.contains("cannot be written") && ran.stdout.is_empty(),
-        "{ran:?}"
-    );
+    assert!(ran.code == Some(2) && ran.stderr.contains("cannot write ") && ran.stdout.is_empty(), "{ran:?}");
 
     let file = day_files(&server.journal()).remove(0);
     let bytes = std::fs::read_to_string(&file).unwrap();

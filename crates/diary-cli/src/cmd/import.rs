@@ -198,6 +198,7 @@ impl Work<'_> {
             Some(_) => exit::NOT_ACKED,
             None if self.damage => exit::DAMAGE,
             None if not_readable + refused > 0 => exit::REFUSED,
+            None if output.has_failed() => exit::USAGE,
             None if self.sorted.is_empty() => exit::NOTHING_FOUND,
             None => exit::DONE,
         }

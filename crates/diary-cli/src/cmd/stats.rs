@@ -9,7 +9,7 @@ use crate::cli::{Show, StatsOptions};
 use crate::config::Config;
 use crate::error::exit;
 use crate::query::select::{Plan, Select};
-use crate::render::stats::{By, Count, Counts, Heat, Look, TagCounts, draw, json, sentences, svg, table};
+use crate::render::stats::{By, Canvas, Count, Counts, Heat, TagCounts, draw, json, sentences, svg, table};
 use crate::render::{Printer, push_json, width};
 use crate::term::output::say;
 use crate::term::pager::Pager;
@@ -88,9 +88,9 @@ async fn print_stats(select: Select, options: StatsOptions, config: &Config) -> 
         _ if options.json => push_json(&json(&counts, today), &mut out),
         Some(by) => out.extend_from_slice(by_table(by, &counts).as_bytes()),
         None => {
-            let look = Look { colour: config.colour.is_on(), width: width() };
-            let sentences = sentences(&counts, today, look);
-            out.extend_from_slice(format!("{sentences}\n{}", draw(&heat, look)).as_bytes());
+            let canvas = Canvas { colour: config.colour.is_on(), width: width() };
+            let sentences = sentences(&counts, today, canvas);
+            out.extend_from_slice(format!("{sentences}\n{}", draw(&heat, canvas)).as_bytes());
         }
     }
     Ok(print(&out, missing, config))

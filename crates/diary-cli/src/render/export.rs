@@ -85,7 +85,7 @@ impl Jrnl {
         out.pop_if(|last| *last == b'\n');
     }
 
-    /// As jrnl writes it, but for lines of a text that would begin another entry: they get a blank before them.
+    /// As jrnl writes it. A line of a text that would start another entry gets a space before it.
     fn jrnl(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         let feed = if self.first { "" } else { "\n" };
         let time = happened(stored).civil().strftime("%Y-%m-%d %H:%M:%S");
@@ -130,13 +130,13 @@ impl Paper for Jrnl {
     }
 }
 
-/// When it was, by the clock of who wrote it.
+/// The time of the entry, in the writer's zone.
 fn happened(stored: &Stored) -> Time {
     stored.entry.own.map_or(stored.entry.time, |own| own.at)
 }
 
 impl<'a> JrnlEntry<'a> {
-    /// Its first line is the title, and a title that ends in an asterisk is starred, as in jrnl's own file.
+    /// The first line is the title. A title that ends in an asterisk is starred, as in jrnl's own file.
     fn of(stored: &'a Stored) -> Self {
         let text = stored.entry.text.as_str();
         let (title, body) = text.split_once('\n').unwrap_or((text, ""));
@@ -148,8 +148,8 @@ impl<'a> JrnlEntry<'a> {
     }
 }
 
-/// What jrnl takes for tags, unless its `tagsymbols` are others than the `#@` that it comes with: each once, in small
-/// letters. That is more than our tags are, `#42` and `##` for instance.
+/// The tags that jrnl finds with its default `tagsymbols`, `#@`: each once, in lower case. They include some that are no
+/// tags of a diary, such as `#42` and `##`.
 fn tags(text: &str) -> Vec<String> {
     let is_of_tag = |c: char| c.is_alphanumeric() || "_-+*#/".contains(c);
     let tag = |word: &str| {
@@ -199,7 +199,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// What is for people and spreadsheets does not come in as a log.
+    /// Formats for people and spreadsheets are not imported as logs.
     #[test]
     fn import_takes_or_refuses_what_is_exported() {
         let event = entry(1, None, "two\nlines");
@@ -251,7 +251,7 @@ mod tests {
         insta::assert_snapshot!("export", all.collect::<Vec<_>>().join("\n"));
     }
 
-    /// What jrnl 4.6 prints of this text, as it comes.
+    /// The output of jrnl 4.6 for this text.
     #[test]
     fn tags_are_those_that_jrnl_finds() {
         let text = "A #tag and @Person, @a/b @x+y (@paren) a@b.c \"@q\" @42 @a-b- @é今 #Foo@bar @x.y\n\

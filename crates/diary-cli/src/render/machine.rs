@@ -1,4 +1,4 @@
-//! The formats for programs: csv and json. Their texts are exact, unless formulas are kept out of a csv.
+//! The formats for programs, csv and json. Texts are exact, but for csv without formulas.
 
 use std::borrow::Cow;
 
@@ -11,13 +11,13 @@ use serde_json::json;
 use super::Missing;
 use super::safe::needs_care;
 
-/// The heading line of a csv.
+/// The header of a csv.
 pub(super) fn csv_heading(out: &mut Vec<u8>) {
     push_record(["seq", "time", "at", "author", "text"], out);
 }
 
-/// A record as RFC 4180 has it. On a terminal it is for a person to look at, so there it is made safe. With `no_formulas`,
-/// a spreadsheet takes no name and no text for a formula; what begins with an apostrophe may be another text then.
+/// A record of RFC 4180. On a terminal, control characters are escaped. `no_formulas` puts an apostrophe before names and
+/// texts that a spreadsheet takes for formulas, so they can no longer be told from those that start with one.
 pub(super) fn csv(stored: &Stored, terminal: bool, no_formulas: bool, out: &mut Vec<u8>) {
     let entry = &stored.entry;
     let at = entry.own.map_or_else(String::new, |own| own.at.to_string());
@@ -30,8 +30,8 @@ pub(super) fn csv(stored: &Stored, terminal: bool, no_formulas: bool, out: &mut 
     push_record([&entry.seq.to_string(), &entry.time.to_string(), &at, &author, &text], out);
 }
 
-/// A cell that spreadsheets take for a text: an apostrophe stands before what makes it a formula, as in
-/// <https://owasp.org/www-community/attacks/CSV_Injection>. Some take full-width signs for the narrow ones.
+/// A cell that spreadsheets take for text, as in <https://owasp.org/www-community/attacks/CSV_Injection>. Some read
+/// full-width signs like the narrow ones.
 fn no_formula(cell: &str) -> Cow<'_, str> {
     match cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
         true => Cow::Owned(format!("'{cell}")),
@@ -39,14 +39,14 @@ fn no_formula(cell: &str) -> Cow<'_, str> {
     }
 }
 
-/// A line of a text for a terminal, where what it could obey is escaped.
+/// A line for a terminal, with control characters escaped.
 pub(crate) fn careful(line: &str) -> Cow<'_, str> {
     if line.contains(needs_care) { escape(line) } else { Cow::Borrowed(line) }
 }
 
 fn push_record(fields: [&str; 5], out: &mut Vec<u8>) {
     let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
-    // Five fields into memory: neither a wrong number of them nor the writing can fail.
+    // Writing five fields into memory cannot fail.
     let _ = writer.write_record(fields);
     let _ = writer.flush();
 }
@@ -81,8 +81,7 @@ pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
     push_json(&object, out);
 }
 
-/// The day that an entry is of, where it is another than the date of its time, its own one if it has that: days may
-/// start later than midnight.
+/// The day of an entry, if it differs from the date of its time: days may start later than midnight.
 fn other_day(entry: &Entry) -> Option<String> {
     let day = match entry.own {
         Some(own) => (own.day != own.at.date()).then_some(own.day),
@@ -92,7 +91,7 @@ fn other_day(entry: &Entry) -> Option<String> {
 }
 
 impl Missing {
-    /// It as one line of JSON.
+    /// As one line of JSON.
     pub(super) fn json(&self, out: &mut Vec<u8>) {
         let object = match self {
             Self::Gap(Gap { first, last }) => json!({ "gap": { "first": first, "last": last } }),
@@ -102,7 +101,7 @@ impl Missing {
     }
 }
 
-/// What JSON lets stand and a terminal might obey is written as `\uNNNN`, which says the same.
+/// Appends a line of JSON. Control characters that JSON allows are written as `\uNNNN`, safe for a terminal.
 pub(crate) fn push_json(object: &impl Serialize, out: &mut Vec<u8>) {
     let line = serde_json::to_string(object).expect("strings and numbers are always JSON");
     for c in line.chars() {

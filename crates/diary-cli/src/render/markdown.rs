@@ -1,15 +1,14 @@
-//! Markdown: a heading for each day, an item for each entry. Texts are shown as they are, not as the Markdown
-//! that they might happen to be.
+//! Markdown: a heading for each day, an item for each entry. Texts are escaped, so they look as they were written.
 
 use diary_client::Stored;
 
 use super::safe::{lines, needs_care, push_safe};
 use super::{Missing, Printer};
 
-/// What later lines of an item start with, so that they belong to it.
+/// Indent of later lines, so that they belong to the item.
 const INDENT: &str = "  ";
 
-/// Ends a line that is followed by another of the same paragraph.
+/// Ends a line within a paragraph.
 const LINE_BREAK: &str = "  ";
 
 impl Printer {
@@ -33,16 +32,16 @@ impl Printer {
         }
     }
 
-    /// What is missing, as an item that stands out.
+    /// Missing entries, as an item.
     pub(super) fn missing_in_markdown(&self, missing: &Missing, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("- *{missing}*\n").as_bytes());
     }
 }
 
-/// A line of a text where it could begin a block: what makes it a heading, a list, a quote or code is escaped.
+/// A line that could start a block: what makes it a heading, a list, a quote or code is escaped.
 fn paragraph_line(line: &str) -> String {
     let text = line.trim_start_matches([' ', '\t']);
-    // Blanks at the start are lost in Markdown, or make code; these are kept and are only blanks.
+    // Markdown drops leading spaces or makes code of them. It keeps no-break spaces.
     let blanks = line[..line.len() - text.len()].replace('\t', "    ").replace(' ', "\u{a0}");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let text = match text.as_bytes().get(digits) {
@@ -53,7 +52,7 @@ fn paragraph_line(line: &str) -> String {
     blanks + &text
 }
 
-/// Whether this is a heading, an item, a quote or a rule, but for a number, and for what `inline` escapes.
+/// Whether it starts a heading, an item without a number, a quote or a rule. The rest is left to `inline`.
 fn begins_block(text: &str) -> bool {
     let Some(sign) = text.chars().next() else { return false };
     let blank_follows = |rest: &str| rest.is_empty() || rest.starts_with([' ', '\t']);
@@ -66,7 +65,7 @@ fn begins_block(text: &str) -> bool {
     }
 }
 
-/// Text inside a line. Only what would be taken for Markdown gets a backslash.
+/// Text inside a line. Only Markdown gets a backslash.
 fn inline(line: &str) -> String {
     let mut out = String::with_capacity(line.len() + 16);
     let mut before = ' ';
@@ -76,7 +75,7 @@ fn inline(line: &str) -> String {
         let next = behind.chars().next().unwrap_or(' ');
         let special = match c {
             '\\' | '`' | '*' | '[' => true,
-            // Inside a word it is only itself.
+            // Inside a word it means nothing.
             '_' => !(before.is_alphanumeric() && next.is_alphanumeric()),
             '~' => before == '~' || next == '~',
             '<' => next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '?'),
@@ -92,7 +91,7 @@ fn inline(line: &str) -> String {
     out
 }
 
-/// Whether `&` before this would make a character reference, such as `&amp;`.
+/// Whether `&` before it makes a character reference, such as `&amp;`.
 fn is_reference(behind: &str) -> bool {
     let name = behind.strip_prefix('#').unwrap_or(behind);
     let length = name.bytes().take_while(u8::is_ascii_alphanumeric).count();

@@ -1,7 +1,7 @@
 //! How entries are printed: formats, colour, the reader's zone and width.
 //!
-//! A [`Printer`] turns the events of a reading into bytes. `people` has the formats for people and `machine` those
-//! for programs; `markdown` stands between them. In `safe`, texts are made safe for a terminal.
+//! A [`Printer`] turns the events of a reading into bytes. `people` and `markdown` hold the formats for people,
+//! `machine` those for programs, and `export` those of jrnl. `safe` escapes texts for a terminal.
 
 pub(crate) mod export;
 mod machine;
@@ -60,7 +60,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Prints what readings bring, for one reader.
+/// Formats the events of a reading.
 #[derive(Debug, Clone)]
 pub(crate) struct Printer {
     format: Format,
@@ -68,18 +68,18 @@ pub(crate) struct Printer {
     calendar: Calendar,
     /// Columns of the terminal; 0 wraps nothing.
     width: usize,
-    /// It goes to a terminal: nothing may reach it as it is that could be a control sequence.
+    /// The output is a terminal, so control characters are escaped.
     terminal: bool,
-    /// Nothing in a csv may be taken for a formula.
+    /// No formulas in a csv.
     csv_safe: bool,
-    /// The day whose heading was printed last.
+    /// Day of the last heading.
     day: Option<Date>,
     /// Nothing was printed yet.
     first: bool,
 }
 
 impl Printer {
-    /// What the command line and the configuration file ask for, on this process's stdout.
+    /// For stdout, as the command line and the configuration file ask for.
     pub(crate) fn new(show: &Show, config: &Config) -> Self {
         let terminal = io::stdout().is_terminal();
         let usual = if terminal { Format::Pretty } else { Format::Plain };
@@ -88,7 +88,7 @@ impl Printer {
         Self { terminal, csv_safe: show.csv_safe, ..printer }
     }
 
-    /// For a conversation: pretty on a terminal, as stored elsewhere.
+    /// For a conversation: pretty on a terminal, else plain.
     pub(crate) fn conversation(config: &Config) -> Self {
         match io::stdout().is_terminal() {
             true => Self::of(Format::Pretty, config.colour.is_on(), TimeZone::system(), width()),
@@ -96,33 +96,33 @@ impl Printer {
         }
     }
 
-    /// For programs: left parts, as stored.
+    /// The plain format.
     pub(crate) fn plain() -> Self {
         Self::of(Format::Plain, false, TimeZone::UTC, 0)
     }
 
-    /// One whose every part is given. `width` is in columns, 0 wraps nothing.
+    /// `width` is in columns; 0 wraps nothing.
     pub(crate) fn of(format: Format, colour: bool, zone: TimeZone, width: usize) -> Self {
         let calendar = Calendar::of(zone);
         Self { format, colour, calendar, width, terminal: false, csv_safe: false, day: None, first: true }
     }
 
-    /// The server says when its days start.
+    /// The server's start of days.
     pub(crate) fn start_days_at(&mut self, day_start: DayStart) {
         self.calendar.start_days_at(day_start);
     }
 
-    /// The same, and it goes to a terminal, or not.
+    /// Sets whether the output is a terminal.
     pub(crate) fn on_terminal(self, terminal: bool) -> Self {
         Self { terminal, ..self }
     }
 
-    /// The same, and nothing in a csv is taken for a formula, if `csv_safe`.
+    /// Sets whether formulas are kept out of a csv.
     pub(crate) fn without_formulas(self, csv_safe: bool) -> Self {
         Self { csv_safe, ..self }
     }
 
-    /// The terminal may have another width by now.
+    /// Reads the width of the terminal again.
     pub(crate) fn fit(&mut self) {
         self.width = width();
     }
@@ -131,12 +131,12 @@ impl Printer {
         self.format == Format::Plain
     }
 
-    /// Whether it prints for a person who may want to leaf through it.
+    /// Whether a pager may show it.
     pub(crate) fn may_be_paged(&self) -> bool {
         self.terminal && matches!(self.format, Format::Pretty | Format::Short | Format::Txt | Format::Md)
     }
 
-    /// An answer begins: its first entry gets a heading, whatever stands above it.
+    /// An answer begins: the first entry gets a heading.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
         self.day = None;
         self.first = true;
@@ -145,7 +145,7 @@ impl Printer {
         }
     }
 
-    /// Appends what is to be printed for an event.
+    /// Appends an event.
     pub(crate) fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
         match event {
             Event::Entry(stored) => self.entry(stored, out),
@@ -157,7 +157,7 @@ impl Printer {
         self.first = false;
     }
 
-    /// An answer ends: what is printed below it stands for itself.
+    /// An answer ends.
     pub(crate) fn end(&mut self, _out: &mut Vec<u8>) {
         self.day = None;
         self.first = true;
@@ -182,14 +182,14 @@ impl Printer {
         match self.format {
             Format::Plain => out.extend_from_slice(format!("{missing}\n").as_bytes()),
             Format::Json => missing.json(out),
-            // A table has no place for it.
+            // The table has no place for it.
             Format::Csv => say(format_args!("{missing}")),
             Format::Md => self.missing_in_markdown(missing, out),
             Format::Pretty | Format::Short | Format::Txt => self.missing_for_people(missing, out),
         }
     }
 
-    /// The day of an entry that needs a heading before it.
+    /// The day of an entry, if it needs a heading.
     fn turns_to(&mut self, stored: &Stored) -> Option<Date> {
         let date = self.calendar.day_of(&stored.entry);
         (self.day.replace(date) != Some(date)).then_some(date)
@@ -197,7 +197,7 @@ impl Printer {
 }
 
 impl Show {
-    /// The format that is asked for, here or in the configuration file.
+    /// The format of the command line or else of the configuration file.
     pub(crate) fn format_said(&self, config: &Config) -> Option<Format> {
         if self.json { Some(Format::Json) } else { self.format.or(config.format) }
     }
@@ -218,12 +218,12 @@ impl Colour {
     }
 }
 
-/// Columns of the terminal that stdout is; 0 if it is none or does not say.
+/// Columns of the terminal on stdout; 0 if unknown or not a terminal.
 pub(crate) fn width() -> usize {
     terminal_size::terminal_size_of(io::stdout()).map_or(0, |(width, _)| width.0.into())
 }
 
-/// Entries that were asked for and are not there.
+/// Entries that should be there and are not.
 enum Missing {
     Gap(Gap),
     Damaged { lines: u64 },

@@ -9,13 +9,13 @@ use textwrap::{Options, WordSplitter, WrapAlgorithm};
 use super::safe::{lines, safe};
 use super::{Format, Missing, Printer};
 
-/// What later lines of a text start with, as wide as the `HH:MM ` of its first.
+/// Indent of later lines, as wide as `HH:MM `.
 const INDENT: &str = "      ";
 
-/// What the lines of a text start with in a txt.
+/// Indent of texts in a txt.
 const TXT_INDENT: &str = "    ";
 
-/// Below this many columns wrapping helps nobody.
+/// Narrower terminals get no wrapping.
 const WIDTH_MIN: usize = 12;
 
 const BOLD: &str = "\x1b[1m";
@@ -23,8 +23,7 @@ const DIM: &str = "\x1b[2m";
 const YELLOW: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
-/// Colours for authors, of the 16 that every terminal has and its owner has chosen: no black, white or grey,
-/// and not the yellow of what is missing.
+/// Colours for authors, of the 16 that a user can choose: no black, white or grey, and not the yellow of missing entries.
 const AUTHOR_COLOURS: [&str; 11] = [
     "\x1b[31m", "\x1b[32m", "\x1b[34m", "\x1b[35m", "\x1b[36m", "\x1b[91m", "\x1b[92m", "\x1b[93m",
     "\x1b[94m", "\x1b[95m", "\x1b[96m",
@@ -52,7 +51,7 @@ impl Printer {
                 self.push_painted(colour_of(author), author, out);
                 push_row(rest, out);
             }
-            // The terminal is too narrow for the author in one piece.
+            // Too narrow: the author was wrapped.
             None => push_row(&row, out),
         }
         rows.for_each(|row| push_row(&row, out));
@@ -72,7 +71,7 @@ impl Printer {
         push_row(&format!(" {text}"), out);
     }
 
-    /// A heading for each day; the text stands indented below time and author.
+    /// A heading for each day; time and author, and the text indented below.
     pub(super) fn txt(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         if !self.first {
             out.push(b'\n');
@@ -87,7 +86,7 @@ impl Printer {
         }
     }
 
-    /// What is missing, in a line of its own.
+    /// Missing entries, in a line of their own.
     pub(super) fn missing_for_people(&self, missing: &Missing, out: &mut Vec<u8>) {
         if self.format == Format::Txt && !self.first {
             out.push(b'\n');
@@ -96,7 +95,7 @@ impl Printer {
         out.push(b'\n');
     }
 
-    /// A line as rows that fit; all but the first of the text hang below it.
+    /// A line as rows that fit, with a hanging indent.
     fn wrap(&self, line: &str, indent: &str) -> Vec<String> {
         if self.width < WIDTH_MIN {
             return vec![format!("{indent}{line}")];
@@ -118,13 +117,13 @@ impl Printer {
 }
 
 fn push_row(row: &str, out: &mut Vec<u8>) {
-    // A row that is nothing but its indent has nothing to indent.
+    // No trailing spaces in an empty row.
     let row = if row.trim_matches(' ').is_empty() { "" } else { row };
     out.extend_from_slice(row.as_bytes());
     out.push(b'\n');
 }
 
-/// An author's colour: the same on every machine, today and next year. It is FNV-1a of the name.
+/// An author's colour, the same on every computer: by FNV-1a of the name.
 fn colour_of(author: &str) -> &'static str {
     let hash =
         author.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));

@@ -1,14 +1,14 @@
-//! Texts of entries on a terminal: whatever they hold, it stays text.
+//! Texts on a terminal, with control characters escaped.
 
 use std::borrow::Cow;
 
 use diary_proto::escape::{escape, is_escaped};
 
-/// What a TAB is shown as: a terminal's own tab stops would break indents and widths.
+/// Replaces a TAB: tab stops would break indents and widths.
 const TAB: &str = "    ";
 
-/// A line of a text for people: what a terminal could obey is escaped as in a day file. A backslash stays
-/// one, since nobody reads this back.
+/// A line for people: control characters are escaped as in a day file. A backslash is kept, since this is never read
+/// back.
 pub(super) fn safe(line: &str) -> Cow<'_, str> {
     if !line.contains(needs_care) {
         return Cow::Borrowed(line);
@@ -29,13 +29,12 @@ pub(super) fn push_safe(c: char, out: &mut String) {
     }
 }
 
-/// Whether it cannot be shown as it is.
+/// Whether it must be escaped.
 pub(super) fn needs_care(c: char) -> bool {
     c != '\\' && is_escaped(c)
 }
 
-/// The lines of a text for people. A line that was pasted with CR LF ends as any other, and what follows the
-/// last one that has something is left out.
+/// The lines of a text for people, without CR and without empty lines at the end.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.trim_end_matches(['\n', '\r']).split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line))
 }

@@ -1,8 +1,8 @@
-//! What `tags` and `stats` count, and how it is shown.
+//! The numbers of `tags` and `stats`.
 //!
-//! Entries go through `counts` (and `tag_counts`) one by one, and only the counts stay. `heat` lays the days of a year
-//! out as a calendar, which `map` draws in a terminal and `svg` as a picture; `summary` says the rest, and `table` is
-//! for one kind of count.
+//! `counts` and `tag_counts` take entries one by one and keep only numbers. `heat` arranges the days of a year as a
+//! calendar, which `map` draws on a terminal and `svg` as a picture. `summary` prints totals, and `table` one kind of
+//! count.
 
 mod counts;
 mod heat;
@@ -16,7 +16,7 @@ mod tests;
 
 pub(crate) use counts::{By, Count, Counts};
 pub(crate) use heat::Heat;
-pub(crate) use map::{Look, draw};
+pub(crate) use map::{Canvas, draw};
 pub(crate) use summary::{json, sentences};
 pub(crate) use svg::svg;
 pub(crate) use table::table;

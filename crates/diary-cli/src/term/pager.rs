@@ -1,4 +1,4 @@
-//! A pager for what is longer than the terminal: `$DIARY_PAGER`, else `$PAGER`, else less.
+//! A pager for long output: `$DIARY_PAGER`, else `$PAGER`, else less.
 
 use std::env;
 use std::io;
@@ -12,35 +12,34 @@ use crate::error::exit;
 use crate::render::Printer;
 use crate::term::output::{Output, say};
 
-/// The pager of those who name none.
+/// The default pager.
 const DEFAULT: &str = "less";
 
-/// What less is told if its user tells it nothing: to print what fits on one screen and end, to let colours
-/// through, and to leave on the screen what was read.
+/// Options of less unless `$LESS` is set: quit if one screen is enough, keep colours, leave the text on the screen.
 const LESS: &str = "FRX";
 
-/// What makes a command more than one word.
+/// Characters that need a shell.
 const FOR_THE_SHELL: &[char] =
     &['|', '&', ';', '<', '>', '(', ')', '$', '`', '\\', '"', '\'', ' ', '\t', '\n', '*', '?', '~', '='];
 
-/// What a shell ends with when a command cannot be started, or is not there.
+/// Exit codes of a shell that cannot execute or find the command.
 const NOT_STARTED: [i32; 2] = [126, 127];
 
-/// The program that shows what is printed, if there is one.
+/// The running pager, if there is one.
 pub(crate) struct Pager(Option<Arc<Mutex<Child>>>);
 
 impl Pager {
-    /// Starts one where `printer` prints for a person at a terminal; otherwise, or if it cannot be started, the
-    /// output is stdout. It needs a Tokio runtime around it.
+    /// Starts a pager if `printer` prints for a person at a terminal. Otherwise, or if that fails, the output is stdout.
+    /// Needs a Tokio runtime.
     pub(crate) fn start(printer: &Printer) -> (Output, Self) {
         let pager = wanted(|name| env::var(name).ok()).filter(|_| printer.may_be_paged());
         Self::on(pager.and_then(|pager| match spawn(&pager, Stdio::inherit()) {
             Ok(child) => Some(child),
             Err(error) => {
-                // Nobody has asked for the usual one.
+                // The default need not be installed.
                 if pager != DEFAULT {
                     say(format_args!(
-                        "the pager {} cannot be started: {error}; set DIARY_PAGER to another one, or to cat",
+                        "cannot start the pager {}: {error}; set DIARY_PAGER to another one or to cat",
                         escape(&pager)
                     ));
                 }
@@ -59,7 +58,7 @@ impl Pager {
         (Output::watched(input), Self(Some(child)))
     }
 
-    /// Ends the output, and waits until the pager was left.
+    /// Ends the output and waits for the pager.
     pub(crate) fn finish(self, mut output: Output) {
         output.flush();
         drop(output);
@@ -67,16 +66,16 @@ impl Pager {
         match child.lock().unwrap_or_else(PoisonError::into_inner).wait() {
             Ok(status) if status.code().is_some_and(|code| NOT_STARTED.contains(&code)) => {
                 say(format_args!(
-                    "the pager cannot be started, so nothing was shown; set DIARY_PAGER to another one, or to cat"
+                    "cannot start the pager, so nothing was shown; set DIARY_PAGER to another one or to cat"
                 ));
             }
             Ok(_) => {}
-            Err(error) => say(format_args!("the pager cannot be waited for: {error}")),
+            Err(error) => say(format_args!("cannot wait for the pager: {error}")),
         }
     }
 }
 
-/// The pager that the environment asks for; `None` if it wants none.
+/// The pager that the environment asks for, if any.
 fn wanted(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let pager = variable("DIARY_PAGER").or_else(|| variable("PAGER")).unwrap_or_else(|| DEFAULT.to_owned());
     let pager = pager.trim();
@@ -94,7 +93,7 @@ fn spawn(pager: &str, stdout: Stdio) -> io::Result<Child> {
     } else {
         Command::new(pager)
     };
-    // What is printed is UTF-8, whatever the locale says.
+    // The output is UTF-8 in any locale.
     for (name, value) in [("LESS", LESS), ("LESSCHARSET", "utf-8")] {
         if env::var_os(name).is_none() {
             command.env(name, value);
@@ -103,8 +102,7 @@ fn spawn(pager: &str, stdout: Stdio) -> io::Result<Child> {
     command.stdin(Stdio::piped()).stdout(stdout).spawn()
 }
 
-/// Whether the shell knows the command that `pager` begins with, as far as that can be told without running it. It
-/// would end only after it was given what then nobody sees.
+/// Whether the shell finds the first word of `pager`. Otherwise the failure would show only after the output was lost.
 fn has_command(pager: &str) -> bool {
     let name = pager.split_whitespace().next().unwrap_or_default();
     if name.contains(FOR_THE_SHELL) {
@@ -115,7 +113,7 @@ fn has_command(pager: &str) -> bool {
     shell.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// Ctrl-C in a pager is the pager's. Once that has ended, it ends this program again.
+/// Ctrl-C is for the pager. After the pager has ended, it ends this program.
 fn leave_interrupts_to(pager: Arc<Mutex<Child>>) {
     let Ok(mut interrupts) = signal(SignalKind::interrupt()) else { return };
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Entries and words by day, author and tag, and what follows from the days.
+//! Entries and words by day, author and tag, and streaks of days.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::AddAssign;
@@ -10,7 +10,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::TagCounts;
 
-/// What a table of counts has a row for.
+/// Rows of a table of counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
     /// Every day with entries
@@ -21,13 +21,20 @@ pub(crate) enum By {
     Month,
     /// Years
     Year,
-    /// Who wrote
+    /// Authors
     Author,
     /// Tags
     Tag,
 }
 
-/// Of some entries: how many, and the words in them.
+impl By {
+    /// As on the command line.
+    pub(super) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// A number of entries and their words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Count {
     pub(crate) entries: u64,
@@ -48,13 +55,13 @@ impl AddAssign for Count {
     }
 }
 
-/// Words of a text, by Unicode's word boundaries (UAX #29). Scripts without spaces have none: there every Han character
-/// and every kana of hiragana counts as a word, as word processors count them.
+/// Words of a text, by the word boundaries of UAX #29. Every Han character and every hiragana counts as a word, as in
+/// word processors.
 pub(crate) fn words(text: &str) -> u64 {
     text.unicode_words().count() as u64
 }
 
-/// What was counted.
+/// All counts.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) total: Count,
@@ -108,7 +115,7 @@ impl Counts {
         }
     }
 
-    /// Days put together by the name of what they are part of.
+    /// Sums of the days with the same name.
     fn spans(&self, name: impl Fn(Date) -> String) -> Vec<(String, Count)> {
         let mut rows: Vec<(String, Count)> = Vec::new();
         for (day, count) in &self.days {
@@ -121,7 +128,7 @@ impl Counts {
         rows
     }
 
-    /// The days in a row up to today; or up to yesterday, as long as today has none.
+    /// The streak up to today, or up to yesterday if today has no entry yet.
     pub(crate) fn current_streak(&self, today: Date) -> Option<Streak> {
         let last = [Some(today), today.yesterday().ok()].into_iter().flatten();
         let last = last.into_iter().find(|day| self.days.contains_key(day))?;
@@ -130,7 +137,7 @@ impl Counts {
             .map(|streak| Streak { last, ..streak })
     }
 
-    /// The newest of the longest.
+    /// The longest streak; of several, the newest.
     pub(crate) fn longest_streak(&self) -> Option<Streak> {
         self.streaks().max_by_key(|streak| streak.days())
     }
@@ -148,7 +155,7 @@ impl Counts {
     }
 }
 
-/// By entries, the most first; then by name.
+/// Most entries first, then by name.
 pub(super) fn sorted(mut rows: Vec<(String, Count)>) -> Vec<(String, Count)> {
     rows.sort_unstable_by(|a, b| b.1.entries.cmp(&a.1.entries).then_with(|| a.0.cmp(&b.0)));
     rows

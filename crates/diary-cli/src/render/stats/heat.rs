@@ -7,13 +7,13 @@ use jiff::civil::{Date, Weekday};
 
 use super::{Count, Counts};
 
-/// Weeks of a map that ends with some day, that day's week among them.
+/// Weeks of a map that ends with a day, including the week of that day.
 const WEEKS: i64 = 52;
 
 /// Shades of days with entries; 0 is for days without.
 pub(super) const SHADES: u64 = 4;
 
-/// Columns that the name of a month takes, and a space behind it.
+/// Columns of the name of a month and a space.
 const MONTH_COLUMNS: usize = 4;
 
 /// A calendar with counts.
@@ -21,10 +21,10 @@ const MONTH_COLUMNS: usize = 4;
 pub(crate) struct Heat {
     pub(super) first: Date,
     pub(super) last: Date,
-    /// Days after it are left out, unless they have entries.
+    /// Later days are left out, unless they have entries.
     today: Date,
     days: BTreeMap<Date, u64>,
-    /// The number of entries from which on a day has the darkest shade.
+    /// Days with at least so many entries have the darkest shade.
     pub(super) most: u64,
 }
 
@@ -56,15 +56,15 @@ impl Heat {
         Self { first, last, today, days, most }
     }
 
-    /// Entries of all its days, and days with entries.
+    /// Entries, and days with entries.
     pub(super) fn total(&self) -> (u64, usize) {
         (self.days.values().sum(), self.days.len())
     }
 
-    /// Its columns, from Monday to Sunday.
+    /// The columns, each from Monday to Sunday.
     pub(super) fn weeks(&self) -> Vec<[Option<Day>; 7]> {
         let mondays = monday(self.first).series(1.week()).take_while(|monday| *monday <= self.last);
-        // The calendar ends on a Friday.
+        // The last day that `Date` can hold is a Friday.
         let day = |monday: Date, day: i64| self.day(monday.checked_add(day.days()).ok()?);
         mondays.map(|monday| [0, 1, 2, 3, 4, 5, 6].map(|number| day(monday, number))).collect()
     }
@@ -75,12 +75,12 @@ impl Heat {
         is_in.then(|| Day { date, entries, shade: self.shade(entries) })
     }
 
-    /// From 1 on in even steps up to what is many here.
+    /// From 1 on, in even steps up to `most`.
     fn shade(&self, entries: u64) -> u64 {
         entries.saturating_mul(SHADES).div_ceil(self.most).min(SHADES)
     }
 
-    /// The names of months with the columns of their first days. What would touch the next one is left out.
+    /// The names of months and the columns of their first days. A name that would touch the next is left out.
     pub(super) fn months(&self) -> Vec<(usize, String)> {
         let mut months: Vec<(usize, String)> = Vec::new();
         for (column, week) in self.weeks().iter().enumerate() {
@@ -102,8 +102,7 @@ fn monday(day: Date) -> Date {
     day.saturating_sub(back.days())
 }
 
-/// What is many: the number that few days (one of twenty) are above, so that one day that was moved in, with thousands,
-/// does not make all others look the same.
+/// The 95th percentile, so that one day with thousands of imported entries does not make all others look the same.
 fn high(mut counts: Vec<u64>) -> u64 {
     counts.sort_unstable();
     counts.get(counts.len().saturating_sub(1) * 19 / 20).copied().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! A calendar of shades, drawn in a terminal.
+//! A calendar of shades on a terminal.
 
 use std::fmt::Write;
 
@@ -9,39 +9,39 @@ use crate::term::output::count;
 
 use super::heat::{Day, Heat, SHADES};
 
-/// What shades are without colour.
+/// Shades without colour.
 const CHARACTERS: [&str; 5] = ["·", "░", "▒", "▓", "█"];
 
-/// Greens of the 256 colours that terminals have, as backgrounds. A day without entries has none.
+/// Shades as background colours, greens of the 256 colours of terminals. A day without entries has none.
 const COLOURS: [&str; 5] = ["\x1b[2m", "\x1b[48;5;22m", "\x1b[48;5;28m", "\x1b[48;5;34m", "\x1b[48;5;40m"];
 
 const RESET: &str = "\x1b[0m";
 
-/// The names of every other row; the others would only make it hard to read.
+/// Names of every other row, which is easier to read.
 const ROWS: [&str; 7] = ["Mon", "", "Wed", "", "Fri", "", "Sun"];
 
-/// Columns of a row's name and the space behind it.
+/// Columns of the name of a row and a space.
 const NAME_COLUMNS: usize = 4;
 
-/// How it is drawn.
+/// What it is drawn on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Look {
+pub(crate) struct Canvas {
     pub(crate) colour: bool,
-    /// Columns of the terminal; 0 if there is none.
+    /// Columns of the terminal; 0 if it is none.
     pub(crate) width: usize,
 }
 
-/// Below so many columns nothing can be drawn; what is wider is the terminal's to break.
+/// Narrower terminals are treated as this wide.
 const WIDTH_MIN: usize = 12;
 
-impl Look {
+impl Canvas {
     fn columns(self) -> usize {
         if self.width == 0 { usize::MAX } else { self.width.max(WIDTH_MIN) }
     }
 
     /// Lines as rows that fit.
     pub(super) fn wrap(self, lines: &str) -> String {
-        // A date stays in one piece, and so do the dots between two.
+        // Dates and ranges are not split.
         let options = Options::new(self.columns())
             .word_separator(WordSeparator::AsciiSpace)
             .word_splitter(WordSplitter::NoHyphenation)
@@ -51,42 +51,43 @@ impl Look {
     }
 }
 
-/// A line about the days, months above, the days of a week at the left, and below what the shades mean.
-pub(crate) fn draw(heat: &Heat, look: Look) -> String {
+/// A line of totals, the months, a row for each day of the week, and the legend.
+pub(crate) fn draw(heat: &Heat, canvas: Canvas) -> String {
     let weeks = heat.weeks();
-    let room = look.columns() - NAME_COLUMNS;
-    // Two columns for a day look like a square.
-    let columns = if look.width > 0 && 2 * weeks.len() <= room { 2 } else { 1 };
-    // Where there is no room for all, the oldest are left out.
+    let room = canvas.columns() - NAME_COLUMNS;
+    // Two columns canvas like a square.
+    let columns = if canvas.width > 0 && 2 * weeks.len() <= room { 2 } else { 1 };
+    // Without room for all, the oldest weeks are left out.
     let left_out = weeks.len().saturating_sub(room / columns);
     let (entries, days) = heat.total();
-    let mut out = look.wrap(&format!("{} .. {}: {}", heat.first, heat.last, entries_on_days(entries, days)));
-    out.push_str(&months(heat, left_out, columns, look));
+    let mut out =
+        canvas.wrap(&format!("{} .. {}: {}", heat.first, heat.last, entries_on_days(entries, days)));
+    out.push_str(&months(heat, left_out, columns, canvas));
     for (number, name) in ROWS.iter().enumerate() {
         let mut row = format!("{name:NAME_COLUMNS$}");
         for week in &weeks[left_out..] {
-            row.push_str(&cell(week[number].map(|Day { shade, .. }| shade), columns, look.colour));
+            row.push_str(&cell(week[number].map(|Day { shade, .. }| shade), columns, canvas.colour));
         }
         out.push_str(row.trim_end_matches(' '));
         out.push('\n');
     }
-    out.push_str(&legend(heat, columns, look));
+    out.push_str(&legend(heat, columns, canvas));
     out
 }
 
-/// What the shades mean: in a line below the days, or in lines of their own where that has no room.
-fn legend(heat: &Heat, columns: usize, look: Look) -> String {
-    let shades: Vec<_> = (0..=SHADES).map(|shade| cell(Some(shade), columns, look.colour)).collect();
-    let shades = shades.join(if look.colour { " " } else { "" });
+/// The legend, in one line if it fits.
+fn legend(heat: &Heat, columns: usize, canvas: Canvas) -> String {
+    let shades: Vec<_> = (0..=SHADES).map(|shade| cell(Some(shade), columns, canvas.colour)).collect();
+    let shades = shades.join(if canvas.colour { " " } else { "" });
     let (shades, meaning) = (format!("0 {}", shades.trim_end()), meaning(heat));
     let line = format!("{:NAME_COLUMNS$}{shades} {meaning}", "");
-    match display_width(&line) <= look.columns() {
+    match display_width(&line) <= canvas.columns() {
         true => format!("{line}\n"),
-        false => format!("{shades}\n{}", look.wrap(&meaning)),
+        false => format!("{shades}\n{}", canvas.wrap(&meaning)),
     }
 }
 
-/// What the darkest shade means.
+/// The meaning of the darkest shade.
 pub(super) fn meaning(heat: &Heat) -> String {
     format!("{}+ entries a day", heat.most)
 }
@@ -97,12 +98,12 @@ pub(super) fn entries_on_days(entries: u64, days: usize) -> String {
 }
 
 /// The names of months, where they have room.
-fn months(heat: &Heat, left_out: usize, columns: usize, look: Look) -> String {
+fn months(heat: &Heat, left_out: usize, columns: usize, canvas: Canvas) -> String {
     let mut line = String::new();
     for (column, name) in heat.months() {
         let Some(column) = column.checked_sub(left_out) else { continue };
         let start = NAME_COLUMNS + column * columns;
-        if start + name.len() <= look.columns() {
+        if start + name.len() <= canvas.columns() {
             let _ = write!(line, "{:1$}{name}", "", start.saturating_sub(line.len()));
         }
     }

@@ -1,14 +1,15 @@
-//! All that was counted, in sentences or as one JSON object.
+//! All counts, in sentences or as one JSON object.
 
+use clap::ValueEnum;
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use super::counts::{By, Counts, Streak};
-use super::map::Look;
+use super::map::Canvas;
 use crate::term::output::count;
 
-/// What is said before a calendar, in lines that fit.
-pub(crate) fn sentences(counts: &Counts, today: Date, look: Look) -> String {
+/// The sentences before a calendar, wrapped.
+pub(crate) fn sentences(counts: &Counts, today: Date, canvas: Canvas) -> String {
     let total = counts.total;
     let mut out = format!(
         "{}, {}, on {}\n",
@@ -29,28 +30,20 @@ pub(crate) fn sentences(counts: &Counts, today: Date, look: Look) -> String {
     if let Some(longest) = counts.longest_streak() {
         out.push_str(&format!("; the longest: {}, {} .. {}", streak(longest), longest.first, longest.last));
     }
-    look.wrap(&out)
+    canvas.wrap(&out)
 }
 
-/// Everything, for programs.
+/// All counts, for programs.
 pub(crate) fn json(counts: &Counts, today: Date) -> Value {
     let streak = |streak: Option<Streak>| {
         streak.map(|streak| json!({ "days": streak.days(), "first": streak.first.to_string(), "last": streak.last.to_string() }))
     };
-    let rows = |by: By, name: &str| {
+    let rows = |by: By| {
+        let name = &by.name();
         let row = |(what, count): (String, super::Count)| json!({ name: what, "entries": count.entries, "words": count.words });
         counts.rows(by).into_iter().map(row).collect::<Value>()
     };
-    let kinds = [
-        (By::Day, "day"),
-        (By::Week, "week"),
-        (By::Month, "month"),
-        (By::Year, "year"),
-        (By::Author, "author"),
-        (By::Tag, "tag"),
-    ];
-    let by: Map<String, Value> =
-        kinds.map(|(by, name)| (name.to_owned(), rows(by, name))).into_iter().collect();
+    let by: Map<String, Value> = By::value_variants().iter().map(|by| (by.name(), rows(*by))).collect();
     json!({
         "entries": counts.total.entries,
         "words": counts.total.words,

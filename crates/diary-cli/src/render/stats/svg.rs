@@ -1,5 +1,5 @@
-//! A calendar of shades as a picture, in SVG 1.1. It takes the colours of the page or the system around it, light or
-//! dark; a day that is pointed at says its date and entries.
+//! A calendar of shades as SVG 1.1, in light or dark colours as the page or the system has them. The tooltip of a day
+//! shows its date and entries.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ const SIDE: usize = 10;
 const LEFT: usize = 36;
 /// Pixels above, for a line of text and the names of months.
 const TOP: usize = 44;
-/// Pixels below the days, for what the shades mean.
+/// Pixels below the days, for the legend.
 const BOTTOM: usize = 30;
 
 /// Rows whose names are shown.
@@ -27,7 +27,7 @@ text{font:10px sans-serif;fill:#57606a}\
 @media(prefers-color-scheme:dark){text{fill:#8b949e}\
 .s0{fill:#21262d}.s1{fill:#0e4429}.s2{fill:#006d32}.s3{fill:#26a641}.s4{fill:#39d353}}";
 
-/// The whole file. Nothing in it comes from an entry but numbers.
+/// The whole file. Only numbers in it come from entries.
 pub(crate) fn svg(heat: &Heat) -> String {
     let weeks = heat.weeks();
     let (width, height) = (LEFT + weeks.len() * STEP + STEP, TOP + 7 * STEP + BOTTOM);

@@ -6,18 +6,11 @@ use textwrap::core::display_width;
 
 use super::{By, Count};
 
-/// A heading, and a row for each name, with names at the left and numbers at the right of their columns.
+/// A header and a row for each name; names are aligned left, numbers right.
 pub(crate) fn table(by: By, rows: &[(String, Count)]) -> String {
-    let heading = match by {
-        By::Day => "day",
-        By::Week => "week",
-        By::Month => "month",
-        By::Year => "year",
-        By::Author => "author",
-        By::Tag => "tag",
-    };
+    let heading = by.name();
     let numbers = |count: &Count| (count.entries.to_string(), count.words.to_string());
-    let heading = (heading, ("entries".to_owned(), "words".to_owned()));
+    let heading = (heading.as_str(), ("entries".to_owned(), "words".to_owned()));
     let rows = rows.iter().map(|(name, count)| (name.as_str(), numbers(count)));
     let lines: Vec<_> = std::iter::once(heading).chain(rows).collect();
     let (mut columns, mut wide, mut wider) = (0, 0, 0);

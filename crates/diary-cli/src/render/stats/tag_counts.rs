@@ -7,10 +7,10 @@ use diary_proto::tags::tags;
 use super::Count;
 use super::counts::sorted;
 
-/// Counts of tags. Case makes no difference; a tag is shown as it is written most often.
+/// Counts of tags, ignoring case; a tag is shown in its most frequent spelling.
 #[derive(Debug, Default)]
 pub(crate) struct TagCounts {
-    /// By their lower case.
+    /// By lower case.
     tags: HashMap<String, Tag>,
 }
 
@@ -21,7 +21,7 @@ struct Tag {
 }
 
 impl TagCounts {
-    /// Counts an entry for each of its tags, once, however often it has it.
+    /// Counts an entry once for each of its tags.
     pub(crate) fn take(&mut self, text: &str, count: Count) {
         let mut seen = HashSet::new();
         for spelling in tags(text) {
@@ -34,7 +34,7 @@ impl TagCounts {
         }
     }
 
-    /// Tags with their counts, the most entries first.
+    /// Tags and their counts, most entries first.
     pub(crate) fn rows(&self) -> Vec<(String, Count)> {
         sorted(self.tags.values().map(|tag| (tag.spelling(), tag.count)).collect())
     }

@@ -32,8 +32,8 @@ fn diary() -> Counts {
     counts
 }
 
-fn look(colour: bool, width: usize) -> Look {
-    Look { colour, width }
+fn canvas(colour: bool, width: usize) -> Canvas {
+    Canvas { colour, width }
 }
 
 #[test]
@@ -80,21 +80,21 @@ fn streaks() {
 
 #[test]
 fn in_sentences() {
-    assert_snapshot!("sentences", sentences(&diary(), TODAY, look(false, 0)));
-    assert_snapshot!("sentences_narrow", sentences(&diary(), TODAY, look(false, 40)));
+    assert_snapshot!("sentences", sentences(&diary(), TODAY, canvas(false, 0)));
+    assert_snapshot!("sentences_narrow", sentences(&diary(), TODAY, canvas(false, 40)));
 }
 
 #[test]
 fn maps() {
     let diary = diary();
     let weeks = Heat::up_to(TODAY, TODAY, &diary);
-    assert_snapshot!("map", draw(&weeks, look(false, 0)));
-    assert_snapshot!("map_wide", draw(&weeks, look(false, 120)));
-    assert_snapshot!("map_narrow", draw(&weeks, look(false, 30)));
-    assert_snapshot!("map_narrower", draw(&weeks, look(false, 12)));
-    assert_snapshot!("map_colour", draw(&weeks, look(true, 80)).replace('\x1b', "ESC"));
-    assert_snapshot!("map_year", draw(&Heat::year(2026, TODAY, &diary), look(false, 80)));
-    assert_snapshot!("map_empty", draw(&Heat::year(2001, TODAY, &diary), look(false, 80)));
+    assert_snapshot!("map", draw(&weeks, canvas(false, 0)));
+    assert_snapshot!("map_wide", draw(&weeks, canvas(false, 120)));
+    assert_snapshot!("map_narrow", draw(&weeks, canvas(false, 30)));
+    assert_snapshot!("map_narrower", draw(&weeks, canvas(false, 12)));
+    assert_snapshot!("map_colour", draw(&weeks, canvas(true, 80)).replace('\x1b', "ESC"));
+    assert_snapshot!("map_year", draw(&Heat::year(2026, TODAY, &diary), canvas(false, 80)));
+    assert_snapshot!("map_empty", draw(&Heat::year(2001, TODAY, &diary), canvas(false, 80)));
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn a_map_fits_its_terminal() {
     for (width, colour, heat) in (1..=200).flat_map(|width| {
         [false, true].into_iter().flat_map(move |colour| [0, 1, 2].map(|heat| (width, colour, heat)))
     }) {
-        let look = look(colour, width);
-        let shown = sentences(&diary, TODAY, look) + &draw(&maps[heat], look);
+        let canvas = canvas(colour, width);
+        let shown = sentences(&diary, TODAY, canvas) + &draw(&maps[heat], canvas);
         assert!(
             shown.lines().map(textwrap::core::display_width).all(|columns| columns <= width.max(12)),
             "{width} {colour}:\n{shown}"
