@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::cmd::{count, tell_refused};
 use crate::outbox::{Outbox, Tray};
-use crate::term::output::say;
+use crate::term::ui::Ui;
 use crate::unanswered::{Unanswered, answer_of_first, send_next, take_answered};
 
 /// How long a lost connection is waited for: what is kept can go out with the next run.
@@ -65,22 +65,32 @@ pub(crate) async fn deliver(tray: &mut Tray) -> Delivery {
 ///
 /// # Errors
 /// Why nothing more can be sent now.
-pub(crate) async fn deliver_left(outbox: &Outbox, server: &Address, told: bool) -> Result<(), Error> {
+pub(crate) async fn deliver_left(
+    outbox: &Outbox,
+    server: &Address,
+    told: bool,
+    ui: &Ui,
+) -> Result<(), Error> {
     let mut left = outbox.adopt(Some(server));
     let mut sent = 0;
     let mut end = Ok(());
     for mut tray in left.by_ref() {
         let delivery = deliver(&mut tray).await;
         sent += delivery.acked.len();
-        tell_refused(outbox, &tray, delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal)));
+        tell_refused(
+            ui,
+            outbox,
+            &tray,
+            delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal)),
+        );
         if let Some(error) = delivery.end {
             end = Err(error);
             break;
         }
     }
-    left.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
+    left.troubles.iter().for_each(|trouble| ui.say(format_args!("{trouble}")));
     if sent > 0 && told {
-        say(format_args!("{} kept from before went to {server}", count(sent, "entry", "entries")));
+        ui.say(format_args!("{} kept from before went to {server}", count(sent, "entry", "entries")));
     }
     end
 }

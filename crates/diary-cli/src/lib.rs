@@ -32,13 +32,14 @@ use jiff::Timestamp;
 
 use crate::cli::Args;
 use crate::cli::usage::Stop;
-use crate::cmd::talk::{Place, Signals};
+use crate::cmd::talk::Place;
 use crate::cmd::{pipe, talk as terminal};
 use crate::config::Config;
 use crate::error::unreachable_sentence;
 use crate::render::Printer;
 use crate::term::editor::Drafts;
 use crate::term::output::{Output, say};
+use crate::term::signals::Signals;
 use crate::term::{editor, input};
 
 /// Runs the program with the process's arguments, environment, input and output.
@@ -104,15 +105,11 @@ async fn converse(args: &Args, config: &Config) -> u8 {
 /// With a line editor, where the output is a terminal too.
 async fn talk(args: &Args, config: &Config) -> u8 {
     let (past, view) = (args.past(), Printer::conversation(config));
-    let signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => {
-            say(format_args!("the system gives no way to listen for signals: {error}"));
-            return error::exit::UNREACHABLE;
-        }
-    };
+    // Before a line editor is started, which restores what it found.
+    let signals = Signals::at_a_terminal();
     let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
-    let editor = io::stdout().is_terminal().then(|| editor::start(config.state.as_deref(), drafts.clone()));
+    let editor =
+        io::stdout().is_terminal().then(|| editor::start(config.state.as_deref(), drafts.clone(), true));
     let ended = match editor {
         Some(Ok((typed, prompt, screen))) => {
             let output = Output::new(prompt.above().clone());

@@ -6,7 +6,7 @@ use diary_client::{Client, Error, State};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::term::output::say;
+use crate::term::ui::Ui;
 
 /// How long attempts to reconnect may fail when nothing is left to do but wait for acks: a server that is
 /// restarted is back by then.
@@ -41,6 +41,7 @@ pub(crate) struct Patience {
     is_back: bool,
     /// Since when connections are lost without an ack in between, however often they came back.
     trouble: Option<Instant>,
+    ui: Ui,
 }
 
 impl Patience {
@@ -49,7 +50,12 @@ impl Patience {
     }
 
     pub(crate) fn of(state: watch::Receiver<State>) -> Self {
-        Self { state, said_lost: false, is_back: false, trouble: None }
+        Self { state, said_lost: false, is_back: false, trouble: None, ui: Ui::default() }
+    }
+
+    /// The same, which speaks there.
+    pub(crate) fn with(self, ui: Ui) -> Self {
+        Self { ui, ..self }
     }
 
     /// The person has been told already that there is no connection.
@@ -93,8 +99,8 @@ impl Patience {
             self.said_lost = error.is_some();
             self.is_back = !self.said_lost;
             match &error {
-                Some(error) => say(format_args!("{error}; trying to connect again")),
-                None => say(format_args!("connected again")),
+                Some(error) => self.ui.say(format_args!("{error}; trying to connect again")),
+                None => self.ui.say(format_args!("connected again")),
             }
         }
         let error = error?;

@@ -18,6 +18,7 @@ use crate::error::doctor_advice;
 use crate::error::exit;
 use crate::outbox::{Outbox, Pushed, Tray};
 use crate::term::output::{Output, say};
+use crate::term::ui::Ui;
 use crate::time::calendar::Calendar;
 
 /// Most bytes that are read of the input: a text at its limit of which each line feed has a CR before it, a byte order mark,
@@ -134,7 +135,7 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
 ///
 /// Not cancellation safe, as [`deliver`] is.
 async fn deliver_all(outbox: &Outbox, tray: &mut Tray, config: &Config) -> Delivery {
-    match deliver_left(outbox, &config.server, io::stderr().is_terminal()).await {
+    match deliver_left(outbox, &config.server, io::stderr().is_terminal(), &Ui::default()).await {
         Ok(()) => deliver(tray).await,
         Err(error) => {
             note_unsent(tray);
@@ -180,7 +181,7 @@ impl Outcome<'_> {
     /// The text stays for its person's choice, whatever it was refused for.
     fn refused(&self, outbox: &Outbox, tray: &Tray, refusal: &Refusal) -> u8 {
         if self.pushed.kept.is_ok() {
-            tell_refused(outbox, tray, [(self.pushed.counter, refusal)]);
+            tell_refused(&Ui::default(), outbox, tray, [(self.pushed.counter, refusal)]);
         } else {
             let (server, text) = (&self.config.server, escape(self.text));
             say(format_args!("{server} refused the entry: {refusal}; the text is NOT kept: {text}"));

@@ -14,6 +14,7 @@ use crate::error::exit;
 use crate::outbox::{Listed, Outbox, Tray};
 use crate::render::push_json;
 use crate::term::output::{Output, count, say};
+use crate::term::ui::Ui;
 
 /// Does it, and gives the exit code. Without an action it lists.
 pub(crate) async fn run(action: Option<OutboxAction>, json: bool, config: &Config) -> u8 {
@@ -32,13 +33,14 @@ pub(crate) async fn run(action: Option<OutboxAction>, json: bool, config: &Confi
 
 /// Says of each refused entry what a person can do about it.
 pub(crate) fn tell_refused<'a>(
+    ui: &Ui,
     outbox: &Outbox,
     tray: &Tray,
     refused: impl IntoIterator<Item = (u64, &'a Refusal)>,
 ) {
     for (counter, refusal) in refused {
         let time = tray.entry(counter).map(|kept| minute(kept.time));
-        say(format_args!("{}", refused_sentence(&outbox.id(tray, counter), tray.server(), time, refusal)));
+        ui.say(format_args!("{}", refused_sentence(&outbox.id(tray, counter), tray.server(), time, refusal)));
     }
 }
 
@@ -176,7 +178,7 @@ async fn send(outbox: &Outbox, server: Option<&Address>) -> u8 {
         if let Some((_, kept)) = &mut all[at].away {
             *kept += tray.entries().count() - told.len();
         }
-        tell_refused(outbox, &tray, told);
+        tell_refused(&Ui::default(), outbox, &tray, told);
     }
     left.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
     let are = |number| count(number, "entry is", "entries are");
@@ -212,7 +214,12 @@ async fn send_as_new(outbox: &Outbox, id: &str) -> Result<u8, String> {
         say(format_args!("{error}: the entry is kept as {id}, and the next run for {server} sends it"));
         return Ok(exit::NOT_ACKED);
     }
-    tell_refused(outbox, &tray, delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal)));
+    tell_refused(
+        &Ui::default(),
+        outbox,
+        &tray,
+        delivery.refused.iter().map(|(counter, refusal)| (*counter, refusal)),
+    );
     Ok(exit::REFUSED)
 }
 

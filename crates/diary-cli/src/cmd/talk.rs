@@ -9,12 +9,10 @@ mod kept;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::pin::Pin;
 
 use diary_client::{Author, Client, Error, Event, History, NewEntry, Options, Producer, Welcome, Which};
 use diary_proto::answer::is_old_command;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -25,7 +23,9 @@ use crate::patience::{HeldUp, Patience, Silence, TELL_SILENCE_AFTER, until};
 use crate::render::Printer;
 use crate::term::editor::{Above, Prompt};
 use crate::term::input::Typed;
-use crate::term::output::{Output, say};
+use crate::term::output::Output;
+use crate::term::signals::Signals;
+use crate::term::ui::Ui;
 use crate::unanswered::{Unanswered, answer_of_first, send_next};
 use agenda::{Agenda, Step};
 use answers::Reading;
@@ -47,29 +47,10 @@ pub(crate) struct Place<'a> {
     pub(crate) bare: bool,
 }
 
-/// What asks the program from outside to end.
-pub(crate) struct Signals([Signal; 3]);
-
-impl Signals {
-    /// Listens for SIGINT, SIGTERM and the end of the terminal. To be made before a line editor is started, which
-    /// restores what it found.
-    ///
-    /// # Errors
-    /// The system gives no way to listen.
-    pub(crate) fn new() -> io::Result<Self> {
-        let [interrupt, terminate, hangup] =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        Ok(Self([interrupt?, terminate?, hangup?]))
-    }
-
-    /// Cancellation safe.
-    async fn any(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
+impl Place<'_> {
+    /// Where sentences go.
+    fn ui(&self) -> Ui {
+        self.prompt.as_ref().map(Prompt::ui).unwrap_or_default()
     }
 }
 
@@ -105,24 +86,25 @@ pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut 
     };
     let options = options(agenda.tray());
     let connecting = Client::connect(place.config.server.clone(), options.clone());
-    let (client, begun) = match listen_until(connecting, &mut agenda, &mut typed, &mut signals).await {
-        Some(Ok(client)) => (Ok(client), Begun::Connected),
-        Some(Err(error)) if place.prompt.is_some() => {
-            let why = unreachable_sentence(&error);
-            (Client::reconnecting(place.config.server.clone(), options, error), Begun::Away(why))
-        }
-        Some(Err(error)) if agenda.texts() == 0 => {
-            return Ended::at_once(unreachable_sentence(&error), &place);
-        }
-        Some(Err(error)) => {
-            let client = Client::reconnecting(place.config.server.clone(), options, error.clone());
-            (client, Begun::Over(End::Lost(error)))
-        }
-        None => {
-            let client = Client::reconnecting(place.config.server.clone(), options, Error::Closed);
-            (client, Begun::Over(End::Interrupted))
-        }
-    };
+    let (client, begun) =
+        match listen_until(connecting, &mut agenda, &mut typed, &mut signals, &place.ui()).await {
+            Some(Ok(client)) => (Ok(client), Begun::Connected),
+            Some(Err(error)) if place.prompt.is_some() => {
+                let why = unreachable_sentence(&error);
+                (Client::reconnecting(place.config.server.clone(), options, error), Begun::Away(why))
+            }
+            Some(Err(error)) if agenda.texts() == 0 => {
+                return Ended::at_once(unreachable_sentence(&error), &place);
+            }
+            Some(Err(error)) => {
+                let client = Client::reconnecting(place.config.server.clone(), options, error.clone());
+                (client, Begun::Over(End::Lost(error)))
+            }
+            None => {
+                let client = Client::reconnecting(place.config.server.clone(), options, Error::Closed);
+                (client, Begun::Over(End::Interrupted))
+            }
+        };
     let mut talk = match client {
         Ok(client) => Talk::new(client, place, agenda),
         Err(error) => return Ended::at_once(error.to_string(), &place),
@@ -159,6 +141,7 @@ async fn listen_until(
     agenda: &mut Agenda,
     typed: &mut mpsc::Receiver<Typed>,
     signals: &mut Signals,
+    ui: &Ui,
 ) -> Option<Result<Client, Error>> {
     let mut connecting = std::pin::pin!(connecting);
     loop {
@@ -168,7 +151,7 @@ async fn listen_until(
             line = typed.recv(), if agenda.is_open() => match line {
                 Some(Typed::Interrupt) => return None,
                 line => if let Some(trouble) = agenda.take_in(line) {
-                    say(format_args!("{trouble}"));
+                    ui.say(format_args!("{trouble}"));
                 }
             },
             client = &mut connecting => return Some(client),
@@ -251,7 +234,7 @@ struct Follow {
 impl<'a> Talk<'a> {
     fn new(client: Client, place: Place<'a>, agenda: Agenda) -> Self {
         Self {
-            patience: Patience::new(&client),
+            patience: Patience::new(&client).with(place.ui()),
             silence: Silence::default(),
             producers: vec![client.producer()],
             client,
@@ -356,6 +339,7 @@ impl<'a> Talk<'a> {
         let Welcome { journal_id, day_start, .. } = self.client.welcome();
         self.agenda.tray().met(journal_id);
         self.place.view.start_days_at(day_start);
+        self.agenda.start_days_at(day_start);
         self.welcome();
         let (past, head) = (self.place.past, self.client.welcome().head);
         self.newest_seen = head;
@@ -520,7 +504,7 @@ impl<'a> Talk<'a> {
     fn say(&mut self, what: fmt::Arguments<'_>) {
         self.break_bare_prompt(true);
         self.place.output.flush();
-        say(what);
+        self.place.ui().say(what);
     }
 }
 

@@ -23,6 +23,7 @@ use jiff::tz::TimeZone;
 pub(crate) use self::machine::{careful, other_day, push_json};
 use crate::cli::Show;
 use crate::config::Config;
+use crate::term::obeys_escapes;
 use crate::term::output::say;
 use crate::time::calendar::Calendar;
 
@@ -205,10 +206,7 @@ impl Colour {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => {
-                let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
-                io::stdout().is_terminal() && unset("NO_COLOR") && !dumb
-            }
+            Self::Auto => io::stdout().is_terminal() && unset("NO_COLOR") && obeys_escapes(),
         }
     }
 }

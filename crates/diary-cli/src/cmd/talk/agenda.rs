@@ -3,15 +3,15 @@
 
 use std::collections::VecDeque;
 
-use diary_client::{Address, Author, NewEntry, Which};
+use diary_client::{Address, Author, DayStart, NewEntry, Which};
 use diary_proto::Command;
 use diary_proto::entry::parse_number;
-use jiff::Zoned;
 use tokio::time::Instant;
 
 use crate::outbox::{Outbox, Tray};
 use crate::query::select::{Plan, Select};
 use crate::term::input::{Typed, is_command};
+use crate::time::calendar::Calendar;
 use crate::unanswered::written_now;
 
 /// Something to be done.
@@ -47,6 +47,7 @@ pub(super) struct Agenda {
     said_goodbye: bool,
     /// Some of what was typed could not be kept.
     unkept: bool,
+    calendar: Calendar,
 }
 
 /// What was never begun.
@@ -73,7 +74,13 @@ impl Agenda {
             ended: None,
             said_goodbye: false,
             unkept: false,
+            calendar: Calendar::here(DayStart::default()),
         })
+    }
+
+    /// The server says when its days start.
+    pub(super) fn start_days_at(&mut self, day_start: DayStart) {
+        self.calendar.start_days_at(day_start);
     }
 
     /// Takes what was typed, or the end of it. Gives a sentence if something is wrong with it.
@@ -99,7 +106,7 @@ impl Agenda {
     }
 
     fn take_command(&mut self, line: String) -> Option<String> {
-        let command = understand(&line);
+        let command = understand(&line, &self.calendar);
         if let Ok(Wanted::Command(Command::Name(name))) = command {
             match self.outbox.begin(&self.server, Some(&name)) {
                 Ok(tray) => self.trays.push_back(tray),
@@ -239,7 +246,7 @@ impl Agenda {
 }
 
 /// What a line asks for: what line mode understands, and days as people name them, seen from where the reader is.
-fn understand(line: &str) -> Result<Wanted, String> {
+fn understand(line: &str, calendar: &Calendar) -> Result<Wanted, String> {
     let command = Command::parse(line);
     let argument = line.strip_prefix("/history").filter(|rest| rest.starts_with(char::is_whitespace));
     let argument = argument.map_or("", str::trim);
@@ -250,23 +257,22 @@ fn understand(line: &str) -> Result<Wanted, String> {
     }
     let is_days = !argument.is_empty() && !argument.starts_with('#');
     match command {
-        Err(_) | Ok(Command::History(Which::Days(..))) if is_days => days(argument),
+        Err(_) | Ok(Command::History(Which::Days(..))) if is_days => days(argument, calendar),
         command => command.map(Wanted::Command).map_err(|refusal| format!("error {refusal}")),
     }
 }
 
 /// `DATE`, `DATE..DATE`, or a range that is open on one side.
-fn days(said: &str) -> Result<Wanted, String> {
+fn days(said: &str, calendar: &Calendar) -> Result<Wanted, String> {
     let some = |said: &str| Some(said.to_owned()).filter(|said| !said.trim().is_empty());
     let select = match said.split_once("..") {
         Some((from, to)) => Select { from: some(from), to: some(to), ..Select::default() },
         None => Select { on: some(said), ..Select::default() },
     };
     let is_range = select.on.is_none();
-    let plan =
-        select.plan(Zoned::now().date()).map_err(|why| match is_range && why.starts_with("--from") {
-            true => "error bad-argument: the first day of a range comes first: DATE..DATE".to_owned(),
-            false => format!("error bad-argument: which entries? N, all, #SEQ, #SEQ.. or days: {why}"),
-        })?;
+    let plan = select.plan(calendar.today()).map_err(|why| match is_range && why.starts_with("--from") {
+        true => "error bad-argument: the first day of a range comes first: DATE..DATE".to_owned(),
+        false => format!("error bad-argument: which entries? N, all, #SEQ, #SEQ.. or days: {why}"),
+    })?;
     Ok(Wanted::Days(Box::new(plan)))
 }

@@ -120,7 +120,7 @@ impl Talk<'_> {
         let client =
             client.or_else(|error| Client::reconnecting(tray.server().clone(), options(tray), error))?;
         self.agenda.go_to_next_tray();
-        self.patience = Patience::new(&client);
+        self.patience = Patience::new(&client).with(self.place.ui());
         self.producers.push(client.producer());
         let old = std::mem::replace(&mut self.client, client);
         if self.is_connected() {
@@ -196,6 +196,9 @@ impl Talk<'_> {
             Event::Damaged { .. } => 0,
         });
         let mut bytes = Vec::new();
+        if self.place.prompt.is_some() || self.place.bare {
+            self.place.view.fit();
+        }
         self.place.view.event(event, &mut bytes);
         if !whole && let Event::Entry(stored) = event {
             shorten(&mut bytes, stored.entry.seq);

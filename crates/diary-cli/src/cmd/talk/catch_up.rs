@@ -92,7 +92,8 @@ impl Talk<'_> {
         if self.catch_up.sending.is_none() {
             self.catch_up.is_done = false;
             let (outbox, server) = (self.agenda.outbox().clone(), self.place.config.server.clone());
-            let sending = async move { deliver_left(&outbox, &server, true).await };
+            let ui = self.place.ui();
+            let sending = async move { deliver_left(&outbox, &server, true, &ui).await };
             self.catch_up.sending = Some(Box::pin(sending));
         }
     }

@@ -52,7 +52,7 @@ impl Talk<'_> {
             self.place.output.flush();
             let tray = self.agenda.tray();
             tray.refused(counter, &refusal);
-            tell_refused(&outbox, tray, [(counter, &refusal)]);
+            tell_refused(&self.place.ui(), &outbox, tray, [(counter, &refusal)]);
         }
     }
 

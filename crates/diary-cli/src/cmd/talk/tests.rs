@@ -57,7 +57,7 @@ async fn talk_in<F: Future<Output = ()>>(
         prompt: None,
         bare: false,
     };
-    let running = run(place, typed(chunks), Signals::new().unwrap());
+    let running = run(place, typed(chunks), Signals::at_a_terminal());
     let (ended, ()) = tokio::join!(running, script(Person { keys, paper: paper.clone() }));
     (ended, paper.text())
 }

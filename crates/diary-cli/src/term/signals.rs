@@ -1,0 +1,33 @@
+//! What asks the program from outside to end.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Signals that are listened to for as long as this lives.
+pub(crate) struct Signals(Vec<Signal>);
+
+impl Signals {
+    /// Listens for those that end a conversation: SIGINT, SIGTERM and, when the terminal is closed, SIGHUP. Needs a
+    /// Tokio runtime.
+    pub(crate) fn at_a_terminal() -> Self {
+        Self::of(&[SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()])
+    }
+
+    /// Listens for some kinds. One that cannot be listened to ends the program, as it would without this.
+    pub(crate) fn of(kinds: &[SignalKind]) -> Self {
+        Self(kinds.iter().filter_map(|kind| signal(*kind).ok()).collect())
+    }
+
+    /// Waits for any of them.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn any(&mut self) {
+        poll_fn(|context| {
+            let came = self.0.iter_mut().any(|signal| signal.poll_recv(context) == Poll::Ready(Some(())));
+            if came { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
