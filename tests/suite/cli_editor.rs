@@ -4,8 +4,8 @@ use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::support::{
-    ALT_ENTER, BACKSPACE, CTRL_D, CTRL_R, LEFT, Lines, Process, Relay, Server, Terminal, UP, cli_command,
-    run, stored,
+    ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, CTRL_R, CTRL_Z, LEFT, Lines, Process, Relay, Server, Terminal, UP,
+    cli_command, run, stored,
 };
 
 /// `diary` of someone called anna, whose outbox is in `home`.
@@ -386,9 +386,7 @@ async fn a_half_line_outlives_a_signal() {
     terminal.ends().await;
 
     let mut terminal = Terminal::start(cli(&home, server.address()));
-    terminal
-        .sees(&format!("not sent when the last conversation with {} as anna was", server.address()))
-        .await;
+    terminal.sees("a draft from before: Enter sends it, Ctrl-C drops it").await;
     terminal.ends_in(&["> half a …", "line of 今天"]).await;
     terminal.types("\r").await;
     terminal.sees("ok 1 on ").await;
@@ -419,8 +417,209 @@ async fn a_dumb_terminal() {
     terminal.ends_in(&["> hello", &ok(1, server.address()), ">"]).await;
     terminal.types("/history\r").await;
     terminal.ends_in(&["1 entry", ">"]).await;
+    terminal.types("one\\\rtwo\r").await;
+    terminal.ends_in(&[&ok(2, server.address()), ">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
+    assert_eq!(stored(&server.journal()), ["anna hello", r"anna one\ntwo"]);
+    server.stop().await;
+}
+
+/// Nothing is sent to a terminal that it would show instead of obeying.
+#[tokio::test]
+async fn a_terminal_without_escape_sequences() {
+    let server = Server::start().await;
+    let mut other = server.lines().await;
+    other.ask("in colour").await;
+    for kind in [None, Some(""), Some("emacs"), Some("dumb")] {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = cli_command();
+        command
+            .arg(server.address())
+            .env("XDG_STATE_HOME", home.path())
+            .env_remove("NO_COLOR")
+            .env_remove("TERM");
+        kind.map(|kind| command.env("TERM", kind));
+        let mut terminal = Terminal::start(command);
+        let seen = terminal.sees("in colour\r\n").await;
+        assert!(seen.contains("takes no line editor") && !seen.contains('\x1b'), "{kind:?}: {seen:?}");
+    }
+    server.stop().await;
+}
+
+/// What was cancelled comes back with Up, and is in no file.
+#[tokio::test]
+async fn a_cancelled_line_is_forgotten_at_the_end() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.sees("/help lists the commands").await;
+    terminal.ends_in(&[">"]).await;
+    for line in ["one", "two"] {
+        terminal.types(&format!("secret {line}{CTRL_C}")).await;
+        terminal.ends_in(&["not sent; Up brings it back, Ctrl-C again ends", ">"]).await;
+        terminal.types(&format!("said {line}\r")).await;
+        terminal.sees("ok ").await;
+        terminal.ends_in(&[">"]).await;
+    }
+    terminal.types(&format!("{UP}{UP}")).await;
+    terminal.ends_in(&["> secret two"]).await;
+    terminal.types(CTRL_C).await;
+    terminal.ends_in(&["not sent; Up brings it back, Ctrl-C again ends", ">"]).await;
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    let history = std::fs::read_to_string(home.path().join("diary/history")).unwrap();
+    assert!(history.ends_with("\nsaid one\nsaid two\n") && !history.contains("secret"), "{history}");
+    server.stop().await;
+}
+
+/// Drafts of two programs that were ended are offered one after the other.
+#[tokio::test]
+async fn two_drafts_are_two_entries() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    for _ in 0..2 {
+        let mut programs = Vec::new();
+        for line in ["first", "second", "third"] {
+            let mut terminal = Terminal::start(cli(&home, server.address()));
+            terminal.sees("/help lists the commands").await;
+            terminal.ends_in(&[">"]).await;
+            terminal.types(line).await;
+            terminal.ends_in(&[&format!("> {line}")]).await;
+            programs.push(terminal);
+        }
+        for terminal in programs {
+            terminal.signal(Signal::TERM);
+            assert_eq!(terminal.ends().await.0, Some(130));
+        }
+        let mut terminal = Terminal::start(cli(&home, server.address()));
+        terminal.ends_in(&["> first"]).await;
+        terminal.types(" is sent\r").await;
+        terminal.ends_in(&["> second"]).await;
+        terminal.types(CTRL_C).await;
+        terminal.ends_in(&["> third"]).await;
+        terminal.types("\r").await;
+        terminal.ends_in(&[">"]).await;
+        terminal.types(CTRL_D).await;
+        assert_eq!(terminal.ends().await.0, Some(0));
+        assert_eq!(drafts(&home), 0);
+    }
+    assert_eq!(stored(&server.journal()), ["anna first is sent", "anna third"].repeat(2));
+    server.stop().await;
+}
+
+/// A shell that has job control, and what starts `diary` in it.
+fn shell(home: &tempfile::TempDir, address: &str) -> (Command, String) {
+    let diary = cli(home, address);
+    let mut shell = Command::new("sh");
+    shell.arg("-i").env_clear();
+    for (name, value) in diary.as_std().get_envs() {
+        value.map(|value| shell.env(name, value));
+    }
+    shell.env("PS1", "$ ").env("PATH", std::env::var_os("PATH").unwrap());
+    let words = [diary.as_std().get_program()].into_iter().chain(diary.as_std().get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    (shell, words.join(" "))
+}
+
+/// After Ctrl-Z the shell has the terminal, and after `fg` the editor with its line.
+#[tokio::test]
+async fn stopped_and_brought_back() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let (shell, diary) = shell(&home, server.address());
+    let mut terminal = Terminal::start(shell);
+    terminal.ends_in(&["$"]).await;
+    let shell_modes = terminal.modes();
+    terminal.types(&format!("{diary}\r")).await;
+    terminal.sees("/help lists the commands").await;
+    terminal.ends_in(&[">"]).await;
+    let editor_modes = terminal.modes();
+    let long = "x".repeat(100);
+    terminal.types(&long).await;
+    let first = format!("> {}", &long[..78]);
+    let rows = [&first, &long[78..]];
+    terminal.ends_in_rows(&rows).await;
+    for _ in 0..3 {
+        terminal.types(CTRL_Z).await;
+        terminal.sees("topped").await;
+        terminal.ends_in(&["$"]).await;
+        assert_eq!(terminal.modes(), shell_modes);
+        terminal.types("echo $((6 * 7))\r").await;
+        terminal.ends_in(&["42", "$"]).await;
+        terminal.types("fg\r").await;
+        terminal.ends_in_rows(&rows).await;
+        assert!(terminal.contents().contains("\n42\n$ fg\n"), "{}", terminal.contents());
+        terminal.types(&format!("{LEFT}y{BACKSPACE}")).await;
+        terminal.ends_in_rows(&rows).await;
+        assert_eq!(terminal.modes(), editor_modes);
+    }
+    terminal.types("y\r").await;
+    terminal.ends_in(&[&ok(1, server.address()), ">"]).await;
+    terminal.types(CTRL_D).await;
+    terminal.ends_in(&["$"]).await;
+    assert_eq!(terminal.modes(), shell_modes);
+    assert_eq!(stored(&server.journal()), [format!("anna {}yxxx", "x".repeat(97))]);
+    server.stop().await;
+}
+
+/// Whoever stopped it, and whatever became of the terminal meanwhile.
+#[tokio::test]
+async fn stopped_by_another() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.sees("/help lists the commands").await;
+    terminal.ends_in(&[">"]).await;
+    terminal.types("one twp").await;
+    terminal.ends_in(&["> one twp"]).await;
+    terminal.sees("twp").await;
+    let modes = terminal.modes();
+    terminal.signal(Signal::STOP);
+    terminal.resets_modes();
+    terminal.signal(Signal::CONT);
+    terminal.sees("\x1b[?2004h").await;
+    assert_eq!(terminal.modes(), modes);
+    // Where nothing can be stopped, Ctrl-Z changes nothing.
+    terminal.types(CTRL_Z).await;
+    terminal.types(&format!("{BACKSPACE}o\r")).await;
+    terminal.ends_in(&["> one two", &ok(1, server.address()), ">"]).await;
+    assert_eq!(terminal.modes(), modes);
+    server.stop().await;
+}
+
+/// A line that has become longer than the window is wrapped anew, and so is what is printed.
+#[tokio::test]
+async fn a_window_of_another_width() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let mut terminal = Terminal::start(cli(&home, server.address()));
+    terminal.sees("/help lists the commands").await;
+    terminal.ends_in(&[">"]).await;
+    terminal.types("one\r").await;
+    let ok = ok(1, server.address());
+    terminal.ends_in(&["> one", &ok, ">"]).await;
+    let line: String = (0..40).map(|number| format!("{number:04}-")).collect();
+    terminal.types(&line).await;
+    for columns in [80, 50, 120, 33, 80] {
+        terminal.resizes(columns);
+        let shown = format!("> {line}");
+        let rows: Vec<&str> =
+            shown.as_bytes().chunks(columns.into()).map(|row| std::str::from_utf8(row).unwrap()).collect();
+        terminal.ends_in_rows(&[&["> one", &ok][..], &rows].concat()).await;
+    }
+    terminal.resizes(50);
+    let mut other = server.lines().await;
+    other.ask(&"word ".repeat(30)).await;
+    terminal.sees("word\r\n").await;
+    terminal.types("\r").await;
+    terminal.sees("ok 3 on ").await;
+    let contents = terminal.contents();
+    let printed: Vec<&str> = contents.lines().filter(|row| row.contains("word")).collect();
+    assert!(
+        printed.len() > 3 && printed.iter().all(|row| row.len() <= 50 && row.ends_with(" word")),
+        "{contents}"
+    );
     server.stop().await;
 }
 

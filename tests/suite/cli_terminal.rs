@@ -99,6 +99,21 @@ async fn the_commands() {
     server.stop().await;
 }
 
+/// What is written before a day starts is of the day before, which is still today.
+#[tokio::test]
+async fn today_is_the_day_of_the_diary() {
+    let server = Server::with(|config| config.day_start = "23:59".parse().unwrap()).await;
+    let mut terminal = start(server.address(), &["-n", "0"]).await;
+    terminal.types("late\r").await;
+    terminal.sees("ok 1 on ").await;
+    for day in ["today", "今天"] {
+        terminal.types(&format!("/history {day}\r")).await;
+        terminal.sees("anna late\r\n").await;
+        terminal.sees("1 entry\r\n").await;
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn entries_of_others_as_they_come() {
     let server = Server::start().await;

@@ -33,7 +33,7 @@ pub(crate) use programs::{Ran, end_process, peer, run};
 pub(crate) use random::Random;
 pub(crate) use relay::Relay;
 pub(crate) use stored::{day_files, seal_in, stored};
-pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, CTRL_R, LEFT, Terminal, UP};
+pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, CTRL_R, CTRL_Z, LEFT, Terminal, UP};
 
 /// For anything that should happen at once: a test that waits longer has failed. It is no measure of
 /// speed, so it is generous.

@@ -3,7 +3,7 @@
 use pty_process::{Pty, Size};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::termios::{Termios, tcgetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -13,6 +13,7 @@ use super::{PATIENCE, soon};
 pub(crate) const CTRL_C: &str = "\x03";
 pub(crate) const CTRL_D: &str = "\x04";
 pub(crate) const CTRL_R: &str = "\x12";
+pub(crate) const CTRL_Z: &str = "\x1a";
 pub(crate) const UP: &str = "\x1b[A";
 pub(crate) const LEFT: &str = "\x1b[D";
 pub(crate) const BACKSPACE: &str = "\x7f";
@@ -42,6 +43,21 @@ impl Terminal {
         Self { pty, child, screen: Vec::new(), shown: vt100::Parser::new(SIZE.0, SIZE.1, 0), before }
     }
 
+    /// Makes the terminal as wide as this. What it shows is wrapped anew, as most terminals do.
+    pub(crate) fn resizes(&mut self, columns: u16) {
+        let screen = self.shown.screen();
+        let (row, column) = screen.cursor_position();
+        let before_cursor = screen.contents_between(0, 0, row, column).replace('\n', "\r\n");
+        self.shown = vt100::Parser::new(SIZE.0, columns, 0);
+        self.shown.process(before_cursor.as_bytes());
+        self.pty.resize(Size::new(SIZE.0, columns)).unwrap();
+    }
+
+    /// Gives the terminal the modes that it had before anything ran on it.
+    pub(crate) fn resets_modes(&self) {
+        tcsetattr(&self.pty, OptionalActions::Now, &self.before).unwrap();
+    }
+
     /// Sends bytes that may be no text.
     pub(crate) async fn types_bytes(&mut self, bytes: &[u8]) {
         soon("the terminal takes keys", self.pty.write_all(bytes)).await.unwrap();
@@ -52,11 +68,21 @@ impl Terminal {
         self.types(&format!("\x1b[200~{text}\x1b[201~")).await;
     }
 
-    /// Waits until the lines at the end of the screen are these.
+    /// Waits until the lines at the end of the screen are these. One that takes several rows is one.
     pub(crate) async fn ends_in(&mut self, lines: &[&str]) {
+        self.ends_in_any(lines, vt100::Screen::contents).await;
+    }
+
+    /// Waits until the rows at the end of the screen are these.
+    pub(crate) async fn ends_in_rows(&mut self, rows: &[&str]) {
+        let all = |screen: &vt100::Screen| screen.rows(0, screen.size().1).collect::<Vec<_>>().join("\n");
+        self.ends_in_any(rows, all).await;
+    }
+
+    async fn ends_in_any(&mut self, lines: &[&str], contents: impl Fn(&vt100::Screen) -> String) {
         let waited = timeout(PATIENCE, async {
             loop {
-                let contents = self.shown.screen().contents();
+                let contents = contents(self.shown.screen());
                 let shown: Vec<&str> = contents.trim_end_matches('\n').lines().map(str::trim_end).collect();
                 if shown.ends_with(lines) {
                     return true;
@@ -67,7 +93,7 @@ impl Terminal {
             }
         });
         if waited.await != Ok(true) {
-            panic!("{lines:?} are not at the end of this screen:\n{}", self.shown.screen().contents());
+            panic!("{lines:?} are not at the end of this screen:\n{}", contents(self.shown.screen()));
         }
     }
 

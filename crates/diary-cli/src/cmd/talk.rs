@@ -11,7 +11,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::mem::take;
 
-use diary_client::{Author, Error, Event, History, Producer, Reader, State, Welcome, Which};
+use diary_client::{Author, DayStart, Error, Event, History, Producer, Reader, State, Welcome, Which};
 use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::{HINT, is_old_command};
 use tokio::sync::{mpsc, watch};
@@ -26,6 +26,7 @@ use crate::term::input::{self, Typed, is_command};
 use crate::term::output::{Output, say};
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
+use crate::time::calendar::Calendar;
 use commands::{Answer, Wanted, understand};
 
 /// Where one may type, if there is no line editor.
@@ -70,8 +71,8 @@ pub(crate) async fn at_terminal(past: Which, config: &Config) -> u8 {
     // Before a line editor is started, which restores what it found.
     let signals = Signals::at_a_terminal();
     let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
-    let remembered = config.state.as_deref().filter(|_| config.history);
-    let editor = io::stdout().is_terminal().then(|| editor::start(remembered, drafts.clone()));
+    let start = || editor::start(config.state.as_deref(), drafts.clone(), config.history);
+    let editor = io::stdout().is_terminal().then(start);
     let ended = match editor {
         Some(Ok((typed, prompt, screen))) => {
             let output = Output::new(prompt.above().clone());
@@ -148,6 +149,7 @@ struct Talk<'a> {
     /// A reading waits for its connection, which was told.
     is_reading_lost: bool,
     place: Place<'a>,
+    calendar: Calendar,
     /// Commands that were typed and are not done yet.
     commands: VecDeque<(String, Result<Wanted, String>)>,
     /// When the input ended.
@@ -188,6 +190,7 @@ impl<'a> Talk<'a> {
             reader,
             is_reading_lost: false,
             place,
+            calendar: Calendar::here(DayStart::default()),
             commands: VecDeque::new(),
             ended: None,
             said_goodbye: false,
@@ -336,7 +339,7 @@ impl<'a> Talk<'a> {
     }
 
     fn take_command(&mut self, line: String) {
-        match understand(&line, self.reader.welcome().day_start) {
+        match understand(&line, &self.calendar) {
             Ok(Wanted::Name(name)) => self.rename(name),
             wanted => {
                 self.said_goodbye = matches!(wanted, Ok(Wanted::Quit));
@@ -437,6 +440,7 @@ impl<'a> Talk<'a> {
             return;
         }
         self.place.view.start_days_at(welcome.day_start);
+        self.calendar.start_days_at(welcome.day_start);
         let (author, journal) = (clean(&welcome.author), clean(&welcome.journal));
         let address = &self.place.config.server;
         self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));

@@ -24,6 +24,7 @@ use serde::Deserialize;
 pub(crate) use self::machine::{careful, push_json};
 use crate::cli::Show;
 use crate::config::Config;
+use crate::term::obeys_escapes;
 use crate::term::output::say;
 use crate::time::calendar::Calendar;
 
@@ -210,10 +211,7 @@ impl Colour {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => {
-                let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
-                io::stdout().is_terminal() && unset("NO_COLOR") && !dumb
-            }
+            Self::Auto => io::stdout().is_terminal() && unset("NO_COLOR") && obeys_escapes(),
         }
     }
 }

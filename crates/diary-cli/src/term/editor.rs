@@ -21,20 +21,22 @@ use diary_proto::Command;
 use diary_proto::entry::check_text;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
+use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
-use rustyline::history::FileHistory;
-use rustyline::validate::Validator;
+use rustyline::history::{FileHistory, History};
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{
-    Cmd, ColorMode, ConditionalEventHandler, Config, Context, Editor, Event, EventContext, EventHandler,
-    Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
+    Cmd, ColorMode, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler, Helper,
+    KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 use textwrap::core::display_width;
 use tokio::sync::mpsc;
 
 use crate::term::input::{Typed, is_command};
-use crate::term::output;
+use crate::term::obeys_escapes;
+use crate::term::ui::Ui;
 use line::Editing;
+use screen::{Modes, write_now};
 
 pub(crate) use draft::Drafts;
 pub(crate) use screen::{Above, Screen};
@@ -44,6 +46,9 @@ const TYPED_MAX: usize = 64;
 
 /// What was typed in earlier runs, so much of it.
 const HISTORY_MAX: usize = 1000;
+
+/// Those of a terminal that does not say how wide it is, as the editor sees it.
+const USUAL_COLUMNS: usize = 80;
 
 /// Stands behind each line of an entry but its last.
 const GOES_ON: &str = " …";
@@ -62,6 +67,7 @@ pub(crate) struct Prompt {
     away: Arc<AtomicBool>,
     above: Above,
     editing: Editing,
+    modes: Modes,
 }
 
 impl Prompt {
@@ -70,12 +76,26 @@ impl Prompt {
         self.away.store(away, Ordering::Relaxed);
     }
 
-    pub(crate) fn ui(&self) -> crate::term::ui::Ui {
-        crate::term::ui::Ui::above(self.above.clone())
-    }
-
     pub(crate) fn above(&self) -> &Above {
         &self.above
+    }
+
+    /// Where sentences go.
+    pub(crate) fn ui(&self) -> Ui {
+        Ui::above(self.above.clone())
+    }
+}
+
+impl rustyline::Prompt for Prompt {
+    /// The editor asks for this when it begins a line, and before it redraws one at another width.
+    fn raw(&self) -> &str {
+        self.modes.are_set();
+        write_now(self.editing.refit(columns()).as_bytes());
+        PROMPT
+    }
+
+    fn styled(&self) -> &str {
+        PROMPT
     }
 }
 
@@ -87,13 +107,19 @@ impl Highlighter for Prompt {
     /// Marks where an entry goes on with another line. Only behind the end of a line is room for more than what
     /// was typed.
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
-        if !line.contains('\n') {
-            return line.into();
-        }
-        let columns =
-            terminal_size::terminal_size_of(io::stdout()).map_or(0, |(columns, _)| columns.0.into());
-        marked(line, columns).into()
+        self.editing.draw(line, columns());
+        if line.contains('\n') { marked(line, columns()).into() } else { line.into() }
     }
+
+    /// The editor asks at each change of the line and of the cursor.
+    fn highlight_char(&self, line: &str, cursor: usize, _: CmdKind) -> bool {
+        self.editing.set(line, cursor, columns());
+        false
+    }
+}
+
+fn columns() -> usize {
+    terminal_size::terminal_size_of(io::stdout()).map_or(USUAL_COLUMNS, |(columns, _)| columns.0.into())
 }
 
 fn marked(line: &str, columns: usize) -> String {
@@ -115,26 +141,28 @@ impl Helper for Prompt {}
 impl Completer for Prompt {
     type Candidate = String;
 }
-/// It is asked for a hint at every change, and so knows what stands on the line.
 impl Hinter for Prompt {
     type Hint = String;
-
-    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
-        self.editing.set_line(line);
-        None
+}
+impl Validator for Prompt {
+    fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(if self.editing.goes_on() { ValidationResult::Incomplete } else { ValidationResult::Valid(None) })
     }
 }
-impl Validator for Prompt {}
 
-/// Starts the editor on the terminal that is the program's input and output. `state` is the folder for what
-/// outlives a run.
+/// Starts the editor on the terminal that is the program's input and output. `state` is the folder for what outlives a
+/// run; typed lines are kept there if `remember`. Needs a Tokio runtime.
 ///
 /// # Errors
 /// Those of the terminal.
 pub(crate) fn start(
     state: Option<&Path>,
     drafts: Drafts,
+    remember: bool,
 ) -> rustyline::Result<(mpsc::Receiver<Typed>, Prompt, Screen)> {
+    if !obeys_escapes() {
+        return Err(io::Error::from(io::ErrorKind::Unsupported).into());
+    }
     let config = Config::builder()
         .bracketed_paste(true)
         .max_history_size(HISTORY_MAX)?
@@ -142,24 +170,17 @@ pub(crate) fn start(
         // It is only the prompt that changes, and no colour.
         .color_mode(ColorMode::Forced)
         .build();
+    let history =
+        state.filter(|_| remember).map(|state| (state.join("history"), FileHistory::with_config(&config)));
     let mut editor = Editor::<Prompt, FileHistory>::with_config(config)?;
     let prompt = Prompt::default();
     editor.set_helper(Some(prompt.clone()));
     editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
-    editor.bind_sequence(
-        KeyEvent(KeyCode::Char('\\'), Modifiers::NONE),
-        EventHandler::Conditional(Box::new(NoteBackslash(prompt.editing.clone()))),
-    );
-    editor.bind_sequence(
-        KeyEvent(KeyCode::Enter, Modifiers::NONE),
-        EventHandler::Conditional(Box::new(GoOnBehindBackslash(prompt.editing.clone()))),
-    );
+    editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(Stop(prompt.clone()))));
     let printer = editor.create_external_printer()?;
-    let editing = prompt.editing.clone();
-    let screen = Screen::start(prompt.above.clone(), printer, editing.clone())?;
+    let screen = Screen::start(prompt.above.clone(), printer, prompt.editing.clone(), prompt.modes.clone())?;
     let (lines, typed) = mpsc::channel(TYPED_MAX);
-    let history = state.map(|state| state.join("history"));
-    let edited = Edited { lines, editing, history, drafts, next: None };
+    let edited = Edited { lines, prompt: prompt.clone(), history, drafts, next: String::new() };
     thread::Builder::new().name("editor".to_owned()).spawn(move || edited.read(editor))?;
     Ok((typed, prompt, screen))
 }
@@ -167,134 +188,120 @@ pub(crate) fn start(
 /// What becomes of what is typed.
 struct Edited {
     lines: mpsc::Sender<Typed>,
-    editing: Editing,
-    history: Option<PathBuf>,
+    prompt: Prompt,
+    /// What is kept of the lines that were typed. The editor's own history has those, too, that were cancelled.
+    history: Option<(PathBuf, FileHistory)>,
     /// What an earlier run was not told to send.
     drafts: Drafts,
     /// What stands on the next line from the start.
-    next: Option<String>,
+    next: String,
 }
 
 impl Edited {
     /// Reads until the end of input, a goodbye, or Ctrl-C on an empty line.
     fn read(mut self, mut editor: Editor<Prompt, FileHistory>) {
-        if let Some(history) = &self.history {
+        if let Some((path, _)) = &self.history {
             // There is none at first.
-            let _ = editor.load_history(history);
+            let _ = editor.load_history(path);
         }
-        for path in self.drafts.of_nobody() {
-            let path = path.display();
-            output::say(format_args!(
-                "{path} has a line that was not sent, and nobody knows to whom it goes; diary add - < {path} writes it, and to remove the file ends this"
-            ));
-        }
-        self.next = self.drafts.take();
-        if self.next.is_some() {
-            let whose = self.drafts.whose();
-            output::say(format_args!(
-                "this was not sent when the last conversation with {whose} was ended; Enter sends it"
-            ));
-        }
+        self.offer_draft();
         loop {
-            let read = match self.next.take() {
-                Some(line) => {
-                    self.editing.set_line(&line);
-                    editor.readline_with_initial(PROMPT, (&line, ""))
-                }
-                None => editor.readline(PROMPT),
-            };
-            if !self.take(read, &mut editor) {
-                return self.editing.set_over();
+            let next = std::mem::take(&mut self.next);
+            let read = editor.readline_with_initial(&self.prompt, (&next, ""));
+            if let Some(left) = self.take(read, &mut editor) {
+                return self.prompt.editing.end(left);
             }
         }
     }
 
-    /// Hands over what was typed; false at the end.
-    fn take(&mut self, read: rustyline::Result<String>, editor: &mut Editor<Prompt, FileHistory>) -> bool {
-        let line = match read {
-            Ok(ref line) => self.editing.finish(line.clone()),
-            Err(_) => self.editing.take_line(),
-        };
+    /// Hands over what was typed. At the end, gives what is left of it.
+    fn take(
+        &mut self,
+        read: rustyline::Result<String>,
+        editor: &mut Editor<Prompt, FileHistory>,
+    ) -> Option<String> {
+        if let Ok(line) = &read {
+            self.prompt.editing.set(line, line.len(), columns());
+        }
+        let (line, ui) = (self.prompt.editing.take(), self.prompt.ui());
         match read {
             Ok(_) => {
                 // Whoever pastes lines does not mean the last one's end.
                 let text = line.trim_end_matches(['\n', '\r']);
-                if text.is_empty() {
-                    self.drafts.done();
-                    return true;
-                }
-                self.remember(editor, text);
                 let is_last = is_command(text) && Command::parse(text) == Ok(Command::Quit);
-                let typed = Typed::Line(check_text(text).map(|()| text.to_owned()));
-                if self.lines.blocking_send(typed).is_err() {
-                    // The conversation is over; what comes too late for it is for the next one.
-                    self.editing.set_line(text);
-                    return false;
+                if !text.is_empty() {
+                    let _ = editor.add_history_entry(text);
+                    self.remember(text);
+                    let typed = Typed::Line(check_text(text).map(|()| text.to_owned()));
+                    if self.lines.blocking_send(typed).is_err() {
+                        // The conversation is over; what comes too late for it is for the next one.
+                        return Some(text.to_owned());
+                    }
                 }
-                self.drafts.done();
-                !is_last
+                self.draft_is_done();
+                is_last.then(String::new)
             }
             Err(ReadlineError::Interrupted) if line.is_empty() => {
                 self.drafts.done();
                 let _ = self.lines.blocking_send(Typed::Interrupt);
-                false
+                Some(String::new())
             }
             Err(ReadlineError::Interrupted) => {
-                self.remember(editor, &line);
-                self.drafts.done();
-                output::say(format_args!("not sent; Up brings it back, Ctrl-C again ends"));
-                true
+                let _ = editor.add_history_entry(&line);
+                ui.say(format_args!("not sent; Up brings it back, Ctrl-C again ends"));
+                self.draft_is_done();
+                None
             }
             // A byte that is no UTF-8 ends the editor's line.
             Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                output::say(format_args!(
+                ui.say(format_args!(
                     "the terminal sent a byte that is not UTF-8; the line is not sent, and stands here without it"
                 ));
-                if !line.is_empty() {
-                    self.remember(editor, &line);
-                    self.next = Some(line);
-                }
-                true
+                self.remember(&line);
+                self.next = line;
+                None
             }
             // The end of input, or of the terminal, which may have had a line.
             Err(_) => {
                 if line.is_empty() {
                     self.drafts.done();
                 }
-                self.editing.set_line(&line);
-                false
+                Some(line)
             }
         }
     }
 
-    fn remember(&self, editor: &mut Editor<Prompt, FileHistory>, text: &str) {
-        let added = editor.add_history_entry(text);
-        let Some(history) = self.history.as_ref().filter(|_| added.is_ok_and(|added| added)) else { return };
-        if let Some(folder) = history.parent() {
+    fn offer_draft(&mut self) {
+        if let Some(draft) = self.drafts.offer() {
+            self.prompt.ui().say(format_args!("a draft from before: Enter sends it, Ctrl-C drops it"));
+            self.next = draft;
+        }
+    }
+
+    fn draft_is_done(&mut self) {
+        if self.drafts.done() {
+            self.offer_draft();
+        }
+    }
+
+    fn remember(&mut self, text: &str) {
+        let Some((path, history)) = &mut self.history else { return };
+        if let Some(folder) = path.parent() {
             // It may be there; whatever else is wrong, the next call finds.
             let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         }
         // What cannot be written is still there until the end of this run.
-        let _ = editor.append_history(history);
+        let _ = history.add(text).and_then(|_| history.append(path));
     }
 }
 
-/// Notes that a backslash is typed.
-struct NoteBackslash(Editing);
+/// Ctrl-Z. The editor's own way to stop takes the terminal again before the program has stopped.
+struct Stop(Prompt);
 
-impl ConditionalEventHandler for NoteBackslash {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, at: &EventContext<'_>) -> Option<Cmd> {
-        self.0.backslash_behind((at.pos() == at.line().len()).then_some(at.line()));
-        None
-    }
-}
-
-/// Enter goes on with another line behind a backslash that was just typed.
-struct GoOnBehindBackslash(Editing);
-
-impl ConditionalEventHandler for GoOnBehindBackslash {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, at: &EventContext<'_>) -> Option<Cmd> {
-        (at.pos() == at.line().len() && self.0.goes_on_behind(at.line())).then_some(Cmd::Newline)
+impl ConditionalEventHandler for Stop {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        self.0.modes.stop(&self.0.editing);
+        Some(Cmd::Repaint)
     }
 }
 

@@ -27,28 +27,49 @@ pub(crate) fn is_command(text: &str) -> bool {
 /// Lines that were read and not taken yet.
 const LINES_AHEAD_MAX: usize = 64;
 
-/// Cuts chunks into what was typed. It needs a Tokio runtime around it.
+/// Cuts chunks into what was typed, where there is no line editor. A `\` at the end of a line goes on with the next
+/// one. Needs a Tokio runtime.
 pub(crate) fn typed(mut chunks: Chunks) -> mpsc::Receiver<Typed> {
     let (sender, typed) = mpsc::channel(LINES_AHEAD_MAX);
     tokio::spawn(async move {
-        let mut lines = Lines::default();
+        let (mut lines, mut begun) = (Lines::default(), String::new());
         while let Some(chunk) = chunks.recv().await {
             match chunk {
                 Ok(chunk) => lines.push(chunk),
                 Err(error) => return drop(sender.send(Typed::Failed(error)).await),
             }
             while let Some(line) = lines.next() {
-                if sender.send(Typed::Line(line.text)).await.is_err() {
+                if let Some(text) = go_on(&mut begun, line.text)
+                    && sender.send(Typed::Line(text)).await.is_err()
+                {
                     return;
                 }
             }
         }
-        // Ctrl-D in the middle of a line ends that, too.
-        if let Some(line) = lines.finish() {
-            let _ = sender.send(Typed::Line(line.text)).await;
+        // Ctrl-D in the middle of an entry ends that, too.
+        let last = lines.finish().and_then(|line| go_on(&mut begun, line.text));
+        let begun = Some(begun.trim_end_matches('\n')).filter(|begun| !begun.is_empty());
+        if let Some(text) = last.or_else(|| begun.map(|begun| Ok(begun.to_owned()))) {
+            let _ = sender.send(Typed::Line(text)).await;
         }
     });
     typed
+}
+
+/// Adds a line to what was begun; `None` if another one is to follow.
+fn go_on(begun: &mut String, line: Result<String, Refusal>) -> Option<Result<String, Refusal>> {
+    match line {
+        Ok(line) => begun.push_str(&line),
+        Err(refusal) => return Some(Err(refusal)),
+    }
+    let checked = check_text(begun);
+    if checked.is_ok() && begun.ends_with('\\') {
+        begun.pop();
+        begun.push('\n');
+        return None;
+    }
+    let text = std::mem::take(begun);
+    Some(checked.map(|()| text))
 }
 
 /// What is read at once: what a pipe holds.
@@ -120,25 +141,18 @@ impl Lines {
     pub(crate) fn next(&mut self) -> Option<Line> {
         loop {
             let rest = &self.chunk[self.cut..];
-            let Some(length) = rest.iter().position(|&b| b == b'\n') else {
-                self.cut = self.chunk.len();
-                let rest = rest.to_vec();
-                self.hold(&rest);
-                return None;
-            };
-            self.cut += length + 1;
-            if self.carry.is_empty() && !self.overlong {
-                self.number += 1;
-                let line = &self.chunk[self.cut - length - 1..self.cut - 1];
-                if let Some(text) = classify(line, self.number) {
-                    return Some(Line { number: self.number, text });
-                }
+            let end = rest.iter().position(|&b| b == b'\n');
+            let part = &rest[..end.unwrap_or(rest.len())];
+            self.overlong |= self.carry.len() + part.len() > LINE_MAX_BYTES;
+            if self.overlong {
+                self.carry = Vec::new();
             } else {
-                let end = self.chunk[self.cut - length - 1..self.cut - 1].to_vec();
-                self.hold(&end);
-                if let Some(line) = self.finish() {
-                    return Some(line);
-                }
+                self.carry.extend_from_slice(part);
+            }
+            self.cut += part.len() + usize::from(end.is_some());
+            end?;
+            if let Some(line) = self.end_line() {
+                return Some(line);
             }
         }
     }
@@ -150,23 +164,17 @@ impl Lines {
 
     /// The line that has not ended, where the input did.
     pub(crate) fn finish(&mut self) -> Option<Line> {
-        let overlong = std::mem::take(&mut self.overlong);
-        let line = std::mem::take(&mut self.carry);
-        if line.is_empty() && !overlong {
-            return None;
-        }
-        self.number += 1;
-        let text = if overlong { Some(Err(too_long())) } else { classify(&line, self.number) };
-        text.map(|text| Line { number: self.number, text })
+        if self.carry.is_empty() && !self.overlong { None } else { self.end_line() }
     }
 
-    fn hold(&mut self, part: &[u8]) {
-        if self.overlong || self.carry.len() + part.len() > LINE_MAX_BYTES {
-            self.overlong = true;
-            self.carry = Vec::new();
-        } else {
-            self.carry.extend_from_slice(part);
-        }
+    fn end_line(&mut self) -> Option<Line> {
+        self.number += 1;
+        let text = match std::mem::take(&mut self.overlong) {
+            true => Some(Err(too_long())),
+            false => classify(&self.carry, self.number),
+        };
+        self.carry.clear();
+        Some(Line { number: self.number, text: text? })
     }
 }
 
@@ -238,6 +246,29 @@ mod tests {
     #[test]
     fn what_is_refused_is_counted_and_the_next_line_is_not() {
         check(b"a\0b\n\xc3\x28\nok\n\xff", &["1 nul", "2 utf8", "3 ok", "4 utf8"]);
+    }
+
+    #[tokio::test]
+    async fn a_backslash_goes_on_with_the_next_line() {
+        for (input, texts) in [
+            ("one\\\ntwo\\\nthree\nfour\n", &["one\ntwo\nthree", "four"][..]),
+            ("one\\\n", &["one"]),
+            ("one\\", &["one"]),
+            ("one\\\nt\0wo\nthree\n", &["nul", "one\nthree"]),
+            ("a\\b\n", &["a\\b"]),
+        ] {
+            let (sender, chunks) = mpsc::channel(1);
+            sender.try_send(Ok(input.as_bytes().to_vec())).unwrap();
+            drop(sender);
+            let (mut typed, mut seen) = (typed(chunks), Vec::new());
+            while let Some(Typed::Line(text)) = typed.recv().await {
+                seen.push(text.unwrap_or_else(|refusal| refusal.code.to_string()));
+            }
+            assert_eq!(seen, texts, "{input:?}");
+        }
+        let mut begun = "x".repeat(TEXT_MAX_BYTES);
+        assert!(go_on(&mut begun, Ok("\\".to_owned())).is_some_and(|text| text.is_err()));
+        assert!(begun.is_empty());
     }
 
     #[test]

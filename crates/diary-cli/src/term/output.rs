@@ -3,32 +3,16 @@
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::error::{CliError, exit};
-use crate::term::editor::Above;
 
-/// Where sentences go while a line editor has the terminal.
-static ABOVE: Mutex<Option<Above>> = Mutex::new(None);
-
-/// From now on, sentences appear above the editor's prompt; or on stderr again.
-pub(crate) fn show_above(above: Option<Above>) {
-    *ABOVE.lock().unwrap_or_else(PoisonError::into_inner) = above;
-}
-
-/// Says one sentence on stderr, or above the prompt of a line editor.
+/// Says one sentence on stderr.
 pub(crate) fn say(sentence: fmt::Arguments<'_>) {
     #[cfg(test)]
     tests::SAID.with_borrow_mut(|said| said.push(sentence.to_string()));
-    let above = ABOVE.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some(mut above) = above {
-        // Without a screen there is nobody to tell.
-        let _ = above.write_all(format!("{sentence}\n").as_bytes());
-        return;
-    }
     // Without a stderr there is nobody to tell.
     let _ = writeln!(io::stderr().lock(), "{sentence}");
 }

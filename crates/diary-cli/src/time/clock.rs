@@ -49,12 +49,11 @@ pub(super) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time
     if let Some(ago) = ago(&words).filter(|_| seen_from(today, &words).is_none()) {
         return written(&now.checked_sub(ago).map_err(|_| format!("{said:?} is too long ago"))?);
     }
-    let at_end = |at: usize| time_of_day(words[at..].strip_prefix(&["at"]).unwrap_or(&words[at..]));
-    let (day, time) = match (0..words.len()).find_map(|at| Some((at, at_end(at)?))) {
-        Some((0, time)) => (&["today"][..], time),
-        Some((at, time)) => (&words[..at], time),
-        None => (&words[..], NOON),
-    };
+    let time_from = |at: usize| time_of_day(words[at..].strip_prefix(&["at"]).unwrap_or(&words[at..]));
+    let split = (0..words.len()).find_map(|at| Some((at, time_from(at)?)));
+    let (at, time) = split.unwrap_or((words.len(), NOON));
+    let is_bare = at == 0 && split.is_some();
+    let day = if is_bare { &["today"][..] } else { &words[..at] };
     let relative = seen_from(today, day);
     // Why there is no such day is worth more than that it is no time.
     let days = relative.map_or_else(|| on_calendar(day, today).unwrap_or_else(|| Err(no_time())), Ok)?;
@@ -64,7 +63,6 @@ pub(super) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time
     let start = civil::Time::midnight().wrapping_add(i64::from(day_start.minutes()).minutes());
     let is_small_hour = relative.is_some() && time < start;
     let then = days.from.to_datetime(time).saturating_add(i64::from(is_small_hour).days());
-    let is_bare = !words.starts_with(day);
     let is_far_ahead = then > now.datetime().saturating_add(12.hours());
     local(then.saturating_sub(i64::from((is_bare || is_small_hour) && is_far_ahead).days()))
 }

@@ -1,6 +1,6 @@
 //! What commands do, and what is shown of entries.
 
-use diary_client::{Author, DayStart, Error, Event, History, Stored, Which};
+use diary_client::{Author, Error, Event, History, Stored, Which};
 use diary_outbox::Held;
 use diary_proto::Command;
 use diary_proto::entry::parse_number;
@@ -45,7 +45,7 @@ pub(super) enum Wanted {
 ///
 /// # Errors
 /// A sentence.
-pub(super) fn understand(line: &str, day_start: DayStart) -> Result<Wanted, String> {
+pub(super) fn understand(line: &str, calendar: &Calendar) -> Result<Wanted, String> {
     let argument = line.strip_prefix("/history").filter(|rest| rest.starts_with(char::is_whitespace));
     let argument = argument.map_or("", str::trim);
     if let Some(seq) = argument.strip_prefix('#').and_then(|seq| parse_number(seq.as_bytes()))
@@ -55,7 +55,7 @@ pub(super) fn understand(line: &str, day_start: DayStart) -> Result<Wanted, Stri
     }
     let is_days = !argument.is_empty() && !argument.starts_with('#');
     match Command::parse(line) {
-        Err(_) | Ok(Command::History(Which::Days(..))) if is_days => days(argument, day_start),
+        Err(_) | Ok(Command::History(Which::Days(..))) if is_days => days(argument, calendar),
         Ok(Command::Name(name)) => Ok(Wanted::Name(name)),
         Ok(Command::Quit) => Ok(Wanted::Quit),
         command => command.map(Wanted::Command).map_err(|refusal| format!("error {refusal}")),
@@ -63,18 +63,16 @@ pub(super) fn understand(line: &str, day_start: DayStart) -> Result<Wanted, Stri
 }
 
 /// `DATE`, `DATE..DATE`, or a range that is open on one side.
-fn days(said: &str, day_start: DayStart) -> Result<Wanted, String> {
+fn days(said: &str, calendar: &Calendar) -> Result<Wanted, String> {
     let some = |said: &str| Some(said.to_owned()).filter(|said| !said.trim().is_empty());
     let select = match said.split_once("..") {
         Some((from, to)) => Select { from: some(from), to: some(to), ..Select::default() },
         None => Select { on: some(said), ..Select::default() },
     };
     let is_range = select.on.is_none();
-    let plan = select.plan(Calendar::here(day_start).today()).map_err(|why| {
-        match is_range && why.starts_with("--from") {
-            true => "error bad-argument: the first day of a range comes first: DATE..DATE".to_owned(),
-            false => format!("error bad-argument: which entries? N, all, #SEQ, #SEQ.. or days: {why}"),
-        }
+    let plan = select.plan(calendar.today()).map_err(|why| match is_range && why.starts_with("--from") {
+        true => "error bad-argument: the first day of a range comes first: DATE..DATE".to_owned(),
+        false => format!("error bad-argument: which entries? N, all, #SEQ, #SEQ.. or days: {why}"),
     })?;
     Ok(Wanted::Days(Box::new(plan)))
 }
@@ -116,7 +114,7 @@ impl Talk<'_> {
             Ok(Wanted::Command(command)) => self.do_command(command),
             Ok(Wanted::Days(plan)) => {
                 let history = self.reader.select(plan.filter.clone());
-                let keeper = Keeper::new(&plan, Calendar::here(self.reader.welcome().day_start));
+                let keeper = Keeper::new(&plan, self.calendar.clone());
                 self.begin(Answer { keeper: Some(keeper), ..Answer::of(history, true) });
             }
             Ok(Wanted::One(seq)) => {
@@ -231,6 +229,9 @@ impl Talk<'_> {
             Event::Damaged { .. } | Event::Restored { .. } => 0,
         });
         let mut bytes = Vec::new();
+        if self.place.prompt.is_some() || self.place.bare {
+            self.place.view.fit();
+        }
         self.place.view.event(event, &mut bytes);
         if !whole && let Event::Entry(stored) = event {
             shorten(&mut bytes, stored.entry.seq);

@@ -1,82 +1,141 @@
-//! The line that is being edited, as far as others than the editor need to know it.
+//! The line that is being edited, as others than the editor need to know it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use textwrap::core::display_width;
+
+use super::PROMPT;
+
+/// Columns from one tab stop to the next.
+const TAB_COLUMNS: usize = 8;
 
 /// What the editor's thread tells of itself.
 #[derive(Clone, Default)]
-pub(super) struct Editing {
-    line: Arc<Mutex<Line>>,
-    /// The editor reads no more.
-    over: Arc<AtomicBool>,
-}
+pub(super) struct Editing(Arc<Mutex<Line>>);
 
 #[derive(Default)]
 struct Line {
     text: String,
-    /// What stood there once a backslash was typed at its end.
-    behind_backslash: Option<String>,
-    /// What stood there each time that Enter went on behind such a backslash. One that was pasted, or comes back
-    /// from the history, is the text's own.
+    /// Where the cursor is, in bytes.
+    cursor: usize,
+    /// How wide the terminal was when this was drawn.
+    columns: usize,
+    /// Where the editor began a new row itself: behind a full one, when it last drew all of the line.
+    row_begun: Option<usize>,
+    /// The last key was a backslash at the end.
+    ends_in_backslash: bool,
+    /// What stood there each time that Enter went on behind a backslash.
     went_on: Vec<String>,
+    /// The editor reads no more.
+    is_over: bool,
 }
 
 impl Editing {
-    /// This stands on the line now.
-    pub(super) fn set_line(&self, text: &str) {
-        text.clone_into(&mut self.lock().text);
-    }
-
-    /// A backslash is typed behind this, or elsewhere in the line.
-    pub(super) fn backslash_behind(&self, text: Option<&str>) {
-        self.lock().behind_backslash = text.map(|text| format!("{text}\\"));
-    }
-
-    /// Whether Enter goes on with another line behind this: it ends in a backslash that was just typed.
-    pub(super) fn goes_on_behind(&self, text: &str) -> bool {
+    /// This stands on the line now. A `\` that was pasted, or comes back from the history, is the text's own.
+    pub(super) fn set(&self, text: &str, cursor: usize, columns: usize) {
         let mut line = self.lock();
-        let goes_on = line.behind_backslash.take().is_some_and(|behind| behind == text);
-        if goes_on {
-            line.went_on.push(text.to_owned());
+        let is_typed = match text == line.text {
+            true => line.ends_in_backslash,
+            false => text.strip_suffix('\\') == Some(&line.text),
+        };
+        line.ends_in_backslash = is_typed && cursor == text.len();
+        text.clone_into(&mut line.text);
+        (line.cursor, line.columns) = (cursor, columns);
+    }
+
+    /// All of this is drawn anew.
+    pub(super) fn draw(&self, text: &str, columns: usize) {
+        self.lock().row_begun = (position(text, columns, None).1 == columns).then_some(text.len());
+    }
+
+    /// Whether Enter goes on with another line.
+    pub(super) fn goes_on(&self) -> bool {
+        let mut line = self.lock();
+        if line.ends_in_backslash {
+            let text = line.text.clone();
+            line.went_on.push(text);
         }
-        goes_on
+        line.ends_in_backslash
     }
 
     /// What stands on the line, without the backslashes that went on with another one. A new one begins.
-    pub(super) fn take_line(&self) -> String {
-        let line = std::mem::take(&mut *self.lock());
-        line.finish(line.text.clone())
-    }
-
-    /// The same for a line that the editor gives.
-    pub(super) fn finish(&self, text: String) -> String {
-        std::mem::take(&mut *self.lock()).finish(text)
-    }
-
-    pub(super) fn set_over(&self) {
-        self.over.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Line {
-    fn finish(&self, mut text: String) -> String {
-        let whole = text.clone();
-        for behind in self.went_on.iter().rev() {
+    pub(super) fn take(&self) -> String {
+        let mut line = self.lock();
+        let is_over = line.is_over;
+        let Line { text: whole, went_on, .. } =
+            std::mem::replace(&mut *line, Line { is_over, ..Line::default() });
+        let mut text = whole.clone();
+        for before in went_on.iter().rev() {
             // Whoever changed it since sees the backslash, and may mean it.
-            if whole.strip_prefix(behind.as_str()).is_some_and(|rest| rest.starts_with('\n')) {
-                text.remove(behind.len() - 1);
+            if whole.strip_prefix(before).is_some_and(|rest| rest.starts_with('\n')) {
+                text.remove(before.len() - 1);
             }
         }
         text
     }
+
+    /// The editor ends, and leaves this.
+    pub(super) fn end(&self, text: String) {
+        *self.lock() = Line { text, is_over: true, ..Line::default() };
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().is_over
+    }
+
+    /// The rows of the cursor and of the end, from 0.
+    pub(super) fn rows(&self) -> (usize, usize) {
+        let line = self.lock();
+        (line.row(line.cursor, line.columns), line.row(line.text.len(), line.columns))
+    }
+
+    /// What takes the line off a terminal that has `columns` by now, and brings the cursor to where the editor is about
+    /// to clear the rows that it knows of.
+    ///
+    /// Terminals that wrap anew what they show have moved the cursor; most do.
+    pub(super) fn refit(&self, columns: usize) -> String {
+        let (cursor, end) = self.rows();
+        let mut line = self.lock();
+        let drawn_at = std::mem::replace(&mut line.columns, columns);
+        if line.text.is_empty() || drawn_at == columns {
+            return String::new();
+        }
+        format!("{}\r\x1b[J{}", up(line.row(line.cursor, columns)), room(cursor, end))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// The row of a place in the text.
+    fn row(&self, at: usize, columns: usize) -> usize {
+        let (row, column) = position(&self.text[..at], columns, self.row_begun);
+        row + usize::from(column == columns || self.row_begun == Some(at))
+    }
+}
+
+/// What makes room for a line whose cursor is in row `cursor` and that ends in row `end`.
+pub(super) fn room(cursor: usize, end: usize) -> String {
+    format!("{}{}", "\n".repeat(end), up(end - cursor))
+}
+
+fn up(rows: usize) -> String {
+    if rows == 0 { String::new() } else { format!("\x1b[{rows}A") }
+}
+
+/// The row and column behind a text that follows the prompt, as the editor counts them.
+fn position(text: &str, columns: usize, row_begun: Option<usize>) -> (usize, usize) {
+    text.char_indices().fold((0, PROMPT.len()), |(row, column), (at, c)| {
+        let (row, column) = if row_begun == Some(at) { (row + 1, 0) } else { (row, column) };
+        let width = match c {
+            '\n' => return (row + 1, 0),
+            '\t' => TAB_COLUMNS - column % TAB_COLUMNS,
+            _ => display_width(c.encode_utf8(&mut [0; 4])),
+        };
+        if column + width > columns { (row + 1, width) } else { (row, column + width) }
+    })
 }
 
 #[cfg(test)]
@@ -86,17 +145,46 @@ mod tests {
     #[test]
     fn only_a_backslash_that_was_typed_at_the_end_goes_on() {
         let editing = Editing::default();
-        assert!(!editing.goes_on_behind("pasted\\"));
-        editing.backslash_behind(Some("one"));
-        assert!(editing.goes_on_behind("one\\"));
-        editing.backslash_behind(Some("one\\\ntwo"));
-        assert!(editing.goes_on_behind("one\\\ntwo\\"));
-        editing.backslash_behind(None);
-        assert!(!editing.goes_on_behind("one\\\ntwo\\\nthree\\"));
-        let line = "one\\\ntwo\\\nthree\\\nfour".to_owned();
-        assert_eq!(editing.finish(line.clone()), "one\ntwo\nthree\\\nfour");
-        assert_eq!(editing.finish(line.clone()), line, "another line");
-        editing.set_line("half");
-        assert_eq!((editing.take_line(), editing.take_line()), ("half".to_owned(), String::new()));
+        for (text, cursor, goes_on) in [
+            ("pasted\\", 7, false),
+            ("one", 3, false),
+            ("one\\", 4, true),
+            ("one\\", 4, true),
+            ("one\\", 3, false),
+            ("one\\ ", 5, false),
+            ("\\one", 1, false),
+        ] {
+            editing.set(text, cursor, 80);
+            assert_eq!(editing.goes_on(), goes_on, "{text} {cursor}");
+        }
+        assert_eq!((editing.take(), editing.take()), ("\\one".to_owned(), String::new()));
+        for text in ["a", "a\\", "a\\\nb", "a\\\nb\\", "a\\\nb\\\nc"] {
+            editing.set(text, text.len(), 80);
+            editing.goes_on();
+        }
+        editing.set("a\\\nB\\\nc\\\nd", 10, 80);
+        assert_eq!(editing.take(), "a\nB\\\nc\\\nd", "what was changed since, or pasted, is the text's own");
+    }
+
+    #[test]
+    fn a_line_is_wrapped_anew() {
+        let editing = Editing::default();
+        let at = |text: &str, cursor: usize, from: usize, to: usize| {
+            editing.set(text, cursor, from);
+            editing.draw(text, from);
+            editing.refit(to)
+        };
+        let long = "x".repeat(200);
+        assert_eq!(at(&long, 200, 80, 50), "\x1b[4A\r\x1b[J\n\n");
+        assert_eq!(at(&long, 200, 50, 80), "\x1b[2A\r\x1b[J\n\n\n\n");
+        assert_eq!(at(&long, 0, 80, 50), "\r\x1b[J\n\n\x1b[2A");
+        // Full rows, two of which the editor ended itself.
+        assert_eq!(at(&long[..158], 158, 80, 50), "\x1b[4A\r\x1b[J\n\n");
+        assert_eq!(at("今天天气\nx", 14, 7, 80), "\x1b[1A\r\x1b[J\n\n");
+        // More was typed since: the third row was begun behind the second.
+        editing.draw(&long[..158], 80);
+        editing.set(&long, 200, 80);
+        assert_eq!(editing.refit(120), "\x1b[2A\r\x1b[J\n\n");
+        assert_eq!((at(&long, 200, 80, 80), at("", 0, 80, 50)), (String::new(), String::new()));
     }
 }

@@ -5,13 +5,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Signal, getpgrp, getsid, kill_current_process_group};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::ExternalPrinter;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Editing;
-use crate::term::output;
+use super::line::room;
 
 /// Bytes that wait for the editor before nothing more is to be read for the screen. It takes none while the person
 /// searches what was typed before.
@@ -20,8 +22,12 @@ const WAITING_MAX_BYTES: usize = 64 * 1024;
 /// How long an editor that is ended from outside has for what still waits: it may take nothing.
 const LAST_LOOK_LIMIT: Duration = Duration::from_millis(300);
 
-/// Turns bracketed paste off again, which the editor turns on.
-const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+/// How long this program may go on running once it has stopped itself: another thread may take the signal.
+const STOP_LIMIT: Duration = Duration::from_millis(100);
+
+/// Bracketed paste, which the editor turns on.
+const PASTE_ON: &str = "\x1b[?2004h";
+const PASTE_OFF: &str = "\x1b[?2004l";
 
 /// Where output goes that is to appear above the prompt. To write never blocks; whoever has more than a few lines
 /// waits for [`room`](Self::room).
@@ -116,30 +122,96 @@ impl Above {
     }
 }
 
+/// The modes of the terminal, which others may change while this program is stopped.
+#[derive(Clone, Default)]
+pub(super) struct Modes(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    before: Option<Termios>,
+    /// Those of the editor, while it has the terminal.
+    editor: Option<Termios>,
+}
+
+impl Modes {
+    /// The editor has just set its modes, if these are the first.
+    pub(super) fn are_set(&self) {
+        let mut known = self.lock();
+        if known.before.is_some() && known.editor.is_none() {
+            known.editor = tcgetattr(io::stdin()).ok();
+        }
+    }
+
+    /// Stops this program and those beside it, as Ctrl-Z does elsewhere, if a shell can bring them back. The terminal
+    /// is given back meanwhile.
+    pub(super) fn stop(&self, editing: &Editing) {
+        if getsid(None) == Ok(getpgrp()) {
+            return;
+        }
+        let (cursor, end) = editing.rows();
+        self.set(|known| known.before.as_ref(), &format!("{PASTE_OFF}{}", "\r\n".repeat(end - cursor + 1)));
+        if kill_current_process_group(Signal::TSTP).is_ok() {
+            thread::sleep(STOP_LIMIT);
+        }
+        self.set(|known| known.editor.as_ref(), &format!("{PASTE_ON}{}", room(cursor, end)));
+    }
+
+    /// The editor is at its end.
+    fn give_back(&self, end: &str) {
+        self.lock().editor = None;
+        self.set(|known| known.before.as_ref(), &format!("{PASTE_OFF}{end}"));
+    }
+
+    fn set(&self, which: impl Fn(&Known) -> Option<&Termios>, words: &str) {
+        if let Some(modes) = which(&self.lock()) {
+            // Nobody is left to tell if any of this fails.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
+            write_now(words.as_bytes());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes to the terminal itself.
+pub(super) fn write_now(bytes: &[u8]) {
+    let mut stdout = io::stdout();
+    // Nobody is left to tell if this fails.
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}
+
 /// The terminal while the editor has it.
 pub(crate) struct Screen {
-    before: Option<Termios>,
     above: Above,
     editing: Editing,
+    modes: Modes,
 }
 
 impl Screen {
-    /// Starts to show what is printed.
+    /// Starts to show what is printed. Needs a Tokio runtime.
     pub(super) fn start(
         above: Above,
         printer: impl ExternalPrinter + Send + 'static,
         editing: Editing,
+        modes: Modes,
     ) -> io::Result<Self> {
-        let before = tcgetattr(io::stdin()).ok();
+        modes.lock().before = tcgetattr(io::stdin()).ok();
         let shower = above.clone();
         thread::Builder::new().name("screen".to_owned()).spawn(move || shower.show(printer))?;
-        output::show_above(Some(above.clone()));
-        Ok(Self { before, above, editing })
+        let mut continued = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
+        let stopped = modes.clone();
+        tokio::spawn(async move {
+            while continued.recv().await.is_some() {
+                stopped.set(|known| known.editor.as_ref(), PASTE_ON);
+            }
+        });
+        Ok(Self { above, editing, modes })
     }
 
     /// Gives the terminal back as it was, once all is shown. Gives what stands on the line, which was not sent.
     pub(crate) async fn close(self) -> Option<String> {
-        output::show_above(None);
         self.above.close();
         let is_over = self.editing.is_over();
         let shown = self.above.until(|above| above.lock().ended);
@@ -150,21 +222,10 @@ impl Screen {
             let _ = timeout(LAST_LOOK_LIMIT, shown).await;
         }
         let rest = std::mem::take(&mut self.above.lock().bytes);
-        self.give_back(!is_over);
-        let mut stdout = io::stdout();
-        // Nobody is left to tell if this fails.
-        let _ = stdout.write_all(&rest).and_then(|()| stdout.flush());
-        Some(self.editing.take_line()).filter(|line| !line.is_empty())
-    }
-
-    /// If `in_line`, the cursor stands behind what was typed.
-    fn give_back(&self, in_line: bool) {
-        if let Some(before) = &self.before {
-            // Nobody is left to tell if any of this fails.
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
-            let end: &[u8] = if in_line { b"\r\n" } else { b"" };
-            let _ = io::stdout().write_all(&[PASTE_OFF, end].concat()).and_then(|()| io::stdout().flush());
-        }
+        // Otherwise the cursor stands behind what was typed.
+        self.modes.give_back(if is_over { "" } else { "\r\n" });
+        write_now(&rest);
+        Some(self.editing.take()).filter(|line| !line.is_empty())
     }
 }
 
