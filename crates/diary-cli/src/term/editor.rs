@@ -177,8 +177,7 @@ pub(crate) fn start(
     editor.set_helper(Some(prompt.clone()));
     editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
     editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(Stop(prompt.clone()))));
-    let printer = editor.create_external_printer()?;
-    let screen = Screen::start(prompt.above.clone(), printer, prompt.editing.clone(), prompt.modes.clone())?;
+    let screen = Screen::start(prompt.clone(), editor.create_external_printer()?)?;
     let (lines, typed) = mpsc::channel(TYPED_MAX);
     let edited = Edited { lines, prompt: prompt.clone(), history, drafts, next: String::new() };
     thread::Builder::new().name("editor".to_owned()).spawn(move || edited.read(editor))?;

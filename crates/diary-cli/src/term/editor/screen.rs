@@ -12,8 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::Editing;
 use super::line::room;
+use super::{Editing, Prompt};
 
 /// Bytes that wait for the editor before nothing more is to be read for the screen. It takes none while the person
 /// searches what was typed before.
@@ -183,49 +183,41 @@ pub(super) fn write_now(bytes: &[u8]) {
 }
 
 /// The terminal while the editor has it.
-pub(crate) struct Screen {
-    above: Above,
-    editing: Editing,
-    modes: Modes,
-}
+pub(crate) struct Screen(Prompt);
 
 impl Screen {
     /// Starts to show what is printed. Needs a Tokio runtime.
-    pub(super) fn start(
-        above: Above,
-        printer: impl ExternalPrinter + Send + 'static,
-        editing: Editing,
-        modes: Modes,
-    ) -> io::Result<Self> {
-        modes.lock().before = tcgetattr(io::stdin()).ok();
-        let shower = above.clone();
-        thread::Builder::new().name("screen".to_owned()).spawn(move || shower.show(printer))?;
+    pub(super) fn start(prompt: Prompt, printer: impl ExternalPrinter + Send + 'static) -> io::Result<Self> {
+        prompt.modes.lock().before = tcgetattr(io::stdin()).ok();
+        let above = prompt.above.clone();
+        thread::Builder::new().name("screen".to_owned()).spawn(move || above.show(printer))?;
         let mut continued = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
-        let stopped = modes.clone();
+        let modes = prompt.modes.clone();
         tokio::spawn(async move {
             while continued.recv().await.is_some() {
-                stopped.set(|known| known.editor.as_ref(), PASTE_ON);
+                modes.set(|known| known.editor.as_ref(), PASTE_ON);
             }
         });
-        Ok(Self { above, editing, modes })
+        Ok(Self(prompt))
     }
 
     /// Gives the terminal back as it was, once all is shown. Gives what stands on the line, which was not sent.
     pub(crate) async fn close(self) -> Option<String> {
-        self.above.close();
-        let is_over = self.editing.is_over();
-        let shown = self.above.until(|above| above.lock().ended);
+        let Prompt { above, editing, modes, .. } = self.0;
+        above.close();
+        let is_over = editing.is_over();
+        let shown = above.until(|above| above.lock().ended);
         if is_over {
             shown.await;
         } else {
             // What is not shown by then follows below.
             let _ = timeout(LAST_LOOK_LIMIT, shown).await;
         }
-        let rest = std::mem::take(&mut self.above.lock().bytes);
+        let rest = std::mem::take(&mut above.lock().bytes);
         // Otherwise the cursor stands behind what was typed.
-        self.modes.give_back(if is_over { "" } else { "\r\n" });
+        modes.give_back(if is_over { "" } else { "\r\n" });
         write_now(&rest);
-        Some(self.editing.take()).filter(|line| !line.is_empty())
+        Some(editing.take()).filter(|line| !line.is_empty())
     }
 }
 
