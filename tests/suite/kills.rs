@@ -9,8 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use diary_client::{Ack, Author, Client, Error, Event, Options, Pending, Which};
+use diary_client::{Ack, Author, Client, Error, Event, Options, Pending, Which, Secret};
 use diary_proto::Seal;
 use diary_proto::entry::{StoredLine, is_note};
 use futures::StreamExt;
@@ -305,7 +304,7 @@ impl Producer {
     async fn start(address: &str, number: u8, moment: &Moment) -> Self {
         let name = format!("producer-{number}");
         let author = Some(Author::new(&name).unwrap());
-        let secret = Some(Bytes::from(vec![number; 16]));
+        let secret = Some(Secret::new(vec![number; 16]).unwrap());
         let client = connected(address, Options { author, secret, ..Options::default() }).await;
         let moment = moment.clone();
         let running = tokio::spawn(async move {
