@@ -176,7 +176,7 @@ pub(crate) fn start(
     let prompt = Prompt::default();
     editor.set_helper(Some(prompt.clone()));
     editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
-    editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(Stop(prompt.clone()))));
+    editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(CtrlZ(prompt.clone()))));
     let screen = Screen::start(prompt.clone(), editor.create_external_printer()?)?;
     let (lines, typed) = mpsc::channel(TYPED_MAX);
     let edited = Edited { lines, prompt: prompt.clone(), history, drafts, next: String::new() };
@@ -184,15 +184,14 @@ pub(crate) fn start(
     Ok((typed, prompt, screen))
 }
 
-/// What becomes of what is typed.
+/// Hands typed lines to the conversation.
 struct Edited {
     lines: mpsc::Sender<Typed>,
     prompt: Prompt,
-    /// What is kept of the lines that were typed. The editor's own history has those, too, that were cancelled.
+    /// The file of typed lines, without cancelled ones. Those are in the editor's own history only.
     history: Option<(PathBuf, FileHistory)>,
-    /// What an earlier run was not told to send.
     drafts: Drafts,
-    /// What stands on the next line from the start.
+    /// The next line begins with this.
     next: String,
 }
 
@@ -225,7 +224,7 @@ impl Edited {
         let (line, ui) = (self.prompt.editing.take(), self.prompt.ui());
         match read {
             Ok(_) => {
-                // Whoever pastes lines does not mean the last one's end.
+                // Pasted lines often end in a line feed that is not meant.
                 let text = line.trim_end_matches(['\n', '\r']);
                 let is_last = is_command(text) && Command::parse(text) == Ok(Command::Quit);
                 if !text.is_empty() {
@@ -233,7 +232,7 @@ impl Edited {
                     self.remember(text);
                     let typed = Typed::Line(check_text(text).map(|()| text.to_owned()));
                     if self.lines.blocking_send(typed).is_err() {
-                        // The conversation is over; what comes too late for it is for the next one.
+                        // The conversation is over: keep the line for the next one.
                         return Some(text.to_owned());
                     }
                 }
@@ -289,15 +288,15 @@ impl Edited {
             // It may be there; whatever else is wrong, the next call finds.
             let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         }
-        // What cannot be written is still there until the end of this run.
+        // If this fails, the line is still in the editor's history of this run.
         let _ = history.add(text).and_then(|_| history.append(path));
     }
 }
 
 /// Ctrl-Z. The editor's own way to stop takes the terminal again before the program has stopped.
-struct Stop(Prompt);
+struct CtrlZ(Prompt);
 
-impl ConditionalEventHandler for Stop {
+impl ConditionalEventHandler for CtrlZ {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
         self.0.modes.stop(&self.0.editing);
         Some(Cmd::Repaint)

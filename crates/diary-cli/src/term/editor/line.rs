@@ -11,10 +11,10 @@ const TAB_COLUMNS: usize = 8;
 
 /// What the editor's thread tells of itself.
 #[derive(Clone, Default)]
-pub(super) struct Editing(Arc<Mutex<Line>>);
+pub(super) struct Editing(Arc<Mutex<Drawn>>);
 
 #[derive(Default)]
-struct Line {
+struct Drawn {
     text: String,
     /// Where the cursor is, in bytes.
     cursor: usize,
@@ -62,11 +62,11 @@ impl Editing {
     pub(super) fn take(&self) -> String {
         let mut line = self.lock();
         let is_over = line.is_over;
-        let Line { text: whole, went_on, .. } =
-            std::mem::replace(&mut *line, Line { is_over, ..Line::default() });
+        let Drawn { text: whole, went_on, .. } =
+            std::mem::replace(&mut *line, Drawn { is_over, ..Drawn::default() });
         let mut text = whole.clone();
         for before in went_on.iter().rev() {
-            // Whoever changed it since sees the backslash, and may mean it.
+            // If that was edited since, the backslash was in sight and is meant.
             if whole.strip_prefix(before).is_some_and(|rest| rest.starts_with('\n')) {
                 text.remove(before.len() - 1);
             }
@@ -76,7 +76,7 @@ impl Editing {
 
     /// The editor ends, and leaves this.
     pub(super) fn end(&self, text: String) {
-        *self.lock() = Line { text, is_over: true, ..Line::default() };
+        *self.lock() = Drawn { text, is_over: true, ..Drawn::default() };
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -103,12 +103,12 @@ impl Editing {
         format!("{}\r\x1b[J{}", up(line.row(line.cursor, columns)), room(cursor, end))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Line> {
+    fn lock(&self) -> MutexGuard<'_, Drawn> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
+impl Drawn {
     /// The row of a place in the text.
     fn row(&self, at: usize, columns: usize) -> usize {
         let (row, column) = position(&self.text[..at], columns, self.row_begun);

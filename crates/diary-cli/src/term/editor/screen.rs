@@ -156,7 +156,7 @@ impl Modes {
         self.set(|known| known.editor.as_ref(), &format!("{PASTE_ON}{}", room(cursor, end)));
     }
 
-    /// The editor is at its end.
+    /// For good: the editor ends.
     fn give_back(&self, end: &str) {
         self.lock().editor = None;
         self.set(|known| known.before.as_ref(), &format!("{PASTE_OFF}{end}"));
@@ -214,7 +214,7 @@ impl Screen {
             let _ = timeout(LAST_LOOK_LIMIT, shown).await;
         }
         let rest = std::mem::take(&mut above.lock().bytes);
-        // Otherwise the cursor stands behind what was typed.
+        // If the editor still reads, the cursor is in its line.
         modes.give_back(if is_over { "" } else { "\r\n" });
         write_now(&rest);
         Some(editing.take()).filter(|line| !line.is_empty())
