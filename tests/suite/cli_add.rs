@@ -254,7 +254,10 @@ async fn offline_it_is_kept_and_the_next_one_takes_it_along() {
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(5), ""));
         let file = home.files().into_iter().find(|file| ran.stderr.contains(file.to_str().unwrap()));
         assert!(file.is_some(), "the file is named: {}", ran.stderr);
-        assert!(ran.stderr.contains("the text is kept") && ran.stderr.contains("the next run"), "{ran:?}");
+        assert!(
+            ran.stderr.contains("the text is kept") && ran.stderr.contains("diary outbox send"),
+            "{ran:?}"
+        );
         assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
     }
     let listed = home.run(&address, &["outbox"]).await;
@@ -374,13 +377,10 @@ async fn another_journal_at_the_address_is_a_choice() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "1\n"), "{ran:?}");
     let listed = home.run(&address, &["outbox"]).await.stdout;
     let ids: Vec<_> = listed.lines().map(|line| line.split(' ').next().unwrap()).collect();
-    for id in &ids {
-        let said = format!("the entry {id} of 20");
-        assert!(ran.stderr.contains(&said), "{ran:?}");
-        assert!(ran.stderr.contains(&format!("diary outbox send-as-new {id} sends it there all the same")));
-    }
+    let said = format!("2 entries wait in the outbox for another journal than {address} serves now; ");
+    assert!(ran.stderr.starts_with(&said) && ran.stderr.contains("send-as-new ID"), "{ran:?}");
     let ran = home.run(&address, &["outbox", "send"]).await;
-    assert!(ran.code == Some(4) && ran.stderr.lines().count() == 2, "it stays a choice: {ran:?}");
+    assert!(ran.code == Some(4) && ran.stderr.starts_with(&said), "it stays a choice: {ran:?}");
     assert_quiet(&home.run(&address, &["outbox", "send-as-new", ids[0]]).await, 0, "2\n");
     assert_eq!(home.run(&address, &["outbox", "drop", ids[1]]).await.code, Some(0));
     assert!(home.files().is_empty());

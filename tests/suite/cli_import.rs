@@ -106,14 +106,14 @@ fn own_json_round_trip() {
                 home.file("in.jsonl", lines.join("\n"));
                 let count = rows.len();
                 let said = home.done(server.address(), &["import", "in.jsonl"]).await;
-                assert_eq!(said, format!("imported {count}, there already 0, not readable 0\n"));
+                assert_eq!(said, format!("imported {count}, 0 duplicates, 0 unreadable\n"));
                 let out = home.done(server.address(), &["export", "--format", "json"]).await;
                 assert_eq!(entries_of(&out), rows);
                 assert_eq!(out, home.done(server.address(), &["log", "-n", "all", "--json"]).await);
                 home.file("out.jsonl", out);
                 for file in ["in.jsonl", "out.jsonl"] {
                     let said = home.done(server.address(), &["import", file]).await;
-                    assert_eq!(said, format!("imported 0, there already {count}, not readable 0\n"));
+                    assert_eq!(said, format!("imported 0, {count} duplicates, 0 unreadable\n"));
                 }
             });
             Ok(())
@@ -195,7 +195,7 @@ fn jrnl_json_round_trip() {
                 let said = home
                     .done(server.address(), &["import", "in.json", "--timezone", "America/New_York"])
                     .await;
-                assert_eq!(said, format!("imported 0, there already {count}, not readable 0\n"));
+                assert_eq!(said, format!("imported 0, {count} duplicates, 0 unreadable\n"));
             });
             Ok(())
         })
@@ -308,7 +308,7 @@ async fn what_may_be_archived() {
     }
     home.file("journal.txt", grown);
     let said_of_all = home.done(server.address(), &["import", "journal.txt", "--even-if-archived"]).await;
-    assert_eq!(said_of_all, "imported 3, there already 1, not readable 0\n");
+    assert_eq!(said_of_all, "imported 3, 1 duplicates, 0 unreadable\n");
     insta::assert_snapshot!("import_archived", said);
 }
 
@@ -320,9 +320,7 @@ async fn day_files_of_another_diary() {
     home.done(one.address(), &["add", "of today"]).await;
     let files = crate::support::day_files(&one.journal());
     let file = files.first().unwrap().to_str().unwrap();
-    for said in
-        ["imported 3, there already 0, not readable 0\n", "imported 0, there already 3, not readable 0\n"]
-    {
+    for said in ["imported 3, 0 duplicates, 0 unreadable\n", "imported 0, 3 duplicates, 0 unreadable\n"] {
         assert_eq!(home.done(other.address(), &["import", file]).await, said);
     }
     let export = &["export", "--format", "json"];
@@ -446,16 +444,16 @@ async fn a_server_that_is_gone_between_two_runs() {
     let relay = Relay::start_for(server.address(), 4).await;
     let ran = home.run(relay.address(), &["import", "all.txt"]).await;
     assert_eq!(ran.code, Some(5), "{ran:?}");
-    assert_eq!(ran.stdout, "imported 1, there already 3, not readable 0\n");
+    assert_eq!(ran.stdout, "imported 1, 3 duplicates, 0 unreadable\n");
     let sentence = ": 1 entry was imported; the same command goes on from there\n";
     assert!(ran.stderr.starts_with("nothing listens on ") && ran.stderr.ends_with(sentence), "{ran:?}");
     let said = home.done(server.address(), &["import", "all.txt"]).await;
-    assert_eq!(said, "imported 1, there already 4, not readable 0\n");
+    assert_eq!(said, "imported 1, 4 duplicates, 0 unreadable\n");
 }
 
 #[tokio::test]
 async fn a_bar_on_a_terminal_only() {
-    const SAID: &str = "imported 60,000, there already 0, not readable 0";
+    const SAID: &str = "imported 60,000, 0 duplicates, 0 unreadable";
     let (home, server, other) = (Home::new(), Server::start().await, Server::start().await);
     home.file("journal.txt", many(60_000));
     let words = &["import", "journal.txt"];
@@ -500,13 +498,13 @@ async fn a_real_jrnl_and_back() {
 
     // Its file, and its json, which is the same without seconds.
     let said = home.done(server.address(), &["import", "one.txt"]).await;
-    assert_eq!(said, "imported 5, there already 0, not readable 0\n");
+    assert_eq!(said, "imported 5, 0 duplicates, 0 unreadable\n");
     let said = home.done(server.address(), &["import", "one.json", "one.txt"]).await;
-    assert_eq!(said, "imported 0, there already 10, not readable 0\n");
+    assert_eq!(said, "imported 0, 10 duplicates, 0 unreadable\n");
     let other = Server::start().await;
     for (file, imported, there) in [("one.json", 5, 0), ("one.txt", 0, 5)] {
         let said = home.done(other.address(), &["import", file]).await;
-        assert_eq!(said, format!("imported {imported}, there already {there}, not readable 0\n"), "{file}");
+        assert_eq!(said, format!("imported {imported}, {there} duplicates, 0 unreadable\n"), "{file}");
     }
     let ours = home.done(server.address(), &["export", "--format", "jrnl-json"]).await;
     assert_eq!(journal(&ours), journal(&before));
@@ -527,13 +525,13 @@ async fn a_real_jrnl_and_back() {
         "[2015-03-05 10:00:30] A title. Its body\n[2015-03-05 10:01:30] A title\n\n  Its body\n[2015-03-05 10:02:30] Last\n",
     );
     let said = home.done(server.address(), &["import", "three.txt"]).await;
-    assert_eq!(said, "imported 3, there already 0, not readable 0\n");
+    assert_eq!(said, "imported 3, 0 duplicates, 0 unreadable\n");
     home.file("three.json", jrnl(&home, &three, &["--format", "json"]).await);
     jrnl(&home, &three, &["2015-03-06 12:00: One more"]).await;
     let rewritten = file("three.txt");
     assert!(rewritten.contains(" A title.\nIts body\n") && rewritten.contains(" A title\nIts body\n"));
     let said = home.done(server.address(), &["import", "three.json", "three.txt"]).await;
-    assert_eq!(said, "imported 1, there already 6, not readable 0\n");
+    assert_eq!(said, "imported 1, 6 duplicates, 0 unreadable\n");
 }
 
 fn jrnl_config(home: &Home, name: &str) -> String {

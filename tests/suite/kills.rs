@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use diary_client::{Ack, Author, Client, Error, Event, Options, Pending, Which, Secret};
+use diary_client::{Ack, Author, Client, Error, Event, Options, Pending, Secret, Which};
 use diary_proto::Seal;
 use diary_proto::entry::{StoredLine, is_note};
 use futures::StreamExt;

@@ -60,7 +60,7 @@ pub enum Outcome<T> {
     /// Nothing goes out for now. The delivery goes on by itself until it is [stopped](Delivery::stop).
     Held(Held),
     /// What held it up is over.
-    Resumed,
+    Resumed(Held),
     /// So many entries that earlier runs left are in the diary now.
     CaughtUp {
         /// How many.
@@ -85,8 +85,8 @@ pub enum Outcome<T> {
         text: String,
         /// It was sent, so it may be in the diary.
         sent: bool,
-        /// It is in the outbox, and the next run sends it.
-        kept: bool,
+        /// What it is called in the outbox, from where the next run sends it. `None`: it is not kept.
+        id: Option<String>,
     },
 }
 
@@ -420,16 +420,14 @@ impl<T> Delivery<T> {
 
     /// An entry is not acked, and will not be by this delivery.
     fn leave(&mut self, Unacked { tag, counter, text, sent }: Unacked<T>) {
-        let kept = match &mut self.own.tray {
-            Some(tray) => {
-                if sent {
-                    tray.sent(counter);
-                }
-                !self.unkept.contains(&counter)
+        let tray = self.own.tray.as_mut().filter(|_| !self.unkept.contains(&counter));
+        let id = tray.zip(self.outbox.as_ref()).map(|(tray, outbox)| {
+            if sent {
+                tray.sent(counter);
             }
-            None => false,
-        };
-        self.ready.push_back(Outcome::Left { tag, text, sent, kept });
+            outbox.id(tray, counter)
+        });
+        self.ready.push_back(Outcome::Left { tag, text, sent, id });
     }
 
     /// The server answered something.
@@ -441,9 +439,10 @@ impl<T> Delivery<T> {
     }
 
     fn watch_silence(&mut self) {
+        let own = if self.may_send() { self.own.unanswered() } else { 0 };
         let earlier = self.earlier.as_ref().and_then(|earlier| earlier.flight.as_ref());
-        let awaits = self.own.awaits_answer() || earlier.is_some_and(Flight::awaits_answer);
-        match awaits && matches!(self.held, None | Some(Held::Silent(_))) {
+        let is_waiting = own + earlier.map_or(0, Flight::unanswered) > 0;
+        match is_waiting && matches!(self.held, None | Some(Held::Silent(_))) {
             true => _ = self.quiet_since.get_or_insert_with(Instant::now),
             false => self.quiet_since = None,
         }
@@ -477,8 +476,9 @@ impl<T> Delivery<T> {
     }
 
     fn resume(&mut self) {
-        let was_away = matches!(self.held.take(), Some(Held::Away(_)));
-        self.ready.push_back(Outcome::Resumed);
+        let Some(held) = self.held.take() else { return };
+        let was_away = matches!(held, Held::Away(_));
+        self.ready.push_back(Outcome::Resumed(held));
         // Other runs may have left something meanwhile.
         if was_away && self.earlier.is_none() && self.own.has_arrived {
             self.catch_up();

@@ -53,7 +53,9 @@ impl Iterator for Left {
             let name = self.names.next()?;
             let contents = fs::read(complete(&self.folder, &name)).ok();
             let contents = contents.and_then(|bytes| Contents::read(&bytes).ok());
-            if contents.is_some_and(|contents| !(self.wanted)(&contents)) {
+            // A file without entries was left by a run that ended after its acks; taken over, it goes.
+            let is_wanted = |contents: Contents| contents.entries.is_empty() || (self.wanted)(&contents);
+            if !contents.is_none_or(is_wanted) {
                 continue;
             }
             match Tray::adopt(&self.folder, &name, &mut self.troubles) {
@@ -219,6 +221,10 @@ impl Outbox {
                     continue;
                 }
             };
+            if contents.entries.is_empty() && contents.damaged.is_empty() && !held {
+                // A run ended after its acks; taken over, the file goes.
+                drop(Tray::adopt(folder, name, &mut listing.troubles));
+            }
             listing.troubles.extend(damage(&path, &contents));
             let short = short_part(name, &names);
             listing.entries.extend(contents.entries.into_values().map(|kept| Listed {

@@ -44,13 +44,17 @@ fn show(outcome: Outcome<String>) -> String {
         Outcome::Held(Held::Silent(_)) => "silent".to_owned(),
         Outcome::Held(Held::Full(_)) => "full".to_owned(),
         Outcome::Held(Held::Ended(_)) => "ended".to_owned(),
-        Outcome::Resumed => "resumed".to_owned(),
+        Outcome::Resumed(_) => "resumed".to_owned(),
         Outcome::CaughtUp { entries } => format!("caught up {entries}"),
         Outcome::LeftRefused { kept, refusal, .. } => format!("left {} {}", refusal.code, kept.text),
         Outcome::Trouble(error) => error.to_string(),
-        Outcome::Left { tag, text, sent, kept } => {
+        Outcome::Left { tag, text, sent, id } => {
             assert_eq!(text, tag);
-            format!("left {text}{}{}", if sent { ", sent" } else { "" }, if kept { ", kept" } else { "" })
+            format!(
+                "left {text}{}{}",
+                if sent { ", sent" } else { "" },
+                if id.is_some() { ", kept" } else { "" }
+            )
         }
         _ => "?".to_owned(),
     }

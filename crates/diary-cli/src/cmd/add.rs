@@ -127,7 +127,7 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
     }
     let (server, ui) = (&config.server, Ui::default());
     let file = delivery.file();
-    let (mut code, mut unacked) = (exit::DONE, None);
+    let (mut code, mut unacked, mut journal) = (exit::DONE, None, None);
     let stopped = drive(&mut delivery, &mut signals, |outcome| match outcome {
         Outcome::Acked { ack, .. } => code = stored(ack.seq, server),
         Outcome::Refused { refusal, id, .. } => {
@@ -140,19 +140,20 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
                 )),
             }
         }
-        Outcome::Left { kept, .. } => unacked = Some(kept),
+        Outcome::Left { id, .. } => unacked = Some(id),
+        Outcome::Arrived(welcome) => journal = Some(welcome.journal_id),
         outcome => tell_earlier(&outcome, server, io::stderr().is_terminal(), &ui),
     })
     .await;
     drop(delivery);
     match (unacked, stopped) {
-        (Some(kept), Some(stopped)) => {
-            let kept_in = file.as_deref().filter(|_| kept);
-            say(format_args!("{}", not_acked_sentence(&stopped, kept_in, &text)));
+        (Some(id), Some(stopped)) => {
+            let kept = file.as_deref().zip(id.as_deref());
+            say(format_args!("{}", not_acked_sentence(&stopped, kept, &text)));
             exit::NOT_ACKED
         }
         _ => {
-            tell_waiting(config, &ui);
+            tell_waiting(config, journal, true, &ui);
             code
         }
     }
@@ -169,20 +170,24 @@ fn stored(seq: u64, server: &Address) -> u8 {
     if output.has_failed() { exit::USAGE } else { exit::DONE }
 }
 
-/// Why it is not in the diary, where it is instead, and what comes next.
-fn not_acked_sentence(stopped: &Stopped, kept_in: Option<&Path>, text: &str) -> String {
+/// Why it is not in the diary, in which file it is instead and under which id, and what comes next.
+fn not_acked_sentence(stopped: &Stopped, kept: Option<(&Path, &str)>, text: &str) -> String {
     let why = match stopped {
         Stopped::Interrupted => "interrupted before the ack".to_owned(),
-        Stopped::GaveUp(Held::Away(error)) => match advice(error) {
-            Some(advice) => format!("{error}; {advice}"),
-            None => error.to_string(),
-        },
         Stopped::GaveUp(held) => held.to_string(),
     };
-    match kept_in.map(Path::display) {
-        Some(path) => format!("{why}: kept in {path}, and sent with the next entry or by diary outbox send"),
-        None => format!("{why}; the text is NOT kept: {}", escape(text)),
-    }
+    let Some((path, id)) = kept else { return format!("{why}; the text is NOT kept: {}", escape(text)) };
+    let path = path.display();
+    let then = match stopped {
+        Stopped::Interrupted => {
+            format!("; diary outbox drop {id} takes it back, if it is not in the diary yet")
+        }
+        Stopped::GaveUp(Held::Away(error)) => {
+            advice(error).map_or_else(String::new, |advice| format!("; {advice}"))
+        }
+        Stopped::GaveUp(_) => String::new(),
+    };
+    format!("{why}: the text is kept in {path}, and sent with the next entry or by diary outbox send{then}")
 }
 
 #[cfg(test)]
@@ -241,7 +246,7 @@ mod tests {
     fn what_is_said_of_a_text_that_is_not_stored() {
         let address: Address = "diary.example:8888".parse().unwrap();
         let limit = std::time::Duration::from_secs(5);
-        let file = Path::new("OUTBOX/FILE");
+        let file = (Path::new("OUTBOX/FILE"), "1a2b.1");
         let mut said = Vec::new();
         for stopped in [
             Stopped::Interrupted,

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use diary_client::{Address, Error, Refusal, Time};
-use diary_outbox::{Delivery, Held, KeptEntry, Outcome};
+use diary_outbox::{Delivery, Held, KeptEntry, Listed, Outcome};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
 use tokio::time::{Instant, sleep_until};
@@ -96,6 +96,14 @@ pub(crate) fn deadline_of_input<T>(delivery: &Delivery<T>, ended: Option<Instant
     }
 }
 
+/// What is said once what held up a delivery is over.
+pub(crate) fn resumed(held: &Held, server: &Address) -> String {
+    match held {
+        Held::Away(_) => "connected again".to_owned(),
+        _ => format!("{server} takes entries again"),
+    }
+}
+
 /// Waits for a moment, if there is one.
 ///
 /// Cancel safe.
@@ -141,28 +149,45 @@ pub(crate) fn minute(time: Time) -> String {
     time.in_zone(&TimeZone::system()).minute()
 }
 
-/// Tells of all that waits in the outbox and that no running program holds, wherever it is to go.
-pub(crate) fn tell_waiting(config: &Config, ui: &Ui) {
+/// Tells of all that waits in the outbox and that no running program holds, wherever it is to go. `journal` is what the
+/// server serves, where that is known; what is for that is told only if it `is_left`.
+pub(crate) fn tell_waiting(config: &Config, journal: Option<u64>, is_left: bool, ui: &Ui) {
     let listing = config.outbox().list();
-    let free = || listing.entries.iter().filter(|listed| !listed.held);
-    let (refused, waiting) = (
-        free().filter(|listed| listed.kept.refusal.is_some()).count(),
-        free().filter(|listed| listed.kept.refusal.is_none()),
-    );
-    let mut servers: Vec<String> = waiting.clone().map(|listed| listed.server.to_string()).collect();
-    let waiting = servers.len();
-    servers.sort_unstable();
-    servers.dedup();
-    if waiting > 0 {
-        let wait = count(waiting, "entry waits", "entries wait");
-        let them = if waiting == 1 { "it" } else { "them" };
-        ui.say(format_args!(
-            "{wait} in the outbox for {}; diary outbox send sends {them}",
-            servers.join(" and ")
-        ));
+    let free = listing.entries.iter().filter(|listed| !listed.held);
+    let (refused, waiting): (Vec<_>, Vec<_>) = free.partition(|listed| listed.kept.refusal.is_some());
+    let is_elsewhere = |listed: &&Listed| {
+        listed.server == config.server
+            && journal.is_some()
+            && listed.kept.journal.is_some_and(|id| Some(id) != journal)
+    };
+    let is_here = |listed: &&Listed| {
+        listed.kept.journal.map_or(listed.server == config.server, |id| Some(id) == journal)
+    };
+    let (elsewhere, mut waiting): (Vec<&Listed>, Vec<&Listed>) = waiting.into_iter().partition(is_elsewhere);
+    waiting.retain(|listed| is_left || !is_here(listed));
+    if !waiting.is_empty() {
+        let mut servers: Vec<String> = waiting.iter().map(|listed| listed.server.to_string()).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        let wait = count(waiting.len(), "entry waits", "entries wait");
+        let them = if waiting.len() == 1 { "it" } else { "them" };
+        let servers = servers.join(" and ");
+        ui.say(format_args!("{wait} in the outbox for {servers}; diary outbox send sends {them}"));
     }
-    if refused > 0 {
-        let wait = count(refused, "refused entry waits", "refused entries wait");
+    if !elsewhere.is_empty() {
+        ui.say(format_args!("{}", elsewhere_sentence(elsewhere.len(), &config.server)));
+    }
+    if !refused.is_empty() {
+        let wait = count(refused.len(), "refused entry waits", "refused entries wait");
         ui.say(format_args!("{wait} in the outbox; diary outbox tells what to do"));
     }
+}
+
+/// So many entries are for another journal than their server serves now.
+pub(crate) fn elsewhere_sentence(number: usize, server: &Address) -> String {
+    let wait = count(number, "entry waits", "entries wait");
+    format!(
+        "{wait} in the outbox for another journal than {server} serves now; diary outbox lists what there is, \
+         send-as-new ID sends one all the same, and drop ID throws it away"
+    )
 }

@@ -68,7 +68,8 @@ async fn take_in(import: &Import, config: &Config) -> Result<u8, u8> {
     let mut order: Vec<usize> = (0..harvest.found.len()).collect();
     order.sort_by_key(|&at| harvest.found[at].when.time.micros);
     work.sorted = order.iter().map(|&at| &harvest.found[at]).collect();
-    let compared = Compared::new(&harvest.found, &welcome.author);
+    let name = work.author.as_ref().map_or(welcome.author.as_str(), Author::as_str).to_owned();
+    let compared = Compared::new(&harvest.found, &name);
     work.damage = unless(&mut signals, look::compare(&reader, &compared)).await?;
     let missing = compared.missing();
     let missing: Vec<usize> = (0..order.len()).filter(|&place| missing[order[place]]).collect();
@@ -77,9 +78,9 @@ async fn take_in(import: &Import, config: &Config) -> Result<u8, u8> {
         unless(&mut signals, look::check_archived(&reader, missing)).await?;
     }
     if import.dry_run {
-        return Ok(work.tell(&welcome.author, missing.len(), work.sorted.len() - missing.len(), None));
+        return Ok(work.tell(&name, missing.len(), work.sorted.len() - missing.len(), None));
     }
-    Ok(work.write(&welcome, &missing, &mut signals).await)
+    Ok(work.write(&welcome, &name, &missing, &mut signals).await)
 }
 
 fn unreachable(error: &Error) -> u8 {
@@ -120,9 +121,9 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Writes those of `sorted` that are missing, says what was done, and gives the exit code.
-    async fn write(&self, welcome: &Welcome, missing: &[usize], signals: &mut Signals) -> u8 {
+    async fn write(&self, welcome: &Welcome, name: &str, missing: &[usize], signals: &mut Signals) -> u8 {
         // What is damaged comes again, whatever its key was.
-        let keys = if self.damage { Ok(Keys::Fresh) } else { self.secret(welcome).map(Keys::Derived) };
+        let keys = if self.damage { Ok(Keys::Fresh) } else { self.secret(welcome, name).map(Keys::Derived) };
         let delivery = keys.map_err(|error| error.to_string()).and_then(|keys| {
             let (server, author) = (self.config.server.clone(), self.author.clone());
             Delivery::new(server, author, keys).map_err(|error| error.to_string())
@@ -138,11 +139,11 @@ impl Work<'_> {
         let end = sending.send(delivery, missing, signals).await;
         sending.end(end.as_ref());
         let there = self.sorted.len() - missing.len() + sending.known;
-        self.tell(&welcome.author, sending.acked, there, Some((&sending, end)))
+        self.tell(name, sending.acked, there, Some((&sending, end)))
     }
 
     /// The secret of the keys: of all entries of the files and the journal, and so the same when they are read again.
-    fn secret(&self, welcome: &Welcome) -> Result<Secret, Error> {
+    fn secret(&self, welcome: &Welcome, name: &str) -> Result<Secret, Error> {
         let mut hash = Sha256::new();
         hash.update(b"diary import");
         hash.update(welcome.journal_id.to_be_bytes());
@@ -150,7 +151,7 @@ impl Work<'_> {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         };
-        part(welcome.author.as_bytes());
+        part(name.as_bytes());
         for entry in &self.sorted {
             part(&entry.when.time.to_bytes());
             part(entry.author.as_ref().map_or("", Author::as_str).as_bytes());

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
 use super::count;
-use super::deliver::{choices, drive, minute, refused_sentence, tell_earlier};
+use super::deliver::{choices, drive, elsewhere_sentence, minute, refused_sentence, tell_earlier};
 use crate::cli::OutboxAction;
 use crate::config::Config;
 use crate::error::exit;
@@ -123,7 +123,7 @@ async fn send(outbox: &Outbox, server: Option<&Address>) -> Result<u8, Error> {
             None => {}
         }
     }
-    let mut signals = signals();
+    let (mut signals, mut served) = (signals(), Vec::new());
     for server in servers {
         let mut delivery = Delivery::<()>::new(server.clone(), None, Keys::Kept(outbox.clone()))?;
         let stopped = drive(&mut delivery, &mut signals, |outcome| match outcome {
@@ -138,6 +138,9 @@ async fn send(outbox: &Outbox, server: Option<&Address>) -> Result<u8, Error> {
             }
         })
         .await;
+        if stopped.is_none() {
+            served.push(server);
+        }
         if let Some(stopped) = stopped {
             is_away = true;
             let kept = count(delivery.unanswered(), "entry is", "entries are");
@@ -145,15 +148,16 @@ async fn send(outbox: &Outbox, server: Option<&Address>) -> Result<u8, Error> {
         }
     }
     listing.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
-    let elsewhere = outbox.list().entries.into_iter().filter(|listed| {
-        !listed.held && listed.kept.refusal.is_none() && server.is_none_or(|server| *server == listed.server)
-    });
-    let elsewhere = if is_away { 0 } else { elsewhere.count() };
-    if elsewhere > 0 {
-        let are = count(elsewhere, "entry is", "entries are");
-        say(format_args!(
-            "{are} kept for a journal that its server does not serve now; diary outbox lists them"
-        ));
+    let mut elsewhere = 0;
+    for server in served {
+        let left = outbox.list().entries.into_iter();
+        let left =
+            left.filter(|listed| !listed.held && listed.kept.refusal.is_none() && listed.server == *server);
+        let left = left.count();
+        if left > 0 {
+            elsewhere += left;
+            say(format_args!("{}", elsewhere_sentence(left, server)));
+        }
     }
     Ok(match (is_away, refused + elsewhere, listing.troubles.is_empty()) {
         (true, ..) => exit::NOT_ACKED,

@@ -8,7 +8,7 @@ use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::push_ack;
 use tokio::time::Instant;
 
-use super::deliver::{deadline_of_input, until};
+use super::deliver::{deadline_of_input, resumed, until};
 use crate::error::{exit, unreachable_sentence};
 use crate::patience::Patience;
 use crate::render::Printer;
@@ -147,7 +147,7 @@ impl Pipe {
                     delivery.stop();
                 }
                 outcome = delivery.next() => match outcome {
-                    Some(outcome) => self.take(outcome, delivery.has_arrived()),
+                    Some(outcome) => self.take(outcome, delivery.has_arrived(), delivery.address()),
                     None => break,
                 },
                 chunk = self.input.recv(), if wants_input => self.take_in(chunk),
@@ -200,7 +200,7 @@ impl Pipe {
         }
     }
 
-    fn take(&mut self, outcome: Outcome<u64>, has_arrived: bool) {
+    fn take(&mut self, outcome: Outcome<u64>, has_arrived: bool, server: &Address) {
         match outcome {
             Outcome::Acked { tag, ack } => {
                 self.acked = tag;
@@ -217,7 +217,7 @@ impl Pipe {
                 self.output.flush();
                 say(format_args!("error {refusal}; waiting for room"));
             }
-            Outcome::Resumed if has_arrived => say(format_args!("going on")),
+            Outcome::Resumed(held) if has_arrived => say(format_args!("{}", resumed(&held, server))),
             Outcome::Left { tag, sent: true, .. } => {
                 self.sent = Some((self.sent.map_or(tag, |(first, _)| first), tag));
             }

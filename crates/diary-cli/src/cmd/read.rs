@@ -154,7 +154,7 @@ async fn print_follow(
         let bad = cursor.as_ref().and_then(|cursor| cursor.refused_by(&error));
         bad.map_or_else(|| unreachable(&error), |bad| refused(&bad))
     })?;
-    tell_waiting(config, &Ui::default());
+    tell_waiting(config, Some(reader.welcome().journal_id), true, &Ui::default());
     let plan = plan_on(&select, reader.welcome().day_start)?;
     not_over(&plan)?;
     let (journal, head) = (reader.welcome().journal_id, reader.welcome().head);
@@ -313,7 +313,7 @@ fn plan_on(select: &Select, day_start: DayStart) -> Result<Plan, u8> {
 /// To read, and not without what one wrote oneself: says if something waits to be sent.
 pub(super) async fn connect(config: &Config) -> Result<Reader, u8> {
     let reader = Reader::connect(config.server.clone()).await.map_err(|error| unreachable(&error))?;
-    tell_waiting(config, &Ui::default());
+    tell_waiting(config, Some(reader.welcome().journal_id), true, &Ui::default());
     Ok(reader)
 }
 

@@ -17,7 +17,7 @@ use diary_proto::answer::{HINT, is_old_command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant};
 
-use super::deliver::{refused_sentence, tell_earlier, until};
+use super::deliver::{refused_sentence, resumed, tell_earlier, tell_waiting, until};
 use crate::config::Config;
 use crate::error::{exit, unreachable_sentence};
 use crate::render::Printer;
@@ -34,6 +34,9 @@ const PROMPT: &str = "> ";
 
 /// How long a server that goes away is waited for once the person has said all.
 const AWAY_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a reading may be without its connection before that is told.
+const TELL_READING_AFTER: Duration = Duration::from_secs(2);
 
 /// Where a conversation takes place.
 pub(crate) struct Place<'a> {
@@ -146,8 +149,7 @@ struct Talk<'a> {
     is_settled: bool,
     reader: Reader,
     reader_state: watch::Receiver<State>,
-    /// A reading waits for its connection, which was told.
-    is_reading_lost: bool,
+    reading_lost: Option<ReadingLost>,
     place: Place<'a>,
     calendar: Calendar,
     /// Commands that were typed and are not done yet.
@@ -174,6 +176,13 @@ struct Talk<'a> {
     at_prompt: bool,
 }
 
+/// A reading waits for its connection.
+#[derive(Clone, Copy)]
+struct ReadingLost {
+    since: Instant,
+    is_told: bool,
+}
+
 struct Follow {
     history: History,
     /// What is typed from here on is on the screen already.
@@ -188,7 +197,7 @@ impl<'a> Talk<'a> {
             is_settled: false,
             reader_state: reader.state(),
             reader,
-            is_reading_lost: false,
+            reading_lost: None,
             place,
             calendar: Calendar::here(DayStart::default()),
             commands: VecDeque::new(),
@@ -218,6 +227,8 @@ impl<'a> Talk<'a> {
             self.show_bare_prompt();
             let above = self.place.prompt.as_ref().map(Prompt::above).cloned();
             let (is_answering, deadline) = (self.answer.is_some(), self.deadline());
+            let untold = self.reading_lost.filter(|lost| !lost.is_told && self.held().is_none());
+            let reading_told_at = untold.map(|lost| lost.since + TELL_READING_AFTER);
             tokio::select! {
                 biased;
                 () = signals.any() => return Over::Interrupted,
@@ -235,6 +246,7 @@ impl<'a> Talk<'a> {
                     self.followed(event);
                 }
                 Ok(()) = self.reader_state.changed() => self.look_at_reader(),
+                () = until(reading_told_at) => self.look_at_reader(),
                 () = until(deadline) => {}
                 () = self.place.output.flush_when_idle() => {}
             }
@@ -385,9 +397,12 @@ impl<'a> Talk<'a> {
                 self.say(format_args!("error {refusal}; the text is NOT kept: {}", clean(&tag)));
             }
             Outcome::Held(held) => self.tell_held(&held),
-            Outcome::Resumed => {
+            Outcome::Resumed(held) => {
                 self.show_state();
-                self.say(format_args!("{server} takes entries again"));
+                // Where acks are printed, they say it.
+                if self.quiet || !matches!(held, Held::Silent(_)) {
+                    self.say(format_args!("{}", resumed(&held, &server)));
+                }
             }
             outcome => {
                 let ui = self.place.ui();
@@ -444,6 +459,7 @@ impl<'a> Talk<'a> {
         let (author, journal) = (clean(&welcome.author), clean(&welcome.journal));
         let address = &self.place.config.server;
         self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
+        tell_waiting(self.place.config, Some(welcome.journal_id), false, &self.place.ui());
         self.newest_seen = welcome.head;
         if self.ended.is_some() {
             self.end();
@@ -465,16 +481,25 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// The connection of a reading is lost or back. Only what the person waits for is told, and only if nothing else
-    /// says it.
+    /// The connection of a reading is lost or back. That is told only if it lasts, and nothing else says it.
     fn look_at_reader(&mut self) {
         let error = self.reader_state.borrow_and_update().error().cloned();
-        match error {
-            Some(error) if !self.is_reading_lost && self.held().is_none() && self.has_arrived => {
-                self.is_reading_lost = true;
-                self.say(format_args!("reading: {error}; trying again"));
+        match (error, self.reading_lost) {
+            (Some(_), None) => {
+                self.reading_lost = Some(ReadingLost { since: Instant::now(), is_told: false })
             }
-            None if take(&mut self.is_reading_lost) => self.say(format_args!("reading goes on")),
+            (Some(error), Some(lost)) if !lost.is_told && lost.since.elapsed() >= TELL_READING_AFTER => {
+                if self.held().is_none() {
+                    self.reading_lost = Some(ReadingLost { is_told: true, ..lost });
+                    self.say(format_args!("nothing can be read: {error}; trying again"));
+                }
+            }
+            (None, Some(lost)) => {
+                self.reading_lost = None;
+                if lost.is_told {
+                    self.say(format_args!("reading goes on"));
+                }
+            }
             _ => {}
         }
     }

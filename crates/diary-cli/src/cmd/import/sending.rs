@@ -8,7 +8,7 @@ use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
 use super::{Work, counted, number};
-use crate::cmd::deliver::{deadline_of_input, until};
+use crate::cmd::deliver::{deadline_of_input, resumed, until};
 use crate::error::unreachable_sentence;
 use crate::term::output::say;
 use crate::term::signals::Signals;
@@ -116,7 +116,9 @@ impl<'a> Sending<'a> {
             Outcome::Held(Held::Away(error)) if has_arrived => {
                 self.bar.suspend(|| say(format_args!("{error}; trying to connect again")));
             }
-            Outcome::Resumed if has_arrived => self.bar.suspend(|| say(format_args!("going on"))),
+            Outcome::Resumed(held) if has_arrived => {
+                self.bar.suspend(|| say(format_args!("{}", resumed(&held, &self.work.config.server))));
+            }
             _ => {}
         }
     }

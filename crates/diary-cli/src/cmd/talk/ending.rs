@@ -25,8 +25,8 @@ impl Talk<'_> {
             delivery.stop();
             while let Some(outcome) = delivery.next().await {
                 match outcome {
-                    Outcome::Left { kept: true, .. } => kept += 1,
-                    Outcome::Left { text, kept: false, .. } => lost.push(text),
+                    Outcome::Left { id: Some(_), .. } => kept += 1,
+                    Outcome::Left { text, id: None, .. } => lost.push(text),
                     outcome => self.take(Some(outcome)),
                 }
             }
@@ -56,13 +56,13 @@ impl Talk<'_> {
         };
         let mut words = Vec::new();
         if let Some(folder) = self.place.config.outbox().folder().filter(|_| kept > 0) {
-            let (entries, folder) = (count(kept, "entry", "entries"), folder.display());
+            let (entries, folder) = (count(kept, "entry was", "entries were"), folder.display());
             words.push(format!(
                 "{why}; {entries} not acked: kept in {folder}, and sent with the next entry or by diary outbox send"
             ));
         }
         if !lost.is_empty() {
-            let entries = count(lost.len(), "entry", "entries");
+            let entries = count(lost.len(), "entry was", "entries were");
             words.push(format!("{why}; {entries} not acked and NOT kept:"));
             words.extend(lost.iter().map(|text| format!("not acked: {}", clean(text))));
         }

@@ -204,7 +204,7 @@ async fn a_server_whose_disk_is_full() {
     let told = "error disk-full: no room; it and all behind it is kept, and sent once the server takes it";
     assert_eq!(said().iter().filter(|said| *said == told).count(), 1);
     assert_eq!((ended.code, ended.last_words.len()), (exit::NOT_ACKED, 1));
-    assert!(ended.last_words[0].contains("; 3 entries not acked: kept in "), "{:?}", ended.last_words);
+    assert!(ended.last_words[0].contains("; 3 entries were not acked: kept in "), "{:?}", ended.last_words);
     assert!(!printed.contains("ok "), "{printed}");
     let kept = outbox(&state).list().entries;
     assert!(kept.iter().map(|kept| kept.kept.text.as_str()).eq(["refuse this", "small", "other"]));
