@@ -126,7 +126,7 @@ async fn what_is_wrong_at_home() {
     // Which server is meant is in that file, unless it is said.
     let wrong = [("wrong", "configuration", what), ("wrong", "outbox", "cannot write ")];
     check(&run(&mut cli(home.path(), &["doctor"]), "").await, 4, &wrong);
-    let rest = ["server", "journal", "history"].map(|step| ("ok", step, ""));
+    let rest = ["server", "journal", "history", "writing"].map(|step| ("ok", step, ""));
     check(&doctor(home.path(), server.address()).await, 4, &[&wrong[..], &rest].concat());
     server.stop().await;
 }
