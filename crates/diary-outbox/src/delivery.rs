@@ -23,6 +23,9 @@ use crate::tray::{Pushed, Tray};
 /// How long a server that is there may answer nothing before that is told. Most acks take milliseconds.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 
+/// How far apart two clocks may be: more than any time zone that was set wrong.
+const CLOCKS_APART_MAX_MICROS: u64 = 24 * 3600 * 1_000_000;
+
 /// What the keys of a delivery's entries come from, and what outlives its process.
 pub enum Keys {
     /// A new secret. Nothing is kept: what is not acked in the end is given back.
@@ -494,6 +497,7 @@ impl<T> Delivery<T> {
             return self.hold(Held::Ended(ClientError::OtherJournal(why)));
         }
         self.own.has_arrived = true;
+        self.own.is_clock_off = is_clock_off(&welcome);
         self.met(id);
         self.ready.push_back(Outcome::Arrived(welcome));
         self.catch_up();
@@ -531,7 +535,9 @@ impl<T> Delivery<T> {
         let Some(flight) = &mut earlier.flight else { return };
         match step {
             Step::Link => match flight.welcome() {
-                Some(welcome) if welcome.journal_id == earlier.journal => flight.has_arrived = true,
+                Some(welcome) if welcome.journal_id == earlier.journal => {
+                    (flight.has_arrived, flight.is_clock_off) = (true, is_clock_off(&welcome));
+                }
                 // Another server took its place a moment ago. It is looked for again with the next connection.
                 Some(_) => (self.earlier, self.earlier_waiting) = (None, 0),
                 None => {}
@@ -617,6 +623,13 @@ fn earlier_flight(mut tray: Tray, address: &Address, journal: u64) -> Flight<u64
     let mut flight = Flight::new(address.clone(), author, secret, Some(tray));
     entries.into_iter().for_each(|(place, entry)| flight.push(place.counter, place, entry));
     flight
+}
+
+/// Whether the clocks of this computer and the server are so far apart that an entry's time of writing says nothing: the
+/// entry gets the server's time then.
+fn is_clock_off(welcome: &Welcome) -> bool {
+    let now = Time::now(&TimeZone::UTC).micros;
+    now.abs_diff(welcome.clock_micros) > CLOCKS_APART_MAX_MICROS
 }
 
 fn trouble(state: Result<State, &ClientError>) -> Option<Held> {

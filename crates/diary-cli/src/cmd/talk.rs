@@ -17,7 +17,7 @@ use diary_proto::answer::{HINT, is_old_command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant};
 
-use super::deliver::{refused_sentence, resumed, tell_earlier, tell_waiting, until};
+use super::deliver::{refused_sentence, resumed, tell_clocks, tell_earlier, tell_waiting, until};
 use crate::config::Config;
 use crate::error::{exit, unreachable_sentence};
 use crate::render::Printer;
@@ -384,10 +384,7 @@ impl<'a> Talk<'a> {
                 if !self.quiet {
                     let hint = if is_old_command(&tag) { HINT } else { "" };
                     let line = format!("ok {} on {server}{hint}\n", ack.seq);
-                    match self.answer {
-                        Some(_) => self.behind_answer.extend_from_slice(line.as_bytes()),
-                        None => self.print(line.as_bytes()),
-                    }
+                    self.print_behind(line.as_bytes());
                 }
             }
             Outcome::Refused { refusal, id: Some(id), .. } => {
@@ -421,7 +418,7 @@ impl<'a> Talk<'a> {
         }
         self.deliveries.pop_front();
         if let Some(author) = self.deliveries.front().and_then(Delivery::author).cloned() {
-            self.note(format_args!("you write as {author}"));
+            self.print_behind(format!("you write as {author}\n").as_bytes());
         }
     }
 
@@ -459,6 +456,7 @@ impl<'a> Talk<'a> {
         let (author, journal) = (clean(&welcome.author), clean(&welcome.journal));
         let address = &self.place.config.server;
         self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
+        tell_clocks(&welcome, &self.place.ui());
         tell_waiting(self.place.config, Some(welcome.journal_id), false, &self.place.ui());
         self.newest_seen = welcome.head;
         if self.ended.is_some() {
@@ -525,6 +523,14 @@ impl<'a> Talk<'a> {
     fn print(&mut self, bytes: &[u8]) {
         self.break_bare_prompt(!bytes.is_empty());
         self.place.output.print(bytes);
+    }
+
+    /// The same, but behind an answer that is being printed.
+    fn print_behind(&mut self, bytes: &[u8]) {
+        match self.answer.as_ref().is_some_and(Answer::has_begun) {
+            true => self.behind_answer.extend_from_slice(bytes),
+            false => self.print(bytes),
+        }
     }
 
     /// Lets the prompt show whether what is typed goes out.
