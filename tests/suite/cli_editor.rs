@@ -157,11 +157,11 @@ async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     let kept = format!("2 kept entries sent to {address}\r\n");
     terminal.sees_all(&[&kept, "anna too early\r\n"]).await;
     terminal.types("in time\r").await;
-    terminal.ends_in(&["> in time", &ok(2, &address), ">"]).await;
+    terminal.ends_in(&["> in time", &ok(3, &address), ">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     server.stop().await;
-    assert_eq!(stored(&data.path().join("diary")), ["anna too early", "anna in time"]);
+    assert_eq!(stored(&data.path().join("diary")), ["anna too early", "anna later", "anna in time"]);
 }
 
 /// Whatever a text waits for, it is on disk from the moment that it was typed.
