@@ -12,14 +12,10 @@ use std::path::{Path, PathBuf};
 use std::vec;
 
 use diary_client::{Address, Author, Secret};
-use jiff::Timestamp;
 
 use crate::error::Error;
 use crate::record::{Contents, Heading, KeptEntry};
-use crate::tray::{Named, Opened, Tray, complete, create_folder, damage, named, sync_folder};
-
-/// Bytes of the random part of a tray's name.
-const RANDOM_BYTES: usize = 8;
+use crate::tray::{Named, Opened, Tray, complete, create_folder, damage, named, new_name, sync_folder};
 
 /// Fewest characters of a tray's random part in an id: enough that two ids are hardly ever alike, few enough
 /// to be typed.
@@ -278,14 +274,6 @@ fn look(path: &Path) -> io::Result<(bool, Vec<u8>)> {
     // At once, so that nobody who looks for what was left passes it by.
     file.unlock()?;
     Ok((held, fs::read(path)?))
-}
-
-/// `20261121T001502.123456Z-3f9a1c04d2e8b711`: names sort by time.
-pub(crate) fn new_name() -> io::Result<String> {
-    let mut random = [0; RANDOM_BYTES];
-    getrandom::fill(&mut random)?;
-    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{}-{random}", Timestamp::now().strftime("%Y%m%dT%H%M%S.%6fZ")))
 }
 
 fn random_part(name: &str) -> &str {

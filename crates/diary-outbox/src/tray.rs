@@ -6,10 +6,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use diary_client::{Address, Author, Refusal, Secret, Time};
+use jiff::Timestamp;
 
 use crate::error::Error;
-use crate::outbox::new_name;
 use crate::record::{Contents, Heading, KeptEntry, Record};
+
+/// Bytes of the random part of a tray's name.
+const RANDOM_BYTES: usize = 8;
 
 /// How a file ends that is complete.
 const FILE_END: &str = ".jsonl";
@@ -361,6 +364,14 @@ fn create(path: &Path, complete: &Path, bytes: &[u8]) -> io::Result<File> {
     file.sync_data()?;
     fs::rename(path, complete)?;
     Ok(file)
+}
+
+/// `20261121T001502.123456Z-3f9a1c04d2e8b711`: names sort by time.
+pub(crate) fn new_name() -> io::Result<String> {
+    let mut random = [0; RANDOM_BYTES];
+    getrandom::fill(&mut random)?;
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{}-{random}", Timestamp::now().strftime("%Y%m%dT%H%M%S.%6fZ")))
 }
 
 /// What became of a file that was to be taken.

@@ -5,10 +5,10 @@
 
 mod commands;
 mod ending;
+mod terminal;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IsTerminal};
 use std::mem::take;
 
 use diary_client::{Author, DayStart, Error, Event, History, Producer, Reader, State, Welcome, Which};
@@ -21,13 +21,15 @@ use super::deliver::{refused_sentence, resumed, tell_clocks, tell_earlier, tell_
 use crate::config::Config;
 use crate::error::{exit, unreachable_sentence};
 use crate::render::Printer;
-use crate::term::editor::{self, Above, Drafts, Prompt};
-use crate::term::input::{self, Typed, is_command};
-use crate::term::output::{Output, say};
+use crate::term::editor::{Above, Prompt};
+use crate::term::input::{Typed, is_command};
+use crate::term::output::Output;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 use crate::time::calendar::Calendar;
 use commands::{Answer, Wanted, understand};
+
+pub(crate) use terminal::at_terminal;
 
 /// Where one may type, if there is no line editor.
 const PROMPT: &str = "> ";
@@ -68,56 +70,8 @@ pub(crate) struct Ended {
     pub(crate) author: Option<Author>,
 }
 
-/// With a line editor, where the output is a terminal too.
-pub(crate) async fn at_terminal(past: Which, config: &Config) -> u8 {
-    let view = Printer::conversation(config);
-    // Before a line editor is started, which restores what it found.
-    let signals = Signals::at_a_terminal();
-    let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
-    let start = || editor::start(config.state.as_deref(), drafts.clone(), config.history);
-    let editor = io::stdout().is_terminal().then(start);
-    let ended = match editor {
-        Some(Ok((typed, prompt, screen))) => {
-            let output = Output::new(prompt.above().clone());
-            let place = Place { config, past, view, output, prompt: Some(prompt), bare: false };
-            let mut ended = run(place, typed, signals).await;
-            if let Some(line) = screen.close().await {
-                let kept = drafts.keep(ended.author.as_ref(), &line);
-                ended.last_words.push(unsent_sentence(&line, kept, ended.author.as_ref(), config));
-            }
-            ended
-        }
-        editor => {
-            if let Some(Err(_)) = editor {
-                let kind = std::env::var("TERM").unwrap_or_default();
-                say(format_args!(
-                    "this terminal (TERM={kind}) takes no line editor; going on without one, and what others write \
-                     comes only after /follow, since it would break up what you type"
-                ));
-            }
-            let (output, bare) = (Output::new(io::stdout()), io::stdout().is_terminal());
-            let place = Place { config, past, view, output, prompt: None, bare };
-            run(place, input::typed(input::read(io::stdin())), signals).await
-        }
-    };
-    ended.last_words.iter().for_each(|words| say(format_args!("{words}")));
-    ended.code
-}
-
-/// What becomes of a line that nobody sent.
-fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, config: &Config) -> String {
-    let renamed = author.filter(|_| author != config.author.as_ref());
-    match (kept, renamed) {
-        (Ok(()), None) => "draft saved".to_owned(),
-        (Ok(()), Some(name)) => {
-            format!("draft saved for {name}")
-        }
-        (Err(error), _) => format!("not sent, and not kept ({error}): {}", clean(line)),
-    }
-}
-
 /// Talks until the person ends it. At a prompt it goes on without a server, and waits for one.
-pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
+async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
     let (server, author) = (place.config.server.clone(), place.config.author.clone());
     let delivery = Delivery::new(server.clone(), author.clone(), Keys::Kept(place.config.outbox()));
     let begun = delivery.map_err(|error| error.to_string()).and_then(|delivery| {
