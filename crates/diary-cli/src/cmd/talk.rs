@@ -438,13 +438,13 @@ impl<'a> Talk<'a> {
         let error = self.reader_state.borrow_and_update().error().cloned();
         match (error, self.reading_lost) {
             (Some(_), None) => {
-                self.reading_lost = Some(ReadingLost { since: Instant::now(), is_told: false })
+                self.reading_lost = Some(ReadingLost { since: Instant::now(), is_told: false });
             }
-            (Some(error), Some(lost)) if !lost.is_told && lost.since.elapsed() >= TELL_READING_AFTER => {
-                if self.held().is_none() {
-                    self.reading_lost = Some(ReadingLost { is_told: true, ..lost });
-                    self.say(format_args!("nothing can be read: {error}; trying again"));
-                }
+            (Some(error), Some(lost))
+                if !lost.is_told && lost.since.elapsed() >= TELL_READING_AFTER && self.held().is_none() =>
+            {
+                self.reading_lost = Some(ReadingLost { is_told: true, ..lost });
+                self.say(format_args!("nothing can be read: {error}; trying again"));
             }
             (None, Some(lost)) => {
                 self.reading_lost = None;
