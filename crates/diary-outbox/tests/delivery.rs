@@ -1,5 +1,7 @@
 //! Deliveries to a server in memory: what is acked, refused, held up, left, and delivered by the next run.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -27,7 +27,7 @@ use crate::term::output::Output;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 use crate::time::calendar::Calendar;
-use commands::{Answer, Wanted, understand};
+use commands::{Answer, ReadingLost, Wanted, understand};
 
 pub(crate) use terminal::at_terminal;
 
@@ -36,9 +36,6 @@ const PROMPT: &str = "> ";
 
 /// How long a server that goes away is waited for once the person has said all.
 const AWAY_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long a reading may be without its connection before that is told.
-const TELL_READING_AFTER: Duration = Duration::from_secs(2);
 
 /// Where a conversation takes place.
 pub(crate) struct Place<'a> {
@@ -130,13 +127,6 @@ struct Talk<'a> {
     at_prompt: bool,
 }
 
-/// A reading waits for its connection.
-#[derive(Clone, Copy)]
-struct ReadingLost {
-    since: Instant,
-    is_told: bool,
-}
-
 struct Follow {
     history: History,
     /// What is typed from here on is on the screen already.
@@ -181,8 +171,7 @@ impl<'a> Talk<'a> {
             self.show_bare_prompt();
             let above = self.place.prompt.as_ref().map(Prompt::above).cloned();
             let (is_answering, deadline) = (self.answer.is_some(), self.deadline());
-            let untold = self.reading_lost.filter(|lost| !lost.is_told && self.held().is_none());
-            let reading_told_at = untold.map(|lost| lost.since + TELL_READING_AFTER);
+            let lost_told_at = self.reading_lost_told_at();
             tokio::select! {
                 biased;
                 () = signals.any() => return Over::Interrupted,
@@ -200,7 +189,7 @@ impl<'a> Talk<'a> {
                     self.followed(event);
                 }
                 Ok(()) = self.reader_state.changed() => self.look_at_reader(),
-                () = until(reading_told_at) => self.look_at_reader(),
+                () = until(lost_told_at) => self.look_at_reader(),
                 () = until(deadline) => {}
                 () = self.place.output.flush_when_idle() => {}
             }
@@ -430,29 +419,6 @@ impl<'a> Talk<'a> {
         if self.place.prompt.is_some() && self.follow.is_none() {
             let history = self.reader.follow(Some(self.newest_seen + 1));
             self.follow = Some(Follow { history, own_after: 0 });
-        }
-    }
-
-    /// The connection of a reading is lost or back. That is told only if it lasts, and nothing else says it.
-    fn look_at_reader(&mut self) {
-        let error = self.reader_state.borrow_and_update().error().cloned();
-        match (error, self.reading_lost) {
-            (Some(_), None) => {
-                self.reading_lost = Some(ReadingLost { since: Instant::now(), is_told: false });
-            }
-            (Some(error), Some(lost))
-                if !lost.is_told && lost.since.elapsed() >= TELL_READING_AFTER && self.held().is_none() =>
-            {
-                self.reading_lost = Some(ReadingLost { is_told: true, ..lost });
-                self.say(format_args!("nothing can be read: {error}; trying again"));
-            }
-            (None, Some(lost)) => {
-                self.reading_lost = None;
-                if lost.is_told {
-                    self.say(format_args!("reading goes on"));
-                }
-            }
-            _ => {}
         }
     }
 

@@ -4,6 +4,7 @@ use diary_client::{Author, Error, Event, History, Stored, Which};
 use diary_outbox::Held;
 use diary_proto::Command;
 use diary_proto::entry::parse_number;
+use tokio::time::{Duration, Instant};
 
 use super::{Follow, Talk};
 use crate::query::select::{Keeper, Plan, Select};
@@ -26,6 +27,16 @@ const ROWS_SHOWN: usize = 10;
 
 /// So few rows more are shown, too.
 const ROWS_CUT_MIN: usize = 2;
+
+/// How long a reading may be without its connection before that is told.
+const TELL_READING_AFTER: Duration = Duration::from_secs(2);
+
+/// A reading waits for its connection.
+#[derive(Clone, Copy)]
+pub(super) struct ReadingLost {
+    since: Instant,
+    is_told: bool,
+}
 
 /// What a line asks for.
 pub(super) enum Wanted {
@@ -205,6 +216,35 @@ impl Talk<'_> {
         }
         let behind = std::mem::take(&mut self.behind_answer);
         self.print(&behind);
+    }
+
+    /// When it is to be told that a reading has lost its connection: if that lasts, and nothing else says it.
+    pub(super) fn reading_lost_told_at(&self) -> Option<Instant> {
+        let untold = self.reading_lost.filter(|lost| !lost.is_told && self.held().is_none())?;
+        Some(untold.since + TELL_READING_AFTER)
+    }
+
+    /// The connection of a reading is lost or back.
+    pub(super) fn look_at_reader(&mut self) {
+        let error = self.reader_state.borrow_and_update().error().cloned();
+        match (error, self.reading_lost) {
+            (Some(_), None) => {
+                self.reading_lost = Some(ReadingLost { since: Instant::now(), is_told: false });
+            }
+            (Some(error), Some(lost))
+                if self.reading_lost_told_at().is_some_and(|at| at <= Instant::now()) =>
+            {
+                self.reading_lost = Some(ReadingLost { is_told: true, ..lost });
+                self.say(format_args!("nothing can be read: {error}; trying again"));
+            }
+            (None, Some(lost)) => {
+                self.reading_lost = None;
+                if lost.is_told {
+                    self.say(format_args!("reading goes on"));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// What a follow brings. Entries that were just typed here are not shown a second time.
