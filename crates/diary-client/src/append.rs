@@ -10,7 +10,7 @@ use crate::error::Error;
 /// Bytes of a secret that the client makes for itself.
 const SECRET_BYTES: usize = 32;
 
-/// What the keys of a writer come from. Only who has it can use or repeat them; the [`Producer`] in the keys tells
+/// What the keys of a writer come from. Only who has it can use or repeat them; the [`Producer`](crate::Producer) in the keys tells
 /// readers nothing of it.
 ///
 /// Whoever uses a secret again says with each entry which [`Place`] it takes among the keys.
