@@ -112,7 +112,7 @@ fn read_up_to(most: u64, from: impl io::Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// `a.txt: read as jrnl, 3 entries of 2026-11-20 .. 2026-11-21, not readable 1`
+/// `a.txt: read as jrnl, 3 entries of 2026-11-20 .. 2026-11-21, 1 unreadable`
 fn file_sentence(
     file: &Contents,
     kind: Kind,
@@ -130,7 +130,7 @@ fn file_sentence(
         said.push_str(&format!(", {} without a time taken to be of {day}", number(of_day)));
     }
     if not_readable > 0 {
-        said.push_str(&format!(", not readable {}", number(not_readable)));
+        said.push_str(&format!(", {} unreadable", number(not_readable)));
     }
     said
 }
