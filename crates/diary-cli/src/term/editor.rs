@@ -163,6 +163,10 @@ pub(crate) fn start(
     if !obeys_escapes() {
         return Err(io::Error::from(io::ErrorKind::Unsupported).into());
     }
+    if let Some(state) = state {
+        // If this fails, so does what is to be written there.
+        let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
+    }
     let config = Config::builder()
         .bracketed_paste(true)
         .max_history_size(HISTORY_MAX)?
@@ -283,13 +287,10 @@ impl Edited {
     }
 
     fn remember(&mut self, text: &str) {
-        let Some((path, history)) = &mut self.history else { return };
-        if let Some(folder) = path.parent() {
-            // It may be there; whatever else is wrong, the next call finds.
-            let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        if let Some((path, history)) = &mut self.history {
+            // If this fails, the line is still in the editor's history of this run.
+            let _ = history.add(text).and_then(|_| history.append(path));
         }
-        // If this fails, the line is still in the editor's history of this run.
-        let _ = history.add(text).and_then(|_| history.append(path));
     }
 }
 

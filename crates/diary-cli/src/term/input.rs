@@ -34,27 +34,38 @@ pub(crate) fn typed(mut chunks: Chunks) -> mpsc::Receiver<Typed> {
     let (sender, typed) = mpsc::channel(LINES_AHEAD_MAX);
     tokio::spawn(async move {
         let (mut lines, mut begun) = (Lines::default(), String::new());
-        while let Some(chunk) = chunks.recv().await {
-            match chunk {
-                Ok(chunk) => lines.push(&chunk),
+        while let Some(line) = next_line(&mut chunks, &mut lines).await {
+            let typed = match line {
+                Ok(line) => go_on(&mut begun, line.text).map(Typed::Line),
                 Err(error) => return drop(sender.send(Typed::Failed(error)).await),
-            }
-            while let Some(line) = lines.next() {
-                if let Some(text) = go_on(&mut begun, line.text)
-                    && sender.send(Typed::Line(text)).await.is_err()
-                {
-                    return;
-                }
+            };
+            if let Some(typed) = typed
+                && sender.send(typed).await.is_err()
+            {
+                return;
             }
         }
         // Ctrl-D in the middle of an entry ends that, too.
-        let last = lines.finish().and_then(|line| go_on(&mut begun, line.text));
-        let begun = Some(begun.trim_end_matches('\n')).filter(|begun| !begun.is_empty());
-        if let Some(text) = last.or_else(|| begun.map(|begun| Ok(begun.to_owned()))) {
-            let _ = sender.send(Typed::Line(text)).await;
+        let begun = begun.trim_end_matches('\n');
+        if !begun.is_empty() {
+            let _ = sender.send(Typed::Line(Ok(begun.to_owned()))).await;
         }
     });
     typed
+}
+
+/// Cancel safe.
+async fn next_line(chunks: &mut Chunks, lines: &mut Lines) -> Option<io::Result<Line>> {
+    loop {
+        if let Some(line) = lines.next() {
+            return Some(Ok(line));
+        }
+        match chunks.recv().await {
+            Some(Ok(chunk)) => lines.push(&chunk),
+            Some(Err(error)) => return Some(Err(error)),
+            None => return lines.finish().map(Ok),
+        }
+    }
 }
 
 /// Adds a line to what was begun; `None` if another one is to follow.
@@ -90,16 +101,12 @@ pub(crate) type Chunks = mpsc::Receiver<io::Result<Vec<u8>>>;
 pub(crate) fn read(mut input: impl Read + Send + 'static) -> Chunks {
     let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD_MAX);
     std::thread::spawn(move || {
+        let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            let mut chunk = vec![0; CHUNK_BYTES];
             let read = match input.read(&mut chunk) {
                 Ok(0) => return,
-                Ok(count) => {
-                    chunk.truncate(count);
-                    Ok(chunk)
-                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
+                read => read.map(|count| chunk[..count].to_vec()),
             };
             let failed = read.is_err();
             if sender.blocking_send(read).is_err() || failed {

@@ -1,7 +1,7 @@
 //! What is printed above the prompt, and the terminal that is given back at the end.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::line::room;
 use super::{Editing, Prompt};
+use crate::term::lock;
 
 /// Bytes that wait for the editor before nothing more is to be read for the screen. It takes none while the person
 /// searches what was typed before.
@@ -54,7 +55,7 @@ struct Waiting {
 
 impl Write for Above {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.0.waiting);
         if waiting.closed || waiting.ended {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -71,7 +72,7 @@ impl Write for Above {
 impl Above {
     /// So much waits that no more is to be read for the screen.
     pub(crate) fn is_behind(&self) -> bool {
-        let waiting = self.lock();
+        let waiting = lock(&self.0.waiting);
         waiting.bytes.len() >= WAITING_MAX_BYTES && !waiting.ended
     }
 
@@ -96,7 +97,7 @@ impl Above {
     fn show(&self, mut printer: impl ExternalPrinter) {
         loop {
             let more = |waiting: &mut Waiting| !waiting.bytes.contains(&b'\n') && !waiting.closed;
-            let waiting = self.0.more.wait_while(self.lock(), more);
+            let waiting = self.0.more.wait_while(lock(&self.0.waiting), more);
             let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
             // Whole lines: the editor ends each piece with one, and a character may be cut.
             let end = waiting.bytes.iter().rposition(|&byte| byte == b'\n').map(|at| at + 1);
@@ -108,17 +109,13 @@ impl Above {
                 break;
             }
         }
-        self.lock().ended = true;
+        lock(&self.0.waiting).ended = true;
         self.0.taken.notify_waiters();
     }
 
     fn close(&self) {
-        self.lock().closed = true;
+        lock(&self.0.waiting).closed = true;
         self.0.more.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,7 +133,7 @@ struct Known {
 impl Modes {
     /// The editor has just set its modes, if these are the first.
     pub(super) fn are_set(&self) {
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         if known.before.is_some() && known.editor.is_none() {
             known.editor = tcgetattr(io::stdin()).ok();
         }
@@ -158,20 +155,16 @@ impl Modes {
 
     /// For good: the editor ends.
     fn give_back(&self, end: &str) {
-        self.lock().editor = None;
+        lock(&self.0).editor = None;
         self.set(|known| known.before.as_ref(), &format!("{PASTE_OFF}{end}"));
     }
 
     fn set(&self, which: impl Fn(&Known) -> Option<&Termios>, words: &str) {
-        if let Some(modes) = which(&self.lock()) {
+        if let Some(modes) = which(&lock(&self.0)) {
             // Nobody is left to tell if any of this fails.
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
             write_now(words.as_bytes());
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -188,7 +181,7 @@ pub(crate) struct Screen(Prompt);
 impl Screen {
     /// Starts to show what is printed. Needs a Tokio runtime.
     pub(super) fn start(prompt: Prompt, printer: impl ExternalPrinter + Send + 'static) -> io::Result<Self> {
-        prompt.modes.lock().before = tcgetattr(io::stdin()).ok();
+        lock(&prompt.modes.0).before = tcgetattr(io::stdin()).ok();
         let above = prompt.above.clone();
         thread::Builder::new().name("screen".to_owned()).spawn(move || above.show(printer))?;
         let mut continued = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
@@ -206,14 +199,14 @@ impl Screen {
         let Prompt { above, editing, modes, .. } = self.0;
         above.close();
         let is_over = editing.is_over();
-        let shown = above.until(|above| above.lock().ended);
+        let shown = above.until(|above| lock(&above.0.waiting).ended);
         if is_over {
             shown.await;
         } else {
             // What is not shown by then follows below.
             let _ = timeout(LAST_LOOK_LIMIT, shown).await;
         }
-        let rest = std::mem::take(&mut above.lock().bytes);
+        let rest = std::mem::take(&mut lock(&above.0.waiting).bytes);
         // If the editor still reads, the cursor is in its line.
         modes.give_back(if is_over { "" } else { "\r\n" });
         write_now(&rest);
