@@ -21,7 +21,8 @@ use super::deliver::{refused_sentence, resumed, tell_earlier, tell_waiting, unti
 use crate::config::Config;
 use crate::error::{exit, unreachable_sentence};
 use crate::render::Printer;
-use crate::term::editor::{self, Above, Drafts, Prompt};
+use crate::term::above::Above;
+use crate::term::editor::{self, Drafts, Prompt};
 use crate::term::input::{self, Typed, is_command};
 use crate::term::output::{Output, say};
 use crate::term::signals::Signals;

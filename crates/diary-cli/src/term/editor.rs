@@ -32,6 +32,7 @@ use rustyline::{
 use textwrap::core::display_width;
 use tokio::sync::mpsc;
 
+use crate::term::above::Above;
 use crate::term::input::{Typed, is_command};
 use crate::term::obeys_escapes;
 use crate::term::ui::Ui;
@@ -39,7 +40,7 @@ use line::Editing;
 use screen::{Modes, write_now};
 
 pub(crate) use draft::Drafts;
-pub(crate) use screen::{Above, Screen};
+pub(crate) use screen::Screen;
 
 /// Lines that were typed and not taken yet.
 const TYPED_MAX: usize = 64;

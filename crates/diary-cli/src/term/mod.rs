@@ -3,6 +3,7 @@
 use std::env;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub(crate) mod above;
 pub(crate) mod editor;
 pub(crate) mod input;
 pub(crate) mod output;
