@@ -174,7 +174,7 @@ impl Pipe {
     fn take_in(&mut self, chunk: Option<io::Result<Vec<u8>>>) {
         self.needs_input = false;
         match chunk {
-            Some(Ok(chunk)) => return self.lines.push(chunk),
+            Some(Ok(chunk)) => return self.lines.push(&chunk),
             Some(Err(error)) => {
                 say(format_args!("the input cannot be read: {error}"));
                 self.code = exit::USAGE;

@@ -21,7 +21,8 @@ use super::deliver::{refused_sentence, resumed, tell_clocks, tell_earlier, tell_
 use crate::config::Config;
 use crate::error::{exit, unreachable_sentence};
 use crate::render::Printer;
-use crate::term::editor::{Above, Prompt};
+use crate::term::above::Above;
+use crate::term::editor::Prompt;
 use crate::term::input::{Typed, is_command};
 use crate::term::output::Output;
 use crate::term::signals::Signals;

@@ -106,7 +106,7 @@ impl Cursor {
             return Ok(());
         }
         let crc = mark.crc.map_or("-".to_owned(), |crc| format!("{crc:08x}"));
-        let written = replace(&self.path, &format!("{:016x} {} {crc}\n", mark.journal, mark.seq));
+        let written = replace(&self.path, &format!("{:016x} {} {crc}\n", mark.journal, mark.seq), 0o666);
         written.map_err(|source| BadCursor::File { path: self.shown(), what: "written", source })?;
         self.mark = Some(mark);
         Ok(())

@@ -32,6 +32,7 @@ use rustyline::{
 use textwrap::core::display_width;
 use tokio::sync::mpsc;
 
+use crate::term::above::Above;
 use crate::term::input::{Typed, is_command};
 use crate::term::obeys_escapes;
 use crate::term::ui::Ui;
@@ -39,7 +40,7 @@ use line::Editing;
 use screen::{Modes, write_now};
 
 pub(crate) use draft::Drafts;
-pub(crate) use screen::{Above, Screen};
+pub(crate) use screen::Screen;
 
 /// Lines that were typed and not taken yet.
 const TYPED_MAX: usize = 64;
@@ -163,6 +164,10 @@ pub(crate) fn start(
     if !obeys_escapes() {
         return Err(io::Error::from(io::ErrorKind::Unsupported).into());
     }
+    if let Some(state) = state {
+        // If this fails, so does what is to be written there.
+        let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
+    }
     let config = Config::builder()
         .bracketed_paste(true)
         .max_history_size(HISTORY_MAX)?
@@ -283,13 +288,10 @@ impl Edited {
     }
 
     fn remember(&mut self, text: &str) {
-        let Some((path, history)) = &mut self.history else { return };
-        if let Some(folder) = path.parent() {
-            // It may be there; whatever else is wrong, the next call finds.
-            let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        if let Some((path, history)) = &mut self.history {
+            // If this fails, the line is still in the editor's history of this run.
+            let _ = history.add(text).and_then(|_| history.append(path));
         }
-        // If this fails, the line is still in the editor's history of this run.
-        let _ = history.add(text).and_then(|_| history.append(path));
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::io::{self, Read};
 
+use bytes::BytesMut;
 use diary_client::{Code, Refusal};
 use diary_proto::entry::check_text;
 use diary_proto::limits::TEXT_MAX_BYTES;
-use diary_proto::line::without_byte_order_mark;
 use tokio::sync::mpsc;
+use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
 /// What a person typed.
 #[derive(Debug)]
@@ -33,27 +34,38 @@ pub(crate) fn typed(mut chunks: Chunks) -> mpsc::Receiver<Typed> {
     let (sender, typed) = mpsc::channel(LINES_AHEAD_MAX);
     tokio::spawn(async move {
         let (mut lines, mut begun) = (Lines::default(), String::new());
-        while let Some(chunk) = chunks.recv().await {
-            match chunk {
-                Ok(chunk) => lines.push(chunk),
+        while let Some(line) = next_line(&mut chunks, &mut lines).await {
+            let typed = match line {
+                Ok(line) => go_on(&mut begun, line.text).map(Typed::Line),
                 Err(error) => return drop(sender.send(Typed::Failed(error)).await),
-            }
-            while let Some(line) = lines.next() {
-                if let Some(text) = go_on(&mut begun, line.text)
-                    && sender.send(Typed::Line(text)).await.is_err()
-                {
-                    return;
-                }
+            };
+            if let Some(typed) = typed
+                && sender.send(typed).await.is_err()
+            {
+                return;
             }
         }
         // Ctrl-D in the middle of an entry ends that, too.
-        let last = lines.finish().and_then(|line| go_on(&mut begun, line.text));
-        let begun = Some(begun.trim_end_matches('\n')).filter(|begun| !begun.is_empty());
-        if let Some(text) = last.or_else(|| begun.map(|begun| Ok(begun.to_owned()))) {
-            let _ = sender.send(Typed::Line(text)).await;
+        let begun = begun.trim_end_matches('\n');
+        if !begun.is_empty() {
+            let _ = sender.send(Typed::Line(Ok(begun.to_owned()))).await;
         }
     });
     typed
+}
+
+/// Cancel safe.
+async fn next_line(chunks: &mut Chunks, lines: &mut Lines) -> Option<io::Result<Line>> {
+    loop {
+        if let Some(line) = lines.next() {
+            return Some(Ok(line));
+        }
+        match chunks.recv().await {
+            Some(Ok(chunk)) => lines.push(&chunk),
+            Some(Err(error)) => return Some(Err(error)),
+            None => return lines.finish().map(Ok),
+        }
+    }
 }
 
 /// Adds a line to what was begun; `None` if another one is to follow.
@@ -89,16 +101,12 @@ pub(crate) type Chunks = mpsc::Receiver<io::Result<Vec<u8>>>;
 pub(crate) fn read(mut input: impl Read + Send + 'static) -> Chunks {
     let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD_MAX);
     std::thread::spawn(move || {
+        let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            let mut chunk = vec![0; CHUNK_BYTES];
             let read = match input.read(&mut chunk) {
                 Ok(0) => return,
-                Ok(count) => {
-                    chunk.truncate(count);
-                    Ok(chunk)
-                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
+                read => read.map(|count| chunk[..count].to_vec()),
             };
             let failed = read.is_err();
             if sender.blocking_send(read).is_err() || failed {
@@ -119,83 +127,70 @@ pub(crate) struct Line {
 }
 
 /// Cuts chunks into lines, which end with LF or CR LF. Of a line that is too long, nothing is held.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lines {
-    chunk: Vec<u8>,
-    /// How much of `chunk` was cut.
-    cut: usize,
-    /// The start of a line that has not ended yet.
-    carry: Vec<u8>,
-    overlong: bool,
-    /// How many lines have ended.
+    codec: LinesCodec,
+    buffer: BytesMut,
     number: u64,
 }
 
+impl Default for Lines {
+    fn default() -> Self {
+        let codec = LinesCodec::new_with_max_length(LINE_MAX_BYTES);
+        Self { codec, buffer: BytesMut::new(), number: 0 }
+    }
+}
+
 impl Lines {
-    /// More of the input. What was pushed before must have been cut.
-    pub(crate) fn push(&mut self, chunk: Vec<u8>) {
-        (self.chunk, self.cut) = (chunk, 0);
+    /// More of the input.
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
+        self.buffer.extend_from_slice(chunk);
     }
 
     /// The next line that has ended.
     pub(crate) fn next(&mut self) -> Option<Line> {
         loop {
-            let rest = &self.chunk[self.cut..];
-            let end = rest.iter().position(|&b| b == b'\n');
-            let part = &rest[..end.unwrap_or(rest.len())];
-            self.overlong |= self.carry.len() + part.len() > LINE_MAX_BYTES;
-            if self.overlong {
-                self.carry = Vec::new();
-            } else {
-                self.carry.extend_from_slice(part);
-            }
-            self.cut += part.len() + usize::from(end.is_some());
-            end?;
-            if let Some(line) = self.end_line() {
+            let read = self.codec.decode(&mut self.buffer).transpose()?;
+            if let Some(line) = self.line(read) {
                 return Some(line);
             }
         }
     }
 
-    /// How many lines have ended.
+    /// How many lines were cut.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// The line that has not ended, where the input did.
     pub(crate) fn finish(&mut self) -> Option<Line> {
-        if self.carry.is_empty() && !self.overlong { None } else { self.end_line() }
+        let read = self.codec.decode_eof(&mut self.buffer).transpose()?;
+        self.line(read)
     }
 
-    fn end_line(&mut self) -> Option<Line> {
+    /// What was read as a line; `None` if it is empty. A byte order mark before the first one belongs to no text.
+    fn line(&mut self, read: Result<String, LinesCodecError>) -> Option<Line> {
         self.number += 1;
-        let text = match std::mem::take(&mut self.overlong) {
-            true => Some(Err(too_long())),
-            false => classify(&self.carry, self.number),
+        let text = match read {
+            Ok(mut line) => {
+                if self.number == 1 && line.starts_with('\u{feff}') {
+                    line.remove(0);
+                }
+                if line.is_empty() {
+                    return None;
+                }
+                check_text(&line).map(|()| line)
+            }
+            Err(LinesCodecError::MaxLineLengthExceeded) => {
+                let message = format!("a line may have {TEXT_MAX_BYTES} bytes; this one is not stored");
+                Err(Refusal::new(Code::TooLong, message))
+            }
+            Err(LinesCodecError::Io(_)) => {
+                Err(Refusal::new(Code::Utf8, "this line is not valid UTF-8 and is not stored"))
+            }
         };
-        self.carry.clear();
-        Some(Line { number: self.number, text: text? })
+        Some(Line { number: self.number, text })
     }
-}
-
-/// What the line with this number says; `None` if it is empty. A byte order mark before the first one belongs to no text.
-fn classify(line: &[u8], number: u64) -> Option<Result<String, Refusal>> {
-    let line = if number == 1 { without_byte_order_mark(line) } else { line };
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.is_empty() {
-        return None;
-    }
-    if line.len() > TEXT_MAX_BYTES {
-        return Some(Err(too_long()));
-    }
-    let Ok(text) = std::str::from_utf8(line) else {
-        return Some(Err(Refusal::new(Code::Utf8, "this line is not valid UTF-8 and is not stored")));
-    };
-    Some(check_text(text).map(|()| text.to_owned()))
-}
-
-fn too_long() -> Refusal {
-    Refusal::new(Code::TooLong, format!("a line may have {TEXT_MAX_BYTES} bytes; this one is not stored"))
 }
 
 #[cfg(test)]
@@ -213,11 +208,11 @@ mod tests {
             });
         };
         for chunk in input.chunks(cut) {
-            lines.push(chunk.to_vec());
+            lines.push(chunk);
             while let Some(line) = lines.next() {
                 show(line);
             }
-            assert!(lines.carry.len() <= LINE_MAX_BYTES);
+            assert!(lines.buffer.len() <= LINE_MAX_BYTES);
         }
         if let Some(line) = lines.finish() {
             show(line);

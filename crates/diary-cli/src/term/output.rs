@@ -28,12 +28,14 @@ pub(crate) fn count<N: fmt::Display + PartialEq + From<u8>>(count: N, one: &str,
     format!("{count} {noun}")
 }
 
+type Writer = BufWriter<Box<dyn Write>>;
+
 /// Stdout, buffered. When whoever reads it is gone, that is no error: entries are still to be stored,
 /// only their acks have no reader.
 ///
 /// It blocks while its reader is slow, and the connection with it: nothing is held for a slow reader.
 pub(crate) struct Output {
-    writer: BufWriter<Box<dyn Write>>,
+    writer: Writer,
     /// Where its reader's end shows before anything is written. A file has none.
     reader: Option<AsyncFd<OwnedFd>>,
     gone: bool,
@@ -74,18 +76,12 @@ impl Output {
 
     /// Prints bytes, soon.
     pub(crate) fn print(&mut self, bytes: &[u8]) {
-        if !self.gone {
-            let written = self.writer.write_all(bytes);
-            self.check(written);
-        }
+        self.write(|writer| writer.write_all(bytes));
     }
 
     /// Prints what waits, now.
     pub(crate) fn flush(&mut self) {
-        if !self.gone {
-            let flushed = self.writer.flush();
-            self.check(flushed);
-        }
+        self.write(Write::flush);
     }
 
     /// Flushes when it is asked, and is ready, once, when that shows that nobody reads any more; a pipe that is
@@ -106,8 +102,11 @@ impl Output {
         }
     }
 
-    fn check(&mut self, result: io::Result<()>) {
-        let Err(error) = result else { return };
+    fn write(&mut self, write: impl FnOnce(&mut Writer) -> io::Result<()>) {
+        if self.gone {
+            return;
+        }
+        let Err(error) = write(&mut self.writer) else { return };
         self.gone = true;
         if error.kind() != io::ErrorKind::BrokenPipe {
             self.failed = true;

@@ -1,29 +1,25 @@
 //! A pager for long output: `$DIARY_PAGER`, else `$PAGER`, else less.
 
 use std::env;
-use std::io;
+use std::io::{self, PipeWriter};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use diary_proto::escape::escape;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use crate::error::exit;
 use crate::render::Printer;
+use crate::term::lock;
 use crate::term::output::{Output, say};
+use crate::term::signals::Signals;
 
 /// The default pager.
 const DEFAULT: &str = "less";
 
-/// Options of less unless `$LESS` is set: quit if one screen is enough, keep colours, leave the text on the screen.
-const LESS: &str = "FRX";
-
-/// Characters that need a shell.
-const FOR_THE_SHELL: &[char] =
-    &['|', '&', ';', '<', '>', '(', ')', '$', '`', '\\', '"', '\'', ' ', '\t', '\n', '*', '?', '~', '='];
-
-/// Exit codes of a shell that cannot execute or find the command.
-const NOT_STARTED: [i32; 2] = [126, 127];
+/// What the pager's environment is given, unless it is there: less quits if one screen is enough, keeps colours, leaves
+/// the text on the screen, and takes it for UTF-8 in any locale.
+const ENVIRONMENT: [(&str, &str); 2] = [("LESS", "FRX"), ("LESSCHARSET", "utf-8")];
 
 /// The running pager, if there is one.
 pub(crate) struct Pager(Option<Arc<Mutex<Child>>>);
@@ -33,28 +29,22 @@ impl Pager {
     /// Needs a Tokio runtime.
     pub(crate) fn start(printer: &Printer) -> (Output, Self) {
         let pager = wanted(|name| env::var(name).ok()).filter(|_| printer.may_be_paged());
-        Self::on(pager.and_then(|pager| match spawn(&pager, Stdio::inherit()) {
-            Ok(child) => Some(child),
-            Err(error) => {
-                // The default need not be installed.
-                if pager != DEFAULT {
-                    say(format_args!(
-                        "cannot start the pager {}: {error}; set DIARY_PAGER to another one or to cat",
-                        escape(&pager)
-                    ));
-                }
-                None
-            }
-        }))
+        let started = pager.map(|pager| (spawn(&pager, Stdio::inherit()), pager));
+        match started {
+            Some((Ok((input, child)), _)) => return Self::on(input, child),
+            // The default need not be installed.
+            Some((Err(error), pager)) if pager != DEFAULT => say(format_args!(
+                "cannot start the pager {}: {error}; set DIARY_PAGER to another one or to cat",
+                escape(&pager)
+            )),
+            _ => {}
+        }
+        (Output::watched(io::stdout()), Self(None))
     }
 
-    fn on(child: Option<Child>) -> (Output, Self) {
-        let Some((child, input)) = child.and_then(|mut child| child.stdin.take().map(|input| (child, input)))
-        else {
-            return (Output::watched(io::stdout()), Self(None));
-        };
+    fn on(input: PipeWriter, child: Child) -> (Output, Self) {
         let child = Arc::new(Mutex::new(child));
-        leave_interrupts_to(Arc::clone(&child));
+        tokio::spawn(leave_interrupts_to(Arc::clone(&child)));
         (Output::watched(input), Self(Some(child)))
     }
 
@@ -62,15 +52,8 @@ impl Pager {
     pub(crate) fn finish(self, mut output: Output) {
         output.flush();
         drop(output);
-        let Some(child) = self.0 else { return };
-        match child.lock().unwrap_or_else(PoisonError::into_inner).wait() {
-            Ok(status) if status.code().is_some_and(|code| NOT_STARTED.contains(&code)) => {
-                say(format_args!(
-                    "cannot start the pager, so nothing was shown; set DIARY_PAGER to another one or to cat"
-                ));
-            }
-            Ok(_) => {}
-            Err(error) => say(format_args!("cannot wait for the pager: {error}")),
+        if let Some(Err(error)) = self.0.map(|child| lock(&child).wait()) {
+            say(format_args!("cannot wait for the pager: {error}"));
         }
     }
 }
@@ -82,48 +65,36 @@ fn wanted(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     (!pager.is_empty() && pager != "cat").then(|| pager.to_owned())
 }
 
-fn spawn(pager: &str, stdout: Stdio) -> io::Result<Child> {
-    let mut command = if pager.contains(FOR_THE_SHELL) {
-        if !has_command(pager) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let mut shell = Command::new("sh");
-        shell.args(["-c", pager]);
-        shell
-    } else {
-        Command::new(pager)
-    };
-    // The output is UTF-8 in any locale.
-    for (name, value) in [("LESS", LESS), ("LESSCHARSET", "utf-8")] {
-        if env::var_os(name).is_none() {
-            command.env(name, value);
-        }
+fn spawn(pager: &str, stdout: Stdio) -> io::Result<(PipeWriter, Child)> {
+    if !is_there(pager) {
+        return Err(io::ErrorKind::NotFound.into());
     }
-    command.stdin(Stdio::piped()).stdout(stdout).spawn()
+    let (output, input) = io::pipe()?;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", pager]).stdin(output).stdout(stdout);
+    shell.envs(ENVIRONMENT.iter().copied().filter(|(name, _)| env::var_os(name).is_none()));
+    Ok((input, shell.spawn()?))
 }
 
 /// Whether the shell finds the first word of `pager`. Otherwise the failure would show only after the output was lost.
-fn has_command(pager: &str) -> bool {
+/// One that is not a plain name is for the shell to judge.
+fn is_there(pager: &str) -> bool {
     let name = pager.split_whitespace().next().unwrap_or_default();
-    if name.contains(FOR_THE_SHELL) {
-        return true;
-    }
+    let is_plain = name.chars().all(|c| c.is_alphanumeric() || "/._+-".contains(c));
     let mut shell = Command::new("sh");
-    shell.args(["-c", "command -v -- \"$1\"", "sh", name]).stdin(Stdio::null()).stdout(Stdio::null());
-    shell.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    shell.args(["-c", "command -v -- \"$0\" >/dev/null 2>&1", name]).stdin(Stdio::null());
+    !is_plain || shell.status().is_ok_and(|status| status.success())
 }
 
 /// Ctrl-C is for the pager. After the pager has ended, it ends this program.
-fn leave_interrupts_to(pager: Arc<Mutex<Child>>) {
-    let Ok(mut interrupts) = signal(SignalKind::interrupt()) else { return };
-    tokio::spawn(async move {
-        while interrupts.recv().await.is_some() {
-            let ended = pager.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
-            if !matches!(ended, Ok(None)) {
-                std::process::exit(exit::INTERRUPTED.into());
-            }
+async fn leave_interrupts_to(pager: Arc<Mutex<Child>>) {
+    let mut interrupts = Signals::of(&[SignalKind::interrupt()]);
+    loop {
+        interrupts.any().await;
+        if !matches!(lock(&pager).try_wait(), Ok(None)) {
+            std::process::exit(exit::INTERRUPTED.into());
         }
-    });
+    }
 }
 
 #[cfg(test)]
@@ -151,9 +122,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_printed_goes_through_it() {
         for pager in ["tr a-z A-Z", "sh -c 'tr a-z A-Z'"] {
-            let mut child = spawn(pager, Stdio::piped()).unwrap();
+            let (input, mut child) = spawn(pager, Stdio::piped()).unwrap();
             let mut shown = child.stdout.take().unwrap();
-            let (mut output, pager) = Pager::on(Some(child));
+            let (mut output, pager) = Pager::on(input, child);
             output.print("today 今天\n".as_bytes());
             pager.finish(output);
             let mut text = String::new();
@@ -164,7 +135,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_is_left_early_is_quiet() {
-        let (mut output, pager) = Pager::on(Some(spawn("true", Stdio::null()).unwrap()));
+        let (input, child) = spawn("true", Stdio::null()).unwrap();
+        let (mut output, pager) = Pager::on(input, child);
         let line = [b'x'; 4096];
         while !output.is_gone() {
             output.print(&line);
@@ -177,6 +149,6 @@ mod tests {
         for pager in ["/nonexistent/pager", "/nonexistent/pager -S", "no-such-pager -R | cat"] {
             assert_eq!(spawn(pager, Stdio::null()).unwrap_err().kind(), io::ErrorKind::NotFound, "{pager}");
         }
-        assert!(has_command("cd / && less") && has_command("LESS=X less") && has_command("sh -c 'x'"));
+        assert!(is_there("cd / && less") && is_there("LESS=X less") && is_there("sh -c 'x'"));
     }
 }

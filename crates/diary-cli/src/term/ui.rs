@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Write;
 
-use super::editor::Above;
+use super::above::Above;
 use super::output;
 
 /// The space above the prompt of a line editor, or else stderr.

@@ -8,18 +8,15 @@ use std::path::{Path, PathBuf};
 use diary_proto::escape::escape;
 use tempfile::NamedTempFile;
 
-/// Replaces the file at `path`. A crash leaves the old or the new one.
+/// Replaces the file at `path`, with the permissions `mode` as far as the user's umask lets them be. A crash leaves the old
+/// or the new one.
 ///
 /// # Errors
-/// Writing or renaming failed; the old file is still there.
-pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // The user's umask decides who may read it.
-    let mut file = beside(path, Permissions::from_mode(0o666))?;
+/// Writing or renaming failed.
+pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut file = beside(path, mode)?;
     file.write_all(text.as_bytes())?;
-    // Otherwise a power cut could leave the new name on an empty file.
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    persist(file, path, true)
 }
 
 /// A file that appears under its name once it is complete. Until then it has a temporary name, and dropping removes it.
@@ -35,21 +32,17 @@ impl Whole {
     /// # Errors
     /// A sentence.
     pub(crate) fn begin(path: PathBuf, force: bool) -> Result<Self, String> {
-        let shown = || escape(&path.display().to_string()).into_owned();
+        let shown = escape(&path.display().to_string()).into_owned();
         if !force && path.symlink_metadata().is_ok() {
-            return Err(format!("{} already exists; use --force to overwrite it", shown()));
+            return Err(format!("{shown} already exists; use --force to overwrite it"));
         }
-        let target = target(&path).map_err(|error| cannot_be_written(&path, &error))?;
+        let target = if path.is_symlink() { path.canonicalize() } else { Ok(path.clone()) };
+        let target = target.map_err(|error| cannot_be_written(&path, &error))?;
         if target.metadata().is_ok_and(|there| !there.is_file()) {
-            return Err(format!("{} is not a regular file", shown()));
+            return Err(format!("{shown} is not a regular file"));
         }
         // Private: it may hold a whole diary.
-        let file = beside(&target, Permissions::from_mode(0o600));
-        let file = file.map_err(|error| {
-            // tempfile appends the temporary name.
-            let why = error.to_string();
-            format!("cannot write {}: {}", shown(), why.split(" at path ").next().unwrap_or_default())
-        })?;
+        let file = beside(&target, 0o600).map_err(|error| cannot_be_written(&path, &error))?;
         Ok(Self { file, path: target, force })
     }
 
@@ -66,35 +59,21 @@ impl Whole {
     /// # Errors
     /// A sentence.
     pub(crate) fn finish(self) -> Result<(), String> {
-        let Self { file, path, force } = self;
-        let persist = || -> io::Result<()> {
-            file.as_file().sync_all()?;
-            let persisted = if force { file.persist(&path) } else { file.persist_noclobber(&path) };
-            persisted.map_err(|error| error.error)?;
-            File::open(folder_of(&path))?.sync_all()
-        };
-        persist().map_err(|error| cannot_be_written(&path, &error))
+        persist(self.file, &self.path, self.force).map_err(|error| cannot_be_written(&self.path, &error))
     }
 }
 
-fn beside(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
+fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    let permissions = Permissions::from_mode(mode);
     tempfile::Builder::new().prefix(".diary-").permissions(permissions).tempfile_in(folder_of(path))
 }
 
-/// Most symbolic links in a row, as in Linux.
-const LINKS_MAX: usize = 40;
-
-/// What a path leads to, whether it exists or not.
-fn target(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_owned();
-    for _ in 0..=LINKS_MAX {
-        match path.read_link() {
-            Ok(link) => path = folder_of(&path).join(link),
-            // Not a link.
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(rustix::io::Errno::LOOP.into())
+fn persist(file: NamedTempFile, path: &Path, force: bool) -> io::Result<()> {
+    // Otherwise a power cut could leave the new name on an empty file.
+    file.as_file().sync_all()?;
+    let persisted = if force { file.persist(path) } else { file.persist_noclobber(path) };
+    persisted?;
+    File::open(folder_of(path))?.sync_all()
 }
 
 /// The folder that a file is in.
@@ -103,7 +82,10 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn cannot_be_written(path: &Path, error: &io::Error) -> String {
-    format!("cannot write {}: {error}", escape(&path.display().to_string()))
+    let error = error.to_string();
+    // tempfile appends the temporary name.
+    let why = error.split(" at path ").next().unwrap_or_default();
+    format!("cannot write {}: {why}", escape(&path.display().to_string()))
 }
 
 #[cfg(test)]
@@ -118,16 +100,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         for text in ["old", "new"] {
-            replace(&path, text).unwrap();
+            replace(&path, text, 0o666).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         // What is not ours stays.
         fs::write(folder.path().join("file.new"), "mine").unwrap();
-        replace(&path, "newer").unwrap();
+        replace(&path, "newer", 0o666).unwrap();
         let taken = folder.path().join("taken");
         fs::create_dir(&taken).unwrap();
-        replace(&taken, "text").unwrap_err();
-        replace(&folder.path().join("nowhere/file"), "text").unwrap_err();
+        replace(&taken, "text", 0o666).unwrap_err();
+        replace(&folder.path().join("nowhere/file"), "text", 0o666).unwrap_err();
         assert!(
             Whole::begin(taken.clone(), true).is_err_and(|why| why.ends_with("taken is not a regular file"))
         );
@@ -148,23 +130,26 @@ mod tests {
         for (link, to) in [
             ("link", "next"),
             ("next", "far/there"),
-            ("dangling", "far/new"),
+            ("dangling", "far/nothing"),
             ("a", "b"),
             ("b", "a"),
             ("null", "/dev/null"),
         ] {
             symlink(to, at(link)).unwrap();
         }
-        for (link, end) in [("link", "far/there"), ("dangling", "far/new")] {
+        for link in ["link", "dangling"] {
             assert!(Whole::begin(at(link), false).is_err_and(|why| why.contains(" already exists; ")));
-            let whole = Whole::begin(at(link), true).unwrap();
-            whole.file().unwrap().write_all(b"new").unwrap();
-            whole.finish().unwrap();
-            assert!(at(link).is_symlink());
-            assert_eq!(fs::read_to_string(at(end)).unwrap(), "new");
         }
-        assert!(at("next").is_symlink());
-        for (link, part) in [("a", "a: Too many"), ("null", "null is not a regular file")] {
+        let whole = Whole::begin(at("link"), true).unwrap();
+        whole.file().unwrap().write_all(b"new").unwrap();
+        whole.finish().unwrap();
+        assert!(at("link").is_symlink() && at("next").is_symlink());
+        assert_eq!(fs::read_to_string(at("far/there")).unwrap(), "new");
+        for (link, part) in [
+            ("a", "a: Too many"),
+            ("dangling", "dangling: No such file"),
+            ("null", "null is not a regular file"),
+        ] {
             assert!(Whole::begin(at(link), true).is_err_and(|why| why.contains(part)));
         }
     }

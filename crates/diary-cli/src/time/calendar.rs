@@ -45,7 +45,7 @@ impl Calendar {
 
     /// Whether a time is said with its zone, so that no clock counts.
     pub(crate) fn is_absolute(said: &str) -> bool {
-        clock::with_offset(said.trim()).is_some()
+        clock::has_offset(said.trim())
     }
 
     /// How a time was understood: `2015-03-02 08:15`, with the zone where that is not the reader's.

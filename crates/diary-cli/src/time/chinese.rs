@@ -1,6 +1,6 @@
 //! Chinese days and times, in English.
 
-use super::days::WEEKDAYS;
+use super::WEEKDAYS;
 
 /// What is said for words that mean the same.
 const WORDS: [(&str, &str); 28] = [

@@ -13,8 +13,7 @@
 use diary_client::{DayStart, Time};
 use diary_proto::time::TIME_BYTES;
 use jiff::civil::{self, DateTime};
-use jiff::fmt::temporal::{Pieces, PiecesOffset};
-use jiff::tz::Offset;
+use jiff::fmt::temporal::Pieces;
 use jiff::{Span, ToSpan, Zoned};
 
 use super::chinese::in_english;
@@ -29,25 +28,30 @@ const NOON: civil::Time = civil::time(12, 0, 0, 0);
 /// A sentence.
 pub(super) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time, String> {
     let said = said.trim();
-    if let Some(time) = with_offset(said) {
-        return time.ok_or_else(|| format!("{said:?} is no time that can be written"));
-    }
     let english = in_english(said);
     let words = words(&english);
     let no_time = || no_time(said, &english);
-    let written = |then: &Zoned| Time::of_clock(then.datetime(), then.offset()).ok_or_else(no_time);
-    let local = |then: DateTime| written(&then.to_zoned(now.time_zone().clone()).map_err(|_| no_time())?);
+    let written = |then, offset| Time::of_clock(then, offset).ok_or_else(no_time);
+    let local = |then: DateTime| {
+        let then = then.to_zoned(now.time_zone().clone()).map_err(|_| no_time())?;
+        written(then.datetime(), then.offset())
+    };
     // A date alone is one, too.
-    if let (true, Ok(then)) = (said.contains(':'), said.parse()) {
-        return local(then);
+    if let Ok(pieces) = Pieces::parse(said)
+        && let Some(time) = pieces.time()
+    {
+        let then = pieces.date().to_datetime(time);
+        return pieces.to_numeric_offset().map_or_else(|| local(then), |offset| written(then, offset));
     }
+    let written_now = written(now.datetime(), now.offset())?;
     if words == ["now"] {
-        return written(now);
+        return Ok(written_now);
     }
-    let today = day_start.day_of(written(now)?);
+    let today = day_start.day_of(written_now);
     // So many days ago is a day.
     if let Some(ago) = ago(&words).filter(|_| seen_from(today, &words).is_none()) {
-        return written(&now.checked_sub(ago).map_err(|_| format!("{said:?} is too long ago"))?);
+        let then = now.checked_sub(ago).map_err(|_| format!("{said:?} is too long ago"))?;
+        return written(then.datetime(), then.offset());
     }
     let time_from = |at: usize| time_of_day(words[at..].strip_prefix(&["at"]).unwrap_or(&words[at..]));
     let split = (0..words.len()).find_map(|at| Some((at, time_from(at)?)));
@@ -76,73 +80,48 @@ pub(super) fn in_words(time: Time, now: &Zoned) -> String {
     format!("{}{zone}{future}", time.minute())
 }
 
-/// RFC 3339, with an offset that is kept; the inner `None` for one that cannot be.
-pub(super) fn with_offset(said: &str) -> Option<Option<Time>> {
-    let pieces = Pieces::parse(said).ok()?;
-    let offset = match pieces.offset()? {
-        PiecesOffset::Zulu => Offset::UTC,
-        PiecesOffset::Numeric(offset) => offset.offset(),
-        _ => return None,
-    };
-    Some(Time::of_clock(pieces.date().to_datetime(pieces.time()?), offset))
+/// Whether a time has its offset, as RFC 3339 has it.
+pub(super) fn has_offset(said: &str) -> bool {
+    Pieces::parse(said).is_ok_and(|pieces| pieces.time().is_some() && pieces.offset().is_some())
 }
 
 /// `2 hours ago`, `an hour ago`, `1h 30m ago`, `half an hour ago`
 fn ago(words: &[&str]) -> Option<Span> {
-    match *words {
-        ["half", "an", "hour", "ago"] => Some(30.minutes()),
-        [count, "hour" | "hours", "ago"] if number(count).is_some() => {
-            Span::new().try_hours(number(count)?).ok()
-        }
-        [count, "minute" | "minutes", "ago"] if number(count).is_some() => {
-            Span::new().try_minutes(number(count)?).ok()
-        }
-        [ref long @ .., "ago"] => long.join(" ").parse::<Span>().ok().filter(|span| span.is_positive()),
-        _ => None,
+    let long = words.strip_suffix(&["ago"])?;
+    if long == ["half", "an", "hour"] {
+        return Some(30.minutes());
     }
+    let digits = |word: &&str| number(word).map_or_else(|| (*word).to_owned(), |number| number.to_string());
+    let long: Vec<String> = long.iter().map(digits).collect();
+    long.join(" ").parse::<Span>().ok().filter(|span| span.is_positive())
 }
 
 /// `9:30`, `21:30:05`, `6pm`, `6 pm`, `noon`, `afternoon 6:30`
 fn time_of_day(words: &[&str]) -> Option<civil::Time> {
-    let (half, clock) = match *words {
-        ["noon"] => return Some(NOON),
-        ["midnight"] => return Some(civil::Time::midnight()),
-        [clock, half @ ("am" | "pm")] => (half, clock),
-        [half @ ("morning" | "afternoon" | "evening"), clock] => (half, clock),
-        [clock] => ["am", "pm"]
-            .iter()
-            .find_map(|half| Some((*half, clock.strip_suffix(half)?)))
-            .unwrap_or(("", clock)),
-        _ => return None,
-    };
-    let hour_alone = matches!(half, "am" | "pm").then(|| digits(&format!("{clock}:"))).flatten();
-    let time = digits(clock).or(hour_alone)?;
-    let late = match (half, time.hour()) {
-        ("", _) => return Some(time),
-        ("am" | "pm", 0 | 13..) => return None,
-        // It may be the night before or behind the day.
-        ("evening", 0..=4 | 12) => return None,
-        (_, 13..) => return Some(time),
-        (half, _) => !matches!(half, "am" | "morning"),
-    };
-    // Noon and midnight are the twelfth hour of what comes behind them.
-    let hour = time.hour() % 12 + if late { 12 } else { 0 };
-    civil::Time::new(hour, time.minute(), time.second(), 0).ok()
+    match *words {
+        ["noon"] => Some(NOON),
+        ["midnight"] => Some(civil::Time::midnight()),
+        [half @ ("morning" | "afternoon" | "evening"), clock] => {
+            let time = on_a_clock(clock, &["%H:%M:%S", "%H:%M", "%H:"])?;
+            let hour = match (half, time.hour()) {
+                // It may be the night before or behind the day.
+                ("evening", 0..=4 | 12) => return None,
+                ("morning", 12) => 0,
+                ("afternoon" | "evening", hour @ 0..12) => hour + 12,
+                (_, hour) => hour,
+            };
+            time.with().hour(hour).build().ok()
+        }
+        [_] | [_, "am" | "pm"] => {
+            let formats = ["%H:%M:%S", "%H:%M", "%H:", "%I:%M:%S %p", "%I:%M %p", "%I: %p", "%I %p"];
+            on_a_clock(&words.join(" "), &formats)
+        }
+        _ => None,
+    }
 }
 
-/// `9:30`, `21:30:05`, `9:`
-fn digits(said: &str) -> Option<civil::Time> {
-    let number = |part: &str| match part.len() {
-        1 | 2 if part.bytes().all(|b| b.is_ascii_digit()) => part.parse().ok(),
-        _ => None,
-    };
-    let (hour, minute, second) = match said.split(':').collect::<Vec<_>>()[..] {
-        [hour, ""] => (hour, "0", "0"),
-        [hour, minute] => (hour, minute, "0"),
-        [hour, minute, second] => (hour, minute, second),
-        _ => return None,
-    };
-    civil::Time::new(number(hour)?, number(minute)?, number(second)?, 0).ok()
+fn on_a_clock(said: &str, formats: &[&str]) -> Option<civil::Time> {
+    formats.iter().find_map(|format| civil::Time::strptime(format, said).ok())
 }
 
 fn no_time(said: &str, english: &str) -> String {

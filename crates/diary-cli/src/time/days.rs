@@ -8,6 +8,7 @@ use diary_proto::escape::escape;
 use jiff::civil::{Date, ISOWeekDate, Weekday};
 use jiff::{Span, ToSpan};
 
+use super::WEEKDAYS;
 use super::chinese::in_english;
 
 /// Days that follow one another, both ends included.
@@ -18,7 +19,6 @@ pub(crate) struct Days {
 }
 
 const MONTHS: &str = "january february march april may june july august september october november december";
-pub(super) const WEEKDAYS: &str = "monday tuesday wednesday thursday friday saturday sunday";
 const NUMBERS: &str = "one two three four five six seven eight nine ten eleven twelve";
 
 /// The length of the short names of months and weekdays.

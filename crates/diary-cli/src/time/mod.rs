@@ -4,3 +4,5 @@ pub(crate) mod calendar;
 mod chinese;
 mod clock;
 pub(crate) mod days;
+
+const WEEKDAYS: &str = "monday tuesday wednesday thursday friday saturday sunday";

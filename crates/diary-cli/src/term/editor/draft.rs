@@ -5,17 +5,18 @@
 //! and the author. A file is locked while its line is offered, and goes only when that was sent or dropped or is kept
 //! anew, so that nothing that ends a program loses it.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use diary_client::{Address, Author};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::term::whole::Whole;
+use crate::term::lock;
+use crate::term::whole::replace;
 
 /// Bytes of the hash that are in a name.
 const HASH_BYTES: usize = 8;
@@ -51,13 +52,13 @@ impl Drafts {
         let mut paths: Vec<PathBuf> = files.filter(is_one).collect();
         paths.sort_unstable();
         let (offered, line) = paths.into_iter().find_map(|path| hold(path).ok().flatten())?;
-        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(offered);
+        *lock(&self.offered) = Some(offered);
         Some(line)
     }
 
     /// What was offered is sent or dropped. Whether there was anything.
     pub(super) fn done(&self) -> bool {
-        let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let offered = lock(&self.offered).take();
         // If it cannot be removed, it is offered once more.
         offered.map(|(path, _lock)| fs::remove_file(path)).is_some()
     }
@@ -68,12 +69,9 @@ impl Drafts {
     /// It is not kept, and all is as before.
     pub(crate) fn keep(&self, author: Option<&Author>, line: &str) -> io::Result<()> {
         let folder = self.folder.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let (now, process) = (Timestamp::now().as_microsecond(), std::process::id());
         let name = format!("{}{now:020}-{process}", self.beginning(author));
-        let draft = Whole::begin(folder.join(name), false).map_err(io::Error::other)?;
-        draft.file().map_err(io::Error::other)?.write_all(line.as_bytes())?;
-        draft.finish().map_err(io::Error::other)?;
+        replace(&folder.join(name), line, 0o600)?;
         self.done();
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! The line that is being edited, as others than the editor need to know it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use textwrap::core::display_width;
 
 use super::PROMPT;
+use crate::term::lock;
 
 /// Columns from one tab stop to the next.
 const TAB_COLUMNS: usize = 8;
@@ -33,7 +34,7 @@ struct Drawn {
 impl Editing {
     /// This stands on the line now. A `\` that was pasted, or comes back from the history, is the text's own.
     pub(super) fn set(&self, text: &str, cursor: usize, columns: usize) {
-        let mut line = self.lock();
+        let mut line = lock(&self.0);
         let is_typed = match text == line.text {
             true => line.ends_in_backslash,
             false => text.strip_suffix('\\') == Some(&line.text),
@@ -45,12 +46,12 @@ impl Editing {
 
     /// All of this is drawn anew.
     pub(super) fn draw(&self, text: &str, columns: usize) {
-        self.lock().row_begun = (position(text, columns, None).1 == columns).then_some(text.len());
+        lock(&self.0).row_begun = (position(text, columns, None).1 == columns).then_some(text.len());
     }
 
     /// Whether Enter goes on with another line.
     pub(super) fn goes_on(&self) -> bool {
-        let mut line = self.lock();
+        let mut line = lock(&self.0);
         if line.ends_in_backslash {
             let text = line.text.clone();
             line.went_on.push(text);
@@ -60,10 +61,10 @@ impl Editing {
 
     /// What stands on the line, without the backslashes that went on with another one. A new one begins.
     pub(super) fn take(&self) -> String {
-        let mut line = self.lock();
+        let mut line = lock(&self.0);
         let is_over = line.is_over;
-        let Drawn { text: whole, went_on, .. } =
-            std::mem::replace(&mut *line, Drawn { is_over, ..Drawn::default() });
+        let Drawn { text: whole, went_on, .. } = std::mem::take(&mut *line);
+        line.is_over = is_over;
         let mut text = whole.clone();
         for before in went_on.iter().rev() {
             // If that was edited since, the backslash was in sight and is meant.
@@ -76,16 +77,16 @@ impl Editing {
 
     /// The editor ends, and leaves this.
     pub(super) fn end(&self, text: String) {
-        *self.lock() = Drawn { text, is_over: true, ..Drawn::default() };
+        *lock(&self.0) = Drawn { text, is_over: true, ..Drawn::default() };
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.lock().is_over
+        lock(&self.0).is_over
     }
 
     /// The rows of the cursor and of the end, from 0.
     pub(super) fn rows(&self) -> (usize, usize) {
-        let line = self.lock();
+        let line = lock(&self.0);
         (line.row(line.cursor, line.columns), line.row(line.text.len(), line.columns))
     }
 
@@ -95,16 +96,12 @@ impl Editing {
     /// Terminals that wrap anew what they show have moved the cursor; most do.
     pub(super) fn refit(&self, columns: usize) -> String {
         let (cursor, end) = self.rows();
-        let mut line = self.lock();
+        let mut line = lock(&self.0);
         let drawn_at = std::mem::replace(&mut line.columns, columns);
         if line.text.is_empty() || drawn_at == columns {
             return String::new();
         }
         format!("{}\r\x1b[J{}", up(line.row(line.cursor, columns)), room(cursor, end))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Drawn> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
