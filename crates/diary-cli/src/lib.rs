@@ -9,7 +9,6 @@ mod cli;
 mod cmd;
 mod config;
 mod error;
-mod patience;
 mod query;
 mod render;
 mod term;

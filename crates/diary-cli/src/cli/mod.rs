@@ -12,7 +12,7 @@ use diary_client::{Address, Author, DEFAULT_PORT, Which};
 use diary_import::Kind;
 use jiff::tz::TimeZone;
 
-use crate::query::select::{Conditions, Select};
+use crate::query::select::{Conditions, Select, parse_name};
 use crate::render::export::ExportFormat;
 use crate::render::stats::By;
 use crate::render::{Colour, Format};
@@ -403,10 +403,6 @@ fn parse_address(word: &str) -> Result<Address, String> {
         return Err(format!("no such command, and an address needs a port: {word}:{DEFAULT_PORT}"));
     }
     word.parse::<Address>().map_err(|error| error.to_string())
-}
-
-pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
-    Author::new(name).map_err(|refusal| refusal.message.into_owned())
 }
 
 fn parse_year(word: &str) -> Result<i16, String> {

@@ -3,15 +3,17 @@
 use std::io::{self, IsTerminal};
 
 use jiff::tz::TimeZone;
+use tokio::signal::unix::SignalKind;
 
-use super::read::{plan, print_plan};
+use super::page::Page;
+use super::reading::Query;
 use crate::cli::Export;
 use crate::config::Config;
 use crate::error::{CliError, exit};
-use crate::query::pour::Page;
-use crate::render::Printer;
 use crate::render::export::{ExportFormat, Jrnl};
+use crate::render::{Paper, Printer};
 use crate::term::output::Output;
+use crate::term::signals::Signals;
 use crate::term::whole::Whole;
 
 /// Runs the command.
@@ -24,27 +26,39 @@ pub(crate) async fn run(export: Export, config: &Config) -> Result<(), CliError>
     let path = output.filter(|path| path.as_os_str() != "-");
     let terminal = path.is_none() && io::stdout().is_terminal();
     let whole = path.map(|path| Whole::begin(path, force)).transpose().map_err(CliError::Usage)?;
-    let (plan, reader) = plan(&select, config).await?;
+    let query = Query::connect(config, None, |today| select.plan(today)).await?;
     let output = match &whole {
         Some(whole) => Output::new(whole.file().map_err(CliError::Usage)?),
         None => Output::watched(io::stdout()),
     };
     let zone = TimeZone::system();
-    let code = match format.of_log() {
+    let ended = match format.of_log() {
         Some(format) => {
             let printer = Printer::of(format, false, zone, 0).on_terminal(terminal);
             let mut printer = printer.without_formulas(csv_safe);
-            printer.start_days_at(reader.welcome().day_start);
-            print_plan(&reader, &plan, Page::new(printer, output)).await?
+            printer.start_days_at(query.reader.welcome().day_start);
+            print(&query, Page::new(printer, output)).await
         }
         None => {
             let jrnl = Jrnl::new(format == ExportFormat::JrnlJson, zone, terminal);
-            print_plan(&reader, &plan, Page::new(jrnl, output)).await?
+            print(&query, Page::new(jrnl, output)).await
         }
     };
     // Damage is reported; the rest of the export is sound.
-    if let Some(whole) = whole.filter(|_| matches!(code, exit::DONE | exit::DAMAGE)) {
+    if let Some(whole) = whole.filter(|_| matches!(ended, Ok(()) | Err(CliError::Told(exit::DAMAGE)))) {
         whole.finish().map_err(CliError::Usage)?;
     }
-    CliError::told(code)
+    ended
+}
+
+async fn print(query: &Query, mut page: Page<impl Paper>) -> Result<(), CliError> {
+    query.echo();
+    let mut signals = Signals::of(&[SignalKind::interrupt()]);
+    tokio::select! {
+        biased;
+        // Not finished: a JSON array must not look complete.
+        () = signals.any() => return Err(CliError::Told(exit::INTERRUPTED)),
+        read = query.print(&mut page) => read?,
+    }
+    page.finish(query.plan.nothing())
 }

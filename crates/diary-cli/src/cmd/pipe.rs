@@ -9,9 +9,9 @@ use diary_proto::answer::push_ack;
 use tokio::time::Instant;
 
 use super::deliver::{deadline_of_input, resumed, until};
+use super::patience::Patience;
 use crate::error::{exit, unreachable_sentence};
-use crate::patience::Patience;
-use crate::render::Printer;
+use crate::render::{Paper, Printer};
 use crate::term::input::{Chunks, Line, Lines};
 use crate::term::output::{Output, say};
 

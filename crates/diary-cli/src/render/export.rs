@@ -8,8 +8,7 @@ use diary_import::{Clock, is_header};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::query::pour::Paper;
-use crate::render::{Format, Missing, careful, push_json};
+use crate::render::{Format, Missing, Paper, careful, push_json};
 use crate::term::output::{count, say};
 
 /// Formats of an export.
@@ -102,8 +101,6 @@ impl Jrnl {
 }
 
 impl Paper for Jrnl {
-    fn begin(&mut self, _out: &mut Vec<u8>) {}
-
     fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
         match event {
             Event::Entry(stored) if self.json => self.jrnl_json(stored, out),

@@ -61,6 +61,18 @@ pub(crate) enum Format {
     Json,
 }
 
+/// What turns the events of a reading into bytes, which it appends.
+pub(crate) trait Paper {
+    /// An answer begins.
+    fn begin(&mut self, _out: &mut Vec<u8>) {}
+
+    /// One of its events.
+    fn event(&mut self, event: &Event, out: &mut Vec<u8>);
+
+    /// An answer ends.
+    fn end(&mut self, _out: &mut Vec<u8>) {}
+}
+
 /// Formats the events of a reading.
 #[derive(Debug, Clone)]
 pub(crate) struct Printer {
@@ -137,33 +149,6 @@ impl Printer {
         self.terminal && matches!(self.format, Format::Pretty | Format::Short | Format::Txt | Format::Md)
     }
 
-    /// An answer begins: the first entry gets a heading.
-    pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
-        self.day = None;
-        self.first = true;
-        if self.format == Format::Csv {
-            machine::csv_heading(out);
-        }
-    }
-
-    /// Appends an event.
-    pub(crate) fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
-        match event {
-            Event::Entry(stored) => self.entry(stored, out),
-            Event::Gap(gap) => self.missing(&Missing::Gap(*gap), out),
-            Event::Damaged { lines } => self.missing(&Missing::Damaged { lines: *lines }, out),
-            // Told to people by whoever follows.
-            Event::Restored { .. } => {}
-        }
-        self.first = false;
-    }
-
-    /// An answer ends.
-    pub(crate) fn end(&mut self, _out: &mut Vec<u8>) {
-        self.day = None;
-        self.first = true;
-    }
-
     fn entry(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         match self.format {
             Format::Pretty => self.pretty(stored, out),
@@ -194,6 +179,27 @@ impl Printer {
     fn turns_to(&mut self, stored: &Stored) -> Option<Date> {
         let date = self.calendar.day_of(&stored.entry);
         (self.day.replace(date) != Some(date)).then_some(date)
+    }
+}
+
+impl Paper for Printer {
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        self.day = None;
+        self.first = true;
+        if self.format == Format::Csv {
+            machine::csv_heading(out);
+        }
+    }
+
+    fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
+        match event {
+            Event::Entry(stored) => self.entry(stored, out),
+            Event::Gap(gap) => self.missing(&Missing::Gap(*gap), out),
+            Event::Damaged { lines } => self.missing(&Missing::Damaged { lines: *lines }, out),
+            // Told to people by whoever follows.
+            Event::Restored { .. } => {}
+        }
+        self.first = false;
     }
 }
 

@@ -3,10 +3,10 @@
 use diary_client::{Error, Event, Gap, History, Reader, Time, Which};
 use tokio::time::Instant;
 
+use super::super::patience::Patience;
 use super::{counted, of_days};
 use crate::error::exit;
 use crate::error::unreachable_sentence;
-use crate::patience::Patience;
 use crate::query::select::server_days;
 use crate::term::output::say;
 use crate::time::days::Days;

@@ -7,6 +7,7 @@ use diary_proto::entry::parse_number;
 
 use super::{Follow, Talk};
 use crate::query::select::{Keeper, Plan, Select};
+use crate::render::Paper;
 use crate::term::output::restored;
 use crate::time::calendar::Calendar;
 

@@ -1,53 +1,65 @@
-//! `on-this-day`: what is of the same day in the years before this one; of another day than today, in this one too.
+//! A day of a month, in each year.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use diary_client::{Day, DayStart, Event, Which};
-use diary_proto::Sieve;
+use diary_client::{Day, Which};
 use diary_proto::escape::escape;
 use jiff::ToSpan;
 use jiff::civil::Date;
 
-use crate::cli::Show;
-use crate::config::Config;
-use crate::query::select::{Conditions, no_entries};
-use crate::time::calendar::Calendar;
+use super::select::{FIRST_DAY, LAST_DAY};
 use crate::time::days::Days;
-
-use super::read::{connect, print_all, print_held, printer, usage};
-use crate::query::by_time::by_time;
-use crate::query::pour::Sift;
 
 /// Years before this one are asked for in one piece: few diaries have any entries there.
 const YEAR_FIRST: i16 = 1900;
 
-/// The first day that a request can name.
-const FIRST_DAY: Date = Date::constant(0, 1, 1);
-/// The last one.
-const LAST_DAY: Date = Date::MAX;
-
-/// Prints it, the oldest year first, as `log` does.
-pub(crate) async fn run(said: Option<&str>, conditions: Conditions, show: &Show, config: &Config) -> u8 {
-    print(said, conditions, show, config).await.unwrap_or_else(|code| code)
+/// A day of a month, in the years in which it is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EachYear {
+    day: Date,
+    /// Those since [`YEAR_FIRST`]. All before are wanted, too.
+    days: BTreeSet<Date>,
+    /// The years in words.
+    years: &'static str,
 }
 
-/// The same; either way it is the exit code.
-async fn print(said: Option<&str>, conditions: Conditions, show: &Show, config: &Config) -> Result<u8, u8> {
-    let wanted = |today| Anniversaries::of(said, today).map_err(|error| usage(&error));
-    // What is wrong with it needs no server.
-    let filter = conditions.filter().map_err(|error| usage(&error))?;
-    wanted(Calendar::here(DayStart::default()).today())?;
-    let reader = connect(config).await?;
-    let calendar = Calendar::here(reader.welcome().day_start);
-    let wanted = wanted(calendar.today())?;
-    let printer = printer(&reader, show, config);
-    let years = if said.is_some() { "any year" } else { "earlier years" };
-    let nothing = format!("{} on {} of {years}", no_entries(&filter), wanted.day.strftime("%B %-d"));
-    let ask = || reader.histories(wanted.ranges());
-    let pick = || Pick { wanted: &wanted, sieve: Sieve::new(&filter), calendar: calendar.clone() };
-    match by_time(&reader, ask(), pick(), calendar.clone()).await? {
-        Some(events) => Ok(print_held(&events, printer, &nothing)),
-        None => print_all(&reader, std::future::ready(Ok(ask())), pick(), printer, &nothing).await,
+impl EachYear {
+    /// Today, in earlier years; or the day that is said, in all years up to today's. A day that is still to come is
+    /// wanted, too, if it is what is said. The 29th of February is in leap years only.
+    ///
+    /// # Errors
+    /// A sentence, if that is no day.
+    pub(crate) fn of(said: Option<&str>, today: Date) -> Result<Self, String> {
+        let (day, last_year, years) = match said {
+            Some(said) => (one_day(said, today)?, today.year(), "any year"),
+            None => (today, today.year() - 1, "earlier years"),
+        };
+        let in_year = |year| Date::new(year, day.month(), day.day()).ok();
+        let to_come = (day.year() > today.year()).then_some(day);
+        let days = (YEAR_FIRST..=last_year).filter_map(in_year).chain(to_come).collect();
+        Ok(Self { day, days, years })
+    }
+
+    pub(crate) fn has(&self, date: Date) -> bool {
+        let is_early = date.year() < YEAR_FIRST;
+        self.days.contains(&date)
+            || (is_early && (date.month(), date.day()) == (self.day.month(), self.day.day()))
+    }
+
+    /// The server's days that may hold, for a reader anywhere, what is of one of them. No day is in two of them.
+    pub(crate) fn ranges(&self) -> Vec<Which> {
+        let which = |from: Date, to: Date| Which::Days(Day::Date(from), Day::Date(to));
+        let first = self.days.first().copied().unwrap_or(LAST_DAY);
+        let before = which(FIRST_DAY, first.saturating_sub(3.days()));
+        let around = |day: &Date| which(day.saturating_sub(2.days()), day.saturating_add(2.days()));
+        std::iter::once(before).chain(self.days.iter().map(around)).collect()
+    }
+}
+
+impl fmt::Display for EachYear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.day.strftime("%B %-d"), self.years)
     }
 }
 
@@ -61,83 +73,12 @@ fn one_day(said: &str, today: Date) -> Result<Date, String> {
     }
 }
 
-/// A day of a month, in the years in which it is wanted.
-#[derive(Debug, PartialEq, Eq)]
-struct Anniversaries {
-    day: Date,
-    /// Those since [`YEAR_FIRST`]. All before are wanted, too.
-    days: BTreeSet<Date>,
-}
-
-impl Anniversaries {
-    /// Today, in earlier years; or the day that is said, in all years up to today's. A day that is still to come is
-    /// wanted, too, if it is what is said. The 29th of February is in leap years only.
-    ///
-    /// # Errors
-    /// A sentence, if that is no day.
-    fn of(said: Option<&str>, today: Date) -> Result<Self, String> {
-        let (day, last_year) = match said {
-            Some(said) => (one_day(said, today)?, today.year()),
-            None => (today, today.year() - 1),
-        };
-        let in_year = |year| Date::new(year, day.month(), day.day()).ok();
-        let to_come = (day.year() > today.year()).then_some(day);
-        let days = (YEAR_FIRST..=last_year).filter_map(in_year).chain(to_come).collect();
-        Ok(Self { day, days })
-    }
-
-    fn has(&self, date: Date) -> bool {
-        let is_early = date.year() < YEAR_FIRST;
-        self.days.contains(&date)
-            || (is_early && (date.month(), date.day()) == (self.day.month(), self.day.day()))
-    }
-
-    /// The server's days that may hold, for a reader anywhere, what is of one of them. No day is in two of them.
-    fn ranges(&self) -> Vec<Which> {
-        let which = |from: Date, to: Date| Which::Days(Day::Date(from), Day::Date(to));
-        let first = self.days.first().copied().unwrap_or(LAST_DAY);
-        let before = which(FIRST_DAY, first.saturating_sub(3.days()));
-        let around = |day: &Date| which(day.saturating_sub(2.days()), day.saturating_add(2.days()));
-        std::iter::once(before).chain(self.days.iter().map(around)).collect()
-    }
-}
-
-/// Takes what is of one of them and fits.
-struct Pick<'a> {
-    wanted: &'a Anniversaries,
-    sieve: Sieve,
-    calendar: Calendar,
-}
-
-impl Sift for Pick<'_> {
-    fn take(&mut self, event: Event, mut give: impl FnMut(Event)) {
-        let wanted = match &event {
-            Event::Entry(stored) => {
-                let entry = &stored.entry;
-                self.wanted.has(self.calendar.day_of(entry))
-                    && self.sieve.takes(entry.author.as_str(), &entry.text)
-            }
-            // It is within two days of one of them, and may have been on it.
-            Event::Gap(_) | Event::Damaged { .. } | Event::Restored { .. } => true,
-        };
-        if wanted {
-            give(event);
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        false
-    }
-
-    fn end(&mut self, _give: impl FnMut(Event)) {}
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn asked(said: Option<&str>, today: &str) -> Vec<String> {
-        let wanted = Anniversaries::of(said, today.parse().unwrap()).unwrap();
+        let wanted = EachYear::of(said, today.parse().unwrap()).unwrap();
         wanted.ranges().iter().map(Which::to_string).collect()
     }
 
@@ -161,7 +102,7 @@ mod tests {
     #[test]
     fn a_day_that_is_said_is_of_this_year_too() {
         let has = |said: Option<&str>, day: &str| {
-            Anniversaries::of(said, "2026-11-21".parse().unwrap()).unwrap().has(day.parse().unwrap())
+            EachYear::of(said, "2026-11-21".parse().unwrap()).unwrap().has(day.parse().unwrap())
         };
         for (said, day, wanted) in [
             (None, "2025-11-21", true),
