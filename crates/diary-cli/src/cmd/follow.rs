@@ -89,11 +89,13 @@ impl Follow {
         let mark = match self.mark {
             Some(mark) => mark,
             None => {
+                // First, so that what was printed is marked at once.
+                let mark = self.begin(query).await?;
                 if wants_past {
                     query.echo();
                     query.print(&mut self.page).await?;
                 }
-                self.begin(query).await?
+                mark
             }
         };
         self.mark = Some(mark);

@@ -116,11 +116,7 @@ impl Pipe {
                     Some(Err(error)) => return Err(unreachable(error)),
                     None => break,
                 },
-                () = patience.wait() => {
-                    if let Some(error) = patience.look(Some(asked)) {
-                        return Err(unreachable(error));
-                    }
-                }
+                error = patience.given_up(Some(asked)) => return Err(unreachable(error)),
                 () = self.output.flush_when_idle() => {}
             }
         }

@@ -152,19 +152,13 @@ impl Reading {
     /// # Errors
     /// The server refused it, or the connection was lost for too long.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, CliError> {
-        loop {
-            tokio::select! {
-                biased;
-                event = self.history.next() => {
-                    self.patience.progress();
-                    return event.transpose().map_err(CliError::Reading);
-                }
-                () = self.patience.wait() => {
-                    if let Some(error) = self.patience.look(self.asked) {
-                        return Err(CliError::Incomplete(error));
-                    }
-                }
+        tokio::select! {
+            biased;
+            event = self.history.next() => {
+                self.patience.progress();
+                event.transpose().map_err(CliError::Reading)
             }
+            error = self.patience.given_up(self.asked) => Err(CliError::Incomplete(error)),
         }
     }
 }

@@ -73,13 +73,11 @@ impl ByTime {
 }
 
 fn keep_newest(events: &mut Vec<Event>, newest: u64) {
-    let mut unwanted = events.iter().filter(|event| matches!(event, Event::Entry(_))).count() as u64;
-    unwanted = unwanted.saturating_sub(newest);
-    events.retain(|event| {
-        let goes = unwanted > 0;
-        unwanted -= u64::from(goes && matches!(event, Event::Entry(_)));
-        !goes
-    });
+    let newest = usize::try_from(newest).unwrap_or(usize::MAX);
+    let is_entry = |at: &usize| matches!(events[*at], Event::Entry(_));
+    if let Some(unwanted) = (0..events.len()).rev().filter(is_entry).nth(newest) {
+        events.drain(..=unwanted);
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use diary_proto::escape::escape;
 use jiff::ToSpan;
 use jiff::civil::Date;
 
-use super::select::{FIRST_DAY, LAST_DAY};
+use super::select::{FIRST_DAY, LAST_DAY, server_days};
 use crate::time::days::Days;
 
 /// Years before this one are asked for in one piece: few diaries have any entries there.
@@ -49,10 +49,9 @@ impl EachYear {
 
     /// The server's days that may hold, for a reader anywhere, what is of one of them. No day is in two of them.
     pub(crate) fn ranges(&self) -> Vec<Which> {
-        let which = |from: Date, to: Date| Which::Days(Day::Date(from), Day::Date(to));
         let first = self.days.first().copied().unwrap_or(LAST_DAY);
-        let before = which(FIRST_DAY, first.saturating_sub(3.days()));
-        let around = |day: &Date| which(day.saturating_sub(2.days()), day.saturating_add(2.days()));
+        let before = Which::Days(Day::Date(FIRST_DAY), Day::Date(first.saturating_sub(3.days())));
+        let around = |&day: &Date| server_days(Days { from: day, to: day });
         std::iter::once(before).chain(self.days.iter().map(around)).collect()
     }
 }
