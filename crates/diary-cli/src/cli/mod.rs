@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
-use clap::builder::{EnumValueParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -13,7 +13,6 @@ use diary_import::Kind;
 use jiff::tz::TimeZone;
 
 use crate::query::select::{Conditions, Select};
-use crate::render::export::ExportFormat;
 use crate::render::stats::By;
 use crate::render::{Colour, Format};
 
@@ -164,8 +163,8 @@ pub(crate) struct Export {
     pub(crate) select: Select,
 
     /// Output format
-    #[arg(long, value_name = "FORMAT")]
-    pub(crate) format: ExportFormat,
+    #[arg(long, value_name = "FORMAT", value_parser = one_of(Format::EXPORTED))]
+    pub(crate) format: Format,
 
     /// With csv, put an apostrophe before names and texts that a spreadsheet takes for formulas
     #[arg(long)]
@@ -180,33 +179,6 @@ pub(crate) struct Export {
     pub(crate) force: bool,
 }
 
-/// Formats that can be imported.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ImportFormat {
-    /// JSON lines, as printed by export --format json and log --json
-    Json,
-    /// A journal file of jrnl
-    Jrnl,
-    /// Output of jrnl --format json
-    JrnlJson,
-    /// A day file of a diary, or any log with one entry a line
-    Log,
-    /// Lines like [Sat Nov 21 08:15:02 2026] text
-    Daily,
-}
-
-impl From<ImportFormat> for Kind {
-    fn from(format: ImportFormat) -> Self {
-        match format {
-            ImportFormat::Json => Self::Json,
-            ImportFormat::Jrnl => Self::Jrnl,
-            ImportFormat::JrnlJson => Self::JrnlJson,
-            ImportFormat::Log => Self::Log,
-            ImportFormat::Daily => Self::Daily,
-        }
-    }
-}
-
 /// Arguments of `import`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Import {
@@ -215,7 +187,7 @@ pub(crate) struct Import {
     pub(crate) files: Vec<PathBuf>,
 
     /// Input format [default: detected for each file]
-    #[arg(long, value_name = "FORMAT", value_parser = EnumValueParser::<ImportFormat>::new().map(Kind::from))]
+    #[arg(long, value_name = "FORMAT", value_parser = import_format())]
     pub(crate) format: Option<Kind>,
 
     /// Author of entries that name none [default: --name]
@@ -251,7 +223,7 @@ pub(crate) struct Import {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Show {
     /// Output format [default: pretty on a terminal, else plain]
-    #[arg(long, value_name = "FORMAT", env = "DIARY_FORMAT", hide_env_values = true)]
+    #[arg(long, value_name = "FORMAT", env = "DIARY_FORMAT", hide_env_values = true, value_parser = one_of(Format::SHOWN))]
     pub(crate) format: Option<Format>,
 
     /// Same as --format json
@@ -407,6 +379,28 @@ fn parse_address(word: &str) -> Result<Address, String> {
 
 pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
     Author::new(name).map_err(|refusal| refusal.message.into_owned())
+}
+
+/// Reads one of these formats.
+fn one_of(formats: &[Format]) -> impl TypedValueParser<Value = Format> {
+    let values = formats.iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(values).try_map(|name| Format::from_str(&name, false))
+}
+
+/// Reads a format that can be imported.
+fn import_format() -> impl TypedValueParser<Value = Kind> {
+    let formats = [
+        (Kind::Json, "JSON lines, as printed by export --format json and log --json"),
+        (Kind::Jrnl, "A journal file of jrnl"),
+        (Kind::JrnlJson, "Output of jrnl --format json"),
+        (Kind::Log, "A day file of a diary, or any log with one entry a line"),
+        (Kind::Daily, "Lines like [Sat Nov 21 08:15:02 2026] text"),
+    ];
+    let values = formats.map(|(kind, help)| PossibleValue::new(kind.name()).help(help));
+    PossibleValuesParser::new(values).try_map(move |name| {
+        let format = formats.iter().find(|(kind, _)| kind.name() == name);
+        format.map(|(kind, _)| *kind).ok_or("no such format")
+    })
 }
 
 fn parse_year(word: &str) -> Result<i16, String> {

@@ -10,7 +10,6 @@ use crate::config::Config;
 use crate::error::{CliError, exit};
 use crate::query::pour::Page;
 use crate::render::Printer;
-use crate::render::export::{ExportFormat, Jrnl};
 use crate::term::output::Output;
 use crate::term::whole::Whole;
 
@@ -29,19 +28,10 @@ pub(crate) async fn run(export: Export, config: &Config) -> Result<(), CliError>
         Some(whole) => Output::new(whole.file().map_err(CliError::Usage)?),
         None => Output::watched(io::stdout()),
     };
-    let zone = TimeZone::system();
-    let code = match format.of_log() {
-        Some(format) => {
-            let printer = Printer::of(format, false, zone, 0).on_terminal(terminal);
-            let mut printer = printer.without_formulas(csv_safe);
-            printer.start_days_at(reader.welcome().day_start);
-            print_plan(&reader, &plan, Page::new(printer, output)).await?
-        }
-        None => {
-            let jrnl = Jrnl::new(format == ExportFormat::JrnlJson, zone, terminal);
-            print_plan(&reader, &plan, Page::new(jrnl, output)).await?
-        }
-    };
+    let mut printer = Printer::of(format, false, TimeZone::system(), 0);
+    (printer.terminal, printer.csv_safe) = (terminal, csv_safe);
+    printer.start_days_at(reader.welcome().day_start);
+    let code = print_plan(&reader, &plan, Page::new(printer, output)).await?;
     // Damage is reported; the rest of the export is sound.
     if let Some(whole) = whole.filter(|_| matches!(code, exit::DONE | exit::DAMAGE)) {
         whole.finish().map_err(CliError::Usage)?;

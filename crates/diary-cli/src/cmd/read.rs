@@ -14,7 +14,7 @@ use crate::error::{exit, unreachable_sentence};
 use crate::patience::Patience;
 use crate::query::by_time::{by_time, keep_newest};
 use crate::query::cursor::{BadCursor, Cursor, Mark};
-use crate::query::pour::{GiveUp, Page, Paper, Pour, Sift, ask, failed, read_while};
+use crate::query::pour::{GiveUp, Page, Pour, Sift, ask, failed, read_while};
 use crate::query::select::{Keeper, Plan, Select};
 use crate::render::Printer;
 use crate::term::output::{Output, restored, say};
@@ -99,7 +99,7 @@ pub(super) fn print_held(events: &[Event], printer: Printer, nothing: &str) -> u
 }
 
 /// Prints what a plan asks for, without a pager, and gives the exit code either way.
-pub(super) async fn print_plan(reader: &Reader, plan: &Plan, mut page: Page<impl Paper>) -> Result<u8, u8> {
+pub(super) async fn print_plan(reader: &Reader, plan: &Plan, mut page: Page) -> Result<u8, u8> {
     echo(plan);
     let sift = keeper(plan, Calendar::here(reader.welcome().day_start));
     let pour = Pour { history: ask(reader, plan), sift, give_up: GiveUp::Soon };

@@ -12,43 +12,17 @@ use crate::render::Printer;
 use crate::term::output::{self, Output, say};
 use crate::time::calendar::Calendar;
 
-/// What turns the events of a reading into bytes.
-pub(crate) trait Paper {
-    /// An answer begins.
-    fn begin(&mut self, out: &mut Vec<u8>);
-
-    /// Appends what is to be printed for an event.
-    fn event(&mut self, event: &Event, out: &mut Vec<u8>);
-
-    /// An answer ends.
-    fn end(&mut self, out: &mut Vec<u8>);
-}
-
-impl Paper for Printer {
-    fn begin(&mut self, out: &mut Vec<u8>) {
-        Self::begin(self, out);
-    }
-
-    fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
-        Self::event(self, event, out);
-    }
-
-    fn end(&mut self, out: &mut Vec<u8>) {
-        Self::end(self, out);
-    }
-}
-
 /// What is printed, and what was met.
-pub(crate) struct Page<P = Printer> {
-    pub(crate) printer: P,
+pub(crate) struct Page {
+    pub(crate) printer: Printer,
     pub(crate) output: Output,
     bytes: Vec<u8>,
     entries: u64,
     damage: bool,
 }
 
-impl<P: Paper> Page<P> {
-    pub(crate) fn new(mut printer: P, mut output: Output) -> Self {
+impl Page {
+    pub(crate) fn new(mut printer: Printer, mut output: Output) -> Self {
         let mut bytes = Vec::new();
         printer.begin(&mut bytes);
         output.print(&bytes);
@@ -178,7 +152,7 @@ impl<H: Future<Output = Result<History, u8>>, S: Sift> Pour<H, S> {
     pub(crate) async fn into_page(
         self,
         reader: &Reader,
-        page: &mut Page<impl Paper>,
+        page: &mut Page,
         mut interrupt: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<u64, u8> {
         let Self { history, mut sift, give_up } = self;

@@ -7,7 +7,7 @@ use diary_proto::escape::escape;
 use textwrap::{Options, WordSplitter, WrapAlgorithm};
 
 use super::safe::{lines, safe};
-use super::{Format, Missing, Printer};
+use super::{Format, Printer};
 
 /// Indent of later lines, as wide as `HH:MM `.
 const INDENT: &str = "      ";
@@ -87,11 +87,11 @@ impl Printer {
     }
 
     /// Missing entries, in a line of their own.
-    pub(super) fn missing_for_people(&self, missing: &Missing, out: &mut Vec<u8>) {
+    pub(super) fn missing_for_people(&self, missing: &str, out: &mut Vec<u8>) {
         if self.format == Format::Txt && !self.first {
             out.push(b'\n');
         }
-        self.push_painted(YELLOW, &missing.to_string(), out);
+        self.push_painted(YELLOW, missing, out);
         out.push(b'\n');
     }
 
