@@ -359,6 +359,49 @@ async fn one_can_be_thrown_away() {
     assert_eq!(home.run(&address, &["outbox", "--json", "send"]).await.code, Some(2));
 }
 
+/// The calls that make a text durable and send it, in order: `write`, `sync`, `name` (of the file) and `folder` (its
+/// sync) are those of the outbox.
+fn calls(trace: &str, outbox: &str, text: &str) -> Vec<&'static str> {
+    let call = |line: &str| {
+        // `PID call(FD<file or socket>, arguments) = result`
+        let (call, arguments) = line.split_once(' ')?.1.trim_start().split_once('(')?;
+        let is_kept = arguments.contains(&format!("{outbox}/"));
+        match call {
+            "write" if is_kept && arguments.contains(text) => Some("write"),
+            "fdatasync" if is_kept => Some("sync"),
+            "rename" | "renameat" | "renameat2" if is_kept => Some("name"),
+            "fsync" if arguments.contains(&format!("{outbox}>")) => Some("folder"),
+            _ if arguments.contains("<socket:") && arguments.contains(text) => Some("send"),
+            _ => None,
+        }
+    };
+    trace.lines().filter_map(call).collect()
+}
+
+/// The first entry of a file, and one behind it.
+#[tokio::test]
+async fn nothing_is_sent_before_it_is_on_disk() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let server = server_at("127.0.0.1:0", data.path()).await;
+    let address = server.address().to_owned();
+    let (outbox, trace) = (home.outbox(), home.0.path().join("trace"));
+    let mut strace = peer("strace");
+    strace.args(["-f", "-qq", "-y", "-s", "4096", "-o"]).arg(&trace);
+    strace.args(["-e", "trace=write,writev,sendto,sendmsg,fdatasync,fsync,rename,renameat,renameat2"]);
+    let mut terminal = Terminal::start(under(strace, home.cli(&address, &[])));
+    for (seq, text) in [(1, "first entry"), (2, "second entry")] {
+        terminal.send(&format!("{text}\r"));
+        server.stores(seq).await;
+    }
+    terminal.send(CTRL_D);
+    terminal.ended().await;
+    server.stop().await;
+    let trace = fs::read_to_string(&trace).unwrap();
+    let calls = |text| calls(&trace, outbox.to_str().unwrap(), text);
+    assert_eq!(calls("first entry"), ["write", "sync", "name", "folder", "send"]);
+    assert_eq!(calls("second entry"), ["write", "sync", "send"]);
+}
+
 /// What was for one journal goes to another one only if its person says so.
 #[tokio::test]
 async fn another_journal_at_the_address_is_a_choice() {
