@@ -293,14 +293,10 @@ impl Command {
 }
 
 impl Args {
-    /// Reads the process's arguments.
+    /// Reads the process's arguments, the program's name first.
     ///
     /// # Errors
-    /// Wrong usage, or a request for help or the version. See [`report`].
-    pub(crate) fn read() -> Result<Self, clap::Error> {
-        Self::of(std::env::args_os())
-    }
-
+    /// Wrong usage, or a request for help or the version.
     pub(crate) fn of(words: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, clap::Error> {
         let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
         let command = without_empty_variables(Self::command());
@@ -333,14 +329,9 @@ impl Args {
     }
 }
 
-/// The program's arguments, for the manual page.
-pub(crate) fn command() -> clap::Command {
-    Args::command()
-}
-
-/// The same without the address, which stands where commands do: for completions and suggestions.
+/// The program's arguments without the address, which stands where commands do: for completions and suggestions.
 pub(crate) fn commands_only() -> clap::Command {
-    let args = command();
+    let args = Args::command();
     clap::Command::new("diary")
         .version(env!("CARGO_PKG_VERSION"))
         .args(args.get_arguments().filter(|arg| !arg.is_positional()))
@@ -429,7 +420,7 @@ mod tests {
 
     #[test]
     fn the_arguments_are_sound() {
-        command().debug_assert();
+        Args::command().debug_assert();
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
+use clap::CommandFactory;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use crate::cli;
+use crate::cli::{self, Args};
 use crate::error::CliError;
 use crate::term::output::Output;
 
@@ -36,12 +37,12 @@ pub(crate) fn man() -> Result<(), CliError> {
 
 /// One page for all commands, so that one search finds any flag.
 fn page() -> io::Result<Vec<u8>> {
-    let mut command = cli::command().after_help("");
+    let mut command = Args::command().about(SUMMARY).after_help("");
     command.build();
     let mut page = Vec::new();
     let man = Man::new(command.clone());
     man.render_title(&mut page)?;
-    Man::new(command.clone().about(SUMMARY)).render_name_section(&mut page)?;
+    man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;

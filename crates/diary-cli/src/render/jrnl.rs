@@ -44,13 +44,12 @@ impl Printer {
         for tag in &entry.tags {
             *self.jrnl.tags.entry(tag.clone()).or_default() += 1;
         }
-        out.extend_from_slice(if self.first { b"{\"entries\": [\n" } else { b",\n" });
+        out.extend_from_slice(if self.first { b"\n" } else { b",\n" });
         push_json(&entry, out);
         out.pop_if(|last| *last == b'\n');
     }
 
     pub(super) fn end_jrnl_json(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(if self.first { b"{\"entries\": [" } else { b"" });
         out.extend_from_slice(b"\n], \"tags\": ");
         push_json(&self.jrnl.tags, out);
         out.pop_if(|last| *last == b'\n');

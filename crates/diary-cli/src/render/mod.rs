@@ -101,19 +101,18 @@ pub(crate) struct Printer {
 impl Printer {
     /// For stdout, as the command line and the configuration file ask for.
     pub(crate) fn new(show: &Show, config: &Config) -> Self {
-        let terminal = io::stdout().is_terminal();
-        let usual = if terminal { Format::Pretty } else { Format::Plain };
-        let format = show.format_said(config).unwrap_or(usual);
-        let printer = Self::of(format, config.colour.is_on(), TimeZone::system(), width());
-        Self { terminal, csv_safe: show.csv_safe, ..printer }
+        Self { csv_safe: show.csv_safe, ..Self::stdout(show.format_said(config), config) }
     }
 
     /// For a conversation: pretty on a terminal, else plain.
     pub(crate) fn conversation(config: &Config) -> Self {
-        match io::stdout().is_terminal() {
-            true => Self::of(Format::Pretty, config.colour.is_on(), TimeZone::system(), width()),
-            false => Self::plain(),
-        }
+        Self::stdout(None, config)
+    }
+
+    fn stdout(format: Option<Format>, config: &Config) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let format = format.unwrap_or(if terminal { Format::Pretty } else { Format::Plain });
+        Self { terminal, ..Self::of(format, config.colour.is_on(), TimeZone::system(), width()) }
     }
 
     /// The plain format.
@@ -159,8 +158,10 @@ impl Printer {
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
         self.day = None;
         self.first = true;
-        if self.format == Format::Csv {
-            machine::csv_heading(out);
+        match self.format {
+            Format::Csv => machine::csv_heading(out),
+            Format::JrnlJson => out.extend_from_slice(b"{\"entries\": ["),
+            _ => {}
         }
     }
 
