@@ -7,7 +7,7 @@ use clap::builder::styling::Styles;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use diary_client::{Address, Author, DEFAULT_PORT, Which};
 use diary_import::Kind;
 use jiff::tz::TimeZone;
@@ -195,7 +195,7 @@ pub(crate) struct Import {
     pub(crate) author: Option<Author>,
 
     /// Time zone of times that name none, such as Asia/Shanghai [default: local]
-    #[arg(long, value_name = "TZ", value_parser = parse_zone)]
+    #[arg(long, value_name = "TZ", value_parser = TimeZone::get)]
     pub(crate) timezone: Option<TimeZone>,
 
     /// Format of times, as for strptime: '%d.%m.%Y %H:%M' [default: ISO 8601]
@@ -243,7 +243,7 @@ pub(crate) struct StatsOptions {
     pub(crate) by: Option<By>,
 
     /// Calendar year of the heat map [default: the last 52 weeks]
-    #[arg(long, value_name = "YEAR", value_parser = parse_year)]
+    #[arg(long, value_name = "YEAR", value_parser = value_parser!(i16).range(0..=9999))]
     pub(crate) year: Option<i16>,
 
     /// Also write the heat map as SVG; - prints only that
@@ -394,14 +394,6 @@ fn import_format() -> impl TypedValueParser<Value = Kind> {
     })
 }
 
-fn parse_year(word: &str) -> Result<i16, String> {
-    let year = word.parse().ok().filter(|year| (0..=9999).contains(year));
-    year.ok_or_else(|| "not a year, such as 2026".to_owned())
-}
-
-fn parse_zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| "not a time zone, such as Europe/Berlin or UTC".to_owned())
-}
 
 fn parse_past(word: &str) -> Result<Which, String> {
     match Which::parse(word) {
