@@ -394,7 +394,6 @@ fn import_format() -> impl TypedValueParser<Value = Kind> {
     })
 }
 
-
 fn parse_past(word: &str) -> Result<Which, String> {
     match Which::parse(word) {
         Ok(which @ (Which::Last(_) | Which::All)) if !word.is_empty() => Ok(which),

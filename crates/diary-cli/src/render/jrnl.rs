@@ -155,16 +155,12 @@ mod tests {
             let troubles = harvest.troubles.into_iter().map(|trouble| trouble.why).collect::<Vec<_>>();
             (kind, harvest.found.len(), troubles)
         };
-        for (format, kind) in [
-            (Format::Json, Kind::Json),
-            (Format::Jrnl, Kind::Jrnl),
-            (Format::JrnlJson, Kind::JrnlJson),
-        ] {
+        for (format, kind) in
+            [(Format::Json, Kind::Json), (Format::Jrnl, Kind::Jrnl), (Format::JrnlJson, Kind::JrnlJson)]
+        {
             assert_eq!(read(format, None), (kind, 1, vec![]));
         }
-        for (format, name) in
-            [(Format::Csv, "csv"), (Format::Md, "md"), (Format::Txt, "txt")]
-        {
+        for (format, name) in [(Format::Csv, "csv"), (Format::Md, "md"), (Format::Txt, "txt")] {
             let refused = format!(
                 "this is an export in {name}, which cannot be imported; export --format json writes what can, and \
                  --format log would take its lines as they are"

@@ -2,8 +2,8 @@
 
 use diary_client::Stored;
 
-use super::safe::{lines, needs_care, push_safe};
 use super::Printer;
+use super::safe::{lines, needs_care, push_safe};
 
 /// Indent of later lines, so that they belong to the item.
 const INDENT: &str = "  ";
