@@ -501,8 +501,8 @@ async fn an_outbox_that_cannot_be_written_stops_no_entry() {
 /// When `add` is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// As soon as there is anything in the outbox folder, a draft too.
-    Draft,
+    /// As soon as there is a file in the outbox folder.
+    Begun,
     /// As soon as the text is kept.
     Kept,
     /// As soon as the text is in a day file.
@@ -522,7 +522,7 @@ async fn kills_lose_nothing_and_double_nothing() {
     // The first entry makes the folders.
     assert_eq!(home.run(server.address(), &["add", "first"]).await.code, Some(0));
     for round in 0..KILLS_PER_MOMENT {
-        for moment in [Moment::Draft, Moment::Kept, Moment::Stored, Moment::Printed] {
+        for moment in [Moment::Begun, Moment::Kept, Moment::Stored, Moment::Printed] {
             let text = format!("{moment:?} {round}");
             let was_kept = kill_at(&home, server.address(), &journal, &text, moment, round * 400).await;
             if was_kept {
@@ -551,7 +551,9 @@ async fn kill_at(home: &Home, address: &str, journal: &Path, text: &str, moment:
     let mut command = home.cli(address, &["add", text]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let fresh = || home.files().into_iter().find(|file| !before.contains(file));
-    let is_complete = |file: &PathBuf| file.extension().is_some_and(|end| end == "jsonl");
+    let is_complete = |file: &PathBuf| {
+        fs::read_to_string(file).is_ok_and(|lines| lines.ends_with('\n') && lines.contains(text))
+    };
     let mut stdout = child.stdout.take().unwrap();
     let mut ended = false;
     // Looks again and again, since a moment of a few microseconds is gone before anyone is told of it.
@@ -562,7 +564,7 @@ async fn kill_at(home: &Home, address: &str, journal: &Path, text: &str, moment:
             kept |= file.as_ref().is_some_and(is_complete);
             ended |= child.try_wait().unwrap().is_some();
             let reached = match moment {
-                Moment::Draft => file.is_some(),
+                Moment::Begun => file.is_some(),
                 Moment::Kept => kept,
                 Moment::Stored => is_stored(journal, text),
                 Moment::Printed => false,
