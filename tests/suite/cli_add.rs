@@ -359,6 +359,48 @@ async fn one_can_be_thrown_away() {
     assert_eq!(home.run(&address, &["outbox", "--json", "send"]).await.code, Some(2));
 }
 
+/// What a client did with texts that hold `part`, in order: `write`, `sync`, `name` (of the file) and `folder` (its sync)
+/// are about the outbox.
+fn calls(trace: &str, outbox: &str, part: &str) -> Vec<&'static str> {
+    let call = |line: &str| {
+        // `PID call(FD<file or socket>, arguments) = result`
+        let (call, arguments) = line.split_once(' ')?.1.trim_start().split_once('(')?;
+        let is_kept = arguments.contains(&format!("{outbox}/"));
+        match call {
+            "write" if is_kept && arguments.contains(part) => Some("write"),
+            "fdatasync" if is_kept => Some("sync"),
+            "rename" | "renameat" | "renameat2" if is_kept => Some("name"),
+            "fsync" if arguments.contains(&format!("{outbox}>")) => Some("folder"),
+            _ if arguments.contains("<socket:") && arguments.contains(part) => Some("send"),
+            _ => None,
+        }
+    };
+    trace.lines().filter_map(call).collect()
+}
+
+/// The first entry of a file, and one behind it.
+#[tokio::test]
+async fn nothing_is_sent_before_it_is_on_disk() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let server = server_at("127.0.0.1:0", data.path()).await;
+    let trace = home.0.path().join("trace");
+    let mut strace = peer("strace");
+    strace.args(["-f", "-qq", "-y", "-s", "4096", "-o"]).arg(&trace);
+    strace.args(["-e", "trace=write,writev,sendto,sendmsg,fdatasync,fsync,rename,renameat,renameat2"]);
+    let mut terminal = Terminal::start(under(strace, home.cli(server.address(), &[])));
+    for (seq, text) in [(1, "first line"), (2, "second line")] {
+        terminal.types(&format!("{text}\r")).await;
+        terminal.sees(&format!("ok {seq} on ")).await;
+    }
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    server.stop().await;
+    let trace = fs::read_to_string(trace).unwrap();
+    let first = ["write", "sync", "name", "folder", "send"];
+    let second = ["write", "sync", "send"];
+    assert_eq!(calls(&trace, home.outbox().to_str().unwrap(), " line"), [&first[..], &second].concat());
+}
+
 /// What was for one journal goes to another one only if its person says so.
 #[tokio::test]
 async fn another_journal_at_the_address_is_a_choice() {
@@ -459,8 +501,8 @@ async fn an_outbox_that_cannot_be_written_stops_no_entry() {
 /// When `add` is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// As soon as there is anything in the outbox folder, a draft too.
-    Draft,
+    /// As soon as there is a file in the outbox folder.
+    Begun,
     /// As soon as the text is kept.
     Kept,
     /// As soon as the text is in a day file.
@@ -480,7 +522,7 @@ async fn kills_lose_nothing_and_double_nothing() {
     // The first entry makes the folders.
     assert_eq!(home.run(server.address(), &["add", "first"]).await.code, Some(0));
     for round in 0..KILLS_PER_MOMENT {
-        for moment in [Moment::Draft, Moment::Kept, Moment::Stored, Moment::Printed] {
+        for moment in [Moment::Begun, Moment::Kept, Moment::Stored, Moment::Printed] {
             let text = format!("{moment:?} {round}");
             let was_kept = kill_at(&home, server.address(), &journal, &text, moment, round * 400).await;
             if was_kept {
@@ -509,7 +551,9 @@ async fn kill_at(home: &Home, address: &str, journal: &Path, text: &str, moment:
     let mut command = home.cli(address, &["add", text]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let fresh = || home.files().into_iter().find(|file| !before.contains(file));
-    let is_complete = |file: &PathBuf| file.extension().is_some_and(|end| end == "jsonl");
+    let is_complete = |file: &PathBuf| {
+        fs::read_to_string(file).is_ok_and(|lines| lines.ends_with('\n') && lines.contains(text))
+    };
     let mut stdout = child.stdout.take().unwrap();
     let mut ended = false;
     // Looks again and again, since a moment of a few microseconds is gone before anyone is told of it.
@@ -520,7 +564,7 @@ async fn kill_at(home: &Home, address: &str, journal: &Path, text: &str, moment:
             kept |= file.as_ref().is_some_and(is_complete);
             ended |= child.try_wait().unwrap().is_some();
             let reached = match moment {
-                Moment::Draft => file.is_some(),
+                Moment::Begun => file.is_some(),
                 Moment::Kept => kept,
                 Moment::Stored => is_stored(journal, text),
                 Moment::Printed => false,

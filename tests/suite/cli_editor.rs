@@ -102,6 +102,9 @@ async fn a_day_at_the_terminal() {
     terminal.ends_in(&["! 写在黑暗里", "1 unsent", "!"]).await;
     terminal.types("second\r").await;
     terminal.ends_in(&["! second", "2 unsent", "!"]).await;
+    terminal.types("/history 1\r").await;
+    let waits = format!("{address} is away; the answer comes when it is back");
+    terminal.ends_in(&["! /history 1", &waits, "!"]).await;
     assert_eq!(outbox(&home).await.matches("a program that is running has it").count(), 2);
     let mut server = Process::start(data.path(), &[&address], &[]).await;
     terminal.sees_all(&["ok 6 on ", "ok 7 on ", "connected again\r\n"]).await;
@@ -139,16 +142,26 @@ async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     assert!(said.contains("1 entry was not acked: kept in "), "{said}");
     assert!(outbox(&home).await.contains("too early"));
 
+    // Whoever comes back is told of all that waits.
+    let mut terminal = Terminal::start(cli(&home, &address));
+    terminal.sees("1 unsent\r\n").await;
+    terminal.ends_in(&["!"]).await;
+    terminal.types("later\r").await;
+    terminal.sees("2 unsent\r\n").await;
+    terminal.ends_in(&["!"]).await;
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(5));
+
     let server = Process::start(data.path(), &[&address], &[]).await;
     let mut terminal = Terminal::start(cli(&home, &address));
-    let kept = format!("1 kept entry sent to {address}\r\n");
+    let kept = format!("2 kept entries sent to {address}\r\n");
     terminal.sees_all(&[&kept, "anna too early\r\n"]).await;
     terminal.types("in time\r").await;
-    terminal.ends_in(&["> in time", &ok(2, &address), ">"]).await;
+    terminal.ends_in(&["> in time", &ok(3, &address), ">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     server.stop().await;
-    assert_eq!(stored(&data.path().join("diary")), ["anna too early", "anna in time"]);
+    assert_eq!(stored(&data.path().join("diary")), ["anna too early", "anna later", "anna in time"]);
 }
 
 /// Whatever a text waits for, it is on disk from the moment that it was typed.

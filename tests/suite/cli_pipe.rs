@@ -269,10 +269,10 @@ async fn a_server_that_never_comes_back() {
     assert_eq!(output.status.code(), Some(5));
     assert_eq!(acks.next_line().await.unwrap(), None);
     let said = String::from_utf8(output.stderr).unwrap();
-    let end = format!(
-        "gave up: nothing listens on {address}; in the diary: up to line 3; not sent: from line 4 on\n"
-    );
-    assert!(said.ends_with(&end), "{said}");
+    // What was written to a connection that was just breaking may have arrived.
+    let told = format!("gave up: nothing listens on {address}; in the diary: up to line 3; ");
+    let rest = said.split(&told).nth(1).unwrap_or_else(|| panic!("{said}"));
+    assert!(rest == "not sent: from line 4 on\n" || rest.starts_with("unknown: line"), "{said}");
     assert_eq!(stored(&data.path().join("diary")), ["anna one", "anna two"]);
 }
 

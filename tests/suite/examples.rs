@@ -7,7 +7,7 @@ use diary_server::Listen;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::support::{Ran, Server, acked, is_ack, peer, run, soon, stored};
+use crate::support::{Process, Ran, Server, acked, is_ack, peer, run, soon, stored};
 
 /// An example's program, which stands beside the folder of this test's program.
 fn example(name: &str) -> Command {
@@ -44,6 +44,26 @@ async fn hello_diary() {
     }
     assert_eq!(stored(&server.journal()).len(), 4);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn outbox() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
+    let address = server.address().to_owned();
+    server.stop().await;
+    let write = async |text: &str| {
+        let ran = run(example("outbox").arg(&address).arg(folder.path()).arg(text), "").await;
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+        ran.stdout
+    };
+    for text in ["one", "two"] {
+        assert!(write(text).await.ends_with("; the next run sends it\n"));
+    }
+    let server = Process::start(data.path(), &[&address], &[]).await;
+    assert_eq!(write("three").await, "2 of earlier runs are in the diary\nentry 3 is in the diary\n");
+    server.stop().await;
+    assert_eq!(stored(&data.path().join("diary")), ["local one", "local two", "local three"]);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines as LineReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::support::faulty::{Started, command, is_root, texts_on_disk, under};
-use crate::support::{Frames, Lines, day_files, is_ack, peer, soon, text};
+use crate::support::{Frames, Lines, cli_command, day_files, is_ack, peer, run, soon, text};
 
 #[tokio::test]
 async fn a_small_disk_fills_up_and_is_freed() {
@@ -131,6 +131,13 @@ async fn a_check_tells_a_full_disk_and_leaves_nothing_behind() {
     for room in [200 * 1024, 0] {
         leave_room(&ballast, room);
         assert_eq!(check().await, Err(Code::DiskFull), "{room}");
+        // The client's doctor asks as well.
+        let mut doctor = cli_command();
+        doctor.args(["doctor", "--server", server.address()]).env("HOME", folder.path().join("home"));
+        doctor.env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
+        let ran = run(&mut doctor, "").await;
+        let told = "wrong  writing        the server takes no entries: disk-full: ";
+        assert!(ran.code == Some(4) && ran.stdout.contains(told), "{ran:?}");
         fs::remove_file(&ballast).unwrap();
         assert_eq!(check().await, Ok(()), "{room}");
     }

@@ -10,7 +10,7 @@ use diary_proto::{Code, Filter, Scope, Which};
 
 use crate::connection::{Seen, lost_by};
 use crate::error::Error;
-use crate::history::{Block, Event, Stored};
+use crate::event::{Block, Event, Stored};
 
 /// The id of a reading's first request. Nothing else is asked on its connection.
 const REQUEST: u32 = 1;

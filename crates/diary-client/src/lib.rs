@@ -31,13 +31,16 @@
 //!   nothing but that reading: TCP tells the server to wait, and acks keep coming.
 //!
 //! Read it in this order: [`client`] (the handle), `writer` (the task behind it) and its `window` of
-//! unacked entries; [`reader`] (the handle of those who only read), [`history`] (the readings) and their `cursor`; below both `redial` and `connection`.
+//! unacked entries; [`reader`] (the handle of those who only read), [`history`] (the readings) and their `cursor`; below
+//! both `redial` and `connection`.
 
 pub mod address;
+mod append;
 pub mod client;
 mod connection;
 mod cursor;
 pub mod error;
+mod event;
 pub mod history;
 pub mod reader;
 mod redial;
@@ -46,12 +49,14 @@ mod window;
 mod writer;
 
 pub use address::{Address, BadAddress, DEFAULT_PORT};
-pub use client::{Ack, Client, NewEntry, NotAcked, Options, Pending, Place, Room, Secret};
+pub use append::{Ack, NewEntry, NotAcked, Place, Secret};
+pub use client::{Client, Options, Pending, Room};
 pub use diary_proto::block::Gap;
 pub use diary_proto::entry::{Author, Entry, Key, Producer};
 pub use diary_proto::message::{Resume, Welcome};
 pub use diary_proto::{Code, Day, DayStart, Filter, OwnTime, Refusal, Scope, Time, Which};
 pub use error::{Error, ErrorKind};
-pub use history::{Block, Blocks, Event, History, Stored};
+pub use event::{Block, Event, Stored};
+pub use history::{Blocks, History};
 pub use reader::Reader;
 pub use state::State;

@@ -7,7 +7,7 @@ use diary_proto::{Filter, Scope, Which};
 use tokio::sync::watch;
 
 use crate::address::Address;
-use crate::client::Secret;
+use crate::append::Secret;
 use crate::connection::{Connection, Connector, Seen, lost_by};
 use crate::cursor::Ask;
 use crate::error::Error;

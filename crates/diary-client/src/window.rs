@@ -9,7 +9,7 @@ use diary_proto::{Code, Refusal};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::client::{Ack, NewEntry, NotAcked, Place};
+use crate::append::{Ack, NewEntry, NotAcked, Place};
 use crate::error::Error;
 
 /// Texts in one append frame: small enough that the first of them does not wait long for the rest, large

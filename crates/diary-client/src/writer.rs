@@ -1,17 +1,41 @@
 //! The task behind a [`Client`](crate::Client): it owns the connection that entries go out on, and
 //! those that are not acked.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use diary_proto::message::{ClientMessage, ServerMessage};
+use diary_proto::message::{ClientMessage, ServerMessage, Welcome};
 use diary_proto::{Code, Refusal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::client::{Command, NotAcked, Shared};
+use crate::append::NotAcked;
 use crate::connection::{Connection, lost_by};
 use crate::error::Error;
 use crate::redial::Redial;
-use crate::window::Window;
+use crate::window::{Open, Window};
+
+/// What the handles tell the task.
+pub(crate) enum Command {
+    /// Write this.
+    Append(Open),
+    /// End once all is acked.
+    Close(oneshot::Sender<Result<(), Error>>),
+    /// End now.
+    GiveUp(oneshot::Sender<Vec<NotAcked>>),
+}
+
+/// What the handles and the task both know.
+pub(crate) struct Shared {
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) welcome: Mutex<Welcome>,
+    /// Why the task ended before it was told to.
+    pub(crate) fate: OnceLock<Error>,
+}
+
+impl Shared {
+    pub(crate) fn fate(&self) -> Error {
+        self.fate.get().cloned().unwrap_or(Error::Closed)
+    }
+}
 
 /// Commands that are taken at once, before the socket is looked at again.
 const COMMANDS_AT_ONCE: usize = 1024;

@@ -1,14 +1,13 @@
 //! Delivering entries to one server, in order and once each.
 
+mod earlier;
+
 use std::collections::{BTreeSet, VecDeque};
-use std::fmt;
 use std::future::pending;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use diary_client::{
-    Ack, Address, Author, Error as ClientError, NewEntry, Place, Producer, Refusal, Secret, State, Time,
-    Welcome,
+    Ack, Address, Author, Error as ClientError, NewEntry, Place, Producer, Secret, State, Time,
 };
 use diary_proto::entry::check_text;
 use jiff::tz::TimeZone;
@@ -16,104 +15,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::error::Error;
 use crate::flight::{Flight, Step, Unacked};
-use crate::outbox::{Left, Outbox};
+use crate::outbox::Outbox;
+use crate::outcome::{Held, Keys, Outcome, SILENT_AFTER};
 use crate::record::KeptEntry;
-use crate::tray::{Pushed, Tray};
-
-/// How long a server that is there may answer nothing before that is told. Most acks take milliseconds.
-const SILENT_AFTER: Duration = Duration::from_secs(2);
-
-/// What the keys of a delivery's entries come from, and what outlives its process.
-pub enum Keys {
-    /// A new secret. Nothing is kept: what is not acked in the end is given back.
-    Fresh,
-    /// A new secret. An entry is in the outbox before it is sent, until it is acked; what earlier runs left there goes
-    /// out first.
-    Kept(Outbox),
-    /// A secret that whoever has the same entries can make again, so that they are stored once however often they are
-    /// delivered. Nothing is kept.
-    Derived(Secret),
-}
-
-/// What came of entries, or of the way to the server. `T` is what the caller knows an entry by.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Outcome<T> {
-    /// The server is there for the first time.
-    Arrived(Welcome),
-    /// An entry is in the diary.
-    Acked {
-        /// Which.
-        tag: T,
-        /// Its seq and time there.
-        ack: Ack,
-    },
-    /// An entry is not taken, however often it is sent.
-    Refused {
-        /// Which.
-        tag: T,
-        /// Why.
-        refusal: Refusal,
-        /// What it is called in the outbox, where it waits for a person's choice. `None`: it is not kept.
-        id: Option<String>,
-    },
-    /// Nothing goes out for now. The delivery goes on by itself until it is [stopped](Delivery::stop).
-    Held(Held),
-    /// What held it up is over.
-    Resumed(Held),
-    /// So many entries that earlier runs left are in the diary now.
-    CaughtUp {
-        /// How many.
-        entries: usize,
-    },
-    /// An entry that an earlier run left is not taken. It waits for a person's choice.
-    LeftRefused {
-        /// What it is called in the outbox.
-        id: String,
-        /// What it is.
-        kept: KeptEntry,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// A file that an earlier run left cannot be used.
-    Trouble(Error),
-    /// After [`Delivery::stop`]: an entry that is not acked.
-    Left {
-        /// Which.
-        tag: T,
-        /// Its text.
-        text: String,
-        /// It was sent, so it may be in the diary.
-        sent: bool,
-        /// What it is called in the outbox, from where the next run sends it. `None`: it is not kept.
-        id: Option<String>,
-    },
-}
-
-/// Why nothing goes out.
-#[derive(Debug, Clone)]
-pub enum Held {
-    /// There is no connection, and attempts fail.
-    Away(ClientError),
-    /// The server is there, and has answered nothing for two seconds.
-    Silent(Address),
-    /// The server has no room. It is asked again.
-    Full(Refusal),
-    /// Nothing more can be sent: the server serves another journal than before.
-    Ended(ClientError),
-}
-
-impl fmt::Display for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Away(error) | Self::Ended(error) => error.fmt(f),
-            Self::Silent(address) => {
-                write!(f, "{address} is there, and has acked nothing for {} s", SILENT_AFTER.as_secs())
-            }
-            Self::Full(refusal) => refusal.fmt(f),
-        }
-    }
-}
+use crate::tray::Pushed;
+use earlier::{Earlier, is_clock_off};
 
 /// Sends entries to one server under one name, each once, in the order in which they were
 /// [submitted](Self::submit). It needs a Tokio runtime around it, and goes on only while [`next`](Self::next) is
@@ -149,14 +55,6 @@ enum End {
     /// It is over, and what is not acked is given back.
     Stopping,
     Over,
-}
-
-/// What earlier runs left, on its way.
-struct Earlier {
-    left: Left,
-    flight: Option<Flight<u64>>,
-    journal: u64,
-    acked: usize,
 }
 
 impl<T> Delivery<T> {
@@ -494,80 +392,10 @@ impl<T> Delivery<T> {
             return self.hold(Held::Ended(ClientError::OtherJournal(why)));
         }
         self.own.has_arrived = true;
+        self.own.is_clock_off = is_clock_off(&welcome);
         self.met(id);
         self.ready.push_back(Outcome::Arrived(welcome));
         self.catch_up();
-    }
-
-    /// Delivers what earlier runs left, before anything else.
-    fn catch_up(&mut self) {
-        let (Some(outbox), Some(journal)) = (&self.outbox, self.journal) else { return };
-        let address = self.own.address().clone();
-        self.earlier_waiting = outbox.waiting_for(&address, Some(journal));
-        let left =
-            outbox.adopt(move |contents| contents.deliverable(&address, Some(journal)).next().is_some());
-        self.earlier = Some(Earlier { left, flight: None, journal, acked: 0 });
-        self.next_earlier();
-    }
-
-    /// Goes on with the next file of an earlier run.
-    fn next_earlier(&mut self) {
-        let Some(earlier) = &mut self.earlier else { return };
-        let next = earlier.left.next();
-        self.ready.extend(earlier.left.troubles.drain(..).map(Outcome::Trouble));
-        match next.filter(|_| self.end != End::Stopping) {
-            Some(tray) => earlier.flight = Some(earlier_flight(tray, self.own.address(), earlier.journal)),
-            None => {
-                if earlier.acked > 0 {
-                    self.ready.push_back(Outcome::CaughtUp { entries: earlier.acked });
-                }
-                (self.earlier, self.earlier_waiting) = (None, 0);
-            }
-        }
-    }
-
-    fn take_earlier(&mut self, step: Step<u64>) {
-        let Some(earlier) = &mut self.earlier else { return };
-        let Some(flight) = &mut earlier.flight else { return };
-        match step {
-            Step::Link => match flight.welcome() {
-                Some(welcome) if welcome.journal_id == earlier.journal => flight.has_arrived = true,
-                // Another server took its place a moment ago. It is looked for again with the next connection.
-                Some(_) => (self.earlier, self.earlier_waiting) = (None, 0),
-                None => {}
-            },
-            Step::Answered { tag: counter, answer: Ok(_), .. } => {
-                flight.tray.as_mut().into_iter().for_each(|tray| tray.acked(counter));
-                earlier.acked += 1;
-                self.earlier_waiting = self.earlier_waiting.saturating_sub(1);
-                self.answered();
-            }
-            Step::Answered { tag: counter, answer: Err(ClientError::Refused(refusal)), .. } => {
-                if let (Some(tray), Some(outbox)) = (&mut flight.tray, &self.outbox) {
-                    tray.refused(counter, &refusal);
-                    let id = outbox.id(tray, counter);
-                    let kept = tray.entry(counter).cloned();
-                    self.ready.extend(kept.map(|kept| Outcome::LeftRefused { id, kept, refusal }));
-                }
-                self.earlier_waiting = self.earlier_waiting.saturating_sub(1);
-                self.answered();
-            }
-            Step::Answered { tag: counter, answer: Err(_), .. } => {
-                let unacked = flight.unacked(counter, counter);
-                if let Some(tray) = flight.tray.as_mut().filter(|_| unacked.sent) {
-                    tray.sent(counter);
-                }
-            }
-        }
-        self.look();
-        let Some(flight) = self.earlier.as_mut().and_then(|earlier| earlier.flight.as_mut()) else { return };
-        if flight.unanswered() == 0 {
-            flight.part();
-            if let Some(earlier) = &mut self.earlier {
-                earlier.flight = None;
-            }
-            self.next_earlier();
-        }
     }
 
     /// Once nothing more can come of a delivery that was stopped, tells what is left of it; false while something can.
@@ -593,30 +421,6 @@ impl<T> Delivery<T> {
         self.end = End::Over;
         true
     }
-}
-
-impl Earlier {
-    /// Cancel safe, as [`Flight::step`] is.
-    async fn step(earlier: &mut Option<Self>) -> Step<u64> {
-        match earlier.as_mut().and_then(|earlier| earlier.flight.as_mut()) {
-            Some(flight) => flight.step(flight.has_arrived).await,
-            None => pending().await,
-        }
-    }
-}
-
-/// What a file that an earlier run left has for this journal, ready to be sent.
-fn earlier_flight(mut tray: Tray, address: &Address, journal: u64) -> Flight<u64> {
-    // Whoever is killed from here on may have sent them.
-    tray.sending();
-    let entries: Vec<_> = tray
-        .deliverable(address, Some(journal))
-        .map(|kept| (Place { counter: kept.counter, sent: kept.sent }, kept.to_send()))
-        .collect();
-    let (author, secret) = (tray.author().cloned(), tray.secret());
-    let mut flight = Flight::new(address.clone(), author, secret, Some(tray));
-    entries.into_iter().for_each(|(place, entry)| flight.push(place.counter, place, entry));
-    flight
 }
 
 fn trouble(state: Result<State, &ClientError>) -> Option<Held> {

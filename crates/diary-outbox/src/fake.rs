@@ -11,6 +11,7 @@ use diary_proto::frame::FrameCodec;
 use diary_proto::message::{Append, ClientMessage, Run, ServerMessage, Welcome};
 use diary_proto::{DayStart, Seal, Sieve};
 use futures::StreamExt;
+use jiff::tz::TimeZone;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -151,6 +152,7 @@ impl Session {
             journal: "diary".into(),
             zone: "UTC".into(),
             day_start: DayStart::default(),
+            clock_micros: Time::now(&TimeZone::UTC).micros,
         };
         session.say(&ServerMessage::Welcome(welcome)).await;
         let _ = session.serve().await;
@@ -165,6 +167,14 @@ impl Session {
                     let (first, last) = self.range(scope.which);
                     self.say(&ServerMessage::Answer { id, first, last, dense: true }).await;
                     self.lines(id, first, last).await;
+                    self.say(&ServerMessage::End { id }).await;
+                }
+                // A search that takes until there are two entries.
+                ClientMessage::Search { id, filter }
+                    if filter.contains.iter().any(|text| text == SILENCE) =>
+                {
+                    self.head.subscribe().wait_for(|head| *head >= 2).await.ok()?;
+                    self.say(&ServerMessage::Answer { id, first: 1, last: 2, dense: false }).await;
                     self.say(&ServerMessage::End { id }).await;
                 }
                 ClientMessage::Search { id, filter } => {

@@ -33,6 +33,8 @@ pub(crate) struct Flight<T> {
     given_up: VecDeque<NotAcked>,
     /// The server was there, and serves the journal that the entries are for.
     pub(crate) has_arrived: bool,
+    /// This computer's clock cannot say when an entry was written.
+    pub(crate) is_clock_off: bool,
 }
 
 enum Link {
@@ -94,6 +96,7 @@ impl<T> Flight<T> {
             open: VecDeque::new(),
             given_up: VecDeque::new(),
             has_arrived: false,
+            is_clock_off: false,
         }
     }
 
@@ -188,7 +191,8 @@ impl<T> Flight<T> {
                         return Step::Link;
                     }
                     let (Ok(room), Some(next)) = (room, self.waiting.pop_front()) else { continue };
-                    let Waiting { tag, place, entry } = next;
+                    let Waiting { tag, place, mut entry } = next;
+                    entry.written = entry.written.filter(|_| !self.is_clock_off);
                     self.waiting_bytes -= entry.text.len();
                     let counter = place.counter;
                     match room.send_at(place, entry) {

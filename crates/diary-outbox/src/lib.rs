@@ -38,12 +38,14 @@ mod error;
 pub mod fake;
 mod flight;
 mod outbox;
+mod outcome;
 mod record;
 #[cfg(test)]
 mod tests;
 mod tray;
 
-pub use delivery::{Delivery, Held, Keys, Outcome};
+pub use delivery::Delivery;
 pub use error::Error;
 pub use outbox::{Listed, Listing, Outbox};
+pub use outcome::{Held, Keys, Outcome};
 pub use record::KeptEntry;

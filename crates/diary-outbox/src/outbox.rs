@@ -12,14 +12,12 @@ use std::path::{Path, PathBuf};
 use std::vec;
 
 use diary_client::{Address, Author, Secret};
-use jiff::Timestamp;
 
 use crate::error::Error;
 use crate::record::{Contents, Heading, KeptEntry};
-use crate::tray::{Named, Opened, Tray, complete, create_folder, damage, named, sync_folder};
-
-/// Bytes of the random part of a tray's name.
-const RANDOM_BYTES: usize = 8;
+use crate::tray::{
+    Opened, Tray, complete, create_folder, damage, is_unfinished, name_of, new_name, sync_folder,
+};
 
 /// Fewest characters of a tray's random part in an id: enough that two ids are hardly ever alike, few enough
 /// to be typed.
@@ -138,7 +136,7 @@ impl Outbox {
     /// Takes over what earlier runs left and is wanted, one tray after the other.
     pub(crate) fn adopt(&self, wanted: impl Fn(&Contents) -> bool + Send + 'static) -> Left {
         let mut troubles = Vec::new();
-        let names = self.folder.as_ref().map(|folder| names(folder, true, &mut troubles));
+        let names = self.folder.as_ref().map(|folder| names(folder, &mut troubles));
         Left {
             folder: self.folder.clone().unwrap_or_default(),
             wanted: Box::new(wanted),
@@ -158,7 +156,7 @@ impl Outbox {
         let (beginning, counter) = id.rsplit_once('.').ok_or_else(unknown)?;
         let counter: u64 = counter.parse().map_err(|_| unknown())?;
         let mut troubles = Vec::new();
-        let names = names(folder, true, &mut troubles);
+        let names = names(folder, &mut troubles);
         let mut fitting = names.iter().filter(|name| random_part(name).starts_with(beginning));
         let (Some(name), false) = (fitting.next(), beginning.is_empty()) else { return Err(unknown()) };
         if fitting.next().is_some() {
@@ -186,7 +184,7 @@ impl Outbox {
     /// that is known.
     pub(crate) fn waiting_for(&self, address: &Address, journal: Option<u64>) -> usize {
         let Some(folder) = &self.folder else { return 0 };
-        let names = names(folder, false, &mut Vec::new());
+        let names = names(folder, &mut Vec::new());
         let files = names.iter().filter_map(|name| look(&complete(folder, name)).ok());
         let contents = files.filter(|(held, _)| !held).filter_map(|(_, bytes)| Contents::read(&bytes).ok());
         contents.map(|contents| contents.deliverable(address, journal).count()).sum()
@@ -194,15 +192,15 @@ impl Outbox {
 
     /// What people call an entry.
     pub(crate) fn id(&self, tray: &Tray, counter: u64) -> String {
-        let names = self.folder.as_ref().map(|folder| names(folder, false, &mut Vec::new()));
+        let names = self.folder.as_ref().map(|folder| names(folder, &mut Vec::new()));
         format!("{}.{counter}", short_part(tray.name(), &names.unwrap_or_default()))
     }
 
-    /// All that is kept, by running programs too. What a program that was killed left half made is seen to first.
+    /// All that is kept, by running programs too.
     pub fn list(&self) -> Listing {
         let mut listing = Listing::default();
         let Some(folder) = &self.folder else { return listing };
-        let names = names(folder, true, &mut listing.troubles);
+        let names = names(folder, &mut listing.troubles);
         for name in &names {
             let path = complete(folder, name);
             let (held, bytes) = match look(&path) {
@@ -214,17 +212,23 @@ impl Outbox {
                     continue;
                 }
             };
-            let contents = match Contents::read(&bytes) {
+            if is_unfinished(&bytes) && held {
+                continue;
+            }
+            let contents = Contents::read(&bytes);
+            let is_left = contents.as_ref().is_ok_and(|contents| contents.entries.is_empty());
+            if (is_unfinished(&bytes) || is_left) && !held {
+                // A run ended before its first entry was kept, or after its acks. Taken over, the file goes.
+                drop(Tray::adopt(folder, name, &mut Vec::new()));
+            }
+            let contents = match contents {
                 Ok(contents) => contents,
+                Err(_) if is_unfinished(&bytes) => continue,
                 Err(why) => {
                     listing.troubles.push(Error::unreadable(&path, why));
                     continue;
                 }
             };
-            if contents.entries.is_empty() && contents.damaged.is_empty() && !held {
-                // A run ended after its acks; taken over, the file goes.
-                drop(Tray::adopt(folder, name, &mut listing.troubles));
-            }
             listing.troubles.extend(damage(&path, &contents));
             let short = short_part(name, &names);
             listing.entries.extend(contents.entries.into_values().map(|kept| Listed {
@@ -239,8 +243,8 @@ impl Outbox {
     }
 }
 
-/// The names of the files, the oldest first. With `drafts`, those that were left behind are seen to before.
-fn names(folder: &Path, drafts: bool, troubles: &mut Vec<Error>) -> Vec<String> {
+/// The names of the files, the oldest first.
+fn names(folder: &Path, troubles: &mut Vec<Error>) -> Vec<String> {
     let files = match fs::read_dir(folder) {
         Ok(files) => files,
         Err(error) => {
@@ -250,20 +254,9 @@ fn names(folder: &Path, drafts: bool, troubles: &mut Vec<Error>) -> Vec<String> 
             return Vec::new();
         }
     };
-    let mut names = Vec::new();
-    for file in files.flatten() {
-        match file.file_name().to_str().and_then(named) {
-            Some(Named::File(name)) => names.push(name),
-            Some(Named::Draft(name)) if drafts => match Tray::finish_draft(folder, &name) {
-                Ok(true) => names.push(name),
-                Ok(false) => {}
-                Err(error) => troubles.push(Error::unreadable(&file.path(), error)),
-            },
-            _ => {}
-        }
-    }
+    let files = files.flatten().filter_map(|file| file.file_name().into_string().ok());
+    let mut names: Vec<String> = files.filter_map(|file| name_of(&file).map(str::to_owned)).collect();
     names.sort_unstable();
-    names.dedup();
     names
 }
 
@@ -278,14 +271,6 @@ fn look(path: &Path) -> io::Result<(bool, Vec<u8>)> {
     // At once, so that nobody who looks for what was left passes it by.
     file.unlock()?;
     Ok((held, fs::read(path)?))
-}
-
-/// `20261121T001502.123456Z-3f9a1c04d2e8b711`: names sort by time.
-pub(crate) fn new_name() -> io::Result<String> {
-    let mut random = [0; RANDOM_BYTES];
-    getrandom::fill(&mut random)?;
-    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{}-{random}", Timestamp::now().strftime("%Y%m%dT%H%M%S.%6fZ")))
 }
 
 fn random_part(name: &str) -> &str {

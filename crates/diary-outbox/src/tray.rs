@@ -6,18 +6,21 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use diary_client::{Address, Author, Refusal, Secret, Time};
+use jiff::Timestamp;
 
 use crate::error::Error;
-use crate::outbox::new_name;
 use crate::record::{Contents, Heading, KeptEntry, Record};
+
+/// Bytes of the random part of a tray's name.
+const RANDOM_BYTES: usize = 8;
 
 /// How a file ends that is complete.
 const FILE_END: &str = ".jsonl";
 
-/// How a file ends while its first entry is written.
-const DRAFT_END: &str = ".draft";
+/// How the first line of a file begins.
+const BEGINNING: &[u8] = b"{\"diary-outbox\":";
 
-/// How often a new file is tried: another process may take a draft for one that was left behind.
+/// How often a new file is tried: another process may take it for one that was left behind.
 const CREATE_TRIES: u32 = 100;
 
 /// The entries of one run of the program: one producer, whose counters nobody else goes on with. The file is
@@ -74,6 +77,10 @@ impl Tray {
             Taken::Held => return Ok(Opened::Held),
             Taken::Gone => return Ok(Opened::Nothing),
         };
+        if is_unfinished(&bytes) {
+            fs::remove_file(&path).map_err(wrong)?;
+            return Ok(Opened::Nothing);
+        }
         let contents = Contents::read(&bytes).map_err(|why| Error::unreadable(&path, why))?;
         troubles.extend(damage(&path, &contents));
         if contents.whole_bytes < bytes.len() as u64 {
@@ -84,31 +91,6 @@ impl Tray {
         let tray = Self { folder, name, contents, file: Some(file), is_torn: false };
         // If nothing is kept in it, the file goes with the tray.
         Ok(if tray.contents.entries.is_empty() { Opened::Nothing } else { Opened::Tray(Box::new(tray)) })
-    }
-
-    /// Finishes or removes a draft that nobody holds: its process ended before the file had its name. True if it
-    /// has that now. Only what certainly holds no entry is removed.
-    ///
-    /// # Errors
-    /// Why that cannot be done. It is left as it is.
-    pub(crate) fn finish_draft(folder: &Path, name: &str) -> io::Result<bool> {
-        let path = draft(folder, name);
-        let Taken::File(file, bytes) = take(&path)? else { return Ok(false) };
-        match Contents::read(&bytes) {
-            Ok(contents) if !contents.entries.is_empty() => {
-                file.sync_data()?;
-                fs::rename(&path, complete(folder, name))?;
-                sync_folder(folder)?;
-                return Ok(true);
-            }
-            Ok(contents) if contents.damaged.is_empty() => {}
-            Ok(_) => return Err(io::Error::other("none of its lines is an entry that this program knows")),
-            // One that was just begun has no whole line. Another one may be of a newer program.
-            Err(why) if bytes.contains(&b'\n') => return Err(io::Error::other(why)),
-            Err(_) => {}
-        }
-        fs::remove_file(&path)?;
-        Ok(false)
     }
 
     /// The name of its file, without the end.
@@ -304,7 +286,7 @@ impl Tray {
         Ok(())
     }
 
-    /// Makes the file, which appears under its name with its header and first entry in it.
+    /// Makes the file with its header and first entry.
     fn create(&mut self, line: &[u8]) -> io::Result<()> {
         let folder = self.folder.as_deref().ok_or(io::ErrorKind::NotFound)?;
         create_folder(folder)?;
@@ -317,12 +299,9 @@ impl Tray {
         let mut tries = 0;
         let file = loop {
             tries += 1;
-            let path = draft(folder, &self.name);
-            match create(&path, &complete(folder, &self.name), &bytes) {
-                // It was taken for one that was left behind. Whoever has it now may still remove it by its name,
-                // so that is not used again.
+            match create(&complete(folder, &self.name), &bytes) {
                 Err(error) if is_race(&error) && tries < CREATE_TRIES => self.name = new_name()?,
-                made => break made.inspect_err(|_| drop(fs::remove_file(&path)))?,
+                made => break made?,
             }
         };
         sync_folder(folder)?;
@@ -349,18 +328,32 @@ impl Drop for Tray {
     }
 }
 
-/// Makes a locked file with these bytes at `path`, and gives it its name once they are on disk.
-fn create(path: &Path, complete: &Path, bytes: &[u8]) -> io::Result<File> {
+/// Makes a locked file with these bytes, and syncs it. [`io::ErrorKind::NotFound`]: another process took it for one that
+/// was left behind, and removes it.
+fn create(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(path)?;
     match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::NotFound.into()),
+        Ok(()) if file.metadata()?.nlink() > 0 => {}
+        Ok(()) | Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::NotFound.into()),
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    fs::rename(path, complete)?;
+    // Half of it helps nobody.
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    written.inspect_err(|_| drop(fs::remove_file(path)))?;
     Ok(file)
+}
+
+/// Whether a process ended before it had written the first line: nobody relied on this file.
+pub(crate) fn is_unfinished(bytes: &[u8]) -> bool {
+    !bytes.contains(&b'\n') && (bytes.starts_with(BEGINNING) || BEGINNING.starts_with(bytes))
+}
+
+/// `20261121T001502.123456Z-3f9a1c04d2e8b711`: names sort by time.
+pub(crate) fn new_name() -> io::Result<String> {
+    let mut random = [0; RANDOM_BYTES];
+    getrandom::fill(&mut random)?;
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{}-{random}", Timestamp::now().strftime("%Y%m%dT%H%M%S.%6fZ")))
 }
 
 /// What became of a file that was to be taken.
@@ -397,23 +390,9 @@ pub(crate) fn complete(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}{FILE_END}"))
 }
 
-fn draft(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!(".{name}{DRAFT_END}"))
-}
-
-/// What a file in the folder is, by its name.
-pub(crate) enum Named {
-    File(String),
-    Draft(String),
-}
-
-/// Whether it is one of ours.
-pub(crate) fn named(file: &str) -> Option<Named> {
-    let draft = || file.strip_prefix('.')?.strip_suffix(DRAFT_END);
-    match file.strip_suffix(FILE_END) {
-        Some(name) => Some(Named::File(name.to_owned())),
-        None => draft().map(|name| Named::Draft(name.to_owned())),
-    }
+/// The name of a file, if it is one of ours.
+pub(crate) fn name_of(file: &str) -> Option<&str> {
+    file.strip_suffix(FILE_END)
 }
 
 /// The lines that cannot be read.

@@ -115,17 +115,20 @@ fn run() -> impl Strategy<Value = Run> {
 }
 
 fn server_message() -> impl Strategy<Value = ServerMessage> {
-    let welcome = (any::<u8>(), any::<u64>(), any::<u64>(), any::<[String; 3]>(), 0..24 * 60_u16).prop_map(
-        |(version, journal_id, head, [author, journal, zone], minutes)| Welcome {
-            version,
-            journal_id,
-            head,
-            author,
-            journal,
-            zone,
-            day_start: DayStart::from_minutes(minutes).expect("a time of day"),
-        },
-    );
+    let welcome =
+        (any::<u8>(), any::<u64>(), any::<u64>(), any::<[String; 3]>(), 0..24 * 60_u16, any::<i64>())
+            .prop_map(|(version, journal_id, head, [author, journal, zone], minutes, clock_micros)| {
+                Welcome {
+                    version,
+                    journal_id,
+                    head,
+                    author,
+                    journal,
+                    zone,
+                    day_start: DayStart::from_minutes(minutes).expect("a time of day"),
+                    clock_micros,
+                }
+            });
     prop_oneof![
         welcome.prop_map(ServerMessage::Welcome),
         vec(run(), 0..8).prop_map(ServerMessage::Acks),

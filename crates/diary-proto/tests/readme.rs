@@ -440,10 +440,11 @@ fn describe_server(message: &ServerMessage) -> String {
             journal,
             zone,
             day_start,
+            clock_micros,
         }) => {
             format!(
                 "Welcome version={version} journal_id={journal_id:016x} head={head} author={author:?} \
-                 journal={journal:?} zone={zone:?} day_start={day_start}"
+                 journal={journal:?} zone={zone:?} day_start={day_start} clock={clock_micros}"
             )
         }
         ServerMessage::Acks(runs) => {

@@ -9,9 +9,12 @@ use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
 use diary_proto::line::without_byte_order_mark;
+use jiff::tz::TimeZone;
 use tokio::signal::unix::SignalKind;
 
-use super::deliver::{Stopped, drive, refused_sentence, tell_earlier, tell_waiting};
+use super::deliver::{
+    CLOCKS_FAR_APART, Stopped, clocks_apart, drive, refused_sentence, tell_clocks, tell_earlier, tell_waiting,
+};
 use crate::config::Config;
 use crate::error::{advice, exit};
 use crate::term::output::{Output, say};
@@ -31,22 +34,21 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
         say(format_args!("nothing was written: {why}"));
         return exit::USAGE;
     }
-    // Only the server knows when its days start. What is wrong needs no server.
+    // What is wrong with it needs no server.
     let midnight = Calendar::here(DayStart::default());
-    let calendar = match at.is_some_and(|said| midnight.time(said).is_ok()) {
-        true => calendar(config).await,
-        false => midnight,
+    let wrong = at.and_then(|said| midnight.time(said).err());
+    let at = match (at, wrong) {
+        (None, _) => Ok(None),
+        (Some(_), Some(why)) => Err(why),
+        (Some(said), None) => time_at(said, midnight, config).await.map(Some),
     };
-    let at = match at.map(|said| calendar.time(said)).transpose() {
+    let at = match at {
         Ok(at) => at,
         Err(why) => {
             say(format_args!("nothing was written: {why}"));
             return exit::USAGE;
         }
     };
-    if let Some(at) = at {
-        say(format_args!("about {}", calendar.in_words(at)));
-    }
     let text = if from_input { read_text(io::stdin().lock()) } else { Ok(words.join(" ")) };
     let why = match (text.and_then(check), &config.wrong) {
         (Ok(text), None) => return add(text, at, config).await,
@@ -57,10 +59,33 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
     exit::USAGE
 }
 
-/// That of the diary; without its server, days start at midnight.
-async fn calendar(config: &Config) -> Calendar {
-    let reader = Reader::connect(config.server.clone()).await;
-    Calendar::here(reader.map_or_else(|_| DayStart::default(), |reader| reader.welcome().day_start))
+/// The time that is meant, by the diary's days; without its server, they start at midnight. Says how it was understood.
+///
+/// # Errors
+/// A sentence: this computer's clock is far off, and nobody wants it to count.
+async fn time_at(said: &str, midnight: Calendar, config: &Config) -> Result<Time, String> {
+    let welcome = Reader::connect(config.server.clone()).await.ok().map(|reader| reader.welcome());
+    let calendar = welcome.as_ref().map_or(midnight, |welcome| Calendar::here(welcome.day_start));
+    let at = calendar.time(said)?;
+    say(format_args!("about {}", calendar.in_words(at)));
+    let apart = welcome.and_then(|welcome| clocks_apart(&welcome, Time::now(&TimeZone::system())));
+    let apart = apart.filter(|(apart, _)| *apart > CLOCKS_FAR_APART && !Calendar::is_absolute(said));
+    match apart {
+        Some((_, apart)) if !agrees(&apart) => {
+            Err(format!("{apart}; set it, or give --at with a zone, such as 2015-03-02T08:15:00+08:00"))
+        }
+        _ => Ok(at),
+    }
+}
+
+/// Asks a person at a terminal whether the clock of this computer is to count.
+fn agrees(apart: &str) -> bool {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return false;
+    }
+    say(format_args!("{apart}; write the entry all the same? [y/N]"));
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).is_ok() && answer.trim().eq_ignore_ascii_case("y")
 }
 
 /// What an entry cannot be, and what nobody means to write.
@@ -141,7 +166,10 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
             }
         }
         Outcome::Left { id, .. } => unacked = Some(id),
-        Outcome::Arrived(welcome) => journal = Some(welcome.journal_id),
+        Outcome::Arrived(welcome) => {
+            journal = Some(welcome.journal_id);
+            tell_clocks(&welcome, &ui);
+        }
         outcome => tell_earlier(&outcome, server, io::stderr().is_terminal(), &ui),
     })
     .await;

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
-use diary_client::{Address, Error, Refusal, Time};
+use diary_client::{Address, Error, Refusal, Time, Welcome};
 use diary_outbox::{Delivery, Held, KeptEntry, Listed, Outcome};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
@@ -144,6 +144,36 @@ pub(crate) fn choices(id: &str) -> String {
     format!("look whether it is in the diary, then diary outbox drop {id} or diary outbox send-as-new {id}")
 }
 
+/// How far the clocks of this computer and a server may be apart before that is told.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
+
+/// How far they may be apart before an entry's time is asked about: more than any time zone that was set wrong.
+pub(crate) const CLOCKS_FAR_APART: Duration = Duration::from_secs(24 * 3600);
+
+/// How far the clock of this computer is from the server's, and a sentence that says so; `None` if they agree.
+pub(crate) fn clocks_apart(welcome: &Welcome, now: Time) -> Option<(Duration, String)> {
+    let apart = Duration::from_micros(now.micros.abs_diff(welcome.clock_micros));
+    let word = if now.micros < welcome.clock_micros { "behind" } else { "ahead of" };
+    let far = match apart.as_secs() / 60 {
+        minutes @ 0..120 => count(minutes, "minute", "minutes"),
+        minutes @ 120..2880 => count(minutes / 60, "hour", "hours"),
+        minutes => count(minutes / (24 * 60), "day", "days"),
+    };
+    (apart > CLOCKS_APART_MAX)
+        .then(|| (apart, format!("the clock of this computer is {far} {word} the server's")))
+}
+
+/// Tells how far the clocks are apart, and what that means for entries that wait.
+pub(crate) fn tell_clocks(welcome: &Welcome, ui: &Ui) {
+    match clocks_apart(welcome, Time::now(&TimeZone::system())) {
+        Some((apart, sentence)) if apart > CLOCKS_FAR_APART => {
+            ui.say(format_args!("{sentence}; entries that waited get the server's time"));
+        }
+        Some((_, sentence)) => ui.say(format_args!("{sentence}")),
+        None => {}
+    }
+}
+
 /// When it was written, where the reader is.
 pub(crate) fn minute(time: Time) -> String {
     time.in_zone(&TimeZone::system()).minute()
@@ -190,4 +220,25 @@ pub(crate) fn elsewhere_sentence(number: usize, server: &Address) -> String {
         "{wait} in the outbox for another journal than {server} serves now; diary outbox lists what there is, \
          send-as-new ID sends one all the same, and drop ID throws it away"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_clocks_are_apart() {
+        let apart = |seconds: i64| {
+            let welcome = Welcome { clock_micros: 1_000_000_000, ..Welcome::default() };
+            let now = Time { micros: 1_000_000_000 + seconds * 1_000_000, offset_minutes: 0 };
+            clocks_apart(&welcome, now).map(|(_, sentence)| sentence)
+        };
+        let sentence = |far: &str| Some(format!("the clock of this computer is {far} the server's"));
+        assert_eq!([apart(0), apart(60), apart(-60)], [None, None, None]);
+        assert_eq!(apart(61), sentence("1 minute ahead of"));
+        assert_eq!(apart(-3600), sentence("60 minutes behind"));
+        assert_eq!(apart(7200), sentence("2 hours ahead of"));
+        assert_eq!(apart(-26 * 3600), sentence("26 hours behind"));
+        assert_eq!(apart(400 * 86_400), sentence("400 days ahead of"));
+    }
 }

@@ -6,21 +6,19 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use diary_client::{Client, Event, Options, Stored, Time, Which};
+use diary_client::{Client, Event, Options, Stored, Time, Welcome, Which};
 use diary_outbox::{Listed, Outbox};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
 use tokio::time::timeout;
 
+use super::deliver::clocks_apart;
 use crate::config::Config;
 use crate::error::{CliError, exit, unreachable_sentence};
 use crate::term::output::{Output, count};
 
 /// How long the server has to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
-/// How far the newest entry may be ahead of this computer's clock.
-const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 
 /// What a check found: a sentence, with what to do about it if it is an error.
 type Finding = Result<String, String>;
@@ -126,11 +124,11 @@ async fn server(config: &Config, report: &mut Report) {
             let entry = &newest.entry;
             let here = entry.time.in_zone(&TimeZone::system()).minute();
             report.line("history", Ok(format!("entry {} by {}, {here} local time", entry.seq, entry.author)));
-            report.line("clocks", clocks(&newest, &Time::now(&TimeZone::system())));
         }
         Ok(None) => report.line("history", Ok("no entries yet".to_owned())),
         Err(why) => report.line("history", Err(why)),
     }
+    report.line("clocks", clocks(&welcome));
     report.line("writing", takes_entries(&client).await);
     // All is known: the server need not say goodbye.
     let _ = client.close().await;
@@ -165,24 +163,17 @@ async fn newest(client: &Client, head: u64) -> Result<Option<Stored>, String> {
     }
 }
 
-/// Whether the clocks of the server and of this computer can both be right.
-fn clocks(newest: &Stored, now: &Time) -> Finding {
-    let ahead = Duration::from_micros(u64::try_from(newest.entry.time.micros - now.micros).unwrap_or(0));
-    if ahead <= CLOCKS_APART_MAX {
-        return Ok("the newest entry is not in the future".to_owned());
+fn clocks(welcome: &Welcome) -> Finding {
+    match clocks_apart(welcome, Time::now(&TimeZone::system())) {
+        Some((_, apart)) => Err(format!("{apart}; set one of them")),
+        None => Ok("this computer's is right by the server's".to_owned()),
     }
-    let ahead = match ahead.as_secs() / 60 {
-        minutes @ 0..120 => count(minutes, "minute", "minutes"),
-        minutes @ 120..2880 => count(minutes / 60, "hour", "hours"),
-        minutes => count(minutes / (24 * 60), "day", "days"),
-    };
-    Err(format!("the newest entry is {ahead} in the future; set the clock of this computer or of the server"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diary_client::{Author, Code, Entry, Refusal};
+    use diary_client::{Code, Refusal};
     use insta::assert_snapshot;
 
     use diary_outbox::fake::Fake;
@@ -232,29 +223,5 @@ mod tests {
         assert_eq!(newest(&client, 0).await.map(|newest| newest.is_none()), Ok(true));
         let why = newest(&client, 7).await.err().unwrap();
         assert_eq!(why, "entry 7 is damaged or missing; run diary-server verify on the server");
-    }
-
-    #[test]
-    fn an_entry_from_the_future() {
-        let author = Author::new("a").unwrap();
-        let time = |micros| Time { micros, offset_minutes: 0 };
-        let newest = |seconds: i64| {
-            let (time, author) = (time(seconds * 1_000_000), author.clone());
-            let entry = Entry { seq: 1, time, own: None, day: None, author, text: "x".to_owned() };
-            Stored { entry, key: None, crc: 0, left: String::new() }
-        };
-        for (seconds, ahead) in [
-            (61, "1 minute"),
-            (3600, "60 minutes"),
-            (7200, "2 hours"),
-            (26 * 3600, "26 hours"),
-            (400 * 86_400, "400 days"),
-        ] {
-            let why = clocks(&newest(seconds), &time(0)).unwrap_err();
-            assert!(why.starts_with(&format!("the newest entry is {ahead} in the future; ")), "{why}");
-        }
-        for now in [3_540_000_000, 3_600_000_000, i64::MAX] {
-            assert!(clocks(&newest(3600), &time(now)).is_ok(), "{now}");
-        }
     }
 }

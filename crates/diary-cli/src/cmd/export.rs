@@ -10,8 +10,7 @@ use super::reading::Query;
 use crate::cli::Export;
 use crate::config::Config;
 use crate::error::{CliError, exit};
-use crate::render::export::{ExportFormat, Jrnl};
-use crate::render::{Paper, Printer};
+use crate::render::Printer;
 use crate::term::output::Output;
 use crate::term::signals::Signals;
 use crate::term::whole::Whole;
@@ -31,27 +30,10 @@ pub(crate) async fn run(export: Export, config: &Config) -> Result<(), CliError>
         Some(whole) => Output::new(whole.file().map_err(CliError::Usage)?),
         None => Output::watched(io::stdout()),
     };
-    let zone = TimeZone::system();
-    let ended = match format.of_log() {
-        Some(format) => {
-            let printer = Printer::of(format, false, zone, 0).on_terminal(terminal);
-            let mut printer = printer.without_formulas(csv_safe);
-            printer.start_days_at(query.reader.welcome().day_start);
-            print(&query, Page::new(printer, output)).await
-        }
-        None => {
-            let jrnl = Jrnl::new(format == ExportFormat::JrnlJson, zone, terminal);
-            print(&query, Page::new(jrnl, output)).await
-        }
-    };
-    // Damage is reported; the rest of the export is sound.
-    if let Some(whole) = whole.filter(|_| matches!(ended, Ok(()) | Err(CliError::Told(exit::DAMAGE)))) {
-        whole.finish().map_err(CliError::Usage)?;
-    }
-    ended
-}
-
-async fn print(query: &Query, mut page: Page<impl Paper>) -> Result<(), CliError> {
+    let mut printer = Printer::of(format, false, TimeZone::system(), 0);
+    (printer.terminal, printer.csv_safe) = (terminal, csv_safe);
+    printer.start_days_at(query.reader.welcome().day_start);
+    let mut page = Page::new(printer, output);
     query.echo();
     let mut signals = Signals::of(&[SignalKind::interrupt()]);
     tokio::select! {
@@ -60,5 +42,10 @@ async fn print(query: &Query, mut page: Page<impl Paper>) -> Result<(), CliError
         () = signals.any() => return Err(CliError::Told(exit::INTERRUPTED)),
         read = query.print(&mut page) => read?,
     }
-    page.finish(query.plan.nothing())
+    let ended = page.finish(query.plan.nothing());
+    // Damage is reported; the rest of the export is sound.
+    if let Some(whole) = whole.filter(|_| matches!(ended, Ok(()) | Err(CliError::Told(exit::DAMAGE)))) {
+        whole.finish().map_err(CliError::Usage)?;
+    }
+    ended
 }

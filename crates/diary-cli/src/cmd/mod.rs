@@ -26,7 +26,6 @@ use crate::config::Config;
 use crate::error::CliError;
 use crate::query::select::Plan;
 use crate::render::Format;
-use crate::render::export::ExportFormat;
 
 use crate::term::input;
 use crate::term::output::Output;
@@ -83,7 +82,7 @@ fn csv_safe_without_csv(command: &Command, config: &Config) -> bool {
         | Command::Search { show, .. }
         | Command::OnThisDay { show, .. }
         | Command::Follow { show, .. } => show.csv_safe && show.format_said(config) != Some(Format::Csv),
-        Command::Export(export) => export.csv_safe && export.format != ExportFormat::Csv,
+        Command::Export(export) => export.csv_safe && export.format != Format::Csv,
         _ => false,
     }
 }

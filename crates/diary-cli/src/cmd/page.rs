@@ -3,20 +3,20 @@
 use diary_client::Event;
 
 use crate::error::{CliError, exit};
-use crate::render::{Paper, Printer};
+use crate::render::Printer;
 use crate::term::output::Output;
 
 /// An output, what formats it, and what was met on the way.
-pub(super) struct Page<P = Printer> {
-    pub(super) printer: P,
+pub(super) struct Page {
+    pub(super) printer: Printer,
     pub(super) output: Output,
     bytes: Vec<u8>,
     entries: u64,
     damage: bool,
 }
 
-impl<P: Paper> Page<P> {
-    pub(super) fn new(mut printer: P, mut output: Output) -> Self {
+impl Page {
+    pub(super) fn new(mut printer: Printer, mut output: Output) -> Self {
         let mut bytes = Vec::new();
         printer.begin(&mut bytes);
         output.print(&bytes);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::deliver::{deadline_of_input, resumed, until};
 use super::patience::Patience;
 use crate::error::{exit, unreachable_sentence};
-use crate::render::{Paper, Printer};
+use crate::render::Printer;
 use crate::term::input::{Chunks, Line, Lines};
 use crate::term::output::{Output, say};
 

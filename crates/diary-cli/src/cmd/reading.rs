@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::error::CliError;
 use crate::query::by_time::ByTime;
 use crate::query::select::{Keeper, Plan};
-use crate::render::Paper;
 use crate::term::output::say;
 use crate::term::ui::Ui;
 use crate::time::calendar::Calendar;
@@ -75,7 +74,7 @@ impl Query {
     /// Prints all of the plan.
     ///
     /// Cancel safe: what was read is printed.
-    pub(super) async fn print(&self, page: &mut Page<impl Paper>) -> Result<(), CliError> {
+    pub(super) async fn print(&self, page: &mut Page) -> Result<(), CliError> {
         let mut plan = self.plan.clone();
         if plan.newest.is_some() && !plan.filter.scope.reverse {
             plan.filter.scope = self.newest_of_plan().await?;

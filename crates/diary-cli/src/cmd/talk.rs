@@ -5,10 +5,10 @@
 
 mod commands;
 mod ending;
+mod terminal;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IsTerminal};
 use std::mem::take;
 
 use diary_client::{Author, DayStart, Error, Event, History, Producer, Reader, State, Welcome, Which};
@@ -17,17 +17,19 @@ use diary_proto::answer::{HINT, is_old_command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant};
 
-use super::deliver::{refused_sentence, resumed, tell_earlier, tell_waiting, until};
+use super::deliver::{refused_sentence, resumed, tell_clocks, tell_earlier, tell_waiting, until};
 use crate::config::Config;
 use crate::error::{exit, unreachable_sentence};
 use crate::render::Printer;
-use crate::term::editor::{self, Above, Drafts, Prompt};
-use crate::term::input::{self, Typed, is_command};
-use crate::term::output::{Output, say};
+use crate::term::editor::{Above, Prompt};
+use crate::term::input::{Typed, is_command};
+use crate::term::output::Output;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 use crate::time::calendar::Calendar;
 use commands::{Answer, Wanted, understand};
+
+pub(crate) use terminal::at_terminal;
 
 /// Where one may type, if there is no line editor.
 const PROMPT: &str = "> ";
@@ -68,56 +70,8 @@ pub(crate) struct Ended {
     pub(crate) author: Option<Author>,
 }
 
-/// With a line editor, where the output is a terminal too.
-pub(crate) async fn at_terminal(past: Which, config: &Config) -> u8 {
-    let view = Printer::conversation(config);
-    // Before a line editor is started, which restores what it found.
-    let signals = Signals::at_a_terminal();
-    let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
-    let start = || editor::start(config.state.as_deref(), drafts.clone(), config.history);
-    let editor = io::stdout().is_terminal().then(start);
-    let ended = match editor {
-        Some(Ok((typed, prompt, screen))) => {
-            let output = Output::new(prompt.above().clone());
-            let place = Place { config, past, view, output, prompt: Some(prompt), bare: false };
-            let mut ended = run(place, typed, signals).await;
-            if let Some(line) = screen.close().await {
-                let kept = drafts.keep(ended.author.as_ref(), &line);
-                ended.last_words.push(unsent_sentence(&line, kept, ended.author.as_ref(), config));
-            }
-            ended
-        }
-        editor => {
-            if let Some(Err(_)) = editor {
-                let kind = std::env::var("TERM").unwrap_or_default();
-                say(format_args!(
-                    "this terminal (TERM={kind}) takes no line editor; going on without one, and what others write \
-                     comes only after /follow, since it would break up what you type"
-                ));
-            }
-            let (output, bare) = (Output::new(io::stdout()), io::stdout().is_terminal());
-            let place = Place { config, past, view, output, prompt: None, bare };
-            run(place, input::typed(input::read(io::stdin())), signals).await
-        }
-    };
-    ended.last_words.iter().for_each(|words| say(format_args!("{words}")));
-    ended.code
-}
-
-/// What becomes of a line that nobody sent.
-fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, config: &Config) -> String {
-    let renamed = author.filter(|_| author != config.author.as_ref());
-    match (kept, renamed) {
-        (Ok(()), None) => "draft saved".to_owned(),
-        (Ok(()), Some(name)) => {
-            format!("draft saved for {name}")
-        }
-        (Err(error), _) => format!("not sent, and not kept ({error}): {}", clean(line)),
-    }
-}
-
 /// Talks until the person ends it. At a prompt it goes on without a server, and waits for one.
-pub(crate) async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
+async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
     let (server, author) = (place.config.server.clone(), place.config.author.clone());
     let delivery = Delivery::new(server.clone(), author.clone(), Keys::Kept(place.config.outbox()));
     let begun = delivery.map_err(|error| error.to_string()).and_then(|delivery| {
@@ -384,10 +338,7 @@ impl<'a> Talk<'a> {
                 if !self.quiet {
                     let hint = if is_old_command(&tag) { HINT } else { "" };
                     let line = format!("ok {} on {server}{hint}\n", ack.seq);
-                    match self.answer {
-                        Some(_) => self.behind_answer.extend_from_slice(line.as_bytes()),
-                        None => self.print(line.as_bytes()),
-                    }
+                    self.print_behind(line.as_bytes());
                 }
             }
             Outcome::Refused { refusal, id: Some(id), .. } => {
@@ -421,7 +372,7 @@ impl<'a> Talk<'a> {
         }
         self.deliveries.pop_front();
         if let Some(author) = self.deliveries.front().and_then(Delivery::author).cloned() {
-            self.note(format_args!("you write as {author}"));
+            self.print_behind(format!("you write as {author}\n").as_bytes());
         }
     }
 
@@ -459,6 +410,7 @@ impl<'a> Talk<'a> {
         let (author, journal) = (clean(&welcome.author), clean(&welcome.journal));
         let address = &self.place.config.server;
         self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
+        tell_clocks(&welcome, &self.place.ui());
         tell_waiting(self.place.config, Some(welcome.journal_id), false, &self.place.ui());
         self.newest_seen = welcome.head;
         if self.ended.is_some() {
@@ -486,13 +438,13 @@ impl<'a> Talk<'a> {
         let error = self.reader_state.borrow_and_update().error().cloned();
         match (error, self.reading_lost) {
             (Some(_), None) => {
-                self.reading_lost = Some(ReadingLost { since: Instant::now(), is_told: false })
+                self.reading_lost = Some(ReadingLost { since: Instant::now(), is_told: false });
             }
-            (Some(error), Some(lost)) if !lost.is_told && lost.since.elapsed() >= TELL_READING_AFTER => {
-                if self.held().is_none() {
-                    self.reading_lost = Some(ReadingLost { is_told: true, ..lost });
-                    self.say(format_args!("nothing can be read: {error}; trying again"));
-                }
+            (Some(error), Some(lost))
+                if !lost.is_told && lost.since.elapsed() >= TELL_READING_AFTER && self.held().is_none() =>
+            {
+                self.reading_lost = Some(ReadingLost { is_told: true, ..lost });
+                self.say(format_args!("nothing can be read: {error}; trying again"));
             }
             (None, Some(lost)) => {
                 self.reading_lost = None;
@@ -525,6 +477,14 @@ impl<'a> Talk<'a> {
     fn print(&mut self, bytes: &[u8]) {
         self.break_bare_prompt(!bytes.is_empty());
         self.place.output.print(bytes);
+    }
+
+    /// The same, but behind an answer that is being printed.
+    fn print_behind(&mut self, bytes: &[u8]) {
+        match self.answer.as_ref().is_some_and(Answer::has_begun) {
+            true => self.behind_answer.extend_from_slice(bytes),
+            false => self.print(bytes),
+        }
     }
 
     /// Lets the prompt show whether what is typed goes out.

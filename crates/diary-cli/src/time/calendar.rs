@@ -43,6 +43,11 @@ impl Calendar {
         clock::parse(said, &self.now(), self.day_start)
     }
 
+    /// Whether a time is said with its zone, so that no clock counts.
+    pub(crate) fn is_absolute(said: &str) -> bool {
+        clock::with_offset(said.trim()).is_some()
+    }
+
     /// How a time was understood: `2015-03-02 08:15`, with the zone where that is not the reader's.
     pub(crate) fn in_words(&self, time: Time) -> String {
         clock::in_words(time, &self.now())

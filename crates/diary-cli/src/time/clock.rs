@@ -77,7 +77,7 @@ pub(super) fn in_words(time: Time, now: &Zoned) -> String {
 }
 
 /// RFC 3339, with an offset that is kept; the inner `None` for one that cannot be.
-fn with_offset(said: &str) -> Option<Option<Time>> {
+pub(super) fn with_offset(said: &str) -> Option<Option<Time>> {
     let pieces = Pieces::parse(said).ok()?;
     let offset = match pieces.offset()? {
         PiecesOffset::Zulu => Offset::UTC,

@@ -78,7 +78,16 @@ impl Fake {
 
 pub(crate) fn welcome(journal_id: u64, head: u64) -> Welcome {
     let (author, journal, zone) = ("anna".into(), "diary".into(), "UTC".into());
-    Welcome { version: 1, journal_id, head, author, journal, zone, day_start: DayStart::default() }
+    Welcome {
+        version: 1,
+        journal_id,
+        head,
+        author,
+        journal,
+        zone,
+        day_start: DayStart::default(),
+        clock_micros: 0,
+    }
 }
 
 /// The server's end of a connection.

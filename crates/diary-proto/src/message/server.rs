@@ -88,8 +88,10 @@ pub struct Welcome {
     pub journal: String,
     /// The server's time zone, as it was set or found.
     pub zone: String,
-    /// When its days begin. Servers of before do not say, and theirs begin at midnight.
+    /// When its days begin.
     pub day_start: DayStart,
+    /// What its clock says, in microseconds since 1970-01-01T00:00:00Z.
+    pub clock_micros: i64,
 }
 
 /// Entries with consecutive counters and seqs, committed together.
@@ -120,6 +122,7 @@ impl ServerMessage {
                 put_str(out, &welcome.journal);
                 put_str(out, &welcome.zone);
                 out.extend_from_slice(&welcome.day_start.minutes().to_be_bytes());
+                out.extend_from_slice(&welcome.clock_micros.to_be_bytes());
             }),
             Self::Acks(runs) if runs.len() > ACKS_MAX_RUNS => {
                 runs.chunks(ACKS_MAX_RUNS).for_each(|runs| write_acks(out, runs));
@@ -208,10 +211,8 @@ impl Body {
             author: self.string()?,
             journal: self.string()?,
             zone: self.string()?,
-            day_start: match self.0.is_empty() {
-                true => DayStart::default(),
-                false => DayStart::from_minutes(self.0.try_get_u16().ok()?)?,
-            },
+            day_start: DayStart::from_minutes(self.0.try_get_u16().ok()?)?,
+            clock_micros: self.0.try_get_i64().ok()?,
         })
     }
 

@@ -4,7 +4,7 @@ use diary_engine::{InOrder, Journal, ReadError};
 use diary_proto::answer::HELP;
 use diary_proto::limits::VERSION;
 use diary_proto::message::{Hello, Welcome};
-use diary_proto::{Author, Code, Date, Filter, Producer, Refusal, Which};
+use diary_proto::{Author, Code, Date, Filter, Producer, Refusal, Time, Which};
 
 use super::queue::{Slot, answer_part};
 use super::stream::{Piece, Stream};
@@ -149,6 +149,7 @@ impl Session {
             journal: about.name.clone(),
             zone: about.zone_name.clone(),
             day_start: about.day_start,
+            clock_micros: Time::now(&about.zone).micros,
         };
         self.encoder.encode(Answer::Welcome(&welcome), &mut self.transport.out);
     }

@@ -7,7 +7,6 @@ use diary_proto::entry::parse_number;
 
 use super::{Follow, Talk};
 use crate::query::select::{Keeper, Plan, Select};
-use crate::render::Paper;
 use crate::term::output::restored;
 use crate::time::calendar::Calendar;
 
@@ -81,6 +80,8 @@ fn days(said: &str, calendar: &Calendar) -> Result<Wanted, String> {
 /// An answer that is being printed.
 pub(super) struct Answer {
     pub(super) history: History,
+    /// Something of it was printed.
+    begun: bool,
     /// How many entries it brought so far.
     count: u64,
     /// The end is to be told; it is not at the start of the program.
@@ -93,12 +94,18 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn of(history: History, told: bool) -> Self {
-        Self { history, count: 0, told, keeper: None, is_one: false }
+        Self { history, begun: false, count: 0, told, keeper: None, is_one: false }
+    }
+
+    /// Something of it was printed.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// What is wanted of what came; `None` is the end.
     fn wanted(&mut self, event: Option<Event>) -> Vec<Event> {
         let mut wanted = Vec::new();
+        self.begun = true;
         match (&mut self.keeper, event) {
             (Some(keeper), Some(event)) => keeper.take(event, |event| wanted.push(event)),
             (Some(keeper), None) => keeper.end(|event| wanted.push(event)),

@@ -4,7 +4,7 @@ use clap::Parser;
 use jiff::tz::TimeZone;
 
 use diary_client::NewEntry;
-use diary_outbox::fake::{BREAK, Fake, Paper, REFUSED, STALE, TIME};
+use diary_outbox::fake::{BREAK, Fake, Paper, REFUSED, SILENCE, STALE, TIME};
 use diary_outbox::{Keys, Outbox};
 
 use super::*;
@@ -229,6 +229,24 @@ async fn a_disk_that_is_freed() {
     let texts =
         ["anna: one", "anna: refuse two", "anna: three refuse", "anna: four", "ben: five", "ben: six"];
     assert_eq!(fake.texts(), texts);
+}
+
+/// Acks are shown as they come, however long an answer takes, and nobody says that nothing is acked.
+#[tokio::test]
+async fn a_long_search_hides_no_ack() {
+    let fake = Fake::start().await;
+    said();
+    let (_, printed) = talk(&fake, &["-n0"], async |person| {
+        person.types(&format!("/search {SILENCE}\none\n")).await;
+        person.sees("ok 1 on ").await;
+        tokio::time::pause();
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        tokio::time::resume();
+        person.types("two\n").await;
+        person.sees("no entries\n").await;
+    })
+    .await;
+    assert!(!printed.contains("acked nothing") && said().is_empty(), "{printed}");
 }
 
 /// A command sees what was typed before it, and acks that come during an answer are printed behind it.

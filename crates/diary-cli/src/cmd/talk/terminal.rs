@@ -1,0 +1,61 @@
+//! The terminal of a conversation: with a line editor if it can have one, and the draft that is left at the end.
+
+use std::io::{self, IsTerminal};
+
+use diary_client::{Author, Which};
+
+use super::{Place, clean, run};
+use crate::config::Config;
+use crate::render::Printer;
+use crate::term::editor::{self, Drafts};
+use crate::term::input;
+use crate::term::output::{Output, say};
+use crate::term::signals::Signals;
+
+/// With a line editor, where the output is a terminal too.
+pub(crate) async fn at_terminal(past: Which, config: &Config) -> u8 {
+    let view = Printer::conversation(config);
+    // Before a line editor is started, which restores what it found.
+    let signals = Signals::at_a_terminal();
+    let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
+    let start = || editor::start(config.state.as_deref(), drafts.clone(), config.history);
+    let editor = io::stdout().is_terminal().then(start);
+    let ended = match editor {
+        Some(Ok((typed, prompt, screen))) => {
+            let output = Output::new(prompt.above().clone());
+            let place = Place { config, past, view, output, prompt: Some(prompt), bare: false };
+            let mut ended = run(place, typed, signals).await;
+            if let Some(line) = screen.close().await {
+                let kept = drafts.keep(ended.author.as_ref(), &line);
+                ended.last_words.push(unsent_sentence(&line, kept, ended.author.as_ref(), config));
+            }
+            ended
+        }
+        editor => {
+            if let Some(Err(_)) = editor {
+                let kind = std::env::var("TERM").unwrap_or_default();
+                say(format_args!(
+                    "this terminal (TERM={kind}) takes no line editor; going on without one, and what others write \
+                     comes only after /follow, since it would break up what you type"
+                ));
+            }
+            let (output, bare) = (Output::new(io::stdout()), io::stdout().is_terminal());
+            let place = Place { config, past, view, output, prompt: None, bare };
+            run(place, input::typed(input::read(io::stdin())), signals).await
+        }
+    };
+    ended.last_words.iter().for_each(|words| say(format_args!("{words}")));
+    ended.code
+}
+
+/// What becomes of a line that nobody sent.
+fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, config: &Config) -> String {
+    let renamed = author.filter(|_| author != config.author.as_ref());
+    match (kept, renamed) {
+        (Ok(()), None) => "draft saved".to_owned(),
+        (Ok(()), Some(name)) => {
+            format!("draft saved for {name}")
+        }
+        (Err(error), _) => format!("not sent, and not kept ({error}): {}", clean(line)),
+    }
+}

@@ -1,0 +1,30 @@
+//! Writes an entry exactly once, also while the server is away: run it again, and it sends what was kept.
+//! `cargo run --example outbox HOST:PORT|unix:PATH FOLDER TEXT`
+
+#![allow(clippy::print_stdout, reason = "it shows something")]
+
+use std::env;
+
+use diary_outbox::{Delivery, Keys, Outbox, Outcome};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let [address, folder, text] = &words[..] else { anyhow::bail!("usage: outbox ADDRESS FOLDER TEXT") };
+
+    let mut delivery = Delivery::new(address.parse()?, None, Keys::Kept(Outbox::new(folder)))?;
+    delivery.submit((), text.as_str())?;
+    delivery.finish();
+    while let Some(outcome) = delivery.next().await {
+        match outcome {
+            Outcome::CaughtUp { entries } => println!("{entries} of earlier runs are in the diary"),
+            Outcome::Acked { ack, .. } => println!("entry {} is in the diary", ack.seq),
+            Outcome::Held(why) => {
+                println!("{why}; the next run sends it");
+                delivery.stop();
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
