@@ -8,7 +8,7 @@ use diary_proto::escape::escape;
 use jiff::ToSpan;
 use jiff::civil::Date;
 
-use super::select::{FIRST_DAY, LAST_DAY, server_days};
+use super::{FIRST_DAY, LAST_DAY, server_days};
 use crate::time::days::Days;
 
 /// Years before this one are asked for in one piece: few diaries have any entries there.

@@ -3,14 +3,14 @@
 //! What a command was told becomes a [`Plan`]: what the server is asked for, and what is left to be done here.
 //! The server's days are those of its own zone, so it is asked for one more on each side.
 
-use diary_client::{Author, Day, Event, Filter, Scope, Stored, Which};
+use diary_client::{Author, Event, Filter, Scope, Stored, Which};
 use diary_proto::Sieve;
 use diary_proto::escape::escape;
 use diary_proto::tags::is_tag;
-use jiff::ToSpan;
 use jiff::civil::Date;
 
 use super::each_year::EachYear;
+use super::{FIRST_DAY, LAST_DAY, server_days};
 use crate::time::calendar::Calendar;
 use crate::time::days::Days;
 
@@ -19,11 +19,6 @@ const LAST_DEFAULT: u64 = 20;
 
 /// Longest text that is quoted whole in a sentence.
 const QUOTED_MAX_CHARS: usize = 40;
-
-/// The first and the last day that a request can name.
-pub(super) const FIRST_DAY: Date = Date::constant(0, 1, 1);
-/// See [`FIRST_DAY`].
-pub(super) const LAST_DAY: Date = Date::MAX;
 
 /// Which entries, for every command that reads.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -213,13 +208,6 @@ fn parse_last(said: &str) -> Result<Option<u64>, String> {
         Ok(Which::Last(count)) if !said.is_empty() => Ok(Some(count)),
         _ => Err("--last takes a number or all: --last 50".to_owned()),
     }
-}
-
-/// The server's days that may hold what a reader anywhere calls `days`.
-pub(crate) fn server_days(days: Days) -> Which {
-    let from = days.from.saturating_sub(2.days()).max(FIRST_DAY);
-    let to = days.to.saturating_add(2.days());
-    Which::Days(Day::Date(from), Day::Date(to))
 }
 
 /// `2026-11-16 .. 2026-11-22, by anna, the newest 20`

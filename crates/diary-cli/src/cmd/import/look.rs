@@ -7,7 +7,7 @@ use super::super::patience::Patience;
 use super::{counted, of_days};
 use crate::error::exit;
 use crate::error::unreachable_sentence;
-use crate::query::select::server_days;
+use crate::query::server_days;
 use crate::term::output::say;
 use crate::time::days::Days;
 use diary_import::{Compared, Exactness, Found};
