@@ -359,6 +359,48 @@ async fn one_can_be_thrown_away() {
     assert_eq!(home.run(&address, &["outbox", "--json", "send"]).await.code, Some(2));
 }
 
+/// What a client did with texts that hold `part`, in order: `write`, `sync`, `name` (of the file) and `folder` (its sync)
+/// are about the outbox.
+fn calls(trace: &str, outbox: &str, part: &str) -> Vec<&'static str> {
+    let call = |line: &str| {
+        // `PID call(FD<file or socket>, arguments) = result`
+        let (call, arguments) = line.split_once(' ')?.1.trim_start().split_once('(')?;
+        let is_kept = arguments.contains(&format!("{outbox}/"));
+        match call {
+            "write" if is_kept && arguments.contains(part) => Some("write"),
+            "fdatasync" if is_kept => Some("sync"),
+            "rename" | "renameat" | "renameat2" if is_kept => Some("name"),
+            "fsync" if arguments.contains(&format!("{outbox}>")) => Some("folder"),
+            _ if arguments.contains("<socket:") && arguments.contains(part) => Some("send"),
+            _ => None,
+        }
+    };
+    trace.lines().filter_map(call).collect()
+}
+
+/// The first entry of a file, and one behind it.
+#[tokio::test]
+async fn nothing_is_sent_before_it_is_on_disk() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let server = server_at("127.0.0.1:0", data.path()).await;
+    let trace = home.0.path().join("trace");
+    let mut strace = peer("strace");
+    strace.args(["-f", "-qq", "-y", "-s", "4096", "-o"]).arg(&trace);
+    strace.args(["-e", "trace=write,writev,sendto,sendmsg,fdatasync,fsync,rename,renameat,renameat2"]);
+    let mut terminal = Terminal::start(under(strace, home.cli(server.address(), &[])));
+    for (seq, text) in [(1, "first line"), (2, "second line")] {
+        terminal.types(&format!("{text}\r")).await;
+        terminal.sees(&format!("ok {seq} on ")).await;
+    }
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    server.stop().await;
+    let trace = fs::read_to_string(trace).unwrap();
+    let first = ["write", "sync", "name", "folder", "send"];
+    let second = ["write", "sync", "send"];
+    assert_eq!(calls(&trace, home.outbox().to_str().unwrap(), " line"), [&first[..], &second].concat());
+}
+
 /// What was for one journal goes to another one only if its person says so.
 #[tokio::test]
 async fn another_journal_at_the_address_is_a_choice() {

@@ -9,7 +9,8 @@ use diary_client::{Address, Author};
 use diary_outbox::Outbox;
 use serde::de::{Deserialize, Deserializer, Error};
 
-use crate::cli::{Settings, parse_name};
+use crate::cli::Settings;
+use crate::query::select::parse_name;
 use crate::render::{Colour, Format, careful};
 
 /// Where a diary listens by default.

@@ -2,6 +2,8 @@
 
 use diary_client::{Error, ErrorKind};
 
+use crate::query::cursor::BadCursor;
+
 /// Exit codes, for scripts.
 pub(crate) mod exit {
     /// Success.
@@ -34,6 +36,18 @@ pub(crate) enum CliError {
     /// The connection failed, or the server refused the request.
     #[error("{}", unreachable_sentence(.0))]
     Client(#[from] Error),
+    /// A reading ended with an error.
+    #[error("{0}")]
+    Reading(Error),
+    /// A connection was lost while a reading waited, and did not come back.
+    #[error("{}; the answer is not complete", unreachable_sentence(.0))]
+    Incomplete(Error),
+    /// Nothing is there of what was asked for.
+    #[error("{0}")]
+    NothingFound(String),
+    /// The place where a follow stopped cannot be used or kept.
+    #[error(transparent)]
+    Cursor(#[from] BadCursor),
     /// All was printed; only the exit code is left.
     #[error("exit code {0}")]
     Told(u8),
@@ -56,6 +70,13 @@ impl CliError {
                 ErrorKind::Refused | ErrorKind::OtherJournal => exit::REFUSED,
                 _ => exit::UNREACHABLE,
             },
+            Self::Reading(error) => match error.kind() {
+                ErrorKind::Unreachable | ErrorKind::Lost => exit::UNREACHABLE,
+                _ => exit::REFUSED,
+            },
+            Self::Incomplete(_) => exit::UNREACHABLE,
+            Self::NothingFound(_) => exit::NOTHING_FOUND,
+            Self::Cursor(_) => exit::REFUSED,
             Self::Told(code) => *code,
         }
     }

@@ -9,7 +9,6 @@ mod cli;
 mod cmd;
 mod config;
 mod error;
-mod patience;
 mod query;
 mod render;
 mod term;
@@ -32,7 +31,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), CliError> {
-    let args = Args::read()?;
+    let args = Args::of(std::env::args_os())?;
     // New entries bear the time, and so do the names of kept files.
     if Timestamp::try_from(SystemTime::now()).is_err() {
         return Err(CliError::Usage("the clock of this computer is past the year 9999".to_owned()));

@@ -140,7 +140,7 @@ fn usage_errors() {
 
 #[test]
 fn help_of_each_command() {
-    let mut command = cli::command().term_width(100);
+    let mut command = <cli::Args as clap::CommandFactory>::command().term_width(100);
     command.build();
     assert_snapshot!("help", command.render_long_help());
     for subcommand in command.get_subcommands_mut().filter(|command| command.get_name() != "help") {

@@ -32,7 +32,7 @@ const ASCTIME: &str = "%a %b %e %H:%M:%S %Y";
 const SAMPLE: DateTime = DateTime::constant(2010, 10, 10, 10, 10, 10, 0);
 
 /// Reads times.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Clock {
     /// The zone of times that name none.
     zone: TimeZone,

@@ -192,6 +192,16 @@ async fn a_refusal_stays_for_a_choice_and_the_others_go_on() {
     assert!(is_empty(&state));
 }
 
+/// The connection breaks in between, so the second text comes as a retry.
+#[tokio::test]
+async fn a_refusal_of_what_was_just_written_is_kept() {
+    let fake = Fake::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let told = finished(kept(&state, fake.address(), &[BREAK, STALE])).await;
+    assert!(told.contains(&"stale-key stale, kept".to_owned()), "{told:?}");
+    assert_eq!(left(&state), ["stale?"]);
+}
+
 #[tokio::test]
 async fn a_text_that_no_server_takes_is_refused_here() {
     let fake = Fake::start().await;

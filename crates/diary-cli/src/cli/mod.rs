@@ -4,16 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::styling::Styles;
-use clap::builder::{EnumValueParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use diary_client::{Address, Author, DEFAULT_PORT, Which};
 use diary_import::Kind;
 use jiff::tz::TimeZone;
 
-use crate::query::select::{Conditions, Select};
-use crate::render::export::ExportFormat;
+use crate::query::select::{Conditions, Select, parse_name};
 use crate::render::stats::By;
 use crate::render::{Colour, Format};
 
@@ -164,8 +163,8 @@ pub(crate) struct Export {
     pub(crate) select: Select,
 
     /// Output format
-    #[arg(long, value_name = "FORMAT")]
-    pub(crate) format: ExportFormat,
+    #[arg(long, value_name = "FORMAT", value_parser = one_of(Format::EXPORTED))]
+    pub(crate) format: Format,
 
     /// With csv, put an apostrophe before names and texts that a spreadsheet takes for formulas
     #[arg(long)]
@@ -180,33 +179,6 @@ pub(crate) struct Export {
     pub(crate) force: bool,
 }
 
-/// Formats that can be imported.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ImportFormat {
-    /// JSON lines, as printed by export --format json and log --json
-    Json,
-    /// A journal file of jrnl
-    Jrnl,
-    /// Output of jrnl --format json
-    JrnlJson,
-    /// A day file of a diary, or any log with one entry a line
-    Log,
-    /// Lines like [Sat Nov 21 08:15:02 2026] text
-    Daily,
-}
-
-impl From<ImportFormat> for Kind {
-    fn from(format: ImportFormat) -> Self {
-        match format {
-            ImportFormat::Json => Self::Json,
-            ImportFormat::Jrnl => Self::Jrnl,
-            ImportFormat::JrnlJson => Self::JrnlJson,
-            ImportFormat::Log => Self::Log,
-            ImportFormat::Daily => Self::Daily,
-        }
-    }
-}
-
 /// Arguments of `import`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Import {
@@ -215,7 +187,7 @@ pub(crate) struct Import {
     pub(crate) files: Vec<PathBuf>,
 
     /// Input format [default: detected for each file]
-    #[arg(long, value_name = "FORMAT", value_parser = EnumValueParser::<ImportFormat>::new().map(Kind::from))]
+    #[arg(long, value_name = "FORMAT", value_parser = import_format())]
     pub(crate) format: Option<Kind>,
 
     /// Author of entries that name none [default: --name]
@@ -223,7 +195,7 @@ pub(crate) struct Import {
     pub(crate) author: Option<Author>,
 
     /// Time zone of times that name none, such as Asia/Shanghai [default: local]
-    #[arg(long, value_name = "TZ", value_parser = parse_zone)]
+    #[arg(long, value_name = "TZ", value_parser = TimeZone::get)]
     pub(crate) timezone: Option<TimeZone>,
 
     /// Format of times, as for strptime: '%d.%m.%Y %H:%M' [default: ISO 8601]
@@ -251,7 +223,7 @@ pub(crate) struct Import {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Show {
     /// Output format [default: pretty on a terminal, else plain]
-    #[arg(long, value_name = "FORMAT", env = "DIARY_FORMAT", hide_env_values = true)]
+    #[arg(long, value_name = "FORMAT", env = "DIARY_FORMAT", hide_env_values = true, value_parser = one_of(Format::SHOWN))]
     pub(crate) format: Option<Format>,
 
     /// Same as --format json
@@ -271,7 +243,7 @@ pub(crate) struct StatsOptions {
     pub(crate) by: Option<By>,
 
     /// Calendar year of the heat map [default: the last 52 weeks]
-    #[arg(long, value_name = "YEAR", value_parser = parse_year)]
+    #[arg(long, value_name = "YEAR", value_parser = value_parser!(i16).range(0..=9999))]
     pub(crate) year: Option<i16>,
 
     /// Also write the heat map as SVG; - prints only that
@@ -321,14 +293,10 @@ impl Command {
 }
 
 impl Args {
-    /// Reads the process's arguments.
+    /// Reads the process's arguments, the program's name first.
     ///
     /// # Errors
-    /// Wrong usage, or a request for help or the version. See [`report`].
-    pub(crate) fn read() -> Result<Self, clap::Error> {
-        Self::of(std::env::args_os())
-    }
-
+    /// Wrong usage, or a request for help or the version.
     pub(crate) fn of(words: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, clap::Error> {
         let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
         let command = without_empty_variables(Self::command());
@@ -361,14 +329,9 @@ impl Args {
     }
 }
 
-/// The program's arguments, for the manual page.
-pub(crate) fn command() -> clap::Command {
-    Args::command()
-}
-
-/// The same without the address, which stands where commands do: for completions and suggestions.
+/// The program's arguments without the address, which stands where commands do: for completions and suggestions.
 pub(crate) fn commands_only() -> clap::Command {
-    let args = command();
+    let args = Args::command();
     clap::Command::new("diary")
         .version(env!("CARGO_PKG_VERSION"))
         .args(args.get_arguments().filter(|arg| !arg.is_positional()))
@@ -405,17 +368,26 @@ fn parse_address(word: &str) -> Result<Address, String> {
     word.parse::<Address>().map_err(|error| error.to_string())
 }
 
-pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
-    Author::new(name).map_err(|refusal| refusal.message.into_owned())
+/// Reads one of these formats.
+fn one_of(formats: &[Format]) -> impl TypedValueParser<Value = Format> {
+    let values = formats.iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(values).try_map(|name| Format::from_str(&name, false))
 }
 
-fn parse_year(word: &str) -> Result<i16, String> {
-    let year = word.parse().ok().filter(|year| (0..=9999).contains(year));
-    year.ok_or_else(|| "not a year, such as 2026".to_owned())
-}
-
-fn parse_zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| "not a time zone, such as Europe/Berlin or UTC".to_owned())
+/// Reads a format that can be imported.
+fn import_format() -> impl TypedValueParser<Value = Kind> {
+    let formats = [
+        (Kind::Json, "JSON lines, as printed by export --format json and log --json"),
+        (Kind::Jrnl, "A journal file of jrnl"),
+        (Kind::JrnlJson, "Output of jrnl --format json"),
+        (Kind::Log, "A day file of a diary, or any log with one entry a line"),
+        (Kind::Daily, "Lines like [Sat Nov 21 08:15:02 2026] text"),
+    ];
+    let values = formats.map(|(kind, help)| PossibleValue::new(kind.name()).help(help));
+    PossibleValuesParser::new(values).try_map(move |name| {
+        let format = formats.iter().find(|(kind, _)| kind.name() == name);
+        format.map(|(kind, _)| *kind).ok_or("no such format")
+    })
 }
 
 fn parse_past(word: &str) -> Result<Which, String> {
@@ -435,7 +407,7 @@ mod tests {
 
     #[test]
     fn the_arguments_are_sound() {
-        command().debug_assert();
+        Args::command().debug_assert();
     }
 
     #[test]

@@ -3,15 +3,16 @@
 use std::io::{self, IsTerminal};
 
 use jiff::tz::TimeZone;
+use tokio::signal::unix::SignalKind;
 
-use super::read::{plan, print_plan};
+use super::page::Page;
+use super::reading::Query;
 use crate::cli::Export;
 use crate::config::Config;
 use crate::error::{CliError, exit};
-use crate::query::pour::Page;
 use crate::render::Printer;
-use crate::render::export::{ExportFormat, Jrnl};
 use crate::term::output::Output;
+use crate::term::signals::Signals;
 use crate::term::whole::Whole;
 
 /// Runs the command.
@@ -24,27 +25,27 @@ pub(crate) async fn run(export: Export, config: &Config) -> Result<(), CliError>
     let path = output.filter(|path| path.as_os_str() != "-");
     let terminal = path.is_none() && io::stdout().is_terminal();
     let whole = path.map(|path| Whole::begin(path, force)).transpose().map_err(CliError::Usage)?;
-    let (plan, reader) = plan(&select, config).await?;
+    let query = Query::connect(config, None, |today| select.plan(today)).await?;
     let output = match &whole {
         Some(whole) => Output::new(whole.file().map_err(CliError::Usage)?),
         None => Output::watched(io::stdout()),
     };
-    let zone = TimeZone::system();
-    let code = match format.of_log() {
-        Some(format) => {
-            let printer = Printer::of(format, false, zone, 0).on_terminal(terminal);
-            let mut printer = printer.without_formulas(csv_safe);
-            printer.start_days_at(reader.welcome().day_start);
-            print_plan(&reader, &plan, Page::new(printer, output)).await?
-        }
-        None => {
-            let jrnl = Jrnl::new(format == ExportFormat::JrnlJson, zone, terminal);
-            print_plan(&reader, &plan, Page::new(jrnl, output)).await?
-        }
-    };
+    let mut printer = Printer::of(format, false, TimeZone::system(), 0);
+    (printer.terminal, printer.csv_safe) = (terminal, csv_safe);
+    printer.start_days_at(query.reader.welcome().day_start);
+    let mut page = Page::new(printer, output);
+    query.echo();
+    let mut signals = Signals::of(&[SignalKind::interrupt()]);
+    tokio::select! {
+        biased;
+        // Not finished: a JSON array must not look complete.
+        () = signals.any() => return Err(CliError::Told(exit::INTERRUPTED)),
+        read = query.print(&mut page) => read?,
+    }
+    let ended = page.finish(query.plan.nothing());
     // Damage is reported; the rest of the export is sound.
-    if let Some(whole) = whole.filter(|_| matches!(code, exit::DONE | exit::DAMAGE)) {
+    if let Some(whole) = whole.filter(|_| matches!(ended, Ok(()) | Err(CliError::Told(exit::DAMAGE)))) {
         whole.finish().map_err(CliError::Usage)?;
     }
-    CliError::told(code)
+    ended
 }

@@ -19,7 +19,6 @@ use tokio::signal::unix::SignalKind;
 
 use self::files::{Contents, Read};
 use self::sending::{Sending, Stop};
-use super::read::usage;
 use crate::cli::Import;
 use crate::config::Config;
 use crate::error::exit;
@@ -86,6 +85,11 @@ async fn take_in(import: &Import, config: &Config) -> Result<u8, u8> {
 fn unreachable(error: &Error) -> u8 {
     say(format_args!("nothing was imported: {}", unreachable_sentence(error)));
     exit::UNREACHABLE
+}
+
+fn usage(why: &str) -> u8 {
+    say(format_args!("{why}"));
+    exit::USAGE
 }
 
 /// The days of which entries are wanted. An error is the exit code.

@@ -4,11 +4,14 @@ mod add;
 mod deliver;
 mod doctor;
 mod export;
+mod follow;
 mod import;
-mod on_this_day;
 mod outbox;
+mod page;
+mod patience;
 mod pipe;
 mod read;
+mod reading;
 mod shell;
 mod stats;
 mod talk;
@@ -21,8 +24,8 @@ use tokio::signal::unix::SignalKind;
 use crate::cli::Command;
 use crate::config::Config;
 use crate::error::CliError;
+use crate::query::select::Plan;
 use crate::render::Format;
-use crate::render::export::ExportFormat;
 
 use crate::term::input;
 use crate::term::output::Output;
@@ -43,18 +46,22 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliErro
         Command::Completions { shell } => return shell::completions(shell),
         Command::Man => return shell::man(),
         Command::Export(export) => return export::run(export, config).await,
+        Command::Log { select, show } => return read::log(|today| select.plan(today), &show, config).await,
+        Command::Search { text, mut select, show } => {
+            select.conditions.contains.insert(0, text.join(" "));
+            return read::log(|today| select.plan(today), &show, config).await;
+        }
+        Command::OnThisDay { date, conditions, show } => {
+            let date = date.map(|words| words.join(" "));
+            let plan = |today| Plan::each_year(&conditions, date.as_deref(), today);
+            return read::log(plan, &show, config).await;
+        }
+        Command::Follow { select, show, cursor } => return follow::run(select, &show, cursor, config).await,
+        Command::Tags { select, json } => return stats::tags(select, json, config).await,
+        Command::Stats { select, options } => return stats::stats(select, options, config).await,
         Command::Add { text, at } => add::run(&text, at.as_deref(), config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
         Command::Import(import) => import::run(import, config).await,
-        Command::Log { select, show } => read::log(select, &show, config).await,
-        Command::Search { text, select, show } => read::search(text.join(" "), select, &show, config).await,
-        Command::Tags { select, json } => stats::tags(select, json, config).await,
-        Command::Stats { select, options } => stats::stats(select, options, config).await,
-        Command::OnThisDay { date, conditions, show } => {
-            let date = date.map(|words| words.join(" "));
-            on_this_day::run(date.as_deref(), conditions, &show, config).await
-        }
-        Command::Follow { select, show, cursor } => read::follow(select, &show, cursor, config).await,
     };
     CliError::told(code)
 }
@@ -75,7 +82,7 @@ fn csv_safe_without_csv(command: &Command, config: &Config) -> bool {
         | Command::Search { show, .. }
         | Command::OnThisDay { show, .. }
         | Command::Follow { show, .. } => show.csv_safe && show.format_said(config) != Some(Format::Csv),
-        Command::Export(export) => export.csv_safe && export.format != ExportFormat::Csv,
+        Command::Export(export) => export.csv_safe && export.format != Format::Csv,
         _ => false,
     }
 }

@@ -9,8 +9,8 @@ use diary_proto::answer::push_ack;
 use tokio::time::Instant;
 
 use super::deliver::{deadline_of_input, resumed, until};
+use super::patience::Patience;
 use crate::error::{exit, unreachable_sentence};
-use crate::patience::Patience;
 use crate::render::Printer;
 use crate::term::input::{Chunks, Line, Lines};
 use crate::term::output::{Output, say};
@@ -116,11 +116,7 @@ impl Pipe {
                     Some(Err(error)) => return Err(unreachable(error)),
                     None => break,
                 },
-                () = patience.wait() => {
-                    if let Some(error) = patience.look(Some(asked)) {
-                        return Err(unreachable(error));
-                    }
-                }
+                error = patience.given_up(Some(asked)) => return Err(unreachable(error)),
                 () = self.output.flush_when_idle() => {}
             }
         }

@@ -2,68 +2,19 @@
 
 use std::io::{self, Write};
 
+use clap::CommandFactory;
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, bold, roman};
+use clap_mangen::roff::{Roff, roman};
 
-use crate::cli;
+use crate::cli::{self, Args};
 use crate::error::CliError;
 use crate::term::output::Output;
 
 /// The description after the name, in the page and in lists of pages.
 const SUMMARY: &str = "write entries into a diary and read them";
 
-/// Sections beside the arguments: a heading, and names with their descriptions.
-const SECTIONS: &[(&str, &[(&str, &str)])] = &[
-    (
-        "ENVIRONMENT",
-        &[
-            (
-                "DIARY_SERVER, DIARY_NAME, DIARY_COLOR, DIARY_FORMAT",
-                "defaults of --server, --name, --color and --format",
-            ),
-            ("NO_COLOR", "if set, no colour is used"),
-            (
-                "DIARY_PAGER, PAGER",
-                "pager for output to a terminal [default: less]; cat or an empty value turns it off",
-            ),
-        ],
-    ),
-    (
-        "FILES",
-        &[
-            ("$XDG_CONFIG_HOME/diary/config.toml", "configuration, by default in ~/.config; see below"),
-            (
-                "$XDG_STATE_HOME/diary/",
-                "unsent entries, drafts and the history of typed lines, by default in ~/.local/state",
-            ),
-        ],
-    ),
-    (
-        "CONFIGURATION",
-        &[
-            ("server = \"HOST:PORT\"", "server address"),
-            ("name = \"NAME\"", "author of the entries that you write"),
-            ("colour = \"auto\"", "auto, always or never"),
-            ("format = \"pretty\"", "output format of log, search, follow and on-this-day"),
-            (
-                "history = true",
-                "whether typed lines are remembered; lines that were cancelled with Ctrl-C never are",
-            ),
-        ],
-    ),
-    (
-        "EXIT STATUS",
-        &[
-            ("0", "success"),
-            ("1", "nothing found"),
-            ("2", "the arguments, the configuration, the input or the output cannot be used"),
-            ("3", "the server cannot be reached"),
-            ("4", "an entry or a request was refused"),
-            ("5", "some entries were not acked; they wait in the outbox"),
-            ("6", "damaged or missing entries"),
-        ],
-    ),
-];
+/// Sections beside the arguments.
+const SECTIONS: &str = include_str!("man.roff");
 
 /// Prints the completions for a shell.
 ///
@@ -86,12 +37,12 @@ pub(crate) fn man() -> Result<(), CliError> {
 
 /// One page for all commands, so that one search finds any flag.
 fn page() -> io::Result<Vec<u8>> {
-    let mut command = cli::command().after_help("");
+    let mut command = Args::command().about(SUMMARY).after_help("");
     command.build();
     let mut page = Vec::new();
     let man = Man::new(command.clone());
     man.render_title(&mut page)?;
-    Man::new(command.clone().about(SUMMARY)).render_name_section(&mut page)?;
+    man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
@@ -102,14 +53,7 @@ fn page() -> io::Result<Vec<u8>> {
             describe(action, &mut page)?;
         }
     }
-    for (heading, items) in SECTIONS {
-        let mut roff = Roff::new();
-        roff.control("SH", [*heading]);
-        for (name, what) in *items {
-            roff.control("TP", []).text([bold(*name)]).text([roman(*what)]);
-        }
-        page.write_all(roff.to_roff().as_bytes())?;
-    }
+    page.write_all(SECTIONS.as_bytes())?;
     Ok(page)
 }
 

@@ -1,10 +1,8 @@
 //! The entries of a day in the order in which they happened: what was moved in, or written down later, has other seqs.
 
-use diary_client::{Event, History, Reader, Stored};
+use diary_client::{Event, Stored};
 use jiff::civil::{Date, DateTime};
 
-use crate::query::pour::{Sift, read_while};
-use crate::term::output::say;
 use crate::time::calendar::Calendar;
 
 /// Most entries that are held to be sorted: a hundred times what a busy day has.
@@ -13,85 +11,72 @@ const ENTRIES_MAX: usize = 100_000;
 /// Most bytes of them.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// What `sift` lets through of a reading, sorted; `None` if that is too much to be held. An error is the exit code.
-pub(crate) async fn by_time(
-    reader: &Reader,
-    history: History,
-    mut sift: impl Sift,
-    calendar: Calendar,
-) -> Result<Option<Vec<Event>>, u8> {
-    let mut held = Held::new(calendar, ENTRIES_MAX);
-    let take = |event| {
-        sift.take(event, |event| held.take(event));
-        !held.is_over
-    };
-    read_while(reader, history, take).await?;
-    sift.end(|event| held.take(event));
-    Ok(held.finish())
-}
-
-/// Leaves the newest so many entries, and what is missing between them and right before them.
-pub(crate) fn keep_newest(events: &mut Vec<Event>, newest: u64) {
-    let mut unwanted = events.iter().filter(|event| matches!(event, Event::Entry(_))).count() as u64;
-    unwanted = unwanted.saturating_sub(newest);
-    events.retain(|event| {
-        let goes = unwanted > 0;
-        unwanted -= u64::from(goes && matches!(event, Event::Entry(_)));
-        !goes
-    });
-}
+/// More came than can be held.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("these are too many to be sorted by time: they come in the order of their seqs")]
+pub(crate) struct TooMany;
 
 /// A day, and what the clock said: that is what is shown.
 type Moment = (Date, DateTime);
 
-struct Held {
+/// Sorts events by time.
+pub(crate) struct ByTime {
     calendar: Calendar,
     events: Vec<(Moment, Event)>,
     bytes: usize,
     entries_max: usize,
-    /// There were more.
-    is_over: bool,
 }
 
-impl Held {
-    fn new(calendar: Calendar, entries_max: usize) -> Self {
-        Self { calendar, events: Vec::new(), bytes: 0, entries_max, is_over: false }
+impl ByTime {
+    pub(crate) fn new(calendar: Calendar) -> Self {
+        Self { calendar, events: Vec::new(), bytes: 0, entries_max: ENTRIES_MAX }
     }
 
-    fn take(&mut self, event: Event) {
-        let moment = match &event {
-            Event::Entry(stored) => self.moment(stored),
+    /// There are too many.
+    pub(crate) fn is_over(&self) -> bool {
+        self.events.len() > self.entries_max || self.bytes > BYTES_MAX
+    }
+
+    pub(crate) fn take(&mut self, event: Event) {
+        let (moment, bytes) = match &event {
+            Event::Entry(Stored { entry, left, .. }) => {
+                ((self.calendar.day_of(entry), self.calendar.clock(entry)), entry.text.len() + left.len())
+            }
             // What is missing stays behind the entry that was before it.
             Event::Gap(_) | Event::Damaged { .. } | Event::Restored { .. } => {
-                self.events.last().map_or((Date::MIN, DateTime::MIN), |(moment, _)| *moment)
+                (self.events.last().map_or((Date::MIN, DateTime::MIN), |(moment, _)| *moment), 0)
             }
         };
-        self.bytes += size_of::<(Moment, Event)>() + text_bytes(&event);
+        self.bytes += size_of::<(Moment, Event)>() + bytes;
         self.events.push((moment, event));
-        self.is_over |= self.events.len() > self.entries_max || self.bytes > BYTES_MAX;
     }
 
-    fn moment(&self, Stored { entry, .. }: &Stored) -> Moment {
-        (self.calendar.day_of(entry), self.calendar.clock(entry))
-    }
-
-    fn finish(mut self) -> Option<Vec<Event>> {
-        if self.is_over {
-            say(format_args!(
-                "these are too many to be sorted by time: they come in the order of their seqs"
-            ));
-            return None;
+    /// All of them, or the newest so many entries with what is missing between them and right before them.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub(crate) fn finish(mut self, newest: Option<u64>, reverse: bool) -> Result<Vec<Event>, TooMany> {
+        if self.is_over() {
+            return Err(TooMany);
         }
         // What happened at once stays in the order of the seqs.
         self.events.sort_by_key(|(moment, _)| *moment);
-        Some(self.events.into_iter().map(|(_, event)| event).collect())
+        let mut events: Vec<_> = self.events.into_iter().map(|(_, event)| event).collect();
+        if let Some(newest) = newest {
+            keep_newest(&mut events, newest);
+        }
+        if reverse {
+            events.reverse();
+        }
+        Ok(events)
     }
 }
 
-fn text_bytes(event: &Event) -> usize {
-    match event {
-        Event::Entry(Stored { entry, left, .. }) => entry.text.len() + left.len(),
-        Event::Gap(_) | Event::Damaged { .. } | Event::Restored { .. } => 0,
+fn keep_newest(events: &mut Vec<Event>, newest: u64) {
+    let newest = usize::try_from(newest).unwrap_or(usize::MAX);
+    let is_entry = |at: &usize| matches!(events[*at], Event::Entry(_));
+    if let Some(unwanted) = (0..events.len()).rev().filter(is_entry).nth(newest) {
+        events.drain(..=unwanted);
     }
 }
 
@@ -101,7 +86,6 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::term::output::tests::said;
 
     fn entry(seq: u64, own: Option<&str>) -> Event {
         let time = |text: &str| Time::parse(text.as_bytes()).unwrap();
@@ -121,13 +105,18 @@ mod tests {
     }
 
     fn seqs(events: Vec<Event>) -> Vec<u64> {
-        events.iter().filter_map(crate::query::pour::seq_of).collect()
+        let seq = |event: &Event| match event {
+            Event::Entry(stored) => stored.entry.seq,
+            Event::Gap(gap) => gap.first,
+            event => panic!("{event:?}"),
+        };
+        events.iter().map(seq).collect()
     }
 
-    fn sorted(events: Vec<Event>, entries_max: usize) -> Option<Vec<u64>> {
-        let mut held = Held::new(Calendar::of(TimeZone::UTC), entries_max);
-        events.into_iter().for_each(|event| held.take(event));
-        held.finish().map(seqs)
+    fn sorted(events: Vec<Event>, entries_max: usize) -> Result<Vec<u64>, TooMany> {
+        let mut sorted = ByTime { entries_max, ..ByTime::new(Calendar::of(TimeZone::UTC)) };
+        events.into_iter().for_each(|event| sorted.take(event));
+        sorted.finish(None, false).map(seqs)
     }
 
     #[test]
@@ -144,10 +133,8 @@ mod tests {
             entry(7, Some("2026-11-22T01:00:00.000000+08:00")),
             entry(8, Some("2015-11-21T23:00:00.000000+00:00")),
         ];
-        assert_eq!(sorted(events.clone(), events.len()), Some(vec![1, 8, 2, 6, 4, 5, 3, 7]));
-        assert!(said().is_empty());
-        assert_eq!(sorted(events.clone(), events.len() - 1), None);
-        assert_eq!(said(), ["these are too many to be sorted by time: they come in the order of their seqs"]);
+        assert_eq!(sorted(events.clone(), events.len()), Ok(vec![1, 8, 2, 6, 4, 5, 3, 7]));
+        assert_eq!(sorted(events.clone(), events.len() - 1), Err(TooMany));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The place where a follow stopped, in a file: the journal's id as 16 hex digits, the seq of the newest entry that was
 //! printed, and the checksum of its line as 8 hex digits, or `-` where that is not known.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use diary_client::{Error, Resume};
-use diary_proto::entry::parse_number;
 
 use crate::term::whole::replace;
 
@@ -58,7 +58,10 @@ impl Cursor {
         let mark = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(BadCursor::File { path: shown, what: "read", source }),
-            Ok(bytes) => Some(parse(&bytes).ok_or(BadCursor::Unreadable(shown))?),
+            Ok(bytes) => {
+                let mark = str::from_utf8(&bytes).ok().and_then(Mark::parse);
+                Some(mark.ok_or(BadCursor::Unreadable(shown))?)
+            }
         };
         Ok(Self { path, mark })
     }
@@ -105,8 +108,7 @@ impl Cursor {
         if self.mark == Some(mark) {
             return Ok(());
         }
-        let crc = mark.crc.map_or("-".to_owned(), |crc| format!("{crc:08x}"));
-        let written = replace(&self.path, &format!("{:016x} {} {crc}\n", mark.journal, mark.seq), 0o666);
+        let written = replace(&self.path, &mark.to_string(), 0o666);
         written.map_err(|source| BadCursor::File { path: self.shown(), what: "written", source })?;
         self.mark = Some(mark);
         Ok(())
@@ -121,19 +123,22 @@ impl Cursor {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Mark> {
-    let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
-    let mut words = line.split(' ');
-    let (journal, seq, crc) = (words.next()?, words.next()?, words.next()?);
-    let is_hex = |word: &str, digits| word.len() == digits && word.bytes().all(|b| b.is_ascii_hexdigit());
-    if words.next().is_some() || !is_hex(journal, 16) || !(crc == "-" || is_hex(crc, 8)) {
-        return None;
+impl Mark {
+    /// Only what [`Display`](fmt::Display) writes is one.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let journal = u64::from_str_radix(words.next()?, 16).ok()?;
+        let seq = words.next()?.parse().ok().filter(|seq| *seq < u64::MAX)?;
+        let crc = u32::from_str_radix(words.next()?, 16).ok();
+        Some(Self { journal, seq, crc }).filter(|mark| mark.to_string() == line)
     }
-    Some(Mark {
-        journal: u64::from_str_radix(journal, 16).ok()?,
-        seq: parse_number(seq.as_bytes()).filter(|&seq| seq < u64::MAX)?,
-        crc: u32::from_str_radix(crc, 16).ok(),
-    })
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let crc = self.crc.map_or("-".to_owned(), |crc| format!("{crc:08x}"));
+        writeln!(f, "{:016x} {} {crc}", self.journal, self.seq)
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +160,9 @@ mod tests {
             "00000000000000ab 7\n",
             "00000000000000ab 7 c0ffee\n",
             "00000000000000ab 7 00c0ffee more\n",
+            "00000000000000ab 07 00c0ffee\n",
+            "00000000000000ab 7  00c0ffee\n",
+            "00000000000000ab 7 +0c0ffee\n",
         ] {
             fs::write(&path, text).unwrap();
             assert!(open().unwrap_err().contains("is no cursor of a follow"), "{text:?}");

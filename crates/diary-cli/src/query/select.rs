@@ -3,13 +3,14 @@
 //! What a command was told becomes a [`Plan`]: what the server is asked for, and what is left to be done here.
 //! The server's days are those of its own zone, so it is asked for one more on each side.
 
-use diary_client::{Author, Day, Event, Filter, Scope, Which};
+use diary_client::{Author, Event, Filter, Scope, Stored, Which};
 use diary_proto::Sieve;
 use diary_proto::escape::escape;
 use diary_proto::tags::is_tag;
-use jiff::ToSpan;
 use jiff::civil::Date;
 
+use super::each_year::EachYear;
+use super::{FIRST_DAY, LAST_DAY, server_days};
 use crate::time::calendar::Calendar;
 use crate::time::days::Days;
 
@@ -18,11 +19,6 @@ const LAST_DEFAULT: u64 = 20;
 
 /// Longest text that is quoted whole in a sentence.
 const QUOTED_MAX_CHARS: usize = 40;
-
-/// The first and the last day that a request can name.
-const FIRST_DAY: Date = Date::constant(0, 1, 1);
-/// See [`FIRST_DAY`].
-const LAST_DAY: Date = Date::MAX;
 
 /// Which entries, for every command that reads.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -50,7 +46,7 @@ pub(crate) struct Select {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Conditions {
     /// Only entries by this author (smart case)
-    #[arg(long, value_name = "NAME", value_parser = crate::cli::parse_name)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub(crate) author: Option<Author>,
     /// Only entries that contain this text (smart case, repeatable)
     #[arg(long, value_name = "TEXT")]
@@ -68,12 +64,17 @@ impl Conditions {
     ///
     /// # Errors
     /// A sentence that says what cannot be used.
-    pub(crate) fn filter(self) -> Result<Filter, String> {
-        let Self { contains, not: without, author, tag: tags } = self;
+    fn filter(&self) -> Result<Filter, String> {
+        let Self { contains, not: without, author, tag: tags } = self.clone();
         let filter = Filter { scope: Which::All.into(), contains, without, author, tags };
         filter.check().map_err(|refusal| refusal.message.into_owned())?;
         Ok(filter)
     }
+}
+
+/// The name of an author.
+pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
+    Author::new(name).map_err(|refusal| refusal.message.into_owned())
 }
 
 /// A tag as it stands in texts. Without a sign it is one with #.
@@ -92,6 +93,8 @@ pub(crate) struct Plan {
     pub(crate) filter: Filter,
     /// The reader's days.
     pub(crate) days: Option<Days>,
+    /// Instead of them, the same day of each year.
+    pub(crate) each_year: Option<EachYear>,
     /// Of those of these days, only the newest so many are wanted. Without days, the server is asked for no more.
     pub(crate) newest: Option<u64>,
     /// The reader's current day.
@@ -101,27 +104,50 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// What is of the same day of a month, as [`EachYear::of`] has it.
+    ///
+    /// # Errors
+    /// A sentence that says what cannot be used.
+    pub(crate) fn each_year(
+        conditions: &Conditions,
+        said: Option<&str>,
+        today: Date,
+    ) -> Result<Self, String> {
+        let (filter, each_year) = (conditions.filter()?, Some(EachYear::of(said, today)?));
+        Ok(Self { filter, days: None, each_year, newest: None, today, echo: None })
+    }
+
+    /// The same with the newest first, or the oldest.
+    pub(crate) fn in_order(mut self, reverse: bool) -> Self {
+        self.filter.scope.reverse = reverse;
+        self
+    }
+
+    /// All is of one day, or of one in each year.
+    pub(crate) fn is_of_one_day(&self) -> bool {
+        self.each_year.is_some() || self.days.is_some_and(|days| days.from == days.to)
+    }
+
     /// What is said if there is nothing to print: `no entries by anna with "fog" on 2026-11-20`
     pub(crate) fn nothing(&self) -> String {
         let Scope { which, newest, .. } = self.filter.scope;
         if which == Which::Last(0) || self.newest.or(newest) == Some(0) {
             return "no entries were asked for: --last 0".to_owned();
         }
-        let days = self.days.map_or_else(String::new, |days| {
-            let (word, days) = in_words(days, self.today);
-            format!(" {word}{days}")
-        });
-        format!("{}{days}", no_entries(&self.filter))
+        let days = match (self.days, &self.each_year) {
+            (Some(days), _) => {
+                let (word, days) = in_words(days, self.today);
+                format!(" {word}{days}")
+            }
+            (None, Some(day)) => format!(" on {day}"),
+            (None, None) => String::new(),
+        };
+        let Filter { contains, without, author, tags, .. } = &self.filter;
+        let author = author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
+        let tagged = if tags.is_empty() { String::new() } else { format!(" tagged {}", tags.join(" and ")) };
+        let (with, without) = (quoted(" with ", contains), quoted(" without ", without));
+        format!("no entries{author}{tagged}{with}{without}{days}")
     }
-}
-
-/// `no entries by anna tagged #travel with "fog"`
-pub(crate) fn no_entries(filter: &Filter) -> String {
-    let Filter { contains, without, author, tags, .. } = filter;
-    let author = author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
-    let tagged = if tags.is_empty() { String::new() } else { format!(" tagged {}", tags.join(" and ")) };
-    let (with, without) = (quoted(" with ", contains), quoted(" without ", without));
-    format!("no entries{author}{tagged}{with}{without}")
 }
 
 /// Texts as they were typed; long ones are cut.
@@ -141,7 +167,7 @@ impl Select {
     ///
     /// # Errors
     /// A sentence that says what cannot be used.
-    pub(crate) fn plan(self, today: Date) -> Result<Plan, String> {
+    pub(crate) fn plan(&self, today: Date) -> Result<Plan, String> {
         let days = self.days(today)?;
         let last = self.last.as_deref().map(parse_last).transpose()?;
         let filter = self.conditions.filter()?;
@@ -156,7 +182,7 @@ impl Select {
             (None, last) => (Which::All, last, None),
         };
         let scope = Scope { newest: wanted, reverse: self.reverse, ..which.into() };
-        Ok(Plan { filter: Filter { scope, ..filter }, days, newest, today, echo })
+        Ok(Plan { filter: Filter { scope, ..filter }, days, each_year: None, newest, today, echo })
     }
 
     fn days(&self, today: Date) -> Result<Option<Days>, String> {
@@ -184,13 +210,6 @@ fn parse_last(said: &str) -> Result<Option<u64>, String> {
     }
 }
 
-/// The server's days that may hold what a reader anywhere calls `days`.
-pub(crate) fn server_days(days: Days) -> Which {
-    let from = days.from.saturating_sub(2.days()).max(FIRST_DAY);
-    let to = days.to.saturating_add(2.days());
-    Which::Days(Day::Date(from), Day::Date(to))
-}
-
 /// `2026-11-16 .. 2026-11-22, by anna, the newest 20`
 fn echo(days: Option<Days>, today: Date, author: Option<&Author>, last: Option<u64>) -> String {
     let days = days.map(|days| in_words(days, today).1);
@@ -216,6 +235,7 @@ fn in_words(Days { from, to }: Days, today: Date) -> (&'static str, String) {
 pub(crate) struct Keeper {
     sieve: Sieve,
     days: Option<Days>,
+    each_year: Option<EachYear>,
     calendar: Calendar,
     /// The newest comes first.
     reverse: bool,
@@ -232,23 +252,21 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
+    /// If the newest comes first, it counts what the plan wants. Otherwise the server knows where that begins.
     pub(crate) fn new(plan: &Plan, calendar: Calendar) -> Self {
+        let reverse = plan.filter.scope.reverse;
         Self {
             sieve: Sieve::new(&plan.filter),
             days: plan.days,
+            each_year: plan.each_year.clone(),
             calendar,
-            reverse: plan.filter.scope.reverse,
-            left: u64::MAX,
+            reverse,
+            left: plan.newest.filter(|_| reverse).unwrap_or(u64::MAX),
             is_full: false,
             held: Vec::new(),
             is_past: false,
             is_mixed: false,
         }
-    }
-
-    /// For what comes the newest first, and of that only the newest that the plan wants.
-    pub(crate) fn of_newest(plan: &Plan, calendar: Calendar) -> Self {
-        Self { reverse: true, left: plan.newest.unwrap_or(u64::MAX), ..Self::new(plan, calendar) }
     }
 
     /// Nothing more is wanted.
@@ -314,7 +332,11 @@ impl Keeper {
 
     fn fits(&self, event: &Event) -> bool {
         match event {
-            Event::Entry(stored) => self.sieve.takes(stored.entry.author.as_str(), &stored.entry.text),
+            Event::Entry(Stored { entry, .. }) => {
+                let is_of_day = |days: &EachYear| days.has(self.calendar.day_of(entry));
+                self.each_year.as_ref().is_none_or(is_of_day)
+                    && self.sieve.takes(entry.author.as_str(), &entry.text)
+            }
             Event::Gap(_) | Event::Damaged { .. } | Event::Restored { .. } => true,
         }
     }
@@ -323,7 +345,7 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use diary_client::{Entry, Gap, Stored, Time};
+    use diary_client::{Entry, Gap, Time};
 
     use jiff::tz::TimeZone;
 
@@ -458,8 +480,8 @@ mod tests {
 
     fn kept(words: &[&str], events: impl IntoIterator<Item = Event>) -> String {
         let (plan, calendar) = (plan(words).unwrap(), Calendar::of(TimeZone::get("Europe/Berlin").unwrap()));
-        let keeper = if plan.newest.is_some() { Keeper::of_newest } else { Keeper::new };
-        let mut keeper = keeper(&plan, calendar);
+        let reverse = plan.filter.scope.reverse || plan.newest.is_some();
+        let mut keeper = Keeper::new(&plan.in_order(reverse), calendar);
         let mut kept = Vec::new();
         let show = |event: Event| match event {
             Event::Entry(stored) => stored.entry.seq.to_string(),

@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 
 use csv::{Terminator, WriterBuilder};
-use diary_client::{Entry, Gap, Stored};
+use diary_client::{Entry, Stored};
 use diary_proto::escape::escape;
 use serde::Serialize;
-use serde_json::json;
 
-use super::Missing;
 use super::safe::needs_care;
 
 /// The header of a csv.
@@ -88,17 +86,6 @@ fn other_day(entry: &Entry) -> Option<String> {
         None => entry.day,
     };
     day.map(|day| day.to_string())
-}
-
-impl Missing {
-    /// As one line of JSON.
-    pub(super) fn json(&self, out: &mut Vec<u8>) {
-        let object = match self {
-            Self::Gap(Gap { first, last }) => json!({ "gap": { "first": first, "last": last } }),
-            Self::Damaged { lines } => json!({ "damaged": { "lines": lines } }),
-        };
-        push_json(&object, out);
-    }
 }
 
 /// Appends a line of JSON. Control characters that JSON allows are written as `\uNNNN`, safe for a terminal.

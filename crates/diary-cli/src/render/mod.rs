@@ -1,9 +1,9 @@
 //! How entries are printed: formats, colour, the reader's zone and width.
 //!
 //! A [`Printer`] turns the events of a reading into bytes. `people` and `markdown` hold the formats for people,
-//! `machine` those for programs, and `export` those of jrnl. `safe` escapes texts for a terminal.
+//! `machine` those for programs, and `jrnl` those of jrnl. `safe` escapes texts for a terminal.
 
-pub(crate) mod export;
+mod jrnl;
 mod machine;
 mod markdown;
 mod people;
@@ -20,12 +20,14 @@ use diary_client::{DayStart, Event, Gap, Stored};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
+use self::jrnl::Jrnl;
 pub(crate) use self::machine::{careful, push_json};
 use crate::cli::Show;
 use crate::config::Config;
 use crate::term::obeys_escapes;
-use crate::term::output::say;
+use crate::term::output::{count, say};
 use crate::time::calendar::Calendar;
 
 /// When to use colour.
@@ -41,7 +43,7 @@ pub(crate) enum Colour {
     Never,
 }
 
-/// Formats of `log` and the like.
+/// Formats of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
@@ -57,8 +59,24 @@ pub(crate) enum Format {
     Csv,
     /// Plain text with days as headings
     Txt,
-    /// One JSON object a line
+    /// One JSON object a line; import reads it back
     Json,
+    /// A journal file of jrnl, for jrnl --import
+    #[serde(skip_deserializing)]
+    Jrnl,
+    /// Output of jrnl --format json
+    #[serde(skip_deserializing)]
+    JrnlJson,
+}
+
+impl Format {
+    /// Those of `log` and the like.
+    pub(crate) const SHOWN: &[Self] =
+        &[Self::Pretty, Self::Plain, Self::Short, Self::Md, Self::Csv, Self::Txt, Self::Json];
+
+    /// Those of `export`.
+    pub(crate) const EXPORTED: &[Self] =
+        &[Self::Json, Self::Md, Self::Csv, Self::Txt, Self::Jrnl, Self::JrnlJson];
 }
 
 /// Formats the events of a reading.
@@ -70,31 +88,31 @@ pub(crate) struct Printer {
     /// Columns of the terminal; 0 wraps nothing.
     width: usize,
     /// The output is a terminal, so control characters are escaped.
-    terminal: bool,
+    pub(crate) terminal: bool,
     /// No formulas in a csv.
-    csv_safe: bool,
+    pub(crate) csv_safe: bool,
     /// Day of the last heading.
     day: Option<Date>,
     /// Nothing was printed yet.
     first: bool,
+    jrnl: Jrnl,
 }
 
 impl Printer {
     /// For stdout, as the command line and the configuration file ask for.
     pub(crate) fn new(show: &Show, config: &Config) -> Self {
-        let terminal = io::stdout().is_terminal();
-        let usual = if terminal { Format::Pretty } else { Format::Plain };
-        let format = show.format_said(config).unwrap_or(usual);
-        let printer = Self::of(format, config.colour.is_on(), TimeZone::system(), width());
-        Self { terminal, csv_safe: show.csv_safe, ..printer }
+        Self { csv_safe: show.csv_safe, ..Self::stdout(show.format_said(config), config) }
     }
 
     /// For a conversation: pretty on a terminal, else plain.
     pub(crate) fn conversation(config: &Config) -> Self {
-        match io::stdout().is_terminal() {
-            true => Self::of(Format::Pretty, config.colour.is_on(), TimeZone::system(), width()),
-            false => Self::plain(),
-        }
+        Self::stdout(None, config)
+    }
+
+    fn stdout(format: Option<Format>, config: &Config) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let format = format.unwrap_or(if terminal { Format::Pretty } else { Format::Plain });
+        Self { terminal, ..Self::of(format, config.colour.is_on(), TimeZone::system(), width()) }
     }
 
     /// The plain format.
@@ -104,23 +122,22 @@ impl Printer {
 
     /// `width` is in columns; 0 wraps nothing.
     pub(crate) fn of(format: Format, colour: bool, zone: TimeZone, width: usize) -> Self {
-        let calendar = Calendar::of(zone);
-        Self { format, colour, calendar, width, terminal: false, csv_safe: false, day: None, first: true }
+        Self {
+            format,
+            colour,
+            jrnl: Jrnl::new(zone.clone()),
+            calendar: Calendar::of(zone),
+            width,
+            terminal: false,
+            csv_safe: false,
+            day: None,
+            first: true,
+        }
     }
 
     /// The server's start of days.
     pub(crate) fn start_days_at(&mut self, day_start: DayStart) {
         self.calendar.start_days_at(day_start);
-    }
-
-    /// Sets whether the output is a terminal.
-    pub(crate) fn on_terminal(self, terminal: bool) -> Self {
-        Self { terminal, ..self }
-    }
-
-    /// Sets whether formulas are kept out of a csv.
-    pub(crate) fn without_formulas(self, csv_safe: bool) -> Self {
-        Self { csv_safe, ..self }
     }
 
     /// Reads the width of the terminal again.
@@ -141,27 +158,39 @@ impl Printer {
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
         self.day = None;
         self.first = true;
-        if self.format == Format::Csv {
-            machine::csv_heading(out);
+        match self.format {
+            Format::Csv => machine::csv_heading(out),
+            Format::JrnlJson => out.extend_from_slice(b"{\"entries\": ["),
+            _ => {}
         }
     }
 
     /// Appends an event.
     pub(crate) fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
+        let before = out.len();
         match event {
             Event::Entry(stored) => self.entry(stored, out),
-            Event::Gap(gap) => self.missing(&Missing::Gap(*gap), out),
-            Event::Damaged { lines } => self.missing(&Missing::Damaged { lines: *lines }, out),
+            Event::Gap(Gap { first, last }) => {
+                let sentence = format!("gap {first}..{last}: these entries are damaged or missing");
+                self.missing(&sentence, &json!({ "gap": { "first": first, "last": last } }), out);
+            }
+            Event::Damaged { lines } => {
+                let sentence = format!("damaged: {} left out", count(*lines, "line is", "lines are"));
+                self.missing(&sentence, &json!({ "damaged": { "lines": lines } }), out);
+            }
             // Told to people by whoever follows.
             Event::Restored { .. } => {}
         }
-        self.first = false;
+        self.first &= out.len() == before;
     }
 
     /// An answer ends.
-    pub(crate) fn end(&mut self, _out: &mut Vec<u8>) {
-        self.day = None;
-        self.first = true;
+    pub(crate) fn end(&mut self, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Jrnl => self.end_jrnl(),
+            Format::JrnlJson => self.end_jrnl_json(out),
+            _ => {}
+        }
     }
 
     fn entry(&mut self, stored: &Stored, out: &mut Vec<u8>) {
@@ -172,6 +201,8 @@ impl Printer {
             Format::Md => self.markdown(stored, out),
             Format::Csv => machine::csv(stored, self.terminal, self.csv_safe, out),
             Format::Json => machine::json(stored, out),
+            Format::Jrnl => self.jrnl(stored, out),
+            Format::JrnlJson => self.jrnl_json(stored, out),
             Format::Plain => {
                 out.extend_from_slice(stored.left.as_bytes());
                 out.push(b'\n');
@@ -179,14 +210,15 @@ impl Printer {
         }
     }
 
-    fn missing(&self, missing: &Missing, out: &mut Vec<u8>) {
+    /// Entries that should be there and are not, in a sentence and as JSON.
+    fn missing(&self, sentence: &str, object: &Value, out: &mut Vec<u8>) {
         match self.format {
-            Format::Plain => out.extend_from_slice(format!("{missing}\n").as_bytes()),
-            Format::Json => missing.json(out),
-            // The table has no place for it.
-            Format::Csv => say(format_args!("{missing}")),
-            Format::Md => self.missing_in_markdown(missing, out),
-            Format::Pretty | Format::Short | Format::Txt => self.missing_for_people(missing, out),
+            Format::Plain => out.extend_from_slice(format!("{sentence}\n").as_bytes()),
+            Format::Json => push_json(object, out),
+            // These formats have no place for it.
+            Format::Csv | Format::Jrnl | Format::JrnlJson => say(format_args!("{sentence}")),
+            Format::Md => out.extend_from_slice(format!("- *{sentence}*\n").as_bytes()),
+            Format::Pretty | Format::Short | Format::Txt => self.missing_for_people(sentence, out),
         }
     }
 
@@ -219,22 +251,4 @@ impl Colour {
 /// Columns of the terminal on stdout; 0 if unknown or not a terminal.
 pub(crate) fn width() -> usize {
     terminal_size::terminal_size_of(io::stdout()).map_or(0, |(width, _)| width.0.into())
-}
-
-/// Entries that should be there and are not.
-enum Missing {
-    Gap(Gap),
-    Damaged { lines: u64 },
-}
-
-impl std::fmt::Display for Missing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Gap(Gap { first, last }) => {
-                write!(f, "gap {first}..{last}: these entries are damaged or missing")
-            }
-            Self::Damaged { lines: 1 } => write!(f, "damaged: 1 line is left out"),
-            Self::Damaged { lines } => write!(f, "damaged: {lines} lines are left out"),
-        }
-    }
 }

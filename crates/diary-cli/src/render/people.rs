@@ -1,13 +1,13 @@
 //! The formats for people: pretty, short and txt.
 
-use std::io::Write;
+use std::fmt::Display;
 
 use diary_client::Stored;
 use diary_proto::escape::escape;
 use textwrap::{Options, WordSplitter, WrapAlgorithm};
 
 use super::safe::{lines, safe};
-use super::{Format, Missing, Printer};
+use super::{Format, Printer};
 
 /// Indent of later lines, as wide as `HH:MM `.
 const INDENT: &str = "      ";
@@ -33,28 +33,12 @@ impl Printer {
     /// A heading for each day, then `HH:MM author text`, wrapped with a hanging indent.
     pub(super) fn pretty(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         if let Some(day) = self.turns_to(stored) {
-            let heading = format!("── {} ──", day.strftime("%Y-%m-%d %A"));
-            self.push_painted(BOLD, &heading, out);
-            out.push(b'\n');
+            push_row(&self.painted(BOLD, day.strftime("── %Y-%m-%d %A ──")), out);
         }
-        let time = self.calendar.clock(&stored.entry).strftime("%H:%M").to_string();
-        let author = stored.entry.author.as_str();
-        let head = format!("{time} {author} ");
+        let time = self.painted(DIM, self.calendar.clock(&stored.entry).strftime("%H:%M"));
         let mut texts = lines(&stored.entry.text);
-        let first = format!("{head}{}", safe(texts.next().unwrap_or_default()));
-        let mut rows = self.wrap(&first, "").into_iter();
-        let row = rows.next().unwrap_or_default();
-        match row.strip_prefix(head.trim_end()) {
-            Some(rest) => {
-                self.push_painted(DIM, &time, out);
-                out.push(b' ');
-                self.push_painted(colour_of(author), author, out);
-                push_row(rest, out);
-            }
-            // Too narrow: the author was wrapped.
-            None => push_row(&row, out),
-        }
-        rows.for_each(|row| push_row(&row, out));
+        let first = format!("{time} {} {}", self.author(stored), safe(texts.next().unwrap_or_default()));
+        self.wrap(&first, "").iter().for_each(|row| push_row(row, out));
         for line in texts {
             self.wrap(&safe(line), INDENT).iter().for_each(|row| push_row(row, out));
         }
@@ -62,13 +46,8 @@ impl Printer {
 
     /// Local date and time, author and text, in one line.
     pub(super) fn short(&self, stored: &Stored, out: &mut Vec<u8>) {
-        let time = self.calendar.clock(&stored.entry).strftime("%Y-%m-%d %H:%M").to_string();
-        self.push_painted(DIM, &time, out);
-        out.push(b' ');
-        let author = stored.entry.author.as_str();
-        self.push_painted(colour_of(author), author, out);
-        let text = escape(&stored.entry.text);
-        push_row(&format!(" {text}"), out);
+        let time = self.painted(DIM, self.calendar.clock(&stored.entry).strftime("%Y-%m-%d %H:%M"));
+        push_row(&format!("{time} {} {}", self.author(stored), escape(&stored.entry.text)), out);
     }
 
     /// A heading for each day; time and author, and the text indented below.
@@ -82,17 +61,16 @@ impl Printer {
         let time = self.calendar.clock(&stored.entry);
         push_row(&format!("{} {}", time.strftime("%H:%M"), stored.entry.author), out);
         for line in lines(&stored.entry.text) {
-            push_row(format!("{TXT_INDENT}{}", safe(line)).trim_end(), out);
+            push_row(&format!("{TXT_INDENT}{}", safe(line)), out);
         }
     }
 
     /// Missing entries, in a line of their own.
-    pub(super) fn missing_for_people(&self, missing: &Missing, out: &mut Vec<u8>) {
+    pub(super) fn missing_for_people(&self, missing: &str, out: &mut Vec<u8>) {
         if self.format == Format::Txt && !self.first {
             out.push(b'\n');
         }
-        self.push_painted(YELLOW, &missing.to_string(), out);
-        out.push(b'\n');
+        push_row(&self.painted(YELLOW, missing), out);
     }
 
     /// A line as rows that fit, with a hanging indent.
@@ -108,18 +86,21 @@ impl Printer {
         textwrap::wrap(line, options).into_iter().map(|row| row.into_owned()).collect()
     }
 
-    fn push_painted(&self, colour: &str, what: &str, out: &mut Vec<u8>) {
-        let (colour, reset) =
-            if self.colour && self.format != Format::Txt { (colour, RESET) } else { ("", "") };
-        // Writing into memory cannot fail.
-        let _ = write!(out, "{colour}{what}{reset}");
+    fn author(&self, stored: &Stored) -> String {
+        let author = stored.entry.author.as_str();
+        self.painted(colour_of(author), author)
+    }
+
+    fn painted(&self, colour: &str, what: impl Display) -> String {
+        match self.colour && self.format != Format::Txt {
+            true => format!("{colour}{what}{RESET}"),
+            false => what.to_string(),
+        }
     }
 }
 
 fn push_row(row: &str, out: &mut Vec<u8>) {
-    // No trailing spaces in an empty row.
-    let row = if row.trim_matches(' ').is_empty() { "" } else { row };
-    out.extend_from_slice(row.as_bytes());
+    out.extend_from_slice(row.trim_end_matches(' ').as_bytes());
     out.push(b'\n');
 }
 

@@ -3,11 +3,11 @@
 use diary_client::{Error, Event, Gap, History, Reader, Time, Which};
 use tokio::time::Instant;
 
+use super::super::patience::Patience;
 use super::{counted, of_days};
 use crate::error::exit;
 use crate::error::unreachable_sentence;
-use crate::patience::Patience;
-use crate::query::select::server_days;
+use crate::query::server_days;
 use crate::term::output::say;
 use crate::time::days::Days;
 use diary_import::{Compared, Exactness, Found};
@@ -30,19 +30,15 @@ impl Look {
 
     /// The next event; `None` at the end. Cancellation safe.
     async fn next(&mut self) -> Result<Option<Event>, u8> {
-        loop {
-            tokio::select! {
-                biased;
-                event = self.history.next() => return event.transpose().map_err(|error| {
-                    say(format_args!("nothing was imported: {error}"));
-                    if matches!(error, Error::Refused(_)) { exit::REFUSED } else { exit::UNREACHABLE }
-                }),
-                () = self.patience.wait() => {
-                    if let Some(error) = self.patience.look(Some(self.started)) {
-                        say(format_args!("nothing was imported: {}", unreachable_sentence(&error)));
-                        return Err(exit::UNREACHABLE);
-                    }
-                }
+        tokio::select! {
+            biased;
+            event = self.history.next() => event.transpose().map_err(|error| {
+                say(format_args!("nothing was imported: {error}"));
+                if matches!(error, Error::Refused(_)) { exit::REFUSED } else { exit::UNREACHABLE }
+            }),
+            error = self.patience.given_up(Some(self.started)) => {
+                say(format_args!("nothing was imported: {}", unreachable_sentence(&error)));
+                Err(exit::UNREACHABLE)
             }
         }
     }

@@ -90,51 +90,36 @@ impl Counts {
         let count = Count::one(words(text));
         self.total += count;
         *self.days.entry(day).or_default() += count;
-        match self.authors.get_mut(author) {
-            Some(known) => *known += count,
-            None => drop(self.authors.insert(author.to_owned(), count)),
-        }
+        *self.authors.entry(author.to_owned()).or_default() += count;
         self.tags.take(text, count);
     }
 
     /// The rows of a table: time in its order, authors and tags by entries.
     pub(crate) fn rows(&self, by: By) -> Vec<(String, Count)> {
         match by {
-            By::Day => self.spans(|day| day.to_string()),
-            By::Week => self.spans(|day| {
-                let week = day.iso_week_date();
-                format!("{:04}-W{:02}", week.year(), week.week())
-            }),
-            By::Month => self.spans(|day| day.strftime("%Y-%m").to_string()),
-            By::Year => self.spans(|day| day.strftime("%Y").to_string()),
+            By::Day => self.spans("%Y-%m-%d"),
+            By::Week => self.spans("%G-W%V"),
+            By::Month => self.spans("%Y-%m"),
+            By::Year => self.spans("%Y"),
             By::Tag => self.tags.rows(),
-            By::Author => {
-                let rows = self.authors.iter().map(|(author, count)| (author.clone(), *count));
-                sorted(rows.collect())
-            }
+            By::Author => sorted(self.authors.clone().into_iter().collect()),
         }
     }
 
-    /// Sums of the days with the same name.
-    fn spans(&self, name: impl Fn(Date) -> String) -> Vec<(String, Count)> {
-        let mut rows: Vec<(String, Count)> = Vec::new();
+    /// Sums of the days with the same name, which is formatted as `strftime` does.
+    fn spans(&self, name: &str) -> Vec<(String, Count)> {
+        let mut rows: BTreeMap<String, Count> = BTreeMap::new();
         for (day, count) in &self.days {
-            let name = name(*day);
-            match rows.last_mut().filter(|(last, _)| *last == name) {
-                Some((_, sum)) => *sum += *count,
-                None => rows.push((name, *count)),
-            }
+            *rows.entry(day.strftime(name).to_string()).or_default() += *count;
         }
-        rows
+        rows.into_iter().collect()
     }
 
     /// The streak up to today, or up to yesterday if today has no entry yet.
     pub(crate) fn current_streak(&self, today: Date) -> Option<Streak> {
-        let last = [Some(today), today.yesterday().ok()].into_iter().flatten();
-        let last = last.into_iter().find(|day| self.days.contains_key(day))?;
-        self.streaks()
-            .find(|streak| (streak.first..=streak.last).contains(&last))
-            .map(|streak| Streak { last, ..streak })
+        let last = [today, today.yesterday().ok()?].into_iter().find(|day| self.days.contains_key(day))?;
+        let mut streaks = self.streaks();
+        Some(Streak { last, ..streaks.find(|streak| (streak.first..=streak.last).contains(&last))? })
     }
 
     /// The longest streak; of several, the newest.

@@ -6,6 +6,7 @@ use jiff::ToSpan;
 use jiff::civil::{Date, Weekday};
 
 use super::{Count, Counts};
+use crate::term::output::count;
 
 /// Weeks of a map that ends with a day, including the week of that day.
 const WEEKS: i64 = 52;
@@ -13,19 +14,22 @@ const WEEKS: i64 = 52;
 /// Shades of days with entries; 0 is for days without.
 pub(super) const SHADES: u64 = 4;
 
+/// Names of every other row, which is easier to read.
+pub(super) const ROWS: [&str; 7] = ["Mon", "", "Wed", "", "Fri", "", "Sun"];
+
 /// Columns of the name of a month and a space.
 const MONTH_COLUMNS: usize = 4;
 
 /// A calendar with counts.
 #[derive(Debug)]
 pub(crate) struct Heat {
-    pub(super) first: Date,
-    pub(super) last: Date,
+    first: Date,
+    last: Date,
     /// Later days are left out, unless they have entries.
     today: Date,
     days: BTreeMap<Date, u64>,
     /// Days with at least so many entries have the darkest shade.
-    pub(super) most: u64,
+    most: u64,
 }
 
 /// A day of a calendar.
@@ -56,9 +60,15 @@ impl Heat {
         Self { first, last, today, days, most }
     }
 
-    /// Entries, and days with entries.
-    pub(super) fn total(&self) -> (u64, usize) {
-        (self.days.values().sum(), self.days.len())
+    /// `2026-01-01 .. 2026-12-31: 3 entries on 1 day`
+    pub(super) fn heading(&self) -> String {
+        let entries = count(self.days.values().sum::<u64>(), "entry", "entries");
+        format!("{} .. {}: {entries} on {}", self.first, self.last, count(self.days.len(), "day", "days"))
+    }
+
+    /// The meaning of the darkest shade.
+    pub(super) fn meaning(&self) -> String {
+        format!("{}+ entries a day", self.most)
     }
 
     /// The columns, each from Monday to Sunday.

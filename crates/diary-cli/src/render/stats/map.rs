@@ -5,9 +5,7 @@ use std::fmt::Write;
 use textwrap::core::display_width;
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
-use crate::term::output::count;
-
-use super::heat::{Day, Heat, SHADES};
+use super::heat::{Day, Heat, ROWS, SHADES};
 
 /// Shades without colour.
 const CHARACTERS: [&str; 5] = ["·", "░", "▒", "▓", "█"];
@@ -16,9 +14,6 @@ const CHARACTERS: [&str; 5] = ["·", "░", "▒", "▓", "█"];
 const COLOURS: [&str; 5] = ["\x1b[2m", "\x1b[48;5;22m", "\x1b[48;5;28m", "\x1b[48;5;34m", "\x1b[48;5;40m"];
 
 const RESET: &str = "\x1b[0m";
-
-/// Names of every other row, which is easier to read.
-const ROWS: [&str; 7] = ["Mon", "", "Wed", "", "Fri", "", "Sun"];
 
 /// Columns of the name of a row and a space.
 const NAME_COLUMNS: usize = 4;
@@ -55,13 +50,11 @@ impl Canvas {
 pub(crate) fn draw(heat: &Heat, canvas: Canvas) -> String {
     let weeks = heat.weeks();
     let room = canvas.columns() - NAME_COLUMNS;
-    // Two columns canvas like a square.
+    // Two columns look like a square.
     let columns = if canvas.width > 0 && 2 * weeks.len() <= room { 2 } else { 1 };
     // Without room for all, the oldest weeks are left out.
     let left_out = weeks.len().saturating_sub(room / columns);
-    let (entries, days) = heat.total();
-    let mut out =
-        canvas.wrap(&format!("{} .. {}: {}", heat.first, heat.last, entries_on_days(entries, days)));
+    let mut out = canvas.wrap(&heat.heading());
     out.push_str(&months(heat, left_out, columns, canvas));
     for (number, name) in ROWS.iter().enumerate() {
         let mut row = format!("{name:NAME_COLUMNS$}");
@@ -79,22 +72,12 @@ pub(crate) fn draw(heat: &Heat, canvas: Canvas) -> String {
 fn legend(heat: &Heat, columns: usize, canvas: Canvas) -> String {
     let shades: Vec<_> = (0..=SHADES).map(|shade| cell(Some(shade), columns, canvas.colour)).collect();
     let shades = shades.join(if canvas.colour { " " } else { "" });
-    let (shades, meaning) = (format!("0 {}", shades.trim_end()), meaning(heat));
+    let (shades, meaning) = (format!("0 {}", shades.trim_end()), heat.meaning());
     let line = format!("{:NAME_COLUMNS$}{shades} {meaning}", "");
     match display_width(&line) <= canvas.columns() {
         true => format!("{line}\n"),
         false => format!("{shades}\n{}", canvas.wrap(&meaning)),
     }
-}
-
-/// The meaning of the darkest shade.
-pub(super) fn meaning(heat: &Heat) -> String {
-    format!("{}+ entries a day", heat.most)
-}
-
-/// `3 entries on 1 day`
-pub(super) fn entries_on_days(entries: u64, days: usize) -> String {
-    format!("{} on {}", count(entries, "entry", "entries"), count(days, "day", "days"))
 }
 
 /// The names of months, where they have room.
@@ -115,7 +98,7 @@ fn cell(shade: Option<u64>, columns: usize, colour: bool) -> String {
     let blank = " ".repeat(columns);
     let Some(shade) = shade.and_then(|shade| usize::try_from(shade).ok()) else { return blank };
     let what = match (colour, shade) {
-        (true, 0) | (false, 0) => format!("{}{}", CHARACTERS[0], &blank[1..]),
+        (_, 0) => format!("{:columns$}", CHARACTERS[0]),
         (true, _) => blank,
         (false, shade) => CHARACTERS[shade].repeat(columns),
     };

@@ -1,10 +1,13 @@
-//! All counts, in sentences or as one JSON object.
+//! Counts in sentences, as one JSON object, or one kind of them as a table.
+
+use std::fmt::Write;
 
 use clap::ValueEnum;
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
+use textwrap::core::display_width;
 
-use super::counts::{By, Counts, Streak};
+use super::counts::{By, Count, Counts, Streak};
 use super::map::Canvas;
 use crate::term::output::count;
 
@@ -40,7 +43,7 @@ pub(crate) fn json(counts: &Counts, today: Date) -> Value {
     };
     let rows = |by: By| {
         let name = &by.name();
-        let row = |(what, count): (String, super::Count)| json!({ name: what, "entries": count.entries, "words": count.words });
+        let row = |(what, count): (String, Count)| json!({ name: what, "entries": count.entries, "words": count.words });
         counts.rows(by).into_iter().map(row).collect::<Value>()
     };
     let by: Map<String, Value> = By::value_variants().iter().map(|by| (by.name(), rows(*by))).collect();
@@ -53,4 +56,25 @@ pub(crate) fn json(counts: &Counts, today: Date) -> Value {
         "streak": { "current": streak(counts.current_streak(today)), "longest": streak(counts.longest_streak()) },
         "by": by,
     })
+}
+
+/// A header and a row for each name; names are aligned left, numbers right.
+pub(crate) fn table(by: By, rows: &[(String, Count)]) -> String {
+    let heading = by.name();
+    let numbers = |count: &Count| (count.entries.to_string(), count.words.to_string());
+    let heading = (heading.as_str(), ("entries".to_owned(), "words".to_owned()));
+    let rows = rows.iter().map(|(name, count)| (name.as_str(), numbers(count)));
+    let lines: Vec<_> = std::iter::once(heading).chain(rows).collect();
+    let (mut columns, mut wide, mut wider) = (0, 0, 0);
+    for (name, (entries, words)) in &lines {
+        columns = columns.max(display_width(name));
+        (wide, wider) = (wide.max(entries.len()), wider.max(words.len()));
+    }
+    let mut out = String::new();
+    for (name, (entries, words)) in lines {
+        let padding = columns - display_width(name);
+        // Writing into memory cannot fail.
+        let _ = writeln!(out, "{name}{:padding$}  {entries:>wide$}  {words:>wider$}", "");
+    }
+    out
 }

@@ -3,8 +3,7 @@
 
 use std::fmt::Write;
 
-use super::heat::{Heat, SHADES};
-use super::map::{entries_on_days, meaning};
+use super::heat::{Heat, ROWS, SHADES};
 use crate::term::output::count;
 
 /// Pixels from a day to the next.
@@ -17,9 +16,6 @@ const LEFT: usize = 36;
 const TOP: usize = 44;
 /// Pixels below the days, for the legend.
 const BOTTOM: usize = 30;
-
-/// Rows whose names are shown.
-const ROWS: [(usize, &str); 4] = [(0, "Mon"), (2, "Wed"), (4, "Fri"), (6, "Sun")];
 
 const STYLE: &str = "\
 text{font:10px sans-serif;fill:#57606a}\
@@ -35,12 +31,11 @@ pub(crate) fn svg(heat: &Heat) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\">\n<style>{STYLE}</style>\n"
     );
-    let (entries, days) = heat.total();
-    text(LEFT, 14, &format!("{} – {}: {}", heat.first, heat.last, entries_on_days(entries, days)), &mut out);
+    text(LEFT, 14, &heat.heading(), &mut out);
     for (column, name) in heat.months() {
         text(LEFT + column * STEP, TOP - 8, &name, &mut out);
     }
-    for (row, name) in ROWS {
+    for (row, name) in ROWS.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
         text(4, TOP + row * STEP + SIDE - 1, name, &mut out);
     }
     for (column, week) in weeks.iter().enumerate() {
@@ -63,7 +58,7 @@ fn legend(heat: &Heat, out: &mut String) {
         square(left, top, shade, if shade == 0 { "no entries" } else { "" }, out);
         left += STEP;
     }
-    text(left + 4, top + SIDE - 1, &meaning(heat), out);
+    text(left + 4, top + SIDE - 1, &heat.meaning(), out);
 }
 
 fn text(x: usize, y: usize, text: &str, out: &mut String) {

@@ -36,13 +36,10 @@ impl TagCounts {
 
     /// Tags and their counts, most entries first.
     pub(crate) fn rows(&self) -> Vec<(String, Count)> {
-        sorted(self.tags.values().map(|tag| (tag.spelling(), tag.count)).collect())
-    }
-}
-
-impl Tag {
-    fn spelling(&self) -> String {
-        let most = self.spellings.iter().max_by_key(|(_, times)| **times);
-        most.map_or_else(String::new, |(spelling, _)| spelling.clone())
+        let row = |tag: &Tag| {
+            let (spelling, _) = tag.spellings.iter().max_by_key(|(_, times)| **times)?;
+            Some((spelling.clone(), tag.count))
+        };
+        sorted(self.tags.values().filter_map(row).collect())
     }
 }

@@ -2,55 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use clap::ValueEnum;
-use diary_client::{Event, Stored, Time};
+use diary_client::{Stored, Time};
 use diary_import::{Clock, is_header};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::query::pour::Paper;
-use crate::render::{Format, Missing, careful, push_json};
+use super::{Printer, careful, push_json};
 use crate::term::output::{count, say};
 
-/// Formats of an export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExportFormat {
-    /// One JSON object a line, as log --json prints it; import reads it back
-    Json,
-    /// Markdown
-    Md,
-    /// Comma-separated values with a header; formulas are kept, see --csv-safe
-    Csv,
-    /// Plain text with days as headings
-    Txt,
-    /// A journal file of jrnl, for jrnl --import
-    Jrnl,
-    /// Output of jrnl --format json
-    JrnlJson,
-}
-
-impl ExportFormat {
-    /// The format of `log` that it is; `None` for those of jrnl.
-    pub(crate) fn of_log(self) -> Option<Format> {
-        match self {
-            Self::Json => Some(Format::Json),
-            Self::Md => Some(Format::Md),
-            Self::Csv => Some(Format::Csv),
-            Self::Txt => Some(Format::Txt),
-            Self::Jrnl | Self::JrnlJson => None,
-        }
-    }
-}
-
-/// Writes entries as jrnl does.
-pub(crate) struct Jrnl {
-    json: bool,
+/// What is known of the entries so far.
+#[derive(Debug, Clone)]
+pub(super) struct Jrnl {
     /// Knows what jrnl would take for a time.
     clock: Clock,
-    /// It goes to a terminal, so texts are escaped.
-    terminal: bool,
-    /// Nothing was written yet.
-    first: bool,
     /// Tags and how often they occurred, for the JSON.
     tags: BTreeMap<String, u64>,
     /// Lines that jrnl would take for the start of an entry.
@@ -69,62 +33,47 @@ struct JrnlEntry<'a> {
 }
 
 impl Jrnl {
-    /// The JSON, or else the journal file.
-    pub(crate) fn new(json: bool, zone: TimeZone, terminal: bool) -> Self {
-        let clock = Clock::new(zone, None);
-        Self { json, clock, terminal, first: true, tags: BTreeMap::new(), indented: 0 }
+    pub(super) fn new(zone: TimeZone) -> Self {
+        Self { clock: Clock::new(zone, None), tags: BTreeMap::new(), indented: 0 }
     }
+}
 
-    fn jrnl_json(&mut self, stored: &Stored, out: &mut Vec<u8>) {
+impl Printer {
+    pub(super) fn jrnl_json(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         let entry = JrnlEntry::of(stored);
         for tag in &entry.tags {
-            *self.tags.entry(tag.clone()).or_default() += 1;
+            *self.jrnl.tags.entry(tag.clone()).or_default() += 1;
         }
-        out.extend_from_slice(if self.first { b"{\"entries\": [\n" } else { b",\n" });
+        out.extend_from_slice(if self.first { b"\n" } else { b",\n" });
         push_json(&entry, out);
         out.pop_if(|last| *last == b'\n');
     }
 
+    pub(super) fn end_jrnl_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\n], \"tags\": ");
+        push_json(&self.jrnl.tags, out);
+        out.pop_if(|last| *last == b'\n');
+        out.extend_from_slice(b"}\n");
+    }
+
     /// As jrnl writes it. A line of a text that would start another entry gets a space before it.
-    fn jrnl(&mut self, stored: &Stored, out: &mut Vec<u8>) {
+    pub(super) fn jrnl(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         let feed = if self.first { "" } else { "\n" };
         let time = happened(stored).civil().strftime("%Y-%m-%d %H:%M:%S");
         out.extend_from_slice(format!("{feed}[{time}]").as_bytes());
         for (number, line) in stored.entry.text.trim_end_matches('\n').split('\n').enumerate() {
-            let forged = number > 0 && is_header(line, &self.clock);
-            self.indented += u64::from(forged);
+            let forged = number > 0 && is_header(line, &self.jrnl.clock);
+            self.jrnl.indented += u64::from(forged);
             out.extend_from_slice(if number == 0 || forged { b" " } else { b"" });
             let line = if self.terminal { careful(line) } else { line.into() };
             out.extend_from_slice(line.as_bytes());
             out.push(b'\n');
         }
     }
-}
 
-impl Paper for Jrnl {
-    fn begin(&mut self, _out: &mut Vec<u8>) {}
-
-    fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
-        match event {
-            Event::Entry(stored) if self.json => self.jrnl_json(stored, out),
-            Event::Entry(stored) => self.jrnl(stored, out),
-            // The formats have no place for it.
-            Event::Gap(gap) => return say(format_args!("{}", Missing::Gap(*gap))),
-            Event::Damaged { lines } => return say(format_args!("{}", Missing::Damaged { lines: *lines })),
-            Event::Restored { .. } => return,
-        }
-        self.first = false;
-    }
-
-    fn end(&mut self, out: &mut Vec<u8>) {
-        if self.json {
-            out.extend_from_slice(if self.first { b"{\"entries\": [" } else { b"" });
-            out.extend_from_slice(b"\n], \"tags\": ");
-            push_json(&self.tags, out);
-            out.pop_if(|last| *last == b'\n');
-            out.extend_from_slice(b"}\n");
-        } else if self.indented > 0 {
-            let lines = count(self.indented, "line looks", "lines look");
+    pub(super) fn end_jrnl(&self) {
+        if self.jrnl.indented > 0 {
+            let lines = count(self.jrnl.indented, "line looks", "lines look");
             say(format_args!("{lines} like the start of an entry of jrnl, and got a space before it"));
         }
     }
@@ -164,12 +113,13 @@ fn tags(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use diary_client::{Author, DayStart, Entry, Gap};
+    use clap::ValueEnum;
+    use diary_client::{Author, DayStart, Entry, Event, Gap};
     use diary_import::{Harvest, Kind, Source};
     use diary_proto::OwnTime;
 
     use super::*;
-    use crate::render::Printer;
+    use crate::render::Format;
 
     fn entry(seq: u64, own: Option<&str>, text: &str) -> Event {
         let time = |said: &str| Time::parse(said.as_bytes()).unwrap();
@@ -180,22 +130,16 @@ mod tests {
         Event::Entry(Stored { entry, key: None, crc: 0, left: String::new() })
     }
 
-    fn exported(format: ExportFormat, events: &[Event]) -> String {
+    fn exported(format: Format, events: &[Event]) -> String {
         on(false, format, events)
     }
 
-    fn on(terminal: bool, format: ExportFormat, events: &[Event]) -> String {
-        let mut jrnl = Jrnl::new(format == ExportFormat::JrnlJson, TimeZone::UTC, terminal);
-        let printer = format.of_log().map(|format| Printer::of(format, false, TimeZone::UTC, 0));
-        let mut printer = printer.map(|printer| printer.on_terminal(terminal));
-        let paper: &mut dyn Paper = match &mut printer {
-            Some(printer) => printer,
-            None => &mut jrnl,
-        };
+    fn on(terminal: bool, format: Format, events: &[Event]) -> String {
+        let mut printer = Printer { terminal, ..Printer::of(format, false, TimeZone::UTC, 0) };
         let mut out = Vec::new();
-        paper.begin(&mut out);
-        events.iter().for_each(|event| paper.event(event, &mut out));
-        paper.end(&mut out);
+        printer.begin(&mut out);
+        events.iter().for_each(|event| printer.event(event, &mut out));
+        printer.end(&mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -211,16 +155,12 @@ mod tests {
             let troubles = harvest.troubles.into_iter().map(|trouble| trouble.why).collect::<Vec<_>>();
             (kind, harvest.found.len(), troubles)
         };
-        for (format, kind) in [
-            (ExportFormat::Json, Kind::Json),
-            (ExportFormat::Jrnl, Kind::Jrnl),
-            (ExportFormat::JrnlJson, Kind::JrnlJson),
-        ] {
+        for (format, kind) in
+            [(Format::Json, Kind::Json), (Format::Jrnl, Kind::Jrnl), (Format::JrnlJson, Kind::JrnlJson)]
+        {
             assert_eq!(read(format, None), (kind, 1, vec![]));
         }
-        for (format, name) in
-            [(ExportFormat::Csv, "csv"), (ExportFormat::Md, "md"), (ExportFormat::Txt, "txt")]
-        {
+        for (format, name) in [(Format::Csv, "csv"), (Format::Md, "md"), (Format::Txt, "txt")] {
             let refused = format!(
                 "this is an export in {name}, which cannot be imported; export --format json writes what can, and \
                  --format log would take its lines as they are"
@@ -243,7 +183,7 @@ mod tests {
             Event::Gap(Gap { first: 3, last: 4 }),
             entry(5, None, "Three. Sentences. \u{1b}[2J"),
         ];
-        let all = ExportFormat::value_variants().iter().map(|&format| {
+        let all = Format::EXPORTED.iter().map(|&format| {
             let name =
                 format.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             format!("--- {name}\n{}", exported(format, &events).replace('\r', "␍"))
@@ -264,7 +204,7 @@ mod tests {
     #[test]
     fn no_control_character_reaches_a_terminal() {
         let event = entry(1, None, "a\u{1b}[2J\n\u{202e}b");
-        for &format in ExportFormat::value_variants() {
+        for &format in Format::EXPORTED {
             let out = on(true, format, std::slice::from_ref(&event));
             assert!(!out.contains(['\u{1b}', '\u{202e}']), "{format:?}: {out:?}");
         }
@@ -272,8 +212,8 @@ mod tests {
 
     #[test]
     fn nothing_is_something_too() {
-        assert_eq!(exported(ExportFormat::JrnlJson, &[]), "{\"entries\": [\n], \"tags\": {}}\n");
-        for format in [ExportFormat::Json, ExportFormat::Jrnl, ExportFormat::Md, ExportFormat::Txt] {
+        assert_eq!(exported(Format::JrnlJson, &[]), "{\"entries\": [\n], \"tags\": {}}\n");
+        for format in [Format::Json, Format::Jrnl, Format::Md, Format::Txt] {
             assert_eq!(exported(format, &[]), "");
         }
     }

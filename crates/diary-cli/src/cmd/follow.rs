@@ -1,0 +1,177 @@
+//! `follow`: entries are printed as they come.
+
+use std::io;
+use std::path::PathBuf;
+
+use diary_client::{Error, Event, Scope, Which};
+use tokio::signal::unix::SignalKind;
+
+use super::page::Page;
+use super::read::printer;
+use super::reading::Query;
+use crate::cli::Show;
+use crate::config::Config;
+use crate::error::{CliError, exit};
+use crate::query::cursor::{Cursor, Mark};
+use crate::query::select::{Keeper, Select};
+use crate::term::output::{Output, restored, say};
+use crate::term::signals::Signals;
+
+/// Entries that are printed before the place is written down, while more of them wait.
+const SAVE_EVERY: u32 = 1000;
+
+/// Prints entries as they come, and before them those that were asked for.
+///
+/// # Errors
+/// Nothing can follow, the cursor cannot be used, reading failed, or it was interrupted.
+pub(super) async fn run(
+    select: Select,
+    show: &Show,
+    cursor: Option<PathBuf>,
+    config: &Config,
+) -> Result<(), CliError> {
+    if select.reverse {
+        let why = "a follow has no newest entry to begin with: leave out --reverse";
+        return Err(CliError::Usage(why.to_owned()));
+    }
+    let cursor = cursor.map(Cursor::open).transpose()?;
+    let plan = |today| {
+        let plan = select.plan(today)?;
+        match plan.days.filter(|days| days.to < today) {
+            Some(days) => {
+                Err(format!("nothing can follow after {}, which is over; log shows what there is", days.to))
+            }
+            None => Ok(plan),
+        }
+    };
+    let query = Query::connect(config, cursor.as_ref().and_then(Cursor::place), plan).await;
+    let query = query.map_err(|error| match (&error, &cursor) {
+        (CliError::Client(why), Some(cursor)) => cursor.refused_by(why).map_or(error, CliError::Cursor),
+        _ => error,
+    })?;
+    let mut query = Query { gives_up: false, ..query };
+    let welcome = query.reader.welcome();
+    if let Some(cursor) = &cursor {
+        cursor.check(welcome.head)?;
+    }
+    // What is committed from now on follows.
+    query.plan.filter.scope.up_to = Some(welcome.head);
+    let wants_past =
+        select.on.is_some() || select.from.is_some() || select.to.is_some() || select.last.is_some();
+    let page = Page::new(printer(&query, show, config), Output::watched(io::stdout()));
+    let mut follow = Follow { page, mark: cursor.as_ref().and_then(Cursor::mark), cursor, unsaved: 0 };
+    let mut signals = Signals::of(&[SignalKind::interrupt()]);
+    let ended = tokio::select! {
+        biased;
+        () = signals.any() => Err(CliError::Told(exit::INTERRUPTED)),
+        ended = follow.print(&query, wants_past) => ended,
+    };
+    // What was printed does not come again.
+    follow.save()?;
+    ended.and(follow.page.output.finish())
+}
+
+/// What was printed, and how far that is.
+struct Follow {
+    page: Page,
+    /// All entries up to this one were printed, or need not be; `None` while older ones are printed.
+    mark: Option<Mark>,
+    cursor: Option<Cursor>,
+    /// Entries since it was written down.
+    unsaved: u32,
+}
+
+impl Follow {
+    /// Prints what comes until nobody reads it any more.
+    ///
+    /// Cancel safe: what was passed is printed.
+    async fn print(&mut self, query: &Query, wants_past: bool) -> Result<(), CliError> {
+        let mark = match self.mark {
+            Some(mark) => mark,
+            None => {
+                // First, so that what was printed is marked at once.
+                let mark = self.begin(query).await?;
+                if wants_past {
+                    query.echo();
+                    query.print(&mut self.page).await?;
+                }
+                mark
+            }
+        };
+        self.mark = Some(mark);
+        let mut reading = query.read(query.reader.follow(Some(mark.seq + 1)));
+        let mut keeper = Keeper::new(&query.plan, query.calendar.clone());
+        while !self.page.output.is_gone() {
+            tokio::select! {
+                biased;
+                event = reading.next() => {
+                    // A follow has no end of its own.
+                    let event = event?.ok_or(CliError::Reading(Error::Closed))?;
+                    self.pass(&event);
+                    if let Event::Restored { head } = event {
+                        say(format_args!("{}", restored(head)));
+                        continue;
+                    }
+                    self.page.printer.fit();
+                    keeper.take(event, |event| self.page.print(&event));
+                    if self.unsaved >= SAVE_EVERY {
+                        self.save()?;
+                    }
+                }
+                saved = self.save_when_idle() => saved?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The mark to begin at, behind what there was at the start. A cursor file needs its checksum.
+    async fn begin(&self, query: &Query) -> Result<Mark, CliError> {
+        let (journal, up_to) = (query.reader.welcome().journal_id, query.plan.filter.scope.up_to);
+        let seq = up_to.unwrap_or_default();
+        let mut mark = Mark { journal, seq, crc: None };
+        if self.cursor.is_some() {
+            let mut reading =
+                query.read(query.reader.history(Scope { up_to, ..Which::From(seq.max(1)).into() }));
+            while let Some(event) = reading.next().await? {
+                if let Event::Entry(stored) = event {
+                    mark.crc = Some(stored.crc);
+                }
+            }
+        }
+        Ok(mark)
+    }
+
+    /// This is about to be printed. A gap is passed with the entry behind it.
+    fn pass(&mut self, event: &Event) {
+        let (seq, crc) = match event {
+            Event::Entry(stored) => (stored.entry.seq, Some(stored.crc)),
+            Event::Restored { head } => (*head, None),
+            Event::Gap(_) | Event::Damaged { .. } => return,
+        };
+        self.mark = self.mark.map(|mark| Mark { seq, crc, ..mark });
+        self.unsaved += 1;
+    }
+
+    /// What was printed up to here goes out, and only then it is written down.
+    fn save(&mut self) -> Result<(), CliError> {
+        self.page.output.flush();
+        self.unsaved = 0;
+        if let (Some(cursor), Some(mark)) = (&mut self.cursor, self.mark)
+            && !self.page.output.is_gone()
+        {
+            cursor.save(mark)?;
+        }
+        Ok(())
+    }
+
+    /// The same when nothing else is ready, as [`Output::flush_when_idle`]; ready when nobody reads any more.
+    ///
+    /// Cancel safe.
+    async fn save_when_idle(&mut self) -> Result<(), CliError> {
+        self.save()?;
+        if !self.page.output.is_gone() {
+            self.page.output.flush_when_idle().await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! What the commands that read have in common: the connection, and the way from the server to the page.
+
+use diary_client::{DayStart, Event, Filter, History, Reader, Resume, Scope};
+use jiff::ToSpan;
+use jiff::civil::Date;
+use tokio::time::Instant;
+
+use super::deliver::tell_waiting;
+use super::page::Page;
+use super::patience::Patience;
+use crate::config::Config;
+use crate::error::CliError;
+use crate::query::by_time::ByTime;
+use crate::query::select::{Keeper, Plan};
+use crate::term::output::say;
+use crate::term::ui::Ui;
+use crate::time::calendar::Calendar;
+
+/// A plan, and the server that has the entries.
+pub(super) struct Query {
+    pub(super) plan: Plan,
+    pub(super) reader: Reader,
+    pub(super) calendar: Calendar,
+    /// Whether a connection that stays lost ends the command.
+    pub(super) gives_up: bool,
+}
+
+impl Query {
+    /// Makes a plan for the reader's current day and connects, to a diary that has the entry at `place`. Says what of
+    /// the plan is not as it was typed, and whether entries wait to be sent.
+    ///
+    /// # Errors
+    /// The plan's sentence, or the server cannot be reached.
+    pub(super) async fn connect(
+        config: &Config,
+        place: Option<Resume>,
+        plan: impl Fn(Date) -> Result<Plan, String>,
+    ) -> Result<Self, CliError> {
+        // Wrong arguments need no server. Where days start late, it may still be yesterday.
+        let today = Calendar::here(DayStart::default()).today();
+        if let Err(why) = plan(today)
+            && plan(today.saturating_sub(1.day())).is_err()
+        {
+            return Err(CliError::Usage(why));
+        }
+        let reader = Reader::connect_at(config.server.clone(), place).await?;
+        tell_waiting(config, Some(reader.welcome().journal_id), true, &Ui::default());
+        let calendar = Calendar::here(reader.welcome().day_start);
+        let plan = plan(calendar.today()).map_err(CliError::Usage)?;
+        Ok(Self { plan, reader, calendar, gives_up: true })
+    }
+
+    /// Says how the plan was understood.
+    pub(super) fn echo(&self) {
+        if let Some(echo) = &self.plan.echo {
+            say(format_args!("{echo}"));
+        }
+    }
+
+    pub(super) fn read(&self, history: History) -> Reading {
+        let patience = Patience::of(self.reader.state());
+        Reading { history, patience, asked: self.gives_up.then(Instant::now) }
+    }
+
+    /// Asks the server for what may be of `plan`; the keeper knows what is.
+    pub(super) fn ask(&self, plan: &Plan) -> (Reading, Keeper) {
+        let history = match &plan.each_year {
+            Some(days) => self.reader.histories(days.ranges()),
+            None => self.reader.select(plan.filter.clone()),
+        };
+        (self.read(history), Keeper::new(plan, self.calendar.clone()))
+    }
+
+    /// Prints all of the plan.
+    ///
+    /// Cancel safe: what was read is printed.
+    pub(super) async fn print(&self, page: &mut Page) -> Result<(), CliError> {
+        let mut plan = self.plan.clone();
+        if plan.newest.is_some() && !plan.filter.scope.reverse {
+            plan.filter.scope = self.newest_of_plan().await?;
+        }
+        let (mut reading, mut keeper) = self.ask(&plan);
+        while !page.output.is_gone() && !keeper.is_full() {
+            tokio::select! {
+                biased;
+                event = reading.next() => match event? {
+                    Some(event) => keeper.take(event, |event| page.print(&event)),
+                    None => break,
+                },
+                () = page.output.flush_when_idle() => {}
+            }
+        }
+        keeper.end(|event| page.print(&event));
+        page.output.flush();
+        Ok(())
+    }
+
+    /// The end of what the server has of the plan, with no more than the newest entries that are wanted: only a reading
+    /// of it the other way round tells where they begin.
+    async fn newest_of_plan(&self) -> Result<Scope, CliError> {
+        let scope = self.plan.filter.scope;
+        let scope = Scope { up_to: scope.up_to.or(Some(self.reader.welcome().head)), ..scope };
+        let filter = Filter { scope, ..self.plan.filter.clone() };
+        let (mut reading, mut keeper) = self.ask(&Plan { filter, ..self.plan.clone() }.in_order(true));
+        let mut entries = 0;
+        while let Some(event) = reading.next().await? {
+            let is_entry = matches!(event, Event::Entry(_));
+            keeper.take(event, drop);
+            if keeper.is_full() {
+                return Ok(Scope { newest: Some(entries), ..scope });
+            }
+            entries += u64::from(is_entry);
+        }
+        // There are no more than are wanted.
+        Ok(scope)
+    }
+
+    /// What the plan wants of one day, in the order in which it happened; `None` if the plan is of other days, or that
+    /// is too much to be held, which is said.
+    pub(super) async fn by_time(&self) -> Result<Option<Vec<Event>>, CliError> {
+        let plan = &self.plan;
+        if !plan.is_of_one_day() {
+            return Ok(None);
+        }
+        let (mut reading, mut keeper) = self.ask(&plan.clone().in_order(false));
+        let mut sorted = ByTime::new(self.calendar.clone());
+        while !sorted.is_over()
+            && let Some(event) = reading.next().await?
+        {
+            keeper.take(event, |event| sorted.take(event));
+        }
+        keeper.end(|event| sorted.take(event));
+        let sorted = sorted.finish(plan.newest, plan.filter.scope.reverse);
+        Ok(sorted.inspect_err(|too_many| say(format_args!("{too_many}"))).ok())
+    }
+}
+
+/// Events on their way, over a connection that may be lost meanwhile, which is said.
+pub(super) struct Reading {
+    history: History,
+    patience: Patience,
+    /// Since when it is waited for; `None` if it never is given up.
+    asked: Option<Instant>,
+}
+
+impl Reading {
+    /// The next event; `None` at the end.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The server refused it, or the connection was lost for too long.
+    pub(super) async fn next(&mut self) -> Result<Option<Event>, CliError> {
+        tokio::select! {
+            biased;
+            event = self.history.next() => {
+                self.patience.progress();
+                event.transpose().map_err(CliError::Reading)
+            }
+            error = self.patience.given_up(self.asked) => Err(CliError::Incomplete(error)),
+        }
+    }
+}
