@@ -155,7 +155,7 @@ async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     let server = Process::start(data.path(), &[&address], &[]).await;
     let mut terminal = Terminal::start(cli(&home, &address));
     let kept = format!("2 kept entries sent to {address}\r\n");
-    terminal.sees_all(&[&kept, "anna too early\r\n"]).await;
+    terminal.sees_all(&[&kept, "anna too early\r\n", "anna later\r\n"]).await;
     terminal.types("in time\r").await;
     terminal.ends_in(&["> in time", &ok(3, &address), ">"]).await;
     terminal.types(CTRL_D).await;
