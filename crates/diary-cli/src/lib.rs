@@ -1,9 +1,9 @@
 //! The client of the diary as a program.
 //!
 //! `cli` has the arguments and `config` the settings. `cmd` has a module for each command, for lines from a pipe and for
-//! the conversation; below it stand `query` (which entries), `render` (how they look), `term` (the terminal, or whatever
-//! stands in its place) and `time` (days and times as people say them). What is written goes through the crate
-//! `diary-outbox`; `diary-import` reads the files of others.
+//! the conversation; below it stand `query` (which entries), `render` (how they look) and `term` (the terminal, or whatever
+//! stands in its place). What is written goes through the crate `diary-outbox`; `diary-import` reads the files of others,
+//! `diary-calendar` what people call days and times, and `diary-stats` counts.
 
 mod cli;
 mod cmd;
@@ -12,7 +12,6 @@ mod error;
 mod query;
 mod render;
 mod term;
-mod time;
 
 use std::process::ExitCode;
 use std::time::SystemTime;

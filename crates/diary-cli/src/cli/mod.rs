@@ -13,8 +13,8 @@ use diary_import::Kind;
 use jiff::tz::TimeZone;
 
 use crate::query::select::{Conditions, Select, parse_name};
-use crate::render::stats::By;
 use crate::render::{Colour, Format};
+use diary_stats::By;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 nothing found, 2 usage error, 3 server unreachable, 4 refused, 5 not acked, 6 damage found";
@@ -187,7 +187,7 @@ pub(crate) struct Import {
     pub(crate) files: Vec<PathBuf>,
 
     /// Input format [default: detected for each file]
-    #[arg(long, value_name = "FORMAT", value_parser = import_format())]
+    #[arg(long, value_name = "FORMAT", value_parser = named(IMPORTED, Kind::name))]
     pub(crate) format: Option<Kind>,
 
     /// Author of entries that name none [default: --name]
@@ -239,7 +239,7 @@ pub(crate) struct Show {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct StatsOptions {
     /// Print a table with a row for each of these instead
-    #[arg(long, value_name = "WHAT", conflicts_with = "json")]
+    #[arg(long, value_name = "WHAT", conflicts_with = "json", value_parser = named(COUNTED_BY, By::name))]
     pub(crate) by: Option<By>,
 
     /// Calendar year of the heat map [default: the last 52 weeks]
@@ -374,21 +374,39 @@ fn one_of(formats: &[Format]) -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(values).try_map(|name| Format::from_str(&name, false))
 }
 
-/// Reads a format that can be imported.
-fn import_format() -> impl TypedValueParser<Value = Kind> {
-    let formats = [
-        (Kind::Json, "JSON lines, as printed by export --format json and log --json"),
-        (Kind::Jrnl, "A journal file of jrnl"),
-        (Kind::JrnlJson, "Output of jrnl --format json"),
-        (Kind::Log, "A day file of a diary, or any log with one entry a line"),
-        (Kind::Daily, "Lines like [Sat Nov 21 08:15:02 2026] text"),
-    ];
-    let values = formats.map(|(kind, help)| PossibleValue::new(kind.name()).help(help));
-    PossibleValuesParser::new(values).try_map(move |name| {
-        let format = formats.iter().find(|(kind, _)| kind.name() == name);
-        format.map(|(kind, _)| *kind).ok_or("no such format")
+/// Reads one of these values, which stand beside their help, by its name.
+fn named<T, const N: usize>(
+    values: [(T, &'static str); N],
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    let possible = values.map(|(value, help)| PossibleValue::new(name(value)).help(help));
+    PossibleValuesParser::new(possible).try_map(move |said| {
+        let value = values.iter().find(|(value, _)| name(*value) == said);
+        value.map(|(value, _)| *value).ok_or("no such value")
     })
 }
+
+/// The formats that can be imported.
+const IMPORTED: [(Kind, &str); 5] = [
+    (Kind::Json, "JSON lines, as printed by export --format json and log --json"),
+    (Kind::Jrnl, "A journal file of jrnl"),
+    (Kind::JrnlJson, "Output of jrnl --format json"),
+    (Kind::Log, "A day file of a diary, or any log with one entry a line"),
+    (Kind::Daily, "Lines like [Sat Nov 21 08:15:02 2026] text"),
+];
+
+/// The tables of `stats`.
+const COUNTED_BY: [(By, &str); 6] = [
+    (By::Day, "Every day with entries"),
+    (By::Week, "Weeks from Monday to Sunday"),
+    (By::Month, "Months"),
+    (By::Year, "Years"),
+    (By::Author, "Authors"),
+    (By::Tag, "Tags"),
+];
 
 fn parse_past(word: &str) -> Result<Which, String> {
     match Which::parse(word) {

@@ -20,7 +20,7 @@ use crate::error::{advice, exit};
 use crate::term::output::{Output, say};
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
-use crate::time::calendar::Calendar;
+use diary_calendar::Calendar;
 
 /// Most bytes that are read of the input: a text at its limit of which each line feed has a CR before it, a byte order mark,
 /// a line end, and one to see that it is too long.

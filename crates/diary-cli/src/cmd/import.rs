@@ -26,7 +26,7 @@ use crate::error::unreachable_sentence;
 use crate::query::select::{Plan, Select};
 use crate::term::output::{Output, say};
 use crate::term::signals::Signals;
-use crate::time::calendar::Calendar;
+use diary_calendar::Calendar;
 use diary_import::{Compared, Found};
 
 /// Does it, and gives the exit code.

@@ -14,7 +14,7 @@ use crate::query::by_time::ByTime;
 use crate::query::select::{Keeper, Plan};
 use crate::term::output::say;
 use crate::term::ui::Ui;
-use crate::time::calendar::Calendar;
+use diary_calendar::Calendar;
 
 /// A plan, and the server that has the entries.
 pub(super) struct Query {

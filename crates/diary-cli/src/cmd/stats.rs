@@ -9,11 +9,11 @@ use crate::cli::{Show, StatsOptions};
 use crate::config::Config;
 use crate::error::{CliError, exit};
 use crate::query::select::Select;
-use crate::render::stats::{Canvas, Count, Counts, Heat, TagCounts, draw, json, sentences, svg, table};
 use crate::render::{Printer, push_json, width};
 use crate::term::output::{self, say};
 use crate::term::pager::Pager;
 use crate::term::whole::Whole;
+use diary_stats::{Canvas, Count, Counts, Heat, TagCounts, draw, json, sentences, svg, table};
 
 use super::reading::Query;
 

@@ -27,8 +27,8 @@ use crate::term::input::{Typed, is_command};
 use crate::term::output::Output;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
-use crate::time::calendar::Calendar;
 use commands::{Answer, ReadingLost, Wanted, understand};
+use diary_calendar::Calendar;
 
 pub(crate) use terminal::at_terminal;
 

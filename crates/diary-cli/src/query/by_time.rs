@@ -3,7 +3,7 @@
 use diary_client::{Event, Stored};
 use jiff::civil::{Date, DateTime};
 
-use crate::time::calendar::Calendar;
+use diary_calendar::Calendar;
 
 /// Most entries that are held to be sorted: a hundred times what a busy day has.
 const ENTRIES_MAX: usize = 100_000;

@@ -9,7 +9,7 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 
 use super::{FIRST_DAY, LAST_DAY, server_days};
-use crate::time::days::Days;
+use diary_calendar::Days;
 
 /// Years before this one are asked for in one piece: few diaries have any entries there.
 const YEAR_FIRST: i16 = 1900;

@@ -9,7 +9,7 @@ use diary_client::{Day, Which};
 use jiff::ToSpan;
 use jiff::civil::Date;
 
-use crate::time::days::Days;
+use diary_calendar::Days;
 
 /// The first day that a request can name.
 const FIRST_DAY: Date = Date::constant(0, 1, 1);

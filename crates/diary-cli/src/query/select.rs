@@ -11,8 +11,8 @@ use jiff::civil::Date;
 
 use super::each_year::EachYear;
 use super::{FIRST_DAY, LAST_DAY, server_days};
-use crate::time::calendar::Calendar;
-use crate::time::days::Days;
+use diary_calendar::Calendar;
+use diary_calendar::Days;
 
 /// How many entries are shown to those who name no condition.
 const LAST_DEFAULT: u64 = 20;

@@ -8,7 +8,6 @@ mod machine;
 mod markdown;
 mod people;
 mod safe;
-pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +27,7 @@ use crate::cli::Show;
 use crate::config::Config;
 use crate::term::obeys_escapes;
 use crate::term::output::{count, say};
-use crate::time::calendar::Calendar;
+use diary_calendar::Calendar;
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]

@@ -9,7 +9,7 @@ use crate::error::exit;
 use crate::error::unreachable_sentence;
 use crate::query::server_days;
 use crate::term::output::say;
-use crate::time::days::Days;
+use diary_calendar::Days;
 use diary_import::{Compared, Exactness, Found};
 
 /// How far apart clocks can be that show the same: zones lie between UTC-12 and UTC+14.

@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 use super::{Follow, Talk};
 use crate::query::select::{Keeper, Plan, Select};
 use crate::term::output::restored;
-use crate::time::calendar::Calendar;
+use diary_calendar::Calendar;
 
 const HELP: &str = "\
 a line is an entry; `ok SEQ on SERVER` says that it is on disk there
