@@ -224,11 +224,11 @@ pub(crate) struct Import {
 pub(crate) struct Show {
     /// Output format [default: pretty on a terminal, else plain]
     #[arg(long, value_name = "FORMAT", env = "DIARY_FORMAT", hide_env_values = true, value_parser = one_of(Format::SHOWN))]
-    pub(crate) format: Option<Format>,
+    format: Option<Format>,
 
     /// Same as --format json
     #[arg(long)]
-    pub(crate) json: bool,
+    json: bool,
 
     /// With csv, put an apostrophe before names and texts that a spreadsheet takes for formulas
     #[arg(long)]
@@ -280,6 +280,13 @@ pub(crate) enum OutboxAction {
         /// ID in the list
         id: String,
     },
+}
+
+impl Show {
+    /// The output format, if one is named.
+    pub(crate) fn format(&self) -> Option<Format> {
+        if self.json { Some(Format::Json) } else { self.format }
+    }
 }
 
 impl Command {

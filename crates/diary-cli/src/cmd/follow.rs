@@ -59,20 +59,20 @@ pub(super) async fn run(
     let wants_past =
         select.on.is_some() || select.from.is_some() || select.to.is_some() || select.last.is_some();
     let page = Page::new(printer(&query, show, config), Output::watched(io::stdout()));
-    let mut follow = Follow { page, mark: cursor.as_ref().and_then(Cursor::mark), cursor, unsaved: 0 };
+    let mut follower = Follower { page, mark: cursor.as_ref().and_then(Cursor::mark), cursor, unsaved: 0 };
     let mut signals = Signals::of(&[SignalKind::interrupt()]);
     let ended = tokio::select! {
         biased;
         () = signals.any() => Err(CliError::Told(exit::INTERRUPTED)),
-        ended = follow.print(&query, wants_past) => ended,
+        ended = follower.print(&query, wants_past) => ended,
     };
     // What was printed does not come again.
-    follow.save()?;
-    ended.and(follow.page.output.finish())
+    follower.save()?;
+    ended.and(follower.page.output.finish())
 }
 
 /// What was printed, and how far that is.
-struct Follow {
+struct Follower {
     page: Page,
     /// All entries up to this one were printed, or need not be; `None` while older ones are printed.
     mark: Option<Mark>,
@@ -81,7 +81,7 @@ struct Follow {
     unsaved: u32,
 }
 
-impl Follow {
+impl Follower {
     /// Prints what comes until nobody reads it any more.
     ///
     /// Cancel safe: what was passed is printed.

@@ -81,7 +81,9 @@ fn csv_safe_without_csv(command: &Command, config: &Config) -> bool {
         Command::Log { show, .. }
         | Command::Search { show, .. }
         | Command::OnThisDay { show, .. }
-        | Command::Follow { show, .. } => show.csv_safe && show.format_said(config) != Some(Format::Csv),
+        | Command::Follow { show, .. } => {
+            show.csv_safe && show.format().or(config.format) != Some(Format::Csv)
+        }
         Command::Export(export) => export.csv_safe && export.format != Format::Csv,
         _ => false,
     }

@@ -40,7 +40,8 @@ pub(super) async fn log(
 
 /// It prints days as the server counts them.
 pub(super) fn printer(query: &Query, show: &Show, config: &Config) -> Printer {
-    let mut printer = Printer::new(show, config);
+    let mut printer = Printer::stdout(show.format().or(config.format), config.colour);
+    printer.csv_safe = show.csv_safe;
     printer.start_days_at(query.reader.welcome().day_start);
     printer
 }

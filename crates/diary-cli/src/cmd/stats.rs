@@ -5,7 +5,7 @@ use std::io::Write;
 use diary_client::{Event, Stored};
 use serde_json::json;
 
-use crate::cli::{Show, StatsOptions};
+use crate::cli::StatsOptions;
 use crate::config::Config;
 use crate::error::{CliError, exit};
 use crate::query::select::Select;
@@ -133,7 +133,7 @@ fn none(nothing: String, missing: u64) -> CliError {
 
 /// Prints it, in a pager if it is long.
 fn print(bytes: &[u8], missing: u64, config: &Config) -> Result<(), CliError> {
-    let (mut output, pager) = Pager::start(&Printer::new(&Show::default(), config));
+    let (mut output, pager) = Pager::start(&Printer::stdout(None, config.colour));
     output.print(bytes);
     let printed = output.finish();
     pager.finish(output);

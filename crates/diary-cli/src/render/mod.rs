@@ -23,8 +23,6 @@ use serde_json::{Value, json};
 
 use self::jrnl::Jrnl;
 pub(crate) use self::machine::{careful, push_json};
-use crate::cli::Show;
-use crate::config::Config;
 use crate::term::obeys_escapes;
 use crate::term::output::{count, say};
 use diary_calendar::Calendar;
@@ -98,20 +96,11 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
-    /// For stdout, as the command line and the configuration file ask for.
-    pub(crate) fn new(show: &Show, config: &Config) -> Self {
-        Self { csv_safe: show.csv_safe, ..Self::stdout(show.format_said(config), config) }
-    }
-
-    /// For a conversation: pretty on a terminal, else plain.
-    pub(crate) fn conversation(config: &Config) -> Self {
-        Self::stdout(None, config)
-    }
-
-    fn stdout(format: Option<Format>, config: &Config) -> Self {
+    /// For stdout. Without a format, pretty on a terminal and plain elsewhere.
+    pub(crate) fn stdout(format: Option<Format>, colour: Colour) -> Self {
         let terminal = io::stdout().is_terminal();
         let format = format.unwrap_or(if terminal { Format::Pretty } else { Format::Plain });
-        Self { terminal, ..Self::of(format, config.colour.is_on(), TimeZone::system(), width()) }
+        Self { terminal, ..Self::of(format, colour.is_on(), TimeZone::system(), width()) }
     }
 
     /// The plain format.
@@ -225,13 +214,6 @@ impl Printer {
     fn turns_to(&mut self, stored: &Stored) -> Option<Date> {
         let date = self.calendar.day_of(&stored.entry);
         (self.day.replace(date) != Some(date)).then_some(date)
-    }
-}
-
-impl Show {
-    /// The format of the command line or else of the configuration file.
-    pub(crate) fn format_said(&self, config: &Config) -> Option<Format> {
-        if self.json { Some(Format::Json) } else { self.format.or(config.format) }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::term::signals::Signals;
 
 /// With a line editor, where the output is a terminal too.
 pub(crate) async fn at_terminal(past: Which, config: &Config) -> u8 {
-    let view = Printer::conversation(config);
+    let view = Printer::stdout(None, config.colour);
     // Before a line editor is started, which restores what it found.
     let signals = Signals::at_a_terminal();
     let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
