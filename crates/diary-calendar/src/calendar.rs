@@ -5,7 +5,8 @@ use jiff::Zoned;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
-use super::clock;
+use crate::clock;
+use crate::error::Error;
 
 /// A reader's zone, and when the diary's days start.
 #[derive(Debug, Clone)]
@@ -38,8 +39,8 @@ impl Calendar {
     /// The time that is meant by what a person says, in words as `clock` reads them.
     ///
     /// # Errors
-    /// A sentence.
-    pub fn time(&self, said: &str) -> Result<Time, String> {
+    /// It is no time, or not exact enough.
+    pub fn time(&self, said: &str) -> Result<Time, Error> {
         clock::parse(said, &self.now(), self.day_start)
     }
 

@@ -16,8 +16,9 @@ use jiff::civil::{self, DateTime};
 use jiff::fmt::temporal::Pieces;
 use jiff::{Span, ToSpan, Zoned};
 
-use super::chinese::in_english;
-use super::days::{number, on_calendar, seen_from, words};
+use crate::chinese::in_english;
+use crate::days::{number, on_calendar, seen_from, words};
+use crate::error::Error;
 
 /// What a day without a time of day means.
 const NOON: civil::Time = civil::time(12, 0, 0, 0);
@@ -25,8 +26,8 @@ const NOON: civil::Time = civil::time(12, 0, 0, 0);
 /// The time that is meant by someone whose clock says `now`, where days start at `day_start`.
 ///
 /// # Errors
-/// A sentence.
-pub(crate) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time, String> {
+/// It is no time, or not exact enough.
+pub(crate) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time, Error> {
     let said = said.trim();
     let english = in_english(said);
     let words = words(&english);
@@ -50,7 +51,7 @@ pub(crate) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time
     let today = day_start.day_of(written_now);
     // So many days ago is a day.
     if let Some(ago) = ago(&words).filter(|_| seen_from(today, &words).is_none()) {
-        let then = now.checked_sub(ago).map_err(|_| format!("{said:?} is too long ago"))?;
+        let then = now.checked_sub(ago).map_err(|_| Error::TooLongAgo(said.to_owned()))?;
         return written(then.datetime(), then.offset());
     }
     let time_from = |at: usize| time_of_day(words[at..].strip_prefix(&["at"]).unwrap_or(&words[at..]));
@@ -62,7 +63,7 @@ pub(crate) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time
     // Why there is no such day is worth more than that it is no time.
     let days = relative.map_or_else(|| on_calendar(day, today).unwrap_or_else(|| Err(no_time())), Ok)?;
     if days.from != days.to {
-        return Err(format!("{said:?} is more than one day; say which: {}", days.from));
+        return Err(Error::ManyDays { said: said.to_owned(), first: days.from });
     }
     let start = civil::Time::midnight().wrapping_add(i64::from(day_start.minutes()).minutes());
     let is_small_hour = relative.is_some() && time < start;
@@ -124,18 +125,11 @@ fn on_a_clock(said: &str, formats: &[&str]) -> Option<civil::Time> {
     formats.iter().find_map(|format| civil::Time::strptime(format, said).ok())
 }
 
-fn no_time(said: &str, english: &str) -> String {
+fn no_time(said: &str, english: &str) -> Error {
     let is_vague =
         ["morning", "afternoon", "evening", "night"].iter().any(|part| words(english).contains(part));
-    if is_vague && !english.ends_with(':') {
-        return format!(
-            "{said:?} is not exact enough; say the day and the time: \"yesterday 22:00\", \"today 1:30\" or 昨晚十点"
-        );
-    }
-    format!(
-        "{said:?} is no time; say \"2015-03-02 08:15\", \"yesterday 18:00\", \"昨天 9:30\", \"2 hours ago\", \
-         21:30 or 2015-03-02T08:15:00+08:00"
-    )
+    let why = if is_vague && !english.ends_with(':') { Error::NotExact } else { Error::NoTime };
+    why(said.to_owned())
 }
 
 #[cfg(test)]
@@ -228,8 +222,10 @@ mod tests {
             "9999999 years ago",
             "-0001-01-01 00:00",
         ];
-        let errors: Vec<String> =
-            errors.iter().map(|said| parse(said, &now, DayStart::default()).unwrap_err()).collect();
+        let errors: Vec<String> = errors
+            .iter()
+            .map(|said| parse(said, &now, DayStart::default()).unwrap_err().to_string())
+            .collect();
         insta::assert_snapshot!("time_errors", errors.join("\n"));
     }
 

@@ -4,12 +4,12 @@
 //! Weeks begin on Monday. A weekday, or a day or month without a year, is the newest one, today's too; the `last`
 //! weekday is before today, and 上周一 (`last week monday`) is the Monday of the week before this.
 
-use diary_proto::escape::escape;
 use jiff::civil::{Date, ISOWeekDate, Weekday};
 use jiff::{Span, ToSpan};
 
-use super::WEEKDAYS;
-use super::chinese::in_english;
+use crate::WEEKDAYS;
+use crate::chinese::in_english;
+use crate::error::Error;
 
 /// Days that follow one another, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,19 +39,13 @@ impl Days {
     /// Reads what people say, in any case, seen from `today`.
     ///
     /// # Errors
-    /// A sentence: why there is no such day, or examples.
-    pub fn parse(said: &str, today: Date) -> Result<Self, String> {
+    /// It is no date, or the calendar has none like it.
+    pub fn parse(said: &str, today: Date) -> Result<Self, Error> {
         let english = in_english(said);
         let words = words(&english);
         match seen_from(today, &words) {
             Some(days) => Ok(days),
-            None => on_calendar(&words, today).unwrap_or_else(|| {
-                let shown: String = said.chars().take(40).collect();
-                Err(format!(
-                    "\"{}\" is no date; say 2026-11-21, 2026-11, 2026, Nov 21, yesterday, monday, last week, 3 days ago or 今天",
-                    escape(&shown)
-                ))
-            }),
+            None => on_calendar(&words, today).unwrap_or_else(|| Err(Error::NoDate(said.to_owned()))),
         }
     }
 }
@@ -124,7 +118,7 @@ fn newest(weekday: Weekday, day: Date) -> Date {
 }
 
 /// What the calendar calls by number or name; `None` if it is something else.
-pub(crate) fn on_calendar(words: &[&str], today: Date) -> Option<Result<Days, String>> {
+pub(crate) fn on_calendar(words: &[&str], today: Date) -> Option<Result<Days, Error>> {
     let (said_year, words) = match words {
         [y, "year", rest @ ..] => (Some(year(y)?), rest),
         _ => (None, words),
@@ -153,21 +147,21 @@ pub(crate) fn on_calendar(words: &[&str], today: Date) -> Option<Result<Days, St
     Some(dates(year, month, day, today))
 }
 
-fn week(year: i16, week: i8) -> Result<Days, String> {
+fn week(year: i16, week: i8) -> Result<Days, Error> {
     let monday = ISOWeekDate::new(year, week, Weekday::Monday).map(Date::from);
-    let from = monday.map_err(|_| format!("{year:04} has no week {week}"))?;
+    let from = monday.map_err(|_| Error::NoWeek { year, week })?;
     Ok(Days { from, to: from.saturating_add(6.days()) })
 }
 
 /// The days of a year, month or day. A year that was not said is the newest that has one.
-fn dates(year: Option<i16>, month: Option<i8>, day: Option<i8>, today: Date) -> Result<Days, String> {
+fn dates(year: Option<i16>, month: Option<i8>, day: Option<i8>, today: Date) -> Result<Days, Error> {
     let date = |y: i16, month: i8, day: i8| {
         Date::new(y, month, day).map_err(|_| match Date::new(y, month, 1) {
             Ok(first) => {
-                let name = first.strftime(if year.is_some() { "%B %Y" } else { "%B" });
-                format!("{name} has no day {day}; its last is {}", first.days_in_month())
+                let month = first.strftime(if year.is_some() { "%B %Y" } else { "%B" }).to_string();
+                Error::NoDay { month, day, last: first.days_in_month() }
             }
-            Err(_) => format!("there is no month {month}; a year has 12"),
+            Err(_) => Error::NoMonth(month),
         })
     };
     let Some(month) = month else {
@@ -244,7 +238,7 @@ mod tests {
         match Days::parse(said, today.parse().unwrap()) {
             Ok(Days { from, to }) if from == to => from.to_string(),
             Ok(Days { from, to }) => format!("{from} {to}"),
-            Err(error) => error,
+            Err(error) => error.to_string(),
         }
     }
 

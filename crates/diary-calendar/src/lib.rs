@@ -8,8 +8,10 @@ mod calendar;
 mod chinese;
 mod clock;
 mod days;
+mod error;
 
 pub use calendar::Calendar;
 pub use days::Days;
+pub use error::Error;
 
 const WEEKDAYS: &str = "monday tuesday wednesday thursday friday saturday sunday";

@@ -36,7 +36,7 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
     }
     // What is wrong with it needs no server.
     let midnight = Calendar::here(DayStart::default());
-    let wrong = at.and_then(|said| midnight.time(said).err());
+    let wrong = at.and_then(|said| midnight.time(said).err()).map(|error| error.to_string());
     let at = match (at, wrong) {
         (None, _) => Ok(None),
         (Some(_), Some(why)) => Err(why),
@@ -66,7 +66,7 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
 async fn time_at(said: &str, midnight: Calendar, config: &Config) -> Result<Time, String> {
     let welcome = Reader::connect(config.server.clone()).await.ok().map(|reader| reader.welcome());
     let calendar = welcome.as_ref().map_or(midnight, |welcome| Calendar::here(welcome.day_start));
-    let at = calendar.time(said)?;
+    let at = calendar.time(said).map_err(|error| error.to_string())?;
     say(format_args!("about {}", calendar.in_words(at)));
     let apart = welcome.and_then(|welcome| clocks_apart(&welcome, Time::now(&TimeZone::system())));
     let apart = apart.filter(|(apart, _)| *apart > CLOCKS_FAR_APART && !Calendar::is_absolute(said));

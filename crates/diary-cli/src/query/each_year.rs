@@ -63,7 +63,7 @@ impl fmt::Display for EachYear {
 }
 
 fn one_day(said: &str, today: Date) -> Result<Date, String> {
-    let Days { from, to } = Days::parse(said, today)?;
+    let Days { from, to } = Days::parse(said, today).map_err(|error| error.to_string())?;
     match from == to {
         true => Ok(from),
         false => {

@@ -186,7 +186,10 @@ impl Select {
     }
 
     fn days(&self, today: Date) -> Result<Option<Days>, String> {
-        let parse = |said: &Option<String>| said.as_ref().map(|said| Days::parse(said, today)).transpose();
+        let parse = |said: &Option<String>| {
+            let days = said.as_ref().map(|said| Days::parse(said, today)).transpose();
+            days.map_err(|error| error.to_string())
+        };
         if let Some(days) = parse(&self.on)? {
             return Ok(Some(days));
         }
