@@ -4,7 +4,7 @@ use diary_client::Event;
 
 use crate::error::{CliError, exit};
 use crate::render::Printer;
-use crate::term::output::Output;
+use crate::term::output::{Output, say};
 
 /// An output, what formats it, and what was met on the way.
 pub(super) struct Page {
@@ -35,7 +35,13 @@ impl Page {
         }
         self.bytes.clear();
         self.printer.event(event, &mut self.bytes);
+        self.put();
+    }
+
+    /// Prints what is formatted, and tells what is not for the output.
+    fn put(&mut self) {
         self.output.print(&self.bytes);
+        self.printer.notices.drain(..).for_each(|notice| say(format_args!("{notice}")));
     }
 
     /// Ends the answer.
@@ -45,7 +51,7 @@ impl Page {
     pub(super) fn finish(&mut self, nothing: String) -> Result<(), CliError> {
         self.bytes.clear();
         self.printer.end(&mut self.bytes);
-        self.output.print(&self.bytes);
+        self.put();
         self.output.finish()?;
         match self.entries {
             _ if self.output.is_gone() => Ok(()),

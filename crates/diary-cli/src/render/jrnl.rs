@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::{Printer, careful, push_json};
-use crate::term::output::{count, say};
+use crate::term::output::count;
 
 /// What is known of the entries so far.
 #[derive(Debug, Clone)]
@@ -71,10 +71,11 @@ impl Printer {
         }
     }
 
-    pub(super) fn end_jrnl(&self) {
+    pub(super) fn end_jrnl(&mut self) {
         if self.jrnl.indented > 0 {
             let lines = count(self.jrnl.indented, "line looks", "lines look");
-            say(format_args!("{lines} like the start of an entry of jrnl, and got a space before it"));
+            self.notices
+                .push(format!("{lines} like the start of an entry of jrnl, and got a space before it"));
         }
     }
 }

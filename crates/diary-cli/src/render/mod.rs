@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use self::jrnl::Jrnl;
 pub(crate) use self::machine::{careful, push_json};
 use crate::term::obeys_escapes;
-use crate::term::output::{count, say};
+use crate::term::output::count;
 use diary_calendar::Calendar;
 
 /// When to use colour.
@@ -92,6 +92,8 @@ pub(crate) struct Printer {
     day: Option<Date>,
     /// Nothing was printed yet.
     first: bool,
+    /// What is to be told beside the output, since the format has no place for it.
+    pub(crate) notices: Vec<String>,
     jrnl: Jrnl,
 }
 
@@ -120,6 +122,7 @@ impl Printer {
             csv_safe: false,
             day: None,
             first: true,
+            notices: Vec::new(),
         }
     }
 
@@ -199,12 +202,11 @@ impl Printer {
     }
 
     /// Entries that should be there and are not, in a sentence and as JSON.
-    fn missing(&self, sentence: &str, object: &Value, out: &mut Vec<u8>) {
+    fn missing(&mut self, sentence: &str, object: &Value, out: &mut Vec<u8>) {
         match self.format {
             Format::Plain => out.extend_from_slice(format!("{sentence}\n").as_bytes()),
             Format::Json => push_json(object, out),
-            // These formats have no place for it.
-            Format::Csv | Format::Jrnl | Format::JrnlJson => say(format_args!("{sentence}")),
+            Format::Csv | Format::Jrnl | Format::JrnlJson => self.notices.push(sentence.to_owned()),
             Format::Md => out.extend_from_slice(format!("- *{sentence}*\n").as_bytes()),
             Format::Pretty | Format::Short | Format::Txt => self.missing_for_people(sentence, out),
         }
