@@ -29,7 +29,7 @@ use jiff::civil::Date;
 pub use self::compare::Compared;
 pub use self::jrnl::is_header;
 use self::lines::{Span, feeds};
-pub use self::when::Clock;
+pub use self::when::{Clock, TimeFormat};
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -52,7 +52,8 @@ fn day_file<'f>(bytes: &'f [u8], harvest: &mut Harvest<'f>) {
 }
 
 fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harvest<'f>) {
-    let mut above = day.and_then(|day| clock.day(day));
+    // Whoever says how times are written means that there are some.
+    let mut above = day.filter(|_| !clock.has_format()).and_then(|day| clock.day(day));
     let (mut has_time, mut lost) = (false, false);
     for line in lines::of(bytes).filter(|line| !line.is_blank()) {
         // A line that is not UTF-8 is lost, but not its time: the next line may have none of its own.

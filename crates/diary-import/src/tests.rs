@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use super::*;
 
 pub(crate) fn clock(format: Option<&str>) -> Clock {
-    Clock::new(TimeZone::get("Asia/Shanghai").unwrap(), format.map(str::to_owned))
+    Clock::new(TimeZone::get("Asia/Shanghai").unwrap(), format.map(|format| format.parse().unwrap()))
 }
 
 /// What is found in a file, one line for each entry and each line that cannot be read, with its number.
@@ -531,5 +531,27 @@ fn what_only_looks_like_an_export_is_a_log() {
         "seq,time,text\n",
     ] {
         assert_eq!(read_as(bytes.as_bytes(), None, None).0, Kind::Log, "{bytes}");
+    }
+}
+
+/// Whoever names a format that fits nothing has not meant today.
+#[test]
+fn a_time_format_that_fits_no_line() {
+    let file = b"24.12.2023 18:00 Heiligabend\n25.12.2023 09:00 snow\n";
+    let (kind, said) = read_as(file, None, Some("%d/%m/%Y %H:%M"));
+    let why = "BAD it has no time, and none is above it";
+    assert_eq!((kind, said), (Kind::Log, vec![format!("1 {why}"), format!("2 {why}")]));
+    let (_, said) = read_as(file, None, Some("%d.%m.%Y %H:%M"));
+    assert_eq!(said.len(), 2);
+    assert!(said[0].starts_with("1 2023-12-24T18:00:00"), "{said:?}");
+}
+
+#[test]
+fn what_is_a_time_format() {
+    for good in ["%d.%m.%Y %H:%M", "%F %I:%M:%S %p", "%Y-%m-%d", "%a %b %e %H:%M:%S %Y", "%FT%TZ"] {
+        assert!(good.parse::<TimeFormat>().is_ok(), "{good}");
+    }
+    for bad in ["", "%", "foo", "%Q?", "%H:%M", "%d.%m. %H:%M", "%s"] {
+        assert!(bad.parse::<TimeFormat>().is_err(), "{bad}");
     }
 }

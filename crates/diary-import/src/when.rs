@@ -1,6 +1,7 @@
 //! Times as files have them.
 
 use std::cell::Cell;
+use std::str::FromStr;
 
 use diary_proto::Time;
 use jiff::civil::{Date, DateTime};
@@ -31,6 +32,24 @@ const ASCTIME: &str = "%a %b %e %H:%M:%S %Y";
 /// A time whose numbers all have two digits.
 const SAMPLE: DateTime = DateTime::constant(2010, 10, 10, 10, 10, 10, 0);
 
+/// How times are written, as strptime has it: `%d.%m.%Y %H:%M`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeFormat(String);
+
+impl FromStr for TimeFormat {
+    type Err = &'static str;
+
+    /// # Errors
+    /// It is no format, or leaves the day open.
+    fn from_str(format: &str) -> Result<Self, Self::Err> {
+        let zoned = SAMPLE.to_zoned(TimeZone::UTC).map_err(|_| "no time fits it")?;
+        let sample = strtime::format(format, &zoned).map_err(|_| "strptime knows no such format")?;
+        let clock = Clock::new(TimeZone::UTC, Some(Self(format.to_owned())));
+        let fits = clock.whole(&sample).is_some();
+        fits.then(|| Self(format.to_owned())).ok_or("a year, a month and a day are needed: '%d.%m.%Y %H:%M'")
+    }
+}
+
 /// Reads times.
 #[derive(Debug, Clone)]
 pub struct Clock {
@@ -45,9 +64,9 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Times that name no zone are of `zone`. `format` is how times are written, as strptime has it; without one, they
-    /// may have any form that is known.
-    pub fn new(zone: TimeZone, format: Option<String>) -> Self {
+    /// Times that name no zone are of `zone`. Without a `format`, they may have any form that is known.
+    pub fn new(zone: TimeZone, format: Option<TimeFormat>) -> Self {
+        let format = format.map(|TimeFormat(format)| format);
         let sample = strtime::format(format.as_deref().unwrap_or(DAY), SAMPLE).unwrap_or_default();
         Self { zone, format, sample, last: Cell::new(0) }
     }
@@ -55,6 +74,11 @@ impl Clock {
     /// What the zone of times that name none is called.
     pub fn zone_name(&self) -> &str {
         self.zone.iana_name().unwrap_or("this machine's zone")
+    }
+
+    /// Times are written as the user says.
+    pub(super) fn has_format(&self) -> bool {
+        self.format.is_some()
     }
 
     /// The time that `text` begins with, and what is behind it.

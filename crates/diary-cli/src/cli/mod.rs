@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use diary_client::{Address, Author, DEFAULT_PORT, Which};
-use diary_import::Kind;
+use diary_import::{Kind, TimeFormat};
 use jiff::tz::TimeZone;
 
 use crate::query::select::{Conditions, Select, parse_name};
@@ -200,7 +200,7 @@ pub(crate) struct Import {
 
     /// Format of times, as for strptime: '%d.%m.%Y %H:%M' [default: ISO 8601]
     #[arg(long, value_name = "FORMAT")]
-    pub(crate) time_format: Option<String>,
+    pub(crate) time_format: Option<TimeFormat>,
 
     /// Skip entries before this day: 2026-11-21, 2026-11, yesterday
     #[arg(long, value_name = "DATE")]
