@@ -142,7 +142,7 @@ async fn what_listens_is_no_diary() {
 #[tokio::test]
 async fn wrong_words() {
     for (words, part) in [
-        (&["diary"][..], "no such command, and an address needs a port: diary:8888"),
+        (&["diary"][..], "no such command; for a host of this name, write diary:8888"),
         (&["127.0.0.1:1", "-n", "-1"], "not a number or all"),
         (&["127.0.0.1:1", "-n", "yesterday"], "not a number or all"),
         (&["127.0.0.1:1", "--name", "a b"], "spaces"),

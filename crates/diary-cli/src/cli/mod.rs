@@ -7,7 +7,7 @@ use clap::builder::styling::Styles;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use diary_client::{Address, Author, DEFAULT_PORT, Which};
 use diary_import::{Kind, TimeFormat};
 use jiff::tz::TimeZone;
@@ -243,7 +243,7 @@ pub(crate) struct StatsOptions {
     pub(crate) by: Option<By>,
 
     /// Calendar year of the heat map [default: the last 52 weeks]
-    #[arg(long, value_name = "YEAR", value_parser = value_parser!(i16).range(0..=9999))]
+    #[arg(long, value_name = "YEAR", value_parser = parse_year)]
     pub(crate) year: Option<i16>,
 
     /// Also write the heat map as SVG; - prints only that
@@ -370,7 +370,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 fn parse_address(word: &str) -> Result<Address, String> {
     let is_word = !word.is_empty() && !word.contains([':', '.', '/', '[']) && word != "localhost";
     if is_word {
-        return Err(format!("no such command, and an address needs a port: {word}:{DEFAULT_PORT}"));
+        return Err(format!("no such command; for a host of this name, write {word}:{DEFAULT_PORT}"));
     }
     word.parse::<Address>().map_err(|error| error.to_string())
 }
@@ -414,6 +414,10 @@ const COUNTED_BY: [(By, &str); 6] = [
     (By::Author, "Authors"),
     (By::Tag, "Tags"),
 ];
+
+fn parse_year(word: &str) -> Result<i16, &'static str> {
+    word.parse().ok().filter(|year| (0..=9999).contains(year)).ok_or("not a year, such as 2026")
+}
 
 fn parse_past(word: &str) -> Result<Which, String> {
     match Which::parse(word) {
@@ -475,7 +479,7 @@ mod tests {
     #[test]
     fn usage_errors_say_what_to_do() {
         for (words, part) in [
-            (&["myhost"][..], "no such command, and an address needs a port: myhost:8888"),
+            (&["myhost"][..], "no such command; for a host of this name, write myhost:8888"),
             (&["serach"], "a similar subcommand exists: 'search'"),
             (&["lgo"], "no such command"),
             (&["lgo", "x"], "unrecognized subcommand 'lgo'"),
