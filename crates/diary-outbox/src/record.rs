@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use diary_client::{Address, Author, Code, NewEntry, Refusal, Secret, Time};
+use diary_client::{Address, Author, Code, Refusal, Secret, Time};
 use serde::{Deserialize, Serialize};
 
 /// The version of the format that is written, and the only one that is read.
@@ -81,13 +81,6 @@ pub struct KeptEntry {
     pub journal: Option<u64>,
     /// It may have been sent, so it may be in the diary.
     pub sent: bool,
-}
-
-impl KeptEntry {
-    /// What is to be sent.
-    pub(crate) fn to_send(&self) -> NewEntry {
-        NewEntry { at: self.at, written: Some(self.time), ..self.text.as_str().into() }
-    }
 }
 
 /// Where entries go, and what makes their keys.
@@ -222,6 +215,11 @@ impl Contents {
             _ => is_here,
         };
         self.entries.values().filter(|kept| kept.refusal.is_none()).filter(fits)
+    }
+
+    /// Nothing is kept, and all could be read.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.entries.is_empty() && self.damaged.is_empty()
     }
 
     /// What follows from a record; `None` if it makes no sense.
