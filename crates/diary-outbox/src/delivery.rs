@@ -147,7 +147,7 @@ impl<T> Delivery<T> {
 
     /// The file that keeps what is submitted, if there is a place for it.
     pub fn file(&self) -> Option<PathBuf> {
-        self.own.tray.as_ref()?.path()
+        self.own.tray.as_ref()?.path.clone()
     }
 
     /// Whether more is to be submitted for now. If not, [`next`](Self::next) makes room.
@@ -185,16 +185,13 @@ impl<T> Delivery<T> {
             self.ready.push_back(Outcome::Refused { tag, refusal, id: None });
             return Ok(());
         }
-        if entry.at.is_none() {
-            entry.written.get_or_insert_with(|| Time::now(&TimeZone::system()));
-        }
-        let (counter, kept) = match &mut self.own.tray {
-            None => (counter, Ok(())),
-            Some(tray) => {
-                let written = entry.written.or(entry.at).expect("one of them was just set");
-                let Pushed { counter, kept } = tray.push(entry.at, written, &entry.text);
-                (counter, kept)
-            }
+        let written = match entry.at {
+            Some(at) => entry.written.unwrap_or(at),
+            None => *entry.written.get_or_insert_with(|| Time::now(&TimeZone::system())),
+        };
+        let Pushed { counter, kept } = match &mut self.own.tray {
+            Some(tray) => tray.push(entry.at, written, &entry.text),
+            None => Pushed { counter, kept: Ok(()) },
         };
         self.next_counter = counter + 1;
         self.own.push(tag, Place { counter, sent: false }, entry);
@@ -242,9 +239,7 @@ impl<T> Delivery<T> {
                 }
                 End::Open | End::Finishing | End::Stopping => {}
             }
-            self.watch_silence();
-            let silent_at =
-                self.quiet_since.filter(|_| self.held.is_none()).map(|since| since + SILENT_AFTER);
+            let silent_at = self.silent_at();
             let may_send = self.may_send();
             let earlier = self.earlier.as_mut().map(|Earlier { flight, .. }| flight.step(flight.has_arrived));
             tokio::select! {
@@ -286,14 +281,13 @@ impl<T> Delivery<T> {
         }
     }
 
-    fn watch_silence(&mut self) {
+    /// When the server has answered nothing for so long that it is told; `None` while there is no need to.
+    fn silent_at(&mut self) -> Option<Instant> {
         let own = if self.may_send() { self.own.unanswered() } else { 0 };
         let earlier = self.earlier.as_ref().map_or(0, |earlier| earlier.flight.unanswered());
-        let is_waiting = own + earlier > 0;
-        match is_waiting && matches!(self.held, None | Some(Held::Silent(_))) {
-            true => _ = self.quiet_since.get_or_insert_with(Instant::now),
-            false => self.quiet_since = None,
-        }
+        let is_waiting = own + earlier > 0 && matches!(self.held, None | Some(Held::Silent(_)));
+        self.quiet_since = is_waiting.then(|| self.quiet_since.unwrap_or_else(Instant::now));
+        Some(self.quiet_since.filter(|_| self.held.is_none())? + SILENT_AFTER)
     }
 
     /// Sees what holds it up.

@@ -26,37 +26,28 @@ pub(crate) fn new_path(folder: &Path, end: &str) -> io::Result<PathBuf> {
 /// The files of trays in a folder, the oldest first.
 pub(crate) fn files(folder: Option<&Path>, troubles: &mut Vec<Error>) -> Vec<PathBuf> {
     let Some(folder) = folder else { return Vec::new() };
-    let files = match fs::read_dir(folder) {
-        Ok(files) => files,
-        Err(error) => {
-            if error.kind() != ErrorKind::NotFound {
-                troubles.push(Error::unreadable(folder, error));
-            }
-            return Vec::new();
-        }
-    };
-    let files = files.flatten().map(|file| file.path());
-    let mut files: Vec<_> = files.filter(|path| name(path).is_some()).collect();
+    let found = fs::read_dir(folder);
+    if let Some(error) = found.as_ref().err().filter(|error| error.kind() != ErrorKind::NotFound) {
+        troubles.push(Error::unreadable(folder, error));
+    }
+    let paths = found.into_iter().flatten().flatten().map(|file| file.path());
+    let mut files: Vec<_> = paths.filter(|path| random_part(path).is_some()).collect();
     files.sort_unstable();
     files
 }
 
-/// A tray's file is called so, without its end.
-fn name(path: &Path) -> Option<&str> {
-    path.file_name()?.to_str()?.strip_suffix(FILE_END)
-}
-
-pub(crate) fn random_part(path: &Path) -> &str {
-    let name = name(path).unwrap_or_default();
-    name.rsplit_once('-').map_or(name, |(_, random)| random)
+/// The random part of a file's name; `None` if it is not a tray's.
+pub(crate) fn random_part(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?.strip_suffix(FILE_END)?;
+    Some(name.rsplit_once('-').map_or(name, |(_, random)| random))
 }
 
 /// The beginning of a file's random part that no other file has.
 pub(crate) fn short_part<'a>(path: &'a Path, files: &[PathBuf]) -> &'a str {
-    let random = random_part(path);
+    let random = random_part(path).unwrap_or_default();
     let shared = |other: &str| random.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    let others = files.iter().filter(|other| *other != path);
-    let needed = others.map(|other| shared(random_part(other)) + 1).max().unwrap_or(0);
+    let others = files.iter().filter(|other| *other != path).filter_map(|other| random_part(other));
+    let needed = others.map(|other| shared(other) + 1).max().unwrap_or(0);
     random.get(..needed.max(ID_MIN_CHARS)).unwrap_or(random)
 }
 
@@ -76,12 +67,10 @@ pub(crate) fn open_locked(options: &OpenOptions, path: &Path) -> io::Result<File
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file =
         open_locked(OpenOptions::new().read(true).append(true).create_new(true).mode(0o600), path)?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| file.sync_data())
-        .and_then(|()| path.parent().map_or(Ok(()), sync_folder));
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    let named = written.and_then(|()| path.parent().map_or(Ok(()), sync_folder));
     // Half of it helps nobody.
-    written.inspect_err(|_| drop(fs::remove_file(path)))?;
+    named.inspect_err(|_| drop(fs::remove_file(path)))?;
     Ok(file)
 }
 

@@ -1,6 +1,6 @@
 //! Entries on their way to a server over one client, with the tray that keeps them, if there is one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::pin::Pin;
 
@@ -36,8 +36,8 @@ pub(crate) struct Flight<T> {
     waiting_bytes: usize,
     /// Sent and not answered, in order.
     open: VecDeque<Open<T>>,
-    /// What the client had not acked when it was given up, in order.
-    given_up: VecDeque<NotAcked>,
+    /// What the client had not acked when it was given up, by counter.
+    given_up: HashMap<u64, NotAcked>,
     /// The server was there, and serves the journal that the entries are for.
     pub(crate) has_arrived: bool,
     /// This computer's clock cannot say when an entry was written: the entry gets the server's time.
@@ -47,10 +47,7 @@ pub(crate) struct Flight<T> {
 enum Link {
     Idle,
     Connecting(Boxed<Result<Client, Error>>),
-    Up {
-        client: Client,
-        state: watch::Receiver<State>,
-    },
+    Up(Client, watch::Receiver<State>),
     GivingUp(Boxed<Vec<NotAcked>>),
     /// No client any more. What is open has its answers.
     Down(Error),
@@ -79,7 +76,7 @@ impl<T> Flight<T> {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             open: VecDeque::new(),
-            given_up: VecDeque::new(),
+            given_up: HashMap::new(),
             has_arrived: false,
             is_clock_off: false,
         }
@@ -121,7 +118,7 @@ impl<T> Flight<T> {
     /// What the server said of itself, if it is there.
     pub(crate) fn welcome(&self) -> Option<Welcome> {
         match &self.link {
-            Link::Up { client, state } if state.borrow().is_connected() => Some(client.welcome()),
+            Link::Up(client, state) if state.borrow().is_connected() => Some(client.welcome()),
             _ => None,
         }
     }
@@ -141,7 +138,7 @@ impl<T> Flight<T> {
     /// What holds it up.
     pub(crate) fn trouble(&self) -> Option<Held> {
         match &self.link {
-            Link::Up { state, .. } => {
+            Link::Up(_, state) => {
                 let state = state.borrow();
                 let away = state.error().cloned().map(Held::Away);
                 away.or_else(|| state.full().cloned().map(Held::Full))
@@ -163,17 +160,16 @@ impl<T> Flight<T> {
                     self.link = Link::Connecting(Box::pin(connecting));
                 }
                 Link::Connecting(connecting) => {
-                    let client = match connecting.await {
-                        Ok(client) => Ok(client),
-                        Err(why) => Client::reconnecting(self.address.clone(), self.options.clone(), why),
-                    };
-                    self.link = match client {
-                        Ok(client) => Link::Up { state: client.state(), client },
-                        Err(error) => Link::Down(error),
-                    };
+                    let client = connecting
+                        .await
+                        .or_else(|why| Client::reconnecting(self.address.clone(), self.options.clone(), why));
+                    self.link = client.map_or_else(Link::Down, |client| {
+                        let state = client.state();
+                        Link::Up(client, state)
+                    });
                     return None;
                 }
-                Link::Up { client, state } => {
+                Link::Up(client, state) => {
                     let room = tokio::select! {
                         biased;
                         answered = first(&mut self.open) => break answered,
@@ -197,7 +193,8 @@ impl<T> Flight<T> {
                     }
                 }
                 Link::GivingUp(giving_up) => {
-                    self.given_up = giving_up.await.into();
+                    let given_up = giving_up.await.into_iter();
+                    self.given_up = given_up.map(|entry| (entry.counter, entry)).collect();
                     self.link = Link::Down(Error::Closed);
                     return None;
                 }
@@ -222,22 +219,19 @@ impl<T> Flight<T> {
             }
             // The client has ended without its ack.
             Err(_) => {
-                while self.given_up.pop_front_if(|given_up| given_up.counter < counter).is_some() {}
-                match self.given_up.pop_front_if(|given_up| given_up.counter == counter) {
-                    Some(NotAcked { text, sent, .. }) => self.leave(tag, Place { counter, sent }, text),
+                let not_acked = self.given_up.remove(&counter).unwrap_or_else(|| {
                     // A client that ended by itself says nothing of what it had sent.
-                    None => {
-                        let kept = self.tray.as_ref().and_then(|tray| tray.contents.entries.get(&counter));
-                        let text = kept.map(|kept| kept.text.clone()).unwrap_or_default();
-                        self.leave(tag, Place { counter, sent: true }, text)
-                    }
-                }
+                    let kept = self.tray.as_ref().and_then(|tray| tray.contents.entries.get(&counter));
+                    let text = kept.map(|kept| kept.text.clone()).unwrap_or_default();
+                    NotAcked { counter, text, sent: true }
+                });
+                self.leave(tag, not_acked)
             }
         }
     }
 
     /// Notes that an entry will not be acked here.
-    fn leave(&mut self, tag: T, Place { counter, sent }: Place, text: String) -> Outcome<T> {
+    fn leave(&mut self, tag: T, NotAcked { counter, text, sent }: NotAcked) -> Outcome<T> {
         let id = self.tray.as_mut().and_then(|tray| {
             if sent {
                 tray.sent(counter);
@@ -249,14 +243,14 @@ impl<T> Flight<T> {
 
     /// What was never handed to the client that was given up, one after the other.
     pub(crate) fn pop_waiting(&mut self) -> Option<Outcome<T>> {
-        let Waiting { tag, place, entry } = self.waiting.pop_front()?;
-        Some(self.leave(tag, place, entry.text))
+        let Waiting { tag, place: Place { counter, sent }, entry } = self.waiting.pop_front()?;
+        Some(self.leave(tag, NotAcked { counter, text: entry.text, sent }))
     }
 
     /// Ends the client: what is answered by now still comes as a step, and the rest with an error.
     pub(crate) fn give_up(&mut self) {
         self.link = match std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
-            Link::Up { client, .. } => Link::GivingUp(Box::pin(client.give_up())),
+            Link::Up(client, _) => Link::GivingUp(Box::pin(client.give_up())),
             Link::Idle | Link::Connecting(_) => Link::Down(Error::Closed),
             other @ (Link::GivingUp(_) | Link::Down(_)) => other,
         };
@@ -266,14 +260,14 @@ impl<T> Flight<T> {
     ///
     /// Cancel safe: the connection ends all the same.
     pub(crate) async fn close(&mut self) {
-        if let Link::Up { client, .. } = std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
+        if let Link::Up(client, _) = std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
             let _ = client.close().await;
         }
     }
 
     /// The same, and nobody waits for it. The tray is let go of.
     pub(crate) fn part(self) {
-        if let Link::Up { client, .. } = self.link {
+        if let Link::Up(client, _) = self.link {
             tokio::spawn(client.close());
         }
     }

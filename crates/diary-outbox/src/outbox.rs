@@ -24,13 +24,11 @@ pub struct Outbox {
     folder: Option<PathBuf>,
 }
 
-/// Decides which files are taken over.
-type Wanted = Box<dyn Fn(&Contents) -> bool + Send>;
-
 /// What earlier runs left, the oldest first. Each tray is taken over when its turn comes, and is to be dropped before
 /// the next one: more of them may wait than a process may have files.
 pub(crate) struct Left {
-    wanted: Wanted,
+    /// Decides which files are taken over.
+    wanted: Box<dyn Fn(&Contents) -> bool + Send>,
     files: vec::IntoIter<PathBuf>,
     /// Files and lines that cannot be read, as far as they were met.
     pub(crate) troubles: Vec<Error>,
@@ -105,7 +103,7 @@ impl Outbox {
         let secret = Secret::random().map_err(Error::no_random)?;
         let heading = Heading { server: server.clone(), author: author.cloned(), secret };
         let path = self.folder().map(|folder| new_path(folder, FILE_END)).transpose();
-        Ok(Tray::new(path.map_err(Error::no_random)?, heading))
+        Ok(Tray::new(path.map_err(Error::no_random)?, Contents::new(heading), None))
     }
 
     /// Keeps a text that has no server yet in a file of its own, which only a person sends.
@@ -141,7 +139,8 @@ impl Outbox {
         let counter: u64 = counter.parse().map_err(|_| unknown())?;
         let mut troubles = Vec::new();
         let files = files(self.folder(), &mut troubles);
-        let mut fitting = files.iter().filter(|path| random_part(path).starts_with(beginning));
+        let fits = |path: &&PathBuf| random_part(path).is_some_and(|random| random.starts_with(beginning));
+        let mut fitting = files.iter().filter(fits);
         let (Some(path), false) = (fitting.next(), beginning.is_empty()) else { return Err(unknown()) };
         if fitting.next().is_some() {
             return Err(Error::Ambiguous(shown()));

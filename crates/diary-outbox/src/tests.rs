@@ -79,7 +79,7 @@ fn only_the_owner_may_look() {
     let home = tempfile::tempdir().unwrap();
     let state = home.path().join("state/diary");
     let tray = tray(&Outbox::new(state.join("outbox")), &["a"]);
-    assert_eq!(mode(&tray.path().unwrap()), 0o600);
+    assert_eq!(mode(&tray.path.clone().unwrap()), 0o600);
     for folder in [state.join("outbox"), state.clone(), home.path().join("state")] {
         assert_eq!(mode(&folder), 0o700, "{}", folder.display());
     }
@@ -123,7 +123,7 @@ fn what_is_settled_is_gone() {
     first.acked(2);
     first.drop_entry(1).unwrap();
     assert_eq!(kept(std::slice::from_ref(&first)), ["3 c"]);
-    let path = first.path().unwrap();
+    let path = first.path.clone().unwrap();
     first.acked(3);
     assert!(!fs::read_to_string(&path).unwrap().contains("text"), "texts do not stay on disk");
     let Pushed { counter, kept: written } = first.push(None, TIME, "d");
@@ -141,7 +141,7 @@ fn what_is_settled_is_gone() {
 fn a_run_that_ended_after_its_acks_leaves_nothing() {
     let (state, outbox) = outbox();
     let mut first = tray(&outbox, &["a"]);
-    let path = first.path().unwrap();
+    let path = first.path.clone().unwrap();
     first.acked(1);
     let all_settled = fs::read(&path).unwrap();
     drop(first);
@@ -189,7 +189,7 @@ fn what_cannot_be_read_is_named_and_left() {
 fn a_damaged_line_is_told_and_keeps_the_file() {
     let (state, outbox) = outbox();
     let first = tray(&outbox, &["a", "b", "c"]);
-    let path = first.path().unwrap();
+    let path = first.path.clone().unwrap();
     drop(first);
     let damaged = fs::read_to_string(&path).unwrap().replace("\"text\":\"b\"", "\"text\":\"b");
     fs::write(&path, &damaged).unwrap();
@@ -210,7 +210,7 @@ fn a_damaged_line_is_told_and_keeps_the_file() {
 fn cut_at_every_byte() {
     let (_state, outbox) = outbox();
     let mut first = tray(&outbox, &[]);
-    let (secret, path) = (first.contents.heading.secret.clone(), first.path().unwrap());
+    let (secret, path) = (first.contents.heading.secret.clone(), first.path.clone().unwrap());
     let mut states: Vec<(usize, &[&str])> = Vec::new();
     let mut state = |expected| states.push((fs::read(&path).unwrap().len(), expected));
     first.push(None, TIME, "今天\n").kept.unwrap();
@@ -257,7 +257,7 @@ fn cut_at_every_byte() {
 fn a_file_that_was_just_begun_goes() {
     let (state, outbox) = outbox();
     let first = tray(&outbox, &["a"]);
-    let path = first.path().unwrap();
+    let path = first.path.clone().unwrap();
     let bytes = fs::read(&path).unwrap();
     drop(first);
     let header = bytes.split_inclusive(|&byte| byte == b'\n').next().unwrap().len();
@@ -286,11 +286,11 @@ fn a_name_that_was_taken_is_not_used_again() {
     let (_state, outbox) = outbox();
     drop(tray(&outbox, &["the folder is there"]));
     let mut second = tray(&outbox, &[]);
-    let path = second.path().unwrap();
+    let path = second.path.clone().unwrap();
     fs::write(&path, "not ours").unwrap();
     second.push(None, TIME, "b").kept.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "not ours");
-    assert!(second.path().unwrap() != path && second.path().unwrap().exists());
+    assert!(second.path.as_ref().is_some_and(|taken| *taken != path && taken.exists()));
 }
 
 #[test]
@@ -343,7 +343,8 @@ fn ids_are_unique_and_found() {
     for (id, name) in ids.iter().zip(["1-", "2-", "3-", "4-"]) {
         let (tray, counter) = outbox.adopt_one(id).unwrap();
         assert!(
-            tray.path().unwrap().file_name().unwrap().to_str().unwrap().starts_with(name) && counter == 1,
+            tray.path.as_ref().unwrap().file_name().unwrap().to_str().unwrap().starts_with(name)
+                && counter == 1,
             "{id}"
         );
         assert_eq!(tray.id(1).unwrap(), *id);

@@ -9,7 +9,7 @@ use diary_client::{Refusal, Time};
 
 use crate::error::Error;
 use crate::file::{FILE_END, create, create_folder, files, new_path, open_locked, short_part};
-use crate::record::{Contents, Heading, KeptEntry, Record};
+use crate::record::{Contents, KeptEntry, Record};
 
 /// How the first line of a file begins.
 const BEGINNING: &[u8] = b"{\"diary-outbox\":";
@@ -23,7 +23,7 @@ const CREATE_TRIES: u32 = 100;
 /// Its methods wait for the disk, some hundred microseconds.
 pub(crate) struct Tray {
     /// The file that it is, or will be; `None` if there is no place for it.
-    path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
     /// What the file says, or would say.
     pub(crate) contents: Contents,
     /// Entries that could not be written to the file.
@@ -44,9 +44,9 @@ pub(crate) struct Pushed {
 }
 
 impl Tray {
-    /// A tray whose file appears with its first entry.
-    pub(crate) fn new(path: Option<PathBuf>, heading: Heading) -> Self {
-        Self::of(path, Contents::new(heading), None)
+    /// One with these contents; without a file, it makes one with its first entry.
+    pub(crate) fn new(path: Option<PathBuf>, contents: Contents, file: Option<File>) -> Self {
+        Self { path, contents, unkept: BTreeSet::new(), file, is_torn: false }
     }
 
     /// Takes over a file, if something is kept in it; one in which nothing is kept is removed. Lines that cannot
@@ -76,18 +76,9 @@ impl Tray {
             // A line that was not finished was never relied on; the next one begins in its place.
             file.set_len(contents.whole_bytes).map_err(wrong)?;
         }
-        let tray = Self::of(Some(path.to_owned()), contents, Some(file));
+        let tray = Self::new(Some(path.to_owned()), contents, Some(file));
         // If nothing is kept in it, the file goes with the tray.
         Ok(Some(tray).filter(|tray| !tray.contents.entries.is_empty()))
-    }
-
-    fn of(path: Option<PathBuf>, contents: Contents, file: Option<File>) -> Self {
-        Self { path, contents, unkept: BTreeSet::new(), file, is_torn: false }
-    }
-
-    /// The file that it is, or will be; `None` if there is no place for it.
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        self.path.clone()
     }
 
     /// What is neither acked nor dropped, in order.
@@ -259,14 +250,14 @@ impl Tray {
         let header = self.contents.heading.line();
         let journal = self.contents.journal.map(|id| Record::journal(id).line()).unwrap_or_default();
         let bytes = [&header[..], &journal, line].concat();
-        let is_race = |error: &io::Error| {
-            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock | ErrorKind::AlreadyExists)
-        };
+        let taken = [ErrorKind::NotFound, ErrorKind::WouldBlock, ErrorKind::AlreadyExists];
         let mut tries = 0;
         let file = loop {
             tries += 1;
             match create(path, &bytes) {
-                Err(error) if is_race(&error) && tries < CREATE_TRIES => *path = new_path(&folder, FILE_END)?,
+                Err(error) if taken.contains(&error.kind()) && tries < CREATE_TRIES => {
+                    *path = new_path(&folder, FILE_END)?;
+                }
                 made => break made?,
             }
         };
@@ -313,7 +304,7 @@ mod tests {
         let outbox = Outbox::new(state.path());
         let mut tray = outbox.begin(&"127.0.0.1:1".parse().unwrap(), None).unwrap();
         tray.push(None, TIME, "a").kept.unwrap();
-        let path = tray.path().unwrap();
+        let path = tray.path.clone().unwrap();
         let lend = |tray: &mut Tray, options: &OpenOptions| {
             tray.file = None;
             let file = options.open(&path).unwrap();
@@ -325,7 +316,7 @@ mod tests {
         lend(&mut tray, OpenOptions::new().read(true));
         for text in ["b", "c"] {
             tray.push(None, TIME, text).kept.unwrap_err();
-            assert_eq!(tray.path().as_ref(), Some(&path));
+            assert_eq!(tray.path.as_ref(), Some(&path));
             assert!(outbox.adopt(|_| true).next().is_none(), "it is held");
         }
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"entry\":{\"cou").unwrap();

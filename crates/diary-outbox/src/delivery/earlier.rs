@@ -46,16 +46,16 @@ impl<T> Delivery<T> {
     }
 
     pub(super) fn take_earlier(&mut self, outcome: Option<Outcome<u64>>) {
+        if matches!(outcome, Some(Outcome::Acked { .. } | Outcome::Refused { .. })) {
+            self.earlier_waiting = self.earlier_waiting.saturating_sub(1);
+            self.answered();
+        }
         let Some(Earlier { flight, acked, .. }) = &mut self.earlier else { return };
         match outcome {
-            Some(Outcome::Acked { .. }) => {
-                *acked += 1;
-                self.answered_earlier();
-            }
+            Some(Outcome::Acked { .. }) => *acked += 1,
             Some(Outcome::Refused { tag: counter, refusal, id }) => {
                 let kept = flight.tray.as_ref().and_then(|tray| tray.contents.entries.get(&counter));
                 let refused = id.zip(kept.cloned());
-                self.answered_earlier();
                 self.ready.extend(refused.map(|(id, kept)| Outcome::LeftRefused { id, kept, refusal }));
             }
             Some(_) => {}
@@ -73,10 +73,5 @@ impl<T> Delivery<T> {
             flight.part();
             self.next_earlier(left, acked);
         }
-    }
-
-    fn answered_earlier(&mut self) {
-        self.earlier_waiting = self.earlier_waiting.saturating_sub(1);
-        self.answered();
     }
 }
