@@ -47,7 +47,7 @@ pub(crate) struct Flight<T> {
 enum Link {
     Idle,
     Connecting(Boxed<Result<Client, Error>>),
-    Up(Client, watch::Receiver<State>),
+    Up(watch::Receiver<State>, Client),
     GivingUp(Boxed<Vec<NotAcked>>),
     /// No client any more. What is open has its answers.
     Down(Error),
@@ -118,7 +118,7 @@ impl<T> Flight<T> {
     /// What the server said of itself, if it is there.
     pub(crate) fn welcome(&self) -> Option<Welcome> {
         match &self.link {
-            Link::Up(client, state) if state.borrow().is_connected() => Some(client.welcome()),
+            Link::Up(state, client) if state.borrow().is_connected() => Some(client.welcome()),
             _ => None,
         }
     }
@@ -138,7 +138,7 @@ impl<T> Flight<T> {
     /// What holds it up.
     pub(crate) fn trouble(&self) -> Option<Held> {
         match &self.link {
-            Link::Up(_, state) => {
+            Link::Up(state, _) => {
                 let state = state.borrow();
                 let away = state.error().cloned().map(Held::Away);
                 away.or_else(|| state.full().cloned().map(Held::Full))
@@ -160,16 +160,13 @@ impl<T> Flight<T> {
                     self.link = Link::Connecting(Box::pin(connecting));
                 }
                 Link::Connecting(connecting) => {
-                    let client = connecting
-                        .await
-                        .or_else(|why| Client::reconnecting(self.address.clone(), self.options.clone(), why));
-                    self.link = client.map_or_else(Link::Down, |client| {
-                        let state = client.state();
-                        Link::Up(client, state)
-                    });
+                    let reconnect =
+                        |why| Client::reconnecting(self.address.clone(), self.options.clone(), why);
+                    let client = connecting.await.or_else(reconnect);
+                    self.link = client.map_or_else(Link::Down, |client| Link::Up(client.state(), client));
                     return None;
                 }
-                Link::Up(client, state) => {
+                Link::Up(state, client) => {
                     let room = tokio::select! {
                         biased;
                         answered = first(&mut self.open) => break answered,
@@ -233,10 +230,11 @@ impl<T> Flight<T> {
     /// Notes that an entry will not be acked here.
     fn leave(&mut self, tag: T, NotAcked { counter, text, sent }: NotAcked) -> Outcome<T> {
         let id = self.tray.as_mut().and_then(|tray| {
+            let id = tray.id(counter)?;
             if sent {
                 tray.sent(counter);
             }
-            tray.id(counter)
+            Some(id)
         });
         Outcome::Left { tag, text, sent, id }
     }
@@ -250,7 +248,7 @@ impl<T> Flight<T> {
     /// Ends the client: what is answered by now still comes as a step, and the rest with an error.
     pub(crate) fn give_up(&mut self) {
         self.link = match std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
-            Link::Up(client, _) => Link::GivingUp(Box::pin(client.give_up())),
+            Link::Up(_, client) => Link::GivingUp(Box::pin(client.give_up())),
             Link::Idle | Link::Connecting(_) => Link::Down(Error::Closed),
             other @ (Link::GivingUp(_) | Link::Down(_)) => other,
         };
@@ -260,14 +258,14 @@ impl<T> Flight<T> {
     ///
     /// Cancel safe: the connection ends all the same.
     pub(crate) async fn close(&mut self) {
-        if let Link::Up(client, _) = std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
+        if let Link::Up(_, client) = std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
             let _ = client.close().await;
         }
     }
 
     /// The same, and nobody waits for it. The tray is let go of.
     pub(crate) fn part(self) {
-        if let Link::Up(client, _) = self.link {
+        if let Link::Up(_, client) = self.link {
             tokio::spawn(client.close());
         }
     }

@@ -178,7 +178,8 @@ impl Outbox {
             let (held, contents) = match look(path) {
                 Ok(Some(seen)) => seen,
                 Ok(None) => {
-                    // A run ended before its first entry was kept, or after its acks. Taken over, the file goes.
+                    // Maybe a run ended before its first entry was kept, or after its acks. Taken over, the file
+                    // goes.
                     drop(Tray::adopt(path, &mut Vec::new()));
                     continue;
                 }

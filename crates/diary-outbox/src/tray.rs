@@ -44,7 +44,7 @@ pub(crate) struct Pushed {
 }
 
 impl Tray {
-    /// One with these contents; without a file, it makes one with its first entry.
+    /// One that says this. Without a file, it makes one for its first entry.
     pub(crate) fn new(path: Option<PathBuf>, contents: Contents, file: Option<File>) -> Self {
         Self { path, contents, unkept: BTreeSet::new(), file, is_torn: false }
     }
@@ -152,8 +152,7 @@ impl Tray {
         self.tidy();
     }
 
-    /// It will not be taken under its key, and waits for a person's choice, who is to call it by this id. `None`
-    /// if it is not on disk.
+    /// It will not be taken under its key, and waits for a person's choice under this [id](Self::id).
     pub(crate) fn refused(&mut self, counter: u64, refusal: &Refusal) -> Option<String> {
         let id = self.id(counter)?;
         self.note(Record::refused(counter, refusal));
