@@ -2,24 +2,22 @@
 
 mod earlier;
 
-use std::collections::{BTreeSet, VecDeque};
-use std::future::pending;
+use std::collections::VecDeque;
+use std::iter::from_fn;
 use std::path::PathBuf;
 
-use diary_client::{
-    Ack, Address, Author, Error as ClientError, NewEntry, Place, Producer, Secret, State, Time,
-};
+use diary_client::{Address, Author, Error as ClientError, NewEntry, Options, Place, Producer, Secret, Time};
 use diary_proto::entry::check_text;
+use futures::future::OptionFuture;
 use jiff::tz::TimeZone;
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::Error;
-use crate::flight::{Flight, Step, Unacked};
+use crate::flight::Flight;
 use crate::outbox::Outbox;
 use crate::outcome::{Held, Keys, Outcome, SILENT_AFTER};
-use crate::record::KeptEntry;
-use crate::tray::Pushed;
-use earlier::{Earlier, is_clock_off};
+use crate::tray::{Pushed, Tray};
+use earlier::Earlier;
 
 /// Sends entries to one server under one name, each once, in the order in which they were
 /// [submitted](Self::submit). It needs a Tokio runtime around it, and goes on only while [`next`](Self::next) is
@@ -32,8 +30,6 @@ pub struct Delivery<T> {
     earlier: Option<Earlier>,
     ready: VecDeque<Outcome<T>>,
     next_counter: u64,
-    /// Submitted, but not on disk.
-    unkept: BTreeSet<u64>,
     /// The server's journal, once it was met.
     journal: Option<u64>,
     held: Option<Held>,
@@ -64,16 +60,16 @@ impl<T> Delivery<T> {
     /// # Errors
     /// [`Error::NoRandom`].
     pub fn new(address: Address, author: Option<Author>, keys: Keys) -> Result<Self, Error> {
-        let random = || Secret::random().map_err(|error| Error::NoRandom(error.to_string()));
-        let (secret, tray, outbox) = match keys {
-            Keys::Fresh => (random()?, None, None),
-            Keys::Derived(secret) => (secret, None, None),
+        let secret = match keys {
+            Keys::Fresh => Secret::random().map_err(Error::no_random)?,
+            Keys::Derived(secret) => secret,
             Keys::Kept(outbox) => {
                 let tray = outbox.begin(&address, author.as_ref())?;
-                (tray.secret(), Some(tray), Some(outbox))
+                return Ok(Self::of(Flight::of_tray(address, tray), Some(outbox)));
             }
         };
-        Ok(Self::of(Flight::new(address, author, secret, tray), outbox))
+        let options = Options { author, secret: Some(secret) };
+        Ok(Self::of(Flight::new(address, options, None), None))
     }
 
     /// Delivers an entry of the outbox as a new one, which the server cannot tell from one that was stored before. Its
@@ -83,25 +79,20 @@ impl<T> Delivery<T> {
     /// There is no such entry, a running program holds it, or that cannot be written down.
     pub fn as_new(outbox: Outbox, id: &str, tag: T) -> Result<Self, Error> {
         let (mut tray, counter) = outbox.adopt_one(id)?;
-        let counter = tray.renew(counter)?;
-        let kept =
-            tray.entry(counter).map(KeptEntry::to_send).ok_or_else(|| Error::NoSuchEntry(id.to_owned()))?;
-        let (address, author, secret) = (tray.server().clone(), tray.author().cloned(), tray.secret());
-        let mut flight = Flight::new(address, author, secret, Some(tray));
-        flight.push(tag, Place { counter, sent: false }, kept);
+        let kept = tray.renew(counter)?;
+        let mut flight = Flight::of_tray(tray.contents.heading.server.clone(), tray);
+        flight.push_kept(tag, kept);
         Ok(Self::of(flight, Some(outbox)))
     }
 
     fn of(own: Flight<T>, outbox: Option<Outbox>) -> Self {
-        let address = own.address().clone();
-        let earlier_waiting = outbox.as_ref().map_or(0, |outbox| outbox.waiting_for(&address, None));
+        let earlier_waiting = outbox.as_ref().map_or(0, |outbox| outbox.waiting_for(&own.address, None));
         Self {
             own,
             outbox,
             earlier: None,
             ready: VecDeque::new(),
             next_counter: 1,
-            unkept: BTreeSet::new(),
             journal: None,
             held: None,
             trouble_since: None,
@@ -118,7 +109,7 @@ impl<T> Delivery<T> {
     /// [`Error::NoRandom`].
     pub fn successor(&self, author: Option<Author>) -> Result<Self, Error> {
         let keys = self.outbox.clone().map_or(Keys::Fresh, Keys::Kept);
-        let mut successor = Self::new(self.own.address().clone(), author, keys)?;
+        let mut successor = Self::new(self.own.address.clone(), author, keys)?;
         if let Some(journal) = self.journal {
             successor.met(journal);
         }
@@ -136,7 +127,7 @@ impl<T> Delivery<T> {
 
     /// The server that it goes to.
     pub fn address(&self) -> &Address {
-        self.own.address()
+        &self.own.address
     }
 
     /// The server has been there.
@@ -146,7 +137,7 @@ impl<T> Delivery<T> {
 
     /// Who writes; `None` leaves that to the server.
     pub fn author(&self) -> Option<&Author> {
-        self.own.author()
+        self.own.options.author.as_ref()
     }
 
     /// The public name in the keys of its entries.
@@ -156,7 +147,7 @@ impl<T> Delivery<T> {
 
     /// The file that keeps what is submitted, if there is a place for it.
     pub fn file(&self) -> Option<PathBuf> {
-        self.own.tray.as_ref()?.path()
+        self.own.tray.as_ref()?.path.clone()
     }
 
     /// Whether more is to be submitted for now. If not, [`next`](Self::next) makes room.
@@ -194,20 +185,14 @@ impl<T> Delivery<T> {
             self.ready.push_back(Outcome::Refused { tag, refusal, id: None });
             return Ok(());
         }
-        if entry.at.is_none() {
-            entry.written.get_or_insert_with(|| Time::now(&TimeZone::system()));
-        }
-        let (counter, kept) = match &mut self.own.tray {
-            None => (counter, Ok(())),
-            Some(tray) => {
-                let written = entry.written.or(entry.at).expect("one of them was just set");
-                let Pushed { counter, kept } = tray.push(entry.at, written, &entry.text);
-                (counter, kept)
-            }
+        let written = match entry.at {
+            Some(at) => entry.written.unwrap_or(at),
+            None => *entry.written.get_or_insert_with(|| Time::now(&TimeZone::system())),
         };
-        if kept.is_err() {
-            self.unkept.insert(counter);
-        }
+        let Pushed { counter, kept } = match &mut self.own.tray {
+            Some(tray) => tray.push(entry.at, written, &entry.text),
+            None => Pushed { counter, kept: Ok(()) },
+        };
         self.next_counter = counter + 1;
         self.own.push(tag, Place { counter, sent: false }, entry);
         kept
@@ -227,8 +212,8 @@ impl<T> Delivery<T> {
         }
         self.end = End::Stopping;
         self.own.give_up();
-        if let Some(flight) = self.earlier.as_mut().and_then(|earlier| earlier.flight.as_mut()) {
-            flight.give_up();
+        if let Some(earlier) = &mut self.earlier {
+            earlier.flight.give_up();
         }
     }
 
@@ -248,22 +233,22 @@ impl<T> Delivery<T> {
                     self.end = End::Over;
                     continue;
                 }
-                End::Stopping => {
-                    if self.tell_left() {
-                        continue;
-                    }
+                End::Stopping if !self.is_ending() => {
+                    self.tell_left();
+                    continue;
                 }
-                End::Open | End::Finishing => {}
+                End::Open | End::Finishing | End::Stopping => {}
             }
-            self.watch_silence();
-            let silent_at =
-                self.quiet_since.filter(|_| self.held.is_none()).map(|since| since + SILENT_AFTER);
+            let silent_at = self.silent_at();
             let may_send = self.may_send();
+            let earlier = self.earlier.as_mut().map(|Earlier { flight, .. }| flight.step(flight.has_arrived));
             tokio::select! {
                 biased;
-                step = Earlier::step(&mut self.earlier) => self.take_earlier(step),
-                step = self.own.step(may_send) => self.take(step),
-                () = until(silent_at) => self.hold(Held::Silent(self.own.address().clone())),
+                Some(outcome) = OptionFuture::from(earlier) => self.take_earlier(outcome),
+                outcome = self.own.step(may_send) => self.take(outcome),
+                Some(()) = OptionFuture::from(silent_at.map(sleep_until)) => {
+                    self.hold(Held::Silent(self.own.address.clone()));
+                }
             }
         }
     }
@@ -280,52 +265,12 @@ impl<T> Delivery<T> {
         self.own.has_arrived && self.earlier.is_none() && self.end != End::Stopping
     }
 
-    fn take(&mut self, step: Step<T>) {
-        match step {
-            Step::Link => self.look(),
-            Step::Answered { tag, counter, answer } => {
-                self.settle(tag, counter, answer);
-                self.look();
-            }
+    fn take(&mut self, outcome: Option<Outcome<T>>) {
+        if matches!(outcome, Some(Outcome::Acked { .. } | Outcome::Refused { .. })) {
+            self.answered();
         }
-    }
-
-    fn settle(&mut self, tag: T, counter: u64, answer: Result<Ack, ClientError>) {
-        match answer {
-            Ok(ack) => {
-                if let Some(tray) = &mut self.own.tray {
-                    tray.acked(counter);
-                }
-                self.answered();
-                self.ready.push_back(Outcome::Acked { tag, ack });
-            }
-            Err(ClientError::Refused(refusal)) => {
-                let is_kept = !self.unkept.contains(&counter);
-                let tray = self.own.tray.as_mut().filter(|_| is_kept);
-                let id = tray.zip(self.outbox.as_ref()).map(|(tray, outbox)| {
-                    tray.refused(counter, &refusal);
-                    outbox.id(tray, counter)
-                });
-                self.answered();
-                self.ready.push_back(Outcome::Refused { tag, refusal, id });
-            }
-            Err(_) => {
-                let unacked = self.own.unacked(tag, counter);
-                self.leave(unacked);
-            }
-        }
-    }
-
-    /// An entry is not acked, and will not be by this delivery.
-    fn leave(&mut self, Unacked { tag, counter, text, sent }: Unacked<T>) {
-        let tray = self.own.tray.as_mut().filter(|_| !self.unkept.contains(&counter));
-        let id = tray.zip(self.outbox.as_ref()).map(|(tray, outbox)| {
-            if sent {
-                tray.sent(counter);
-            }
-            outbox.id(tray, counter)
-        });
-        self.ready.push_back(Outcome::Left { tag, text, sent, id });
+        self.ready.extend(outcome);
+        self.look();
     }
 
     /// The server answered something.
@@ -336,14 +281,13 @@ impl<T> Delivery<T> {
         }
     }
 
-    fn watch_silence(&mut self) {
+    /// When the server has answered nothing for so long that it is told; `None` while there is no need to.
+    fn silent_at(&mut self) -> Option<Instant> {
         let own = if self.may_send() { self.own.unanswered() } else { 0 };
-        let earlier = self.earlier.as_ref().and_then(|earlier| earlier.flight.as_ref());
-        let is_waiting = own + earlier.map_or(0, Flight::unanswered) > 0;
-        match is_waiting && matches!(self.held, None | Some(Held::Silent(_))) {
-            true => _ = self.quiet_since.get_or_insert_with(Instant::now),
-            false => self.quiet_since = None,
-        }
+        let earlier = self.earlier.as_ref().map_or(0, |earlier| earlier.flight.unanswered());
+        let is_waiting = own + earlier > 0 && matches!(self.held, None | Some(Held::Silent(_)));
+        self.quiet_since = is_waiting.then(|| self.quiet_since.unwrap_or_else(Instant::now));
+        Some(self.quiet_since.filter(|_| self.held.is_none())? + SILENT_AFTER)
     }
 
     /// Sees what holds it up.
@@ -351,9 +295,8 @@ impl<T> Delivery<T> {
         if self.end == End::Stopping {
             return;
         }
-        let earlier = self.earlier.as_ref().and_then(|earlier| earlier.flight.as_ref());
-        let earlier = earlier.and_then(|flight| trouble(flight.state()));
-        match earlier.or_else(|| trouble(self.own.state())) {
+        let earlier = self.earlier.as_ref().and_then(|earlier| earlier.flight.trouble());
+        match earlier.or_else(|| self.own.trouble()) {
             Some(held) => self.hold(held),
             None => {
                 if !matches!(self.held, None | Some(Held::Silent(_))) {
@@ -391,52 +334,23 @@ impl<T> Delivery<T> {
             let why = format!("its id is {id:016x}, not {known:016x}");
             return self.hold(Held::Ended(ClientError::OtherJournal(why)));
         }
-        self.own.has_arrived = true;
-        self.own.is_clock_off = is_clock_off(&welcome);
+        self.own.arrive(&welcome);
         self.met(id);
         self.ready.push_back(Outcome::Arrived(welcome));
         self.catch_up();
     }
 
-    /// Once nothing more can come of a delivery that was stopped, tells what is left of it; false while something can.
-    fn tell_left(&mut self) -> bool {
-        if let Some(flight) = self.earlier.as_mut().and_then(|earlier| earlier.flight.as_mut()) {
-            if flight.awaits_answer() || flight.is_giving_up() {
-                return false;
-            }
-            if let Some(tray) = &mut flight.tray {
-                tray.note_unsent();
-            }
-        }
-        if self.own.awaits_answer() || self.own.is_giving_up() {
-            return false;
-        }
+    /// Something may still come of a delivery that was stopped.
+    fn is_ending(&self) -> bool {
+        self.own.is_ending() || self.earlier.as_ref().is_some_and(|earlier| earlier.flight.is_ending())
+    }
+
+    /// Tells what is left of a delivery that was stopped.
+    fn tell_left(&mut self) {
+        self.ready.extend(from_fn(|| self.own.pop_waiting()));
+        let earlier = self.earlier.as_mut().and_then(|earlier| earlier.flight.tray.as_mut());
+        self.own.tray.as_mut().into_iter().chain(earlier).for_each(Tray::note_unsent);
         self.earlier = None;
-        while let Some(unacked) = self.own.pop_waiting() {
-            self.leave(unacked);
-        }
-        if let Some(tray) = &mut self.own.tray {
-            tray.note_unsent();
-        }
         self.end = End::Over;
-        true
-    }
-}
-
-fn trouble(state: Result<State, &ClientError>) -> Option<Held> {
-    match state {
-        Err(error) => Some(Held::Ended(error.clone())),
-        Ok(state) => match (state.error(), state.full()) {
-            (Some(error), _) => Some(Held::Away(error.clone())),
-            (None, full) => full.cloned().map(Held::Full),
-        },
-    }
-}
-
-/// Cancel safe.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => pending().await,
     }
 }

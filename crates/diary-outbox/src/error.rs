@@ -50,6 +50,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn no_random(why: impl ToString) -> Self {
+        Self::NoRandom(why.to_string())
+    }
+
     pub(crate) fn unwritable(path: &Path, source: io::Error) -> Self {
         Self::Unwritable { path: path.to_owned(), source: Arc::new(source) }
     }

@@ -1,14 +1,18 @@
 //! Entries on their way to a server over one client, with the tray that keeps them, if there is one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::pin::Pin;
 
 use diary_client::{
-    Ack, Address, Author, Client, Error, NewEntry, NotAcked, Options, Pending, Place, Secret, State, Welcome,
+    Ack, Address, Client, Error, NewEntry, NotAcked, Options, Pending, Place, Producer, Secret, State, Time,
+    Welcome,
 };
+use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
+use crate::outcome::{Held, Outcome};
+use crate::record::KeptEntry;
 use crate::tray::Tray;
 
 /// Entries that may wait to be handed to the client, and …
@@ -17,11 +21,14 @@ const WAITING_MAX: usize = 1024;
 /// … the bytes of their texts. The client takes as much again.
 const WAITING_MAX_BYTES: usize = 256 * 1024;
 
+/// How far apart two clocks may be: more than any time zone that was set wrong.
+const CLOCKS_APART_MAX_MICROS: u64 = 24 * 3600 * 1_000_000;
+
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub(crate) struct Flight<T> {
-    address: Address,
-    options: Options,
+    pub(crate) address: Address,
+    pub(crate) options: Options,
     link: Link,
     pub(crate) tray: Option<Tray>,
     /// Not handed to the client yet, in order.
@@ -29,21 +36,18 @@ pub(crate) struct Flight<T> {
     waiting_bytes: usize,
     /// Sent and not answered, in order.
     open: VecDeque<Open<T>>,
-    /// What the client had not acked when it was given up, in order.
-    given_up: VecDeque<NotAcked>,
+    /// What the client had not acked when it was given up, by counter.
+    given_up: HashMap<u64, NotAcked>,
     /// The server was there, and serves the journal that the entries are for.
     pub(crate) has_arrived: bool,
-    /// This computer's clock cannot say when an entry was written.
-    pub(crate) is_clock_off: bool,
+    /// This computer's clock cannot say when an entry was written: the entry gets the server's time.
+    is_clock_off: bool,
 }
 
 enum Link {
     Idle,
     Connecting(Boxed<Result<Client, Error>>),
-    Up {
-        client: Client,
-        state: watch::Receiver<State>,
-    },
+    Up(watch::Receiver<State>, Client),
     GivingUp(Boxed<Vec<NotAcked>>),
     /// No client any more. What is open has its answers.
     Down(Error),
@@ -58,54 +62,37 @@ struct Waiting<T> {
 struct Open<T> {
     tag: T,
     counter: u64,
-    answer: Answer,
-}
-
-/// The answer for an entry. A [`Pending`] gives it only once.
-enum Answer {
-    Pending(Pending),
-    Come(Result<Ack, Error>),
-}
-
-/// Something happened.
-pub(crate) enum Step<T> {
-    /// To the connection.
-    Link,
-    /// An entry was answered. Another error than a refusal says that the client has ended without its ack.
-    Answered { tag: T, counter: u64, answer: Result<Ack, Error> },
-}
-
-/// An entry that was not acked.
-pub(crate) struct Unacked<T> {
-    pub(crate) tag: T,
-    pub(crate) counter: u64,
-    pub(crate) text: String,
-    pub(crate) sent: bool,
+    answer: Pending,
 }
 
 impl<T> Flight<T> {
     /// To a server, under a name. It connects when it is first [driven](Self::step).
-    pub(crate) fn new(address: Address, author: Option<Author>, secret: Secret, tray: Option<Tray>) -> Self {
+    pub(crate) fn new(address: Address, options: Options, tray: Option<Tray>) -> Self {
         Self {
             address,
-            options: Options { author, secret: Some(secret) },
+            options,
             link: Link::Idle,
             tray,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             open: VecDeque::new(),
-            given_up: VecDeque::new(),
+            given_up: HashMap::new(),
             has_arrived: false,
             is_clock_off: false,
         }
     }
 
-    pub(crate) fn address(&self) -> &Address {
-        &self.address
+    /// To a server, under the name and with the keys of a tray.
+    pub(crate) fn of_tray(address: Address, tray: Tray) -> Self {
+        let heading = &tray.contents.heading;
+        let options = Options { author: heading.author.clone(), secret: Some(heading.secret.clone()) };
+        Self::new(address, options, Some(tray))
     }
 
-    pub(crate) fn author(&self) -> Option<&Author> {
-        self.options.author.as_ref()
+    /// Sends an entry that its tray keeps already.
+    pub(crate) fn push_kept(&mut self, tag: T, kept: KeptEntry) {
+        let KeptEntry { counter, time, at, text, sent, .. } = kept;
+        self.push(tag, Place { counter, sent }, NewEntry { at, written: Some(time), ..text.into() });
     }
 
     pub(crate) fn push(&mut self, tag: T, place: Place, entry: NewEntry) {
@@ -123,72 +110,74 @@ impl<T> Flight<T> {
         self.waiting.len() + self.open.len()
     }
 
-    /// Some entry was sent and has no answer.
-    pub(crate) fn awaits_answer(&self) -> bool {
-        !self.open.is_empty()
-    }
-
-    /// It was given up, and the client has not ended yet.
-    pub(crate) fn is_giving_up(&self) -> bool {
-        matches!(self.link, Link::GivingUp(_))
+    /// An answer may still come after it was [given up](Self::give_up).
+    pub(crate) fn is_ending(&self) -> bool {
+        !self.open.is_empty() || matches!(self.link, Link::GivingUp(_))
     }
 
     /// What the server said of itself, if it is there.
     pub(crate) fn welcome(&self) -> Option<Welcome> {
         match &self.link {
-            Link::Up { client, state } if state.borrow().is_connected() => Some(client.welcome()),
+            Link::Up(state, client) if state.borrow().is_connected() => Some(client.welcome()),
             _ => None,
         }
     }
 
-    /// The public name in the keys of its entries.
-    pub(crate) fn producer(&self) -> diary_client::Producer {
-        let secret = self.options.secret.as_ref().map_or(&[][..], Secret::as_bytes);
-        diary_client::Producer::of_secret(secret)
+    /// The server is there, with the right journal.
+    pub(crate) fn arrive(&mut self, welcome: &Welcome) {
+        let now = Time::now(&TimeZone::UTC).micros;
+        self.is_clock_off = now.abs_diff(welcome.clock_micros) > CLOCKS_APART_MAX_MICROS;
+        self.has_arrived = true;
     }
 
-    /// The state of its connection, and the error that ended its client.
-    pub(crate) fn state(&self) -> Result<State, &Error> {
+    /// The public name in the keys of its entries.
+    pub(crate) fn producer(&self) -> Producer {
+        Producer::of_secret(self.options.secret.as_ref().map_or(&[], Secret::as_bytes))
+    }
+
+    /// What holds it up.
+    pub(crate) fn trouble(&self) -> Option<Held> {
         match &self.link {
-            Link::Up { state, .. } => Ok(state.borrow().clone()),
-            Link::Down(error) => Err(error),
-            Link::Idle | Link::Connecting(_) | Link::GivingUp(_) => Ok(State::default()),
+            Link::Up(state, _) => {
+                let state = state.borrow();
+                let away = state.error().cloned().map(Held::Away);
+                away.or_else(|| state.full().cloned().map(Held::Full))
+            }
+            Link::Down(error) => Some(Held::Ended(error.clone())),
+            Link::Idle | Link::Connecting(_) | Link::GivingUp(_) => None,
         }
     }
 
-    /// Connects, sends what waits if it `may_send`, and waits for answers.
+    /// Connects, sends what waits if it `may_send`, and waits for answers, which it notes in the tray. `None`:
+    /// something happened to the connection.
     ///
     /// Cancel safe: an entry leaves a queue only with its answer, or when the client has it.
-    pub(crate) async fn step(&mut self, may_send: bool) -> Step<T> {
-        loop {
+    pub(crate) async fn step(&mut self, may_send: bool) -> Option<Outcome<T>> {
+        let (tag, counter, answer) = loop {
             match &mut self.link {
                 Link::Idle => {
                     let connecting = Client::connect(self.address.clone(), self.options.clone());
                     self.link = Link::Connecting(Box::pin(connecting));
                 }
                 Link::Connecting(connecting) => {
-                    let client = match connecting.await {
-                        Ok(client) => Ok(client),
-                        Err(why) => Client::reconnecting(self.address.clone(), self.options.clone(), why),
-                    };
-                    self.link = match client {
-                        Ok(client) => Link::Up { state: client.state(), client },
-                        Err(error) => Link::Down(error),
-                    };
-                    return Step::Link;
+                    let reconnect =
+                        |why| Client::reconnecting(self.address.clone(), self.options.clone(), why);
+                    let client = connecting.await.or_else(reconnect);
+                    self.link = client.map_or_else(Link::Down, |client| Link::Up(client.state(), client));
+                    return None;
                 }
-                Link::Up { client, state } => {
+                Link::Up(state, client) => {
                     let room = tokio::select! {
                         biased;
-                        step = first(&mut self.open) => return step,
+                        answered = first(&mut self.open) => break answered,
                         room = client.room(), if may_send && !self.waiting.is_empty() => room,
-                        Ok(()) = state.changed() => return Step::Link,
+                        Ok(()) = state.changed() => return None,
                     };
                     if let Err(error) = &room {
                         let error = error.clone();
                         drop(room);
                         self.link = Link::Down(error);
-                        return Step::Link;
+                        return None;
                     }
                     let (Ok(room), Some(next)) = (room, self.waiting.pop_front()) else { continue };
                     let Waiting { tag, place, mut entry } = next;
@@ -196,63 +185,87 @@ impl<T> Flight<T> {
                     self.waiting_bytes -= entry.text.len();
                     let counter = place.counter;
                     match room.send_at(place, entry) {
-                        Ok(pending) => {
-                            self.open.push_back(Open { tag, counter, answer: Answer::Pending(pending) });
-                        }
-                        Err(error) => return Step::Answered { tag, counter, answer: Err(error) },
+                        Ok(answer) => self.open.push_back(Open { tag, counter, answer }),
+                        Err(error) => break (tag, counter, Err(error)),
                     }
                 }
                 Link::GivingUp(giving_up) => {
-                    self.given_up = giving_up.await.into();
+                    let given_up = giving_up.await.into_iter();
+                    self.given_up = given_up.map(|entry| (entry.counter, entry)).collect();
                     self.link = Link::Down(Error::Closed);
-                    return Step::Link;
+                    return None;
                 }
-                Link::Down(_) => return first(&mut self.open).await,
+                Link::Down(_) => break first(&mut self.open).await,
+            }
+        };
+        Some(self.settle(tag, counter, answer))
+    }
+
+    /// Notes what came of an entry.
+    fn settle(&mut self, tag: T, counter: u64, answer: Result<Ack, Error>) -> Outcome<T> {
+        match answer {
+            Ok(ack) => {
+                if let Some(tray) = &mut self.tray {
+                    tray.acked(counter);
+                }
+                Outcome::Acked { tag, ack }
+            }
+            Err(Error::Refused(refusal)) => {
+                let id = self.tray.as_mut().and_then(|tray| tray.refused(counter, &refusal));
+                Outcome::Refused { tag, refusal, id }
+            }
+            // The client has ended without its ack.
+            Err(_) => {
+                let not_acked = self.given_up.remove(&counter).unwrap_or_else(|| {
+                    // A client that ended by itself says nothing of what it had sent.
+                    let kept = self.tray.as_ref().and_then(|tray| tray.contents.entries.get(&counter));
+                    let text = kept.map(|kept| kept.text.clone()).unwrap_or_default();
+                    NotAcked { counter, text, sent: true }
+                });
+                self.leave(tag, not_acked)
             }
         }
+    }
+
+    /// Notes that an entry will not be acked here.
+    fn leave(&mut self, tag: T, NotAcked { counter, text, sent }: NotAcked) -> Outcome<T> {
+        let id = self.tray.as_mut().and_then(|tray| {
+            let id = tray.id(counter)?;
+            if sent {
+                tray.sent(counter);
+            }
+            Some(id)
+        });
+        Outcome::Left { tag, text, sent, id }
+    }
+
+    /// What was never handed to the client that was given up, one after the other.
+    pub(crate) fn pop_waiting(&mut self) -> Option<Outcome<T>> {
+        let Waiting { tag, place: Place { counter, sent }, entry } = self.waiting.pop_front()?;
+        Some(self.leave(tag, NotAcked { counter, text: entry.text, sent }))
     }
 
     /// Ends the client: what is answered by now still comes as a step, and the rest with an error.
     pub(crate) fn give_up(&mut self) {
         self.link = match std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
-            Link::Up { client, .. } => Link::GivingUp(Box::pin(client.give_up())),
+            Link::Up(_, client) => Link::GivingUp(Box::pin(client.give_up())),
             Link::Idle | Link::Connecting(_) => Link::Down(Error::Closed),
             other @ (Link::GivingUp(_) | Link::Down(_)) => other,
         };
-    }
-
-    /// What of it was not acked although it had been handed to the client, which has ended.
-    pub(crate) fn unacked(&mut self, tag: T, counter: u64) -> Unacked<T> {
-        while self.given_up.pop_front_if(|given_up| given_up.counter < counter).is_some() {}
-        match self.given_up.pop_front_if(|given_up| given_up.counter == counter) {
-            Some(NotAcked { text, sent, .. }) => Unacked { tag, counter, text, sent },
-            // A client that ended by itself says nothing of what it had sent.
-            None => {
-                let kept = self.tray.as_ref().and_then(|tray| tray.entry(counter));
-                let text = kept.map(|kept| kept.text.clone()).unwrap_or_default();
-                Unacked { tag, counter, text, sent: true }
-            }
-        }
-    }
-
-    /// What was never handed to the client, one after the other.
-    pub(crate) fn pop_waiting(&mut self) -> Option<Unacked<T>> {
-        let Waiting { tag, place, entry } = self.waiting.pop_front()?;
-        Some(Unacked { tag, counter: place.counter, text: entry.text, sent: place.sent })
     }
 
     /// Says goodbye to the server. All is answered: whether it answers that is not worth an error.
     ///
     /// Cancel safe: the connection ends all the same.
     pub(crate) async fn close(&mut self) {
-        if let Link::Up { client, .. } = std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
+        if let Link::Up(_, client) = std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
             let _ = client.close().await;
         }
     }
 
-    /// The same, and nobody waits for it.
-    pub(crate) fn part(&mut self) {
-        if let Link::Up { client, .. } = std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
+    /// The same, and nobody waits for it. The tray is let go of.
+    pub(crate) fn part(self) {
+        if let Link::Up(_, client) = self.link {
             tokio::spawn(client.close());
         }
     }
@@ -261,14 +274,10 @@ impl<T> Flight<T> {
 /// The answer for what was sent first; never, if nothing was.
 ///
 /// Cancel safe.
-async fn first<T>(open: &mut VecDeque<Open<T>>) -> Step<T> {
-    if let Some(Open { answer, .. }) = open.front_mut() {
-        if let Answer::Pending(pending) = answer {
-            *answer = Answer::Come(pending.await);
-        }
-        if let Some(Open { tag, counter, answer: Answer::Come(answer) }) = open.pop_front() {
-            return Step::Answered { tag, counter, answer };
-        }
-    }
-    pending().await
+async fn first<T>(open: &mut VecDeque<Open<T>>) -> (T, u64, Result<Ack, Error>) {
+    let Some(Open { answer, .. }) = open.front_mut() else { return pending().await };
+    let answer = answer.await;
+    // Nothing is awaited from here on: an answer comes only once.
+    let Open { tag, counter, .. } = open.pop_front().expect("it was just answered");
+    (tag, counter, answer)
 }

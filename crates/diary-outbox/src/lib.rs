@@ -29,13 +29,14 @@
 //! - What was kept for one journal goes to no other.
 //!
 //! Start with `delivery` and its `flight` (entries on their way over one client); below them `outbox` (the folder),
-//! `tray` (one file and its lock) and `record` (the lines of a file).
+//! `tray` (the file of one run), `file` (names and locks) and `record` (the lines of a file).
 
 mod delivery;
 mod error;
 #[cfg(feature = "testing")]
 #[allow(missing_docs, clippy::unwrap_used, reason = "it is part of tests")]
 pub mod fake;
+mod file;
 mod flight;
 mod outbox;
 mod outcome;

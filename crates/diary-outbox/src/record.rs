@@ -14,17 +14,18 @@
 
 use std::collections::BTreeMap;
 
-use diary_client::{Address, Author, Code, NewEntry, Refusal, Secret, Time};
+use diary_client::{Address, Author, Code, Refusal, Secret, Time};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The version of the format that is written, and the only one that is read.
-const FORMAT: u32 = 1;
+const FORMAT: u64 = 1;
 
 /// The first line: where the entries go, and what makes their keys.
 #[derive(Serialize, Deserialize)]
 struct Header {
     #[serde(rename = "diary-outbox")]
-    format: u32,
+    format: u64,
     server: String,
     /// In hex.
     secret: String,
@@ -83,13 +84,6 @@ pub struct KeptEntry {
     pub sent: bool,
 }
 
-impl KeptEntry {
-    /// What is to be sent.
-    pub(crate) fn to_send(&self) -> NewEntry {
-        NewEntry { at: self.at, written: Some(self.time), ..self.text.as_str().into() }
-    }
-}
-
 /// Where entries go, and what makes their keys.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Heading {
@@ -120,28 +114,23 @@ pub(crate) struct Contents {
 impl Heading {
     /// The line of a new file.
     pub(crate) fn line(&self) -> Vec<u8> {
-        let header = Header {
+        line(&Header {
             format: FORMAT,
             server: self.server.to_string(),
             secret: self.secret.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
             author: self.author.as_ref().map(|author| author.as_str().to_owned()),
-        };
-        line(&header)
+        })
     }
 
     fn parse(line: &[u8]) -> Result<Self, String> {
-        // The version alone first: another one may have another header.
-        #[derive(Deserialize)]
-        struct Version {
-            #[serde(rename = "diary-outbox")]
-            format: u32,
-        }
-        let not_ours = |_| "it does not begin as an outbox file does".to_owned();
-        let Version { format } = serde_json::from_slice(line).map_err(not_ours)?;
+        let not_ours = || "it does not begin as an outbox file does".to_owned();
+        let header: Value = serde_json::from_slice(line).map_err(|_| not_ours())?;
+        // The version first: another one may have another header.
+        let format = header["diary-outbox"].as_u64().ok_or_else(not_ours)?;
         if format != FORMAT {
             return Err(format!("it has format {format}, and this program reads {FORMAT}; use a newer one"));
         }
-        let header: Header = serde_json::from_slice(line).map_err(not_ours)?;
+        let header = Header::deserialize(header).map_err(|_| not_ours())?;
         let author = header.author.map(|author| Author::new(&author)).transpose();
         Ok(Self {
             server: header.server.parse().map_err(|error| format!("its server is no address: {error}"))?,
@@ -209,19 +198,20 @@ impl Contents {
         Ok(contents)
     }
 
-    /// What of it can go to the server at `address`, which serves `journal`, if that is known: what is for this journal,
+    /// What of it can go to the server at `to`, which serves `journal`, if that is known: what is for this journal,
     /// and what has met none and is for this address. What was refused waits for a choice.
-    pub(crate) fn deliverable(
-        &self,
-        address: &Address,
-        journal: Option<u64>,
-    ) -> impl Iterator<Item = &KeptEntry> {
-        let is_here = self.heading.server == *address;
+    pub(crate) fn deliverable(&self, to: &Address, journal: Option<u64>) -> impl Iterator<Item = &KeptEntry> {
+        let is_here = self.heading.server == *to;
         let fits = move |kept: &&KeptEntry| match (kept.journal, journal) {
             (Some(kept), Some(journal)) => kept == journal,
             _ => is_here,
         };
         self.entries.values().filter(|kept| kept.refusal.is_none()).filter(fits)
+    }
+
+    /// Nothing is kept, and all could be read.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.entries.is_empty() && self.damaged.is_empty()
     }
 
     /// What follows from a record; `None` if it makes no sense.

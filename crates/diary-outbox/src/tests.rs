@@ -79,7 +79,7 @@ fn only_the_owner_may_look() {
     let home = tempfile::tempdir().unwrap();
     let state = home.path().join("state/diary");
     let tray = tray(&Outbox::new(state.join("outbox")), &["a"]);
-    assert_eq!(mode(&tray.path().unwrap()), 0o600);
+    assert_eq!(mode(&tray.path.clone().unwrap()), 0o600);
     for folder in [state.join("outbox"), state.clone(), home.path().join("state")] {
         assert_eq!(mode(&folder), 0o700, "{}", folder.display());
     }
@@ -99,16 +99,19 @@ fn nothing_is_made_before_something_is_kept() {
 fn a_file_has_one_owner() {
     let (state, outbox) = outbox();
     let first = tray(&outbox, &["a", "b"]);
-    let secret = first.secret();
+    let secret = first.contents.heading.secret.clone();
     assert!(adopted(&outbox).is_empty());
-    assert!(matches!(outbox.adopt_one(&outbox.id(&first, 1)), Err(Error::InUse(_))));
+    assert!(matches!(outbox.adopt_one(&first.id(1).unwrap()), Err(Error::InUse(_))));
     assert!(outbox.list().entries.iter().all(|entry| entry.held));
     drop(first);
     assert!(outbox.list().entries.iter().all(|entry| !entry.held));
 
     let second = adopted(&outbox);
     assert_eq!(kept(&second), ["1? a", "2? b"]);
-    assert!(second[0].secret() == secret && second[0].author().unwrap().as_str() == "anna");
+    assert!(
+        second[0].contents.heading.secret == secret
+            && second[0].contents.heading.author.as_ref().unwrap().as_str() == "anna"
+    );
     assert!(adopted(&outbox).is_empty(), "the second owner holds it, too");
     assert_eq!(files(&state).len(), 1);
 }
@@ -120,7 +123,7 @@ fn what_is_settled_is_gone() {
     first.acked(2);
     first.drop_entry(1).unwrap();
     assert_eq!(kept(std::slice::from_ref(&first)), ["3 c"]);
-    let path = first.path().unwrap();
+    let path = first.path.clone().unwrap();
     first.acked(3);
     assert!(!fs::read_to_string(&path).unwrap().contains("text"), "texts do not stay on disk");
     let Pushed { counter, kept: written } = first.push(None, TIME, "d");
@@ -138,7 +141,7 @@ fn what_is_settled_is_gone() {
 fn a_run_that_ended_after_its_acks_leaves_nothing() {
     let (state, outbox) = outbox();
     let mut first = tray(&outbox, &["a"]);
-    let path = first.path().unwrap();
+    let path = first.path.clone().unwrap();
     first.acked(1);
     let all_settled = fs::read(&path).unwrap();
     drop(first);
@@ -186,7 +189,7 @@ fn what_cannot_be_read_is_named_and_left() {
 fn a_damaged_line_is_told_and_keeps_the_file() {
     let (state, outbox) = outbox();
     let first = tray(&outbox, &["a", "b", "c"]);
-    let path = first.path().unwrap();
+    let path = first.path.clone().unwrap();
     drop(first);
     let damaged = fs::read_to_string(&path).unwrap().replace("\"text\":\"b\"", "\"text\":\"b");
     fs::write(&path, &damaged).unwrap();
@@ -207,7 +210,7 @@ fn a_damaged_line_is_told_and_keeps_the_file() {
 fn cut_at_every_byte() {
     let (_state, outbox) = outbox();
     let mut first = tray(&outbox, &[]);
-    let (secret, path) = (first.secret(), first.path().unwrap());
+    let (secret, path) = (first.contents.heading.secret.clone(), first.path.clone().unwrap());
     let mut states: Vec<(usize, &[&str])> = Vec::new();
     let mut state = |expected| states.push((fs::read(&path).unwrap().len(), expected));
     first.push(None, TIME, "今天\n").kept.unwrap();
@@ -239,7 +242,7 @@ fn cut_at_every_byte() {
         let mut second = adopted(&outbox);
         assert_eq!(kept(&second), *expected, "{end}");
         assert_eq!(fs::read(&path).unwrap(), bytes[..*whole], "{end}: half a line is cut");
-        assert!(second[0].secret() == secret);
+        assert!(second[0].contents.heading.secret == secret);
         let counter = second[0].push(None, TIME, "more").counter;
         let newest = expected.last().and_then(|entry| entry.split('?').next()?.parse::<u64>().ok());
         assert!(newest.is_none_or(|newest| counter > newest), "{end}");
@@ -254,7 +257,7 @@ fn cut_at_every_byte() {
 fn a_file_that_was_just_begun_goes() {
     let (state, outbox) = outbox();
     let first = tray(&outbox, &["a"]);
-    let path = first.path().unwrap();
+    let path = first.path.clone().unwrap();
     let bytes = fs::read(&path).unwrap();
     drop(first);
     let header = bytes.split_inclusive(|&byte| byte == b'\n').next().unwrap().len();
@@ -283,11 +286,11 @@ fn a_name_that_was_taken_is_not_used_again() {
     let (_state, outbox) = outbox();
     drop(tray(&outbox, &["the folder is there"]));
     let mut second = tray(&outbox, &[]);
-    let path = second.path().unwrap();
+    let path = second.path.clone().unwrap();
     fs::write(&path, "not ours").unwrap();
     second.push(None, TIME, "b").kept.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "not ours");
-    assert!(second.path().unwrap() != path && second.path().unwrap().exists());
+    assert!(second.path.as_ref().is_some_and(|taken| *taken != path && taken.exists()));
 }
 
 #[test]
@@ -317,7 +320,7 @@ fn a_refusal_is_remembered() {
     assert_eq!(refusals, [Some(refusal), None]);
 
     let (mut second, counter) = outbox.adopt_one(&listing.entries[0].id).unwrap();
-    assert_eq!(second.renew(counter).unwrap(), 3);
+    assert_eq!(second.renew(counter).unwrap().counter, 3);
     assert!(second.renew(counter).is_err(), "only once");
     drop(second);
     let third = adopted(&outbox);
@@ -339,8 +342,12 @@ fn ids_are_unique_and_found() {
     assert_eq!(ids, ["abcdef01.1", "abcdef02.1", "abc0.1", "ff.1"]);
     for (id, name) in ids.iter().zip(["1-", "2-", "3-", "4-"]) {
         let (tray, counter) = outbox.adopt_one(id).unwrap();
-        assert!(tray.name().starts_with(name) && counter == 1, "{id}");
-        assert_eq!(outbox.id(&tray, 1), *id);
+        assert!(
+            tray.path.as_ref().unwrap().file_name().unwrap().to_str().unwrap().starts_with(name)
+                && counter == 1,
+            "{id}"
+        );
+        assert_eq!(tray.id(1).unwrap(), *id);
     }
     for (id, why) in [
         ("abc.1", "more than one entry"),

@@ -1,21 +1,15 @@
 //! One file of the outbox, and the process that holds it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use diary_client::{Address, Author, Refusal, Secret, Time};
-use jiff::Timestamp;
+use diary_client::{Refusal, Time};
 
 use crate::error::Error;
-use crate::record::{Contents, Heading, KeptEntry, Record};
-
-/// Bytes of the random part of a tray's name.
-const RANDOM_BYTES: usize = 8;
-
-/// How a file ends that is complete.
-const FILE_END: &str = ".jsonl";
+use crate::file::{FILE_END, create, create_folder, files, new_path, open_locked, short_part};
+use crate::record::{Contents, KeptEntry, Record};
 
 /// How the first line of a file begins.
 const BEGINNING: &[u8] = b"{\"diary-outbox\":";
@@ -28,11 +22,12 @@ const CREATE_TRIES: u32 = 100;
 ///
 /// Its methods wait for the disk, some hundred microseconds.
 pub(crate) struct Tray {
-    /// `None` if there is no place for files.
-    folder: Option<PathBuf>,
-    name: String,
+    /// The file that it is, or will be; `None` if there is no place for it.
+    pub(crate) path: Option<PathBuf>,
     /// What the file says, or would say.
-    contents: Contents,
+    pub(crate) contents: Contents,
+    /// Entries that could not be written to the file.
+    unkept: BTreeSet<u64>,
     /// `None` until there is an entry to keep.
     file: Option<File>,
     /// The file may end in a part of a line, which could not be cut off.
@@ -48,74 +43,42 @@ pub(crate) struct Pushed {
     pub(crate) kept: Result<(), Error>,
 }
 
-/// What a file turned out to be.
-pub(crate) enum Opened {
-    /// Something is kept in it.
-    Tray(Box<Tray>),
-    /// Another process has it.
-    Held,
-    /// Nothing is kept in it, or it is gone.
-    Nothing,
-}
-
 impl Tray {
-    /// A tray without a file.
-    pub(crate) fn new(folder: Option<PathBuf>, name: String, heading: Heading) -> Self {
-        Self { folder, name, contents: Contents::new(heading), file: None, is_torn: false }
+    /// One that says this. Without a file, it makes one for its first entry.
+    pub(crate) fn new(path: Option<PathBuf>, contents: Contents, file: Option<File>) -> Self {
+        Self { path, contents, unkept: BTreeSet::new(), file, is_torn: false }
     }
 
-    /// Takes over the file `name`, if nobody holds it. A file in which nothing is kept is removed. Lines that cannot
+    /// Takes over a file, if something is kept in it; one in which nothing is kept is removed. Lines that cannot
     /// be read go to `troubles`.
     ///
     /// # Errors
-    /// It cannot be read. It is left as it is.
-    pub(crate) fn adopt(folder: &Path, name: &str, troubles: &mut Vec<Error>) -> Result<Opened, Error> {
-        let path = complete(folder, name);
-        let wrong = |error: io::Error| Error::unreadable(&path, error);
-        let (file, bytes) = match take(&path).map_err(wrong)? {
-            Taken::File(file, bytes) => (file, bytes),
-            Taken::Held => return Ok(Opened::Held),
-            Taken::Gone => return Ok(Opened::Nothing),
+    /// [`Error::InUse`] if another process holds it; or it cannot be read, and is left as it is.
+    pub(crate) fn adopt(path: &Path, troubles: &mut Vec<Error>) -> Result<Option<Self>, Error> {
+        let wrong = |error: io::Error| Error::unreadable(path, error);
+        let mut file = match open_locked(OpenOptions::new().read(true).append(true), path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(Error::InUse(path.display().to_string()));
+            }
+            Err(error) => return Err(wrong(error)),
         };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(wrong)?;
         if is_unfinished(&bytes) {
-            fs::remove_file(&path).map_err(wrong)?;
-            return Ok(Opened::Nothing);
+            fs::remove_file(path).map_err(wrong)?;
+            return Ok(None);
         }
-        let contents = Contents::read(&bytes).map_err(|why| Error::unreadable(&path, why))?;
-        troubles.extend(damage(&path, &contents));
+        let contents = Contents::read(&bytes).map_err(|why| Error::unreadable(path, why))?;
+        troubles.extend(damage(path, &contents));
         if contents.whole_bytes < bytes.len() as u64 {
             // A line that was not finished was never relied on; the next one begins in its place.
             file.set_len(contents.whole_bytes).map_err(wrong)?;
         }
-        let (folder, name) = (Some(folder.to_owned()), name.to_owned());
-        let tray = Self { folder, name, contents, file: Some(file), is_torn: false };
+        let tray = Self::new(Some(path.to_owned()), contents, Some(file));
         // If nothing is kept in it, the file goes with the tray.
-        Ok(if tray.contents.entries.is_empty() { Opened::Nothing } else { Opened::Tray(Box::new(tray)) })
-    }
-
-    /// The name of its file, without the end.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Where its entries go.
-    pub(crate) fn server(&self) -> &Address {
-        &self.contents.heading.server
-    }
-
-    /// Who wrote them; `None` leaves it to the server.
-    pub(crate) fn author(&self) -> Option<&Author> {
-        self.contents.heading.author.as_ref()
-    }
-
-    /// What their keys come from.
-    pub(crate) fn secret(&self) -> Secret {
-        self.contents.heading.secret.clone()
-    }
-
-    /// The file that it is, or will be; `None` if there is no place for it.
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        Some(complete(self.folder.as_ref()?, &self.name))
+        Ok(Some(tray).filter(|tray| !tray.contents.entries.is_empty()))
     }
 
     /// What is neither acked nor dropped, in order.
@@ -123,65 +86,57 @@ impl Tray {
         self.contents.entries.values()
     }
 
-    /// One of these.
-    pub(crate) fn entry(&self, counter: u64) -> Option<&KeptEntry> {
-        self.contents.entries.get(&counter)
-    }
-
-    /// What of it can go to a server: see [`Contents::deliverable`].
-    pub(crate) fn deliverable(
-        &self,
-        address: &Address,
-        journal: Option<u64>,
-    ) -> impl Iterator<Item = &KeptEntry> {
-        self.contents.deliverable(address, journal)
+    /// What people call an entry; `None` if it is not on disk.
+    pub(crate) fn id(&self, counter: u64) -> Option<String> {
+        let path = self.path.as_ref().filter(|_| !self.unkept.contains(&counter))?;
+        let files = files(path.parent(), &mut Vec::new());
+        Some(format!("{}.{counter}", short_part(path, &files)))
     }
 
     /// Keeps an entry, which may be sent as soon as this returns: it is on disk, and so is its file's name.
     /// Counters count up from 1.
     pub(crate) fn push(&mut self, at: Option<Time>, time: Time, text: &str) -> Pushed {
-        self.push_instead_of(at, time, text, None)
+        let (counter, journal) = (self.contents.next_counter, self.contents.journal);
+        let entry =
+            KeptEntry { counter, time, at, text: text.to_owned(), refusal: None, journal, sent: false };
+        let kept = self.keep(&entry, None);
+        self.contents.entries.insert(counter, entry);
+        if kept.is_err() {
+            self.unkept.insert(counter);
+        }
+        Pushed { counter, kept }
     }
 
-    /// Keeps the text of an entry under a fresh key, and no longer under its old one. Gives the new counter.
+    /// Keeps the text of an entry under a fresh key, and no longer under its old one. Gives the new entry.
     ///
     /// # Errors
     /// It cannot be written down, or is not there any more; all is as before.
-    pub(crate) fn renew(&mut self, counter: u64) -> Result<u64, Error> {
-        let kept = self.contents.entries.get(&counter).cloned();
-        let Some(KeptEntry { at, time, text, .. }) = kept else {
-            return Err(Error::NoSuchEntry(counter.to_string()));
-        };
-        let pushed = self.push_instead_of(at, time, &text, Some(counter));
-        if let Err(why) = pushed.kept {
-            self.contents.entries.remove(&pushed.counter);
-            return Err(why);
-        }
+    pub(crate) fn renew(&mut self, counter: u64) -> Result<KeptEntry, Error> {
+        let fresh = self.contents.next_counter;
+        // Whoever sends one as new means whatever journal is there now.
+        let entry =
+            KeptEntry { counter: fresh, refusal: None, journal: None, sent: false, ..self.entry(counter)? };
+        self.keep(&entry, Some(counter))?;
         self.contents.entries.remove(&counter);
-        Ok(pushed.counter)
+        self.contents.entries.insert(fresh, entry.clone());
+        Ok(entry)
     }
 
-    fn push_instead_of(
-        &mut self,
-        at: Option<Time>,
-        time: Time,
-        text: &str,
-        instead_of: Option<u64>,
-    ) -> Pushed {
-        let counter = self.contents.next_counter;
+    fn entry(&self, counter: u64) -> Result<KeptEntry, Error> {
+        let entry = self.contents.entries.get(&counter).cloned();
+        entry.ok_or_else(|| Error::NoSuchEntry(counter.to_string()))
+    }
+
+    /// Writes an entry down. Its counter is used up.
+    fn keep(&mut self, entry: &KeptEntry, instead_of: Option<u64>) -> Result<(), Error> {
         self.contents.next_counter += 1;
-        // Whoever sends one as new means whatever journal is there now.
-        let journal = self.contents.journal.filter(|_| instead_of.is_none());
-        let kept =
-            KeptEntry { counter, time, at, text: text.to_owned(), refusal: None, journal, sent: false };
-        let line = Record::entry(&kept, instead_of).line();
-        self.contents.entries.insert(counter, kept);
+        let line = Record::entry(entry, instead_of).line();
         let written = if self.file.is_some() { self.append(&line, true) } else { self.create(&line) };
-        Pushed { counter, kept: written.map_err(|error| self.unwritable(error)) }
+        written.map_err(|error| self.unwritable(error))
     }
 
     fn unwritable(&self, error: io::Error) -> Error {
-        self.path().map_or(Error::NoFolder, |path| Error::unwritable(&path, error))
+        self.path.as_ref().map_or(Error::NoFolder, |path| Error::unwritable(path, error))
     }
 
     /// The server serves this journal. What is kept for none yet, and what comes, goes to no other from now on.
@@ -197,11 +152,11 @@ impl Tray {
         self.tidy();
     }
 
-    /// It will not be taken under its key, and waits for a person's choice.
-    pub(crate) fn refused(&mut self, counter: u64, refusal: &Refusal) {
-        if self.entry(counter).is_some() {
-            self.note(Record::refused(counter, refusal));
-        }
+    /// It will not be taken under its key, and waits for a person's choice under this [id](Self::id).
+    pub(crate) fn refused(&mut self, counter: u64, refusal: &Refusal) -> Option<String> {
+        let id = self.id(counter)?;
+        self.note(Record::refused(counter, refusal));
+        Some(id)
     }
 
     /// It may be sent any moment now, by this process. What [`sending`](Self::sending) makes durable, this
@@ -238,13 +193,14 @@ impl Tray {
     /// The person does not want it any more.
     ///
     /// # Errors
-    /// It cannot be written down, and all is as before.
-    pub(crate) fn drop_entry(&mut self, counter: u64) -> Result<(), Error> {
+    /// It cannot be written down, or is not there any more; all is as before.
+    pub(crate) fn drop_entry(&mut self, counter: u64) -> Result<KeptEntry, Error> {
+        let entry = self.entry(counter)?;
         let dropped = Record::Dropped { counter };
         self.append(&dropped.line(), true).map_err(|error| self.unwritable(error))?;
         self.contents.take_in(dropped);
         self.tidy();
-        Ok(())
+        Ok(entry)
     }
 
     /// Takes in what became of entries, and writes it down. If that fails or is lost, an entry is sent once more
@@ -257,8 +213,7 @@ impl Tray {
     /// When all is settled, the texts need not stay on disk.
     fn tidy(&mut self) {
         if let Some(file) = &self.file
-            && self.contents.entries.is_empty()
-            && self.contents.damaged.is_empty()
+            && self.contents.is_settled()
             && file.set_len(self.contents.header_bytes).is_ok()
         {
             self.contents.whole_bytes = self.contents.header_bytes;
@@ -288,59 +243,39 @@ impl Tray {
 
     /// Makes the file with its header and first entry.
     fn create(&mut self, line: &[u8]) -> io::Result<()> {
-        let folder = self.folder.as_deref().ok_or(io::ErrorKind::NotFound)?;
-        create_folder(folder)?;
+        let path = self.path.as_mut().ok_or(ErrorKind::NotFound)?;
+        let folder = path.parent().ok_or(ErrorKind::NotFound)?.to_owned();
+        create_folder(&folder)?;
         let header = self.contents.heading.line();
         let journal = self.contents.journal.map(|id| Record::journal(id).line()).unwrap_or_default();
         let bytes = [&header[..], &journal, line].concat();
-        let is_race = |error: &io::Error| {
-            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
-        };
+        let taken = [ErrorKind::NotFound, ErrorKind::WouldBlock, ErrorKind::AlreadyExists];
         let mut tries = 0;
         let file = loop {
             tries += 1;
-            match create(&complete(folder, &self.name), &bytes) {
-                Err(error) if is_race(&error) && tries < CREATE_TRIES => self.name = new_name()?,
+            match create(path, &bytes) {
+                Err(error) if taken.contains(&error.kind()) && tries < CREATE_TRIES => {
+                    *path = new_path(&folder, FILE_END)?;
+                }
                 made => break made?,
             }
         };
-        sync_folder(folder)?;
-        (self.contents.header_bytes, self.contents.whole_bytes) = (header.len() as u64, bytes.len() as u64);
         self.file = Some(file);
+        (self.contents.header_bytes, self.contents.whole_bytes) = (header.len() as u64, bytes.len() as u64);
         Ok(())
     }
 }
 
 impl Drop for Tray {
     fn drop(&mut self) {
-        if self.file.is_some()
-            && self.contents.entries.is_empty()
-            && self.contents.damaged.is_empty()
-            && let Some(path) = self.path()
-        {
+        let (Some(file), Some(path)) = (&self.file, &self.path) else { return };
+        if self.contents.is_settled() {
             // If it cannot be removed, the next run finds nothing in it and tries again.
             let _ = fs::remove_file(path);
         }
-        if let Some(file) = &self.file {
-            // To close it is not enough: a pager that is just being started has it open too, until it runs.
-            let _ = file.unlock();
-        }
+        // To close it is not enough: a pager that is just being started has it open too, until it runs.
+        let _ = file.unlock();
     }
-}
-
-/// Makes a locked file with these bytes, and syncs it. [`io::ErrorKind::NotFound`]: another process took it for one that
-/// was left behind, and removes it.
-fn create(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(path)?;
-    match file.try_lock() {
-        Ok(()) if file.metadata()?.nlink() > 0 => {}
-        Ok(()) | Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::NotFound.into()),
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
-    // Half of it helps nobody.
-    let written = file.write_all(bytes).and_then(|()| file.sync_data());
-    written.inspect_err(|_| drop(fs::remove_file(path)))?;
-    Ok(file)
 }
 
 /// Whether a process ended before it had written the first line: nobody relied on this file.
@@ -348,67 +283,9 @@ pub(crate) fn is_unfinished(bytes: &[u8]) -> bool {
     !bytes.contains(&b'\n') && (bytes.starts_with(BEGINNING) || BEGINNING.starts_with(bytes))
 }
 
-/// `20261121T001502.123456Z-3f9a1c04d2e8b711`: names sort by time.
-pub(crate) fn new_name() -> io::Result<String> {
-    let mut random = [0; RANDOM_BYTES];
-    getrandom::fill(&mut random)?;
-    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{}-{random}", Timestamp::now().strftime("%Y%m%dT%H%M%S.%6fZ")))
-}
-
-/// What became of a file that was to be taken.
-enum Taken {
-    /// It is locked, and holds these bytes.
-    File(File, Vec<u8>),
-    Held,
-    Gone,
-}
-
-/// Locks a file and reads it.
-fn take(path: &Path) -> io::Result<Taken> {
-    let mut file = match OpenOptions::new().read(true).append(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::Gone),
-        Err(error) => return Err(error),
-    };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(Taken::Held),
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
-    // Between opening and locking, the one who held it may have removed it.
-    if file.metadata()?.nlink() == 0 {
-        return Ok(Taken::Gone);
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(Taken::File(file, bytes))
-}
-
-/// The path of a file.
-pub(crate) fn complete(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}{FILE_END}"))
-}
-
-/// The name of a file, if it is one of ours.
-pub(crate) fn name_of(file: &str) -> Option<&str> {
-    file.strip_suffix(FILE_END)
-}
-
 /// The lines that cannot be read.
 pub(crate) fn damage(path: &Path, contents: &Contents) -> impl Iterator<Item = Error> {
     contents.damaged.iter().map(|&line| Error::DamagedLine { path: path.to_owned(), line })
-}
-
-/// Makes the folder, and everything above it that is missing, so that it stays.
-pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
-    let missing = folder.ancestors().take_while(|folder| !folder.exists()).count();
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    folder.ancestors().skip(1).take(missing).try_for_each(sync_folder)
-}
-
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -426,7 +303,7 @@ mod tests {
         let outbox = Outbox::new(state.path());
         let mut tray = outbox.begin(&"127.0.0.1:1".parse().unwrap(), None).unwrap();
         tray.push(None, TIME, "a").kept.unwrap();
-        let path = tray.path().unwrap();
+        let path = tray.path.clone().unwrap();
         let lend = |tray: &mut Tray, options: &OpenOptions| {
             tray.file = None;
             let file = options.open(&path).unwrap();
@@ -438,7 +315,7 @@ mod tests {
         lend(&mut tray, OpenOptions::new().read(true));
         for text in ["b", "c"] {
             tray.push(None, TIME, text).kept.unwrap_err();
-            assert_eq!(tray.path().as_ref(), Some(&path));
+            assert_eq!(tray.path.as_ref(), Some(&path));
             assert!(outbox.adopt(|_| true).next().is_none(), "it is held");
         }
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"entry\":{\"cou").unwrap();

@@ -1,0 +1,86 @@
+//! The files of an outbox: how they are named, found, made and locked.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::error::Error;
+
+/// How a tray's file ends.
+pub(crate) const FILE_END: &str = ".jsonl";
+
+/// Fewest characters of a file's random part in an id: enough that two ids are hardly ever alike, few enough
+/// to be typed.
+const ID_MIN_CHARS: usize = 4;
+
+/// `20261121T001502.123456Z-3f9a1c04d2e8b711` in this folder, with this end: names sort by time.
+pub(crate) fn new_path(folder: &Path, end: &str) -> io::Result<PathBuf> {
+    let random = getrandom::u64()?;
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S.%6fZ");
+    Ok(folder.join(format!("{time}-{random:016x}{end}")))
+}
+
+/// The files of trays in a folder, the oldest first.
+pub(crate) fn files(folder: Option<&Path>, troubles: &mut Vec<Error>) -> Vec<PathBuf> {
+    let Some(folder) = folder else { return Vec::new() };
+    let found = fs::read_dir(folder);
+    if let Some(error) = found.as_ref().err().filter(|error| error.kind() != ErrorKind::NotFound) {
+        troubles.push(Error::unreadable(folder, error));
+    }
+    let paths = found.into_iter().flatten().flatten().map(|file| file.path());
+    let mut files: Vec<_> = paths.filter(|path| random_part(path).is_some()).collect();
+    files.sort_unstable();
+    files
+}
+
+/// The random part of a file's name; `None` if it is not a tray's.
+pub(crate) fn random_part(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?.strip_suffix(FILE_END)?;
+    Some(name.rsplit_once('-').map_or(name, |(_, random)| random))
+}
+
+/// The beginning of a file's random part that no other file has.
+pub(crate) fn short_part<'a>(path: &'a Path, files: &[PathBuf]) -> &'a str {
+    let random = random_part(path).unwrap_or_default();
+    let shared = |other: &str| random.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    let others = files.iter().filter(|other| *other != path).filter_map(|other| random_part(other));
+    let needed = others.map(|other| shared(other) + 1).max().unwrap_or(0);
+    random.get(..needed.max(ID_MIN_CHARS)).unwrap_or(random)
+}
+
+/// Opens a file and locks it. [`ErrorKind::WouldBlock`]: another process holds it.
+pub(crate) fn open_locked(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    let file = options.open(path)?;
+    file.try_lock()?;
+    // Between opening and locking, the one who held it may have removed it.
+    if file.metadata()?.nlink() == 0 {
+        return Err(ErrorKind::NotFound.into());
+    }
+    Ok(file)
+}
+
+/// Makes a locked file with these bytes, which is on disk when it returns, and so is its name.
+/// [`ErrorKind::NotFound`] and [`ErrorKind::WouldBlock`]: another process took it for one that was left behind.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file =
+        open_locked(OpenOptions::new().read(true).append(true).create_new(true).mode(0o600), path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    let named = written.and_then(|()| path.parent().map_or(Ok(()), sync_folder));
+    // Half of it helps nobody.
+    named.inspect_err(|_| drop(fs::remove_file(path)))?;
+    Ok(file)
+}
+
+/// Makes the folder, and everything above it that is missing, so that it stays.
+pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
+    let missing = folder.ancestors().take_while(|folder| !folder.exists()).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    folder.ancestors().skip(1).take(missing).try_for_each(sync_folder)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
