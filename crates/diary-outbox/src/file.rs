@@ -12,6 +12,9 @@ use crate::error::Error;
 /// How a tray's file ends.
 pub(crate) const FILE_END: &str = ".jsonl";
 
+/// How a file ends that holds one text, which was set aside.
+pub(crate) const ASIDE_END: &str = ".txt";
+
 /// Fewest characters of a file's random part in an id: enough that two ids are hardly ever alike, few enough
 /// to be typed.
 const ID_MIN_CHARS: usize = 4;
@@ -25,13 +28,19 @@ pub(crate) fn new_path(folder: &Path, end: &str) -> io::Result<PathBuf> {
 
 /// The files of trays in a folder, the oldest first.
 pub(crate) fn files(folder: Option<&Path>, troubles: &mut Vec<Error>) -> Vec<PathBuf> {
+    files_with(FILE_END, folder, troubles)
+}
+
+/// The files with this end, the oldest first.
+pub(crate) fn files_with(end: &str, folder: Option<&Path>, troubles: &mut Vec<Error>) -> Vec<PathBuf> {
     let Some(folder) = folder else { return Vec::new() };
     let found = fs::read_dir(folder);
     if let Some(error) = found.as_ref().err().filter(|error| error.kind() != ErrorKind::NotFound) {
         troubles.push(Error::unreadable(folder, error));
     }
     let paths = found.into_iter().flatten().flatten().map(|file| file.path());
-    let mut files: Vec<_> = paths.filter(|path| random_part(path).is_some()).collect();
+    let mut files: Vec<_> =
+        paths.filter(|path| path.to_str().is_some_and(|path| path.ends_with(end))).collect();
     files.sort_unstable();
     files
 }

@@ -13,7 +13,9 @@ use std::vec;
 use diary_client::{Address, Author, Secret};
 
 use crate::error::Error;
-use crate::file::{FILE_END, create, create_folder, files, new_path, random_part, short_part};
+use crate::file::{
+    ASIDE_END, FILE_END, create, create_folder, files, files_with, new_path, random_part, short_part,
+};
 use crate::record::{Contents, Heading, KeptEntry};
 use crate::tray::{Tray, damage, is_unfinished};
 
@@ -60,6 +62,8 @@ impl Iterator for Left {
 pub struct Listing {
     /// The oldest file first.
     pub entries: Vec<Listed>,
+    /// Files of texts that were [set aside](Outbox::set_aside).
+    pub aside: Vec<PathBuf>,
     /// Files and lines that cannot be read.
     pub troubles: Vec<Error>,
 }
@@ -114,7 +118,7 @@ impl Outbox {
         let folder = self.folder().ok_or(Error::NoFolder)?;
         let write = || {
             create_folder(folder)?;
-            let path = new_path(folder, ".txt")?;
+            let path = new_path(folder, ASIDE_END)?;
             create(&path, text.as_bytes())?;
             Ok(path)
         };
@@ -173,6 +177,7 @@ impl Outbox {
     /// All that is kept, by running programs too.
     pub fn list(&self) -> Listing {
         let mut listing = Listing::default();
+        listing.aside = files_with(ASIDE_END, self.folder(), &mut Vec::new());
         let files = files(self.folder(), &mut listing.troubles);
         for path in &files {
             let (held, contents) = match look(path) {

@@ -386,3 +386,13 @@ fn an_outbox_that_cannot_be_written_says_so_and_counts_on() {
     );
     nowhere.acked(1);
 }
+
+#[test]
+fn a_text_that_was_set_aside_is_listed() {
+    let (_state, outbox) = outbox();
+    assert!(outbox.list().aside.is_empty());
+    let path = outbox.set_aside("今天\n").unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "今天\n");
+    let listing = outbox.list();
+    assert_eq!((listing.aside, listing.entries.len(), listing.troubles.len()), (vec![path], 0, 0));
+}
