@@ -176,8 +176,8 @@ impl Outbox {
 
     /// All that is kept, by running programs too.
     pub fn list(&self) -> Listing {
-        let mut listing = Listing::default();
-        listing.aside = files_with(ASIDE_END, self.folder(), &mut Vec::new());
+        let aside = files_with(ASIDE_END, self.folder(), &mut Vec::new());
+        let mut listing = Listing { aside, ..Listing::default() };
         let files = files(self.folder(), &mut listing.troubles);
         for path in &files {
             let (held, contents) = match look(path) {
