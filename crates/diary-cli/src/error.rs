@@ -42,9 +42,27 @@ pub(crate) enum CliError {
     /// A connection was lost while a reading waited, and did not come back.
     #[error("{}; the answer is not complete", unreachable_sentence(.0))]
     Incomplete(Error),
+    /// The server cannot be reached.
+    #[error("{0}")]
+    Unreachable(String),
     /// Nothing is there of what was asked for.
     #[error("{0}")]
     NothingFound(String),
+    /// Something was refused.
+    #[error("{0}")]
+    Refused(String),
+    /// Entries were not acked.
+    #[error("{0}")]
+    NotAcked(String),
+    /// Ctrl-C, with nothing left unacked.
+    #[error("{0}")]
+    Interrupted(String),
+    /// The outbox cannot be used, or has no such entry.
+    #[error(transparent)]
+    Outbox(#[from] diary_outbox::Error),
+    /// The command ended before it did anything, as the words say.
+    #[error("{0}: {1}")]
+    Nothing(&'static str, Box<Self>),
     /// The place where a follow stopped cannot be used or kept.
     #[error(transparent)]
     Cursor(#[from] BadCursor),
@@ -62,10 +80,19 @@ impl CliError {
         if code == exit::DONE { Ok(()) } else { Err(Self::Told(code)) }
     }
 
+    /// The same, with what it means for a command that was to write.
+    pub(crate) fn before_anything(self, was_done: &'static str) -> Self {
+        match self {
+            Self::Told(_) => self,
+            Self::Incomplete(error) => Self::Nothing(was_done, Box::new(error.into())),
+            error => Self::Nothing(was_done, Box::new(error)),
+        }
+    }
+
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Arguments(error) if !error.use_stderr() => exit::DONE,
-            Self::Arguments(_) | Self::Usage(_) => exit::USAGE,
+            Self::Arguments(_) | Self::Usage(_) | Self::Outbox(_) => exit::USAGE,
             Self::Client(error) => match error.kind() {
                 ErrorKind::Refused | ErrorKind::OtherJournal => exit::REFUSED,
                 _ => exit::UNREACHABLE,
@@ -74,18 +101,14 @@ impl CliError {
                 ErrorKind::Unreachable | ErrorKind::Lost => exit::UNREACHABLE,
                 _ => exit::REFUSED,
             },
-            Self::Incomplete(_) => exit::UNREACHABLE,
+            Self::Incomplete(_) | Self::Unreachable(_) => exit::UNREACHABLE,
             Self::NothingFound(_) => exit::NOTHING_FOUND,
-            Self::Cursor(_) => exit::REFUSED,
+            Self::Cursor(_) | Self::Refused(_) => exit::REFUSED,
+            Self::NotAcked(_) => exit::NOT_ACKED,
+            Self::Interrupted(_) => exit::INTERRUPTED,
+            Self::Nothing(_, error) => error.code(),
             Self::Told(code) => *code,
         }
-    }
-}
-
-impl From<u8> for CliError {
-    /// An exit code of which the reason was printed.
-    fn from(code: u8) -> Self {
-        Self::Told(code)
     }
 }
 

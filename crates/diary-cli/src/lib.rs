@@ -45,7 +45,7 @@ fn run() -> Result<(), CliError> {
     let ended = runtime.block_on(async {
         match args.command.clone() {
             Some(command) => cmd::run(command, &config).await,
-            None => CliError::told(cmd::without_command(args.past(), &config).await),
+            None => cmd::without_command(args.past(), &config).await,
         }
     });
     // A name that is still being looked up is not waited for.

@@ -13,11 +13,13 @@ use jiff::tz::TimeZone;
 use tokio::signal::unix::SignalKind;
 
 use super::deliver::{
-    CLOCKS_FAR_APART, Stopped, clocks_apart, drive, refused_sentence, tell_clocks, tell_earlier, tell_waiting,
+    CLOCKS_FAR_APART, Stopped, clocks_apart, drive, refused_sentence, tell_clocks, tell_earlier,
+    tell_waiting, when_sent,
 };
+use super::print;
 use crate::config::Config;
-use crate::error::{advice, exit};
-use crate::term::output::{Output, say};
+use crate::error::{CliError, advice};
+use crate::term::output::say;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 use diary_calendar::Calendar;
@@ -27,43 +29,46 @@ use diary_calendar::Calendar;
 const INPUT_MAX_BYTES: u64 = 2 * TEXT_MAX_BYTES as u64 + 6;
 
 /// Writes the entry, after those that were left for the same server, and prints its seq.
-pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> u8 {
+///
+/// # Errors
+/// It is not in the diary; the sentence says where its text is.
+pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> Result<(), CliError> {
+    match understand(words, at, config).await {
+        Ok((text, at)) => add(text, at, config).await,
+        Err(why) => Err(CliError::Usage(format!("nothing was written: {why}"))),
+    }
+}
+
+/// The text and the time of the entry.
+async fn understand(
+    words: &[String],
+    at: Option<&str>,
+    config: &Config,
+) -> Result<(String, Option<Time>), String> {
     let from_input = matches!(words, [word] if word == "-");
     if let Some(why) = config.wrong.as_ref().filter(|_| from_input && io::stdin().is_terminal()) {
         // Before anything is typed in vain.
-        say(format_args!("nothing was written: {why}"));
-        return exit::USAGE;
+        return Err(why.clone());
     }
-    // What is wrong with it needs no server.
-    let midnight = Calendar::here(DayStart::default());
-    let wrong = at.and_then(|said| midnight.time(said).err()).map(|error| error.to_string());
-    let at = match (at, wrong) {
-        (None, _) => Ok(None),
-        (Some(_), Some(why)) => Err(why),
-        (Some(said), None) => time_at(said, midnight, config).await.map(Some),
-    };
     let at = match at {
-        Ok(at) => at,
-        Err(why) => {
-            say(format_args!("nothing was written: {why}"));
-            return exit::USAGE;
-        }
+        Some(said) => Some(time_at(said, config).await?),
+        None => None,
     };
-    let text = if from_input { read_text(io::stdin().lock()) } else { Ok(words.join(" ")) };
-    let why = match (text.and_then(check), &config.wrong) {
-        (Ok(text), None) => return add(text, at, config).await,
-        (Ok(text), Some(why)) => set_aside(&text, why, config),
-        (Err(why), _) => why,
-    };
-    say(format_args!("nothing was written: {why}"));
-    exit::USAGE
+    let text = check(if from_input { read_text(io::stdin().lock())? } else { words.join(" ") })?;
+    match &config.wrong {
+        Some(why) => Err(set_aside(&text, why, config)),
+        None => Ok((text, at)),
+    }
 }
 
 /// The time that is meant, by the diary's days; without its server, they start at midnight. Says how it was understood.
 ///
 /// # Errors
-/// A sentence: this computer's clock is far off, and nobody wants it to count.
-async fn time_at(said: &str, midnight: Calendar, config: &Config) -> Result<Time, String> {
+/// It is not a time, or this computer's clock is far off and nobody wants it to count.
+async fn time_at(said: &str, config: &Config) -> Result<Time, String> {
+    // What is wrong with it needs no server.
+    let midnight = Calendar::here(DayStart::default());
+    midnight.time(said).map_err(|error| error.to_string())?;
     let welcome = Reader::connect(config.server.clone()).await.ok().map(|reader| reader.welcome());
     let calendar = welcome.as_ref().map_or(midnight, |welcome| Calendar::here(welcome.day_start));
     let at = calendar.time(said).map_err(|error| error.to_string())?;
@@ -134,17 +139,14 @@ fn read_text(input: impl Read) -> Result<String, String> {
     Ok(text)
 }
 
-async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
+async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliError> {
     // Before anything is kept, so that nothing ends this without a word of where it is. Under nohup it goes on.
     let mut signals = Signals::of(&[SignalKind::interrupt(), SignalKind::terminate()]);
     let keys = Keys::Kept(config.outbox());
-    let mut delivery = match Delivery::new(config.server.clone(), config.author.clone(), keys) {
-        Ok(delivery) => delivery,
-        Err(why) => {
-            say(format_args!("{why}; nothing was written, and this is not kept: {}", escape(&text)));
-            return exit::NOT_ACKED;
-        }
-    };
+    let mut delivery = Delivery::new(config.server.clone(), config.author.clone(), keys).map_err(|why| {
+        let text = escape(&text);
+        CliError::NotAcked(format!("{why}; nothing was written, and this is not kept: {text}"))
+    })?;
     // Before anything else takes time: from here on, the text outlives this process.
     let entry = NewEntry { at, ..text.as_str().into() };
     if let Err(why) = delivery.submit((), entry) {
@@ -152,18 +154,22 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
     }
     let (server, ui) = (&config.server, Ui::default());
     let file = delivery.file();
-    let (mut code, mut unacked, mut journal) = (exit::DONE, None, None);
+    let (mut ended, mut unacked, mut journal) = (Ok(()), None, None);
     let stopped = drive(&mut delivery, &mut signals, |outcome| match outcome {
-        Outcome::Acked { ack, .. } => code = stored(ack.seq, server),
+        Outcome::Acked { ack, .. } => {
+            ended = print(match io::stdout().is_terminal() {
+                true => format!("ok {} on {server}\n", ack.seq),
+                false => format!("{}\n", ack.seq),
+            });
+        }
         Outcome::Refused { refusal, id, .. } => {
-            code = exit::REFUSED;
-            match id {
-                Some(id) => say(format_args!("{}", refused_sentence(&id, server, None, &refusal))),
-                None => say(format_args!(
-                    "{server} refused the entry: {refusal}; the text is NOT kept: {}",
-                    escape(&text)
-                )),
-            }
+            ended = Err(CliError::Refused(match id {
+                Some(id) => refused_sentence(&id, server, None, &refusal),
+                None => {
+                    let text = escape(&text);
+                    format!("{server} refused the entry: {refusal}; the text is NOT kept: {text}")
+                }
+            }));
         }
         Outcome::Left { id, .. } => unacked = Some(id),
         Outcome::Arrived(welcome) => {
@@ -174,35 +180,24 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
     })
     .await;
     drop(delivery);
-    match (unacked, stopped) {
-        (Some(id), Some(stopped)) => {
-            let kept = file.as_deref().zip(id.as_deref());
-            say(format_args!("{}", not_acked_sentence(&stopped, kept, &text)));
-            exit::NOT_ACKED
-        }
-        _ => {
-            tell_waiting(config, journal, true, &ui);
-            code
-        }
+    if let Some((id, stopped)) = unacked.zip(stopped) {
+        let kept = file.as_deref().zip(id.as_deref());
+        return Err(CliError::NotAcked(not_acked_sentence(&stopped, server, kept, &text)));
     }
-}
-
-/// Prints the seq of an entry that is in the diary, and gives the exit code.
-fn stored(seq: u64, server: &Address) -> u8 {
-    let mut output = Output::new(io::stdout());
-    output.print(format!("{seq}\n").as_bytes());
-    output.flush();
-    if io::stderr().is_terminal() {
-        say(format_args!("entry {seq} is on disk at {server}"));
-    }
-    if output.has_failed() { exit::USAGE } else { exit::DONE }
+    tell_waiting(config, journal, true, &ui);
+    ended
 }
 
 /// Why it is not in the diary, in which file it is instead and under which id, and what comes next.
-fn not_acked_sentence(stopped: &Stopped, kept: Option<(&Path, &str)>, text: &str) -> String {
+fn not_acked_sentence(
+    stopped: &Stopped,
+    server: &Address,
+    kept: Option<(&Path, &str)>,
+    text: &str,
+) -> String {
     let why = match stopped {
         Stopped::Interrupted => "interrupted before the ack".to_owned(),
-        Stopped::GaveUp(held) => held.to_string(),
+        Stopped::GaveUp(_) => stopped.to_string(),
     };
     let Some((path, id)) = kept else { return format!("{why}; the text is NOT kept: {}", escape(text)) };
     let path = path.display();
@@ -215,7 +210,7 @@ fn not_acked_sentence(stopped: &Stopped, kept: Option<(&Path, &str)>, text: &str
         }
         Stopped::GaveUp(_) => String::new(),
     };
-    format!("{why}: the text is kept in {path}, and sent with the next entry or by diary outbox send{then}")
+    format!("{why}: the text is kept in {path}, and sent {}{then}", when_sent(server))
 }
 
 #[cfg(test)]
@@ -283,7 +278,7 @@ mod tests {
             Stopped::GaveUp(Held::Silent(address.clone())),
             Stopped::GaveUp(Held::Full(Refusal::new(Code::DiskFull, "the disk is full"))),
         ] {
-            said.extend([Some(file), None].map(|kept| not_acked_sentence(&stopped, kept, "a\nb")));
+            said.extend([Some(file), None].map(|kept| not_acked_sentence(&stopped, &address, kept, "a\nb")));
         }
         let home = tempfile::tempdir().unwrap();
         let config = |state: Option<&Path>| Config {

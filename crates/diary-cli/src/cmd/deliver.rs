@@ -1,5 +1,7 @@
 //! What the commands that write have in common: how long they wait, and what they tell.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::future::pending;
 use std::time::Duration;
 
@@ -30,12 +32,11 @@ pub(crate) enum Stopped {
     GaveUp(Held),
 }
 
-impl Stopped {
-    /// What a person is told.
-    pub(crate) fn sentence(&self) -> String {
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Interrupted => "interrupted".to_owned(),
-            Self::GaveUp(held) => held.to_string(),
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::GaveUp(held) => held.fmt(f),
         }
     }
 }
@@ -179,6 +180,11 @@ pub(crate) fn minute(time: Time) -> String {
     time.in_zone(&TimeZone::system()).minute()
 }
 
+/// When what is kept for this server is sent.
+pub(crate) fn when_sent(server: &Address) -> String {
+    format!("with the next entry to {server} or by diary outbox send")
+}
+
 /// Tells of all that waits in the outbox and that no running program holds, wherever it is to go. `journal` is what the
 /// server serves, where that is known; what is for that is told only if it `is_left`.
 pub(crate) fn tell_waiting(config: &Config, journal: Option<u64>, is_left: bool, ui: &Ui) {
@@ -195,14 +201,8 @@ pub(crate) fn tell_waiting(config: &Config, journal: Option<u64>, is_left: bool,
     };
     let (elsewhere, mut waiting): (Vec<&Listed>, Vec<&Listed>) = waiting.into_iter().partition(is_elsewhere);
     waiting.retain(|listed| is_left || !is_here(listed));
-    if !waiting.is_empty() {
-        let mut servers: Vec<String> = waiting.iter().map(|listed| listed.server.to_string()).collect();
-        servers.sort_unstable();
-        servers.dedup();
-        let wait = count(waiting.len(), "entry waits", "entries wait");
-        let them = if waiting.len() == 1 { "it" } else { "them" };
-        let servers = servers.join(" and ");
-        ui.say(format_args!("{wait} in the outbox for {servers}; diary outbox send sends {them}"));
+    if let Some(sentence) = waiting_sentence(&waiting) {
+        ui.say(format_args!("{sentence}"));
     }
     if !elsewhere.is_empty() {
         ui.say(format_args!("{}", elsewhere_sentence(elsewhere.len(), &config.server)));
@@ -211,6 +211,16 @@ pub(crate) fn tell_waiting(config: &Config, journal: Option<u64>, is_left: bool,
         let wait = count(refused.len(), "refused entry waits", "refused entries wait");
         ui.say(format_args!("{wait} in the outbox; diary outbox tells what to do"));
     }
+}
+
+/// That these wait, if there are any.
+pub(crate) fn waiting_sentence(waiting: &[&Listed]) -> Option<String> {
+    let servers: BTreeSet<String> = waiting.iter().map(|listed| listed.server.to_string()).collect();
+    let wait = count(waiting.len(), "entry waits", "entries wait");
+    let them = if waiting.len() == 1 { "it" } else { "them" };
+    let servers = servers.into_iter().collect::<Vec<_>>().join(" and ");
+    (!waiting.is_empty())
+        .then(|| format!("{wait} in the outbox for {servers}; diary outbox send sends {them}"))
 }
 
 /// So many entries are for another journal than their server serves now.

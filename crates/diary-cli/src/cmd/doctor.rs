@@ -85,6 +85,9 @@ fn outbox(state: Option<&Path>) -> Finding {
     if let Some(trouble) = listing.troubles.first() {
         return Err(format!("{trouble}; move that file elsewhere"));
     }
+    if let Some(path) = listing.aside.first() {
+        return Err(format!("a text without a server is in {}; see diary outbox", path.display()));
+    }
     waiting(&listing.entries)
 }
 

@@ -41,39 +41,48 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliErro
     if csv_safe_without_csv(&command, config) {
         return Err(CliError::Usage("--csv-safe needs --format csv".to_owned()));
     }
-    let code = match command {
-        Command::Doctor => return doctor::run(config).await,
-        Command::Completions { shell } => return shell::completions(shell),
-        Command::Man => return shell::man(),
-        Command::Export(export) => return export::run(export, config).await,
-        Command::Log { select, show } => return read::log(|today| select.plan(today), &show, config).await,
+    match command {
+        Command::Doctor => doctor::run(config).await,
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man => shell::man(),
+        Command::Export(export) => export::run(export, config).await,
+        Command::Log { select, show } => read::log(|today| select.plan(today), &show, config).await,
         Command::Search { text, mut select, show } => {
             select.conditions.contains.insert(0, text.join(" "));
-            return read::log(|today| select.plan(today), &show, config).await;
+            read::log(|today| select.plan(today), &show, config).await
         }
         Command::OnThisDay { date, conditions, show } => {
             let date = date.map(|words| words.join(" "));
             let plan = |today| Plan::each_year(&conditions, date.as_deref(), today);
-            return read::log(plan, &show, config).await;
+            read::log(plan, &show, config).await
         }
-        Command::Follow { select, show, cursor } => return follow::run(select, &show, cursor, config).await,
-        Command::Tags { select, json } => return stats::tags(select, json, config).await,
-        Command::Stats { select, options } => return stats::stats(select, options, config).await,
+        Command::Follow { select, show, cursor } => follow::run(select, &show, cursor, config).await,
+        Command::Tags { select, json } => stats::tags(select, json, config).await,
+        Command::Stats { select, options } => stats::stats(select, options, config).await,
         Command::Add { text, at } => add::run(&text, at.as_deref(), config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
         Command::Import(import) => import::run(import, config).await,
-    };
-    CliError::told(code)
+    }
 }
 
-/// A conversation, or lines from a pipe. Gives the exit code.
-pub(crate) async fn without_command(past: Which, config: &Config) -> u8 {
+/// A conversation, or lines from a pipe.
+///
+/// # Errors
+/// Not all that was written is in the diary, or the past could not be read.
+pub(crate) async fn without_command(past: Which, config: &Config) -> Result<(), CliError> {
     if io::stdin().is_terminal() {
         return talk::at_terminal(past, config).await;
     }
     let (input, output) = (input::read(io::stdin()), Output::new(io::stdout()));
     let mut signals = Signals::of(&[SignalKind::interrupt(), SignalKind::terminate()]);
-    pipe::run(&config.server, config.author.clone(), past, input, output, signals.any()).await
+    pipe::run(past, config, input, output, signals.any()).await
+}
+
+/// Prints an answer that is whole.
+fn print(answer: impl AsRef<[u8]>) -> Result<(), CliError> {
+    let mut output = Output::new(io::stdout());
+    output.print(answer.as_ref());
+    output.finish()
 }
 
 fn csv_safe_without_csv(command: &Command, config: &Config) -> bool {

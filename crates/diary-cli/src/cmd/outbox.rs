@@ -1,64 +1,64 @@
 //! `outbox`: lists what could not be sent yet, sends it, or throws it away.
 
-use std::io;
-
 use diary_client::{Address, Refusal};
-use diary_outbox::{Delivery, Error, Keys, Listed, Outbox, Outcome};
+use diary_outbox::{Delivery, KeptEntry, Keys, Listed, Listing, Outbox, Outcome};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
-use super::count;
-use super::deliver::{choices, drive, elsewhere_sentence, minute, refused_sentence, tell_earlier};
+use super::deliver::{
+    choices, drive, elsewhere_sentence, minute, refused_sentence, tell_earlier, waiting_sentence, when_sent,
+};
+use super::{count, print};
 use crate::cli::OutboxAction;
 use crate::config::Config;
-use crate::error::exit;
+use crate::error::{CliError, exit};
 use crate::render::push_json;
-use crate::term::output::{Output, say};
+use crate::term::output::say;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 
-/// Does it, and gives the exit code. Without an action it lists.
-pub(crate) async fn run(action: Option<OutboxAction>, json: bool, config: &Config) -> u8 {
+/// Runs the command; without an action it lists.
+///
+/// # Errors
+/// Nothing was found, or not all was done.
+pub(crate) async fn run(action: Option<OutboxAction>, json: bool, config: &Config) -> Result<(), CliError> {
     let outbox = config.outbox();
-    let done = match action.unwrap_or(OutboxAction::List { json }) {
-        OutboxAction::List { json } => Ok(list(&outbox, json)),
+    match action.unwrap_or(OutboxAction::List { json }) {
+        OutboxAction::List { json } => list(&outbox, json),
         OutboxAction::Send => send(&outbox, config.named_server.as_ref()).await,
         OutboxAction::SendAsNew { id } => send_as_new(outbox, &id).await,
-        OutboxAction::Drop { id } => drop_one(&outbox, &id),
-    };
-    done.unwrap_or_else(|why| {
-        say(format_args!("{why}"));
-        exit::USAGE
-    })
+        OutboxAction::Drop { id } => {
+            // Nobody else has it any more.
+            let KeptEntry { time, text, .. } = outbox.drop_entry(&id)?;
+            print(format!("dropped {id} of {}: {}\n", minute(time), escape(&text)))
+        }
+    }
 }
 
-/// On stdout what is kept; that nothing is, only a person wants to read.
-fn list(outbox: &Outbox, json: bool) -> u8 {
-    let listing = outbox.list();
+/// Prints what is kept.
+fn list(outbox: &Outbox, json: bool) -> Result<(), CliError> {
+    let Listing { entries, aside, troubles, .. } = outbox.list();
     let mut lines = Vec::new();
-    for entry in &listing.entries {
+    for entry in &entries {
         if json {
             push_json(&object(entry), &mut lines);
         } else {
             lines.extend_from_slice(listed(entry).as_bytes());
         }
     }
-    let printed = print(&lines);
-    listing.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
-    if !printed {
-        return exit::USAGE;
+    print(lines)?;
+    for path in &aside {
+        let path = path.display();
+        say(format_args!("a text without a server is in {path}; diary add - < {path} writes it"));
     }
-    match (listing.troubles.is_empty(), listing.entries.is_empty()) {
-        (false, _) => exit::DAMAGE,
-        (true, true) => {
-            if !json {
-                say(format_args!("nothing waits in the outbox"));
-            }
-            exit::NOTHING_FOUND
-        }
-        (true, false) => exit::DONE,
+    troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
+    match (troubles.is_empty(), entries.is_empty() && aside.is_empty()) {
+        (false, _) => Err(CliError::Told(exit::DAMAGE)),
+        (true, true) if json => Err(CliError::Told(exit::NOTHING_FOUND)),
+        (true, true) => Err(CliError::NothingFound("nothing waits in the outbox".to_owned())),
+        (true, false) => Ok(()),
     }
 }
 
@@ -97,40 +97,30 @@ fn object(entry: &Listed) -> Value {
     object
 }
 
-/// Whether the output could be written.
-fn print(bytes: &[u8]) -> bool {
-    let mut output = Output::new(io::stdout());
-    output.print(bytes);
-    output.flush();
-    !output.has_failed()
-}
-
-/// Sends what nobody holds, to one server or to all, and gives the exit code.
-async fn send(outbox: &Outbox, server: Option<&Address>) -> Result<u8, Error> {
+/// Sends what no running program holds, to one server or to all.
+async fn send(outbox: &Outbox, only: Option<&Address>) -> Result<(), CliError> {
     let listing = outbox.list();
+    let is_wanted = |listed: &&Listed| !listed.held && only.is_none_or(|server| *server == listed.server);
     let mut servers: Vec<&Address> = Vec::new();
-    let (mut refused, mut is_away) = (0, false);
-    for Listed { id, server: to, kept, held, .. } in &listing.entries {
-        if *held || server.is_some_and(|server| server != to) {
-            continue;
-        }
+    let (mut refused, mut is_away, mut served) = (0, false, Vec::new());
+    for Listed { id, server, kept, .. } in listing.entries.iter().filter(is_wanted) {
         match &kept.refusal {
             Some(refusal) => {
                 refused += 1;
-                say(format_args!("{}", refused_sentence(id, to, Some(kept), refusal)));
+                say(format_args!("{}", refused_sentence(id, server, Some(kept), refusal)));
             }
-            None if !servers.contains(&to) => servers.push(to),
+            None if !servers.contains(&server) => servers.push(server),
             None => {}
         }
     }
-    let (mut signals, mut served) = (signals(), Vec::new());
-    for server in servers {
+    let mut signals = signals();
+    for &server in &servers {
         let mut delivery = Delivery::<()>::new(server.clone(), None, Keys::Kept(outbox.clone()))?;
+        let mut printed = Ok(());
         let stopped = drive(&mut delivery, &mut signals, |outcome| match outcome {
             Outcome::CaughtUp { entries } => {
-                print(
-                    format!("{} on disk at {server}\n", count(entries, "entry is", "entries are")).as_bytes(),
-                );
+                printed =
+                    print(format!("{} on disk at {server}\n", count(entries, "entry is", "entries are")));
             }
             outcome => {
                 refused += usize::from(matches!(outcome, Outcome::LeftRefused { .. }));
@@ -138,28 +128,32 @@ async fn send(outbox: &Outbox, server: Option<&Address>) -> Result<u8, Error> {
             }
         })
         .await;
-        if stopped.is_none() {
-            served.push(server);
-        }
-        if let Some(stopped) = stopped {
-            is_away = true;
-            let kept = count(delivery.unanswered(), "entry is", "entries are");
-            say(format_args!("{}: {kept} kept for {server}", stopped.sentence()));
+        printed?;
+        match stopped {
+            Some(stopped) => {
+                is_away = true;
+                let kept = count(delivery.unanswered(), "entry is", "entries are");
+                say(format_args!("{stopped}: {kept} kept for {server}"));
+            }
+            None => served.push(server),
         }
     }
     listing.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
+    let left = outbox.list().entries;
+    let left: Vec<&Listed> = left.iter().filter(|left| !left.held && left.kept.refusal.is_none()).collect();
     let mut elsewhere = 0;
     for server in served {
-        let left = outbox.list().entries.into_iter();
-        let left =
-            left.filter(|listed| !listed.held && listed.kept.refusal.is_none() && listed.server == *server);
-        let left = left.count();
-        if left > 0 {
-            elsewhere += left;
-            say(format_args!("{}", elsewhere_sentence(left, server)));
+        let number = left.iter().filter(|left| left.server == *server).count();
+        if number > 0 {
+            say(format_args!("{}", elsewhere_sentence(number, server)));
         }
+        elsewhere += number;
     }
-    Ok(match (is_away, refused + elsewhere, listing.troubles.is_empty()) {
+    let others: Vec<&Listed> = left.into_iter().filter(|left| !servers.contains(&&left.server)).collect();
+    if let Some(sentence) = waiting_sentence(&others) {
+        say(format_args!("{sentence}"));
+    }
+    CliError::told(match (is_away, refused + elsewhere, listing.troubles.is_empty()) {
         (true, ..) => exit::NOT_ACKED,
         (false, 1.., _) => exit::REFUSED,
         (false, 0, false) => exit::DAMAGE,
@@ -171,44 +165,33 @@ fn signals() -> Signals {
     Signals::of(&[SignalKind::interrupt(), SignalKind::terminate()])
 }
 
-/// Sends one under a fresh key, and gives the exit code.
-async fn send_as_new(outbox: Outbox, id: &str) -> Result<u8, Error> {
+/// Sends one under a fresh key.
+async fn send_as_new(outbox: Outbox, id: &str) -> Result<(), CliError> {
     let mut delivery = Delivery::as_new(outbox, id, ())?;
     let server = delivery.address().clone();
-    let mut code = exit::NOT_ACKED;
+    let (mut ended, mut unacked) = (Ok(()), None);
     let stopped = drive(&mut delivery, &mut signals(), |outcome| match outcome {
-        Outcome::Acked { ack, .. } => {
-            code = if print(format!("{}\n", ack.seq).as_bytes()) { exit::DONE } else { exit::USAGE };
-        }
+        Outcome::Acked { ack, .. } => ended = print(format!("{}\n", ack.seq)),
         Outcome::Refused { refusal, id, .. } => {
-            code = exit::REFUSED;
             let id = id.unwrap_or_default();
-            say(format_args!("{}", refused_sentence(&id, &server, None, &refusal)));
+            ended = Err(CliError::Refused(refused_sentence(&id, &server, None, &refusal)));
         }
+        Outcome::Left { id, .. } => unacked = id,
         outcome => tell_earlier(&outcome, &server, false, &Ui::default()),
     })
     .await;
-    if let Some(stopped) = stopped.filter(|_| code == exit::NOT_ACKED) {
-        say(format_args!(
-            "{}: kept, and sent with the next entry or by diary outbox send",
-            stopped.sentence()
-        ));
+    match unacked.zip(stopped) {
+        Some((id, stopped)) => {
+            Err(CliError::NotAcked(format!("{stopped}: kept as {id}, and sent {}", when_sent(&server))))
+        }
+        None => ended,
     }
-    Ok(code)
-}
-
-/// Throws one away, and says what it was: nobody else has it any more.
-fn drop_one(outbox: &Outbox, id: &str) -> Result<u8, Error> {
-    let kept = outbox.drop_entry(id)?;
-    let done = print(format!("dropped {id} of {}: {}\n", minute(kept.time), escape(&kept.text)).as_bytes());
-    Ok(if done { exit::DONE } else { exit::USAGE })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use diary_client::{Author, Code, Time};
-    use diary_outbox::KeptEntry;
     use insta::assert_snapshot;
 
     /// An entry as it is listed, refused for `why`.

@@ -3,42 +3,59 @@
 use std::io;
 use std::pin::{Pin, pin};
 
-use diary_client::{Address, Author, Error, NewEntry, Reader, Refusal, Which};
+use diary_client::{Address, Error, NewEntry, Refusal, Which};
 use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::push_ack;
 use tokio::time::Instant;
 
-use super::deliver::{deadline_of_input, resumed, until};
-use super::patience::Patience;
-use crate::error::{exit, unreachable_sentence};
+use super::deliver::{Stopped, deadline_of_input, resumed, until};
+use super::page::Page;
+use super::reading::Query;
+use crate::config::Config;
+use crate::error::{CliError, exit};
+use crate::query::select::Select;
 use crate::render::Printer;
 use crate::term::input::{Chunks, Line, Lines};
 use crate::term::output::{Output, say};
 
-/// Prints the past, then writes the input, and gives the exit code. When `interrupt` is ready, it gives up.
+/// What is said of an input of which no line was sent.
+const NOTHING: &str = "nothing was sent";
+
+/// Prints the past, then writes the input. When `interrupt` is ready, it gives up.
+///
+/// # Errors
+/// Not all of the input is in the diary, or the past could not be read.
 pub(crate) async fn run(
-    server: &Address,
-    author: Option<Author>,
     past: Which,
+    config: &Config,
     input: Chunks,
     output: Output,
     interrupt: impl Future<Output = ()>,
-) -> u8 {
-    let delivery = match Delivery::new(server.clone(), author, Keys::Fresh) {
-        Ok(delivery) => delivery,
-        Err(error) => {
-            say(format_args!("{error}"));
-            return exit::UNREACHABLE;
-        }
+) -> Result<(), CliError> {
+    let (mut page, mut interrupt) = (Page::new(Printer::plain(), output), pin!(interrupt));
+    let read = tokio::select! {
+        biased;
+        () = &mut interrupt, if past != Which::Last(0) => Err(CliError::Told(exit::INTERRUPTED)),
+        read = print_past(past, config, &mut page) => read,
     };
-    let mut pipe = Pipe { output, ..Pipe::new(input) };
-    let mut interrupt = pin!(interrupt);
-    if past != Which::Last(0)
-        && let Err(code) = pipe.print_past(server, past, interrupt.as_mut()).await
-    {
-        return code;
+    let code = match read {
+        Ok(()) => exit::DONE,
+        Err(error @ CliError::Reading(Error::Refused(_))) => {
+            say(format_args!("{error}"));
+            error.code()
+        }
+        Err(error) => return Err(error.before_anything(NOTHING)),
+    };
+    let delivery = Delivery::new(config.server.clone(), config.author.clone(), Keys::Fresh)?;
+    Pipe::new(input, page.output, code).write(delivery, interrupt).await
+}
+
+async fn print_past(past: Which, config: &Config, page: &mut Page) -> Result<(), CliError> {
+    if past == Which::Last(0) {
+        return Ok(());
     }
-    pipe.write(delivery, interrupt).await
+    let select = Select { last: Some(past.to_string()), ..Select::default() };
+    Query::connect(config, None, |today| select.plan(today)).await?.print(page).await
 }
 
 struct Pipe {
@@ -59,17 +76,11 @@ struct Pipe {
     code: u8,
 }
 
-/// Why the input is not written to its end.
-enum GaveUp {
-    Interrupted,
-    Held(Held),
-}
-
 impl Pipe {
-    fn new(input: Chunks) -> Self {
+    fn new(input: Chunks, output: Output, code: u8) -> Self {
         Self {
             input,
-            output: Output::new(io::sink()),
+            output,
             lines: Lines::default(),
             needs_input: true,
             ended: None,
@@ -77,69 +88,27 @@ impl Pipe {
             any_refused: false,
             sent: None,
             unsent: None,
-            code: exit::DONE,
+            code,
         }
     }
 
-    /// An error is the exit code.
-    async fn print_past(
-        &mut self,
-        server: &Address,
-        past: Which,
-        mut interrupt: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<(), u8> {
-        let unreachable = |error: Error| {
-            say(format_args!("{}", unreachable_sentence(&error)));
-            exit::UNREACHABLE
-        };
-        let reader = Reader::connect(server.clone()).await.map_err(unreachable)?;
-        let mut patience = Patience::of(reader.state());
-        let asked = Instant::now();
-        let mut history = reader.history(past);
-        let (mut printer, mut bytes) = (Printer::plain(), Vec::new());
-        while !self.output.is_gone() {
-            tokio::select! {
-                biased;
-                () = &mut interrupt => return Err(exit::INTERRUPTED),
-                event = history.next() => match event {
-                    Some(Ok(event)) => {
-                        patience.progress();
-                        printer.event(&event, &mut bytes);
-                        self.output.print(&bytes);
-                        bytes.clear();
-                    }
-                    Some(Err(Error::Refused(refusal))) => {
-                        self.output.flush();
-                        say(format_args!("error {refusal}"));
-                        self.code = exit::REFUSED;
-                    }
-                    Some(Err(error)) => return Err(unreachable(error)),
-                    None => break,
-                },
-                error = patience.given_up(Some(asked)) => return Err(unreachable(error)),
-                () = self.output.flush_when_idle() => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes all of the input, and gives the exit code.
+    /// Writes all of the input.
     async fn write(
         mut self,
         mut delivery: Delivery<u64>,
         mut interrupt: Pin<&mut impl Future<Output = ()>>,
-    ) -> u8 {
-        let mut gave_up = None;
+    ) -> Result<(), CliError> {
+        let mut stopped = None;
         loop {
-            if gave_up.is_none() {
+            if stopped.is_none() {
                 self.submit(&mut delivery);
             }
-            let deadline = deadline_of_input(&delivery, self.ended).filter(|_| gave_up.is_none());
-            let wants_input = self.needs_input && self.ended.is_none() && gave_up.is_none();
+            let deadline = deadline_of_input(&delivery, self.ended).filter(|_| stopped.is_none());
+            let wants_input = self.needs_input && self.ended.is_none() && stopped.is_none();
             tokio::select! {
                 biased;
-                () = &mut interrupt, if gave_up.is_none() => {
-                    gave_up = Some(GaveUp::Interrupted);
+                () = &mut interrupt, if stopped.is_none() => {
+                    stopped = Some(Stopped::Interrupted);
                     delivery.stop();
                 }
                 outcome = delivery.next() => match outcome {
@@ -148,22 +117,19 @@ impl Pipe {
                 },
                 chunk = self.input.recv(), if wants_input => self.take_in(chunk),
                 () = until(deadline) => {
-                    gave_up = delivery.held().map(|(held, _)| GaveUp::Held(held.clone()));
+                    stopped = delivery.held().map(|(held, _)| Stopped::GaveUp(held.clone()));
                     delivery.stop();
                 }
                 () = self.output.flush_when_idle() => {}
             }
         }
-        self.output.flush();
-        match gave_up {
-            // Before anything was sent.
-            Some(GaveUp::Held(Held::Away(error))) if !delivery.has_arrived() => {
-                say(format_args!("{}", unreachable_sentence(&error)));
-                exit::UNREACHABLE
+        let printed = self.output.finish();
+        match stopped {
+            Some(Stopped::GaveUp(Held::Away(error))) if !delivery.has_arrived() => {
+                Err(CliError::from(error).before_anything(NOTHING))
             }
-            Some(gave_up) => self.give_up(&gave_up),
-            None if self.output.has_failed() => exit::USAGE,
-            None => self.code,
+            Some(stopped) => Err(self.not_all(&stopped)),
+            None => printed.and(CliError::told(self.code)),
         }
     }
 
@@ -230,14 +196,15 @@ impl Pipe {
         }
     }
 
-    /// Says which lines are in the diary, of which that is unknown, and which are not; gives the exit code.
-    fn give_up(mut self, gave_up: &GaveUp) -> u8 {
+    /// Which lines are in the diary, of which that is unknown, and which are not.
+    fn not_all(mut self, stopped: &Stopped) -> CliError {
         let unsent = self.unsent.or_else(|| self.next_unread());
         // What is behind a line that is not stored is not stored either.
         self.sent = self.sent.filter(|(first, _)| unsent.is_none_or(|unsent| *first < unsent));
-        let (why, code) = match gave_up {
-            GaveUp::Interrupted => ("interrupted".to_owned(), exit::INTERRUPTED),
-            GaveUp::Held(held) => (format!("gave up: {held}"), exit::NOT_ACKED),
+        let why = match stopped {
+            Stopped::Interrupted if self.lines.number() == 0 => return CliError::Told(exit::INTERRUPTED),
+            Stopped::Interrupted => stopped.to_string(),
+            Stopped::GaveUp(held) => format!("gave up: {held}"),
         };
         let refused = if self.any_refused { " (but for what was refused)" } else { "" };
         let stored = (self.acked > 0).then(|| format!("in the diary: up to line {}{refused}", self.acked));
@@ -247,12 +214,14 @@ impl Pipe {
         });
         let follows = self.ended.is_none().then(|| "not sent: what follows".to_owned());
         let not = unsent.map(|first| format!("not sent: from line {first} on")).or(follows);
-        let has_lines = self.lines.number() > 0;
-        let parts: Vec<_> = [Some(why), stored, unknown, not].into_iter().flatten().collect();
-        if has_lines {
-            say(format_args!("{}", parts.join("; ")));
+        let why = Some(why);
+        let sentence = [why, stored, unknown, not].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        match stopped {
+            Stopped::Interrupted if self.sent.is_none() && unsent.is_none() => {
+                CliError::Interrupted(sentence)
+            }
+            _ => CliError::NotAcked(sentence),
         }
-        if self.sent.is_some() || unsent.is_some() { exit::NOT_ACKED } else { code }
     }
 
     /// The first line that was read and not handed over, also of what was read ahead.
@@ -274,7 +243,9 @@ mod tests {
     use std::future::pending;
 
     use super::*;
+    use crate::cli::Settings;
     use crate::term::output::tests::said;
+    use diary_client::Author;
     use diary_outbox::fake::{BREAK, Fake, Paper, REFUSED, SILENCE, TIME};
     use tokio::sync::mpsc;
 
@@ -285,20 +256,21 @@ mod tests {
         chunks
     }
 
-    fn address(fake: &Fake) -> Address {
-        fake.address().parse().unwrap()
+    fn config(fake: &Fake) -> Config {
+        let config = Config::read(Some(fake.address().parse().unwrap()), &Settings::default());
+        Config { author: Some(Author::new("anna").unwrap()), state: None, ..config }
     }
 
-    fn anna() -> Option<Author> {
-        Some(Author::new("anna").unwrap())
+    fn code(ended: &Result<(), CliError>) -> u8 {
+        ended.as_ref().map_or_else(CliError::code, |()| exit::DONE)
     }
 
     /// The exit code and what was printed.
     async fn run_with(fake: &Fake, past: Which, text: &[u8]) -> (u8, String) {
         let paper = Paper::default();
         let output = Output::new(paper.clone());
-        let code = run(&address(fake), anna(), past, input(text), output, pending()).await;
-        (code, paper.text())
+        let ended = run(past, &config(fake), input(text), output, pending()).await;
+        (code(&ended), paper.text())
     }
 
     #[tokio::test]
@@ -348,17 +320,17 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_stays_away_is_given_up() {
         let fake = Fake::start().await;
-        let (paper, address) = (Paper::default(), address(&fake));
+        let (paper, config) = (Paper::default(), config(&fake));
         let text = format!("a\n{SILENCE}\nb\n");
         let output = Output::new(paper.clone());
-        let running = run(&address, anna(), Which::Last(0), input(text.as_bytes()), output, pending());
+        let running = run(Which::Last(0), &config, input(text.as_bytes()), output, pending());
         let ending = async {
             paper.shows("ok 1").await;
             drop(fake);
             tokio::time::pause();
         };
-        let (code, ()) = tokio::join!(running, ending);
-        assert_eq!((code, paper.text()), (exit::NOT_ACKED, format!("ok 1 {TIME}\n")));
+        let (ended, ()) = tokio::join!(running, ending);
+        assert_eq!((code(&ended), paper.text()), (exit::NOT_ACKED, format!("ok 1 {TIME}\n")));
     }
 
     /// The exit code and what is said, if it is interrupted once `shown` was printed; the input does not end.
@@ -369,8 +341,9 @@ mod tests {
         said();
         let interrupt = paper.shows(shown);
         let output = Output::new(paper.clone());
-        let code = run(&address(&fake), anna(), Which::Last(0), chunks, output, interrupt).await;
-        (code, said())
+        let ended = run(Which::Last(0), &config(&fake), chunks, output, interrupt).await;
+        let sentence = ended.as_ref().err().filter(|error| !matches!(error, CliError::Told(_)));
+        (code(&ended), said().into_iter().chain(sentence.map(ToString::to_string)).collect())
     }
 
     #[tokio::test]
@@ -415,23 +388,23 @@ mod tests {
         }
         let fake = Fake::start().await;
         let output = Output::new(Gone);
-        let code = run(&address(&fake), anna(), Which::All, input(b"a\nb\n"), output, pending()).await;
-        assert_eq!((code, fake.texts().len()), (exit::DONE, 2));
+        let ended = run(Which::All, &config(&fake), input(b"a\nb\n"), output, pending()).await;
+        assert_eq!((code(&ended), fake.texts().len()), (exit::DONE, 2));
     }
 
     /// Later lines wait behind the one that has no room.
     #[tokio::test]
     async fn a_full_disk_keeps_the_order() {
         let fake = Fake::start().await;
-        let (address, paper) = (address(&fake), Paper::default());
+        let (paper, config) = (Paper::default(), config(&fake));
         let text = format!("a\n{REFUSED}\nb\n");
         let output = Output::new(paper.clone());
-        let running = run(&address, anna(), Which::Last(0), input(text.as_bytes()), output, pending());
-        let (code, ()) = tokio::join!(running, async {
+        let running = run(Which::Last(0), &config, input(text.as_bytes()), output, pending());
+        let (ended, ()) = tokio::join!(running, async {
             fake.refuses(1).await;
             fake.make_room();
         });
-        assert_eq!((code, paper.text().lines().count()), (exit::DONE, 3));
+        assert_eq!((code(&ended), paper.text().lines().count()), (exit::DONE, 3));
         assert_eq!(fake.texts(), ["anna: a", "anna: refuse", "anna: b"]);
     }
 
@@ -439,17 +412,17 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_stays_full_is_given_up() {
         let fake = Fake::start().await;
-        let (address, paper) = (address(&fake), Paper::default());
+        let (paper, config) = (Paper::default(), config(&fake));
         let text = format!("a\n{REFUSED}\nb\n");
         said();
         let output = Output::new(paper.clone());
-        let running = run(&address, anna(), Which::Last(0), input(text.as_bytes()), output, pending());
-        let (code, ()) = tokio::join!(running, async {
+        let running = run(Which::Last(0), &config, input(text.as_bytes()), output, pending());
+        let (ended, ()) = tokio::join!(running, async {
             fake.refuses(2).await;
             tokio::time::pause();
         });
-        assert_eq!((code, paper.text()), (exit::NOT_ACKED, format!("ok 1 {TIME}\n")));
+        assert_eq!((code(&ended), paper.text()), (exit::NOT_ACKED, format!("ok 1 {TIME}\n")));
         let told = "gave up: disk-full: no room; in the diary: up to line 1; not sent: from line 2 on";
-        assert_eq!(said().last().map(String::as_str), Some(told));
+        assert_eq!(ended.unwrap_err().to_string(), told);
     }
 }

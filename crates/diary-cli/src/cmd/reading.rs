@@ -1,6 +1,6 @@
 //! What the commands that read have in common: the connection, and the way from the server to the page.
 
-use diary_client::{DayStart, Event, Filter, History, Reader, Resume, Scope};
+use diary_client::{DayStart, Error, Event, Filter, History, Reader, Resume, Scope};
 use jiff::ToSpan;
 use jiff::civil::Date;
 use tokio::time::Instant;
@@ -15,6 +15,14 @@ use crate::query::select::{Keeper, Plan};
 use crate::term::output::say;
 use crate::term::ui::Ui;
 use diary_calendar::Calendar;
+
+/// Connects to a diary that has the entry at `place`, and says whether entries wait to be sent, wherever that is to be.
+pub(super) async fn connect(config: &Config, place: Option<Resume>) -> Result<Reader, Error> {
+    let connected = Reader::connect_at(config.server.clone(), place).await;
+    let journal = connected.as_ref().ok().map(|reader| reader.welcome().journal_id);
+    tell_waiting(config, journal, true, &Ui::default());
+    connected
+}
 
 /// A plan, and the server that has the entries.
 pub(super) struct Query {
@@ -43,8 +51,7 @@ impl Query {
         {
             return Err(CliError::Usage(why));
         }
-        let reader = Reader::connect_at(config.server.clone(), place).await?;
-        tell_waiting(config, Some(reader.welcome().journal_id), true, &Ui::default());
+        let reader = connect(config, place).await?;
         let calendar = Calendar::here(reader.welcome().day_start);
         let plan = plan(calendar.today()).map_err(CliError::Usage)?;
         Ok(Self { plan, reader, calendar, gives_up: true })
@@ -58,8 +65,7 @@ impl Query {
     }
 
     pub(super) fn read(&self, history: History) -> Reading {
-        let patience = Patience::of(self.reader.state());
-        Reading { history, patience, asked: self.gives_up.then(Instant::now) }
+        Reading::of(&self.reader, history, self.gives_up)
     }
 
     /// Asks the server for what may be of `plan`; the keeper knows what is.
@@ -144,6 +150,10 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    pub(super) fn of(reader: &Reader, history: History, gives_up: bool) -> Self {
+        Self { history, patience: Patience::of(reader.state()), asked: gives_up.then(Instant::now) }
+    }
+
     /// The next event; `None` at the end.
     ///
     /// Cancel safe.

@@ -19,7 +19,7 @@ use tokio::time::{Duration, Instant};
 
 use super::deliver::{refused_sentence, resumed, tell_clocks, tell_earlier, tell_waiting, until};
 use crate::config::Config;
-use crate::error::{exit, unreachable_sentence};
+use crate::error::{CliError, unreachable_sentence};
 use crate::render::Printer;
 use crate::term::above::Above;
 use crate::term::editor::Prompt;
@@ -60,10 +60,7 @@ impl Place<'_> {
 
 /// How a conversation ended.
 pub(crate) struct Ended {
-    /// The exit code.
-    pub(crate) code: u8,
-    /// What is to be told once a line editor has given the terminal back.
-    pub(crate) last_words: Vec<String>,
+    pub(crate) how: Result<(), CliError>,
     /// Who would have written what stands on the line.
     pub(crate) author: Option<Author>,
 }
@@ -72,13 +69,12 @@ pub(crate) struct Ended {
 async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
     let (server, author) = (place.config.server.clone(), place.config.author.clone());
     let delivery = Delivery::new(server.clone(), author.clone(), Keys::Kept(place.config.outbox()));
-    let begun = delivery.map_err(|error| error.to_string()).and_then(|delivery| {
-        let reader = Reader::new(server).map_err(|error| error.to_string())?;
-        Ok(Talk::new(delivery, reader, place))
-    });
+    let begun = delivery
+        .map_err(CliError::from)
+        .and_then(|delivery| Ok(Talk::new(delivery, Reader::new(server)?, place)));
     let mut talk = match begun {
         Ok(talk) => talk,
-        Err(why) => return Ended { code: exit::UNREACHABLE, last_words: vec![why], author },
+        Err(error) => return Ended { how: Err(error), author },
     };
     let end = talk.run(&mut typed, &mut signals).await;
     talk.finish(end, typed).await
@@ -340,6 +336,7 @@ impl<'a> Talk<'a> {
             Outcome::Held(held) => self.tell_held(&held),
             Outcome::Resumed(held) => {
                 self.show_state();
+                self.reader_has_time();
                 // Where acks are printed, they say it.
                 if self.quiet || !matches!(held, Held::Silent(_)) {
                     self.say(format_args!("{}", resumed(&held, &server)));

@@ -33,7 +33,9 @@ impl<T> Delivery<T> {
             if acked > 0 {
                 self.ready.push_back(Outcome::CaughtUp { entries: acked });
             }
-            self.earlier_waiting = 0;
+            if self.end != End::Stopping {
+                self.earlier_waiting = 0;
+            }
             return;
         };
         // Whoever is killed from here on may have sent them.

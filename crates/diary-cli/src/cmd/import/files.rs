@@ -10,12 +10,15 @@ use jiff::tz::TimeZone;
 
 use super::{counted, number, of_days};
 use crate::cli::Import;
-use crate::error::exit;
+use crate::error::CliError;
 use crate::term::output::say;
 use diary_import::{Clock, Exactness, Found, Harvest, Kind, Source};
 
 /// Most bytes of a file: it is held in memory, and what it holds beside it. Journals of decades have a hundredth.
 const FILE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Unreadable lines that are told one by one; of the others, only their number is.
+const TROUBLES_SHOWN: usize = 20;
 
 /// A file with what it holds.
 pub(super) struct Contents {
@@ -34,17 +37,18 @@ pub(super) struct Read {
 }
 
 /// Reads the files, on a thread for blocking work: one may be large, or an input without an end. Says how they were
-/// understood, and what could not be. An error is the exit code.
-pub(super) async fn read(import: &Import) -> Result<Read, u8> {
+/// understood, and what could not be.
+pub(super) async fn read(import: &Import) -> Result<Read, CliError> {
     let import = import.clone();
     let reading = tokio::task::spawn_blocking(move || read_all(&import)).await;
-    let read = reading.unwrap_or_else(|error| Err(error.to_string())).map_err(|why| {
-        say(format_args!("nothing was imported: {why}"));
-        exit::USAGE
-    })?;
+    let read = reading.unwrap_or_else(|error| Err(error.to_string())).map_err(CliError::Usage)?;
     read.said.iter().for_each(|said| say(format_args!("{said}")));
-    for trouble in &read.harvest.troubles {
+    let troubles = &read.harvest.troubles;
+    for trouble in troubles.iter().take(TROUBLES_SHOWN) {
         say(format_args!("{}, line {}: {}", read.files[trouble.file].name, trouble.line, trouble.why));
+    }
+    if troubles.len() > TROUBLES_SHOWN {
+        say(format_args!("… and {} more", number(troubles.len() - TROUBLES_SHOWN)));
     }
     Ok(read)
 }

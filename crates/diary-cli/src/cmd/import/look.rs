@@ -1,12 +1,10 @@
 //! What the diary has is looked at before anything is written.
 
-use diary_client::{Error, Event, Gap, History, Reader, Time, Which};
-use tokio::time::Instant;
+use diary_client::{Event, Gap, Reader, Time, Which};
 
-use super::super::patience::Patience;
+use super::super::reading::Reading;
 use super::{counted, of_days};
-use crate::error::exit;
-use crate::error::unreachable_sentence;
+use crate::error::CliError;
 use crate::query::server_days;
 use crate::term::output::say;
 use diary_calendar::Days;
@@ -15,42 +13,13 @@ use diary_import::{Compared, Exactness, Found};
 /// How far apart clocks can be that show the same: zones lie between UTC-12 and UTC+14.
 const ZONES_APART_MAX_MICROS: i64 = 26 * 3600 * 1_000_000;
 
-/// A reading before anything is written. Its errors are told, and are the exit code.
-struct Look {
-    history: History,
-    patience: Patience,
-    started: Instant,
-}
-
-impl Look {
-    fn at(reader: &Reader, which: Which) -> Self {
-        let (history, patience) = (reader.history(which), Patience::of(reader.state()));
-        Self { history, patience, started: Instant::now() }
-    }
-
-    /// The next event; `None` at the end. Cancellation safe.
-    async fn next(&mut self) -> Result<Option<Event>, u8> {
-        tokio::select! {
-            biased;
-            event = self.history.next() => event.transpose().map_err(|error| {
-                say(format_args!("nothing was imported: {error}"));
-                if matches!(error, Error::Refused(_)) { exit::REFUSED } else { exit::UNREACHABLE }
-            }),
-            error = self.patience.given_up(Some(self.started)) => {
-                say(format_args!("nothing was imported: {}", unreachable_sentence(&error)));
-                Err(exit::UNREACHABLE)
-            }
-        }
-    }
-}
-
 /// Reads what the diary has of the days of the files. Whether something of it could not be compared.
-pub(super) async fn compare(reader: &Reader, compared: &Compared<'_>) -> Result<bool, u8> {
+pub(super) async fn compare(reader: &Reader, compared: &Compared<'_>) -> Result<bool, CliError> {
     let Some((from, to)) = compared.days() else { return Ok(false) };
     // The days of the diary may begin later than at midnight, and in another zone.
-    let mut look = Look::at(reader, server_days(Days { from, to }));
+    let mut reading = Reading::of(reader, reader.history(server_days(Days { from, to })), true);
     let mut damage = false;
-    while let Some(event) = look.next().await? {
+    while let Some(event) = reading.next().await? {
         match event {
             Event::Entry(stored) => compared.is_there(&stored.entry),
             gap => {
@@ -81,10 +50,10 @@ struct Archived {
 }
 
 impl Archived {
-    async fn of(reader: &Reader) -> Result<Option<Self>, u8> {
-        let mut look = Look::at(reader, Which::All);
+    async fn of(reader: &Reader) -> Result<Option<Self>, CliError> {
+        let mut reading = Reading::of(reader, reader.history(Which::All), true);
         let (mut first, mut until) = (None, None);
-        while let Some(event) = look.next().await? {
+        while let Some(event) = reading.next().await? {
             match event {
                 Event::Entry(stored) => {
                     first.get_or_insert(stored.entry.seq);
@@ -109,11 +78,12 @@ impl Archived {
     }
 }
 
-/// An error, the exit code, if some of what is missing may have been archived.
+/// # Errors
+/// Some of what is missing may have been archived.
 pub(super) async fn check_archived<'f>(
     reader: &Reader,
     missing: impl IntoIterator<Item = &'f Found<'f>>,
-) -> Result<(), u8> {
+) -> Result<(), CliError> {
     let mut missing = missing.into_iter().peekable();
     if missing.peek().is_none() {
         return Ok(());
@@ -124,13 +94,12 @@ pub(super) async fn check_archived<'f>(
         return Ok(());
     }
     let entries = counted(may_be_there.len(), "entry", "entries");
-    say(format_args!(
-        "nothing was imported: entries 1..{} are archived and cannot be compared, and {entries}{} may be among them; \
+    Err(CliError::Refused(format!(
+        "entries 1..{} are archived and cannot be compared, and {entries}{} may be among them; \
          --from DATE leaves out what is older, and --even-if-archived adds them all the same",
         archived.last,
         of_days(may_be_there.iter().copied()),
-    ));
-    Err(exit::REFUSED)
+    )))
 }
 
 #[cfg(test)]

@@ -4,24 +4,20 @@ use std::fmt;
 
 use diary_client::Refusal;
 use diary_outbox::{Delivery, Held, Outcome};
+use diary_proto::escape::escape;
 use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
 use super::{Work, counted, number};
-use crate::cmd::deliver::{deadline_of_input, resumed, until};
-use crate::error::unreachable_sentence;
+use crate::cmd::deliver::{Stopped, deadline_of_input, resumed, until};
+use crate::cmd::print;
+use crate::error::{CliError, exit};
 use crate::term::output::say;
 use crate::term::signals::Signals;
 use diary_import::Found;
 
 /// How a progress bar looks.
 const BAR: &str = "{wide_bar} {human_pos}/{human_len} {rate} {eta}";
-
-/// Why not all was written, and of how many entries it is not known whether they were.
-pub(super) enum Stop {
-    Interrupted { unacked: usize },
-    Held { held: Held, unacked: usize },
-}
 
 /// Entries on their way.
 pub(super) struct Sending<'a> {
@@ -37,25 +33,24 @@ pub(super) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(work: &'a Work<'a>, count: usize) -> Self {
+    pub(super) fn new(work: &'a Work<'a>) -> Self {
         let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
             // A bar that cannot be drawn tells nobody.
             let _ = write!(out, "{:.0} entries/s", HumanFloatCount(state.per_sec()));
         };
         let style = ProgressStyle::with_template(BAR).expect("the template is sound").with_key("rate", rate);
         // It shows nothing where stderr is no terminal.
-        let bar = ProgressBar::new(count as u64).with_style(style);
+        let bar = ProgressBar::new(work.missing.len() as u64).with_style(style);
         Self { work, head: 0, bar, acked: 0, known: 0, refused: 0, unacked: 0 }
     }
 
-    /// Sends the entries at these places, each with its place as its counter, and waits for their acks.
+    /// Sends the missing entries, each with its place as its counter, and waits for their acks.
     pub(super) async fn send(
         &mut self,
         mut delivery: Delivery<usize>,
-        places: &[usize],
         signals: &mut Signals,
-    ) -> Option<Stop> {
-        let mut left = places.iter();
+    ) -> Option<Stopped> {
+        let mut left = self.work.missing.iter();
         let (mut ended, mut interrupted, mut held) = (None, false, None);
         loop {
             while ended.is_none() && delivery.has_room() {
@@ -96,11 +91,8 @@ impl<'a> Sending<'a> {
                 }
             }
         }
-        let unacked = self.unacked;
-        match held {
-            Some(held) => Some(Stop::Held { held, unacked }),
-            None => interrupted.then_some(Stop::Interrupted { unacked }),
-        }
+        self.bar.finish_and_clear();
+        held.map(Stopped::GaveUp).or_else(|| interrupted.then_some(Stopped::Interrupted))
     }
 
     fn take(&mut self, outcome: Outcome<usize>, has_arrived: bool) {
@@ -130,21 +122,39 @@ impl<'a> Sending<'a> {
         self.bar.suspend(|| say(format_args!("{name}, line {line}: refused: {refusal}")));
     }
 
-    /// No more is sent: the bar goes, and if something `stopped` it, that is said.
-    pub(super) fn end(&self, stopped: Option<&Stop>) {
-        self.bar.finish_and_clear();
-        let Some(stop) = stopped else { return };
-        let (why, unacked) = match stop {
-            Stop::Interrupted { unacked } => ("stopped".to_owned(), *unacked),
-            Stop::Held { held: Held::Away(error), unacked } => (unreachable_sentence(error), *unacked),
-            Stop::Held { held, unacked } => (held.to_string(), *unacked),
+    /// Says what was done, or would be.
+    ///
+    /// # Errors
+    /// Not all is in the diary.
+    pub(super) fn tell(&self, stopped: Option<Stopped>) -> Result<(), CliError> {
+        let Self { work, acked, known, refused, unacked, .. } = self;
+        if let Some(stopped) = &stopped {
+            let acked = counted(*acked, "entry was", "entries were");
+            let open = if *unacked > 0 { format!(", {} unknown", number(*unacked)) } else { String::new() };
+            say(format_args!("{stopped}: {acked} imported{open}; the same command goes on from there"));
+        }
+        let (verb, imported) =
+            if work.dry_run { ("would import", work.missing.len()) } else { ("imported", *acked) };
+        let as_whom = match work.dry_run && !work.sorted.is_empty() {
+            true => format!(" (as {}, if they name nobody)", escape(&work.name)),
+            false => String::new(),
         };
-        let acked = counted(self.acked, "entry was", "entries were");
-        let open = match unacked {
-            0 => String::new(),
-            count => format!(", {} unknown", number(count)),
-        };
-        say(format_args!("{why}: {acked} imported{open}; the same command goes on from there"));
+        let there = number(work.sorted.len() - work.missing.len() + known);
+        let refusals = if *refused > 0 { format!(", {} refused", number(*refused)) } else { String::new() };
+        let printed = print(format!(
+            "{verb} {}{as_whom}, {there} duplicates, {} unreadable{refusals}\n",
+            number(imported),
+            number(work.not_readable)
+        ));
+        CliError::told(match stopped {
+            Some(Stopped::Interrupted) if *unacked == 0 => exit::INTERRUPTED,
+            Some(Stopped::GaveUp(Held::Full(_))) => exit::REFUSED,
+            Some(_) => exit::NOT_ACKED,
+            None if work.damage => exit::DAMAGE,
+            None if work.not_readable + refused > 0 => exit::REFUSED,
+            None if work.sorted.is_empty() => exit::NOTHING_FOUND,
+            None => return printed,
+        })
     }
 }
 
@@ -171,22 +181,25 @@ mod tests {
     async fn what_another_run_has_written_meanwhile_was_there_already() {
         let fake = Fake::start().await;
         let config = Config::read(Some(fake.address().parse().unwrap()), &Settings::default());
-        let found = ["a", "b", "c"].map(found);
-        let work = Work {
-            config: &config,
-            files: &[],
-            author: Some(Author::new("anna").unwrap()),
-            sorted: found.iter().collect(),
-            not_readable: 0,
-            damage: false,
-            dry_run: false,
-        };
-        for (places, acked, known) in [(&[0, 1][..], 2, 0), (&[0, 1, 2], 1, 2)] {
+        let found: &'static [Found<'static>] = Vec::leak(["a", "b", "c"].map(found).to_vec());
+        for (missing, acked, known) in [(vec![0, 1], 2, 0), (vec![0, 1, 2], 1, 2)] {
             // When both of them compared, nothing was there.
-            let mut sending = Sending::new(&work, 3);
+            let work = Work {
+                config: &config,
+                files: &[],
+                author: Some(Author::new("anna").unwrap()),
+                name: "anna".to_owned(),
+                journal: 0,
+                sorted: found.iter().collect(),
+                missing,
+                not_readable: 0,
+                damage: false,
+                dry_run: false,
+            };
+            let mut sending = Sending::new(&work);
             let keys = Keys::Derived(Secret::new("of all entries of the files").unwrap());
             let delivery = Delivery::new(config.server.clone(), work.author.clone(), keys).unwrap();
-            assert!(sending.send(delivery, places, &mut Signals::of(&[])).await.is_none());
+            assert!(sending.send(delivery, &mut Signals::of(&[])).await.is_none());
             assert_eq!((sending.acked, sending.known), (acked, known));
         }
         assert_eq!(fake.texts().len(), 3);

@@ -28,8 +28,8 @@ const ROWS_SHOWN: usize = 10;
 /// So few rows more are shown, too.
 const ROWS_CUT_MIN: usize = 2;
 
-/// How long a reading may be without its connection before that is told.
-const TELL_READING_AFTER: Duration = Duration::from_secs(2);
+/// How long a reading may be without its connection before that is told: longer than it pauses between two attempts.
+const TELL_READING_AFTER: Duration = Duration::from_secs(6);
 
 /// A reading waits for its connection.
 #[derive(Clone, Copy)]
@@ -222,6 +222,13 @@ impl Talk<'_> {
     pub(super) fn reading_lost_told_at(&self) -> Option<Instant> {
         let untold = self.reading_lost.filter(|lost| !lost.is_told && self.held().is_none())?;
         Some(untold.since + TELL_READING_AFTER)
+    }
+
+    /// The server is back, and a reading that waits may not have noticed yet.
+    pub(super) fn reader_has_time(&mut self) {
+        if let Some(lost) = &mut self.reading_lost {
+            lost.since = Instant::now();
+        }
     }
 
     /// The connection of a reading is lost or back.

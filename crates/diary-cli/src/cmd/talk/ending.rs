@@ -5,7 +5,8 @@ use tokio::sync::mpsc;
 
 use super::{Ended, Over, Talk, clean};
 use crate::cmd::count;
-use crate::error::{exit, unreachable_sentence};
+use crate::cmd::deliver::when_sent;
+use crate::error::{CliError, exit, unreachable_sentence};
 use crate::term::input::Typed;
 
 impl Talk<'_> {
@@ -30,42 +31,41 @@ impl Talk<'_> {
                     outcome => self.take(Some(outcome)),
                 }
             }
+            // What earlier runs left.
+            kept += delivery.unanswered();
         }
         self.place.output.flush();
-        let (code, last_words) = self.last_words(&over, kept, &lost);
-        Ended { code, last_words, author }
+        Ended { how: self.last_words(&over, kept, &lost), author }
     }
 
-    /// What is told at the end, for so many entries that wait in the outbox and these that do not, and the exit code.
-    fn last_words(&self, over: &Over, kept: usize, lost: &[String]) -> (u8, Vec<String>) {
-        let gave_up = |held: &Held| match held {
-            Held::Away(error) if !self.has_arrived => unreachable_sentence(error),
-            held => format!("gave up: {held}"),
-        };
+    /// What is told at the end, for so many entries that wait in the outbox and these that do not.
+    fn last_words(&self, over: &Over, kept: usize, lost: &[String]) -> Result<(), CliError> {
         let why = match over {
-            Over::Done if kept + lost.len() == 0 => return (exit::DONE, Vec::new()),
-            Over::Interrupted if kept + lost.len() == 0 => return (exit::INTERRUPTED, Vec::new()),
-            // The person has said all, and the server is only away.
-            Over::Lost(_) if kept + lost.len() == 0 && self.ended.is_some() && self.has_arrived => {
-                return (exit::DONE, Vec::new());
-            }
-            Over::Lost(held) if kept + lost.len() == 0 => return (exit::UNREACHABLE, vec![gave_up(held)]),
             Over::Done => "the input ended".to_owned(),
             Over::Interrupted => "interrupted".to_owned(),
-            Over::Lost(held) => gave_up(held),
+            Over::Lost(Held::Away(error)) if !self.has_arrived => unreachable_sentence(error),
+            Over::Lost(held) => format!("gave up: {held}"),
         };
+        if kept + lost.len() == 0 {
+            return match over {
+                Over::Done => Ok(()),
+                // The person has said all, and the server is only away.
+                Over::Lost(_) if self.ended.is_some() && self.has_arrived => Ok(()),
+                Over::Interrupted => Err(CliError::Told(exit::INTERRUPTED)),
+                Over::Lost(_) => Err(CliError::Unreachable(why)),
+            };
+        }
         let mut words = Vec::new();
         if let Some(folder) = self.place.config.outbox().folder().filter(|_| kept > 0) {
             let (entries, folder) = (count(kept, "entry was", "entries were"), folder.display());
-            words.push(format!(
-                "{why}; {entries} not acked: kept in {folder}, and sent with the next entry or by diary outbox send"
-            ));
+            let when = when_sent(&self.place.config.server);
+            words.push(format!("{why}; {entries} not acked: kept in {folder}, and sent {when}"));
         }
         if !lost.is_empty() {
             let entries = count(lost.len(), "entry was", "entries were");
             words.push(format!("{why}; {entries} not acked and NOT kept:"));
             words.extend(lost.iter().map(|text| format!("not acked: {}", clean(text))));
         }
-        (exit::NOT_ACKED, words)
+        Err(CliError::NotAcked(words.join("\n")))
     }
 }

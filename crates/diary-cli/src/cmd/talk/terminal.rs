@@ -6,6 +6,7 @@ use diary_client::{Author, Which};
 
 use super::{Place, clean, run};
 use crate::config::Config;
+use crate::error::CliError;
 use crate::render::Printer;
 use crate::term::editor::{self, Drafts};
 use crate::term::input;
@@ -13,7 +14,10 @@ use crate::term::output::{Output, say};
 use crate::term::signals::Signals;
 
 /// With a line editor, where the output is a terminal too.
-pub(crate) async fn at_terminal(past: Which, config: &Config) -> u8 {
+///
+/// # Errors
+/// Not all is acked, or the server could not be reached.
+pub(crate) async fn at_terminal(past: Which, config: &Config) -> Result<(), CliError> {
     let view = Printer::stdout(None, config.colour);
     // Before a line editor is started, which restores what it found.
     let signals = Signals::at_a_terminal();
@@ -24,10 +28,11 @@ pub(crate) async fn at_terminal(past: Which, config: &Config) -> u8 {
         Some(Ok((typed, prompt, screen))) => {
             let output = Output::new(prompt.above().clone());
             let place = Place { config, past, view, output, prompt: Some(prompt), bare: false };
-            let mut ended = run(place, typed, signals).await;
+            let ended = run(place, typed, signals).await;
             if let Some(line) = screen.close().await {
                 let kept = drafts.keep(ended.author.as_ref(), &line);
-                ended.last_words.push(unsent_sentence(&line, kept, ended.author.as_ref(), config));
+                let words = unsent_sentence(&line, kept, ended.author.as_ref(), config);
+                say(format_args!("{words}"));
             }
             ended
         }
@@ -44,8 +49,7 @@ pub(crate) async fn at_terminal(past: Which, config: &Config) -> u8 {
             run(place, input::typed(input::read(io::stdin())), signals).await
         }
     };
-    ended.last_words.iter().for_each(|words| say(format_args!("{words}")));
-    ended.code
+    ended.how
 }
 
 /// What becomes of a line that nobody sent.
