@@ -141,7 +141,12 @@ async fn shells_complete_every_command_and_flag() {
 
     let scripted = |shell, flags, script| Scripted { shell, flags, script, path: path.clone() };
     let mut missing = String::new();
-    missing += &missing_in(&mut scripted("bash", &["--norc"], BASH), &known).await;
+    let mut bash = scripted("bash", &["--norc"], BASH);
+    missing += &missing_in(&mut bash, &known).await;
+    // Where it offers nothing, the shell offers files.
+    for (line, offered) in [("diary import ", ""), ("diary import a --format jrnl-", "jrnl-json")] {
+        assert_eq!(bash.complete(line).await.trim(), offered, "{line}");
+    }
     missing += &missing_in(&mut scripted("fish", &["--no-config"], FISH), &known).await;
     missing += &missing_in(&mut Zsh::start(home.path(), &path).await, &known).await;
     assert_eq!(missing, "");

@@ -67,6 +67,15 @@ async fn damage_is_found_repaired_beside_and_archived() {
         text(&found.stdout)
             .ends_with("`diary-server repair` makes a copy without damage, of all that is there\n")
     );
+    for flags in [&[][..], &["--json"]] {
+        let mut command = plain_server_command();
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        command.arg("verify").arg("--data").arg(folder.path()).args(flags).stdout(full);
+        let ended = soon("it ends", command.output()).await.unwrap();
+        let said = text(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2));
+        assert!(said.starts_with("diary-server: the output cannot be written: No space left"), "{said}");
+    }
     let json = upkeep(folder.path(), &["verify", "--json"]).await;
     assert_eq!(json.status.code(), Some(6));
     assert!(text(&json.stdout).lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{json:?}");

@@ -21,6 +21,14 @@ pub(crate) enum Done {
 
 /// Runs a command and reports on stdout.
 pub(crate) fn run(command: Maintenance) -> anyhow::Result<Done> {
+    // Those of the diary itself are of a type of their own.
+    report(command).map_err(|error| match error.is::<io::Error>() {
+        true => error.context("the output cannot be written"),
+        false => error,
+    })
+}
+
+fn report(command: Maintenance) -> anyhow::Result<Done> {
     const NO_HOME: &str = "there is no home folder; say where the diary is with --data";
     let mut out = io::stdout().lock();
     let done = match command {

@@ -40,8 +40,9 @@ pub(crate) async fn run(config: &Config) -> Result<(), CliError> {
     report.line("configuration", configuration(config));
     report.line("outbox", outbox(config.state.as_deref()));
     // Without its file, the server is unknown unless it is given.
-    if config.wrong.is_none() || config.server_is_said {
-        server(config, &mut report).await;
+    match config.wrong.is_none() || config.server_is_said {
+        true => server(config, &mut report).await,
+        false => report.line("server", Err("not checked: the configuration could name another".to_owned())),
     }
     report.output.finish()?;
     CliError::told(report.code)

@@ -24,7 +24,23 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
     let mut script = Vec::new();
     // zsh would take the name of a command for the address.
     clap_complete::generate(shell, &mut cli::commands_only(), "diary", &mut script);
+    if shell == clap_complete::Shell::Bash {
+        script = with_files(&String::from_utf8_lossy(&script)).into_bytes();
+    }
     print(script)
+}
+
+/// The script offers flags where a command's first argument begins. Of `import` that is a file, which the shell offers
+/// if the script has nothing.
+fn with_files(script: &str) -> String {
+    let (before, import) = script.split_once("diary__subcmd__import)\n").unwrap_or((script, ""));
+    let import = import.replacen(" || ${COMP_CWORD} -eq 2 ]]", " ]]", 1);
+    let import = import.replacen(
+        "esac\n            COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )\n",
+        "esac\n",
+        1,
+    );
+    format!("{before}diary__subcmd__import)\n{import}")
 }
 
 /// Prints the manual page.
@@ -43,7 +59,12 @@ fn page() -> io::Result<Vec<u8>> {
     let man = Man::new(command.clone());
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
+    let mut synopsis = Roff::new();
+    synopsis.control("SH", ["SYNOPSIS"]);
+    for line in command.render_usage().to_string().lines() {
+        synopsis.text([roman(line.trim_start_matches("Usage:").trim())]).control("br", []);
+    }
+    page.write_all(synopsis.to_roff().as_bytes())?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
     let named = |command: &clap::Command| command.get_name() != "help";
@@ -91,6 +112,7 @@ mod tests {
             "DIARY TAGS",
             "DIARY STATS",
             "DIARY ON-THIS-DAY",
+            "diary [OPTIONS] [HOST:PORT|unix:PATH]",
             "--tag",
             "--svg",
             "--contains",
@@ -102,6 +124,6 @@ mod tests {
         ] {
             assert!(plain.contains(part), "{part} is not in {page}");
         }
-        assert_eq!(plain.matches("fB--serverfR").count(), 2, "it is said once, and in the synopsis: {page}");
+        assert_eq!(plain.matches("fB--serverfR").count(), 1, "it is said once: {page}");
     }
 }
