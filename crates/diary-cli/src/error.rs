@@ -2,7 +2,9 @@
 
 use diary_client::{Error, ErrorKind};
 
+use crate::query;
 use crate::query::cursor::BadCursor;
+use crate::term::whole;
 
 /// Exit codes, for scripts.
 pub(crate) mod exit {
@@ -33,6 +35,12 @@ pub(crate) enum CliError {
     /// The configuration, the input or the output cannot be used.
     #[error("{0}")]
     Usage(String),
+    /// What is wanted cannot be understood.
+    #[error(transparent)]
+    Query(#[from] query::Error),
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] whole::Error),
     /// The connection failed, or the server refused the request.
     #[error("{}", unreachable_sentence(.0))]
     Client(#[from] Error),
@@ -65,7 +73,7 @@ impl CliError {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Arguments(error) if !error.use_stderr() => exit::DONE,
-            Self::Arguments(_) | Self::Usage(_) => exit::USAGE,
+            Self::Arguments(_) | Self::Usage(_) | Self::Query(_) | Self::File(_) => exit::USAGE,
             Self::Client(error) => match error.kind() {
                 ErrorKind::Refused | ErrorKind::OtherJournal => exit::REFUSED,
                 _ => exit::UNREACHABLE,

@@ -12,6 +12,7 @@ use super::reading::Query;
 use crate::cli::Show;
 use crate::config::Config;
 use crate::error::{CliError, exit};
+use crate::query;
 use crate::query::cursor::{Cursor, Mark};
 use crate::query::select::{Keeper, Select};
 use crate::term::output::{Output, restored, say};
@@ -38,9 +39,7 @@ pub(super) async fn run(
     let plan = |today| {
         let plan = select.plan(today)?;
         match plan.days.filter(|days| days.to < today) {
-            Some(days) => {
-                Err(format!("nothing can follow after {}, which is over; log shows what there is", days.to))
-            }
+            Some(days) => Err(query::Error::Over(days.to)),
             None => Ok(plan),
         }
     };

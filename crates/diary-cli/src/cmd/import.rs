@@ -96,7 +96,7 @@ fn usage(why: &str) -> u8 {
 fn plan(import: &Import, day_start: DayStart) -> Result<Plan, u8> {
     let Import { from, to, .. } = import.clone();
     let select = Select { from, to, last: Some("all".to_owned()), ..Select::default() };
-    select.plan(Calendar::here(day_start).today()).map_err(|error| usage(&error))
+    select.plan(Calendar::here(day_start).today()).map_err(|error| usage(&error.to_string()))
 }
 
 /// Leaves out entries of other days than those that are wanted, and says so. An error is the exit code.

@@ -7,6 +7,7 @@ use super::reading::Query;
 use crate::cli::Show;
 use crate::config::Config;
 use crate::error::CliError;
+use crate::query;
 use crate::query::select::Plan;
 use crate::render::Printer;
 use crate::term::pager::Pager;
@@ -16,7 +17,7 @@ use crate::term::pager::Pager;
 /// # Errors
 /// Reading failed, or found damage or nothing.
 pub(super) async fn log(
-    plan: impl Fn(Date) -> Result<Plan, String>,
+    plan: impl Fn(Date) -> Result<Plan, query::Error>,
     show: &Show,
     config: &Config,
 ) -> Result<(), CliError> {

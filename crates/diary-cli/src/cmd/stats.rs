@@ -1,7 +1,5 @@
 //! `tags` and `stats`: entries are counted.
 
-use std::io::Write;
-
 use diary_client::{Event, Stored};
 use serde_json::json;
 
@@ -47,7 +45,7 @@ pub(crate) async fn tags(select: Select, as_json: bool, config: &Config) -> Resu
 pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config) -> Result<(), CliError> {
     let prints_picture = options.svg.as_ref().is_some_and(|path| path.as_os_str() == "-");
     let picture = options.svg.filter(|_| !prints_picture).map(|path| Whole::begin(path, options.force));
-    let picture = picture.transpose().map_err(CliError::Usage)?;
+    let picture = picture.transpose()?;
     let query = begin(select, config).await?;
     let mut counts = Counts::default();
     let count = |stored: &Stored| {
@@ -66,12 +64,8 @@ pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config
         None => Heat::up_to(last, today, &counts),
     };
     if let Some(picture) = picture {
-        let drawn = picture.file().and_then(|mut file| {
-            let written = file.write_all(svg(&heat).as_bytes());
-            written.map_err(|error| format!("the picture cannot be written: {error}"))?;
-            picture.finish()
-        });
-        drawn.map_err(CliError::Usage)?;
+        picture.write(svg(&heat).as_bytes())?;
+        picture.finish()?;
     }
     let mut out = Vec::new();
     match options.by {
