@@ -86,7 +86,13 @@ impl Whole {
 
 fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let permissions = Permissions::from_mode(mode);
-    tempfile::Builder::new().prefix(".diary-").permissions(permissions).tempfile_in(folder_of(path))
+    let made =
+        tempfile::Builder::new().prefix(".diary-").permissions(permissions).tempfile_in(folder_of(path));
+    // It adds the temporary name, which is nobody's.
+    made.map_err(|error| match error.to_string().split_once(" at path ") {
+        Some((why, _)) => io::Error::new(error.kind(), why),
+        None => error,
+    })
 }
 
 fn persist(file: NamedTempFile, path: &Path, force: bool) -> io::Result<()> {
@@ -143,6 +149,22 @@ mod tests {
         names.sort();
         assert_eq!(names, ["file", "file.new", "taken"]);
         assert_eq!(fs::read_to_string(folder.path().join("file.new")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn no_error_tells_a_temporary_name() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "text").unwrap();
+        for (path, kind, why) in [
+            ("none/x", io::ErrorKind::NotFound, "No such file or directory (os error 2)"),
+            ("file/x", io::ErrorKind::NotADirectory, "Not a directory (os error 20)"),
+        ] {
+            let path = folder.path().join(path);
+            let error = replace(&path, "text", 0o600).unwrap_err();
+            assert_eq!((error.kind(), error.to_string()), (kind, why.to_owned()));
+            let error = Whole::begin(path.clone(), false).map(drop).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot write {}: {why}", path.display()));
+        }
     }
 
     #[test]
