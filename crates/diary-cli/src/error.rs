@@ -3,7 +3,6 @@
 use diary_client::{Error, ErrorKind};
 
 use crate::query;
-use crate::query::cursor::BadCursor;
 use crate::term::whole;
 
 /// Exit codes, for scripts.
@@ -53,9 +52,9 @@ pub(crate) enum CliError {
     /// Nothing is there of what was asked for.
     #[error("{0}")]
     NothingFound(String),
-    /// The place where a follow stopped cannot be used or kept.
-    #[error(transparent)]
-    Cursor(#[from] BadCursor),
+    /// What was asked for cannot be done with what is there.
+    #[error("{0}")]
+    Refused(String),
     /// All was printed; only the exit code is left.
     #[error("exit code {0}")]
     Told(u8),
@@ -84,7 +83,7 @@ impl CliError {
             },
             Self::Incomplete(_) => exit::UNREACHABLE,
             Self::NothingFound(_) => exit::NOTHING_FOUND,
-            Self::Cursor(_) => exit::REFUSED,
+            Self::Refused(_) => exit::REFUSED,
             Self::Told(code) => *code,
         }
     }

@@ -1,5 +1,7 @@
 //! `tags` and `stats`: entries are counted.
 
+use std::io::{self, IsTerminal};
+
 use diary_client::{Event, Stored};
 use serde_json::json;
 
@@ -7,10 +9,11 @@ use crate::cli::StatsOptions;
 use crate::config::Config;
 use crate::error::{CliError, exit};
 use crate::query::select::Select;
-use crate::render::{Printer, push_json, width};
-use crate::term::output::{self, say};
+use crate::render::{self, push_json};
+use crate::term::output::say;
 use crate::term::pager::Pager;
 use crate::term::whole::Whole;
+use crate::term::width;
 use diary_stats::{Canvas, Count, Counts, Heat, TagCounts, draw, json, sentences, svg, table};
 
 use super::reading::Query;
@@ -35,7 +38,7 @@ pub(crate) async fn tags(select: Select, as_json: bool, config: &Config) -> Resu
             false => out.extend_from_slice(format!("{:>most$} {tag}\n", count.entries).as_bytes()),
         }
     }
-    print(&out, missing, config)
+    print(&out, missing)
 }
 
 /// Counts entries and words.
@@ -78,7 +81,7 @@ pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config
             out.extend_from_slice(format!("{sentences}\n{}", draw(&heat, canvas)).as_bytes());
         }
     }
-    print(&out, missing, config)
+    print(&out, missing)
 }
 
 /// What is to be counted: all that fits, unless it is said how many.
@@ -110,7 +113,7 @@ async fn each(query: &Query, mut take: impl FnMut(&Stored)) -> Result<u64, CliEr
     }
     keeper.end(&mut count);
     if missing > 0 {
-        let are = output::count(missing, "entry is", "entries are");
+        let are = render::count(missing, "entry is", "entries are");
         say(format_args!("{are} damaged or missing, and not counted"));
     }
     Ok(missing)
@@ -126,8 +129,8 @@ fn none(nothing: String, missing: u64) -> CliError {
 }
 
 /// Prints it, in a pager if it is long.
-fn print(bytes: &[u8], missing: u64, config: &Config) -> Result<(), CliError> {
-    let (mut output, pager) = Pager::start(&Printer::stdout(None, config.colour));
+fn print(bytes: &[u8], missing: u64) -> Result<(), CliError> {
+    let (mut output, pager) = Pager::start(io::stdout().is_terminal());
     output.print(bytes);
     let printed = output.finish();
     pager.finish(output);

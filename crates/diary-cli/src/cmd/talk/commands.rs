@@ -10,6 +10,7 @@ use super::{Follow, Talk};
 use crate::query;
 use crate::query::select::{Keeper, Plan, Select};
 use crate::term::output::restored;
+use crate::term::width;
 use diary_calendar::Calendar;
 
 const HELP: &str = "\
@@ -280,7 +281,7 @@ impl Talk<'_> {
         });
         let mut bytes = Vec::new();
         if self.place.prompt.is_some() || self.place.bare {
-            self.place.view.fit();
+            self.place.view.fit(width());
         }
         self.place.view.event(event, &mut bytes);
         if !whole && let Event::Entry(stored) = event {
