@@ -11,7 +11,8 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 use crate::cli::Settings;
 use crate::query::select::parse_name;
-use crate::render::{Colour, Format, careful};
+use crate::render::{Format, careful};
+use crate::term::Colour;
 
 /// Where a diary listens by default.
 const DEFAULT_SERVER: &str = "127.0.0.1:8888";

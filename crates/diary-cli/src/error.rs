@@ -2,7 +2,8 @@
 
 use diary_client::{Error, ErrorKind};
 
-use crate::query::cursor::BadCursor;
+use crate::query;
+use crate::term::whole;
 
 /// Exit codes, for scripts.
 pub(crate) mod exit {
@@ -33,6 +34,12 @@ pub(crate) enum CliError {
     /// The configuration, the input or the output cannot be used.
     #[error("{0}")]
     Usage(String),
+    /// What is wanted cannot be understood.
+    #[error(transparent)]
+    Query(#[from] query::Error),
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] whole::Error),
     /// The connection failed, or the server refused the request.
     #[error("{}", unreachable_sentence(.0))]
     Client(#[from] Error),
@@ -48,7 +55,7 @@ pub(crate) enum CliError {
     /// Nothing is there of what was asked for.
     #[error("{0}")]
     NothingFound(String),
-    /// Something was refused.
+    /// What was asked for cannot be done with what is there.
     #[error("{0}")]
     Refused(String),
     /// Entries were not acked.
@@ -63,9 +70,6 @@ pub(crate) enum CliError {
     /// The command ended before it did anything, as the words say.
     #[error("{0}: {1}")]
     Nothing(&'static str, Box<Self>),
-    /// The place where a follow stopped cannot be used or kept.
-    #[error(transparent)]
-    Cursor(#[from] BadCursor),
     /// All was printed; only the exit code is left.
     #[error("exit code {0}")]
     Told(u8),
@@ -92,7 +96,9 @@ impl CliError {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Arguments(error) if !error.use_stderr() => exit::DONE,
-            Self::Arguments(_) | Self::Usage(_) | Self::Outbox(_) => exit::USAGE,
+            Self::Arguments(_) | Self::Usage(_) | Self::Query(_) | Self::File(_) | Self::Outbox(_) => {
+                exit::USAGE
+            }
             Self::Client(error) => match error.kind() {
                 ErrorKind::Refused | ErrorKind::OtherJournal => exit::REFUSED,
                 _ => exit::UNREACHABLE,
@@ -103,7 +109,7 @@ impl CliError {
             },
             Self::Incomplete(_) | Self::Unreachable(_) => exit::UNREACHABLE,
             Self::NothingFound(_) => exit::NOTHING_FOUND,
-            Self::Cursor(_) | Self::Refused(_) => exit::REFUSED,
+            Self::Refused(_) => exit::REFUSED,
             Self::NotAcked(_) => exit::NOT_ACKED,
             Self::Interrupted(_) => exit::INTERRUPTED,
             Self::Nothing(_, error) => error.code(),

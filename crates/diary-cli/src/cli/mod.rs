@@ -13,7 +13,8 @@ use diary_import::{Kind, TimeFormat};
 use jiff::tz::TimeZone;
 
 use crate::query::select::{Conditions, Select, parse_name};
-use crate::render::{Colour, Format};
+use crate::render::Format;
+use crate::term::Colour;
 use diary_stats::By;
 
 const EXIT_CODES: &str = "\

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use super::deliver::clocks_apart;
 use crate::config::Config;
 use crate::error::{CliError, exit, unreachable_sentence};
-use crate::term::output::{Output, count};
+use crate::render::count;
+use crate::term::output::Output;
 
 /// How long the server has to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);

@@ -24,10 +24,10 @@ pub(crate) async fn run(export: Export, config: &Config) -> Result<(), CliError>
     select.last = select.last.or_else(|| Some("all".to_owned()));
     let path = output.filter(|path| path.as_os_str() != "-");
     let terminal = path.is_none() && io::stdout().is_terminal();
-    let whole = path.map(|path| Whole::begin(path, force)).transpose().map_err(CliError::Usage)?;
+    let whole = path.map(|path| Whole::begin(path, force)).transpose()?;
     let query = Query::connect(config, None, |today| select.plan(today)).await?;
     let output = match &whole {
-        Some(whole) => Output::new(whole.file().map_err(CliError::Usage)?),
+        Some(whole) => Output::new(whole.file()?),
         None => Output::watched(io::stdout()),
     };
     let mut printer = Printer::of(format, false, TimeZone::system(), 0);
@@ -45,7 +45,7 @@ pub(crate) async fn run(export: Export, config: &Config) -> Result<(), CliError>
     let ended = page.finish(query.plan.nothing());
     // Damage is reported; the rest of the export is sound.
     if let Some(whole) = whole.filter(|_| matches!(ended, Ok(()) | Err(CliError::Told(exit::DAMAGE)))) {
-        whole.finish().map_err(CliError::Usage)?;
+        whole.finish()?;
     }
     ended
 }

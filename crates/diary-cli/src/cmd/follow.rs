@@ -1,5 +1,7 @@
 //! `follow`: entries are printed as they come.
 
+mod cursor;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -12,10 +14,12 @@ use super::reading::Query;
 use crate::cli::Show;
 use crate::config::Config;
 use crate::error::{CliError, exit};
-use crate::query::cursor::{Cursor, Mark};
+use crate::query;
 use crate::query::select::{Keeper, Select};
 use crate::term::output::{Output, restored, say};
 use crate::term::signals::Signals;
+use crate::term::width;
+use cursor::{Cursor, Mark};
 
 /// Entries that are printed before the place is written down, while more of them wait.
 const SAVE_EVERY: u32 = 1000;
@@ -38,15 +42,13 @@ pub(super) async fn run(
     let plan = |today| {
         let plan = select.plan(today)?;
         match plan.days.filter(|days| days.to < today) {
-            Some(days) => {
-                Err(format!("nothing can follow after {}, which is over; log shows what there is", days.to))
-            }
+            Some(days) => Err(query::Error::Over(days.to)),
             None => Ok(plan),
         }
     };
     let query = Query::connect(config, cursor.as_ref().and_then(Cursor::place), plan).await;
     let query = query.map_err(|error| match (&error, &cursor) {
-        (CliError::Client(why), Some(cursor)) => cursor.refused_by(why).map_or(error, CliError::Cursor),
+        (CliError::Client(why), Some(cursor)) => cursor.refused_by(why).map_or(error, CliError::from),
         _ => error,
     })?;
     let mut query = Query { gives_up: false, ..query };
@@ -112,7 +114,7 @@ impl Follower {
                         say(format_args!("{}", restored(head)));
                         continue;
                     }
-                    self.page.printer.fit();
+                    self.page.printer.fit(width());
                     keeper.take(event, |event| self.page.print(&event));
                     if self.unsaved >= SAVE_EVERY {
                         self.save()?;

@@ -57,7 +57,7 @@ pub(crate) async fn run(import: Import, config: &Config) -> Result<(), CliError>
 fn plan(import: &Import, day_start: DayStart) -> Result<Plan, CliError> {
     let Import { from, to, .. } = import.clone();
     let select = Select { from, to, last: Some("all".to_owned()), ..Select::default() };
-    select.plan(Calendar::here(day_start).today()).map_err(CliError::Usage)
+    Ok(select.plan(Calendar::here(day_start).today())?)
 }
 
 /// Leaves out entries of other days than those that are wanted, and says so.

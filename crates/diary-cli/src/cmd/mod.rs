@@ -31,7 +31,7 @@ use crate::term::input;
 use crate::term::output::Output;
 use crate::term::signals::Signals;
 
-pub(crate) use crate::term::output::count;
+pub(crate) use crate::render::count;
 
 /// Runs a command.
 ///

@@ -7,16 +7,18 @@ use super::reading::Query;
 use crate::cli::Show;
 use crate::config::Config;
 use crate::error::CliError;
+use crate::query;
 use crate::query::select::Plan;
 use crate::render::Printer;
 use crate::term::pager::Pager;
+use crate::term::width;
 
 /// Prints what `plan` asks for on the reader's current day.
 ///
 /// # Errors
 /// Reading failed, or found damage or nothing.
 pub(super) async fn log(
-    plan: impl Fn(Date) -> Result<Plan, String>,
+    plan: impl Fn(Date) -> Result<Plan, query::Error>,
     show: &Show,
     config: &Config,
 ) -> Result<(), CliError> {
@@ -24,7 +26,7 @@ pub(super) async fn log(
     query.echo();
     let sorted = query.by_time().await?;
     let printer = printer(&query, show, config);
-    let (output, pager) = Pager::start(&printer);
+    let (output, pager) = Pager::start(printer.may_be_paged());
     let mut page = Page::new(printer, output);
     let read = match sorted {
         Some(events) => {
@@ -40,7 +42,7 @@ pub(super) async fn log(
 
 /// It prints days as the server counts them.
 pub(super) fn printer(query: &Query, show: &Show, config: &Config) -> Printer {
-    let mut printer = Printer::stdout(show.format().or(config.format), config.colour);
+    let mut printer = Printer::stdout(show.format().or(config.format), config.colour.is_on(), width());
     printer.csv_safe = show.csv_safe;
     printer.start_days_at(query.reader.welcome().day_start);
     printer

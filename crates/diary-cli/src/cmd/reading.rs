@@ -10,6 +10,7 @@ use super::page::Page;
 use super::patience::Patience;
 use crate::config::Config;
 use crate::error::CliError;
+use crate::query;
 use crate::query::by_time::ByTime;
 use crate::query::select::{Keeper, Plan};
 use crate::term::output::say;
@@ -38,22 +39,18 @@ impl Query {
     /// the plan is not as it was typed, and whether entries wait to be sent.
     ///
     /// # Errors
-    /// The plan's sentence, or the server cannot be reached.
+    /// There is no plan, or the server cannot be reached.
     pub(super) async fn connect(
         config: &Config,
         place: Option<Resume>,
-        plan: impl Fn(Date) -> Result<Plan, String>,
+        plan: impl Fn(Date) -> Result<Plan, query::Error>,
     ) -> Result<Self, CliError> {
         // Wrong arguments need no server. Where days start late, it may still be yesterday.
         let today = Calendar::here(DayStart::default()).today();
-        if let Err(why) = plan(today)
-            && plan(today.saturating_sub(1.day())).is_err()
-        {
-            return Err(CliError::Usage(why));
-        }
+        plan(today).or_else(|why| plan(today.saturating_sub(1.day())).map_err(|_| why))?;
         let reader = connect(config, place).await?;
         let calendar = Calendar::here(reader.welcome().day_start);
-        let plan = plan(calendar.today()).map_err(CliError::Usage)?;
+        let plan = plan(calendar.today())?;
         Ok(Self { plan, reader, calendar, gives_up: true })
     }
 

@@ -1,6 +1,6 @@
 //! `tags` and `stats`: entries are counted.
 
-use std::io::Write;
+use std::io::{self, IsTerminal};
 
 use diary_client::{Event, Stored};
 use serde_json::json;
@@ -9,10 +9,11 @@ use crate::cli::StatsOptions;
 use crate::config::Config;
 use crate::error::{CliError, exit};
 use crate::query::select::Select;
-use crate::render::{Printer, push_json, width};
-use crate::term::output::{self, say};
+use crate::render::{self, push_json};
+use crate::term::output::say;
 use crate::term::pager::Pager;
 use crate::term::whole::Whole;
+use crate::term::width;
 use diary_stats::{Canvas, Count, Counts, Heat, TagCounts, draw, json, sentences, svg, table};
 
 use super::reading::Query;
@@ -37,7 +38,7 @@ pub(crate) async fn tags(select: Select, as_json: bool, config: &Config) -> Resu
             false => out.extend_from_slice(format!("{:>most$} {tag}\n", count.entries).as_bytes()),
         }
     }
-    print(&out, missing, config)
+    print(&out, missing)
 }
 
 /// Counts entries and words.
@@ -47,7 +48,7 @@ pub(crate) async fn tags(select: Select, as_json: bool, config: &Config) -> Resu
 pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config) -> Result<(), CliError> {
     let prints_picture = options.svg.as_ref().is_some_and(|path| path.as_os_str() == "-");
     let picture = options.svg.filter(|_| !prints_picture).map(|path| Whole::begin(path, options.force));
-    let picture = picture.transpose().map_err(CliError::Usage)?;
+    let picture = picture.transpose()?;
     let query = begin(select, config).await?;
     let mut counts = Counts::default();
     let count = |stored: &Stored| {
@@ -66,12 +67,8 @@ pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config
         None => Heat::up_to(last, today, &counts),
     };
     if let Some(picture) = picture {
-        let drawn = picture.file().and_then(|mut file| {
-            let written = file.write_all(svg(&heat).as_bytes());
-            written.map_err(|error| format!("the picture cannot be written: {error}"))?;
-            picture.finish()
-        });
-        drawn.map_err(CliError::Usage)?;
+        picture.write(svg(&heat).as_bytes())?;
+        picture.finish()?;
     }
     let mut out = Vec::new();
     match options.by {
@@ -84,7 +81,7 @@ pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config
             out.extend_from_slice(format!("{sentences}\n{}", draw(&heat, canvas)).as_bytes());
         }
     }
-    print(&out, missing, config)
+    print(&out, missing)
 }
 
 /// What is to be counted: all that fits, unless it is said how many.
@@ -116,7 +113,7 @@ async fn each(query: &Query, mut take: impl FnMut(&Stored)) -> Result<u64, CliEr
     }
     keeper.end(&mut count);
     if missing > 0 {
-        let are = output::count(missing, "entry is", "entries are");
+        let are = render::count(missing, "entry is", "entries are");
         say(format_args!("{are} damaged or missing, and not counted"));
     }
     Ok(missing)
@@ -132,8 +129,8 @@ fn none(nothing: String, missing: u64) -> CliError {
 }
 
 /// Prints it, in a pager if it is long.
-fn print(bytes: &[u8], missing: u64, config: &Config) -> Result<(), CliError> {
-    let (mut output, pager) = Pager::start(&Printer::stdout(None, config.colour));
+fn print(bytes: &[u8], missing: u64) -> Result<(), CliError> {
+    let (mut output, pager) = Pager::start(io::stdout().is_terminal());
     output.print(bytes);
     let printed = output.finish();
     pager.finish(output);

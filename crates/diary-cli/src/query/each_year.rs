@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use diary_client::{Day, Which};
-use diary_proto::escape::escape;
 use jiff::ToSpan;
 use jiff::civil::Date;
 
-use super::{FIRST_DAY, LAST_DAY, server_days};
+use super::{Error, FIRST_DAY, LAST_DAY, server_days};
 use diary_calendar::Days;
 
 /// Years before this one are asked for in one piece: few diaries have any entries there.
@@ -29,8 +28,8 @@ impl EachYear {
     /// wanted, too, if it is what is said. The 29th of February is in leap years only.
     ///
     /// # Errors
-    /// A sentence, if that is no day.
-    pub(crate) fn of(said: Option<&str>, today: Date) -> Result<Self, String> {
+    /// That is no day.
+    pub(crate) fn of(said: Option<&str>, today: Date) -> Result<Self, Error> {
         let (day, last_year, years) = match said {
             Some(said) => (one_day(said, today)?, today.year(), "any year"),
             None => (today, today.year() - 1, "earlier years"),
@@ -62,14 +61,9 @@ impl fmt::Display for EachYear {
     }
 }
 
-fn one_day(said: &str, today: Date) -> Result<Date, String> {
-    let Days { from, to } = Days::parse(said, today).map_err(|error| error.to_string())?;
-    match from == to {
-        true => Ok(from),
-        false => {
-            Err(format!("\"{}\" is more than one day; say 2026-11-21, Nov 21 or yesterday", escape(said)))
-        }
-    }
+fn one_day(said: &str, today: Date) -> Result<Date, Error> {
+    let Days { from, to } = Days::parse(said, today)?;
+    if from == to { Ok(from) } else { Err(Error::Several(said.to_owned())) }
 }
 
 #[cfg(test)]
@@ -129,7 +123,7 @@ mod tests {
         assert_eq!(day("yesterday"), Ok("2026-11-20".to_owned()));
         assert_eq!(day("Nov 22"), Ok("2025-11-22".to_owned()));
         assert_eq!(
-            day("last week").unwrap_err(),
+            day("last week").unwrap_err().to_string(),
             "\"last week\" is more than one day; say 2026-11-21, Nov 21 or yesterday"
         );
     }

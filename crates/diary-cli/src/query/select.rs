@@ -10,9 +10,8 @@ use diary_proto::tags::is_tag;
 use jiff::civil::Date;
 
 use super::each_year::EachYear;
-use super::{FIRST_DAY, LAST_DAY, server_days};
-use diary_calendar::Calendar;
-use diary_calendar::Days;
+use super::{Error, FIRST_DAY, LAST_DAY, server_days};
+use diary_calendar::{Calendar, Days};
 
 /// How many entries are shown to those who name no condition.
 const LAST_DEFAULT: u64 = 20;
@@ -61,29 +60,23 @@ pub(crate) struct Conditions {
 
 impl Conditions {
     /// For all entries.
-    ///
-    /// # Errors
-    /// A sentence that says what cannot be used.
-    fn filter(&self) -> Result<Filter, String> {
+    fn filter(&self) -> Result<Filter, Error> {
         let Self { contains, not: without, author, tag: tags } = self.clone();
         let filter = Filter { scope: Which::All.into(), contains, without, author, tags };
-        filter.check().map_err(|refusal| refusal.message.into_owned())?;
+        filter.check()?;
         Ok(filter)
     }
 }
 
 /// The name of an author.
-pub(crate) fn parse_name(name: &str) -> Result<Author, String> {
-    Author::new(name).map_err(|refusal| refusal.message.into_owned())
+pub(crate) fn parse_name(name: &str) -> Result<Author, Error> {
+    Ok(Author::new(name)?)
 }
 
 /// A tag as it stands in texts. Without a sign it is one with #.
-fn parse_tag(said: &str) -> Result<String, String> {
+fn parse_tag(said: &str) -> Result<String, Error> {
     let tag = if said.starts_with(['#', '@']) { said.to_owned() } else { format!("#{said}") };
-    match is_tag(&tag) {
-        true => Ok(tag),
-        false => Err("a tag is one word with a letter in it, such as #travel, travel or @anna".to_owned()),
-    }
+    if is_tag(&tag) { Ok(tag) } else { Err(Error::Tag) }
 }
 
 /// What is to be read.
@@ -107,12 +100,8 @@ impl Plan {
     /// What is of the same day of a month, as [`EachYear::of`] has it.
     ///
     /// # Errors
-    /// A sentence that says what cannot be used.
-    pub(crate) fn each_year(
-        conditions: &Conditions,
-        said: Option<&str>,
-        today: Date,
-    ) -> Result<Self, String> {
+    /// What cannot be used.
+    pub(crate) fn each_year(conditions: &Conditions, said: Option<&str>, today: Date) -> Result<Self, Error> {
         let (filter, each_year) = (conditions.filter()?, Some(EachYear::of(said, today)?));
         Ok(Self { filter, days: None, each_year, newest: None, today, echo: None })
     }
@@ -166,8 +155,8 @@ impl Select {
     /// Makes a plan of it; `today` is the reader's.
     ///
     /// # Errors
-    /// A sentence that says what cannot be used.
-    pub(crate) fn plan(&self, today: Date) -> Result<Plan, String> {
+    /// What cannot be used.
+    pub(crate) fn plan(&self, today: Date) -> Result<Plan, Error> {
         let days = self.days(today)?;
         let last = self.last.as_deref().map(parse_last).transpose()?;
         let filter = self.conditions.filter()?;
@@ -185,11 +174,8 @@ impl Select {
         Ok(Plan { filter: Filter { scope, ..filter }, days, each_year: None, newest, today, echo })
     }
 
-    fn days(&self, today: Date) -> Result<Option<Days>, String> {
-        let parse = |said: &Option<String>| {
-            let days = said.as_ref().map(|said| Days::parse(said, today)).transpose();
-            days.map_err(|error| error.to_string())
-        };
+    fn days(&self, today: Date) -> Result<Option<Days>, Error> {
+        let parse = |said: &Option<String>| said.as_ref().map(|said| Days::parse(said, today)).transpose();
         if let Some(days) = parse(&self.on)? {
             return Ok(Some(days));
         }
@@ -198,18 +184,18 @@ impl Select {
             (from, to) => (from.map_or(FIRST_DAY, |days| days.from), to.map_or(LAST_DAY, |days| days.to)),
         };
         if from > to {
-            return Err(format!("--from {from} is after --to {to}; the first day of a range comes first"));
+            return Err(Error::Backwards { from, to });
         }
         Ok(Some(Days { from, to }))
     }
 }
 
 /// How many of the newest; `None` for all.
-fn parse_last(said: &str) -> Result<Option<u64>, String> {
+fn parse_last(said: &str) -> Result<Option<u64>, Error> {
     match Which::parse(said) {
         Ok(Which::All) => Ok(None),
         Ok(Which::Last(count)) if !said.is_empty() => Ok(Some(count)),
-        _ => Err("--last takes a number or all: --last 50".to_owned()),
+        _ => Err(Error::Last),
     }
 }
 
@@ -364,7 +350,7 @@ mod tests {
 
     fn plan(words: &[&str]) -> Result<Plan, String> {
         let words = Words::try_parse_from([&["test"], words].concat()).map_err(|error| error.to_string())?;
-        words.select.plan(TODAY)
+        words.select.plan(TODAY).map_err(|error| error.to_string())
     }
 
     fn plan_of(words: &[&str]) -> Plan {

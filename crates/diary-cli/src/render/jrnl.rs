@@ -7,8 +7,7 @@ use diary_import::{Clock, is_header};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::{Printer, careful, push_json};
-use crate::term::output::count;
+use super::{Printer, careful, count, push_json};
 
 /// What is known of the entries so far.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ mod safe;
 #[cfg(test)]
 mod tests;
 
-use std::env;
+use std::fmt;
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
@@ -23,22 +23,7 @@ use serde_json::{Value, json};
 
 use self::jrnl::Jrnl;
 pub(crate) use self::machine::{careful, push_json};
-use crate::term::obeys_escapes;
-use crate::term::output::count;
 use diary_calendar::Calendar;
-
-/// When to use colour.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Colour {
-    /// On a terminal, unless NO_COLOR is set
-    #[default]
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
 
 /// Formats of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -99,10 +84,10 @@ pub(crate) struct Printer {
 
 impl Printer {
     /// For stdout. Without a format, pretty on a terminal and plain elsewhere.
-    pub(crate) fn stdout(format: Option<Format>, colour: Colour) -> Self {
+    pub(crate) fn stdout(format: Option<Format>, colour: bool, width: usize) -> Self {
         let terminal = io::stdout().is_terminal();
         let format = format.unwrap_or(if terminal { Format::Pretty } else { Format::Plain });
-        Self { terminal, ..Self::of(format, colour.is_on(), TimeZone::system(), width()) }
+        Self { terminal, ..Self::of(format, colour, TimeZone::system(), width) }
     }
 
     /// The plain format.
@@ -131,9 +116,9 @@ impl Printer {
         self.calendar.start_days_at(day_start);
     }
 
-    /// Reads the width of the terminal again.
-    pub(crate) fn fit(&mut self) {
-        self.width = width();
+    /// The terminal is so wide now.
+    pub(crate) fn fit(&mut self, width: usize) {
+        self.width = width;
     }
 
     pub(crate) fn is_plain(&self) -> bool {
@@ -219,19 +204,8 @@ impl Printer {
     }
 }
 
-impl Colour {
-    /// Whether stdout gets colour.
-    pub(crate) fn is_on(self) -> bool {
-        let unset = |name| env::var_os(name).is_none_or(|value| value.is_empty());
-        match self {
-            Self::Always => true,
-            Self::Never => false,
-            Self::Auto => io::stdout().is_terminal() && unset("NO_COLOR") && obeys_escapes(),
-        }
-    }
-}
-
-/// Columns of the terminal on stdout; 0 if unknown or not a terminal.
-pub(crate) fn width() -> usize {
-    terminal_size::terminal_size_of(io::stdout()).map_or(0, |(width, _)| width.0.into())
+/// `1 day`, `2 days`
+pub(crate) fn count<N: fmt::Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let noun = if count == N::from(1) { one } else { many };
+    format!("{count} {noun}")
 }

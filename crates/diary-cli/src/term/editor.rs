@@ -34,8 +34,8 @@ use tokio::sync::mpsc;
 
 use crate::term::above::Above;
 use crate::term::input::{Typed, is_command};
-use crate::term::obeys_escapes;
 use crate::term::ui::Ui;
+use crate::term::{obeys_escapes, width};
 use line::Editing;
 use screen::{Modes, write_now};
 
@@ -120,7 +120,10 @@ impl Highlighter for Prompt {
 }
 
 fn columns() -> usize {
-    terminal_size::terminal_size_of(io::stdout()).map_or(USUAL_COLUMNS, |(columns, _)| columns.0.into())
+    match width() {
+        0 => USUAL_COLUMNS,
+        columns => columns,
+    }
 }
 
 fn marked(line: &str, columns: usize) -> String {

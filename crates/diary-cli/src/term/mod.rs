@@ -1,6 +1,7 @@
 //! The terminal, or whatever stands in its place.
 
 use std::env;
+use std::io::{self, IsTerminal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) mod above;
@@ -12,12 +13,46 @@ pub(crate) mod signals;
 pub(crate) mod ui;
 pub(crate) mod whole;
 
+use clap::ValueEnum;
+use rustix::termios::tcgetwinsize;
+use serde::Deserialize;
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Colour {
+    /// Whether stdout gets colour.
+    pub(crate) fn is_on(self) -> bool {
+        let unset = |name| env::var_os(name).is_none_or(|value| value.is_empty());
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => io::stdout().is_terminal() && unset("NO_COLOR") && obeys_escapes(),
+        }
+    }
+}
+
 /// Terminals that show escape sequences instead of obeying them, and what stands for no terminal at all.
 const WITHOUT_ESCAPES: [&str; 5] = ["", "dumb", "emacs", "cons25", "unknown"];
 
 /// Whether TERM names a terminal that obeys escape sequences.
-pub(crate) fn obeys_escapes() -> bool {
+fn obeys_escapes() -> bool {
     env::var("TERM").is_ok_and(|kind| !WITHOUT_ESCAPES.contains(&kind.as_str()))
+}
+
+/// Columns of the terminal on stdout; 0 if unknown or not a terminal.
+pub(crate) fn width() -> usize {
+    tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col.into())
 }
 
 /// What a thread that panicked left is still what there is to show.

@@ -22,12 +22,6 @@ pub(crate) fn restored(head: u64) -> String {
     format!("the diary was restored from an older copy and ends with {head} now; only later entries follow")
 }
 
-/// `1 day`, `2 days`
-pub(crate) fn count<N: fmt::Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
-    let noun = if count == N::from(1) { one } else { many };
-    format!("{count} {noun}")
-}
-
 type Writer = BufWriter<Box<dyn Write>>;
 
 /// Stdout, buffered. When whoever reads it is gone, that is no error: entries are still to be stored,

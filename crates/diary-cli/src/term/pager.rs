@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex};
 use diary_proto::escape::escape;
 use tokio::signal::unix::SignalKind;
 
-use crate::error::exit;
-use crate::render::Printer;
 use crate::term::lock;
 use crate::term::output::{Output, say};
 use crate::term::signals::Signals;
@@ -25,10 +23,10 @@ const ENVIRONMENT: [(&str, &str); 2] = [("LESS", "FRX"), ("LESSCHARSET", "utf-8"
 pub(crate) struct Pager(Option<Arc<Mutex<Child>>>);
 
 impl Pager {
-    /// Starts a pager if `printer` prints for a person at a terminal. Otherwise, or if that fails, the output is stdout.
+    /// Starts a pager if the output may have one. Otherwise, or if that fails, it is stdout.
     /// Needs a Tokio runtime.
-    pub(crate) fn start(printer: &Printer) -> (Output, Self) {
-        let pager = wanted(|name| env::var(name).ok()).filter(|_| printer.may_be_paged());
+    pub(crate) fn start(may_be_paged: bool) -> (Output, Self) {
+        let pager = wanted(|name| env::var(name).ok()).filter(|_| may_be_paged);
         let started = pager.map(|pager| (spawn(&pager, Stdio::inherit()), pager));
         match started {
             Some((Ok((input, child)), _)) => return Self::on(input, child),
@@ -92,7 +90,7 @@ async fn leave_interrupts_to(pager: Arc<Mutex<Child>>) {
     loop {
         interrupts.any().await;
         if !matches!(lock(&pager).try_wait(), Ok(None)) {
-            std::process::exit(exit::INTERRUPTED.into());
+            std::process::exit(128 + SignalKind::interrupt().as_raw_value());
         }
     }
 }

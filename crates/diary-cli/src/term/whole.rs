@@ -8,6 +8,20 @@ use std::path::{Path, PathBuf};
 use diary_proto::escape::escape;
 use tempfile::NamedTempFile;
 
+/// Why a file does not appear.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// It is there, and need not be lost.
+    #[error("{} already exists; use --force to overwrite it", shown(.0))]
+    Exists(PathBuf),
+    /// Something else has its name.
+    #[error("{} is not a regular file", shown(.0))]
+    NotAFile(PathBuf),
+    /// Writing or renaming failed.
+    #[error("cannot write {}: {source}", shown(path))]
+    Unwritable { path: PathBuf, source: io::Error },
+}
+
 /// Replaces the file at `path`, with the permissions `mode` as far as the user's umask lets them be. A crash leaves the old
 /// or the new one.
 ///
@@ -30,42 +44,55 @@ impl Whole {
     /// With `force`, it may replace another file; if `path` is a symbolic link, the file behind it.
     ///
     /// # Errors
-    /// A sentence.
-    pub(crate) fn begin(path: PathBuf, force: bool) -> Result<Self, String> {
-        let shown = escape(&path.display().to_string()).into_owned();
+    /// It may not or cannot be written there.
+    pub(crate) fn begin(path: PathBuf, force: bool) -> Result<Self, Error> {
         if !force && path.symlink_metadata().is_ok() {
-            return Err(format!("{shown} already exists; use --force to overwrite it"));
+            return Err(Error::Exists(path));
         }
         let target = if path.is_symlink() { path.canonicalize() } else { Ok(path.clone()) };
-        let target = target.map_err(|error| cannot_be_written(&path, &error))?;
+        let target = target.map_err(unwritable(&path))?;
         if target.metadata().is_ok_and(|there| !there.is_file()) {
-            return Err(format!("{shown} is not a regular file"));
+            return Err(Error::NotAFile(path));
         }
         // Private: it may hold a whole diary.
-        let file = beside(&target, 0o600).map_err(|error| cannot_be_written(&path, &error))?;
+        let file = beside(&target, 0o600).map_err(unwritable(&path))?;
         Ok(Self { file, path: target, force })
     }
 
     /// The file to write to.
     ///
     /// # Errors
-    /// A sentence.
-    pub(crate) fn file(&self) -> Result<File, String> {
-        self.file.reopen().map_err(|error| cannot_be_written(&self.path, &error))
+    /// It cannot be opened once more.
+    pub(crate) fn file(&self) -> Result<File, Error> {
+        self.file.as_file().try_clone().map_err(unwritable(&self.path))
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Error> {
+        self.file.as_file().write_all(bytes).map_err(unwritable(&self.path))
     }
 
     /// Gives the file its name. It is on disk before this returns.
     ///
     /// # Errors
-    /// A sentence.
-    pub(crate) fn finish(self) -> Result<(), String> {
-        persist(self.file, &self.path, self.force).map_err(|error| cannot_be_written(&self.path, &error))
+    /// It has no name then, and is lost.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        persist(self.file, &self.path, self.force).map_err(unwritable(&self.path))
     }
 }
 
 fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let permissions = Permissions::from_mode(mode);
-    tempfile::Builder::new().prefix(".diary-").permissions(permissions).tempfile_in(folder_of(path))
+    let made =
+        tempfile::Builder::new().prefix(".diary-").permissions(permissions).tempfile_in(folder_of(path));
+    // It adds the temporary name, which is nobody's.
+    made.map_err(|error| match error.to_string().split_once(" at path ") {
+        Some((why, _)) => io::Error::new(error.kind(), why),
+        None => error,
+    })
 }
 
 fn persist(file: NamedTempFile, path: &Path, force: bool) -> io::Result<()> {
@@ -81,11 +108,13 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn cannot_be_written(path: &Path, error: &io::Error) -> String {
-    let error = error.to_string();
-    // tempfile appends the temporary name.
-    let why = error.split(" at path ").next().unwrap_or_default();
-    format!("cannot write {}: {why}", escape(&path.display().to_string()))
+fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    |source| Error::Unwritable { path, source }
+}
+
+fn shown(path: &Path) -> String {
+    escape(&path.display().to_string()).into_owned()
 }
 
 #[cfg(test)]
@@ -111,7 +140,8 @@ mod tests {
         replace(&taken, "text", 0o666).unwrap_err();
         replace(&folder.path().join("nowhere/file"), "text", 0o666).unwrap_err();
         assert!(
-            Whole::begin(taken.clone(), true).is_err_and(|why| why.ends_with("taken is not a regular file"))
+            Whole::begin(taken.clone(), true)
+                .is_err_and(|why| why.to_string().ends_with("taken is not a regular file"))
         );
         drop(Whole::begin(folder.path().join("given up"), false).unwrap());
         let mut names: Vec<_> =
@@ -119,6 +149,22 @@ mod tests {
         names.sort();
         assert_eq!(names, ["file", "file.new", "taken"]);
         assert_eq!(fs::read_to_string(folder.path().join("file.new")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn no_error_tells_a_temporary_name() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "text").unwrap();
+        for (path, kind, why) in [
+            ("none/x", io::ErrorKind::NotFound, "No such file or directory (os error 2)"),
+            ("file/x", io::ErrorKind::NotADirectory, "Not a directory (os error 20)"),
+        ] {
+            let path = folder.path().join(path);
+            let error = replace(&path, "text", 0o600).unwrap_err();
+            assert_eq!((error.kind(), error.to_string()), (kind, why.to_owned()));
+            let error = Whole::begin(path.clone(), false).map(drop).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot write {}: {why}", path.display()));
+        }
     }
 
     #[test]
@@ -138,7 +184,9 @@ mod tests {
             symlink(to, at(link)).unwrap();
         }
         for link in ["link", "dangling"] {
-            assert!(Whole::begin(at(link), false).is_err_and(|why| why.contains(" already exists; ")));
+            assert!(
+                Whole::begin(at(link), false).is_err_and(|why| why.to_string().contains(" already exists; "))
+            );
         }
         let whole = Whole::begin(at("link"), true).unwrap();
         whole.file().unwrap().write_all(b"new").unwrap();
@@ -150,7 +198,7 @@ mod tests {
             ("dangling", "dangling: No such file"),
             ("null", "null is not a regular file"),
         ] {
-            assert!(Whole::begin(at(link), true).is_err_and(|why| why.contains(part)));
+            assert!(Whole::begin(at(link), true).is_err_and(|why| why.to_string().contains(part)));
         }
     }
 }

@@ -7,8 +7,10 @@ use diary_proto::entry::parse_number;
 use tokio::time::{Duration, Instant};
 
 use super::{Follow, Talk};
+use crate::query;
 use crate::query::select::{Keeper, Plan, Select};
 use crate::term::output::restored;
+use crate::term::width;
 use diary_calendar::Calendar;
 
 const HELP: &str = "\
@@ -80,10 +82,11 @@ fn days(said: &str, calendar: &Calendar) -> Result<Wanted, String> {
         Some((from, to)) => Select { from: some(from), to: some(to), ..Select::default() },
         None => Select { on: some(said), ..Select::default() },
     };
-    let is_range = select.on.is_none();
-    let plan = select.plan(calendar.today()).map_err(|why| match is_range && why.starts_with("--from") {
-        true => "error bad-argument: the first day of a range comes first: DATE..DATE".to_owned(),
-        false => format!("error bad-argument: which entries? N, all, #SEQ, #SEQ.. or days: {why}"),
+    let plan = select.plan(calendar.today()).map_err(|why| match why {
+        query::Error::Backwards { .. } => {
+            "error bad-argument: the first day of a range comes first: DATE..DATE".to_owned()
+        }
+        why => format!("error bad-argument: which entries? N, all, #SEQ, #SEQ.. or days: {why}"),
     })?;
     Ok(Wanted::Days(Box::new(plan)))
 }
@@ -285,7 +288,7 @@ impl Talk<'_> {
         });
         let mut bytes = Vec::new();
         if self.place.prompt.is_some() || self.place.bare {
-            self.place.view.fit();
+            self.place.view.fit(width());
         }
         self.place.view.event(event, &mut bytes);
         if !whole && let Event::Entry(stored) = event {

@@ -12,13 +12,14 @@ use crate::term::editor::{self, Drafts};
 use crate::term::input;
 use crate::term::output::{Output, say};
 use crate::term::signals::Signals;
+use crate::term::width;
 
 /// With a line editor, where the output is a terminal too.
 ///
 /// # Errors
 /// Not all is acked, or the server could not be reached.
 pub(crate) async fn at_terminal(past: Which, config: &Config) -> Result<(), CliError> {
-    let view = Printer::stdout(None, config.colour);
+    let view = Printer::stdout(None, config.colour.is_on(), width());
     // Before a line editor is started, which restores what it found.
     let signals = Signals::at_a_terminal();
     let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());

@@ -8,28 +8,29 @@ use std::path::PathBuf;
 
 use diary_client::{Error, Resume};
 
+use crate::error::CliError;
 use crate::term::whole::replace;
 
 /// The file, and what it says.
 #[derive(Debug)]
-pub(crate) struct Cursor {
+pub(super) struct Cursor {
     path: PathBuf,
     mark: Option<Mark>,
 }
 
 /// Up to where entries were printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub(crate) journal: u64,
+pub(super) struct Mark {
+    pub(super) journal: u64,
     /// The newest of them, 0 for none.
-    pub(crate) seq: u64,
+    pub(super) seq: u64,
     /// The checksum of its line.
-    pub(crate) crc: Option<u32>,
+    pub(super) crc: Option<u32>,
 }
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BadCursor {
+pub(super) enum BadCursor {
     /// It cannot be read or written.
     #[error("the cursor {path} cannot be {what}: {source}")]
     File { path: String, what: &'static str, source: io::Error },
@@ -48,12 +49,18 @@ pub(crate) enum BadCursor {
     Restored { path: String, seq: u64 },
 }
 
+impl From<BadCursor> for CliError {
+    fn from(bad: BadCursor) -> Self {
+        Self::Refused(bad.to_string())
+    }
+}
+
 impl Cursor {
     /// Reads the file, if there is one.
     ///
     /// # Errors
     /// See [`BadCursor`].
-    pub(crate) fn open(path: PathBuf) -> Result<Self, BadCursor> {
+    pub(super) fn open(path: PathBuf) -> Result<Self, BadCursor> {
         let shown = path.display().to_string();
         let mark = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -67,12 +74,12 @@ impl Cursor {
     }
 
     /// What it says, if it is there.
-    pub(crate) fn mark(&self) -> Option<Mark> {
+    pub(super) fn mark(&self) -> Option<Mark> {
         self.mark
     }
 
     /// What the diary must have.
-    pub(crate) fn place(&self) -> Option<Resume> {
+    pub(super) fn place(&self) -> Option<Resume> {
         self.mark.map(|Mark { journal: id, seq, crc }| match crc {
             Some(crc) => Resume { id, seq, crc },
             None => Resume { id, seq: 0, crc: 0 },
@@ -83,7 +90,7 @@ impl Cursor {
     ///
     /// # Errors
     /// If the journal ends before it.
-    pub(crate) fn check(&self, head: u64) -> Result<(), BadCursor> {
+    pub(super) fn check(&self, head: u64) -> Result<(), BadCursor> {
         match self.mark {
             Some(Mark { seq, .. }) if seq > head => Err(self.restored(seq)),
             _ => Ok(()),
@@ -91,7 +98,7 @@ impl Cursor {
     }
 
     /// What it means for the cursor that a diary does not have its place.
-    pub(crate) fn refused_by(&self, error: &Error) -> Option<BadCursor> {
+    pub(super) fn refused_by(&self, error: &Error) -> Option<BadCursor> {
         let Mark { journal: known, seq, .. } = self.mark?;
         match error {
             Error::OtherJournal(_) => Some(BadCursor::OtherJournal { path: self.shown(), known }),
@@ -104,7 +111,7 @@ impl Cursor {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(crate) fn save(&mut self, mark: Mark) -> Result<(), BadCursor> {
+    pub(super) fn save(&mut self, mark: Mark) -> Result<(), BadCursor> {
         if self.mark == Some(mark) {
             return Ok(());
         }
