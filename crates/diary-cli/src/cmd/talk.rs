@@ -17,7 +17,7 @@ use diary_proto::answer::{HINT, is_old_command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant};
 
-use super::deliver::{refused_sentence, resumed, tell_clocks, tell_earlier, tell_waiting, until};
+use super::deliver::{Stopped, refused_sentence, resumed, tell_clocks, tell_earlier, tell_waiting, until};
 use crate::config::Config;
 use crate::error::{CliError, unreachable_sentence};
 use crate::render::Printer;
@@ -76,18 +76,8 @@ async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Si
         Ok(talk) => talk,
         Err(error) => return Ended { how: Err(error), author },
     };
-    let end = talk.run(&mut typed, &mut signals).await;
-    talk.finish(end, typed).await
-}
-
-/// Why the conversation is over.
-enum Over {
-    /// The person said so, and all is acked.
-    Done,
-    /// Ctrl-C.
-    Interrupted,
-    /// Nothing more goes out for now, or ever.
-    Lost(Held),
+    let stopped = talk.run(&mut typed, &mut signals).await;
+    talk.finish(stopped, typed).await
 }
 
 struct Talk<'a> {
@@ -155,14 +145,15 @@ impl<'a> Talk<'a> {
         }
     }
 
-    async fn run(&mut self, typed: &mut mpsc::Receiver<Typed>, signals: &mut Signals) -> Over {
+    /// Talks until all is said and acked, or something ends it before.
+    async fn run(&mut self, typed: &mut mpsc::Receiver<Typed>, signals: &mut Signals) -> Option<Stopped> {
         loop {
             self.go_on();
             if self.is_settled && self.commands.is_empty() && self.answer.is_none() {
-                return Over::Done;
+                return None;
             }
             if let Some(held) = self.hopeless() {
-                return Over::Lost(held);
+                return Some(Stopped::GaveUp(held));
             }
             let behind = self.place.prompt.as_ref().is_some_and(|prompt| prompt.above().is_behind());
             self.show_bare_prompt();
@@ -171,9 +162,9 @@ impl<'a> Talk<'a> {
             let lost_told_at = self.reading_lost_told_at();
             tokio::select! {
                 biased;
-                () = signals.any() => return Over::Interrupted,
+                () = signals.any() => return Some(Stopped::Interrupted),
                 line = typed.recv(), if self.is_open() => match line {
-                    Some(Typed::Interrupt) => return Over::Interrupted,
+                    Some(Typed::Interrupt) => return Some(Stopped::Interrupted),
                     line => self.take_in(line),
                 },
                 outcome = next_outcome(&mut self.deliveries), if !self.is_settled => self.take(outcome),

@@ -3,14 +3,18 @@
 use diary_outbox::{Held, Outcome};
 use tokio::sync::mpsc;
 
-use super::{Ended, Over, Talk, clean};
+use super::{Ended, Talk, clean};
 use crate::cmd::count;
-use crate::cmd::deliver::when_sent;
+use crate::cmd::deliver::{Stopped, when_sent};
 use crate::error::{CliError, exit, unreachable_sentence};
 use crate::term::input::Typed;
 
 impl Talk<'_> {
-    pub(super) async fn finish(mut self, over: Over, mut typed: mpsc::Receiver<Typed>) -> Ended {
+    pub(super) async fn finish(
+        mut self,
+        stopped: Option<Stopped>,
+        mut typed: mpsc::Receiver<Typed>,
+    ) -> Ended {
         // What was typed and not looked at is no less worth keeping.
         typed.close();
         while let Ok(line) = typed.try_recv() {
@@ -35,24 +39,24 @@ impl Talk<'_> {
             kept += delivery.unanswered();
         }
         self.place.output.flush();
-        Ended { how: self.last_words(&over, kept, &lost), author }
+        Ended { how: self.last_words(stopped, kept, &lost), author }
     }
 
     /// What is told at the end, for so many entries that wait in the outbox and these that do not.
-    fn last_words(&self, over: &Over, kept: usize, lost: &[String]) -> Result<(), CliError> {
-        let why = match over {
-            Over::Done => "the input ended".to_owned(),
-            Over::Interrupted => "interrupted".to_owned(),
-            Over::Lost(Held::Away(error)) if !self.has_arrived => unreachable_sentence(error),
-            Over::Lost(held) => format!("gave up: {held}"),
+    fn last_words(&self, stopped: Option<Stopped>, kept: usize, lost: &[String]) -> Result<(), CliError> {
+        let why = match &stopped {
+            None => "the input ended".to_owned(),
+            Some(Stopped::Interrupted) => "interrupted".to_owned(),
+            Some(Stopped::GaveUp(Held::Away(error))) if !self.has_arrived => unreachable_sentence(error),
+            Some(Stopped::GaveUp(held)) => format!("gave up: {held}"),
         };
         if kept + lost.len() == 0 {
-            return match over {
-                Over::Done => Ok(()),
+            return match stopped {
+                None => Ok(()),
+                Some(Stopped::Interrupted) => Err(CliError::Told(exit::INTERRUPTED)),
                 // The person has said all, and the server is only away.
-                Over::Lost(_) if self.ended.is_some() && self.has_arrived => Ok(()),
-                Over::Interrupted => Err(CliError::Told(exit::INTERRUPTED)),
-                Over::Lost(_) => Err(CliError::Unreachable(why)),
+                Some(_) if self.ended.is_some() && self.has_arrived => Ok(()),
+                Some(_) => Err(CliError::Unreachable(why)),
             };
         }
         let mut words = Vec::new();
