@@ -17,7 +17,7 @@ use super::deliver::{
 };
 use crate::config::Config;
 use crate::error::{advice, exit};
-use crate::term::output::{Output, say};
+use crate::term::output::{print, say};
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 use diary_calendar::Calendar;
@@ -189,13 +189,12 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> u8 {
 
 /// Prints the seq of an entry that is in the diary, and gives the exit code.
 fn stored(seq: u64, server: &Address) -> u8 {
-    let mut output = Output::new(io::stdout());
-    output.print(format!("{seq}\n").as_bytes());
-    output.flush();
+    let printed = print(format!("{seq}\n").as_bytes());
     if io::stderr().is_terminal() {
         say(format_args!("entry {seq} is on disk at {server}"));
     }
-    if output.has_failed() { exit::USAGE } else { exit::DONE }
+    let why = printed.inspect_err(|why| say(format_args!("{why}")));
+    if why.is_err() { exit::USAGE } else { exit::DONE }
 }
 
 /// Why it is not in the diary, in which file it is instead and under which id, and what comes next.

@@ -8,8 +8,6 @@ mod files;
 mod look;
 mod sending;
 
-use std::io;
-
 use diary_client::{Author, DayStart, Error, NewEntry, Reader, Secret, Welcome};
 use diary_outbox::{Delivery, Held, Keys};
 use diary_proto::escape::escape;
@@ -24,7 +22,7 @@ use crate::config::Config;
 use crate::error::exit;
 use crate::error::unreachable_sentence;
 use crate::query::select::{Plan, Select};
-use crate::term::output::{Output, say};
+use crate::term::output::{print, say};
 use crate::term::signals::Signals;
 use diary_calendar::Calendar;
 use diary_import::{Compared, Found};
@@ -194,16 +192,14 @@ impl Work<'_> {
         if refused > 0 {
             line.push_str(&format!(", {} refused", number(refused)));
         }
-        let mut output = Output::new(io::stdout());
-        output.print(format!("{line}\n").as_bytes());
-        output.flush();
+        let printed = print(format!("{line}\n").as_bytes()).inspect_err(|why| say(format_args!("{why}")));
         match sent.and_then(|(_, end)| end) {
             Some(Stop::Interrupted { unacked: 0 }) => exit::INTERRUPTED,
             Some(Stop::Held { held: Held::Full(_), .. }) => exit::REFUSED,
             Some(_) => exit::NOT_ACKED,
             None if self.damage => exit::DAMAGE,
             None if not_readable + refused > 0 => exit::REFUSED,
-            None if output.has_failed() => exit::USAGE,
+            None if printed.is_err() => exit::USAGE,
             None if self.sorted.is_empty() => exit::NOTHING_FOUND,
             None => exit::DONE,
         }

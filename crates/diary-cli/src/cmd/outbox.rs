@@ -1,7 +1,5 @@
 //! `outbox`: lists what could not be sent yet, sends it, or throws it away.
 
-use std::io;
-
 use diary_client::{Address, Refusal};
 use diary_outbox::{Delivery, Error, Keys, Listed, Outbox, Outcome};
 use diary_proto::escape::escape;
@@ -15,7 +13,7 @@ use crate::cli::OutboxAction;
 use crate::config::Config;
 use crate::error::exit;
 use crate::render::push_json;
-use crate::term::output::{Output, say};
+use crate::term::output::{self, say};
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 
@@ -99,10 +97,7 @@ fn object(entry: &Listed) -> Value {
 
 /// Whether the output could be written.
 fn print(bytes: &[u8]) -> bool {
-    let mut output = Output::new(io::stdout());
-    output.print(bytes);
-    output.flush();
-    !output.has_failed()
+    output::print(bytes).inspect_err(|why| say(format_args!("{why}"))).is_ok()
 }
 
 /// Sends what nobody holds, to one server or to all, and gives the exit code.

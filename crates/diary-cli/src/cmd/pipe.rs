@@ -154,7 +154,7 @@ impl Pipe {
                 () = self.output.flush_when_idle() => {}
             }
         }
-        self.output.flush();
+        let printed = self.output.finish().inspect_err(|why| say(format_args!("{why}")));
         match gave_up {
             // Before anything was sent.
             Some(GaveUp::Held(Held::Away(error))) if !delivery.has_arrived() => {
@@ -162,7 +162,7 @@ impl Pipe {
                 exit::UNREACHABLE
             }
             Some(gave_up) => self.give_up(&gave_up),
-            None if self.output.has_failed() => exit::USAGE,
+            None if printed.is_err() => exit::USAGE,
             None => self.code,
         }
     }

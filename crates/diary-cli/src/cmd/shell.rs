@@ -8,7 +8,7 @@ use clap_mangen::roff::{Roff, roman};
 
 use crate::cli::{self, Args};
 use crate::error::CliError;
-use crate::term::output::Output;
+use crate::term::output::print;
 
 /// The description after the name, in the page and in lists of pages.
 const SUMMARY: &str = "write entries into a diary and read them";
@@ -24,7 +24,7 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
     let mut script = Vec::new();
     // zsh would take the name of a command for the address.
     clap_complete::generate(shell, &mut cli::commands_only(), "diary", &mut script);
-    print(&script)
+    Ok(print(&script)?)
 }
 
 /// Prints the manual page.
@@ -32,7 +32,8 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
 /// # Errors
 /// The output failed.
 pub(crate) fn man() -> Result<(), CliError> {
-    print(&page().map_err(|error| CliError::Usage(format!("cannot make the manual page: {error}")))?)
+    let page = page().map_err(|error| CliError::Usage(format!("cannot make the manual page: {error}")))?;
+    Ok(print(&page)?)
 }
 
 /// One page for all commands, so that one search finds any flag.
@@ -72,12 +73,6 @@ fn describe(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
     Man::new(own).render_options_section(&mut options)?;
     let options = String::from_utf8_lossy(&options);
     page.write_all(options.replacen(".SH OPTIONS\n", "", 1).as_bytes())
-}
-
-fn print(bytes: &[u8]) -> Result<(), CliError> {
-    let mut output = Output::new(io::stdout());
-    output.print(bytes);
-    output.finish()
 }
 
 #[cfg(test)]

@@ -31,8 +31,12 @@ impl Talk<'_> {
                 }
             }
         }
-        self.place.output.flush();
-        let (code, last_words) = self.last_words(&over, kept, &lost);
+        let printed = self.place.output.finish();
+        let (mut code, mut last_words) = self.last_words(&over, kept, &lost);
+        if let Err(why) = printed {
+            code = if code == exit::DONE { exit::USAGE } else { code };
+            last_words.insert(0, why.to_string());
+        }
         Ended { code, last_words, author }
     }
 
