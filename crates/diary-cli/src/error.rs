@@ -3,6 +3,7 @@
 use diary_client::{Error, ErrorKind};
 
 use crate::query;
+use crate::term::output::Unwritable;
 use crate::term::whole;
 
 /// Exit codes, for scripts.
@@ -40,6 +41,9 @@ pub(crate) enum CliError {
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] whole::Error),
+    /// The output cannot be written.
+    #[error(transparent)]
+    Output(#[from] Unwritable),
     /// The connection failed, or the server refused the request.
     #[error("{}", unreachable_sentence(.0))]
     Client(#[from] Error),
@@ -96,9 +100,8 @@ impl CliError {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Arguments(error) if !error.use_stderr() => exit::DONE,
-            Self::Arguments(_) | Self::Usage(_) | Self::Query(_) | Self::File(_) | Self::Outbox(_) => {
-                exit::USAGE
-            }
+            Self::Arguments(_) | Self::Usage(_) | Self::Query(_) => exit::USAGE,
+            Self::File(_) | Self::Output(_) | Self::Outbox(_) => exit::USAGE,
             Self::Client(error) => match error.kind() {
                 ErrorKind::Refused | ErrorKind::OtherJournal => exit::REFUSED,
                 _ => exit::UNREACHABLE,

@@ -22,7 +22,7 @@ use crate::cli::Args;
 use crate::config::Config;
 use crate::error::CliError;
 use crate::render::careful;
-use crate::term::output::say;
+use crate::term::output::{Unwritable, say};
 
 /// Runs the program with the process's arguments, environment, input and output.
 pub fn main() -> ExitCode {
@@ -57,9 +57,8 @@ fn run() -> Result<(), CliError> {
 fn report(error: &CliError) -> u8 {
     match error {
         CliError::Arguments(help) if !help.use_stderr() => {
-            let Err(error) = help.print() else { return error::exit::DONE };
-            say(format_args!("the output cannot be written: {error}"));
-            return error::exit::USAGE;
+            let printed = help.print().map_err(Unwritable::from);
+            return printed.map_or_else(|error| report(&error.into()), |()| error::exit::DONE);
         }
         // clap quotes arguments as they are.
         CliError::Arguments(error) => {

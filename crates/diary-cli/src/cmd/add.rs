@@ -16,10 +16,9 @@ use super::deliver::{
     CLOCKS_FAR_APART, Stopped, clocks_apart, drive, refused_sentence, tell_clocks, tell_earlier,
     tell_waiting, when_sent,
 };
-use super::print;
 use crate::config::Config;
 use crate::error::{CliError, advice};
-use crate::term::output::say;
+use crate::term::output::{print, say};
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 use diary_calendar::Calendar;
@@ -157,10 +156,11 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliE
     let (mut ended, mut unacked, mut journal) = (Ok(()), None, None);
     let stopped = drive(&mut delivery, &mut signals, |outcome| match outcome {
         Outcome::Acked { ack, .. } => {
-            ended = print(match io::stdout().is_terminal() {
+            let printed = print(match io::stdout().is_terminal() {
                 true => format!("ok {} on {server}\n", ack.seq),
                 false => format!("{}\n", ack.seq),
             });
+            ended = printed.map_err(CliError::from);
         }
         Outcome::Refused { refusal, id, .. } => {
             ended = Err(CliError::Refused(match id {

@@ -70,7 +70,8 @@ pub(super) async fn run(
     };
     // What was printed does not come again.
     follower.save()?;
-    ended.and(follower.page.output.finish())
+    ended?;
+    Ok(follower.page.output.finish()?)
 }
 
 /// What was printed, and how far that is.

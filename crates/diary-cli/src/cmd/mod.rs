@@ -78,13 +78,6 @@ pub(crate) async fn without_command(past: Which, config: &Config) -> Result<(), 
     pipe::run(past, config, input, output, signals.any()).await
 }
 
-/// Prints an answer that is whole.
-fn print(answer: impl AsRef<[u8]>) -> Result<(), CliError> {
-    let mut output = Output::new(io::stdout());
-    output.print(answer.as_ref());
-    output.finish()
-}
-
 fn csv_safe_without_csv(command: &Command, config: &Config) -> bool {
     match command {
         Command::Log { show, .. }

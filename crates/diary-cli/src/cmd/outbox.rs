@@ -7,15 +7,15 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
+use super::count;
 use super::deliver::{
     choices, drive, elsewhere_sentence, minute, refused_sentence, tell_earlier, waiting_sentence, when_sent,
 };
-use super::{count, print};
 use crate::cli::OutboxAction;
 use crate::config::Config;
 use crate::error::{CliError, exit};
 use crate::render::push_json;
-use crate::term::output::say;
+use crate::term::output::{print, say};
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 
@@ -32,7 +32,7 @@ pub(crate) async fn run(action: Option<OutboxAction>, json: bool, config: &Confi
         OutboxAction::Drop { id } => {
             // Nobody else has it any more.
             let KeptEntry { time, text, .. } = outbox.drop_entry(&id)?;
-            print(format!("dropped {id} of {}: {}\n", minute(time), escape(&text)))
+            Ok(print(format!("dropped {id} of {}: {}\n", minute(time), escape(&text)))?)
         }
     }
 }
@@ -171,7 +171,7 @@ async fn send_as_new(outbox: Outbox, id: &str) -> Result<(), CliError> {
     let server = delivery.address().clone();
     let (mut ended, mut unacked) = (Ok(()), None);
     let stopped = drive(&mut delivery, &mut signals(), |outcome| match outcome {
-        Outcome::Acked { ack, .. } => ended = print(format!("{}\n", ack.seq)),
+        Outcome::Acked { ack, .. } => ended = print(format!("{}\n", ack.seq)).map_err(CliError::from),
         Outcome::Refused { refusal, id, .. } => {
             let id = id.unwrap_or_default();
             ended = Err(CliError::Refused(refused_sentence(&id, &server, None, &refusal)));

@@ -129,7 +129,7 @@ impl Pipe {
                 Err(CliError::from(error).before_anything(NOTHING))
             }
             Some(stopped) => Err(self.not_all(&stopped)),
-            None => printed.and(CliError::told(self.code)),
+            None => printed.map_err(CliError::from).and(CliError::told(self.code)),
         }
     }
 

@@ -6,9 +6,9 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use super::print;
 use crate::cli::{self, Args};
 use crate::error::CliError;
+use crate::term::output::print;
 
 /// The description after the name, in the page and in lists of pages.
 const SUMMARY: &str = "write entries into a diary and read them";
@@ -27,7 +27,7 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
     if shell == clap_complete::Shell::Bash {
         script = with_files(&String::from_utf8_lossy(&script)).into_bytes();
     }
-    print(script)
+    Ok(print(script)?)
 }
 
 /// The script offers flags where a command's first argument begins. Of `import` that is a file, which the shell offers
@@ -48,7 +48,8 @@ fn with_files(script: &str) -> String {
 /// # Errors
 /// The output failed.
 pub(crate) fn man() -> Result<(), CliError> {
-    print(page().map_err(|error| CliError::Usage(format!("cannot make the manual page: {error}")))?)
+    let page = page().map_err(|error| CliError::Usage(format!("cannot make the manual page: {error}")))?;
+    Ok(print(page)?)
 }
 
 /// One page for all commands, so that one search finds any flag.

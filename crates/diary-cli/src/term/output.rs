@@ -7,8 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::error::{CliError, exit};
-
 /// Says one sentence on stderr.
 pub(crate) fn say(sentence: fmt::Arguments<'_>) {
     #[cfg(test)]
@@ -22,6 +20,21 @@ pub(crate) fn restored(head: u64) -> String {
     format!("the diary was restored from an older copy and ends with {head} now; only later entries follow")
 }
 
+/// Something could not be printed, for another reason than that nobody reads it.
+#[derive(Debug, thiserror::Error)]
+#[error("the output cannot be written: {0}")]
+pub(crate) struct Unwritable(#[from] io::Error);
+
+/// Prints an answer of one piece on stdout.
+///
+/// # Errors
+/// It could not be written.
+pub(crate) fn print(answer: impl AsRef<[u8]>) -> Result<(), Unwritable> {
+    let mut output = Output::new(io::stdout());
+    output.print(answer.as_ref());
+    output.finish()
+}
+
 type Writer = BufWriter<Box<dyn Write>>;
 
 /// Stdout, buffered. When whoever reads it is gone, that is no error: entries are still to be stored,
@@ -33,12 +46,13 @@ pub(crate) struct Output {
     /// Where its reader's end shows before anything is written. A file has none.
     reader: Option<AsyncFd<OwnedFd>>,
     gone: bool,
-    failed: bool,
+    /// Why it is gone, if that is an error.
+    error: Option<io::Error>,
 }
 
 impl Output {
     pub(crate) fn new(writer: impl Write + 'static) -> Self {
-        Self { writer: BufWriter::new(Box::new(writer)), reader: None, gone: false, failed: false }
+        Self { writer: BufWriter::new(Box::new(writer)), reader: None, gone: false, error: None }
     }
 
     /// One that notices at once when nobody has the other end of its pipe any more, in
@@ -54,18 +68,13 @@ impl Output {
         self.gone
     }
 
-    /// Something could not be written, for another reason than that nobody reads any more.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed
-    }
-
     /// Prints what waits.
     ///
     /// # Errors
-    /// Something could not be written, which was told.
-    pub(crate) fn finish(&mut self) -> Result<(), CliError> {
+    /// Something could not be written, now or before.
+    pub(crate) fn finish(&mut self) -> Result<(), Unwritable> {
         self.flush();
-        if self.failed { Err(CliError::Told(exit::USAGE)) } else { Ok(()) }
+        Ok(self.error.take().map_or(Ok(()), Err)?)
     }
 
     /// Prints bytes, soon.
@@ -102,10 +111,7 @@ impl Output {
         }
         let Err(error) = write(&mut self.writer) else { return };
         self.gone = true;
-        if error.kind() != io::ErrorKind::BrokenPipe {
-            self.failed = true;
-            say(format_args!("the output cannot be written: {error}"));
-        }
+        self.error = Some(error).filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
     }
 }
 
@@ -144,7 +150,7 @@ pub(crate) mod tests {
                 output.print(b"b");
             }
             output.flush_when_idle().await;
-            assert!(output.is_gone() && !output.has_failed());
+            assert!(output.is_gone() && output.finish().is_ok());
             assert!(poll!(pin!(output.flush_when_idle())).is_pending());
         }
     }

@@ -10,9 +10,8 @@ use tokio::time::Instant;
 
 use super::{Work, counted, number};
 use crate::cmd::deliver::{Stopped, deadline_of_input, resumed, until};
-use crate::cmd::print;
 use crate::error::{CliError, exit};
-use crate::term::output::say;
+use crate::term::output::{print, say};
 use crate::term::signals::Signals;
 use diary_import::Found;
 
@@ -153,7 +152,7 @@ impl<'a> Sending<'a> {
             None if work.damage => exit::DAMAGE,
             None if work.not_readable + refused > 0 => exit::REFUSED,
             None if work.sorted.is_empty() => exit::NOTHING_FOUND,
-            None => return printed,
+            None => return Ok(printed?),
         })
     }
 }

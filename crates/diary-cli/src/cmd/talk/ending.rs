@@ -38,8 +38,9 @@ impl Talk<'_> {
             // What earlier runs left.
             kept += delivery.unanswered();
         }
-        self.place.output.flush();
-        Ended { how: self.last_words(stopped, kept, &lost), author }
+        let printed = self.place.output.finish();
+        let how = self.last_words(stopped, kept, &lost).and_then(|()| Ok(printed?));
+        Ended { how, author }
     }
 
     /// What is told at the end, for so many entries that wait in the outbox and these that do not.
