@@ -160,9 +160,8 @@ async fn a_configuration_that_cannot_be_read_loses_no_text() {
     let ran = run(&mut home.cli(server.address(), &["add", "-"]), "two\nlines\n").await;
     let file = home.files().remove(0);
     let path = file.display();
-    let said = format!(
-        "nothing was written: {why}; the text is in {path}, and diary add - < {path} then writes it\n"
-    );
+    let said =
+        format!("nothing was written: {why}; the text is in {path}; write it with diary add - < {path}\n");
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (Some(2), "", said));
     assert_eq!(fs::read_to_string(&file).unwrap(), "two\nlines");
     for arguments in [&["log"][..], &["search", "x"], &["follow"]] {
@@ -238,8 +237,7 @@ async fn a_terminal_is_told_where_it_went() {
     let mut terminal = Terminal::start(home.cli(server.address(), &["add", "-"]));
     terminal.types("typed\n").await;
     terminal.types(CTRL_D).await;
-    let said = format!("entry 1 is on disk at {}", server.address());
-    terminal.sees(&said).await;
+    terminal.sees(&format!("ok 1 on {}\r\n", server.address())).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     assert_eq!(stored(&server.journal()), ["anna typed"]);
     server.stop().await;
@@ -309,7 +307,7 @@ async fn an_entry_is_of_the_day_that_it_is_about_also_if_it_was_sent_later() {
     assert!(ran.stdout.ends_with(" anna now\n") && ran.stdout.lines().count() == 1, "{ran:?}");
     let ran = home.run(&address, &["add", "--at", "soon", "x"]).await;
     assert_eq!(ran.code, Some(2));
-    assert!(ran.stderr.starts_with("nothing was written: \"soon\" is no time; say "), "{ran:?}");
+    assert!(ran.stderr.starts_with("nothing was written: \"soon\" is not a time; try "), "{ran:?}");
     server.stop().await;
 }
 
@@ -325,8 +323,16 @@ async fn the_outbox_is_sent_to_where_it_belongs() {
     let ran = home.run(&addresses[1], &["outbox", "send"]).await;
     assert_eq!(ran.stdout, format!("2 entries are on disk at {}\n", addresses[0]));
     assert!(ran.code == Some(5) && ran.stderr.contains("1 entry is kept for"), "{ran:?}");
+    // Whatever is done with one server, what waits for another is told.
+    let waits = format!("1 entry waits in the outbox for {}; diary outbox send sends it\n", addresses[1]);
     let ran = home.run(&addresses[0], &["outbox", "send", "--server", &addresses[0]]).await;
-    assert_quiet(&ran, 0, "");
+    assert_eq!((ran.code, ran.stderr), (Some(0), waits.clone()));
+    let log = home.0.path().join("log");
+    fs::write(&log, "[2026-11-21 08:15] a\n").unwrap();
+    for words in [&["log"][..], &["follow"], &["stats"], &["import", log.to_str().unwrap()], &[]] {
+        let ran = home.run(&addresses[1], words).await;
+        assert!(ran.code == Some(3) && ran.stderr.contains(&waits), "{words:?}: {ran:?}");
+    }
     let second = server_at(&addresses[1], folders[1].path()).await;
     assert_eq!(home.run(&addresses[0], &["outbox", "send"]).await.code, Some(0));
     assert_eq!(stored(&folders[0].path().join("diary")), ["anna a", "anna c"]);
@@ -354,7 +360,7 @@ async fn one_can_be_thrown_away() {
     assert!(ran.stdout.ends_with(": secret\n"), "{ran:?}");
     assert!(home.files().is_empty());
     let ran = home.run(&address, &["outbox"]).await;
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), "nothing waits in the outbox\n"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), "the outbox is empty\n"));
     assert_quiet(&home.run(&address, &["outbox", "--json"]).await, 1, "");
     assert_eq!(home.run(&address, &["outbox", "--json", "send"]).await.code, Some(2));
 }

@@ -43,7 +43,7 @@ async fn all_is_well() {
         ("ok", "journal", "newest entry 0, time zone Asia/Shanghai; you write as anna"),
         ("ok", "history", "no entries yet"),
         ("ok", "clocks", "right by the server's"),
-        ("ok", "writing", "the server takes entries"),
+        ("ok", "writing", "the server accepts entries"),
     ];
     check(&doctor(home.path(), server.address()).await, 0, &[&first[..], &[]].concat());
 
@@ -78,13 +78,12 @@ async fn nothing_listens() {
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap().to_string();
     for address in [address, format!("unix:{}", home.path().join("none").display())] {
-        let what = format!("nothing listens on {address}; start one with diary-server");
-        let expected =
-            [("ok", "configuration", ""), ("ok", "outbox", ""), ("wrong", "server", what.as_str())];
+        let what = format!("no server is listening on {address}; start one with diary-server");
+        let expected = [("ok", "configuration", ""), ("ok", "outbox", ""), ("fail", "server", what.as_str())];
         check(&doctor(home.path(), &address).await, 3, &expected);
     }
-    let what = "the host of no..such.host:8888 has no address: ";
-    let expected = [("ok", "configuration", ""), ("ok", "outbox", ""), ("wrong", "server", what)];
+    let what = "cannot resolve no..such.host:8888: ";
+    let expected = [("ok", "configuration", ""), ("ok", "outbox", ""), ("fail", "server", what)];
     check(&doctor(home.path(), "no..such.host:8888").await, 3, &expected);
 }
 
@@ -102,7 +101,7 @@ async fn a_web_server_is_no_diary() {
         socket.write_all(b"HTTP/1.0 200 OK\r\n\r\n<html>").await.unwrap();
     });
     let what = "is not a diary server (it looks like HTTP); check the port";
-    let expected = [("ok", "configuration", ""), ("ok", "outbox", ""), ("wrong", "server", what)];
+    let expected = [("ok", "configuration", ""), ("ok", "outbox", ""), ("fail", "server", what)];
     check(&doctor(home.path(), &address).await, 3, &expected);
     soon("the web server answers", web).await.unwrap();
 }
@@ -116,7 +115,7 @@ async fn what_is_wrong_at_home() {
     let ran = doctor(home.path(), server.address()).await;
     assert_eq!(ran.code, Some(4), "{ran:?}");
     let outbox = ran.stdout.lines().nth(1).unwrap();
-    assert!(outbox.starts_with("wrong  outbox ") && outbox.contains("cannot write "), "{outbox}");
+    assert!(outbox.starts_with("fail   outbox ") && outbox.contains("cannot write "), "{outbox}");
     assert!(ran.stdout.contains("ok     history"), "{ran:?}");
 
     let config = home.path().join(".config/diary");
@@ -124,8 +123,8 @@ async fn what_is_wrong_at_home() {
     std::fs::write(config.join("config.toml"), "name = \"a\"\ntoken = \"never\"\n").unwrap();
     let what = "config.toml:2: unknown field `token`, expected one of `server`, ";
     // Which server is meant is in that file, unless it is said.
-    let wrong = [("wrong", "configuration", what), ("wrong", "outbox", "cannot write ")];
-    let unknown = ("wrong", "server", "not checked");
+    let wrong = [("fail", "configuration", what), ("fail", "outbox", "cannot write ")];
+    let unknown = ("fail", "server", "not checked");
     check(&run(&mut cli(home.path(), &["doctor"]), "").await, 4, &[&wrong[..], &[unknown]].concat());
     let rest = ["server", "journal", "history", "clocks", "writing"].map(|step| ("ok", step, ""));
     check(&doctor(home.path(), server.address()).await, 4, &[&wrong[..], &rest].concat());

@@ -51,7 +51,7 @@ async fn offline(home: &tempfile::TempDir, data: &tempfile::TempDir) -> (String,
     let address = server.address().to_owned();
     server.stop().await;
     let mut terminal = Terminal::start(cli(home, &address));
-    terminal.sees("what you type is kept and sent when the server is there").await;
+    terminal.sees("what you type is saved, and sent once the server is there").await;
     terminal.ends_in(&["!"]).await;
     (address, terminal)
 }
@@ -105,9 +105,9 @@ async fn a_day_at_the_terminal() {
     terminal.types("/history 1\r").await;
     let waits = format!("{address} is away; the answer comes when it is back");
     terminal.ends_in(&["! /history 1", &waits, "!"]).await;
-    assert_eq!(outbox(&home).await.matches("a program that is running has it").count(), 2);
+    assert_eq!(outbox(&home).await.matches("held by a running diary process").count(), 2);
     let mut server = Process::start(data.path(), &[&address], &[]).await;
-    terminal.sees_all(&["ok 6 on ", "ok 7 on ", "connected again\r\n"]).await;
+    terminal.sees_all(&["ok 6 on ", "ok 7 on ", "reconnected\r\n"]).await;
     terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
@@ -220,7 +220,7 @@ async fn lines_that_come_at_once_are_all_taken() {
     terminal.sees("ok 30 on ").await;
     // What is not UTF-8 costs no more than itself.
     terminal.types_bytes(b"caf\xe9\r").await;
-    terminal.sees("is not UTF-8; the line is not sent, and stands here without it").await;
+    terminal.sees("is not UTF-8; the line was not sent, and is restored without it").await;
     terminal.ends_in(&["> caf"]).await;
     terminal.types("é\r").await;
     terminal.sees("ok 31 on ").await;
@@ -399,7 +399,7 @@ async fn a_half_line_outlives_a_signal() {
     terminal.ends().await;
 
     let mut terminal = Terminal::start(cli(&home, server.address()));
-    terminal.sees("a draft from before: Enter sends it, Ctrl-C drops it").await;
+    terminal.sees("draft restored: Enter sends it, Ctrl-C drops it").await;
     terminal.ends_in(&["> half a …", "line of 今天"]).await;
     terminal.types("\r").await;
     terminal.sees("ok 1 on ").await;
@@ -652,7 +652,7 @@ async fn a_server_that_hangs() {
         terminal.ends_in(&[">"]).await;
         server.signal(Signal::STOP);
         terminal.types("one\r").await;
-        let told = format!("1 unsent: {address} is there, and has acked nothing for 2 s");
+        let told = format!("1 unsent: {address} has acked nothing for 2 s");
         terminal.ends_in(&[&told, away]).await;
         terminal.types("two\r").await;
         terminal.ends_in(&["2 unsent", away]).await;

@@ -393,7 +393,8 @@ async fn interrupted_in_the_middle() {
     let ran = ended_and_run_again(Signal::INT).await;
     assert_eq!(ran.code, Some(130), "{ran:?}");
     assert!(
-        ran.stderr.starts_with("stopped: ") && ran.stderr.ends_with("the same command goes on from there\n")
+        ran.stderr.starts_with("interrupted: ")
+            && ran.stderr.ends_with("run the same command again to continue\n")
     );
     assert!(ran.stdout.starts_with("imported "), "{ran:?}");
 }
@@ -404,7 +405,7 @@ async fn interrupted_before_it_writes() {
     let stopped = |ran: Ran| {
         assert_eq!(
             (ran.code, ran.stderr.as_str()),
-            (Some(130), "stopped: nothing was imported\n"),
+            (Some(130), "interrupted: nothing was imported\n"),
             "{ran:?}"
         );
     };
@@ -445,8 +446,11 @@ async fn a_server_that_is_gone_before_the_first_entry() {
     let ran = home.run(relay.address(), &["import", "all.txt"]).await;
     assert_eq!(ran.code, Some(5), "{ran:?}");
     assert_eq!(ran.stdout, "imported 0, 3 duplicates, 0 unreadable\n");
-    let sentence = ": 0 entries were imported; the same command goes on from there\n";
-    assert!(ran.stderr.starts_with("nothing listens on ") && ran.stderr.ends_with(sentence), "{ran:?}");
+    let sentence = ": 0 entries were imported; run the same command again to continue\n";
+    assert!(
+        ran.stderr.starts_with("no server is listening on ") && ran.stderr.ends_with(sentence),
+        "{ran:?}"
+    );
     let said = home.done(server.address(), &["import", "all.txt"]).await;
     assert_eq!(said, "imported 2, 3 duplicates, 0 unreadable\n");
 }

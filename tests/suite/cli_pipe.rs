@@ -99,13 +99,19 @@ async fn a_refused_line_is_named_and_the_rest_goes_on() {
 async fn nothing_listens() {
     let (_socket, address) = closed_address();
     let ran = run(&mut cli(&address, &[]), "lost\n").await;
-    assert_eq!(ran.stderr, format!("nothing listens on {address}; start one with diary-server\n"));
+    assert_eq!(
+        ran.stderr,
+        format!("nothing was sent: no server is listening on {address}; start one with diary-server\n")
+    );
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""));
 
     let folder = tempfile::tempdir().unwrap();
     let address = format!("unix:{}/none", folder.path().display());
     let ran = run(&mut cli(&address, &[]), "lost\n").await;
-    assert_eq!(ran.stderr, format!("nothing listens on {address}; start one with diary-server\n"));
+    assert_eq!(
+        ran.stderr,
+        format!("nothing was sent: no server is listening on {address}; start one with diary-server\n")
+    );
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""));
 }
 
@@ -113,7 +119,7 @@ async fn nothing_listens() {
 #[tokio::test]
 async fn a_host_without_an_address() {
     let ran = run(&mut cli("no..such.host:8888", &[]), "lost\n").await;
-    let beginning = "the host of no..such.host:8888 has no address: ";
+    let beginning = "nothing was sent: cannot resolve no..such.host:8888: ";
     assert!(ran.stderr.starts_with(beginning) && ran.stderr.lines().count() == 1, "{ran:?}");
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""));
 }
@@ -132,7 +138,7 @@ async fn what_listens_is_no_diary() {
     assert_eq!(
         ran.stderr,
         format!(
-            "{address} is not a diary server (it looks like mail or FTP); check the port (default 8888)\n"
+            "nothing was sent: {address} is not a diary server (it looks like mail or FTP); check the port (default 8888)\n"
         )
     );
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""));
@@ -237,7 +243,7 @@ async fn a_server_that_restarts_costs_no_line_and_doubles_none() {
     let output = soon("the client ends", client.wait_with_output()).await.unwrap();
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("; trying to connect again\n") && said.ends_with("connected again\n"), "{said}");
+    assert!(said.contains("; reconnecting\n") && said.ends_with("reconnected\n"), "{said}");
 
     server.signal(Signal::TERM);
     assert_eq!(server.wait().await, Some(0));
@@ -270,7 +276,7 @@ async fn a_server_that_never_comes_back() {
     assert_eq!(acks.next_line().await.unwrap(), None);
     let said = String::from_utf8(output.stderr).unwrap();
     // What was written to a connection that was just breaking may have arrived.
-    let told = format!("gave up: nothing listens on {address}; in the diary: up to line 3; ");
+    let told = format!("gave up: no server is listening on {address}; in the diary: up to line 3; ");
     let rest = said.split(&told).nth(1).unwrap_or_else(|| panic!("{said}"));
     assert!(rest == "not sent: from line 4 on\n" || rest.starts_with("unknown: line"), "{said}");
     assert_eq!(stored(&data.path().join("diary")), ["anna one", "anna two"]);

@@ -72,7 +72,7 @@ impl Follow {
 async fn wrong_words_cost_no_connection() {
     let home = tempfile::tempdir().unwrap();
     for (words, part) in [
-        (&["log", "--on", "someday"][..], "\"someday\" is no date; say 2026-11-21"),
+        (&["log", "--on", "someday"][..], "\"someday\" is not a date; try 2026-11-21"),
         (&["search", "a", "--from", "today", "--to", "yesterday"], " is after --to "),
         (&["log", "--last", "few"], "--last takes a number or all"),
         (&["log", "--csv-safe"], "--csv-safe needs --format csv"),
@@ -96,7 +96,7 @@ async fn nothing_listens() {
     let address = socket.local_addr().unwrap().to_string();
     for words in [&["log"][..], &["search", "a"], &["follow"]] {
         let ran = run(&mut cli(home.path(), &address, words), "").await;
-        assert_eq!(ran.stderr, format!("nothing listens on {address}; start one with diary-server\n"));
+        assert_eq!(ran.stderr, format!("no server is listening on {address}; start one with diary-server\n"));
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""));
     }
 }

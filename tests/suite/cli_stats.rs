@@ -168,14 +168,14 @@ async fn what_cannot_be_counted_says_why() {
         (&["tags"], 1, "no tags in entries\n"),
         (&["stats", "--author", "anna"], 1, "no entries by anna\n"),
         (&["tags", "--reverse"], 2, "what is counted has no order: leave out --reverse\n"),
-        (&["on-this-day", "2026"], 2, "\"2026\" is more than one day; say 2026-11-21, Nov 21 or yesterday\n"),
+        (&["on-this-day", "2026"], 2, "\"2026\" is more than one day; try 2026-11-21, Nov 21 or yesterday\n"),
         (&["on-this-day", "Feb", "29"], 1, "no entries on February 29 of any year\n"),
         (
             &["on-this-day", "--tag", "a", "--author", "anna", "--not", "b", "May", "7"],
             1,
             "no entries by anna tagged #a without \"b\" on May 7 of any year\n",
         ),
-        (&["on-this-day", "--contains", ""], 2, "a text to look for has at least one character\n"),
+        (&["on-this-day", "--contains", ""], 2, "the text to search for is empty\n"),
     ] {
         let ran = ask(&server, &home, words).await;
         assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(code), "", said), "{words:?}");

@@ -210,12 +210,12 @@ async fn a_lost_connection_loses_nothing_that_was_typed() {
         terminal.sees(&format!("ok {seq} on ")).await;
         server.signal(signal);
         server.wait().await;
-        terminal.sees("trying to connect again\r\n").await;
+        terminal.sees("reconnecting\r\n").await;
         seq += 1;
         terminal.types(&format!("away {seq}\r")).await;
         terminal.sees("1 unsent\r\n").await;
         server = Process::start(data.path(), &[&address], &[]).await;
-        terminal.sees_all(&["connected again\r\n", &format!("ok {seq} on ")]).await;
+        terminal.sees_all(&["reconnected\r\n", &format!("ok {seq} on ")]).await;
     }
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));

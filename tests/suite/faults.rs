@@ -180,7 +180,7 @@ async fn refuses(fault: Fault, batches: u64) {
     keyed.append(batches, false, &["no room for this"]).await;
     assert_eq!(refused(&mut keyed).await, (batches, Code::DiskFull), "{what}");
     let found = keyed.history(1, Which::All).await.texts();
-    assert_eq!(found.len() as u64, good, "{what}: reading goes on");
+    assert_eq!(found.len() as u64, good, "{what}: reading again");
     // Neither the same append nor another one is harmed by the refusal.
     let mut plain = Lines::connect(server.address()).await;
     assert!(is_ack(&plain.ask("room again").await, good + 1), "{what}");

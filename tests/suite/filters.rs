@@ -160,7 +160,7 @@ async fn what_is_too_much_is_refused_and_the_connection_goes_on() {
         (1, many, Code::BadArgument, "16 texts"),
         (2, long, Code::TooLong, "65535 bytes together"),
         (3, days, Code::BadArgument, "the first day of a range comes first"),
-        (5, no_tag, Code::BadArgument, "rain is no tag"),
+        (5, no_tag, Code::BadArgument, "rain is not a tag"),
     ] {
         client.send(&ClientMessage::Search { id, filter }).await;
         match client.message().await {

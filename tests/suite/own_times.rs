@@ -105,7 +105,7 @@ async fn what_cannot_be_an_own_time_or_author_is_refused_and_the_rest_is_stored(
         answers,
         [
             "ok 1",
-            "bad-argument: a name has no spaces, control characters or backslashes",
+            "bad-argument: a name cannot contain spaces, control characters or backslashes",
             "utf8: this author is not valid UTF-8; nothing is stored",
             "utf8: this text is not valid UTF-8; nothing is stored",
             "ok 2",

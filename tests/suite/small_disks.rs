@@ -49,7 +49,7 @@ async fn a_small_disk_fills_up_and_is_freed() {
         assert!(number < 1000, "a small disk is full some day");
     }
     assert!(acked.len() > 50, "{}", acked.len());
-    assert_eq!(client.all_texts().await, acked, "reading goes on");
+    assert_eq!(client.all_texts().await, acked, "reading again");
     for text_acked in &acked {
         assert_eq!(text(&follower.line().await), text_acked, "following goes on");
     }
@@ -136,7 +136,7 @@ async fn a_check_tells_a_full_disk_and_leaves_nothing_behind() {
         doctor.args(["doctor", "--server", server.address()]).env("HOME", folder.path().join("home"));
         doctor.env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
         let ran = run(&mut doctor, "").await;
-        let told = "wrong  writing        the server takes no entries: disk-full: ";
+        let told = "wrong  writing        the server does not accept entries: disk-full: ";
         assert!(ran.code == Some(4) && ran.stdout.contains(told), "{ran:?}");
         fs::remove_file(&ballast).unwrap();
         assert_eq!(check().await, Ok(()), "{room}");

@@ -205,7 +205,7 @@ async fn bad_settings_are_named() {
         (&["--nonsense"][..], &["--nonsense"][..]),
         (&["surplus"], &["surplus"]),
         (&["--listen", "localhost"], &["localhost:8888"]),
-        (&["--listen", "localhost:99999"], &["99999 is no port"]),
+        (&["--listen", "localhost:99999"], &["99999 is not a port"]),
         (&["--listen", "::1:8888"], &["[::1]:8888"]),
         (&["--listen", "unix:"], &["unix: needs a path"]),
         (&["--listen", "quiet:nowhere"], &["port"]),
@@ -227,7 +227,7 @@ async fn bad_settings_are_named() {
         );
     }
     for (arguments, words) in [
-        (["--timezone", "Mars/Olympus"], &["Mars/Olympus is no time zone", "Asia/Shanghai"][..]),
+        (["--timezone", "Mars/Olympus"], &["Mars/Olympus is not a time zone", "Asia/Shanghai"][..]),
         (["--log", "diary=loud=x"], &["--log diary=loud=x"]),
     ] {
         let mut command = on_free_port(folder.path());

@@ -177,7 +177,7 @@ async fn nobody_is_let_in_while_it_stops() {
     let address = server.address().to_owned();
     client.send("unfinished").await;
     drop(server.stop().await);
-    assert_eq!(client.rest().await, "bye: the server stops\n");
+    assert_eq!(client.rest().await, "bye: shutting down\n");
     assert!(tokio::net::TcpStream::connect(&address).await.is_err());
 }
 
@@ -192,7 +192,7 @@ async fn a_server_in_this_process_stops_and_starts_again() {
         assert!(follower.ask("/follow").await.starts_with("ok follow"));
         server.begin_stop();
         assert!(soon("bye", follower.rest()).await.starts_with("bye"));
-        assert_eq!(client.rest().await, "bye: the server stops\n");
+        assert_eq!(client.rest().await, "bye: shutting down\n");
         drop((client, follower));
         folder = server.stop().await;
         assert!(folder.path().join("diary/head").exists(), "a clean stop leaves evidence");

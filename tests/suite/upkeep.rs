@@ -1,7 +1,7 @@
 //! Verify, repair and archive, as an operator uses them; and a backup taken while the server writes.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use crate::support::{Lines, Process, is_ack, plain_server_command, soon};
 
@@ -71,7 +71,8 @@ async fn damage_is_found_repaired_beside_and_archived() {
         let mut command = plain_server_command();
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         command.arg("verify").arg("--data").arg(folder.path()).args(flags).stdout(full);
-        let ended = soon("it ends", command.output()).await.unwrap();
+        let ended = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+        let ended = soon("it ends", ended).await.unwrap();
         let said = text(&ended.stderr);
         assert_eq!(ended.status.code(), Some(2));
         assert!(said.starts_with("diary-server: the output cannot be written: No space left"), "{said}");

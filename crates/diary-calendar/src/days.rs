@@ -285,11 +285,11 @@ mod tests {
         ] {
             let error = parse(said, TODAY);
             assert!(
-                error.starts_with(&format!("\"{said}\" is no date; say 2026-11-21, ")),
+                error.starts_with(&format!("\"{said}\" is not a date; try 2026-11-21, ")),
                 "{said}: {error}"
             );
         }
-        assert!(parse("\u{1b}[2J", TODAY).starts_with("\"\\x1b[2J\" is no date"));
+        assert!(parse("\u{1b}[2J", TODAY).starts_with("\"\\x1b[2J\" is not a date"));
         assert!(parse(&"x".repeat(1000), TODAY).len() < 200);
     }
 
@@ -399,7 +399,7 @@ mod tests {
             ("周日", "2026-11-15"),
             (
                 "这个周末",
-                "\"这个周末\" is no date; say 2026-11-21, 2026-11, 2026, Nov 21, yesterday, monday, last week, 3 days ago or 今天",
+                "\"这个周末\" is not a date; try 2026-11-21, 2026-11, 2026, Nov 21, yesterday, monday, last week, 3 days ago or 今天",
             ),
             ("2020-w53", "2020-12-28 2021-01-03"),
             ("2027-01-01", "2027-01-01"),

@@ -12,7 +12,7 @@ const QUOTED_MAX_CHARS: usize = 40;
 pub enum Error {
     /// It is no date.
     #[error(
-        "\"{}\" is no date; say 2026-11-21, 2026-11, 2026, Nov 21, yesterday, monday, last week, 3 days ago or 今天",
+        "\"{}\" is not a date; try 2026-11-21, 2026-11, 2026, Nov 21, yesterday, monday, last week, 3 days ago or 今天",
         quoted(.0)
     )]
     NoDate(String),
@@ -39,17 +39,15 @@ pub enum Error {
     NoMonth(i8),
     /// It is no time.
     #[error(
-        "{0:?} is no time; say \"2015-03-02 08:15\", \"yesterday 18:00\", \"昨天 9:30\", \"2 hours ago\", 21:30 or \
+        "{0:?} is not a time; try \"2015-03-02 08:15\", \"yesterday 18:00\", \"昨天 9:30\", \"2 hours ago\", 21:30 or \
          2015-03-02T08:15:00+08:00"
     )]
     NoTime(String),
     /// It leaves the day or the hour open.
-    #[error(
-        "{0:?} is not exact enough; say the day and the time: \"yesterday 22:00\", \"today 1:30\" or 昨晚十点"
-    )]
+    #[error("{0:?} needs a day and a time: \"yesterday 22:00\", \"today 1:30\" or 昨晚十点")]
     NotExact(String),
     /// It is of more than one day.
-    #[error("{said:?} is more than one day; say which: {first}")]
+    #[error("{said:?} is more than one day; name one: {first}")]
     ManyDays {
         /// What was said.
         said: String,

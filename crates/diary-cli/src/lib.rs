@@ -13,6 +13,7 @@ mod query;
 mod render;
 mod term;
 
+use std::io;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -57,7 +58,10 @@ fn run() -> Result<(), CliError> {
 fn report(error: &CliError) -> u8 {
     match error {
         CliError::Arguments(help) if !help.use_stderr() => {
-            let printed = help.print().map_err(Unwritable::from);
+            let printed = match help.print() {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                printed => printed.map_err(Unwritable::from),
+            };
             return printed.map_or_else(|error| report(&error.into()), |()| error::exit::DONE);
         }
         // clap quotes arguments as they are.

@@ -35,7 +35,7 @@ fn errors() -> Vec<Error> {
         Error::TurnedAway(refusal.clone()),
         Error::Bye("the server stops".to_owned()),
         Error::Broken(io(io::ErrorKind::ConnectionReset)),
-        Error::Protocol("it greeted twice".to_owned()),
+        Error::Protocol("second welcome".to_owned()),
         Error::OtherJournal("its id is 0000000000000001, not 0000000000000002".to_owned()),
         Error::Restored("this journal lacks the entry that you saw last".to_owned()),
         Error::Refused(refusal),

@@ -101,19 +101,19 @@ pub enum BadAddress {
     #[error("an address is HOST:PORT or unix:PATH")]
     Empty,
     /// The path of a socket alone.
-    #[error("the path of a socket is written unix:{0}")]
+    #[error("write the path of a socket as unix:{0}")]
     Prefix(String),
     /// An address for something else; what it is without that.
-    #[error("an address has nothing like http:// before it: {}", or_form(.0.as_deref()))]
+    #[error("leave out http://: {}", or_form(.0.as_deref()))]
     Scheme(Option<String>),
     /// An IPv6 address without brackets; the right form.
-    #[error("an IPv6 address stands in brackets: {0}")]
+    #[error("put an IPv6 address in brackets: {0}")]
     Brackets(String),
     /// More than one port; the right form with the last one.
     #[error("an address has one port: {}", or_form(.0.as_deref()))]
     Ports(Option<String>),
     /// No host, or one that cannot be a name.
-    #[error("the host before the port is missing or no name: HOST:PORT")]
+    #[error("host missing or invalid: HOST:PORT")]
     Host,
     /// No port, or one that is no number.
     #[error("a port is a number from 1 to 65535: HOST:PORT")]
@@ -149,23 +149,23 @@ mod tests {
     fn what_is_none() {
         for (bad, why) in [
             ("", "an address is HOST:PORT or unix:PATH"),
-            ("::1:8888", "an IPv6 address stands in brackets: [::1]:8888"),
-            ("::1", "an IPv6 address stands in brackets: [::1]:8888"),
-            ("fe80::1%eth0", "an IPv6 address stands in brackets: [fe80::1%eth0]:8888"),
-            ("2001:db8::7:2", "an IPv6 address stands in brackets: [2001:db8::7:2]:8888"),
-            ("2001:db8::7:9999", "an IPv6 address stands in brackets: [2001:db8::7]:9999"),
-            (":8888", "the host before the port is missing or no name: HOST:PORT"),
-            ("[]:8888", "the host before the port is missing or no name: HOST:PORT"),
-            ("http://x:8888", "an address has nothing like http:// before it: x:8888"),
-            ("https://x/diary?a", "an address has nothing like http:// before it: x:8888"),
-            ("tcp://[::1]:9", "an address has nothing like http:// before it: [::1]:9"),
-            ("http:///", "an address has nothing like http:// before it: HOST:PORT"),
+            ("::1:8888", "put an IPv6 address in brackets: [::1]:8888"),
+            ("::1", "put an IPv6 address in brackets: [::1]:8888"),
+            ("fe80::1%eth0", "put an IPv6 address in brackets: [fe80::1%eth0]:8888"),
+            ("2001:db8::7:2", "put an IPv6 address in brackets: [2001:db8::7:2]:8888"),
+            ("2001:db8::7:9999", "put an IPv6 address in brackets: [2001:db8::7]:9999"),
+            (":8888", "host missing or invalid: HOST:PORT"),
+            ("[]:8888", "host missing or invalid: HOST:PORT"),
+            ("http://x:8888", "leave out http://: x:8888"),
+            ("https://x/diary?a", "leave out http://: x:8888"),
+            ("tcp://[::1]:9", "leave out http://: [::1]:9"),
+            ("http:///", "leave out http://: HOST:PORT"),
             ("x:8888:9999", "an address has one port: x:9999"),
             ("x:y:z", "an address has one port: HOST:PORT"),
-            ("/run/d.sock", "the path of a socket is written unix:/run/d.sock"),
-            ("./d\n", "the path of a socket is written unix:./d\\n"),
-            ("a b:8888", "the host before the port is missing or no name: HOST:PORT"),
-            ("a b", "the host before the port is missing or no name: HOST:PORT"),
+            ("/run/d.sock", "write the path of a socket as unix:/run/d.sock"),
+            ("./d\n", "write the path of a socket as unix:./d\\n"),
+            ("a b:8888", "host missing or invalid: HOST:PORT"),
+            ("a b", "host missing or invalid: HOST:PORT"),
             ("localhost:", "a port is a number from 1 to 65535: HOST:PORT"),
             ("localhost:0", "a port is a number from 1 to 65535: HOST:PORT"),
             ("localhost:+1", "a port is a number from 1 to 65535: HOST:PORT"),

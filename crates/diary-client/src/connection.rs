@@ -360,7 +360,7 @@ impl Opening {
             ServerMessage::Welcome(welcome) => Ok(welcome),
             ServerMessage::Error { refusal, .. } => Err(lost_by(refusal)),
             ServerMessage::Bye { reason } => Err(Error::Bye(reason)),
-            _ => Err(Error::protocol("it sent something else than a welcome")),
+            _ => Err(Error::protocol("expected a welcome, got another frame")),
         }
     }
 }
@@ -447,7 +447,7 @@ impl Connection {
             Some(())
         };
         if !matches!(timeout(GOODBYE_LIMIT, farewell).await, Ok(Some(()))) {
-            tracing::debug!("the server did not say goodbye");
+            tracing::debug!("the server did not confirm the close");
         }
     }
 }
@@ -463,7 +463,7 @@ impl Incoming {
         loop {
             let frame = match self.0.next().await {
                 Some(Ok(Received::Frame(frame))) => frame,
-                Some(Ok(Received::Greeting(_))) => return Err(Error::protocol("it greeted twice")),
+                Some(Ok(Received::Greeting(_))) => return Err(Error::protocol("second welcome")),
                 Some(Err(error)) => return Err(frame_error(error)),
                 None => return Err(closed()),
             };

@@ -182,7 +182,7 @@ impl Cursor {
             }
             ServerMessage::Error { refusal, .. } => return Err(lost_by(refusal)),
             ServerMessage::Bye { reason } => return Err(Error::Bye(reason)),
-            _ => return Err(Error::protocol("it answered what was not asked")),
+            _ => return Err(Error::protocol("unexpected answer")),
         }
         Ok(Taken::More)
     }
@@ -198,7 +198,7 @@ impl Cursor {
             }
         };
         if (dense && !may_be_dense) || (!dense && must_be) {
-            return Err(Error::protocol("it names the wrong kind of range"));
+            return Err(Error::protocol("wrong kind of range"));
         }
         let seal = self.seen.seal().ok_or_else(|| Error::protocol("an answer before its welcome"))?;
         let reverse = scope.is_some_and(|scope| scope.reverse);
@@ -551,7 +551,7 @@ mod tests {
         test.check([answer(1, 9, false), block([9]), gaps(&[(5, 8)]), block([4])], "9 gap 5..8 4 …");
         test.asks("history #1.. up to 3 reverse");
         test.check([answer(1, 3, false), gaps(&[(3, 8)]), block([2, 1]), END], "gap 3..3 2 1 done");
-        let wrong = " lost: the server broke the protocol: it names the wrong kind of range";
+        let wrong = " lost: the server broke the protocol: wrong kind of range";
         Test::of(scope(None, true)).check([answer(1, 9, true)], wrong);
     }
 
@@ -613,23 +613,14 @@ mod tests {
         for (messages, expected) in [
             (vec![block([1])], " lost: the server broke the protocol: a block before its answer"),
             (vec![END], " lost: the server broke the protocol: an end before its answer"),
-            (
-                vec![answer(1, 2, false)],
-                " lost: the server broke the protocol: it names the wrong kind of range",
-            ),
-            (
-                vec![ServerMessage::End { id: 2 }],
-                " lost: the server broke the protocol: it answered what was not asked",
-            ),
+            (vec![answer(1, 2, false)], " lost: the server broke the protocol: wrong kind of range"),
+            (vec![ServerMessage::End { id: 2 }], " lost: the server broke the protocol: unexpected answer"),
             (
                 vec![ServerMessage::Acks(Vec::new())],
-                " lost: the server broke the protocol: it answered what was not asked",
+                " lost: the server broke the protocol: unexpected answer",
             ),
             (vec![refused(Code::Unreadable, false)], " failed unreadable: why"),
-            (
-                vec![refused(Code::Stopping, false)],
-                " lost: the server turned the connection away: stopping: why",
-            ),
+            (vec![refused(Code::Stopping, false)], " lost: the server refused the connection: stopping: why"),
         ] {
             Test::of(Which::All).check(messages, expected);
         }

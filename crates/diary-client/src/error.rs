@@ -16,10 +16,10 @@ pub enum Error {
     #[error(transparent)]
     BadAddress(#[from] BadAddress),
     /// The connection was refused, or there is no such Unix socket.
-    #[error("nothing listens on {0}")]
+    #[error("no server is listening on {0}")]
     NothingListens(Address),
     /// The host has no address.
-    #[error("the host of {address} has no address: {source}")]
+    #[error("cannot resolve {address}: {source}")]
     UnknownHost {
         /// What was asked for.
         address: Address,
@@ -27,7 +27,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// The connection could not be made for another reason.
-    #[error("{address} cannot be reached: {source}")]
+    #[error("cannot reach {address}: {source}")]
     Unreachable {
         /// What was asked for.
         address: Address,
@@ -35,7 +35,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// No connection, greeting and welcome in time.
-    #[error("{address} gave no answer within {} s", limit.as_secs_f32())]
+    #[error("no answer from {address} within {} s", limit.as_secs_f32())]
     Silent {
         /// What was asked for.
         address: Address,
@@ -62,19 +62,19 @@ pub enum Error {
         looks_like: Option<&'static str>,
     },
     /// The server does not take this connection, or no longer.
-    #[error("the server turned the connection away: {0}")]
+    #[error("the server refused the connection: {0}")]
     TurnedAway(Refusal),
     /// The server took leave.
-    #[error("the server said goodbye: {0}")]
+    #[error("the server closed the connection: {0}")]
     Bye(String),
     /// The connection broke.
-    #[error("the connection broke: {0}")]
+    #[error("disconnected: {0}")]
     Broken(Arc<io::Error>),
     /// The server said something that the protocol does not allow here.
     #[error("the server broke the protocol: {0}")]
     Protocol(String),
     /// The server now serves another journal than the one that this client wrote to or read.
-    #[error("the server serves another journal than before: {0}")]
+    #[error("the server has a different journal now: {0}")]
     OtherJournal(String),
     /// The server restored its journal from an older copy: it lacks an entry that was seen, or has another one there.
     #[error("the diary was restored from an older copy: {0}")]

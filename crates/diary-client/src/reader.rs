@@ -131,7 +131,7 @@ impl Reader {
             ServerMessage::Error { fatal: false, refusal, .. } => Err(Error::Refused(refusal)),
             ServerMessage::Error { refusal, .. } => return Err(lost_by(refusal)),
             ServerMessage::Bye { reason } => return Err(Error::Bye(reason)),
-            _ => return Err(Error::protocol("it answered what was not asked")),
+            _ => return Err(Error::protocol("unexpected answer")),
         };
         connection.goodbye().await;
         answer

@@ -68,7 +68,7 @@ pub(crate) struct NotWaiting {
 
 impl From<NotWaiting> for Error {
     fn from(error: NotWaiting) -> Self {
-        Self::protocol(format!("it answered counter {}, which does not wait", error.counter))
+        Self::protocol(format!("answer to counter {}, which is not waiting", error.counter))
     }
 }
 

@@ -174,7 +174,7 @@ impl Writer {
             | ServerMessage::Answer { .. }
             | ServerMessage::Block { .. }
             | ServerMessage::End { .. } => {
-                return Err(Error::protocol("it answered what was not asked"));
+                return Err(Error::protocol("unexpected answer"));
             }
         }
         Ok(())

@@ -36,13 +36,11 @@ pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>
             None if open.is_none() && !line.is_blank() => {
                 harvest.trouble(
                     line.number,
-                    "it has no time such as [Sat Nov 21 08:15:02 2026], and no entry is above it",
+                    "no time such as [Sat Nov 21 08:15:02 2026], and no entry above it",
                 );
             }
-            None if looks_dated(sound) => harvest.tell(
-                line.number,
-                "it begins as if with a time, and that is none; it stays a line of the entry above",
-            ),
+            None if looks_dated(sound) => harvest
+                .tell(line.number, "starts like a time but is not one; kept as a line of the entry above"),
             None => {}
         }
     }

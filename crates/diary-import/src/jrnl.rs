@@ -100,7 +100,7 @@ pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>
                 lost = true;
             }
             Head::Body if open.is_none() && !line.is_blank() => {
-                let why = if lost { "its entry above could not be read" } else { "no entry begins above it" };
+                let why = if lost { "belongs to an unreadable entry above" } else { "no entry above it" };
                 harvest.trouble(line.number, why);
             }
             Head::Body => {}
@@ -110,7 +110,7 @@ pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>
 }
 
 fn no_time(said: &str) -> String {
-    format!("[{}] is no time that is known; --time-format says how times are written", shown(said))
+    format!("[{}] is not a known time; give its format with --time-format", shown(said))
 }
 
 fn head_of<'f>(line: &Line<'f>, old: bool, clock: &Clock) -> Head<'f> {

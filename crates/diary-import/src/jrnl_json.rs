@@ -40,7 +40,7 @@ pub(super) fn read(bytes: &[u8], clock: &Clock, harvest: &mut Harvest<'_>) {
             return;
         }
         let entry = serde_json::from_str::<Entry<'_>>(raw.get())
-            .map_err(|error| format!("it is not JSON of a jrnl entry: {}", without_place(&error)));
+            .map_err(|error| format!("not a jrnl entry in JSON: {}", without_place(&error)));
         match entry.and_then(|entry| Ok((when(&entry, clock)?, text_of(&entry)))) {
             Ok((when, text)) => harvest.entry(span, when, None, text.into()),
             Err(why) => harvest.trouble(span.first, span.left_out(why)),
@@ -52,7 +52,7 @@ pub(super) fn read(bytes: &[u8], clock: &Clock, harvest: &mut Harvest<'_>) {
     bad.into_iter().for_each(|(line, why)| harvest.trouble(line, why));
     if let Err(error) = ended {
         let why = format!(
-            "it is not JSON as jrnl writes it, and nothing behind line {read_up_to} was read: {}",
+            "not JSON as jrnl writes it; nothing after line {read_up_to} was read: {}",
             without_place(&error)
         );
         harvest.trouble(error.line() as u64, why);
@@ -90,7 +90,7 @@ fn when(entry: &Entry<'_>, clock: &Clock) -> Result<When, String> {
     let hour = entry.time.parse::<Hour>().ok();
     let has_seconds = entry.time.len() > "08:15".len();
     let when = date.zip(hour).and_then(|(date, hour)| clock.civil(date.to_datetime(hour), has_seconds));
-    when.ok_or_else(|| format!("\"{} {}\" is no time", shown(&entry.date), shown(&entry.time)))
+    when.ok_or_else(|| format!("\"{} {}\" is not a time", shown(&entry.date), shown(&entry.time)))
 }
 
 fn text_of(entry: &Entry<'_>) -> String {

@@ -230,12 +230,12 @@ impl<'f> Harvest<'f> {
     }
 }
 
-const NOT_UTF8: &str = "it is not UTF-8; convert the file, for instance with iconv";
+const NOT_UTF8: &str = "not UTF-8; convert the file, for example with iconv";
 
 fn not_importable(format: &str) -> String {
     format!(
-        "this is an export in {format}, which cannot be imported; export --format json writes what can, and \
-         --format log would take its lines as they are"
+        "exports in {format} cannot be imported; use export --format json, or take the lines as they are with \
+         --format log"
     )
 }
 

@@ -46,7 +46,7 @@ fn day_file<'f>(bytes: &'f [u8], harvest: &mut Harvest<'f>) {
                 let when = When { time, exactness: Exactness::Moment };
                 harvest.entry(line.span(), when, Some(author), text.into());
             }
-            Err(error) => harvest.trouble(line.number, format!("it is damaged: {error}")),
+            Err(error) => harvest.trouble(line.number, format!("damaged: {error}")),
         }
     }
 }
@@ -64,7 +64,7 @@ fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harv
                 line_text.len() - text.len()
             }
             None if looks_dated(&line_text, clock) => {
-                harvest.trouble(line.number, "it begins as if with a time, and that is none; it is left out");
+                harvest.trouble(line.number, "starts like a time but is not one; left out");
                 (above, lost) = (None, true);
                 continue;
             }
@@ -81,9 +81,9 @@ fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harv
                 harvest.entry(line.span(), when, None::<Author>, sound[start..].into());
             }
             None if lost => {
-                harvest.trouble(line.number, "it has no time, and that of the line above could not be read");
+                harvest.trouble(line.number, "no time, and the time of the line above is unreadable");
             }
-            None => harvest.trouble(line.number, "it has no time, and none is above it"),
+            None => harvest.trouble(line.number, "no time, here or above"),
         }
     }
 }

@@ -46,20 +46,20 @@ pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>
 fn what_is_wrong(error: &serde_json::Error) -> String {
     let said = error.to_string();
     let what = said.split(" at line ").next().unwrap_or_default();
-    format!("it is not JSON of an entry: {what} (column {})", error.column())
+    format!("not an entry in JSON: {what} (column {})", error.column())
 }
 
 type Parts<'f> = (When, Option<Author>, Cow<'f, str>);
 
 fn entry<'f>(row: Row<'f>, clock: &Clock) -> Result<Parts<'f>, String> {
     if row.gap.is_some() || row.damaged.is_some() {
-        return Err("entries were damaged or missing here when it was exported".to_owned());
+        return Err("entries were damaged or missing here when this was exported".to_owned());
     }
-    let said = row.at.or(row.time).ok_or("it has no time")?;
+    let said = row.at.or(row.time).ok_or("no time")?;
     let moment = |time| When { time, exactness: Exactness::Moment };
     let when = Time::parse(said.as_bytes()).map(moment).or_else(|| clock.whole(&said));
-    let when = when.ok_or_else(|| format!("\"{}\" is no time", shown(&said)))?;
+    let when = when.ok_or_else(|| format!("\"{}\" is not a time", shown(&said)))?;
     let author = row.author.map(|name| Author::new(&name)).transpose();
     let author = author.map_err(|refusal| refusal.message.into_owned())?;
-    Ok((when, author, row.text.ok_or("it has no text")?))
+    Ok((when, author, row.text.ok_or("no text")?))
 }

@@ -72,16 +72,16 @@ fn jrnl_text_that_is_damaged() {
         .concat(),
         Kind::Jrnl,
         &[
-            "1 BAD [2026-13-21 08:15] is no time that is known; --time-format says how times are written",
-            "2 BAD its entry above could not be read",
+            "1 BAD [2026-13-21 08:15] is not a known time; give its format with --time-format",
+            "2 BAD belongs to an unreadable entry above",
             "4 2026-11-21T08:15:00.000000+08:00 minute: good",
-            "5 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 5..6 is left out",
-            "8 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 7..8 is left out",
-            "9 BAD an entry needs a text",
-            "11 BAD a text may not contain a NUL byte",
-            "12 BAD a text may have 65536 bytes; split it or send a shorter one",
-            "13 BAD a text may have 65536 bytes; split it or send a shorter one; the entry on lines 13..32782 is left out",
-            "32785 BAD a text may not contain a NUL byte; the entry on lines 32785..32786 is left out",
+            "5 BAD not UTF-8; convert the file, for example with iconv; the entry on lines 5..6 is left out",
+            "8 BAD not UTF-8; convert the file, for example with iconv; the entry on lines 7..8 is left out",
+            "9 BAD the text is empty",
+            "11 BAD a text cannot contain a NUL byte",
+            "12 BAD the text is longer than 65536 bytes; split or shorten it",
+            "13 BAD the text is longer than 65536 bytes; split or shorten it; the entry on lines 13..32782 is left out",
+            "32785 BAD a text cannot contain a NUL byte; the entry on lines 32785..32786 is left out",
             "32788 2026-11-21T08:23:00.000000+08:00 minute: end",
         ],
     );
@@ -94,8 +94,8 @@ fn damaged_entries_of_several_lines() {
         b"[Sat Nov 21 08:15:02 2026] bad \xff\nand more\n\n[Sat Nov 21 08:15:03 2026] x\0y\nand more\n",
         Kind::Daily,
         &[
-            "1 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 1..2 is left out",
-            "4 BAD a text may not contain a NUL byte; the entry on lines 4..5 is left out",
+            "1 BAD not UTF-8; convert the file, for example with iconv; the entry on lines 1..2 is left out",
+            "4 BAD a text cannot contain a NUL byte; the entry on lines 4..5 is left out",
         ],
     );
     check(
@@ -104,13 +104,13 @@ fn damaged_entries_of_several_lines() {
           \"title\": \"\", \"date\": \"2026-11-21\", \"time\": \"08:15\"\n},\n{\n\"title\": 5\n},\n{\n\n\"ti",
         Kind::JrnlJson,
         &[
-            "3 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 2..4 is left out",
-            "5 BAD it is not UTF-8; convert the file, for instance with iconv; the entry on lines 4..5 is left out; \
+            "3 BAD not UTF-8; convert the file, for example with iconv; the entry on lines 2..4 is left out",
+            "5 BAD not UTF-8; convert the file, for example with iconv; the entry on lines 4..5 is left out; \
              the entry on lines 5..7 is left out",
-            "8 BAD an entry needs a text; the entry on lines 8..10 is left out",
-            "11 BAD it is not JSON of a jrnl entry: invalid type: integer `5`, expected a string; \
+            "8 BAD the text is empty; the entry on lines 8..10 is left out",
+            "11 BAD not a jrnl entry in JSON: invalid type: integer `5`, expected a string; \
              the entry on lines 11..13 is left out",
-            "16 BAD it is not JSON as jrnl writes it, and nothing behind line 13 was read: EOF while parsing a string",
+            "16 BAD not JSON as jrnl writes it; nothing after line 13 was read: EOF while parsing a string",
         ],
     );
 }
@@ -150,9 +150,9 @@ fn jrnl_json() {
         &[
             "4 2026-11-21T08:15:00.000000+08:00 minute: Title. *\\nBody\\n@work",
             "5 2026-11-21T23:59:00.000000+08:00 minute: 今天",
-            "6 BAD \"2026-02-30 23:59\" is no time",
-            "7 BAD it is not JSON of a jrnl entry: invalid type: integer `5`, expected a string",
-            "8 BAD an entry needs a text",
+            "6 BAD \"2026-02-30 23:59\" is not a time",
+            "7 BAD not a jrnl entry in JSON: invalid type: integer `5`, expected a string",
+            "8 BAD the text is empty",
         ],
     );
     check(
@@ -160,16 +160,14 @@ fn jrnl_json() {
         Kind::JrnlJson,
         &[
             "2 2026-11-21T08:15:00.000000+08:00 minute: a",
-            "3 BAD it is not UTF-8; convert the file, for instance with iconv",
-            "4 BAD it is not JSON as jrnl writes it, and nothing behind line 3 was read: EOF while parsing an object",
+            "3 BAD not UTF-8; convert the file, for example with iconv",
+            "4 BAD not JSON as jrnl writes it; nothing after line 3 was read: EOF while parsing an object",
         ],
     );
     check(
         "{}",
         Kind::JrnlJson,
-        &[
-            "1 BAD it is not JSON as jrnl writes it, and nothing behind line 1 was read: missing field `entries`",
-        ],
+        &["1 BAD not JSON as jrnl writes it; nothing after line 1 was read: missing field `entries`"],
     );
 }
 
@@ -193,9 +191,9 @@ fn jrnl_text_with_wrong_dates() {
         Kind::Jrnl,
         &[
             "1 2015-03-02T08:15:00.000000+08:00 minute: First\\nits body",
-            "3 BAD [2015-02-30 08:15] is no time that is known; --time-format says how times are written",
-            "4 BAD its entry above could not be read",
-            "5 BAD its entry above could not be read",
+            "3 BAD [2015-02-30 08:15] is not a known time; give its format with --time-format",
+            "4 BAD belongs to an unreadable entry above",
+            "5 BAD belongs to an unreadable entry above",
             "6 2015-03-02T09:15:00.000000+08:00 minute: Second",
         ],
     );
@@ -204,9 +202,9 @@ fn jrnl_text_with_wrong_dates() {
         Kind::Jrnl,
         &[
             "1 2026-11-21T08:15:00.000000+08:00 minute: a",
-            "2 BAD [2026-02-30 08:15] is no time that is known; --time-format says how times are written",
-            "3 BAD [2026-11-21 25:15] is no time that is known; --time-format says how times are written",
-            "4 BAD [2026-11-21 08:61:00] is no time that is known; --time-format says how times are written",
+            "2 BAD [2026-02-30 08:15] is not a known time; give its format with --time-format",
+            "3 BAD [2026-11-21 25:15] is not a known time; give its format with --time-format",
+            "4 BAD [2026-11-21 08:61:00] is not a known time; give its format with --time-format",
         ],
     );
 }
@@ -230,7 +228,7 @@ fn jrnl_json_with_many_entries_that_are_not_utf8() {
     let not_utf8 = |line: u64| {
         let above = line - 1;
         format!(
-            "{line} BAD it is not UTF-8; convert the file, for instance with iconv; \
+            "{line} BAD not UTF-8; convert the file, for example with iconv; \
              the entry on lines {above}..{line} is left out"
         )
     };
@@ -250,13 +248,13 @@ fn own_json() {
             "1 2026-11-21T08:15:02.123456+08:00 anna: a\\nb",
             "2 2015-03-02T08:15:00.000000-03:30 小明: 雪",
             "4 2026-11-21T08:15:02.000000+00:00: no name",
-            "5 BAD entries were damaged or missing here when it was exported",
-            "6 BAD a name has no spaces, control characters or backslashes",
-            "7 BAD it has no time",
-            "8 BAD \"soon\" is no time",
-            "9 BAD it has no text",
-            "10 BAD it is not JSON of an entry: expected ident (column 2)",
-            "11 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "5 BAD entries were damaged or missing here when this was exported",
+            "6 BAD a name cannot contain spaces, control characters or backslashes",
+            "7 BAD no time",
+            "8 BAD \"soon\" is not a time",
+            "9 BAD no text",
+            "10 BAD not an entry in JSON: expected ident (column 2)",
+            "11 BAD not UTF-8; convert the file, for example with iconv",
         ],
     );
 }
@@ -271,7 +269,7 @@ fn day_files() {
         Kind::Log,
         &[
             "2 2026-11-21T18:56:11.330699+08:00 local: hello from telnet",
-            "3 BAD it is damaged: the checksum does not match",
+            "3 BAD damaged: the checksum does not match",
             "4 2026-11-21T01:30:00.000000+08:00 anna: home late",
         ],
     );
@@ -303,10 +301,10 @@ fn day_files_one_behind_the_other() {
         Kind::Log,
         &[
             "2 2026-11-21T08:15:02.123456+08:00 anna: text 1",
-            "4 BAD it is damaged: the checksum does not match",
-            "5 BAD it is damaged: the checksum does not match",
+            "4 BAD damaged: the checksum does not match",
+            "5 BAD damaged: the checksum does not match",
             "6 2026-11-21T08:15:02.123456+08:00 anna: text 3",
-            "7 BAD it is damaged: the checksum does not match",
+            "7 BAD damaged: the checksum does not match",
         ],
     );
 }
@@ -324,7 +322,7 @@ fn any_log() {
             "5 2026-11-21T08:15:02.123000+08:00 fraction:   indented",
             "6 2026-11-21T08:15:02.500000+08:00: offset",
             "7 2026-11-21T08:15:02.000000+08:00 clock: brackets",
-            "8 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "8 BAD not UTF-8; convert the file, for example with iconv",
             "9 2026-11-21T08:15:02.000000+08:00 clock: 2026-11-21x",
         ],
     );
@@ -334,16 +332,16 @@ fn any_log() {
         Kind::Log,
         &[
             "1 2026-11-21T08:15:00.000000+08:00 clock: a",
-            "2 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "2 BAD not UTF-8; convert the file, for example with iconv",
             "3 2026-11-21T08:16:00.000000+08:00 minute: c",
-            "4 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "4 BAD not UTF-8; convert the file, for example with iconv",
             "5 2026-11-21T08:17:00.000000+08:00 minute: e",
-            "6 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "6 BAD not UTF-8; convert the file, for example with iconv",
             "7 2026-11-21T08:17:00.000000+08:00 minute: f",
-            "8 BAD it is not UTF-8; convert the file, for instance with iconv",
+            "8 BAD not UTF-8; convert the file, for example with iconv",
             "9 2026-11-21T00:00:00.000000+08:00 minute: h",
-            "10 BAD it begins as if with a time, and that is none; it is left out",
-            "11 BAD it has no time, and that of the line above could not be read",
+            "10 BAD starts like a time but is not one; left out",
+            "11 BAD no time, and the time of the line above is unreadable",
         ],
     );
     check(
@@ -423,7 +421,7 @@ fn logs_with_zones() {
     ] {
         let expected = expected
             .strip_suffix(": ")
-            .map_or(format!("1 2026-11-21T{expected}"), |_| "1 BAD an entry needs a text".to_owned());
+            .map_or(format!("1 2026-11-21T{expected}"), |_| "1 BAD the text is empty".to_owned());
         assert_eq!(said(line), expected, "{line}");
     }
     let (_, said) = read_as(b"21.11.2026 08:15 +01:00 x\n", Some(Kind::Log), Some("%d.%m.%Y %H:%M"));
@@ -438,11 +436,11 @@ fn logs_with_wrong_dates() {
         Kind::Log,
         &[
             "1 2026-11-21T08:15:02.000000+08:00 clock: good",
-            "2 BAD it begins as if with a time, and that is none; it is left out",
-            "3 BAD it has no time, and that of the line above could not be read",
-            "4 BAD it begins as if with a time, and that is none; it is left out",
-            "5 BAD it begins as if with a time, and that is none; it is left out",
-            "6 BAD it begins as if with a time, and that is none; it is left out",
+            "2 BAD starts like a time but is not one; left out",
+            "3 BAD no time, and the time of the line above is unreadable",
+            "4 BAD starts like a time but is not one; left out",
+            "5 BAD starts like a time but is not one; left out",
+            "6 BAD starts like a time but is not one; left out",
             "7 2026-11-21T08:15:03.000000+08:00 clock: again",
             "8 2026-11-21T08:15:03.000000+08:00 clock: [12345.678901] usb",
             "9 2026-11-21T08:15:03.000000+08:00 clock: 1234-56 7",
@@ -454,9 +452,9 @@ fn logs_with_wrong_dates() {
         said,
         [
             "1 2026-11-21T08:15:00.000000+08:00 minute: a",
-            "2 BAD it begins as if with a time, and that is none; it is left out",
-            "3 BAD it has no time, and that of the line above could not be read",
-            "4 BAD it has no time, and that of the line above could not be read",
+            "2 BAD starts like a time but is not one; left out",
+            "3 BAD no time, and the time of the line above is unreadable",
+            "4 BAD no time, and the time of the line above is unreadable",
         ]
     );
 }
@@ -492,7 +490,7 @@ fn daily_log() {
             "1 2026-11-21T08:15:02.000000+08:00 clock: 今天",
             "2 2026-11-01T08:15:02.000000+08:00 clock: spaces\\nand a second line",
             "5 2026-11-21T08:15:04.000000+08:00 clock: bare\\n[Sat Feb 30 10:00:00 2026] none",
-            "6 BAD it begins as if with a time, and that is none; it stays a line of the entry above",
+            "6 BAD starts like a time but is not one; kept as a line of the entry above",
         ],
     );
     // What stays in an entry is not left out.
@@ -504,7 +502,7 @@ fn daily_log() {
         assert_eq!((harvest.not_readable, harvest.troubles.len()), (not_readable, 1), "{file}");
     }
     let (_, said) = read_as(b"lost\n[Sat Nov 21 08:15:02 2026] a\n", Some(Kind::Daily), None);
-    assert_eq!(said[0], "1 BAD it has no time such as [Sat Nov 21 08:15:02 2026], and no entry is above it");
+    assert_eq!(said[0], "1 BAD no time such as [Sat Nov 21 08:15:02 2026], and no entry above it");
     // A Saturday is called a Monday.
     let (_, said) = read_as(b"[Mon Nov 21 08:15:02 2026] a\n", Some(Kind::Daily), None);
     assert!(said[0].starts_with("1 BAD"), "{said:?}");
@@ -539,7 +537,7 @@ fn what_only_looks_like_an_export_is_a_log() {
 fn a_time_format_that_fits_no_line() {
     let file = b"24.12.2023 18:00 Heiligabend\n25.12.2023 09:00 snow\n";
     let (kind, said) = read_as(file, None, Some("%d/%m/%Y %H:%M"));
-    let why = "BAD it has no time, and none is above it";
+    let why = "BAD no time, here or above";
     assert_eq!((kind, said), (Kind::Log, vec![format!("1 {why}"), format!("2 {why}")]));
     let (_, said) = read_as(file, None, Some("%d.%m.%Y %H:%M"));
     assert_eq!(said.len(), 2);

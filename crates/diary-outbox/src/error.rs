@@ -9,13 +9,13 @@ use std::sync::Arc;
 #[non_exhaustive]
 pub enum Error {
     /// There is no place for files.
-    #[error("there is no folder for an outbox: set HOME or XDG_STATE_HOME")]
+    #[error("no folder for the outbox; set HOME or XDG_STATE_HOME")]
     NoFolder,
     /// The system gives no random bytes for a secret or a name.
     #[error("no random bytes for a secret: {0}")]
     NoRandom(String),
     /// A file or the folder cannot be written.
-    #[error("{} cannot be written: {source}", path.display())]
+    #[error("cannot write {}: {source}", path.display())]
     Unwritable {
         /// The file or folder.
         path: PathBuf,
@@ -23,7 +23,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// A file or the folder cannot be read.
-    #[error("{} cannot be read, and is left as it is: {why}", path.display())]
+    #[error("cannot read {}: {why}; the file is left as it is", path.display())]
     Unreadable {
         /// The file or folder.
         path: PathBuf,
@@ -31,7 +31,7 @@ pub enum Error {
         why: String,
     },
     /// A line of a file cannot be read; the others are used.
-    #[error("{}, line {line} cannot be read; the rest is used, and the file stays until you remove it", path.display())]
+    #[error("{}: line {line} is unreadable and left out; remove the file when you need it no more", path.display())]
     DamagedLine {
         /// The file.
         path: PathBuf,
@@ -39,13 +39,13 @@ pub enum Error {
         line: usize,
     },
     /// No entry has this id.
-    #[error("no entry in the outbox is called {0}; diary outbox lists them")]
+    #[error("no entry {0} in the outbox; diary outbox lists them")]
     NoSuchEntry(String),
     /// An id fits more than one entry.
-    #[error("more than one entry is called {0}; diary outbox tells them apart")]
+    #[error("{0} matches more than one entry; diary outbox lists them")]
     Ambiguous(String),
     /// A running program holds the file of the entry with this id.
-    #[error("a running program holds {0}; end it first")]
+    #[error("{0} is held by a running diary process; end it first")]
     InUse(String),
 }
 

@@ -88,7 +88,7 @@ pub enum Held {
     Silent(Address),
     /// The server has no room. It is asked again.
     Full(Refusal),
-    /// Nothing more can be sent: the server serves another journal than before.
+    /// Nothing more can be sent: the server has a different journal now.
     Ended(ClientError),
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Held {
         match self {
             Self::Away(error) | Self::Ended(error) => error.fmt(f),
             Self::Silent(address) => {
-                write!(f, "{address} is there, and has acked nothing for {} s", SILENT_AFTER.as_secs())
+                write!(f, "{address} has acked nothing for {} s", SILENT_AFTER.as_secs())
             }
             Self::Full(refusal) => refusal.fmt(f),
         }

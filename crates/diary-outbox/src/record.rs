@@ -123,7 +123,7 @@ impl Heading {
     }
 
     fn parse(line: &[u8]) -> Result<Self, String> {
-        let not_ours = || "it does not begin as an outbox file does".to_owned();
+        let not_ours = || "not an outbox file".to_owned();
         let header: Value = serde_json::from_slice(line).map_err(|_| not_ours())?;
         // The version first: another one may have another header.
         let format = header["diary-outbox"].as_u64().ok_or_else(not_ours)?;
@@ -133,9 +133,12 @@ impl Heading {
         let header = Header::deserialize(header).map_err(|_| not_ours())?;
         let author = header.author.map(|author| Author::new(&author)).transpose();
         Ok(Self {
-            server: header.server.parse().map_err(|error| format!("its server is no address: {error}"))?,
-            author: author.map_err(|refusal| format!("its author is no name: {}", refusal.message))?,
-            secret: from_hex(&header.secret).ok_or("its secret is none")?,
+            server: header
+                .server
+                .parse()
+                .map_err(|error| format!("its server is not an address: {error}"))?,
+            author: author.map_err(|refusal| format!("its author is not a name: {}", refusal.message))?,
+            secret: from_hex(&header.secret).ok_or("its secret is invalid")?,
         })
     }
 }
@@ -184,7 +187,7 @@ impl Contents {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let mut lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n');
-        let header = lines.next().ok_or("it has no whole line")?;
+        let header = lines.next().ok_or("it has no complete line")?;
         let mut contents = Self::new(Heading::parse(header)?);
         (contents.header_bytes, contents.whole_bytes) = (header.len() as u64, whole as u64);
         for (line, number) in lines.zip(2..) {
@@ -331,7 +334,7 @@ mod tests {
                 format!(
                     "{{\"diary-outbox\":1,\"server\":\"h:1\",\"secret\":\"{secret}\",\"author\":\"a b\"}}\n"
                 ),
-                "no name",
+                "not a name",
             ),
             ("{\"diary-outbox\":1,\"server\":\"h:1\",\"secret\":\"a5\"}\n".to_owned(), "its secret"),
             (format!("{{\"diary-outbox\":1,\"server\":\"h:1\",\"secret\":\"+{secret}\"}}\n"), "its secret"),

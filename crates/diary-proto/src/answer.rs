@@ -52,13 +52,13 @@ pub fn push_gap(out: &mut Vec<u8>, gap: Gap) {
 
 /// `/help`, every line with the word `help` before it.
 pub const HELP: &str = "\
-help a line is an entry: it is stored, and the answer is `ok SEQ TIME` once it is on disk
-help /history [N | all | DATE | DATE..DATE | #SEQ..]  entries (20), DATE is 2026-11-21, today or yesterday
-help /follow [#SEQ | off]  entries as they come, from SEQ on or from now on
-help /search TEXT  entries that hold TEXT; capitals count only if TEXT has one
-help /name NAME  who writes from here on
-help /quiet  no more acks
-help /quit  goodbye
+help a line is an entry; `ok SEQ TIME` means that it is on disk
+help /history [N | all | DATE | DATE..DATE | #SEQ..]  show entries (default: 20); DATE is 2026-11-21, today or yesterday
+help /follow [#SEQ | off]  show entries as they arrive, from SEQ or from now on
+help /search TEXT  show entries that contain TEXT; case matters only if TEXT has a capital
+help /name NAME  write as NAME from here on
+help /quiet  stop printing acks
+help /quit  end
 help //text  stores a text that starts with /
 end 8
 ";

@@ -20,18 +20,19 @@ impl Author {
     /// A refusal that names the limit or the character.
     pub fn new(name: &str) -> Result<Self, Refusal> {
         if name.is_empty() {
-            return Err(Refusal::new(Code::BadArgument, "a name needs at least one character"));
+            return Err(Refusal::new(Code::BadArgument, "a name cannot be empty"));
         }
         if name.len() > AUTHOR_MAX_BYTES {
-            let message = format!("a name may have {AUTHOR_MAX_BYTES} bytes, this one has {}", name.len());
+            let message =
+                format!("a name can have at most {AUTHOR_MAX_BYTES} bytes; this one has {}", name.len());
             return Err(Refusal::new(Code::TooLong, message));
         }
         if !is_name(name) {
-            let message = "a name has no spaces, control characters or backslashes";
+            let message = "a name cannot contain spaces, control characters or backslashes";
             return Err(Refusal::new(Code::BadArgument, message));
         }
         if !name.chars().any(is_visible) {
-            let message = "a name needs at least one character that can be seen";
+            let message = "a name needs at least one visible character";
             return Err(Refusal::new(Code::BadArgument, message));
         }
         Ok(Self(name.into()))

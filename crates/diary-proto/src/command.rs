@@ -25,7 +25,7 @@ pub enum Command {
     Search(String),
     /// `/name NAME`
     Name(Author),
-    /// `/quiet`: no more acks.
+    /// `/quiet`: stop printing acks.
     Quiet,
     /// `/help`
     Help,
@@ -137,7 +137,7 @@ impl Command {
             _ => {
                 let shown: String = word.chars().take(40).collect();
                 let message = format!(
-                    "/{} is no command; /help lists them, and a text that starts with / is written //",
+                    "/{} is not a command; /help lists them, and // stores a text that starts with /",
                     escape(&shown)
                 );
                 Err(Refusal::new(Code::UnknownCommand, message))
@@ -154,7 +154,7 @@ fn alone(argument: &str, command: Command, name: &str) -> Result<Command, Refusa
     if argument.is_empty() {
         return Ok(command);
     }
-    Err(Refusal::new(Code::BadArgument, format!("{name} takes nothing after it")))
+    Err(Refusal::new(Code::BadArgument, format!("{name} takes no argument")))
 }
 
 fn parse_follow(argument: &str) -> Result<Command, Refusal> {

@@ -24,7 +24,7 @@ use crate::seal::{self, Seal};
 use crate::time::{DATE_BYTES, TIME_BYTES, Time, parse_date};
 
 // Not formatted for each refusal: one frame may bring many.
-const TEXT_TOO_LONG: &str = "a text may have 65536 bytes; split it or send a shorter one";
+const TEXT_TOO_LONG: &str = "the text is longer than 65536 bytes; split or shorten it";
 const _: () = assert!(TEXT_MAX_BYTES == 65536);
 
 /// One thing written.
@@ -54,10 +54,10 @@ pub fn check_text(text: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::TooLong, TEXT_TOO_LONG));
     }
     if text.is_empty() {
-        return Err(Refusal::new(Code::Empty, "an entry needs a text"));
+        return Err(Refusal::new(Code::Empty, "the text is empty"));
     }
     if memchr::memchr(0, text.as_bytes()).is_some() {
-        return Err(Refusal::new(Code::Nul, "a text may not contain a NUL byte"));
+        return Err(Refusal::new(Code::Nul, "a text cannot contain a NUL byte"));
     }
     Ok(())
 }

@@ -67,22 +67,22 @@ impl Filter {
     pub fn check(&self) -> Result<(), Refusal> {
         let texts = || self.contains.iter().chain(&self.without).chain(&self.tags);
         if texts().any(String::is_empty) {
-            return Err(Refusal::new(Code::BadArgument, "a text to look for has at least one character"));
+            return Err(Refusal::new(Code::BadArgument, "the text to search for is empty"));
         }
         if let Some(other) = self.tags.iter().find(|tag| !is_tag(tag)) {
             let shown: String = other.chars().take(TAG_SHOWN_MAX_CHARS).collect();
-            let message = format!("{} is no tag; one is #word or @name", escape(&shown));
+            let message = format!("{} is not a tag; a tag is #word or @name", escape(&shown));
             return Err(Refusal::new(Code::BadArgument, message));
         }
         let count = texts().count();
         if count > FILTER_MAX_TEXTS {
-            let message = format!("a search may have {FILTER_MAX_TEXTS} texts, this one has {count}");
+            let message = format!("a search can have at most {FILTER_MAX_TEXTS} texts; this one has {count}");
             return Err(Refusal::new(Code::BadArgument, message));
         }
         let bytes: usize = texts().map(String::len).sum();
         if bytes > SEARCH_MAX_BYTES {
             let message = format!(
-                "the texts of a search may have {SEARCH_MAX_BYTES} bytes together, these have {bytes}"
+                "the texts of a search can have at most {SEARCH_MAX_BYTES} bytes together; these have {bytes}"
             );
             return Err(Refusal::new(Code::TooLong, message));
         }
@@ -240,8 +240,8 @@ mod tests {
                 Filter { contains: vec!["a".to_owned(); 9], ..tagged(&["#a"; 8]) },
                 "may have 16 texts, this one has 17",
             ),
-            (tagged(&["rain"]), "rain is no tag; one is #word or @name"),
-            (tagged(&["#\u{1b}"]), "#\\x1b is no tag"),
+            (tagged(&["rain"]), "rain is not a tag; a tag is #word or @name"),
+            (tagged(&["#\u{1b}"]), "#\\x1b is not a tag"),
             (tagged(&[""]), "at least one character"),
             (filter(&[&long], &["y"], None), "may have 65535 bytes together, these have 65536"),
         ] {

@@ -291,7 +291,7 @@ fn classify<'a>(line: &'a [u8], overlong: Option<&RequestLine>, first: bool) -> 
         }
     }
     if overlong.is_some() || line.len() > LINE_MAX_BYTES {
-        let message = format!("a line may have {TEXT_MAX_BYTES} bytes; this one is not stored");
+        let message = format!("the line is longer than {TEXT_MAX_BYTES} bytes and is not stored");
         return Line::Refused(Refusal::new(Code::TooLong, message));
     }
     let Ok(line) = std::str::from_utf8(line) else {

@@ -35,7 +35,7 @@ mod kind {
 }
 
 fn unknown_kind(kind: u8) -> Refusal {
-    Refusal::new(Code::BadFrame, format!("0x{kind:02x} is no frame type of this direction"))
+    Refusal::new(Code::BadFrame, format!("0x{kind:02x} is not a frame type of this direction"))
 }
 
 fn bad_body(kind: u8) -> Refusal {

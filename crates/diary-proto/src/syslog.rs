@@ -157,7 +157,7 @@ impl SyslogDecoder {
             return guarded;
         }
         let too_long = || {
-            let message = format!("a message may have {TEXT_MAX_BYTES} bytes; this one is not stored");
+            let message = format!("the message is longer than {TEXT_MAX_BYTES} bytes and is not stored");
             Refusal::new(Code::TooLong, message)
         };
         match if self.overlong.is_some() { Err(too_long()) } else { check_message(text) } {

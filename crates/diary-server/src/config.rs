@@ -27,10 +27,11 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) maintenance: Option<Maintenance>,
 
-    /// Where to listen: HOST:PORT, :PORT for every address, or unix:PATH; quiet: before it for programs
-    /// that never read, as syslog forwarders, proxy: for a proxy that sends the PROXY protocol's header
-    /// (both: quiet:proxy:), and quiet:udp: before HOST:PORT for datagrams of syslog.
-    /// May be given more than once, or several with commas between them.
+    /// Address to listen on (repeatable, or separated by commas).
+    ///
+    /// HOST:PORT, :PORT for every address, or unix:PATH. quiet: in front is for programs that never read, such as
+    /// syslog forwarders; proxy: for a proxy that sends the header of the PROXY protocol; quiet:proxy: for both; and
+    /// quiet:udp: before HOST:PORT for syslog datagrams.
     #[arg(
         long,
         value_name = "[quiet:][proxy:]ADDR|unix:PATH|quiet:udp:ADDR",
@@ -39,31 +40,32 @@ pub(crate) struct Args {
     )]
     listen: Vec<Listen>,
 
-    /// Where to answer datagrams (off by default).
+    /// Address to answer datagrams on [default: none].
     #[arg(long, value_name = "HOST:PORT", env = "DIARY_UDP", value_parser = check_host_port)]
     udp: Option<String>,
 
-    /// Who may connect to Unix sockets, and so read and write the diary: the mode of their files, as for chmod.
+    /// Mode of the files of Unix sockets, as for chmod: who may connect, and so read and write the diary.
     #[arg(long, value_name = "MODE", env = "DIARY_SOCKET_MODE", default_value = "600", value_parser = check_mode)]
     socket_mode: u32,
 
-    /// Connections that one address (of IPv6, one /64) may have at once; a tenth of all, 1000 at most, if not
-    /// said. Give more to a proxy, or to many who share an address. Loopback and Unix sockets are not bounded.
+    /// Most connections at once from one address (IPv6: one /64) [default: a tenth of all, at most 1000].
+    ///
+    /// Raise it for a proxy, or where many share an address. Loopback and Unix sockets are not limited.
     #[arg(long, value_name = "COUNT", env = "DIARY_CONNECTIONS_PER_ADDRESS", value_parser = check_count)]
     connections_per_address: Option<NonZeroUsize>,
 
     #[command(flatten)]
     place: Place,
 
-    /// The time zone of the diary's days, as Asia/Shanghai; the system's, if not said.
+    /// Time zone of the diary's days, such as Asia/Shanghai [default: the system's].
     #[arg(long, value_name = "TZ", env = "DIARY_TIMEZONE")]
     timezone: Option<String>,
 
-    /// When a day begins: what is written before belongs to the evening before. It changes new days only.
+    /// Time at which a day begins; entries before it belong to the day before. Changes new days only.
     #[arg(long, value_name = "HH:MM", env = "DIARY_DAY_START", default_value_t)]
     day_start: DayStart,
 
-    /// What to log: error, warn, info, debug, or a filter as diary_server=debug.
+    /// What to log: error, warn, info, debug, or a filter such as diary_server=debug.
     #[arg(long, value_name = "FILTER", env = "DIARY_LOG", default_value = "info")]
     pub(crate) log: String,
 }
@@ -71,11 +73,11 @@ pub(crate) struct Args {
 /// Which journal.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Place {
-    /// The folder for the diary.
+    /// Folder of the diary.
     #[arg(long, value_name = "DIR", env = "DIARY_DATA")]
     data: Option<PathBuf>,
 
-    /// The journal's name, which is a folder in there.
+    /// Name of the journal, which is a folder in there.
     #[arg(long, value_name = "NAME", env = "DIARY_JOURNAL", default_value = "diary", value_parser = check_journal)]
     journal: String,
 }
@@ -90,30 +92,30 @@ impl Place {
 /// What can be done with a journal beside serving it.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Maintenance {
-    /// Checks every line, chain and seq, also while a server runs. Exits 0, or 6 if anything is damaged.
+    /// Check every line, chain and number, also while a server runs; exit with 6 if anything is damaged.
     Verify {
         #[command(flatten)]
         place: Place,
-        /// One JSON object a line.
+        /// Print one JSON object a line.
         #[arg(long)]
         json: bool,
     },
-    /// Writes a sound copy beside a damaged journal, which is not touched.
+    /// Write a sound copy beside a damaged journal, which is not touched.
     Repair {
         #[command(flatten)]
         place: Place,
-        /// The folder for the copy; the journal's name with .repaired, if not said.
+        /// Folder for the copy [default: the journal's, with .repaired].
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
     },
-    /// Moves the day files into archive/<date>/ and begins afresh. No server may have the journal.
+    /// Move the day files into archive/<date>/ and start over. No server may be using the journal.
     Archive {
         #[command(flatten)]
         place: Place,
-        /// The time zone that says what day it is; the system's, if not said.
+        /// Time zone of today's date [default: the system's].
         #[arg(long, value_name = "TZ", env = "DIARY_TIMEZONE")]
         timezone: Option<String>,
-        /// When a day begins.
+        /// Time at which a day begins.
         #[arg(long, value_name = "HH:MM", env = "DIARY_DAY_START", default_value_t)]
         day_start: DayStart,
     },
@@ -303,7 +305,7 @@ fn check_host_port(text: &str) -> Result<String, String> {
         });
     };
     if port.parse::<u16>().is_err() {
-        return Err(format!("{port} is no port (0 to 65535)"));
+        return Err(format!("{port} is not a port (0 to 65535)"));
     }
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
         return Err(format!("an address is HOST:PORT, with brackets for IPv6, as [::1]:{PORT}"));
@@ -312,13 +314,13 @@ fn check_host_port(text: &str) -> Result<String, String> {
 }
 
 fn check_count(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| format!("{text} is no number of connections, which is 1 or more"))
+    text.parse().map_err(|_| format!("{text} is not a number of connections (1 or more)"))
 }
 
 /// What `chmod` takes as the mode of a file, without the bits that mean nothing for a socket.
 fn check_mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
-    mode.ok_or_else(|| format!("{text} is no mode; 600 lets only this user connect, 660 the group, too"))
+    mode.ok_or_else(|| format!("{text} is not a mode; 600 lets only this user connect, 660 the group, too"))
 }
 
 /// A journal's name is the name of a folder, and stands in the greeting.

@@ -155,7 +155,7 @@ fn is_no_ipv6(error: &io::Error) -> bool {
 fn why(error: &io::Error, flag: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("something listens there already; stop it, or choose another address with {flag}")
+            format!("the address is in use; stop the other program, or choose another address with {flag}")
         }
         io::ErrorKind::PermissionDenied => format!(
             "not permitted (ports below 1024 are the administrator's); choose another address with {flag}"

@@ -211,7 +211,7 @@ impl Session {
         let done = self.queue.is_empty() && !self.undecoded;
         match self.phase {
             Phase::InputEnded if done && self.follow.is_none() => self.phase = Phase::Closing,
-            Phase::Draining if done => self.say_bye(": the server stops"),
+            Phase::Draining if done => self.say_bye(": shutting down"),
             _ => {}
         }
     }
@@ -407,5 +407,5 @@ async fn followed(follow: Option<&mut Stream>, context: &Arc<Context>) -> Result
 }
 
 fn stopping() -> Refusal {
-    Refusal::new(Code::Stopping, "the server stops; ask again when it is back")
+    Refusal::new(Code::Stopping, "the server is shutting down; ask again when it is back")
 }

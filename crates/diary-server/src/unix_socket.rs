@@ -79,7 +79,7 @@ async fn lock(path: &Path) -> Option<OwnedFd> {
 /// Removes a socket on which nothing listens; `in_use` is the error otherwise.
 async fn remove_left_behind(path: &Path, in_use: io::Error) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::Error::other("what is there is no socket; choose another path"));
+        return Err(io::Error::other("not a socket; choose another path"));
     }
     let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     if !UnixStream::connect(path).await.is_err_and(|error| refused(&error)) {

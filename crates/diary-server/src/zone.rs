@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 /// There is no time zone with this name.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} is no time zone; use a name as Asia/Shanghai or UTC")]
+#[error("{0} is not a time zone; use a name such as Asia/Shanghai or UTC")]
 pub struct UnknownZone(String);
 
 /// The zone with this name, or the system's, or UTC; and what it is called.

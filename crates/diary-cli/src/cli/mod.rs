@@ -491,9 +491,9 @@ mod tests {
             (&["h:1", "-n", "-1"], "not a number or all"),
             (&["h:1", "-n", "today"], "not a number or all"),
             (&["h:1", "-n", ""], "not a number or all"),
-            (&["h:1", "--name", "a b"], "a name has no spaces"),
-            (&["h:1", "--name", "\u{200b}"], "character that can be seen"),
-            (&["h:1", "--name", &"長".repeat(100)], "a name may have 64 bytes, this one has 300"),
+            (&["h:1", "--name", "a b"], "a name cannot contain spaces"),
+            (&["h:1", "--name", "\u{200b}"], "one visible character"),
+            (&["h:1", "--name", &"長".repeat(100)], "a name can have at most 64 bytes; this one has 300"),
             (&["h:1", "i:2"], "'i:2'"),
             (&["add"], "<TEXT|->..."),
         ] {

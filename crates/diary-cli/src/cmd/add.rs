@@ -107,7 +107,7 @@ fn set_aside(text: &str, why: &str, config: &Config) -> String {
     match config.outbox().set_aside(text) {
         Ok(path) => {
             let path = path.display();
-            format!("{why}; the text is in {path}, and diary add - < {path} then writes it")
+            format!("{why}; the text is in {path}; write it with diary add - < {path}")
         }
         Err(error) => format!("{why}; {error}, and the text is NOT kept: {}", escape(text)),
     }
@@ -129,7 +129,7 @@ fn read_text(input: impl Read) -> Result<String, String> {
         Err(error) if !whole && error.error_len().is_none() => {
             std::str::from_utf8(&without_byte_order_mark(&bytes)[..error.valid_up_to()]).unwrap_or_default()
         }
-        Err(_) => return Err("the input is not UTF-8; convert it, for instance with iconv".to_owned()),
+        Err(_) => return Err("the input is not UTF-8; convert it, for example with iconv".to_owned()),
     };
     let mut text = text.replace("\r\n", "\n");
     if text.ends_with('\n') {
@@ -203,7 +203,7 @@ fn not_acked_sentence(
     let path = path.display();
     let then = match stopped {
         Stopped::Interrupted => {
-            format!("; diary outbox drop {id} takes it back, if it is not in the diary yet")
+            format!("; diary outbox drop {id} cancels it, unless it is in the diary already")
         }
         Stopped::GaveUp(Held::Away(error)) => {
             advice(error).map_or_else(String::new, |advice| format!("; {advice}"))

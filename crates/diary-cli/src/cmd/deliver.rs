@@ -100,8 +100,8 @@ pub(crate) fn deadline_of_input<T>(delivery: &Delivery<T>, ended: Option<Instant
 /// What is said once what held up a delivery is over.
 pub(crate) fn resumed(held: &Held, server: &Address) -> String {
     match held {
-        Held::Away(_) => "connected again".to_owned(),
-        _ => format!("{server} takes entries again"),
+        Held::Away(_) => "reconnected".to_owned(),
+        _ => format!("{server} accepts entries again"),
     }
 }
 
@@ -142,7 +142,9 @@ pub(crate) fn refused_sentence(
 
 /// What can be done with a refused entry.
 pub(crate) fn choices(id: &str) -> String {
-    format!("look whether it is in the diary, then diary outbox drop {id} or diary outbox send-as-new {id}")
+    format!(
+        "check whether it is in the diary, then run diary outbox drop {id} or diary outbox send-as-new {id}"
+    )
 }
 
 /// How far the clocks of this computer and a server may be apart before that is told.
@@ -168,7 +170,7 @@ pub(crate) fn clocks_apart(welcome: &Welcome, now: Time) -> Option<(Duration, St
 pub(crate) fn tell_clocks(welcome: &Welcome, ui: &Ui) {
     match clocks_apart(welcome, Time::now(&TimeZone::system())) {
         Some((apart, sentence)) if apart > CLOCKS_FAR_APART => {
-            ui.say(format_args!("{sentence}; entries that waited get the server's time"));
+            ui.say(format_args!("{sentence}; entries from the outbox get the server's time"));
         }
         Some((_, sentence)) => ui.say(format_args!("{sentence}")),
         None => {}
@@ -209,7 +211,7 @@ pub(crate) fn tell_waiting(config: &Config, journal: Option<u64>, is_left: bool,
     }
     if !refused.is_empty() {
         let wait = count(refused.len(), "refused entry waits", "refused entries wait");
-        ui.say(format_args!("{wait} in the outbox; diary outbox tells what to do"));
+        ui.say(format_args!("{wait} in the outbox; see diary outbox"));
     }
 }
 
@@ -227,8 +229,8 @@ pub(crate) fn waiting_sentence(waiting: &[&Listed]) -> Option<String> {
 pub(crate) fn elsewhere_sentence(number: usize, server: &Address) -> String {
     let wait = count(number, "entry waits", "entries wait");
     format!(
-        "{wait} in the outbox for another journal than {server} serves now; diary outbox lists what there is, \
-         send-as-new ID sends one all the same, and drop ID throws it away"
+        "{wait} in the outbox for a journal that {server} does not serve now; see diary outbox; send-as-new ID sends \
+         one anyway, and drop ID deletes one"
     )
 }
 

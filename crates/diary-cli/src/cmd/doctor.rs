@@ -55,7 +55,7 @@ impl Report {
             Ok(what) => ("ok   ", "\x1b[32m", what),
             Err(what) => {
                 self.code = self.code.max(exit::REFUSED);
-                ("wrong", "\x1b[31m", what)
+                ("fail ", "\x1b[31m", what)
             }
         };
         let (colour, reset) = if self.colour { (colour, "\x1b[0m") } else { ("", "") };
@@ -68,7 +68,7 @@ fn configuration(config: &Config) -> Finding {
     match (&config.wrong, &config.file) {
         (Some(why), _) => Err(why.clone()),
         (None, Some(path)) if path.exists() => Ok(format!("read {}", path.display())),
-        (None, Some(path)) => Ok(format!("no {}, which is fine", path.display())),
+        (None, Some(path)) => Ok(format!("{} not found (optional)", path.display())),
         (None, None) => Err("no folder for the configuration; set HOME or XDG_CONFIG_HOME".to_owned()),
     }
 }
@@ -88,7 +88,7 @@ fn outbox(state: Option<&Path>) -> Finding {
         return Err(format!("{trouble}; move that file elsewhere"));
     }
     if let Some(path) = listing.aside.first() {
-        return Err(format!("a text without a server is in {}; see diary outbox", path.display()));
+        return Err(format!("a text that was set aside is in {}; see diary outbox", path.display()));
     }
     waiting(&listing.entries)
 }
@@ -142,8 +142,10 @@ async fn server(config: &Config, report: &mut Report) {
 /// Whether an entry would be taken now.
 async fn takes_entries(client: &Client) -> Finding {
     match timeout(ANSWER_LIMIT, client.check()).await {
-        Ok(Ok(())) => Ok("the server takes entries".to_owned()),
-        Ok(Err(error)) => Err(format!("the server takes no entries: {}", unreachable_sentence(&error))),
+        Ok(Ok(())) => Ok("the server accepts entries".to_owned()),
+        Ok(Err(error)) => {
+            Err(format!("the server does not accept entries: {}", unreachable_sentence(&error)))
+        }
         Err(_) => Err(format!("the server did not answer within {} s; see its log", ANSWER_LIMIT.as_secs())),
     }
 }
@@ -171,7 +173,7 @@ async fn newest(client: &Client, head: u64) -> Result<Option<Stored>, String> {
 fn clocks(welcome: &Welcome) -> Finding {
     match clocks_apart(welcome, Time::now(&TimeZone::system())) {
         Some((_, apart)) => Err(format!("{apart}; set one of them")),
-        None => Ok("this computer's is right by the server's".to_owned()),
+        None => Ok("the clocks agree".to_owned()),
     }
 }
 
@@ -185,7 +187,7 @@ mod tests {
     use diary_outbox::{Delivery, Keys};
 
     fn line(name: &str, finding: Finding) -> String {
-        let (word, what) = finding.map_or_else(|why| ("wrong", why), |what| ("ok", what));
+        let (word, what) = finding.map_or_else(|why| ("fail", why), |what| ("ok", what));
         assert!(!what.contains(['\n', '\x1b']), "{what:?}");
         format!("{word} {name}: {what}")
     }

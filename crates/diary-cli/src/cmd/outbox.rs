@@ -51,13 +51,13 @@ fn list(outbox: &Outbox, json: bool) -> Result<(), CliError> {
     print(lines)?;
     for path in &aside {
         let path = path.display();
-        say(format_args!("a text without a server is in {path}; diary add - < {path} writes it"));
+        say(format_args!("a text that was set aside is in {path}; write it with diary add - < {path}"));
     }
     troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
     match (troubles.is_empty(), entries.is_empty() && aside.is_empty()) {
         (false, _) => Err(CliError::Told(exit::DAMAGE)),
         (true, true) if json => Err(CliError::Told(exit::NOTHING_FOUND)),
-        (true, true) => Err(CliError::NothingFound("nothing waits in the outbox".to_owned())),
+        (true, true) => Err(CliError::NothingFound("the outbox is empty".to_owned())),
         (true, false) => Ok(()),
     }
 }
@@ -67,7 +67,7 @@ fn listed(entry: &Listed) -> String {
     let Listed { id, server, kept, held, .. } = entry;
     let mut lines = format!("{id} {server} {} {}\n", minute(kept.time), escape(&kept.text));
     if *held {
-        lines.push_str("    a program that is running has it\n");
+        lines.push_str("    held by a running diary process\n");
     }
     if let Some(refusal) = &kept.refusal {
         lines.push_str(&format!("    {}; {}\n", escape(&refusal.to_string()), choices(id)));

@@ -40,8 +40,8 @@ impl Patience {
             if self.said_lost != error.is_some() {
                 self.said_lost = error.is_some();
                 match &error {
-                    Some(error) => say(format_args!("{error}; trying to connect again")),
-                    None => say(format_args!("connected again")),
+                    Some(error) => say(format_args!("{error}; reconnecting")),
+                    None => say(format_args!("reconnected")),
                 }
             }
             let trouble = error.as_ref().map(|_| *self.trouble.get_or_insert_with(Instant::now));

@@ -173,7 +173,7 @@ impl Pipe {
             Outcome::Refused { tag, refusal, .. } => self.refuse(tag, &refusal),
             Outcome::Held(Held::Away(error)) if has_arrived => {
                 self.output.flush();
-                say(format_args!("{error}; trying to connect again"));
+                say(format_args!("{error}; reconnecting"));
             }
             Outcome::Held(Held::Full(refusal)) => {
                 self.output.flush();

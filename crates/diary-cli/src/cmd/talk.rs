@@ -360,17 +360,17 @@ impl<'a> Talk<'a> {
         match held {
             Held::Away(error) if !self.has_arrived && self.place.prompt.is_some() => {
                 let why = unreachable_sentence(error);
-                self.note(format_args!("{why}; what you type is kept and sent when the server is there"));
+                self.note(format_args!("{why}; what you type is saved, and sent once the server is there"));
                 let unsent = self.unanswered();
                 if unsent > 0 {
                     self.note(format_args!("{unsent} unsent"));
                 }
             }
             Held::Away(_) if !self.has_arrived => {}
-            Held::Away(error) => self.say(format_args!("{error}; trying to connect again")),
+            Held::Away(error) => self.say(format_args!("{error}; reconnecting")),
             Held::Silent(_) => self.note(format_args!("{} unsent: {held}", self.unanswered())),
             Held::Full(refusal) => self.say(format_args!(
-                "error {refusal}; it and all behind it is kept, and sent once the server takes it"
+                "error {refusal}; it and everything after it is saved, and sent once there is room"
             )),
             Held::Ended(_) => {}
         }

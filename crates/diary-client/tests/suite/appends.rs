@@ -182,10 +182,8 @@ async fn another_journal_ends_the_client() {
     peer.appends(2).await;
     drop(peer);
     let _peer = fake.accept_to(JOURNAL + 1, 0).await;
-    let expected = format!(
-        "the server serves another journal than before: its id is {:016x}, not {JOURNAL:016x}",
-        JOURNAL + 1
-    );
+    let expected =
+        format!("the server has a different journal now: its id is {:016x}, not {JOURNAL:016x}", JOURNAL + 1);
     assert_eq!(told(pendings).await, [&expected[..], &expected].join(" "));
     assert_eq!(soon(client.append("c")).await.unwrap_err().to_string(), expected);
     assert_eq!(soon(client.close()).await.unwrap_err().to_string(), expected);
@@ -200,7 +198,7 @@ async fn the_server_itself_may_say_that_it_is_another_journal() {
     let mut peer = fake.accept_hello(JOURNAL, 0).await;
     let refusal = Refusal::new(Code::OtherJournal, "entry 7 differs");
     peer.say(ServerMessage::Error { id: 0, fatal: true, refusal }).await;
-    assert_eq!(told(pendings).await, "the server serves another journal than before: entry 7 differs");
+    assert_eq!(told(pendings).await, "the server has a different journal now: entry 7 differs");
 }
 
 #[tokio::test]

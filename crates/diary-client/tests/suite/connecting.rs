@@ -40,11 +40,11 @@ async fn nothing_listens() {
     let address = fake.address();
     drop(fake);
     let error = soon(connect(&address)).await.err().unwrap();
-    assert_eq!(error.to_string(), format!("nothing listens on {address}"));
+    assert_eq!(error.to_string(), format!("no server is listening on {address}"));
     assert_eq!(error.kind(), ErrorKind::Unreachable);
 
     let error = soon(connect("unix:/nonexistent/diary.sock")).await.err().unwrap();
-    assert_eq!(error.to_string(), "nothing listens on unix:/nonexistent/diary.sock");
+    assert_eq!(error.to_string(), "no server is listening on unix:/nonexistent/diary.sock");
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn a_host_without_address() {
 #[tokio::test]
 async fn what_a_greeting_may_say() {
     let busy = greeted_with(b"error busy: 10000 connections are open; try later\n").await;
-    let expected = "the server turned the connection away: busy: 10000 connections are open; try later";
+    let expected = "the server refused the connection: busy: 10000 connections are open; try later";
     assert_eq!(busy.to_string(), expected);
     for other in [&b"SSH-2.0-OpenSSH_9.6\r\n"[..], b"diary/2 ready head=1\n", &[b'x'; 10_000], b"\xff\xff\n"]
     {
@@ -119,7 +119,7 @@ async fn a_refused_hello() {
         peer
     };
     let (client, _peer) = tokio::join!(soon(connect(&address)), server);
-    let expected = "the server turned the connection away: version: this server speaks version 1\\x1b";
+    let expected = "the server refused the connection: version: this server speaks version 1\\x1b";
     assert_eq!(client.err().unwrap().to_string(), expected);
 }
 

@@ -210,7 +210,7 @@ async fn a_refused_reading_ends_and_another_journal_too() {
     assert_eq!(all(&mut reading).await, "unreadable: the disk failed end");
 
     let mut reading = client.search("");
-    assert_eq!(all(&mut reading).await, "bad-argument: a text to look for has at least one character end");
+    assert_eq!(all(&mut reading).await, "bad-argument: the text to search for is empty end");
 
     let mut reading = client.follow(Some(1));
     let _peer = fake.accept_to(JOURNAL + 1, 0).await;

@@ -17,7 +17,7 @@ pub enum OpenError {
         cause: io::Error,
     },
     /// Another process has the journal.
-    #[error("another diary-server has {0}; stop it first, or choose another --data or --journal")]
+    #[error("another diary-server is using {0}; stop it first, or choose another --data or --journal")]
     Held(PathBuf),
     /// There is no journal in this folder.
     #[error("there is no diary in {0}")]
@@ -65,7 +65,7 @@ pub enum NotOurs {
     )]
     Link,
     /// A pipe, a device, a socket, a folder.
-    #[error("it is no file; move it away")]
+    #[error("not a file; move it away")]
     NoFile,
     /// Writing would change a file that has another name.
     #[error("it is a hard link, and the file is left alone; remove this name of it")]

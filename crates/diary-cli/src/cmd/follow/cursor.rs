@@ -35,16 +35,17 @@ pub(super) enum BadCursor {
     #[error("the cursor {path} cannot be {what}: {source}")]
     File { path: String, what: &'static str, source: io::Error },
     /// It says something else.
-    #[error("{0} is no cursor of a follow; name another file")]
+    #[error("{0} is not a cursor file of follow; name another file")]
     Unreadable(String),
     /// It was made with another journal.
     #[error(
-        "the cursor {path} belongs to the journal {known:016x}, and this server has another; name another file"
+        "the cursor {path} belongs to journal {known:016x}, and this server has another one; name another file"
     )]
     OtherJournal { path: String, known: u64 },
     /// The journal does not have its entry.
     #[error(
-        "the cursor {path} is at {seq}, and this journal has another entry there or none, as one that was restored from an older copy; remove the file to start afresh"
+        "the cursor {path} is at entry {seq}, but this journal has a different entry there or none: it was probably \
+         restored from an older copy; remove the file to start over"
     )]
     Restored { path: String, seq: u64 },
 }
@@ -172,7 +173,7 @@ mod tests {
             "00000000000000ab 7 +0c0ffee\n",
         ] {
             fs::write(&path, text).unwrap();
-            assert!(open().unwrap_err().contains("is no cursor of a follow"), "{text:?}");
+            assert!(open().unwrap_err().contains("is not a cursor file of follow"), "{text:?}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         let error = Cursor::open(folder.path().to_owned()).unwrap_err().to_string();

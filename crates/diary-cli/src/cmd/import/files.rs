@@ -63,8 +63,7 @@ fn read_all(import: &Import) -> Result<Read, String> {
         // Nobody writes a journal in it, and what was imported cannot be taken back.
         if import.format.is_none() && file.bytes.contains(&0) {
             return Err(format!(
-                "{} has NUL bytes, and is no text in UTF-8; convert it, for instance with iconv, or say what it is with \
-                 --format",
+                "{} has NUL bytes and is not UTF-8 text; convert it, for example with iconv, or name its --format",
                 file.name
             ));
         }
@@ -82,7 +81,7 @@ fn read_all(import: &Import) -> Result<Read, String> {
 fn contents(paths: &[PathBuf]) -> Result<Vec<Contents>, String> {
     let from_input = |path: &&PathBuf| path.as_os_str() == "-";
     if paths.iter().filter(from_input).count() > 1 {
-        return Err("the input can be read once; name - once".to_owned());
+        return Err("stdin can be read only once; give - once".to_owned());
     }
     paths
         .iter()
@@ -111,7 +110,7 @@ fn read_up_to(most: u64, from: impl io::Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(most + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > most {
-        true => Err(io::Error::other(format!("it has more than {most} bytes; import it in pieces"))),
+        true => Err(io::Error::other(format!("larger than {most} bytes; import it in pieces"))),
         false => Ok(bytes),
     }
 }
@@ -128,10 +127,10 @@ fn file_sentence(
     let entries = counted(found.len(), "entry", "entries");
     let mut said = format!("{}: read as {}, {entries}{}", file.name, kind.name(), of_days(found));
     if found.iter().any(|entry| entry.when.exactness != Exactness::Moment) {
-        said.push_str(&format!(", with times of {}", clock.zone_name()));
+        said.push_str(&format!(", times in {}", clock.zone_name()));
     }
     if let Some(day) = file.day.filter(|_| of_day > 0) {
-        said.push_str(&format!(", {} without a time taken to be of {day}", number(of_day)));
+        said.push_str(&format!(", {} without a time, dated {day}", number(of_day)));
     }
     if not_readable > 0 {
         said.push_str(&format!(", {} unreadable", number(not_readable)));
@@ -147,6 +146,6 @@ mod tests {
     fn an_input_without_an_end_is_refused() {
         assert_eq!(read_up_to(3, &b"abc"[..]).unwrap(), b"abc");
         let error = read_up_to(3, io::repeat(b'a')).unwrap_err();
-        assert_eq!(error.to_string(), "it has more than 3 bytes; import it in pieces");
+        assert_eq!(error.to_string(), "larger than 3 bytes; import it in pieces");
     }
 }

@@ -37,7 +37,7 @@ fn tell_damage(event: &Event) {
         _ => "some of its entries are damaged".to_owned(),
     };
     say(format_args!(
-        "the diary cannot be compared in full: {what}, and if they are of these files, they come again"
+        "cannot compare the whole diary: {what}; those that are in these files, too, are imported again"
     ));
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn check_archived<'f>(
     let entries = counted(may_be_there.len(), "entry", "entries");
     Err(CliError::Refused(format!(
         "entries 1..{} are archived and cannot be compared, and {entries}{} may be among them; \
-         --from DATE leaves out what is older, and --even-if-archived adds them all the same",
+         leave out older entries with --from DATE, or import them anyway with --even-if-archived",
         archived.last,
         of_days(may_be_there.iter().copied()),
     )))

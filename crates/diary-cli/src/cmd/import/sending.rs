@@ -105,7 +105,7 @@ impl<'a> Sending<'a> {
             Outcome::Refused { tag, refusal, .. } => self.refuse(tag, &refusal),
             Outcome::Left { sent, .. } => self.unacked += usize::from(sent),
             Outcome::Held(Held::Away(error)) if has_arrived => {
-                self.bar.suspend(|| say(format_args!("{error}; trying to connect again")));
+                self.bar.suspend(|| say(format_args!("{error}; reconnecting")));
             }
             Outcome::Resumed(held) if has_arrived => {
                 self.bar.suspend(|| say(format_args!("{}", resumed(&held, &self.work.config.server))));
@@ -130,12 +130,12 @@ impl<'a> Sending<'a> {
         if let Some(stopped) = &stopped {
             let acked = counted(*acked, "entry was", "entries were");
             let open = if *unacked > 0 { format!(", {} unknown", number(*unacked)) } else { String::new() };
-            say(format_args!("{stopped}: {acked} imported{open}; the same command goes on from there"));
+            say(format_args!("{stopped}: {acked} imported{open}; run the same command again to continue"));
         }
         let (verb, imported) =
             if work.dry_run { ("would import", work.missing.len()) } else { ("imported", *acked) };
         let as_whom = match work.dry_run && !work.sorted.is_empty() {
-            true => format!(" (as {}, if they name nobody)", escape(&work.name)),
+            true => format!(" (by {}, where none is named)", escape(&work.name)),
             false => String::new(),
         };
         let there = number(work.sorted.len() - work.missing.len() + known);

@@ -14,14 +14,14 @@ use crate::term::width;
 use diary_calendar::Calendar;
 
 const HELP: &str = "\
-a line is an entry; `ok SEQ on SERVER` says that it is on disk there
-/history [N | all | DATE | DATE..DATE | #SEQ | #SEQ..]  entries (20); DATE as yesterday, last week, 2026-11, 昨天
-/follow [#SEQ | off]  entries as they come, from SEQ on or from now on
-/search TEXT  entries that hold TEXT; capitals count only if TEXT has one
-/name NAME  who writes from here on
-/quiet  no more acks
-/quit  goodbye, also Ctrl-D; Ctrl-C ends at once
-//text  stores a text that starts with /; a text of several lines is never a command
+a line is an entry; `ok SEQ on SERVER` means that it is on disk there
+/history [N | all | DATE | DATE..DATE | #SEQ | #SEQ..]  show entries (default: 20); DATE is 2026-11, yesterday, last week, 昨天
+/follow [#SEQ | off]  show entries as they arrive, from SEQ or from now on
+/search TEXT  show entries that contain TEXT; case matters only if TEXT has a capital
+/name NAME  write as NAME from here on
+/quiet  stop printing acks
+/quit  end, as Ctrl-D does; Ctrl-C ends at once
+//text  store a text that starts with /; a text of several lines is never a command
 ";
 
 /// Rows of an entry that are shown to someone who did not ask for it.
@@ -169,9 +169,7 @@ impl Talk<'_> {
             Command::Help => {
                 self.note(format_args!("{}", HELP.trim_end()));
                 if self.place.prompt.is_some() {
-                    self.note(format_args!(
-                        "Alt-Enter, or \\ at the end of a line: another line of the same entry"
-                    ));
+                    self.note(format_args!("Alt-Enter, or \\ at the end of a line: add a line to the entry"));
                 }
             }
             Command::Name(_) | Command::Quit => {}
@@ -180,8 +178,7 @@ impl Talk<'_> {
 
     fn begin(&mut self, answer: Answer) {
         if let Some(Held::Away(_)) = self.held() {
-            let server = self.place.config.server.clone();
-            self.note(format_args!("{server} is away; the answer comes when it is back"));
+            self.note(format_args!("not connected; the answer comes after reconnecting"));
         }
         let mut bytes = Vec::new();
         self.place.view.begin(&mut bytes);
@@ -245,12 +242,12 @@ impl Talk<'_> {
                 if self.reading_lost_told_at().is_some_and(|at| at <= Instant::now()) =>
             {
                 self.reading_lost = Some(ReadingLost { is_told: true, ..lost });
-                self.say(format_args!("nothing can be read: {error}; trying again"));
+                self.say(format_args!("cannot read: {error}; retrying"));
             }
             (None, Some(lost)) => {
                 self.reading_lost = None;
                 if lost.is_told {
-                    self.say(format_args!("reading goes on"));
+                    self.say(format_args!("reading again"));
                 }
             }
             _ => {}

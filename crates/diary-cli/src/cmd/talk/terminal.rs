@@ -41,8 +41,8 @@ pub(crate) async fn at_terminal(past: Which, config: &Config) -> Result<(), CliE
             if let Some(Err(_)) = editor {
                 let kind = std::env::var("TERM").unwrap_or_default();
                 say(format_args!(
-                    "this terminal (TERM={kind}) takes no line editor; going on without one, and what others write \
-                     comes only after /follow, since it would break up what you type"
+                    "TERM={kind} does not support line editing; going on without it: entries of others are shown \
+                     only after /follow"
                 ));
             }
             let (output, bare) = (Output::new(io::stdout()), io::stdout().is_terminal());

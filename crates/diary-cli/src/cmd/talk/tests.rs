@@ -210,7 +210,7 @@ async fn a_server_whose_disk_is_full() {
         person.types("small\n/name ben\nother\n").await;
     })
     .await;
-    let told = "error disk-full: no room; it and all behind it is kept, and sent once the server takes it";
+    let told = "error disk-full: no room; it and everything after it is saved, and sent once there is room";
     assert_eq!(said().iter().filter(|said| *said == told).count(), 1);
     let words = last_words(&ended);
     assert_eq!((code(&ended), words.lines().count()), (exit::NOT_ACKED, 1));
