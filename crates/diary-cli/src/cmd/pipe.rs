@@ -149,7 +149,7 @@ impl Pipe {
     /// Hands over what was read, as far as there is room. Lines that cannot be sent are told on the way.
     fn submit(&mut self, delivery: &mut Delivery<u64>) {
         while delivery.has_room() && !self.needs_input {
-            let line = self.lines.next().or_else(|| self.ended.and_then(|_| self.lines.finish()));
+            let line = self.lines.next(self.ended.is_some());
             match line {
                 Some(Line { number, text: Ok(text) }) => {
                     // Nothing of it is kept, so nothing can fail.
@@ -227,12 +227,12 @@ impl Pipe {
     /// The first line that was read and not handed over, also of what was read ahead.
     fn next_unread(&mut self) -> Option<u64> {
         loop {
-            if let Some(line) = self.lines.next() {
+            if let Some(line) = self.lines.next(false) {
                 return Some(line.number);
             }
             match self.input.try_recv() {
                 Ok(chunk) if self.ended.is_none() => self.take_in(Some(chunk)),
-                _ => return self.lines.finish().map(|line| line.number),
+                _ => return self.lines.next(true).map(|line| line.number),
             }
         }
     }

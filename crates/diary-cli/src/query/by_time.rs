@@ -24,17 +24,16 @@ pub(crate) struct ByTime {
     calendar: Calendar,
     events: Vec<(Moment, Event)>,
     bytes: usize,
-    entries_max: usize,
 }
 
 impl ByTime {
     pub(crate) fn new(calendar: Calendar) -> Self {
-        Self { calendar, events: Vec::new(), bytes: 0, entries_max: ENTRIES_MAX }
+        Self { calendar, events: Vec::new(), bytes: 0 }
     }
 
     /// There are too many.
     pub(crate) fn is_over(&self) -> bool {
-        self.events.len() > self.entries_max || self.bytes > BYTES_MAX
+        self.events.len() > ENTRIES_MAX || self.bytes > BYTES_MAX
     }
 
     pub(crate) fn take(&mut self, event: Event) {
@@ -113,8 +112,8 @@ mod tests {
         events.iter().map(seq).collect()
     }
 
-    fn sorted(events: Vec<Event>, entries_max: usize) -> Result<Vec<u64>, TooMany> {
-        let mut sorted = ByTime { entries_max, ..ByTime::new(Calendar::of(TimeZone::UTC)) };
+    fn sorted(events: impl IntoIterator<Item = Event>) -> Result<Vec<u64>, TooMany> {
+        let mut sorted = ByTime::new(Calendar::of(TimeZone::UTC));
         events.into_iter().for_each(|event| sorted.take(event));
         sorted.finish(None, false).map(seqs)
     }
@@ -133,8 +132,14 @@ mod tests {
             entry(7, Some("2026-11-22T01:00:00.000000+08:00")),
             entry(8, Some("2015-11-21T23:00:00.000000+00:00")),
         ];
-        assert_eq!(sorted(events.clone(), events.len()), Ok(vec![1, 8, 2, 6, 4, 5, 3, 7]));
-        assert_eq!(sorted(events.clone(), events.len() - 1), Err(TooMany));
+        assert_eq!(sorted(events), Ok(vec![1, 8, 2, 6, 4, 5, 3, 7]));
+    }
+
+    #[test]
+    fn as_many_as_can_be_held_and_one_more() {
+        let seqs = |last| (1..=last).map(gap);
+        assert_eq!(sorted(seqs(100_000)), Ok((1..=100_000).collect()));
+        assert_eq!(sorted(seqs(100_001)), Err(TooMany));
     }
 
     #[test]

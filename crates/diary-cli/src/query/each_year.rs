@@ -17,7 +17,6 @@ const YEAR_FIRST: i16 = 1900;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EachYear {
     day: Date,
-    /// Those since [`YEAR_FIRST`]. All before are wanted, too.
     days: BTreeSet<Date>,
     /// The years in words.
     years: &'static str,
@@ -36,22 +35,21 @@ impl EachYear {
         };
         let in_year = |year| Date::new(year, day.month(), day.day()).ok();
         let to_come = (day.year() > today.year()).then_some(day);
-        let days = (YEAR_FIRST..=last_year).filter_map(in_year).chain(to_come).collect();
+        let days = (FIRST_DAY.year()..=last_year).filter_map(in_year).chain(to_come).collect();
         Ok(Self { day, days, years })
     }
 
     pub(crate) fn has(&self, date: Date) -> bool {
-        let is_early = date.year() < YEAR_FIRST;
         self.days.contains(&date)
-            || (is_early && (date.month(), date.day()) == (self.day.month(), self.day.day()))
     }
 
     /// The server's days that may hold, for a reader anywhere, what is of one of them. No day is in two of them.
     pub(crate) fn ranges(&self) -> Vec<Which> {
-        let first = self.days.first().copied().unwrap_or(LAST_DAY);
+        let days = || self.days.range(Date::constant(YEAR_FIRST, 1, 1)..);
+        let first = days().next().copied().unwrap_or(LAST_DAY);
         let before = Which::Days(Day::Date(FIRST_DAY), Day::Date(first.saturating_sub(3.days())));
         let around = |&day: &Date| server_days(Days { from: day, to: day });
-        std::iter::once(before).chain(self.days.iter().map(around)).collect()
+        std::iter::once(before).chain(days().map(around)).collect()
     }
 }
 

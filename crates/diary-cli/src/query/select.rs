@@ -132,22 +132,25 @@ impl Plan {
             (None, None) => String::new(),
         };
         let Filter { contains, without, author, tags, .. } = &self.filter;
-        let author = author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
-        let tagged = if tags.is_empty() { String::new() } else { format!(" tagged {}", tags.join(" and ")) };
-        let (with, without) = (quoted(" with ", contains), quoted(" without ", without));
+        let author = listed("by", author.iter().map(Author::to_string));
+        let tagged = listed("tagged", tags.iter().cloned());
+        let with = listed("with", contains.iter().map(|text| quoted(text)));
+        let without = listed("without", without.iter().map(|text| quoted(text)));
         format!("no entries{author}{tagged}{with}{without}{days}")
     }
 }
 
-/// Texts as they were typed; long ones are cut.
-fn quoted(word: &str, texts: &[String]) -> String {
-    let quote = |text: &String| match text.char_indices().nth(QUOTED_MAX_CHARS) {
+/// ` with "a" and "b"`; nothing, if there are none.
+fn listed(word: &str, what: impl Iterator<Item = String>) -> String {
+    let what = what.collect::<Vec<_>>().join(" and ");
+    if what.is_empty() { what } else { format!(" {word} {what}") }
+}
+
+/// A text as it was typed; a long one is cut.
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_MAX_CHARS) {
         Some((end, _)) => format!("\"{}…\"", escape(&text[..end])),
         None => format!("\"{}\"", escape(text)),
-    };
-    match texts {
-        [] => String::new(),
-        texts => format!("{word}{}", texts.iter().map(quote).collect::<Vec<_>>().join(" and ")),
     }
 }
 
@@ -223,14 +226,10 @@ fn in_words(Days { from, to }: Days, today: Date) -> (&'static str, String) {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     sieve: Sieve,
-    days: Option<Days>,
-    each_year: Option<EachYear>,
+    plan: Plan,
     calendar: Calendar,
-    /// The newest comes first.
-    reverse: bool,
-    /// How many are still wanted.
+    /// How many are still wanted, and one.
     left: u64,
-    is_full: bool,
     /// Gaps of which it is not known yet on which days they are.
     held: Vec<Event>,
     /// An entry was met that is past the days.
@@ -243,15 +242,12 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// If the newest comes first, it counts what the plan wants. Otherwise the server knows where that begins.
     pub(crate) fn new(plan: &Plan, calendar: Calendar) -> Self {
-        let reverse = plan.filter.scope.reverse;
+        let wanted = plan.newest.filter(|_| plan.filter.scope.reverse);
         Self {
             sieve: Sieve::new(&plan.filter),
-            days: plan.days,
-            each_year: plan.each_year.clone(),
+            plan: plan.clone(),
             calendar,
-            reverse,
-            left: plan.newest.filter(|_| reverse).unwrap_or(u64::MAX),
-            is_full: false,
+            left: wanted.map_or(u64::MAX, |wanted| wanted.saturating_add(1)),
             held: Vec::new(),
             is_past: false,
             is_mixed: false,
@@ -260,17 +256,15 @@ impl Keeper {
 
     /// Nothing more is wanted.
     pub(crate) fn is_full(&self) -> bool {
-        self.is_full
+        self.left == 0
     }
 
     /// Gives what fits to `give`. A gap is on a day only if the entries around it leave that open.
     pub(crate) fn take(&mut self, event: Event, mut give: impl FnMut(Event)) {
-        if self.is_full {
+        if self.is_full() {
             return;
         }
-        let Some(days) = self.days else {
-            return self.give(event, &mut give);
-        };
+        let Some(days) = self.plan.days else { return self.give(event, &mut give) };
         let Event::Entry(stored) = &event else {
             match (self.is_mixed, self.is_past) {
                 (true, _) => give(event),
@@ -280,22 +274,19 @@ impl Keeper {
             return;
         };
         let date = self.calendar.day_of(&stored.entry);
-        let is_wanted = (days.from..=days.to).contains(&date);
+        let (early, late) = (date < days.from, date > days.to);
+        let (before, past) = if self.plan.filter.scope.reverse { (late, early) } else { (early, late) };
         if stored.entry.own.is_some() {
             // It says nothing of the days of those around it.
             self.is_mixed = true;
         } else {
-            let (before, past) = match self.reverse {
-                false => (date < days.from, date > days.to),
-                true => (date > days.to, date < days.from),
-            };
             self.is_past = past;
             if before && !self.is_mixed {
                 return self.held.clear();
             }
         }
         self.held.drain(..).for_each(&mut give);
-        if is_wanted {
+        if !before && !past {
             self.give(event, &mut give);
         }
     }
@@ -307,26 +298,17 @@ impl Keeper {
 
     /// Gives it if it fits. What is missing right before the oldest wanted entry is told, too.
     fn give(&mut self, event: Event, give: &mut impl FnMut(Event)) {
-        if !self.fits(&event) {
-            return;
-        }
-        if matches!(event, Event::Entry(_)) {
-            self.is_full = self.left == 0;
+        if let Event::Entry(Stored { entry, .. }) = &event {
+            let is_of_day = |days: &EachYear| days.has(self.calendar.day_of(entry));
+            if !self.plan.each_year.as_ref().is_none_or(is_of_day)
+                || !self.sieve.takes(entry.author.as_str(), &entry.text)
+            {
+                return;
+            }
             self.left = self.left.saturating_sub(1);
         }
-        if !self.is_full {
+        if !self.is_full() {
             give(event);
-        }
-    }
-
-    fn fits(&self, event: &Event) -> bool {
-        match event {
-            Event::Entry(Stored { entry, .. }) => {
-                let is_of_day = |days: &EachYear| days.has(self.calendar.day_of(entry));
-                self.each_year.as_ref().is_none_or(is_of_day)
-                    && self.sieve.takes(entry.author.as_str(), &entry.text)
-            }
-            Event::Gap(_) | Event::Damaged { .. } | Event::Restored { .. } => true,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use csv::{Terminator, WriterBuilder};
-use diary_client::{Entry, Stored};
+use diary_client::Stored;
 use diary_proto::escape::escape;
 use serde::Serialize;
 
@@ -67,11 +67,16 @@ struct Object<'a> {
 /// An entry as one line of JSON.
 pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
     let entry = &stored.entry;
+    let day = match entry.own {
+        Some(own) => Some(own.day).filter(|day| *day != own.at.date()),
+        None => entry.day,
+    };
     let object = Object {
         seq: entry.seq,
         time: entry.time.to_string(),
         at: entry.own.map(|own| own.at.to_string()),
-        day: other_day(entry),
+        // Days may start later than midnight.
+        day: day.map(|day| day.to_string()),
         author: entry.author.as_str(),
         text: &entry.text,
         key: stored.key.map(|key| key.to_string()),
@@ -79,24 +84,18 @@ pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
     push_json(&object, out);
 }
 
-/// The day of an entry, if it differs from the date of its time: days may start later than midnight.
-fn other_day(entry: &Entry) -> Option<String> {
-    let day = match entry.own {
-        Some(own) => (own.day != own.at.date()).then_some(own.day),
-        None => entry.day,
-    };
-    day.map(|day| day.to_string())
+/// JSON in which control characters that it allows are written as `\uNNNN`, safe for a terminal.
+pub(super) fn safe_json(object: &impl Serialize) -> String {
+    let json = serde_json::to_string(object).expect("strings and numbers are always JSON");
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        if needs_care(c) { safe.push_str(&format!("\\u{:04x}", u32::from(c))) } else { safe.push(c) }
+    }
+    safe
 }
 
-/// Appends a line of JSON. Control characters that JSON allows are written as `\uNNNN`, safe for a terminal.
+/// Appends a line of JSON, safe for a terminal.
 pub(crate) fn push_json(object: &impl Serialize, out: &mut Vec<u8>) {
-    let line = serde_json::to_string(object).expect("strings and numbers are always JSON");
-    for c in line.chars() {
-        if needs_care(c) {
-            out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes());
-        } else {
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
+    out.extend_from_slice(safe_json(object).as_bytes());
     out.push(b'\n');
 }

@@ -18,16 +18,12 @@ const TXT_INDENT: &str = "    ";
 /// Narrower terminals get no wrapping.
 const WIDTH_MIN: usize = 12;
 
-const BOLD: &str = "\x1b[1m";
-const DIM: &str = "\x1b[2m";
-const YELLOW: &str = "\x1b[33m";
-const RESET: &str = "\x1b[0m";
+const BOLD: u8 = 1;
+const DIM: u8 = 2;
+const YELLOW: u8 = 33;
 
 /// Colours for authors, of the 16 that a user can choose: no black, white or grey, and not the yellow of missing entries.
-const AUTHOR_COLOURS: [&str; 11] = [
-    "\x1b[31m", "\x1b[32m", "\x1b[34m", "\x1b[35m", "\x1b[36m", "\x1b[91m", "\x1b[92m", "\x1b[93m",
-    "\x1b[94m", "\x1b[95m", "\x1b[96m",
-];
+const AUTHOR_COLOURS: [u8; 11] = [31, 32, 34, 35, 36, 91, 92, 93, 94, 95, 96];
 
 impl Printer {
     /// A heading for each day, then `HH:MM author text`, wrapped with a hanging indent.
@@ -36,11 +32,10 @@ impl Printer {
             push_row(&self.painted(BOLD, day.strftime("── %Y-%m-%d %A ──")), out);
         }
         let time = self.painted(DIM, self.calendar.clock(&stored.entry).strftime("%H:%M"));
-        let mut texts = lines(&stored.entry.text);
-        let first = format!("{time} {} {}", self.author(stored), safe(texts.next().unwrap_or_default()));
-        self.wrap(&first, "").iter().for_each(|row| push_row(row, out));
-        for line in texts {
-            self.wrap(&safe(line), INDENT).iter().for_each(|row| push_row(row, out));
+        let head = format!("{time} {} ", self.author(stored));
+        for (number, line) in lines(&stored.entry.text).enumerate() {
+            let (head, indent) = if number == 0 { (head.as_str(), "") } else { ("", INDENT) };
+            self.push_wrapped(&format!("{head}{}", safe(line)), indent, out);
         }
     }
 
@@ -73,17 +68,14 @@ impl Printer {
         push_row(&self.painted(YELLOW, missing), out);
     }
 
-    /// A line as rows that fit, with a hanging indent.
-    fn wrap(&self, line: &str, indent: &str) -> Vec<String> {
-        if self.width < WIDTH_MIN {
-            return vec![format!("{indent}{line}")];
-        }
-        let options = Options::new(self.width)
+    /// A line in rows that fit, with a hanging indent.
+    fn push_wrapped(&self, line: &str, indent: &str, out: &mut Vec<u8>) {
+        let options = Options::new(if self.width < WIDTH_MIN { usize::MAX } else { self.width })
             .initial_indent(indent)
             .subsequent_indent(INDENT)
             .word_splitter(WordSplitter::NoHyphenation)
             .wrap_algorithm(WrapAlgorithm::FirstFit);
-        textwrap::wrap(line, options).into_iter().map(|row| row.into_owned()).collect()
+        textwrap::wrap(line, options).iter().for_each(|row| push_row(row, out));
     }
 
     fn author(&self, stored: &Stored) -> String {
@@ -91,9 +83,9 @@ impl Printer {
         self.painted(colour_of(author), author)
     }
 
-    fn painted(&self, colour: &str, what: impl Display) -> String {
+    fn painted(&self, colour: u8, what: impl Display) -> String {
         match self.colour && self.format != Format::Txt {
-            true => format!("{colour}{what}{RESET}"),
+            true => format!("\x1b[{colour}m{what}\x1b[0m"),
             false => what.to_string(),
         }
     }
@@ -105,7 +97,7 @@ fn push_row(row: &str, out: &mut Vec<u8>) {
 }
 
 /// An author's colour, the same on every computer: by FNV-1a of the name.
-fn colour_of(author: &str) -> &'static str {
+fn colour_of(author: &str) -> u8 {
     let hash =
         author.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     AUTHOR_COLOURS[usize::try_from(hash).unwrap_or_default() % AUTHOR_COLOURS.len()]

@@ -1,7 +1,5 @@
 //! Texts on a terminal, with control characters escaped.
 
-use std::borrow::Cow;
-
 use diary_proto::escape::{escape, is_escaped};
 
 /// Replaces a TAB: tab stops would break indents and widths.
@@ -9,15 +7,10 @@ const TAB: &str = "    ";
 
 /// A line for people: control characters are escaped as in a day file. A backslash is kept, since this is never read
 /// back.
-pub(super) fn safe(line: &str) -> Cow<'_, str> {
-    if !line.contains(needs_care) {
-        return Cow::Borrowed(line);
-    }
-    let mut out = String::with_capacity(line.len() + 16);
-    for c in line.chars() {
-        push_safe(c, &mut out);
-    }
-    Cow::Owned(out)
+pub(super) fn safe(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    line.chars().for_each(|c| push_safe(c, &mut out));
+    out
 }
 
 /// Appends a character for people.

@@ -1,12 +1,10 @@
 //! What is printed above the prompt of a line editor.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use futures::executor::block_on;
 use rustyline::ExternalPrinter;
-use tokio::sync::Notify;
-
-use super::lock;
+use tokio::sync::watch;
 
 /// Bytes that wait for the editor before nothing more is to be read for the screen. It takes none while the person
 /// searches what was typed before.
@@ -15,16 +13,7 @@ const WAITING_MAX_BYTES: usize = 64 * 1024;
 /// Where output goes that is to appear above the prompt. To write never blocks; whoever has more than a few lines
 /// waits for [`room`](Self::room).
 #[derive(Clone, Default)]
-pub(crate) struct Above(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    waiting: Mutex<Waiting>,
-    /// Something waits, or nothing more comes.
-    more: Condvar,
-    /// Something was taken, or all was.
-    taken: Notify,
-}
+pub(crate) struct Above(watch::Sender<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -37,13 +26,12 @@ struct Waiting {
 
 impl Write for Above {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut waiting = lock(&self.0.waiting);
-        if waiting.closed || waiting.ended {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        waiting.bytes.extend_from_slice(bytes);
-        self.0.more.notify_one();
-        Ok(bytes.len())
+        let taken = self.0.send_if_modified(|waiting| {
+            let is_open = !waiting.closed && !waiting.ended;
+            waiting.bytes.extend_from_slice(if is_open { bytes } else { b"" });
+            is_open
+        });
+        if taken { Ok(bytes.len()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -54,62 +42,60 @@ impl Write for Above {
 impl Above {
     /// So much waits that no more is to be read for the screen.
     pub(crate) fn is_behind(&self) -> bool {
-        let waiting = lock(&self.0.waiting);
-        waiting.bytes.len() >= WAITING_MAX_BYTES && !waiting.ended
+        self.0.borrow().is_behind()
     }
 
     /// Waits until the screen is no longer behind.
     ///
     /// Cancel safe.
     pub(crate) async fn room(&self) {
-        self.until(|above| !above.is_behind()).await;
+        self.until(|waiting| !waiting.is_behind()).await;
     }
 
     /// Waits until all is shown, or nothing more is.
     ///
     /// Cancel safe.
     pub(super) async fn ended(&self) {
-        self.until(|above| lock(&above.0.waiting).ended).await;
+        self.until(|waiting| waiting.ended).await;
     }
 
-    async fn until(&self, holds: impl Fn(&Self) -> bool) {
-        loop {
-            let taken = self.0.taken.notified();
-            if holds(self) {
-                return;
-            }
-            taken.await;
-        }
+    async fn until(&self, holds: impl FnMut(&Waiting) -> bool) {
+        // Without its sender there would be no waiting, but `self` is one.
+        let _ = self.0.subscribe().wait_for(holds).await;
     }
 
     /// What was not shown.
     pub(super) fn rest(&self) -> Vec<u8> {
-        std::mem::take(&mut lock(&self.0.waiting).bytes)
+        let mut rest = Vec::new();
+        self.0.send_modify(|waiting| rest = std::mem::take(&mut waiting.bytes));
+        rest
     }
 
     /// Gives what waits to the printer, until nothing more comes.
     pub(super) fn show(&self, mut printer: impl ExternalPrinter) {
         loop {
-            let more = |waiting: &mut Waiting| !waiting.bytes.contains(&b'\n') && !waiting.closed;
-            let waiting = self.0.more.wait_while(lock(&self.0.waiting), more);
-            let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
-            // Whole lines: the editor ends each piece with one, and a character may be cut.
-            let end = waiting.bytes.iter().rposition(|&byte| byte == b'\n').map(|at| at + 1);
-            let rest = end.map_or_else(Vec::new, |end| waiting.bytes.split_off(end));
-            let bytes = std::mem::replace(&mut waiting.bytes, rest);
-            drop(waiting);
-            self.0.taken.notify_waiters();
-            if bytes.is_empty() || printer.print(String::from_utf8_lossy(&bytes).into_owned()).is_err() {
+            block_on(self.until(|waiting| waiting.closed || waiting.bytes.contains(&b'\n')));
+            let mut piece = Vec::new();
+            self.0.send_modify(|Waiting { bytes, .. }| {
+                // Whole lines: the editor ends each piece with one, and a character may be cut.
+                let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(bytes.len(), |at| at + 1);
+                piece.extend(bytes.drain(..end));
+            });
+            if piece.is_empty() || printer.print(String::from_utf8_lossy(&piece).into_owned()).is_err() {
                 break;
             }
         }
-        lock(&self.0.waiting).ended = true;
-        self.0.taken.notify_waiters();
+        self.0.send_modify(|waiting| waiting.ended = true);
     }
 
     pub(super) fn close(&self) {
-        lock(&self.0.waiting).closed = true;
-        self.0.more.notify_one();
+        self.0.send_modify(|waiting| waiting.closed = true);
+    }
+}
+
+impl Waiting {
+    fn is_behind(&self) -> bool {
+        self.bytes.len() >= WAITING_MAX_BYTES && !self.ended
     }
 }
 

@@ -11,6 +11,7 @@ mod screen;
 use std::borrow::Cow;
 use std::fs;
 use std::io;
+use std::mem::take;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,7 +110,7 @@ impl Highlighter for Prompt {
     /// was typed.
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
         self.editing.draw(line, columns());
-        if line.contains('\n') { marked(line, columns()).into() } else { line.into() }
+        marked(line, columns()).into()
     }
 
     /// The editor asks at each change of the line and of the cursor.
@@ -127,18 +128,13 @@ fn columns() -> usize {
 }
 
 fn marked(line: &str, columns: usize) -> String {
-    let (mut marked, mut before) = (String::new(), PROMPT.len());
-    let mut lines = line.split('\n').peekable();
-    while let Some(line) = lines.next() {
-        marked.push_str(line);
-        if lines.peek().is_some() {
-            let used = (before + display_width(line)).checked_rem(columns).unwrap_or(columns);
-            marked.push_str(if used + GOES_ON_COLUMNS <= columns { GOES_ON } else { "" });
-            marked.push('\n');
-        }
-        before = 0;
-    }
-    marked
+    let mut before = PROMPT.len();
+    let mark = |line: &str| {
+        let used = (take(&mut before) + display_width(line)).checked_rem(columns).unwrap_or(columns);
+        let mark = if used + GOES_ON_COLUMNS <= columns { GOES_ON } else { "" };
+        line.replace('\n', &format!("{mark}\n"))
+    };
+    line.split_inclusive('\n').map(mark).collect()
 }
 
 impl Helper for Prompt {}
@@ -212,7 +208,7 @@ impl Edited {
         }
         self.offer_draft();
         loop {
-            let next = std::mem::take(&mut self.next);
+            let next = take(&mut self.next);
             let read = editor.readline_with_initial(&self.prompt, (&next, ""));
             if let Some(left) = self.take(read, &mut editor) {
                 return self.prompt.editing.end(left);
@@ -247,12 +243,7 @@ impl Edited {
                 self.draft_is_done();
                 is_last.then(String::new)
             }
-            Err(ReadlineError::Interrupted) if line.is_empty() => {
-                self.drafts.done();
-                let _ = self.lines.blocking_send(Typed::Interrupt);
-                Some(String::new())
-            }
-            Err(ReadlineError::Interrupted) => {
+            Err(ReadlineError::Interrupted) if !line.is_empty() => {
                 let _ = editor.add_history_entry(&line);
                 ui.say(format_args!("not sent; Up brings it back, Ctrl-C again ends"));
                 self.draft_is_done();
@@ -268,9 +259,12 @@ impl Edited {
                 None
             }
             // The end of input, or of the terminal, which may have had a line.
-            Err(_) => {
+            Err(error) => {
                 if line.is_empty() {
                     self.drafts.done();
+                }
+                if matches!(error, ReadlineError::Interrupted) {
+                    let _ = self.lines.blocking_send(Typed::Interrupt);
                 }
                 Some(line)
             }

@@ -33,16 +33,19 @@ const LINES_AHEAD_MAX: usize = 64;
 pub(crate) fn typed(mut chunks: Chunks) -> mpsc::Receiver<Typed> {
     let (sender, typed) = mpsc::channel(LINES_AHEAD_MAX);
     tokio::spawn(async move {
-        let (mut lines, mut begun) = (Lines::default(), String::new());
-        while let Some(line) = next_line(&mut chunks, &mut lines).await {
-            let typed = match line {
-                Ok(line) => go_on(&mut begun, line.text).map(Typed::Line),
-                Err(error) => return drop(sender.send(Typed::Failed(error)).await),
-            };
-            if let Some(typed) = typed
-                && sender.send(typed).await.is_err()
-            {
-                return;
+        let (mut lines, mut begun, mut is_over) = (Lines::default(), String::new(), false);
+        while !is_over {
+            match chunks.recv().await {
+                Some(Ok(chunk)) => lines.push(&chunk),
+                Some(Err(error)) => return drop(sender.send(Typed::Failed(error)).await),
+                None => is_over = true,
+            }
+            while let Some(line) = lines.next(is_over) {
+                if let Some(text) = go_on(&mut begun, line.text).transpose()
+                    && sender.send(Typed::Line(text)).await.is_err()
+                {
+                    return;
+                }
             }
         }
         // Ctrl-D in the middle of an entry ends that, too.
@@ -54,34 +57,16 @@ pub(crate) fn typed(mut chunks: Chunks) -> mpsc::Receiver<Typed> {
     typed
 }
 
-/// Cancel safe.
-async fn next_line(chunks: &mut Chunks, lines: &mut Lines) -> Option<io::Result<Line>> {
-    loop {
-        if let Some(line) = lines.next() {
-            return Some(Ok(line));
-        }
-        match chunks.recv().await {
-            Some(Ok(chunk)) => lines.push(&chunk),
-            Some(Err(error)) => return Some(Err(error)),
-            None => return lines.finish().map(Ok),
-        }
-    }
-}
-
 /// Adds a line to what was begun; `None` if another one is to follow.
-fn go_on(begun: &mut String, line: Result<String, Refusal>) -> Option<Result<String, Refusal>> {
-    match line {
-        Ok(line) => begun.push_str(&line),
-        Err(refusal) => return Some(Err(refusal)),
-    }
-    let checked = check_text(begun);
-    if checked.is_ok() && begun.ends_with('\\') {
+fn go_on(begun: &mut String, line: Result<String, Refusal>) -> Result<Option<String>, Refusal> {
+    begun.push_str(&line?);
+    if begun.ends_with('\\') && check_text(begun).is_ok() {
         begun.pop();
         begun.push('\n');
-        return None;
+        return Ok(None);
     }
     let text = std::mem::take(begun);
-    Some(checked.map(|()| text))
+    check_text(&text).map(|()| Some(text))
 }
 
 /// What is read at once: what a pipe holds.
@@ -147,10 +132,11 @@ impl Lines {
         self.buffer.extend_from_slice(chunk);
     }
 
-    /// The next line that has ended.
-    pub(crate) fn next(&mut self) -> Option<Line> {
+    /// The next line that has ended, as the last one has once the input `is_over`.
+    pub(crate) fn next(&mut self, is_over: bool) -> Option<Line> {
         loop {
-            let read = self.codec.decode(&mut self.buffer).transpose()?;
+            let decode = if is_over { LinesCodec::decode_eof } else { LinesCodec::decode };
+            let read = decode(&mut self.codec, &mut self.buffer).transpose()?;
             if let Some(line) = self.line(read) {
                 return Some(line);
             }
@@ -160,12 +146,6 @@ impl Lines {
     /// How many lines were cut.
     pub(crate) fn number(&self) -> u64 {
         self.number
-    }
-
-    /// The line that has not ended, where the input did.
-    pub(crate) fn finish(&mut self) -> Option<Line> {
-        let read = self.codec.decode_eof(&mut self.buffer).transpose()?;
-        self.line(read)
     }
 
     /// What was read as a line; `None` if it is empty. A byte order mark before the first one belongs to no text.
@@ -209,15 +189,15 @@ mod tests {
         };
         for chunk in input.chunks(cut) {
             lines.push(chunk);
-            while let Some(line) = lines.next() {
+            while let Some(line) = lines.next(false) {
                 show(line);
             }
             assert!(lines.buffer.len() <= LINE_MAX_BYTES);
         }
-        if let Some(line) = lines.finish() {
+        if let Some(line) = lines.next(true) {
             show(line);
         }
-        assert!(lines.finish().is_none());
+        assert!(lines.next(true).is_none());
         seen
     }
 
@@ -262,7 +242,7 @@ mod tests {
             assert_eq!(seen, texts, "{input:?}");
         }
         let mut begun = "x".repeat(TEXT_MAX_BYTES);
-        assert!(go_on(&mut begun, Ok("\\".to_owned())).is_some_and(|text| text.is_err()));
+        assert!(go_on(&mut begun, Ok("\\".to_owned())).is_err());
         assert!(begun.is_empty());
     }
 

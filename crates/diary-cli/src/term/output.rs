@@ -57,9 +57,14 @@ impl Output {
 
     /// One that notices at once when nobody has the other end of its pipe any more, in
     /// [`flush_when_idle`](Self::flush_when_idle). It needs a Tokio runtime around it.
+    #[allow(
+        deprecated,
+        reason = "what replaces it is unsafe, for the sake of descriptors that are not owned"
+    )]
     pub(crate) fn watched(writer: impl Write + AsFd + 'static) -> Self {
         // What cannot be watched is a file, which is always there.
-        let reader = writer.as_fd().try_clone_to_owned().and_then(watch).ok();
+        let reader = writer.as_fd().try_clone_to_owned();
+        let reader = reader.and_then(|fd| AsyncFd::with_interest(fd, Interest::ERROR)).ok();
         Self { reader, ..Self::new(writer) }
     }
 
@@ -113,11 +118,6 @@ impl Output {
         self.gone = true;
         self.error = Some(error).filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
     }
-}
-
-#[allow(deprecated, reason = "what replaces it is unsafe, for the sake of descriptors that are not owned")]
-fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(fd, Interest::ERROR)
 }
 
 #[cfg(test)]

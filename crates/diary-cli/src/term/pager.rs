@@ -27,13 +27,12 @@ impl Pager {
     /// Needs a Tokio runtime.
     pub(crate) fn start(may_be_paged: bool) -> (Output, Self) {
         let pager = wanted(|name| env::var(name).ok()).filter(|_| may_be_paged);
-        let started = pager.map(|pager| (spawn(&pager, Stdio::inherit()), pager));
-        match started {
+        match pager.as_ref().map(|pager| (spawn(pager, Stdio::inherit()), pager)) {
             Some((Ok((input, child)), _)) => return Self::on(input, child),
             // The default need not be installed.
             Some((Err(error), pager)) if pager != DEFAULT => say(format_args!(
                 "cannot start the pager {}: {error}; set DIARY_PAGER to another one or to cat",
-                escape(&pager)
+                escape(pager)
             )),
             _ => {}
         }
@@ -47,8 +46,7 @@ impl Pager {
     }
 
     /// Ends the output and waits for the pager.
-    pub(crate) fn finish(self, mut output: Output) {
-        output.flush();
+    pub(crate) fn finish(self, output: Output) {
         drop(output);
         if let Some(Err(error)) = self.0.map(|child| lock(&child).wait()) {
             say(format_args!("cannot wait for the pager: {error}"));

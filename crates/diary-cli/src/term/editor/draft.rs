@@ -5,9 +5,8 @@
 //! and the author. A file is locked while its line is offered, and goes only when that was sent or dropped or is kept
 //! anew, so that nothing that ends a program loses it.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirEntry, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -45,13 +44,12 @@ impl Drafts {
     /// Offers the oldest that no other program offers. It stays kept until it is [`done`](Self::done).
     pub(super) fn offer(&self) -> Option<String> {
         let beginning = self.beginning(self.author.as_ref());
-        let files = fs::read_dir(self.folder.as_ref()?).ok()?.flatten().map(|file| file.path());
-        let is_one = |path: &PathBuf| {
-            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(beginning.as_bytes()))
-        };
-        let mut paths: Vec<PathBuf> = files.filter(is_one).collect();
+        let is_one =
+            |file: &DirEntry| file.file_name().to_str().is_some_and(|name| name.starts_with(&beginning));
+        let files = fs::read_dir(self.folder.as_ref()?).ok()?.flatten().filter(is_one);
+        let mut paths: Vec<PathBuf> = files.map(|file| file.path()).collect();
         paths.sort_unstable();
-        let (offered, line) = paths.into_iter().find_map(|path| hold(path).ok().flatten())?;
+        let (offered, line) = paths.into_iter().find_map(hold)?;
         *lock(&self.offered) = Some(offered);
         Some(line)
     }
@@ -86,17 +84,12 @@ impl Drafts {
 }
 
 /// Locks a file and reads it; `None` if another program offers it, or has done with it.
-fn hold(path: PathBuf) -> io::Result<Option<((PathBuf, File), String)>> {
-    let file = File::open(&path)?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        locked => locked?,
-    }
-    if file.metadata()?.nlink() == 0 {
-        return Ok(None);
-    }
-    let line = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-    Ok(Some(((path, file), line)))
+fn hold(path: PathBuf) -> Option<((PathBuf, File), String)> {
+    let file = File::open(&path).ok()?;
+    file.try_lock().ok()?;
+    // By its name: who had it before may have removed it.
+    let line = String::from_utf8_lossy(&fs::read(&path).ok()?).into_owned();
+    Some(((path, file), line))
 }
 
 #[cfg(test)]

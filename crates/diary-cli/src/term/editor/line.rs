@@ -61,10 +61,7 @@ impl Editing {
 
     /// What stands on the line, without the backslashes that went on with another one. A new one begins.
     pub(super) fn take(&self) -> String {
-        let mut line = lock(&self.0);
-        let is_over = line.is_over;
-        let Drawn { text: whole, went_on, .. } = std::mem::take(&mut *line);
-        line.is_over = is_over;
+        let Drawn { text: whole, went_on, .. } = std::mem::take(&mut *lock(&self.0));
         let mut text = whole.clone();
         for before in went_on.iter().rev() {
             // If that was edited since, the backslash was in sight and is meant.

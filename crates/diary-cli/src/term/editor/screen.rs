@@ -105,13 +105,9 @@ impl Screen {
         let Prompt { above, editing, modes, .. } = self.0;
         above.close();
         let is_over = editing.is_over();
-        let shown = above.ended();
-        if is_over {
-            shown.await;
-        } else {
-            // What is not shown by then follows below.
-            let _ = timeout(LAST_LOOK_LIMIT, shown).await;
-        }
+        let limit = if is_over { Duration::MAX } else { LAST_LOOK_LIMIT };
+        // What is not shown by then follows below.
+        let _ = timeout(limit, above.ended()).await;
         let rest = above.rest();
         // If the editor still reads, the cursor is in its line.
         modes.give_back(if is_over { "" } else { "\r\n" });
