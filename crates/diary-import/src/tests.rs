@@ -77,7 +77,7 @@ fn jrnl_text_that_is_damaged() {
             "4 2026-11-21T08:15:00.000000+08:00 minute: good",
             "5 BAD not UTF-8; convert the file, for example with iconv; the entry on lines 5..6 is left out",
             "8 BAD not UTF-8; convert the file, for example with iconv; the entry on lines 7..8 is left out",
-            "9 BAD the text is empty",
+            "9 BAD an entry needs a text",
             "11 BAD a text cannot contain a NUL byte",
             "12 BAD the text is longer than 65536 bytes; split or shorten it",
             "13 BAD the text is longer than 65536 bytes; split or shorten it; the entry on lines 13..32782 is left out",
@@ -107,7 +107,7 @@ fn damaged_entries_of_several_lines() {
             "3 BAD not UTF-8; convert the file, for example with iconv; the entry on lines 2..4 is left out",
             "5 BAD not UTF-8; convert the file, for example with iconv; the entry on lines 4..5 is left out; \
              the entry on lines 5..7 is left out",
-            "8 BAD the text is empty; the entry on lines 8..10 is left out",
+            "8 BAD an entry needs a text; the entry on lines 8..10 is left out",
             "11 BAD not a jrnl entry in JSON: invalid type: integer `5`, expected a string; \
              the entry on lines 11..13 is left out",
             "16 BAD not JSON as jrnl writes it; nothing after line 13 was read: EOF while parsing a string",
@@ -152,7 +152,7 @@ fn jrnl_json() {
             "5 2026-11-21T23:59:00.000000+08:00 minute: 今天",
             "6 BAD \"2026-02-30 23:59\" is not a time",
             "7 BAD not a jrnl entry in JSON: invalid type: integer `5`, expected a string",
-            "8 BAD the text is empty",
+            "8 BAD an entry needs a text",
         ],
     );
     check(
@@ -421,7 +421,7 @@ fn logs_with_zones() {
     ] {
         let expected = expected
             .strip_suffix(": ")
-            .map_or(format!("1 2026-11-21T{expected}"), |_| "1 BAD the text is empty".to_owned());
+            .map_or(format!("1 2026-11-21T{expected}"), |_| "1 BAD an entry needs a text".to_owned());
         assert_eq!(said(line), expected, "{line}");
     }
     let (_, said) = read_as(b"21.11.2026 08:15 +01:00 x\n", Some(Kind::Log), Some("%d.%m.%Y %H:%M"));

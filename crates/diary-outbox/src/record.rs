@@ -323,12 +323,12 @@ mod tests {
     fn a_file_without_a_sound_header_is_not_read() {
         let secret = "a5".repeat(32);
         for (header, why) in [
-            (String::new(), "no whole line"),
-            ("{\"diary-outbox\":1,".to_owned(), "no whole line"),
-            ("\n".to_owned(), "does not begin as"),
-            ("\0\0\0\n".to_owned(), "does not begin as"),
+            (String::new(), "no complete line"),
+            ("{\"diary-outbox\":1,".to_owned(), "no complete line"),
+            ("\n".to_owned(), "not an outbox file"),
+            ("\0\0\0\n".to_owned(), "not an outbox file"),
             ("{\"diary-outbox\":2,\"more\":3}\n".to_owned(), "format 2, and this program reads 1"),
-            ("{\"diary-outbox\":1,\"server\":\"h:1\"}\n".to_owned(), "does not begin as"),
+            ("{\"diary-outbox\":1,\"server\":\"h:1\"}\n".to_owned(), "not an outbox file"),
             (format!("{{\"diary-outbox\":1,\"server\":\"h:\",\"secret\":\"{secret}\"}}\n"), "a port is"),
             (
                 format!(

@@ -351,7 +351,7 @@ fn ids_are_unique_and_found() {
     }
     for (id, why) in [
         ("abc.1", "more than one entry"),
-        ("abcdef01.2", "no entry in the outbox is called abcdef01.2"),
+        ("abcdef01.2", "no entry abcdef01.2 in the outbox"),
         ("abcdef01", "no entry"),
         ("abcdef01.x", "no entry"),
         (".1", "no entry"),

@@ -114,7 +114,7 @@ mod tests {
         for invisible in ignorable.chain(marks).chain(['\u{2800}', '\u{1d159}']) {
             for name in [format!("{invisible}"), format!("\u{200d}{invisible}{invisible}")] {
                 let refusal = Author::new(&name).expect_err(&name.escape_unicode().to_string());
-                assert!(refusal.message.contains("seen"), "{} {refusal}", name.escape_unicode());
+                assert!(refusal.message.contains("visible"), "{} {refusal}", name.escape_unicode());
             }
             assert!(Author::new(&format!("a{invisible}")).is_ok(), "{}", invisible.escape_unicode());
         }

@@ -54,7 +54,7 @@ pub fn check_text(text: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::TooLong, TEXT_TOO_LONG));
     }
     if text.is_empty() {
-        return Err(Refusal::new(Code::Empty, "the text is empty"));
+        return Err(Refusal::new(Code::Empty, "an entry needs a text"));
     }
     if memchr::memchr(0, text.as_bytes()).is_some() {
         return Err(Refusal::new(Code::Nul, "a text cannot contain a NUL byte"));

@@ -233,17 +233,17 @@ mod tests {
     fn what_is_too_much_is_refused_with_the_limit() {
         let long = "x".repeat(SEARCH_MAX_BYTES);
         for (filter, part) in [
-            (filter(&["a"; 10], &["b"; 7], None), "may have 16 texts, this one has 17"),
-            (filter(&[""], &[], None), "at least one character"),
-            (filter(&["a"], &[""], None), "at least one character"),
+            (filter(&["a"; 10], &["b"; 7], None), "can have at most 16 texts; this one has 17"),
+            (filter(&[""], &[], None), "the text to search for is empty"),
+            (filter(&["a"], &[""], None), "the text to search for is empty"),
             (
                 Filter { contains: vec!["a".to_owned(); 9], ..tagged(&["#a"; 8]) },
-                "may have 16 texts, this one has 17",
+                "can have at most 16 texts; this one has 17",
             ),
             (tagged(&["rain"]), "rain is not a tag; a tag is #word or @name"),
             (tagged(&["#\u{1b}"]), "#\\x1b is not a tag"),
-            (tagged(&[""]), "at least one character"),
-            (filter(&[&long], &["y"], None), "may have 65535 bytes together, these have 65536"),
+            (tagged(&[""]), "the text to search for is empty"),
+            (filter(&[&long], &["y"], None), "can have at most 65535 bytes together; these have 65536"),
         ] {
             let refusal = filter.check().unwrap_err();
             assert!(refusal.message.contains(part), "{refusal}");

@@ -207,7 +207,7 @@ fn table_rows() -> impl Iterator<Item = Vec<&'static str>> {
 fn known_kinds(error: impl Fn(Frame) -> Option<Refusal>) -> Vec<u8> {
     let body = bytes::Bytes::new();
     let unknown = |kind| {
-        error(Frame { kind, body: body.clone() }).is_some_and(|e| e.message.contains("is no frame type"))
+        error(Frame { kind, body: body.clone() }).is_some_and(|e| e.message.contains("is not a frame type"))
     };
     (0..IGNORABLE_FROM).filter(|&kind| !unknown(kind)).collect()
 }

@@ -106,7 +106,7 @@ fn an_entry_is_counted_with_all_that_it_takes() {
     }
     let own = 5 * size_of::<Own>() + OWN_AUTHOR_BYTES + "anna".len();
     assert_eq!(appends.bytes(), 17 + 5 * ENTRY_MIN_BYTES + own);
-    appends.push_refused(Refusal::new(Code::Empty, "the text is empty"));
+    appends.push_refused(Refusal::new(Code::Empty, "an entry needs a text"));
     assert_eq!(appends.bytes(), 17 + 6 * ENTRY_MIN_BYTES + own + REFUSED_BYTES);
     assert!(appends.bytes() <= Appends::max_bytes(6, 17 + 2 * "anna".len()));
 }

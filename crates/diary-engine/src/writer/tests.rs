@@ -230,7 +230,7 @@ fn what_is_refused_for_good_holds_up_nothing() {
     let (_, mut writer, shared) = keyed_writer(&SimDisk::new());
     let order = InOrder::default();
     let mut bad = in_order(&order, keyed(1, []));
-    bad.push_refused(Refusal::new(Code::Empty, "the text is empty"));
+    bad.push_refused(Refusal::new(Code::Empty, "an entry needs a text"));
     let (bad, good) = (send(&shared, bad), send(&shared, in_order(&order, keyed(2, ["good"]))));
     assert!(writer.commit_waiting());
     assert_eq!((short(bad), short(good)), (vec![(1, Err(Code::Empty))], vec![(1, Ok(1))]));
