@@ -148,7 +148,7 @@ async fn what_only_begins_like_tls_is_a_text() {
 #[tokio::test]
 async fn a_line_over_the_limit_is_refused_whole() {
     let limit = &["error too-long: a line may have 65536 bytes"][..];
-    let one_over = &["error too-long: a text may have 65536 bytes"][..];
+    let one_over = &["error too-long: the text is longer than 65536 bytes"][..];
     check(format!("{}\n", "x".repeat(65_537)), one_over, Stays).await;
     check(format!("{}\r\n", "x".repeat(65_538)), limit, Stays).await;
     check(format!("{}\n", "今".repeat(21_846)), limit, Stays).await;
@@ -232,16 +232,16 @@ async fn bad_arguments_name_the_way_out() {
         ("/follow on", "#SEQ"),
         ("/search", "/search TEXT"),
         ("/search   ", "/search TEXT"),
-        ("/name", "character"),
+        ("/name", "cannot be empty"),
         ("/name a b", "spaces"),
         ("/name a\\b", "backslashes"),
         ("/name \u{1b}[1m", "control"),
         ("/name \u{202e}x", "control"),
-        ("/name \u{200b}", "can be seen"),
-        ("/name \u{3164}", "can be seen"),
-        ("/name \u{2800}\u{301}\u{ad}", "can be seen"),
-        ("/quiet please", "/quiet takes nothing"),
-        ("/quit now", "/quit takes nothing"),
+        ("/name \u{200b}", "one visible character"),
+        ("/name \u{3164}", "one visible character"),
+        ("/name \u{2800}\u{301}\u{ad}", "one visible character"),
+        ("/quiet please", "/quiet takes no argument"),
+        ("/quit now", "/quit takes no argument"),
     ] {
         let server = Server::start().await;
         let mut client = server.lines().await;

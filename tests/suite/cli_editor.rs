@@ -103,8 +103,8 @@ async fn a_day_at_the_terminal() {
     terminal.types("second\r").await;
     terminal.ends_in(&["! second", "2 unsent", "!"]).await;
     terminal.types("/history 1\r").await;
-    let waits = format!("{address} is away; the answer comes when it is back");
-    terminal.ends_in(&["! /history 1", &waits, "!"]).await;
+    let waits = "not connected; the answer comes after reconnecting";
+    terminal.ends_in(&["! /history 1", waits, "!"]).await;
     assert_eq!(outbox(&home).await.matches("held by a running diary process").count(), 2);
     let mut server = Process::start(data.path(), &[&address], &[]).await;
     terminal.sees_all(&["ok 6 on ", "ok 7 on ", "reconnected\r\n"]).await;
@@ -423,7 +423,7 @@ async fn a_dumb_terminal() {
     let mut command = cli(&home, server.address());
     command.env("TERM", "dumb");
     let mut terminal = Terminal::start(command);
-    terminal.sees("this terminal (TERM=dumb) takes no line editor; going on without one, and ").await;
+    terminal.sees("TERM=dumb does not support line editing; going on without it: ").await;
     terminal.sees("what others write comes only after /follow").await;
     terminal.ends_in(&[">"]).await;
     terminal.types("hello\r").await;
@@ -455,7 +455,10 @@ async fn a_terminal_without_escape_sequences() {
         kind.map(|kind| command.env("TERM", kind));
         let mut terminal = Terminal::start(command);
         let seen = terminal.sees("in colour\r\n").await;
-        assert!(seen.contains("takes no line editor") && !seen.contains('\x1b'), "{kind:?}: {seen:?}");
+        assert!(
+            seen.contains("does not support line editing") && !seen.contains('\x1b'),
+            "{kind:?}: {seen:?}"
+        );
     }
     server.stop().await;
 }

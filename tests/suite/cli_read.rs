@@ -78,7 +78,7 @@ async fn wrong_words_cost_no_connection() {
         (&["log", "--csv-safe"], "--csv-safe needs --format csv"),
         (&["follow", "--csv-safe", "--format", "json"], "--csv-safe needs --format csv"),
         (&["export", "--csv-safe", "--format", "txt"], "--csv-safe needs --format csv"),
-        (&["search", ""], "at least one character"),
+        (&["search", ""], "the text to search for is empty"),
         (&["follow", "--reverse"], "leave out --reverse"),
         (&["follow", "--to", "yesterday"], "which is over; log shows what there is"),
     ] {
@@ -211,7 +211,7 @@ async fn a_follow_goes_on_where_it_stopped_through_restarts_of_either_side() {
     let other = Server::start().await;
     let ran = run(&mut cli(home.path(), other.address(), &words), "").await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(4), ""));
-    assert!(ran.stderr.contains("belongs to the journal "), "{ran:?}");
+    assert!(ran.stderr.contains("belongs to journal "), "{ran:?}");
     assert_eq!(std::fs::read_to_string(&cursor).unwrap(), written);
     other.stop().await;
 }
@@ -256,7 +256,10 @@ async fn a_cursor_of_a_diary_that_was_restored_is_told_and_refused() {
         write(&address, texts).await;
         let ran = run(&mut cli(home.path(), &address, &words), "").await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(4), ""), "{ran:?}");
-        assert!(ran.stderr.contains("is at 4, and this journal has another entry there or none"), "{ran:?}");
+        assert!(
+            ran.stderr.contains("is at entry 4, but this journal has a different entry there or none"),
+            "{ran:?}"
+        );
         assert_eq!(std::fs::read(&cursor).unwrap(), written);
     }
     server.stop().await;

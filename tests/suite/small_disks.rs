@@ -136,7 +136,7 @@ async fn a_check_tells_a_full_disk_and_leaves_nothing_behind() {
         doctor.args(["doctor", "--server", server.address()]).env("HOME", folder.path().join("home"));
         doctor.env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
         let ran = run(&mut doctor, "").await;
-        let told = "wrong  writing        the server does not accept entries: disk-full: ";
+        let told = "fail   writing        the server does not accept entries: disk-full: ";
         assert!(ran.code == Some(4) && ran.stdout.contains(told), "{ran:?}");
         fs::remove_file(&ballast).unwrap();
         assert_eq!(check().await, Ok(()), "{room}");

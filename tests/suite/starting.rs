@@ -145,15 +145,15 @@ async fn an_address_in_use_names_the_address_and_the_way_out() {
     let address = holder.local_addr().unwrap().to_string();
     let mut command = server_command(folder.path());
     command.args(["--listen", &address]);
-    check_fails(command, 3, &[&address, "listens there already", "--listen"]).await;
+    check_fails(command, 3, &[&address, "the address is in use", "--listen"]).await;
     let mut command = on_free_port(folder.path());
     command.args(["--listen", &format!("quiet:{address}")]);
-    check_fails(command, 3, &[&address, "listens there already"]).await;
+    check_fails(command, 3, &[&address, "the address is in use"]).await;
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = udp.local_addr().unwrap().to_string();
     let mut command = on_free_port(folder.path());
     command.args(["--udp", &address]);
-    check_fails(command, 3, &[&format!("udp:{address}"), "listens there already"]).await;
+    check_fails(command, 3, &[&format!("udp:{address}"), "the address is in use"]).await;
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
 }
 
@@ -186,7 +186,7 @@ async fn a_stale_socket_is_replaced_a_live_one_and_a_file_are_not() {
     drop(UnixListener::bind(&path).unwrap());
     let mut process = Process::start(&data, &[&listen], &["--log", "error"]).await;
     assert_eq!(process.address(), listen);
-    check_fails(in_use(), 3, &[&listen, "listens there already"]).await;
+    check_fails(in_use(), 3, &[&listen, "the address is in use"]).await;
     assert!(tokio::net::UnixStream::connect(&path).await.is_ok(), "the live one is still there");
     process.signal(rustix::process::Signal::KILL);
     process.wait().await;

@@ -110,7 +110,7 @@ async fn of_servers_that_start_at_once_one_has_the_socket() {
         assert_eq!(served.len(), 1, "round {round}");
         for other in others {
             let (code, said) = other.end().await;
-            assert!(code == Some(3) && said.contains("listens there already"), "{code:?}: {said}");
+            assert!(code == Some(3) && said.contains("the address is in use"), "{code:?}: {said}");
         }
         let answer = String::from_utf8(say(socket.to_str().unwrap(), b"one\n").await).unwrap();
         assert!(answer.contains("\nok "), "{answer}");

@@ -34,7 +34,7 @@ async fn verify_beside_a_running_server_and_archive_not() {
     }
     let held = upkeep(folder.path(), &["archive"]).await;
     assert_eq!(held.status.code(), Some(4));
-    assert!(text(&held.stderr).starts_with("diary-server: another diary-server has "), "{held:?}");
+    assert!(text(&held.stderr).starts_with("diary-server: another diary-server is using "), "{held:?}");
     assert_eq!(text(&held.stderr).lines().count(), 1);
 }
 

@@ -89,7 +89,7 @@ impl Server {
         let server = loop {
             match diary_server::Server::start(config.clone()).await {
                 // A process that another test has forked and that is no program yet has this process's locks, too.
-                Err(error) if error.to_string().contains("another diary-server has") => {
+                Err(error) if error.to_string().contains("another diary-server is using") => {
                     lock_is_free(config.data.join(&config.journal).join("lock")).await;
                 }
                 started => break started.unwrap(),
