@@ -20,7 +20,7 @@ const WIDTH_MIN: usize = 12;
 
 const BOLD: u8 = 1;
 const DIM: u8 = 2;
-const YELLOW: u8 = 33;
+pub(super) const YELLOW: u8 = 33;
 
 /// Colours for authors, of the 16 that a user can choose: no black, white or grey, and not the yellow of missing entries.
 const AUTHOR_COLOURS: [u8; 11] = [31, 32, 34, 35, 36, 91, 92, 93, 94, 95, 96];
@@ -47,9 +47,6 @@ impl Printer {
 
     /// A heading for each day; time and author, and the text indented below.
     pub(super) fn txt(&mut self, stored: &Stored, out: &mut Vec<u8>) {
-        if !self.first {
-            out.push(b'\n');
-        }
         if let Some(day) = self.turns_to(stored) {
             push_row(&format!("{}\n", day.strftime("%Y-%m-%d %A")), out);
         }
@@ -58,14 +55,6 @@ impl Printer {
         for line in lines(&stored.entry.text) {
             push_row(&format!("{TXT_INDENT}{}", safe(line)), out);
         }
-    }
-
-    /// Missing entries, in a line of their own.
-    pub(super) fn missing_for_people(&self, missing: &str, out: &mut Vec<u8>) {
-        if self.format == Format::Txt && !self.first {
-            out.push(b'\n');
-        }
-        push_row(&self.painted(YELLOW, missing), out);
     }
 
     /// A line in rows that fit, with a hanging indent.
@@ -83,7 +72,7 @@ impl Printer {
         self.painted(colour_of(author), author)
     }
 
-    fn painted(&self, colour: u8, what: impl Display) -> String {
+    pub(super) fn painted(&self, colour: u8, what: impl Display) -> String {
         match self.colour && self.format != Format::Txt {
             true => format!("\x1b[{colour}m{what}\x1b[0m"),
             false => what.to_string(),
@@ -91,7 +80,7 @@ impl Printer {
     }
 }
 
-fn push_row(row: &str, out: &mut Vec<u8>) {
+pub(super) fn push_row(row: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(row.trim_end_matches(' ').as_bytes());
     out.push(b'\n');
 }
