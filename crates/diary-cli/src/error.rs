@@ -56,7 +56,7 @@ pub(crate) enum CliError {
     /// Nothing is there of what was asked for.
     #[error("{0}")]
     NothingFound(String),
-    /// What was asked for cannot be done with what is there.
+    /// What was asked for does not fit what is there.
     #[error("{0}")]
     Refused(String),
     /// All was printed; only the exit code is left.

@@ -136,7 +136,7 @@ impl Printer {
         self.day = None;
         self.first = true;
         match self.format {
-            Format::Csv => machine::csv_heading(out),
+            Format::Csv => machine::push_record(machine::CSV_FIELDS, out),
             Format::JrnlJson => out.extend_from_slice(b"{\"entries\": ["),
             _ => {}
         }
@@ -199,6 +199,11 @@ impl Printer {
             Format::Md => out.extend_from_slice(format!("- *{sentence}*\n").as_bytes()),
             Format::Pretty | Format::Short | Format::Txt => push_row(&self.painted(YELLOW, sentence), out),
         }
+    }
+
+    /// What the reader's clock showed.
+    fn time(&self, stored: &Stored, format: &str) -> impl fmt::Display {
+        self.calendar.clock(&stored.entry).strftime(format)
     }
 
     /// The day of an entry, if it needs a heading.

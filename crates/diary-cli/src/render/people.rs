@@ -31,7 +31,7 @@ impl Printer {
         if let Some(day) = self.turns_to(stored) {
             push_row(&self.painted(BOLD, day.strftime("── %Y-%m-%d %A ──")), out);
         }
-        let time = self.painted(DIM, self.calendar.clock(&stored.entry).strftime("%H:%M"));
+        let time = self.painted(DIM, self.time(stored, "%H:%M"));
         let head = format!("{time} {} ", self.author(stored));
         for (number, line) in lines(&stored.entry.text).enumerate() {
             let (head, indent) = if number == 0 { (head.as_str(), "") } else { ("", INDENT) };
@@ -41,7 +41,7 @@ impl Printer {
 
     /// Local date and time, author and text, in one line.
     pub(super) fn short(&self, stored: &Stored, out: &mut Vec<u8>) {
-        let time = self.painted(DIM, self.calendar.clock(&stored.entry).strftime("%Y-%m-%d %H:%M"));
+        let time = self.painted(DIM, self.time(stored, "%Y-%m-%d %H:%M"));
         push_row(&format!("{time} {} {}", self.author(stored), escape(&stored.entry.text)), out);
     }
 
@@ -50,8 +50,7 @@ impl Printer {
         if let Some(day) = self.turns_to(stored) {
             push_row(&format!("{}\n", day.strftime("%Y-%m-%d %A")), out);
         }
-        let time = self.calendar.clock(&stored.entry);
-        push_row(&format!("{} {}", time.strftime("%H:%M"), stored.entry.author), out);
+        push_row(&format!("{} {}", self.time(stored, "%H:%M"), stored.entry.author), out);
         for line in lines(&stored.entry.text) {
             push_row(&format!("{TXT_INDENT}{}", safe(line)), out);
         }

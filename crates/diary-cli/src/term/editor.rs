@@ -122,10 +122,7 @@ impl Highlighter for Prompt {
 }
 
 fn columns() -> usize {
-    match width() {
-        0 => USUAL_COLUMNS,
-        columns => columns,
-    }
+    Some(width()).filter(|columns| *columns > 0).unwrap_or(USUAL_COLUMNS)
 }
 
 fn marked(line: &str, columns: usize) -> String {
@@ -164,10 +161,8 @@ pub(crate) fn start(
     if !obeys_escapes() {
         return Err(io::Error::from(io::ErrorKind::Unsupported).into());
     }
-    if let Some(state) = state {
-        // If this fails, so does what is to be written there.
-        let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
-    }
+    // If this fails, so does what is to be written there.
+    let _ = state.map(|state| fs::DirBuilder::new().recursive(true).mode(0o700).create(state));
     let config = Config::builder()
         .max_history_size(HISTORY_MAX)?
         // It is only the prompt that changes, and no colour.

@@ -56,10 +56,7 @@ impl Output {
 
     /// One that notices at once when nobody has the other end of its pipe any more, in
     /// [`flush_when_idle`](Self::flush_when_idle). It needs a Tokio runtime around it.
-    #[allow(
-        deprecated,
-        reason = "what replaces it is unsafe, for the sake of descriptors that are not owned"
-    )]
+    #[allow(deprecated, reason = "what replaces it is unsafe, for descriptors that are not owned")]
     pub(crate) fn watched(writer: impl Write + AsFd + 'static) -> Self {
         // What cannot be watched is a file, which is always there.
         let reader = writer.as_fd().try_clone_to_owned();
@@ -152,6 +149,16 @@ pub(crate) mod tests {
             assert!(output.is_gone() && output.finish().is_ok());
             assert!(poll!(pin!(output.flush_when_idle())).is_pending());
         }
+    }
+
+    #[test]
+    fn an_output_that_is_full_is_told_at_the_end() {
+        let mut output = Output::new(std::fs::File::options().write(true).open("/dev/full").unwrap());
+        output.print(b"a");
+        output.flush();
+        assert!(output.is_gone());
+        let why = output.finish().unwrap_err().to_string();
+        assert_eq!(why, "the output cannot be written: No space left on device (os error 28)");
     }
 
     #[tokio::test]
