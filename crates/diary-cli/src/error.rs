@@ -59,7 +59,7 @@ pub(crate) enum CliError {
     /// Nothing is there of what was asked for.
     #[error("{0}")]
     NothingFound(String),
-    /// What was asked for cannot be done with what is there.
+    /// What was asked for does not fit what is there.
     #[error("{0}")]
     Refused(String),
     /// Entries were not acked.

@@ -123,14 +123,9 @@ impl Plan {
         if which == Which::Last(0) || self.newest.or(newest) == Some(0) {
             return "no entries were asked for: --last 0".to_owned();
         }
-        let days = match (self.days, &self.each_year) {
-            (Some(days), _) => {
-                let (word, days) = in_words(days, self.today);
-                format!(" {word}{days}")
-            }
-            (None, Some(day)) => format!(" on {day}"),
-            (None, None) => String::new(),
-        };
+        let days = self.days.map(|days| in_words(days, self.today));
+        let days = days.or_else(|| Some(("on ", self.each_year.as_ref()?.to_string())));
+        let days = days.map_or_else(String::new, |(word, days)| format!(" {word}{days}"));
         let Filter { contains, without, author, tags, .. } = &self.filter;
         let author = listed("by", author.iter().map(Author::to_string));
         let tagged = listed("tagged", tags.iter().cloned());

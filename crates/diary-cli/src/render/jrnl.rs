@@ -60,10 +60,9 @@ impl Printer {
         for (number, line) in stored.entry.text.trim_end_matches('\n').split('\n').enumerate() {
             let forged = number > 0 && is_header(line, &self.jrnl.clock);
             self.jrnl.indented += u64::from(forged);
-            out.extend_from_slice(if number == 0 || forged { b" " } else { b"" });
+            let space = if number == 0 || forged { " " } else { "" };
             let line = if self.terminal { careful(line) } else { line.into() };
-            out.extend_from_slice(line.as_bytes());
-            out.push(b'\n');
+            out.extend_from_slice(format!("{space}{line}\n").as_bytes());
         }
     }
 

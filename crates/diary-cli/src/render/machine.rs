@@ -9,10 +9,8 @@ use serde::Serialize;
 
 use super::safe::needs_care;
 
-/// The header of a csv.
-pub(super) fn csv_heading(out: &mut Vec<u8>) {
-    push_record(["seq", "time", "at", "author", "text"], out);
-}
+/// The names of the fields of a csv.
+pub(super) const CSV_FIELDS: [&str; 5] = ["seq", "time", "at", "author", "text"];
 
 /// A record of RFC 4180. On a terminal, control characters are escaped. `no_formulas` puts an apostrophe before names and
 /// texts that a spreadsheet takes for formulas, so they can no longer be told from those that start with one.
@@ -42,7 +40,7 @@ pub(crate) fn careful(line: &str) -> Cow<'_, str> {
     if line.contains(needs_care) { escape(line) } else { Cow::Borrowed(line) }
 }
 
-fn push_record(fields: [&str; 5], out: &mut Vec<u8>) {
+pub(super) fn push_record(fields: [&str; 5], out: &mut Vec<u8>) {
     let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
     // Writing five fields into memory cannot fail.
     let _ = writer.write_record(fields);

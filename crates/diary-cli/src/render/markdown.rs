@@ -17,10 +17,8 @@ impl Printer {
             let above = if self.first { "" } else { "\n" };
             out.extend_from_slice(format!("{above}## {}\n\n", day.strftime("%Y-%m-%d %A")).as_bytes());
         }
-        let author = inline(stored.entry.author.as_str());
-        let time = self.calendar.clock(&stored.entry);
-        let head = format!("- {} **{author}** ", time.strftime("%H:%M"));
-        out.extend_from_slice(head.as_bytes());
+        let (time, author) = (self.time(stored, "%H:%M"), inline(stored.entry.author.as_str()));
+        out.extend_from_slice(format!("- {time} **{author}** ").as_bytes());
         let mut rest = lines(&stored.entry.text).enumerate().peekable();
         while let Some((number, line)) = rest.next() {
             let line = if number == 0 { inline(line) } else { paragraph_line(line) };

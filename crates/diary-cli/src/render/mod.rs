@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use self::jrnl::Jrnl;
 pub(crate) use self::machine::{careful, push_json};
+use self::people::{YELLOW, push_row};
 use diary_calendar::Calendar;
 
 /// Formats of entries.
@@ -135,7 +136,7 @@ impl Printer {
         self.day = None;
         self.first = true;
         match self.format {
-            Format::Csv => machine::csv_heading(out),
+            Format::Csv => machine::push_record(machine::CSV_FIELDS, out),
             Format::JrnlJson => out.extend_from_slice(b"{\"entries\": ["),
             _ => {}
         }
@@ -144,6 +145,9 @@ impl Printer {
     /// Appends an event.
     pub(crate) fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
         let before = out.len();
+        if self.format == Format::Txt && !self.first {
+            out.push(b'\n');
+        }
         match event {
             Event::Entry(stored) => self.entry(stored, out),
             Event::Gap(Gap { first, last }) => {
@@ -193,8 +197,13 @@ impl Printer {
             Format::Json => push_json(object, out),
             Format::Csv | Format::Jrnl | Format::JrnlJson => self.notices.push(sentence.to_owned()),
             Format::Md => out.extend_from_slice(format!("- *{sentence}*\n").as_bytes()),
-            Format::Pretty | Format::Short | Format::Txt => self.missing_for_people(sentence, out),
+            Format::Pretty | Format::Short | Format::Txt => push_row(&self.painted(YELLOW, sentence), out),
         }
+    }
+
+    /// What the reader's clock showed.
+    fn time(&self, stored: &Stored, format: &str) -> impl fmt::Display {
+        self.calendar.clock(&stored.entry).strftime(format)
     }
 
     /// The day of an entry, if it needs a heading.

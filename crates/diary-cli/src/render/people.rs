@@ -20,7 +20,7 @@ const WIDTH_MIN: usize = 12;
 
 const BOLD: u8 = 1;
 const DIM: u8 = 2;
-const YELLOW: u8 = 33;
+pub(super) const YELLOW: u8 = 33;
 
 /// Colours for authors, of the 16 that a user can choose: no black, white or grey, and not the yellow of missing entries.
 const AUTHOR_COLOURS: [u8; 11] = [31, 32, 34, 35, 36, 91, 92, 93, 94, 95, 96];
@@ -31,7 +31,7 @@ impl Printer {
         if let Some(day) = self.turns_to(stored) {
             push_row(&self.painted(BOLD, day.strftime("── %Y-%m-%d %A ──")), out);
         }
-        let time = self.painted(DIM, self.calendar.clock(&stored.entry).strftime("%H:%M"));
+        let time = self.painted(DIM, self.time(stored, "%H:%M"));
         let head = format!("{time} {} ", self.author(stored));
         for (number, line) in lines(&stored.entry.text).enumerate() {
             let (head, indent) = if number == 0 { (head.as_str(), "") } else { ("", INDENT) };
@@ -41,31 +41,19 @@ impl Printer {
 
     /// Local date and time, author and text, in one line.
     pub(super) fn short(&self, stored: &Stored, out: &mut Vec<u8>) {
-        let time = self.painted(DIM, self.calendar.clock(&stored.entry).strftime("%Y-%m-%d %H:%M"));
+        let time = self.painted(DIM, self.time(stored, "%Y-%m-%d %H:%M"));
         push_row(&format!("{time} {} {}", self.author(stored), escape(&stored.entry.text)), out);
     }
 
     /// A heading for each day; time and author, and the text indented below.
     pub(super) fn txt(&mut self, stored: &Stored, out: &mut Vec<u8>) {
-        if !self.first {
-            out.push(b'\n');
-        }
         if let Some(day) = self.turns_to(stored) {
             push_row(&format!("{}\n", day.strftime("%Y-%m-%d %A")), out);
         }
-        let time = self.calendar.clock(&stored.entry);
-        push_row(&format!("{} {}", time.strftime("%H:%M"), stored.entry.author), out);
+        push_row(&format!("{} {}", self.time(stored, "%H:%M"), stored.entry.author), out);
         for line in lines(&stored.entry.text) {
             push_row(&format!("{TXT_INDENT}{}", safe(line)), out);
         }
-    }
-
-    /// Missing entries, in a line of their own.
-    pub(super) fn missing_for_people(&self, missing: &str, out: &mut Vec<u8>) {
-        if self.format == Format::Txt && !self.first {
-            out.push(b'\n');
-        }
-        push_row(&self.painted(YELLOW, missing), out);
     }
 
     /// A line in rows that fit, with a hanging indent.
@@ -83,7 +71,7 @@ impl Printer {
         self.painted(colour_of(author), author)
     }
 
-    fn painted(&self, colour: u8, what: impl Display) -> String {
+    pub(super) fn painted(&self, colour: u8, what: impl Display) -> String {
         match self.colour && self.format != Format::Txt {
             true => format!("\x1b[{colour}m{what}\x1b[0m"),
             false => what.to_string(),
@@ -91,7 +79,7 @@ impl Printer {
     }
 }
 
-fn push_row(row: &str, out: &mut Vec<u8>) {
+pub(super) fn push_row(row: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(row.trim_end_matches(' ').as_bytes());
     out.push(b'\n');
 }

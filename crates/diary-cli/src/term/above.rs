@@ -49,19 +49,14 @@ impl Above {
     ///
     /// Cancel safe.
     pub(crate) async fn room(&self) {
-        self.until(|waiting| !waiting.is_behind()).await;
+        let _ = self.0.subscribe().wait_for(|waiting| !waiting.is_behind()).await;
     }
 
     /// Waits until all is shown, or nothing more is.
     ///
     /// Cancel safe.
     pub(super) async fn ended(&self) {
-        self.until(|waiting| waiting.ended).await;
-    }
-
-    async fn until(&self, holds: impl FnMut(&Waiting) -> bool) {
-        // Without its sender there would be no waiting, but `self` is one.
-        let _ = self.0.subscribe().wait_for(holds).await;
+        let _ = self.0.subscribe().wait_for(|waiting| waiting.ended).await;
     }
 
     /// What was not shown.
@@ -73,8 +68,9 @@ impl Above {
 
     /// Gives what waits to the printer, until nothing more comes.
     pub(super) fn show(&self, mut printer: impl ExternalPrinter) {
+        let mut changes = self.0.subscribe();
         loop {
-            block_on(self.until(|waiting| waiting.closed || waiting.bytes.contains(&b'\n')));
+            let _ = block_on(changes.wait_for(|waiting| waiting.closed || waiting.bytes.contains(&b'\n')));
             let mut piece = Vec::new();
             self.0.send_modify(|Waiting { bytes, .. }| {
                 // Whole lines: the editor ends each piece with one, and a character may be cut.

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::mem::take;
+use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,7 +85,7 @@ impl Prompt {
 
     /// Where sentences go.
     pub(crate) fn ui(&self) -> Ui {
-        Ui::above(self.above.clone())
+        Ui(Some(self.above.clone()))
     }
 }
 
@@ -121,10 +122,7 @@ impl Highlighter for Prompt {
 }
 
 fn columns() -> usize {
-    match width() {
-        0 => USUAL_COLUMNS,
-        columns => columns,
-    }
+    Some(width()).filter(|columns| *columns > 0).unwrap_or(USUAL_COLUMNS)
 }
 
 fn marked(line: &str, columns: usize) -> String {
@@ -163,14 +161,10 @@ pub(crate) fn start(
     if !obeys_escapes() {
         return Err(io::Error::from(io::ErrorKind::Unsupported).into());
     }
-    if let Some(state) = state {
-        // If this fails, so does what is to be written there.
-        let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
-    }
+    // If this fails, so does what is to be written there.
+    let _ = state.map(|state| fs::DirBuilder::new().recursive(true).mode(0o700).create(state));
     let config = Config::builder()
-        .bracketed_paste(true)
         .max_history_size(HISTORY_MAX)?
-        .history_ignore_dups(true)?
         // It is only the prompt that changes, and no colour.
         .color_mode(ColorMode::Forced)
         .build();
@@ -183,45 +177,40 @@ pub(crate) fn start(
     editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(CtrlZ(prompt.clone()))));
     let screen = Screen::start(prompt.clone(), editor.create_external_printer()?)?;
     let (lines, typed) = mpsc::channel(TYPED_MAX);
-    let edited = Edited { lines, prompt: prompt.clone(), history, drafts, next: String::new() };
-    thread::Builder::new().name("editor".to_owned()).spawn(move || edited.read(editor))?;
+    let edited = Edited { editor, lines, prompt: prompt.clone(), history, drafts };
+    thread::Builder::new().name("editor".to_owned()).spawn(move || edited.read())?;
     Ok((typed, prompt, screen))
 }
 
 /// Hands typed lines to the conversation.
 struct Edited {
+    editor: Editor<Prompt, FileHistory>,
     lines: mpsc::Sender<Typed>,
     prompt: Prompt,
     /// The file of typed lines, without cancelled ones. Those are in the editor's own history only.
     history: Option<(PathBuf, FileHistory)>,
     drafts: Drafts,
-    /// The next line begins with this.
-    next: String,
 }
 
 impl Edited {
     /// Reads until the end of input, a goodbye, or Ctrl-C on an empty line.
-    fn read(mut self, mut editor: Editor<Prompt, FileHistory>) {
+    fn read(mut self) {
         if let Some((path, _)) = &self.history {
             // There is none at first.
-            let _ = editor.load_history(path);
+            let _ = self.editor.load_history(path);
         }
-        self.offer_draft();
+        let mut begun = self.offer_draft();
         loop {
-            let next = take(&mut self.next);
-            let read = editor.readline_with_initial(&self.prompt, (&next, ""));
-            if let Some(left) = self.take(read, &mut editor) {
-                return self.prompt.editing.end(left);
+            let read = self.editor.readline_with_initial(&self.prompt, (&begun, ""));
+            match self.take(read) {
+                ControlFlow::Continue(next) => begun = next,
+                ControlFlow::Break(left) => return self.prompt.editing.end(left),
             }
         }
     }
 
-    /// Hands over what was typed. At the end, gives what is left of it.
-    fn take(
-        &mut self,
-        read: rustyline::Result<String>,
-        editor: &mut Editor<Prompt, FileHistory>,
-    ) -> Option<String> {
+    /// Hands over what was typed. Gives what the next line begins with, or what is left at the end.
+    fn take(&mut self, read: rustyline::Result<String>) -> ControlFlow<String, String> {
         if let Ok(line) = &read {
             self.prompt.editing.set(line, line.len(), columns());
         }
@@ -232,22 +221,21 @@ impl Edited {
                 let text = line.trim_end_matches(['\n', '\r']);
                 let is_last = is_command(text) && Command::parse(text) == Ok(Command::Quit);
                 if !text.is_empty() {
-                    let _ = editor.add_history_entry(text);
+                    let _ = self.editor.add_history_entry(text);
                     self.remember(text);
                     let typed = Typed::Line(check_text(text).map(|()| text.to_owned()));
                     if self.lines.blocking_send(typed).is_err() {
                         // The conversation is over: keep the line for the next one.
-                        return Some(text.to_owned());
+                        return ControlFlow::Break(text.to_owned());
                     }
                 }
-                self.draft_is_done();
-                is_last.then(String::new)
+                let next = self.draft_is_done();
+                if is_last { ControlFlow::Break(String::new()) } else { ControlFlow::Continue(next) }
             }
             Err(ReadlineError::Interrupted) if !line.is_empty() => {
-                let _ = editor.add_history_entry(&line);
+                let _ = self.editor.add_history_entry(&line);
                 ui.say(format_args!("not sent; Up brings it back, Ctrl-C again ends"));
-                self.draft_is_done();
-                None
+                ControlFlow::Continue(self.draft_is_done())
             }
             // A byte that is no UTF-8 ends the editor's line.
             Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
@@ -255,8 +243,7 @@ impl Edited {
                     "the terminal sent a byte that is not UTF-8; the line is not sent, and stands here without it"
                 ));
                 self.remember(&line);
-                self.next = line;
-                None
+                ControlFlow::Continue(line)
             }
             // The end of input, or of the terminal, which may have had a line.
             Err(error) => {
@@ -266,22 +253,21 @@ impl Edited {
                 if matches!(error, ReadlineError::Interrupted) {
                     let _ = self.lines.blocking_send(Typed::Interrupt);
                 }
-                Some(line)
+                ControlFlow::Break(line)
             }
         }
     }
 
-    fn offer_draft(&mut self) {
-        if let Some(draft) = self.drafts.offer() {
+    fn offer_draft(&self) -> String {
+        let draft = self.drafts.offer();
+        if draft.is_some() {
             self.prompt.ui().say(format_args!("a draft from before: Enter sends it, Ctrl-C drops it"));
-            self.next = draft;
         }
+        draft.unwrap_or_default()
     }
 
-    fn draft_is_done(&mut self) {
-        if self.drafts.done() {
-            self.offer_draft();
-        }
+    fn draft_is_done(&self) -> String {
+        if self.drafts.done() { self.offer_draft() } else { String::new() }
     }
 
     fn remember(&mut self, text: &str) {

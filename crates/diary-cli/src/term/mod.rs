@@ -4,6 +4,10 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use clap::ValueEnum;
+use rustix::termios::tcgetwinsize;
+use serde::Deserialize;
+
 pub(crate) mod above;
 pub(crate) mod editor;
 pub(crate) mod input;
@@ -12,10 +16,6 @@ pub(crate) mod pager;
 pub(crate) mod signals;
 pub(crate) mod ui;
 pub(crate) mod whole;
-
-use clap::ValueEnum;
-use rustix::termios::tcgetwinsize;
-use serde::Deserialize;
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]

@@ -45,22 +45,18 @@ pub(crate) struct Output {
     writer: Writer,
     /// Where its reader's end shows before anything is written. A file has none.
     reader: Option<AsyncFd<OwnedFd>>,
-    gone: bool,
-    /// Why it is gone, if that is an error.
-    error: Option<io::Error>,
+    /// Why no more is printed: a broken pipe is no error.
+    gone: Option<io::Error>,
 }
 
 impl Output {
     pub(crate) fn new(writer: impl Write + 'static) -> Self {
-        Self { writer: BufWriter::new(Box::new(writer)), reader: None, gone: false, error: None }
+        Self { writer: BufWriter::new(Box::new(writer)), reader: None, gone: None }
     }
 
     /// One that notices at once when nobody has the other end of its pipe any more, in
     /// [`flush_when_idle`](Self::flush_when_idle). It needs a Tokio runtime around it.
-    #[allow(
-        deprecated,
-        reason = "what replaces it is unsafe, for the sake of descriptors that are not owned"
-    )]
+    #[allow(deprecated, reason = "what replaces it is unsafe, for descriptors that are not owned")]
     pub(crate) fn watched(writer: impl Write + AsFd + 'static) -> Self {
         // What cannot be watched is a file, which is always there.
         let reader = writer.as_fd().try_clone_to_owned();
@@ -70,16 +66,17 @@ impl Output {
 
     /// Nobody reads any more.
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone
+        self.gone.is_some()
     }
 
     /// Prints what waits.
     ///
     /// # Errors
-    /// Something could not be written, now or before.
+    /// Something could not be written, now or before. It is told once.
     pub(crate) fn finish(&mut self) -> Result<(), Unwritable> {
         self.flush();
-        Ok(self.error.take().map_or(Ok(()), Err)?)
+        let error = self.gone.take_if(|error| error.kind() != io::ErrorKind::BrokenPipe);
+        Ok(error.map_or(Ok(()), Err)?)
     }
 
     /// Prints bytes, soon.
@@ -98,25 +95,24 @@ impl Output {
     ///
     /// Cancellation safe.
     pub(crate) async fn flush_when_idle(&mut self) {
-        if self.gone {
+        if self.is_gone() {
             return std::future::pending().await;
         }
         self.flush();
         match &self.reader {
-            _ if self.gone => {}
+            _ if self.is_gone() => {}
             // An error of waiting says that nothing can be known of the reader.
-            Some(reader) if reader.ready(Interest::ERROR).await.is_ok() => self.gone = true,
+            Some(reader) if reader.ready(Interest::ERROR).await.is_ok() => {
+                self.gone = Some(io::ErrorKind::BrokenPipe.into());
+            }
             _ => std::future::pending().await,
         }
     }
 
     fn write(&mut self, write: impl FnOnce(&mut Writer) -> io::Result<()>) {
-        if self.gone {
-            return;
+        if self.gone.is_none() {
+            self.gone = write(&mut self.writer).err();
         }
-        let Err(error) = write(&mut self.writer) else { return };
-        self.gone = true;
-        self.error = Some(error).filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
     }
 }
 
@@ -153,6 +149,16 @@ pub(crate) mod tests {
             assert!(output.is_gone() && output.finish().is_ok());
             assert!(poll!(pin!(output.flush_when_idle())).is_pending());
         }
+    }
+
+    #[test]
+    fn an_output_that_is_full_is_told_at_the_end() {
+        let mut output = Output::new(std::fs::File::options().write(true).open("/dev/full").unwrap());
+        output.print(b"a");
+        output.flush();
+        assert!(output.is_gone());
+        let why = output.finish().unwrap_err().to_string();
+        assert_eq!(why, "the output cannot be written: No space left on device (os error 28)");
     }
 
     #[tokio::test]

@@ -41,7 +41,16 @@ impl Pager {
 
     fn on(input: PipeWriter, child: Child) -> (Output, Self) {
         let child = Arc::new(Mutex::new(child));
-        tokio::spawn(leave_interrupts_to(Arc::clone(&child)));
+        let (pager, mut interrupts) = (Arc::clone(&child), Signals::of(&[SignalKind::interrupt()]));
+        tokio::spawn(async move {
+            loop {
+                interrupts.any().await;
+                // Ctrl-C is for the pager. After that has ended, it ends this program.
+                if !matches!(lock(&pager).try_wait(), Ok(None)) {
+                    std::process::exit(128 + SignalKind::interrupt().as_raw_value());
+                }
+            }
+        });
         (Output::watched(input), Self(Some(child)))
     }
 
@@ -80,17 +89,6 @@ fn is_there(pager: &str) -> bool {
     let mut shell = Command::new("sh");
     shell.args(["-c", "command -v -- \"$0\" >/dev/null 2>&1", name]).stdin(Stdio::null());
     !is_plain || shell.status().is_ok_and(|status| status.success())
-}
-
-/// Ctrl-C is for the pager. After the pager has ended, it ends this program.
-async fn leave_interrupts_to(pager: Arc<Mutex<Child>>) {
-    let mut interrupts = Signals::of(&[SignalKind::interrupt()]);
-    loop {
-        interrupts.any().await;
-        if !matches!(lock(&pager).try_wait(), Ok(None)) {
-            std::process::exit(128 + SignalKind::interrupt().as_raw_value());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -51,21 +51,17 @@ impl Editing {
 
     /// Whether Enter goes on with another line.
     pub(super) fn goes_on(&self) -> bool {
-        let mut line = lock(&self.0);
-        if line.ends_in_backslash {
-            let text = line.text.clone();
-            line.went_on.push(text);
-        }
-        line.ends_in_backslash
+        let Drawn { text, ends_in_backslash, went_on, .. } = &mut *lock(&self.0);
+        went_on.extend(ends_in_backslash.then(|| text.clone()));
+        *ends_in_backslash
     }
 
     /// What stands on the line, without the backslashes that went on with another one. A new one begins.
     pub(super) fn take(&self) -> String {
-        let Drawn { text: whole, went_on, .. } = std::mem::take(&mut *lock(&self.0));
-        let mut text = whole.clone();
+        let Drawn { mut text, went_on, .. } = std::mem::take(&mut *lock(&self.0));
         for before in went_on.iter().rev() {
             // If that was edited since, the backslash was in sight and is meant.
-            if whole.strip_prefix(before).is_some_and(|rest| rest.starts_with('\n')) {
+            if text.strip_prefix(before).is_some_and(|rest| rest.starts_with('\n')) {
                 text.remove(before.len() - 1);
             }
         }

@@ -27,22 +27,17 @@ const PASTE_OFF: &str = "\x1b[?2004l";
 
 /// The modes of the terminal, which others may change while this program is stopped.
 #[derive(Clone, Default)]
-pub(super) struct Modes(Arc<Mutex<Known>>);
-
-#[derive(Default)]
-struct Known {
-    before: Option<Termios>,
+pub(super) struct Modes {
+    before: Arc<Mutex<Option<Termios>>>,
     /// Those of the editor, while it has the terminal.
-    editor: Option<Termios>,
+    editor: Arc<Mutex<Option<Termios>>>,
 }
 
 impl Modes {
     /// The editor has just set its modes, if these are the first.
     pub(super) fn are_set(&self) {
-        let mut known = lock(&self.0);
-        if known.before.is_some() && known.editor.is_none() {
-            known.editor = tcgetattr(io::stdin()).ok();
-        }
+        let mut editor = lock(&self.editor);
+        *editor = editor.take().or_else(|| tcgetattr(io::stdin()).ok());
     }
 
     /// Stops this program and those beside it, as Ctrl-Z does elsewhere, if a shell can bring them back. The terminal
@@ -52,25 +47,25 @@ impl Modes {
             return;
         }
         let (cursor, end) = editing.rows();
-        self.set(|known| known.before.as_ref(), &format!("{PASTE_OFF}{}", "\r\n".repeat(end - cursor + 1)));
+        set(&self.before, &format!("{PASTE_OFF}{}", "\r\n".repeat(end - cursor + 1)));
         if kill_current_process_group(Signal::TSTP).is_ok() {
             thread::sleep(STOP_LIMIT);
         }
-        self.set(|known| known.editor.as_ref(), &format!("{PASTE_ON}{}", room(cursor, end)));
+        set(&self.editor, &format!("{PASTE_ON}{}", room(cursor, end)));
     }
 
     /// For good: the editor ends.
     fn give_back(&self, end: &str) {
-        lock(&self.0).editor = None;
-        self.set(|known| known.before.as_ref(), &format!("{PASTE_OFF}{end}"));
+        *lock(&self.editor) = None;
+        set(&self.before, &format!("{PASTE_OFF}{end}"));
     }
+}
 
-    fn set(&self, which: impl Fn(&Known) -> Option<&Termios>, words: &str) {
-        if let Some(modes) = which(&lock(&self.0)) {
-            // Nobody is left to tell if any of this fails.
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
-            write_now(words.as_bytes());
-        }
+fn set(modes: &Mutex<Option<Termios>>, words: &str) {
+    if let Some(modes) = &*lock(modes) {
+        // Nobody is left to tell if any of this fails.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
+        write_now(words.as_bytes());
     }
 }
 
@@ -87,14 +82,14 @@ pub(crate) struct Screen(Prompt);
 impl Screen {
     /// Starts to show what is printed. Needs a Tokio runtime.
     pub(super) fn start(prompt: Prompt, printer: impl ExternalPrinter + Send + 'static) -> io::Result<Self> {
-        lock(&prompt.modes.0).before = tcgetattr(io::stdin()).ok();
+        *lock(&prompt.modes.before) = tcgetattr(io::stdin()).ok();
         let above = prompt.above.clone();
         thread::Builder::new().name("screen".to_owned()).spawn(move || above.show(printer))?;
         let mut continued = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
-        let modes = prompt.modes.clone();
+        let modes = Arc::clone(&prompt.modes.editor);
         tokio::spawn(async move {
             while continued.recv().await.is_some() {
-                modes.set(|known| known.editor.as_ref(), PASTE_ON);
+                set(&modes, PASTE_ON);
             }
         });
         Ok(Self(prompt))
