@@ -79,7 +79,7 @@ async fn wrong_words_cost_no_connection() {
         (&["follow", "--csv-safe", "--format", "json"], "--csv-safe needs --format csv"),
         (&["export", "--csv-safe", "--format", "txt"], "--csv-safe needs --format csv"),
         (&["search", ""], "the text to search for is empty"),
-        (&["follow", "--reverse"], "leave out --reverse"),
+        (&["follow", "--reverse"], "unexpected argument '--reverse'"),
         (&["follow", "--to", "yesterday"], "which is over; log shows what there is"),
     ] {
         let ran = run(&mut cli(home.path(), "127.0.0.1:1", words), "").await;

@@ -12,7 +12,7 @@ use diary_client::{Address, Author, DEFAULT_PORT, Which};
 use diary_import::{Kind, TimeFormat};
 use jiff::tz::TimeZone;
 
-use crate::query::select::{Conditions, Select, parse_name};
+use crate::query::select::{Conditions, Ordered, Select, parse_name};
 use crate::render::Format;
 use crate::term::Colour;
 use diary_stats::By;
@@ -85,7 +85,7 @@ pub(crate) enum Command {
     /// Print entries; those of a single day by time
     Log {
         #[command(flatten)]
-        select: Select,
+        select: Ordered,
         #[command(flatten)]
         show: Show,
     },
@@ -105,7 +105,7 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "TEXT")]
         text: Vec<String>,
         #[command(flatten)]
-        select: Select,
+        select: Ordered,
         #[command(flatten)]
         show: Show,
     },
@@ -161,7 +161,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Export {
     #[command(flatten)]
-    pub(crate) select: Select,
+    pub(crate) select: Ordered,
 
     /// Output format
     #[arg(long, value_name = "FORMAT", value_parser = one_of(Format::EXPORTED))]

@@ -21,7 +21,7 @@ use crate::term::whole::Whole;
 /// The file cannot be written, or reading failed or found damage.
 pub(crate) async fn run(export: Export, config: &Config) -> Result<(), CliError> {
     let Export { mut select, format, csv_safe, output, force } = export;
-    select.last = select.last.or_else(|| Some("all".to_owned()));
+    select.select.last = select.select.last.or_else(|| Some("all".to_owned()));
     let path = output.filter(|path| path.as_os_str() != "-");
     let terminal = path.is_none() && io::stdout().is_terminal();
     let whole = path.map(|path| Whole::begin(path, force)).transpose()?;

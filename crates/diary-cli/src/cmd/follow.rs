@@ -34,10 +34,6 @@ pub(super) async fn run(
     cursor: Option<PathBuf>,
     config: &Config,
 ) -> Result<(), CliError> {
-    if select.reverse {
-        let why = "a follow has no newest entry to begin with: leave out --reverse";
-        return Err(CliError::Usage(why.to_owned()));
-    }
     let cursor = cursor.map(Cursor::open).transpose()?;
     let plan = |today| {
         let plan = select.plan(today)?;

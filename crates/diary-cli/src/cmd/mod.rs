@@ -48,7 +48,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliErro
         Command::Export(export) => export::run(export, config).await,
         Command::Log { select, show } => read::log(|today| select.plan(today), &show, config).await,
         Command::Search { text, mut select, show } => {
-            select.conditions.contains.insert(0, text.join(" "));
+            select.select.conditions.contains.insert(0, text.join(" "));
             read::log(|today| select.plan(today), &show, config).await
         }
         Command::OnThisDay { date, conditions, show } => {

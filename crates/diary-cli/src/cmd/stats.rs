@@ -86,9 +86,6 @@ pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config
 
 /// What is to be counted: all that fits, unless it is said how many.
 async fn begin(mut select: Select, config: &Config) -> Result<Query, CliError> {
-    if select.reverse {
-        return Err(CliError::Usage("what is counted has no order: leave out --reverse".to_owned()));
-    }
     select.last.get_or_insert_with(|| "all".to_owned());
     let query = Query::connect(config, None, |today| select.plan(today)).await?;
     query.echo();

@@ -13,7 +13,7 @@ const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// More came than can be held.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("these are too many to be sorted by time: they come in the order of their seqs")]
+#[error("too many entries to sort by time; printed in the order of their numbers")]
 pub(crate) struct TooMany;
 
 /// A day, and what the clock said: that is what is shown.

@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(day("Nov 22"), Ok("2025-11-22".to_owned()));
         assert_eq!(
             day("last week").unwrap_err().to_string(),
-            "\"last week\" is more than one day; say 2026-11-21, Nov 21 or yesterday"
+            "\"last week\" is more than one day; try 2026-11-21, Nov 21 or yesterday"
         );
     }
 }

@@ -30,10 +30,10 @@ pub(crate) enum Error {
     #[error("--from {from} is after --to {to}; the first day of a range comes first")]
     Backwards { from: Date, to: Date },
     /// Several days where one is meant.
-    #[error("\"{}\" is more than one day; say 2026-11-21, Nov 21 or yesterday", escape(.0))]
+    #[error("\"{}\" is more than one day; try 2026-11-21, Nov 21 or yesterday", escape(.0))]
     Several(String),
     /// Days that are over, for a follow.
-    #[error("nothing can follow after {0}, which is over; log shows what there is")]
+    #[error("{0} is over, so nothing can follow; use log")]
     Over(Date),
 }
 

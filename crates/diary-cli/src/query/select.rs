@@ -22,7 +22,7 @@ const QUOTED_MAX_CHARS: usize = 40;
 /// Which entries, for every command that reads.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Select {
-    /// Day, month or year: 2026-11-21, 2026-11, yesterday, last monday, 3 days ago, 今天
+    /// Day, week, month or year: 2026-11-21, 2026-11, yesterday, last monday, 3 days ago, 今天
     #[arg(long, value_name = "DATE")]
     pub(crate) on: Option<String>,
     /// First day
@@ -36,9 +36,23 @@ pub(crate) struct Select {
     pub(crate) last: Option<String>,
     #[command(flatten)]
     pub(crate) conditions: Conditions,
+}
+
+/// The same, for commands that print the entries in either order.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Ordered {
+    #[command(flatten)]
+    pub(crate) select: Select,
     /// Newest first
     #[arg(long)]
-    pub(crate) reverse: bool,
+    reverse: bool,
+}
+
+impl Ordered {
+    /// As [`Select::plan`].
+    pub(crate) fn plan(&self, today: Date) -> Result<Plan, Error> {
+        Ok(self.select.plan(today)?.in_order(self.reverse))
+    }
 }
 
 /// What an entry must have, on whatever day it is.
@@ -168,7 +182,7 @@ impl Select {
             (None, Some(count)) if !conditions => (Which::Last(count), None, None),
             (None, last) => (Which::All, last, None),
         };
-        let scope = Scope { newest: wanted, reverse: self.reverse, ..which.into() };
+        let scope = Scope { newest: wanted, ..which.into() };
         Ok(Plan { filter: Filter { scope, ..filter }, days, each_year: None, newest, today, echo })
     }
 
@@ -322,7 +336,7 @@ mod tests {
     #[derive(Parser)]
     struct Words {
         #[command(flatten)]
-        select: Select,
+        select: Ordered,
     }
 
     fn plan(words: &[&str]) -> Result<Plan, String> {
@@ -337,9 +351,9 @@ mod tests {
     #[test]
     fn what_cannot_be_used_says_so() {
         for (words, part) in [
-            (&["--on", "someday"][..], "\"someday\" is no date; say 2026-11-21"),
-            (&["--from", "x"], "\"x\" is no date"),
-            (&["--to", "y"], "\"y\" is no date"),
+            (&["--on", "someday"][..], "\"someday\" is not a date; try 2026-11-21"),
+            (&["--from", "x"], "\"x\" is not a date"),
+            (&["--to", "y"], "\"y\" is not a date"),
             (&["--from", "today", "--to", "yesterday"], "--from 2026-11-21 is after --to 2026-11-20"),
             (&["--on", "today", "--from", "2026"], "cannot be used with"),
             (&["--last", "x"], "--last takes a number or all"),

@@ -69,8 +69,7 @@ impl Printer {
     pub(super) fn end_jrnl(&mut self) {
         if self.jrnl.indented > 0 {
             let lines = count(self.jrnl.indented, "line looks", "lines look");
-            self.notices
-                .push(format!("{lines} like the start of an entry of jrnl, and got a space before it"));
+            self.notices.push(format!("{lines} like the start of a jrnl entry and got a space in front"));
         }
     }
 }

@@ -240,7 +240,7 @@ impl Edited {
             // A byte that is no UTF-8 ends the editor's line.
             Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 ui.say(format_args!(
-                    "the terminal sent a byte that is not UTF-8; the line is not sent, and stands here without it"
+                    "the terminal sent a byte that is not UTF-8; the line was not sent, and is restored without it"
                 ));
                 self.remember(&line);
                 ControlFlow::Continue(line)
@@ -261,7 +261,7 @@ impl Edited {
     fn offer_draft(&self) -> String {
         let draft = self.drafts.offer();
         if draft.is_some() {
-            self.prompt.ui().say(format_args!("a draft from before: Enter sends it, Ctrl-C drops it"));
+            self.prompt.ui().say(format_args!("draft restored: Enter sends it, Ctrl-C drops it"));
         }
         draft.unwrap_or_default()
     }

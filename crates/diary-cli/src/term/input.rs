@@ -162,7 +162,7 @@ impl Lines {
                 check_text(&line).map(|()| line)
             }
             Err(LinesCodecError::MaxLineLengthExceeded) => {
-                let message = format!("a line may have {TEXT_MAX_BYTES} bytes; this one is not stored");
+                let message = format!("the line is longer than {TEXT_MAX_BYTES} bytes and is not stored");
                 Err(Refusal::new(Code::TooLong, message))
             }
             Err(LinesCodecError::Io(_)) => {

@@ -17,7 +17,9 @@ pub(crate) fn say(sentence: fmt::Arguments<'_>) {
 
 /// What is said when a follow goes on in a diary that was restored.
 pub(crate) fn restored(head: u64) -> String {
-    format!("the diary was restored from an older copy and ends with {head} now; only later entries follow")
+    format!(
+        "the diary was restored from an older copy and now ends with entry {head}; only newer entries follow"
+    )
 }
 
 /// Something could not be printed, for another reason than that nobody reads it.
