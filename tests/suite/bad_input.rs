@@ -147,7 +147,7 @@ async fn what_only_begins_like_tls_is_a_text() {
 
 #[tokio::test]
 async fn a_line_over_the_limit_is_refused_whole() {
-    let limit = &["error too-long: a line may have 65536 bytes"][..];
+    let limit = &["error too-long: the line is longer than 65536 bytes"][..];
     let one_over = &["error too-long: the text is longer than 65536 bytes"][..];
     check(format!("{}\n", "x".repeat(65_537)), one_over, Stays).await;
     check(format!("{}\r\n", "x".repeat(65_538)), limit, Stays).await;
@@ -249,7 +249,7 @@ async fn bad_arguments_name_the_way_out() {
         assert!(answer.starts_with("error bad-argument: ") && answer.contains(way_out), "{line}: {answer}");
         assert!(is_ack(&client.ask("fine").await, 1), "{line}");
     }
-    check(format!("/name {}\n", "x".repeat(65)), &["error too-long: a name may have 64 bytes"], Stays).await;
+    check(format!("/name {}\n", "x".repeat(65)), &["error too-long: a name can have at most 64 bytes"], Stays).await;
 }
 
 #[tokio::test]

@@ -424,7 +424,7 @@ async fn a_dumb_terminal() {
     command.env("TERM", "dumb");
     let mut terminal = Terminal::start(command);
     terminal.sees("TERM=dumb does not support line editing; going on without it: ").await;
-    terminal.sees("what others write comes only after /follow").await;
+    terminal.sees("entries of others are shown only after /follow").await;
     terminal.ends_in(&[">"]).await;
     terminal.types("hello\r").await;
     terminal.ends_in(&["> hello", &ok(1, server.address()), ">"]).await;

@@ -80,7 +80,7 @@ async fn wrong_words_cost_no_connection() {
         (&["export", "--csv-safe", "--format", "txt"], "--csv-safe needs --format csv"),
         (&["search", ""], "the text to search for is empty"),
         (&["follow", "--reverse"], "unexpected argument '--reverse'"),
-        (&["follow", "--to", "yesterday"], "which is over; log shows what there is"),
+        (&["follow", "--to", "yesterday"], "is over, so nothing can follow; use log"),
     ] {
         let ran = run(&mut cli(home.path(), "127.0.0.1:1", words), "").await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{words:?}: {ran:?}");
@@ -284,7 +284,7 @@ async fn a_follow_goes_on_in_a_diary_that_was_restored() {
     std::fs::remove_dir_all(data.path()).unwrap();
     copy(&older, data.path());
     let server = Process::start(data.path(), &[&address], &[]).await;
-    let expected = "the diary was restored from an older copy and ends with 2 now; only later entries follow";
+    let expected = "the diary was restored from an older copy and now ends with entry 2; only newer entries follow";
     while soon("it is told", said.next_line()).await.unwrap().expect("it goes on") != expected {}
     write(&address, &["other 3"]).await;
     assert_eq!(follow.seqs(1).await, [3]);

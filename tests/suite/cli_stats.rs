@@ -167,7 +167,6 @@ async fn what_cannot_be_counted_says_why() {
         (&["stats"][..], 1, "no entries\n"),
         (&["tags"], 1, "no tags in entries\n"),
         (&["stats", "--author", "anna"], 1, "no entries by anna\n"),
-        (&["tags", "--reverse"], 2, "what is counted has no order: leave out --reverse\n"),
         (&["on-this-day", "2026"], 2, "\"2026\" is more than one day; try 2026-11-21, Nov 21 or yesterday\n"),
         (&["on-this-day", "Feb", "29"], 1, "no entries on February 29 of any year\n"),
         (

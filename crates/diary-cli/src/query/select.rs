@@ -362,12 +362,12 @@ mod tests {
             (&["--last=-1"], "--last takes a number or all"),
             (&["--last", "-1"], "--last takes a number or all"),
             (&["-n", "-1"], "--last takes a number or all"),
-            (&["--contains", ""], "at least one character"),
-            (&["--not", ""], "at least one character"),
-            (&["--author", "a b"], "a name has no spaces"),
+            (&["--contains", ""], "the text to search for is empty"),
+            (&["--not", ""], "the text to search for is empty"),
+            (&["--author", "a b"], "a name cannot contain spaces"),
             (&["--tag", "a b"], "a tag is one word"),
             (&["--tag", "#42"], "with a letter in it"),
-            (&[&["--not", "a"][..]; 17].concat(), "may have 16 texts, this one has 17"),
+            (&[&["--not", "a"][..]; 17].concat(), "can have at most 16 texts; this one has 17"),
         ] {
             let error = plan(words).unwrap_err();
             assert!(error.contains(part), "{words:?}: {error}");

@@ -154,8 +154,8 @@ mod tests {
         }
         for (format, name) in [(Format::Csv, "csv"), (Format::Md, "md"), (Format::Txt, "txt")] {
             let refused = format!(
-                "this is an export in {name}, which cannot be imported; export --format json writes what can, and \
-                 --format log would take its lines as they are"
+                "exports in {name} cannot be imported; use export --format json, or take the lines as they are with \
+                 --format log"
             );
             assert_eq!(read(format, None), (Kind::Exported(name), 0, vec![refused]));
             let (kind, _, troubles) = read(format, Some(Kind::Log));
