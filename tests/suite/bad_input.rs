@@ -249,7 +249,12 @@ async fn bad_arguments_name_the_way_out() {
         assert!(answer.starts_with("error bad-argument: ") && answer.contains(way_out), "{line}: {answer}");
         assert!(is_ack(&client.ask("fine").await, 1), "{line}");
     }
-    check(format!("/name {}\n", "x".repeat(65)), &["error too-long: a name can have at most 64 bytes"], Stays).await;
+    check(
+        format!("/name {}\n", "x".repeat(65)),
+        &["error too-long: a name can have at most 64 bytes"],
+        Stays,
+    )
+    .await;
 }
 
 #[tokio::test]

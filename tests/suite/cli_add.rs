@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+use crate::clocks::set_clock;
 use crate::support::faulty::under;
 use crate::support::{
     CTRL_D, Process, Ran, Server, Terminal, cli_command, day_files, peer, run, soon, stored,
@@ -329,17 +330,85 @@ async fn the_outbox_is_sent_to_where_it_belongs() {
     assert_eq!((ran.code, ran.stderr), (Some(0), waits.clone()));
     let log = home.0.path().join("log");
     fs::write(&log, "[2026-11-21 08:15] a\n").unwrap();
-    for words in [&["log"][..], &["follow"], &["stats"], &["import", log.to_str().unwrap()], &[]] {
+    let import = ["import", log.to_str().unwrap()];
+    for words in [&["log"][..], &["follow"], &["stats"], &import, &[], &["-n", "0"]] {
         let ran = home.run(&addresses[1], words).await;
-        assert!(ran.code == Some(3) && ran.stderr.contains(&waits), "{words:?}: {ran:?}");
+        assert_eq!(ran.stderr.matches(&waits).count(), 1, "{words:?}: {ran:?}");
     }
+    let ran = home.run(&addresses[1], &["add", "d"]).await;
+    assert!(ran.code == Some(5) && ran.stderr.starts_with("2 entries wait in the outbox "), "{ran:?}");
     let second = server_at(&addresses[1], folders[1].path()).await;
     assert_eq!(home.run(&addresses[0], &["outbox", "send"]).await.code, Some(0));
     assert_eq!(stored(&folders[0].path().join("diary")), ["anna a", "anna c"]);
-    assert_eq!(stored(&folders[1].path().join("diary")), ["anna b"]);
+    assert_eq!(stored(&folders[1].path().join("diary")), ["anna b", "anna d"]);
     assert!(home.files().is_empty());
     first.stop().await;
     second.stop().await;
+}
+
+/// What waits belongs to a journal, whatever its server is called by now.
+#[tokio::test]
+async fn what_waits_is_sent_to_the_new_address_of_its_journal() {
+    let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
+    let (old, new) = (address_to_be().await, address_to_be().await);
+    let wait = async |text: &str| {
+        // A conversation meets the journal, and then the server goes away.
+        let server = server_at(&old, data.path()).await;
+        let mut terminal = Terminal::start(home.cli(&old, &[]));
+        terminal.sees("/help lists the commands").await;
+        server.stop().await;
+        terminal.sees("reconnecting").await;
+        terminal.types(&format!("{text}\r")).await;
+        terminal.sees("unsent").await;
+        terminal.types(CTRL_C).await;
+        terminal.ends().await;
+    };
+    wait("first").await;
+    let server = server_at(&new, data.path()).await;
+    let ran = home.run(&new, &["log"]).await;
+    let waits = format!("1 entry waits in the outbox for {new}; diary outbox send sends it\n");
+    assert!(ran.stderr.contains(&waits), "{ran:?}");
+    let ran = home.run(&new, &["outbox", "send"]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    server.stop().await;
+
+    wait("second").await;
+    let server = server_at(&new, data.path()).await;
+    let ran = home.run(&old, &["outbox", "send", "--server", &new]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    server.stop().await;
+
+    wait("third").await;
+    let server = server_at(&new, data.path()).await;
+    let id = home.run(&old, &["outbox"]).await.stdout.split(' ').next().unwrap().to_owned();
+    let ran = home.run(&old, &["outbox", "send-as-new", &id, "--server", &new]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "3\n"), "{ran:?}");
+    assert_eq!(stored(&data.path().join("diary")), ["anna first", "anna second", "anna third"]);
+    assert!(home.files().is_empty());
+    server.stop().await;
+}
+
+/// A computer that has just started may not know the time before it has asked for it.
+#[tokio::test]
+async fn a_clock_of_1970_dates_nothing() {
+    let (home, data, address) = (Home::new(), tempfile::tempdir().unwrap(), address_to_be().await);
+    let mut command = home.cli(&address, &["add", "kept in 1970"]);
+    set_clock("1970-01-02 00:00:00", &mut command);
+    assert_eq!(run(&mut command, "").await.code, Some(5));
+    let server = server_at(&address, data.path()).await;
+    assert_eq!(home.run(&address, &["add", "now"]).await.code, Some(0));
+    assert_eq!(stored(&data.path().join("diary")), ["anna kept in 1970", "anna now"]);
+    // What is written now is told, too.
+    let mut command = home.cli(&address, &["add", "in 1970"]);
+    set_clock("1970-01-02 00:00:00", &mut command);
+    let ran = run(&mut command, "").await;
+    assert!(ran.code == Some(0) && ran.stderr.contains("the clock of this computer is "), "{ran:?}");
+    let mut command = home.cli(&address, &["add", "--at", "21:30", "never"]);
+    set_clock("1970-01-02 00:00:00", &mut command);
+    let ran = run(&mut command, "").await;
+    assert!(ran.code == Some(2) && ran.stderr.contains("; set it, or give --at with a zone"), "{ran:?}");
+    assert_eq!(stored(&data.path().join("diary"))[2..], ["anna in 1970"]);
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -276,7 +276,9 @@ async fn a_follow_goes_on_in_a_diary_that_was_restored() {
     copy(data.path(), &older);
     let server = Process::start(data.path(), &[&address], &[]).await;
     write(&address, &["3", "4"]).await;
-    let mut follow = Follow::start(cli(home.path(), &address, &["follow", "--last", "1"]));
+    let cursor = home.path().join("cursor");
+    let words = ["follow", "--last", "1", "--cursor", cursor.to_str().unwrap()];
+    let mut follow = Follow::start(cli(home.path(), &address, &words));
     assert_eq!(follow.seqs(1).await, [4]);
     let mut said = BufReader::new(follow.child.stderr.take().unwrap()).lines();
     server.stop().await;
@@ -284,8 +286,16 @@ async fn a_follow_goes_on_in_a_diary_that_was_restored() {
     std::fs::remove_dir_all(data.path()).unwrap();
     copy(&older, data.path());
     let server = Process::start(data.path(), &[&address], &[]).await;
-    let expected = "the diary was restored from an older copy and now ends with entry 2; only newer entries follow";
+    let expected =
+        "the diary was restored from an older copy and now ends with entry 2; only newer entries follow";
     while soon("it is told", said.next_line()).await.unwrap().expect("it goes on") != expected {}
+    assert_eq!(follow.end(Signal::INT).await, Some(130));
+    // The place is as good as any other: an older copy is not taken for this one.
+    let written = std::fs::read_to_string(&cursor).unwrap();
+    let place: Vec<&str> = written.split_whitespace().collect();
+    assert!(place[1] == "2" && place[2].len() == 8, "{written}");
+
+    let mut follow = Follow::start(cli(home.path(), &address, &words));
     write(&address, &["other 3"]).await;
     assert_eq!(follow.seqs(1).await, [3]);
     assert_eq!(follow.end(Signal::INT).await, Some(130));
@@ -580,6 +590,9 @@ async fn an_output_that_cannot_be_written_is_told() {
     let old = home.path().join("old.log");
     std::fs::write(&old, "2015-03-02T08:15:00+08:00 old\n").unwrap();
     let old = old.to_str().unwrap();
+    let partly = home.path().join("partly.log");
+    std::fs::write(&partly, b"2015-03-03 08:15 sound\n\xff\n").unwrap();
+    let partly = partly.to_str().unwrap();
     let ran = run(&mut cli(home.path(), server.address(), &["import", old]), "").await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let ran = run(&mut cli(home.path(), "127.0.0.1:1", &["add", "it waits"]), "").await;
@@ -609,6 +622,7 @@ async fn an_output_that_cannot_be_written_is_told() {
         &["--version"],
         &["import", old],
         &["import", "--dry-run", old],
+        &["import", "--format", "log", partly],
         &["add", "it is stored"],
     ] {
         let mut command = cli(home.path(), server.address(), words);

@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// Gives a program a clock that goes on from there, as `faketime` would, whose process would stand in between.
-fn set_clock(time: &str, command: &mut Command) {
+pub(crate) fn set_clock(time: &str, command: &mut Command) {
     // It comes with the library, which the loader finds in Debian's folder of this machine's architecture.
     let _ = peer("faketime");
     command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1").env("FAKETIME", format!("@{time}"));

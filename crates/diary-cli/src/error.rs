@@ -37,10 +37,10 @@ pub(crate) enum CliError {
     Usage(String),
     /// What is wanted cannot be understood.
     #[error(transparent)]
-    Query(#[from] query::Error),
+    Query(#[from] query::QueryError),
     /// A file cannot be written.
     #[error(transparent)]
-    File(#[from] whole::Error),
+    File(#[from] whole::FileError),
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] Unwritable),

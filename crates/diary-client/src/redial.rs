@@ -55,6 +55,11 @@ impl Redial {
         self.pause.get_or_insert(PAUSE_MIN);
     }
 
+    /// There is no next connection.
+    pub(crate) fn ended(&mut self, error: &Error) {
+        self.link.ended(error);
+    }
+
     /// The server has no room: the connection is to be made anew after a pause, and nobody is told that it is lost.
     pub(crate) fn full(&mut self, refusal: &Refusal) {
         tracing::debug!(%refusal, "the server has no room");

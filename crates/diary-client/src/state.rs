@@ -53,6 +53,12 @@ impl Link {
         });
     }
 
+    /// It is lost for good.
+    pub(crate) fn ended(&mut self, error: &Error) {
+        self.lost(error);
+        self.down = false;
+    }
+
     /// Entries were refused for now.
     pub(crate) fn full(&mut self, refusal: &Refusal) {
         self.state.send_modify(|state| state.full = Some(refusal.clone()));

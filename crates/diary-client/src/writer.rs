@@ -205,7 +205,7 @@ impl Writer {
 
     /// Tells everyone who waits.
     fn finish(self, end: End) {
-        let Self { mut queue, shared, .. } = self;
+        let Self { mut queue, mut redial, shared } = self;
         shared.room.close();
         queue.commands.close();
         while let Ok(command) = queue.commands.try_recv() {
@@ -217,6 +217,7 @@ impl Writer {
         }
         let outcome = match end {
             End::Failed(error) | End::Lost(error) => {
+                redial.ended(&error);
                 let _ = shared.fate.set(error.clone());
                 Err(error)
             }

@@ -73,14 +73,16 @@ impl<T> Delivery<T> {
     }
 
     /// Delivers an entry of the outbox as a new one, which the server cannot tell from one that was stored before. Its
-    /// old key is given up in the same moment as the new one is kept. It goes to whichever journal is there.
+    /// old key is given up in the same moment as the new one is kept. It goes to whichever journal is there, at `address`
+    /// or where the entry was to go.
     ///
     /// # Errors
     /// There is no such entry, a running program holds it, or that cannot be written down.
-    pub fn as_new(outbox: Outbox, id: &str, tag: T) -> Result<Self, Error> {
+    pub fn as_new(outbox: Outbox, id: &str, address: Option<Address>, tag: T) -> Result<Self, Error> {
         let (mut tray, counter) = outbox.adopt_one(id)?;
         let kept = tray.renew(counter)?;
-        let mut flight = Flight::of_tray(tray.contents.heading.server.clone(), tray);
+        let address = address.unwrap_or_else(|| tray.contents.heading.server.clone());
+        let mut flight = Flight::of_tray(address, tray);
         flight.push_kept(tag, kept);
         Ok(Self::of(flight, Some(outbox)))
     }
@@ -123,6 +125,14 @@ impl<T> Delivery<T> {
         if let Some(tray) = &mut self.own.tray {
             tray.met(journal);
         }
+    }
+
+    /// The same, and what earlier runs left for this journal goes out, too, whatever its server was called.
+    pub fn serve(&mut self, journal: u64) {
+        self.met(journal);
+        let outbox = self.outbox.as_ref();
+        self.earlier_waiting =
+            outbox.map_or(0, |outbox| outbox.waiting_for(&self.own.address, Some(journal)));
     }
 
     /// The server that it goes to.
@@ -224,6 +234,14 @@ impl<T> Delivery<T> {
     pub async fn next(&mut self) -> Option<Outcome<T>> {
         loop {
             if let Some(outcome) = self.ready.pop_front() {
+                return Some(outcome);
+            }
+            // Acks come in batches: the others of one need no more than this, unless what fills up can be sent first.
+            if self.held.is_none()
+                && self.own.has_room()
+                && let Some(outcome) = self.own.answered()
+            {
+                (self.trouble_since, self.quiet_since) = (None, None);
                 return Some(outcome);
             }
             match self.end {
@@ -328,7 +346,10 @@ impl<T> Delivery<T> {
 
     /// The server is there: whose journal it serves decides what goes there.
     fn arrive(&mut self) {
-        let Some(welcome) = self.own.welcome().filter(|_| !self.own.has_arrived) else { return };
+        if self.own.has_arrived {
+            return;
+        }
+        let Some(welcome) = self.own.welcome() else { return };
         let id = welcome.journal_id;
         if let Some(known) = self.journal.filter(|known| *known != id) {
             let why = format!("its id is {id:016x}, not {known:016x}");
@@ -336,7 +357,7 @@ impl<T> Delivery<T> {
         }
         self.own.arrive(&welcome);
         self.met(id);
-        self.ready.push_back(Outcome::Arrived(welcome));
+        self.ready.push_back(Outcome::Arrived(Box::new(welcome)));
         self.catch_up();
     }
 

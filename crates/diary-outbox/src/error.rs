@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[non_exhaustive]
 pub enum Error {
     /// There is no place for files.
-    #[error("no folder for the outbox; set HOME or XDG_STATE_HOME")]
+    #[error("no folder for the outbox")]
     NoFolder,
     /// The system gives no random bytes for a secret or a name.
     #[error("no random bytes for a secret: {0}")]
@@ -39,13 +39,13 @@ pub enum Error {
         line: usize,
     },
     /// No entry has this id.
-    #[error("no entry {0} in the outbox; diary outbox lists them")]
+    #[error("no entry {0} in the outbox")]
     NoSuchEntry(String),
     /// An id fits more than one entry.
-    #[error("{0} matches more than one entry; diary outbox lists them")]
+    #[error("{0} matches more than one entry in the outbox")]
     Ambiguous(String),
     /// A running program holds the file of the entry with this id.
-    #[error("{0} is held by a running diary process; end it first")]
+    #[error("{0} is held by another process; end that first")]
     InUse(String),
 }
 

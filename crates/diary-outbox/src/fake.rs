@@ -20,9 +20,6 @@ use tokio_util::codec::Framed;
 
 pub const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
 
-/// The journal's id.
-const ID: u64 = 7;
-
 /// A text with this in it finds no room until there is some.
 pub const REFUSED: &str = "refuse";
 
@@ -55,9 +52,9 @@ pub struct Fake {
     address: String,
     journal: Arc<Mutex<Journal>>,
     head: watch::Sender<u64>,
-    /// How often there was no room.
+    /// How often there was no room, or no answer.
     refusals: watch::Sender<u64>,
-    _sessions: JoinSet<()>,
+    sessions: JoinSet<()>,
 }
 
 impl Fake {
@@ -66,6 +63,11 @@ impl Fake {
     }
 
     pub async fn start_on(address: &str) -> Self {
+        Self::start_as(address, 7).await
+    }
+
+    /// One that serves the journal with this id.
+    pub async fn start_as(address: &str, id: u64) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let journal = Arc::new(Mutex::new(Journal::default()));
@@ -77,10 +79,15 @@ impl Fake {
             let mut sessions = JoinSet::new();
             loop {
                 let stream = listener.accept().await.unwrap().0;
-                sessions.spawn(Session::run(stream, Arc::clone(&shared), moved.clone(), refused.clone()));
+                sessions.spawn(Session::run(id, stream, Arc::clone(&shared), moved.clone(), refused.clone()));
             }
         });
-        Self { address, journal, head, refusals, _sessions: sessions }
+        Self { address, journal, head, refusals, sessions }
+    }
+
+    /// Ends it: its address is free when this returns.
+    pub async fn end(mut self) {
+        self.sessions.shutdown().await;
     }
 
     pub fn address(&self) -> &str {
@@ -97,7 +104,7 @@ impl Fake {
         self.head.subscribe().wait_for(|head| *head >= count).await.unwrap();
     }
 
-    /// Waits until there was no room so many times.
+    /// Waits until there was no room, or no answer, so many times.
     pub async fn refuses(&self, count: u64) {
         self.refusals.subscribe().wait_for(|refusals| *refusals >= count).await.unwrap();
     }
@@ -121,6 +128,8 @@ impl Fake {
 }
 
 struct Session {
+    /// The journal's.
+    id: u64,
     framed: Framed<TcpStream, FrameCodec>,
     journal: Arc<Mutex<Journal>>,
     head: watch::Sender<u64>,
@@ -133,20 +142,21 @@ struct Session {
 
 impl Session {
     async fn run(
+        id: u64,
         mut stream: TcpStream,
         journal: Arc<Mutex<Journal>>,
         head: watch::Sender<u64>,
         refusals: watch::Sender<u64>,
     ) {
-        stream.write_all(greeting("diary", ID, 0).as_bytes()).await.unwrap();
+        stream.write_all(greeting("diary", id, 0).as_bytes()).await.unwrap();
         let mut framed = Framed::new(stream, FrameCodec);
         let Some(ClientMessage::Hello(hello)) = read(&mut framed).await else { return };
         let author = Author::new(&hello.author).unwrap_or_else(|_| Author::new("local").unwrap());
         let producer = Producer::of_secret(&hello.secret);
-        let mut session = Self { framed, journal, head, refusals, author, producer, is_full: false };
+        let mut session = Self { id, framed, journal, head, refusals, author, producer, is_full: false };
         let welcome = Welcome {
             version: 1,
-            journal_id: ID,
+            journal_id: id,
             head: session.journal().entries.len() as u64,
             author: hello.author,
             journal: "diary".into(),
@@ -165,6 +175,7 @@ impl Session {
                 ClientMessage::Append(append) => self.append(append).await?,
                 ClientMessage::History { id, scope } => {
                     let (first, last) = self.range(scope.which);
+                    let last = scope.up_to.map_or(last, |up_to| last.min(up_to));
                     self.say(&ServerMessage::Answer { id, first, last, dense: true }).await;
                     self.lines(id, first, last).await;
                     self.say(&ServerMessage::End { id }).await;
@@ -214,6 +225,7 @@ impl Session {
                 continue;
             }
             if text.contains(SILENCE) {
+                self.refusals.send_modify(|refusals| *refusals += 1);
                 return std::future::pending().await;
             }
             if self.is_full || (text.contains(REFUSED) && !self.journal().has_room) {
@@ -286,7 +298,7 @@ impl Session {
                 index: 0,
                 key: Some(key),
             }
-            .write(&mut lines, Seal::of_journal(ID));
+            .write(&mut lines, Seal::of_journal(self.id));
             self.say(&ServerMessage::Block { id, lines: lines.into() }).await;
         }
     }

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 
 use diary_client::{
     Ack, Address, Client, Error, NewEntry, NotAcked, Options, Pending, Place, Producer, Secret, State, Time,
     Welcome,
 };
+use futures::FutureExt;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
@@ -22,7 +24,10 @@ const WAITING_MAX: usize = 1024;
 const WAITING_MAX_BYTES: usize = 256 * 1024;
 
 /// How far apart two clocks may be: more than any time zone that was set wrong.
-const CLOCKS_APART_MAX_MICROS: u64 = 24 * 3600 * 1_000_000;
+const CLOCKS_APART_MAX_MICROS: i64 = 24 * 3600 * 1_000_000;
+
+/// 2026-01-01, before there was any outbox: a clock that says less is not set.
+const CLOCK_MIN_MICROS: i64 = 1_767_225_600 * 1_000_000;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -40,8 +45,8 @@ pub(crate) struct Flight<T> {
     given_up: HashMap<u64, NotAcked>,
     /// The server was there, and serves the journal that the entries are for.
     pub(crate) has_arrived: bool,
-    /// This computer's clock cannot say when an entry was written: the entry gets the server's time.
-    is_clock_off: bool,
+    /// Entries that were written then, by this computer's clock, are taken at its word. All others get the server's time.
+    plausible: RangeInclusive<i64>,
 }
 
 enum Link {
@@ -78,7 +83,7 @@ impl<T> Flight<T> {
             open: VecDeque::new(),
             given_up: HashMap::new(),
             has_arrived: false,
-            is_clock_off: false,
+            plausible: CLOCK_MIN_MICROS..=i64::MAX,
         }
     }
 
@@ -125,8 +130,11 @@ impl<T> Flight<T> {
 
     /// The server is there, with the right journal.
     pub(crate) fn arrive(&mut self, welcome: &Welcome) {
-        let now = Time::now(&TimeZone::UTC).micros;
-        self.is_clock_off = now.abs_diff(welcome.clock_micros) > CLOCKS_APART_MAX_MICROS;
+        let server = welcome.clock_micros;
+        let is_off =
+            Time::now(&TimeZone::UTC).micros.abs_diff(server) > CLOCKS_APART_MAX_MICROS.unsigned_abs();
+        let last = if is_off { i64::MIN } else { server.saturating_add(CLOCKS_APART_MAX_MICROS) };
+        self.plausible = CLOCK_MIN_MICROS..=last;
         self.has_arrived = true;
     }
 
@@ -140,7 +148,10 @@ impl<T> Flight<T> {
         match &self.link {
             Link::Up(state, _) => {
                 let state = state.borrow();
-                let away = state.error().cloned().map(Held::Away);
+                let away = state.error().cloned().map(|error| match error {
+                    Error::OtherJournal(_) => Held::Ended(error),
+                    error => Held::Away(error),
+                });
                 away.or_else(|| state.full().cloned().map(Held::Full))
             }
             Link::Down(error) => Some(Held::Ended(error.clone())),
@@ -169,8 +180,9 @@ impl<T> Flight<T> {
                 Link::Up(state, client) => {
                     let room = tokio::select! {
                         biased;
-                        answered = first(&mut self.open) => break answered,
+                        // First, so that the server has enough to do.
                         room = client.room(), if may_send && !self.waiting.is_empty() => room,
+                        answered = first(&mut self.open) => break answered,
                         Ok(()) = state.changed() => return None,
                     };
                     if let Err(error) = &room {
@@ -181,7 +193,7 @@ impl<T> Flight<T> {
                     }
                     let (Ok(room), Some(next)) = (room, self.waiting.pop_front()) else { continue };
                     let Waiting { tag, place, mut entry } = next;
-                    entry.written = entry.written.filter(|_| !self.is_clock_off);
+                    entry.written = entry.written.filter(|written| self.plausible.contains(&written.micros));
                     self.waiting_bytes -= entry.text.len();
                     let counter = place.counter;
                     match room.send_at(place, entry) {
@@ -198,6 +210,13 @@ impl<T> Flight<T> {
                 Link::Down(_) => break first(&mut self.open).await,
             }
         };
+        Some(self.settle(tag, counter, answer))
+    }
+
+    /// What came of the next entry, if the server has answered it by now.
+    pub(crate) fn answered(&mut self) -> Option<Outcome<T>> {
+        let Link::Up(..) = self.link else { return None };
+        let (tag, counter, answer) = first(&mut self.open).now_or_never()?;
         Some(self.settle(tag, counter, answer))
     }
 

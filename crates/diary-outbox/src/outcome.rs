@@ -29,7 +29,7 @@ pub enum Keys {
 #[non_exhaustive]
 pub enum Outcome<T> {
     /// The server is there for the first time.
-    Arrived(Welcome),
+    Arrived(Box<Welcome>),
     /// An entry is in the diary.
     Acked {
         /// Which.
@@ -60,7 +60,7 @@ pub enum Outcome<T> {
         /// What it is called in the outbox.
         id: String,
         /// What it is.
-        kept: KeptEntry,
+        kept: Box<KeptEntry>,
         /// Why.
         refusal: Refusal,
     },

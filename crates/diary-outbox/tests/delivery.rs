@@ -186,7 +186,7 @@ async fn a_refusal_stays_for_a_choice_and_the_others_go_on() {
     assert_eq!(told, [""; 0], "it is not tried again, and nothing else waits");
 
     let id = outbox(&state).list().entries.remove(0).id;
-    let delivery = Delivery::as_new(outbox(&state), &id, STALE.to_owned()).unwrap();
+    let delivery = Delivery::as_new(outbox(&state), &id, None, STALE.to_owned()).unwrap();
     assert_eq!(finished(delivery).await, ["arrived 7", "4 stale"]);
     assert_eq!(fake.texts(), ["anna: a", "anna: b", "anna: c", "anna: stale"]);
     assert!(is_empty(&state));
@@ -359,9 +359,64 @@ async fn another_journal_gets_nothing_unasked() {
     assert!(outbox(&state).list().entries.iter().all(|listed| listed.kept.journal == Some(8)));
 
     let id = outbox(&state).list().entries.remove(0).id;
-    let delivery = Delivery::as_new(outbox(&state), &id, "before".to_owned()).unwrap();
+    let delivery = Delivery::as_new(outbox(&state), &id, None, "before".to_owned()).unwrap();
     assert_eq!(finished(delivery).await, ["arrived 7", "2 before"]);
     assert_eq!(left(&state), ["behind?"]);
+}
+
+/// Where an entry may be, it stays: what was left by a run that met no journal belongs to the first one that it is sent to.
+#[tokio::test]
+async fn what_may_be_in_one_journal_goes_to_no_other() {
+    let server = address_to_be();
+    let state = tempfile::tempdir().unwrap();
+    drop(kept(&state, &server, &[SILENCE]));
+    assert_eq!(outbox(&state).list().entries[0].kept.journal, None);
+    let fake = Fake::start_on(&server).await;
+    let mut second = kept(&state, &server, &[]);
+    let ending = async {
+        fake.refuses(1).await;
+        tokio::time::pause();
+    };
+    let (told, ()) = tokio::join!(told_until(&mut second, "silent"), ending);
+    assert_eq!(told, ["arrived 7", "silent"]);
+    tokio::time::resume();
+    drop(second);
+    fake.end().await;
+
+    let fake = Fake::start_as(&server, 8).await;
+    assert_eq!(finished(kept(&state, &server, &["mine"])).await, ["arrived 8", "1 mine"]);
+    assert_eq!(fake.texts(), ["anna: mine"]);
+    assert_eq!(left(&state), ["silence?"]);
+}
+
+/// A delivery with nothing to do notices, too.
+#[tokio::test]
+async fn another_journal_in_the_place_of_the_first_ends_it() {
+    let server = address_to_be();
+    let state = tempfile::tempdir().unwrap();
+    let fake = Fake::start_on(&server).await;
+    let mut delivery = kept(&state, &server, &["a"]);
+    assert_eq!([next(&mut delivery).await, next(&mut delivery).await], ["arrived 7", "1 a"]);
+    fake.end().await;
+    let fake = Fake::start_as(&server, 8).await;
+    let told = told_until(&mut delivery, "ended").await;
+    assert_eq!(told.last().map(String::as_str), Some("ended"), "{told:?}");
+    assert!(fake.texts().is_empty());
+}
+
+/// What waits for a journal goes to whoever serves it, though nothing new is written.
+#[tokio::test]
+async fn what_was_left_is_sent_to_a_server_with_a_new_name() {
+    let fake = Fake::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let mut delivery = kept(&state, &address_to_be(), &["a"]);
+    delivery.met(7);
+    drop(delivery);
+    assert_eq!(finished(kept(&state, fake.address(), &[])).await, [""; 0], "nobody said whose it is");
+    let mut delivery = kept(&state, fake.address(), &[]);
+    delivery.serve(7);
+    assert_eq!(finished(delivery).await, ["arrived 7", "caught up 1"]);
+    assert!(is_empty(&state));
 }
 
 /// A name that is changed while the server is away: what is written under it is for the same journal.

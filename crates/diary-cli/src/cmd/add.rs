@@ -1,5 +1,6 @@
 //! `add`: writes one entry, which is kept in the outbox until it is acked.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
@@ -122,14 +123,12 @@ fn read_text(input: impl Read) -> Result<String, String> {
     if bytes.is_empty() {
         return Err("the input is empty".to_owned());
     }
-    // Where its end was not read, it may seem to end within a character.
-    let whole = (bytes.len() as u64) < INPUT_MAX_BYTES;
-    let text = match std::str::from_utf8(without_byte_order_mark(&bytes)) {
-        Ok(text) => text,
-        Err(error) if !whole && error.error_len().is_none() => {
-            std::str::from_utf8(&without_byte_order_mark(&bytes)[..error.valid_up_to()]).unwrap_or_default()
+    let text = match String::from_utf8_lossy(without_byte_order_mark(&bytes)) {
+        // What is too long may be cut within a character.
+        Cow::Owned(_) if (bytes.len() as u64) < INPUT_MAX_BYTES => {
+            return Err("the input is not UTF-8; convert it, for example with iconv".to_owned());
         }
-        Err(_) => return Err("the input is not UTF-8; convert it, for example with iconv".to_owned()),
+        text => text,
     };
     let mut text = text.replace("\r\n", "\n");
     if text.ends_with('\n') {
@@ -153,7 +152,7 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliE
     }
     let (server, ui) = (&config.server, Ui::default());
     let file = delivery.file();
-    let (mut ended, mut unacked, mut journal) = (Ok(()), None, None);
+    let (mut ended, mut unacked, mut served) = (Ok(()), None, None);
     let stopped = drive(&mut delivery, &mut signals, |outcome| match outcome {
         Outcome::Acked { ack, .. } => {
             let printed = print(match io::stdout().is_terminal() {
@@ -173,18 +172,20 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliE
         }
         Outcome::Left { id, .. } => unacked = Some(id),
         Outcome::Arrived(welcome) => {
-            journal = Some(welcome.journal_id);
+            served = Some((server.clone(), welcome.journal_id));
             tell_clocks(&welcome, &ui);
         }
         outcome => tell_earlier(&outcome, server, io::stderr().is_terminal(), &ui),
     })
     .await;
     drop(delivery);
+    if unacked.is_none() || config.outbox().list().entries.len() > 1 {
+        tell_waiting(config, served.as_slice(), true, &ui);
+    }
     if let Some((id, stopped)) = unacked.zip(stopped) {
         let kept = file.as_deref().zip(id.as_deref());
         return Err(CliError::NotAcked(not_acked_sentence(&stopped, server, kept, &text)));
     }
-    tell_waiting(config, journal, true, &ui);
     ended
 }
 

@@ -1,18 +1,19 @@
 //! What the commands that write have in common: how long they wait, and what they tell.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::pending;
 use std::time::Duration;
 
 use diary_client::{Address, Error, Refusal, Time, Welcome};
-use diary_outbox::{Delivery, Held, KeptEntry, Listed, Outcome};
+use diary_outbox::{Delivery, Held, KeptEntry, Listed, Listing, Outcome};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
 use tokio::time::{Instant, sleep_until};
 
 use super::count;
 use crate::config::Config;
+use crate::error::exit;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 
@@ -61,7 +62,7 @@ pub(crate) async fn drive<T>(
                 Some(outcome) => tell(outcome),
                 None => return stopped,
             },
-            () = until(deadline) => {
+            () = if_any(deadline.map(sleep_until)) => {
                 stopped = delivery.held().map(|(held, _)| Stopped::GaveUp(held.clone()));
                 delivery.stop();
             }
@@ -70,7 +71,7 @@ pub(crate) async fn drive<T>(
 }
 
 /// When a delivery of what is kept is given up, if something holds it up.
-fn deadline_of_kept<T>(delivery: &Delivery<T>) -> Option<Instant> {
+pub(crate) fn deadline_of_kept<T>(delivery: &Delivery<T>) -> Option<Instant> {
     let (held, since) = delivery.held()?;
     let limit = match held {
         Held::Full(_) | Held::Ended(_) => Duration::ZERO,
@@ -97,6 +98,17 @@ pub(crate) fn deadline_of_input<T>(delivery: &Delivery<T>, ended: Option<Instant
     }
 }
 
+/// What is said of the way to the server while input is delivered.
+pub(crate) fn state_sentence<T>(outcome: &Outcome<T>, has_arrived: bool, server: &Address) -> Option<String> {
+    match outcome {
+        Outcome::Held(Held::Away(error)) if has_arrived => Some(format!("{error}; reconnecting")),
+        Outcome::Held(Held::Full(refusal)) => Some(format!("error {refusal}; waiting for room")),
+        Outcome::Held(held @ Held::Silent(_)) => Some(held.to_string()),
+        Outcome::Resumed(held) if has_arrived => Some(resumed(held, server)),
+        _ => None,
+    }
+}
+
 /// What is said once what held up a delivery is over.
 pub(crate) fn resumed(held: &Held, server: &Address) -> String {
     match held {
@@ -105,12 +117,12 @@ pub(crate) fn resumed(held: &Held, server: &Address) -> String {
     }
 }
 
-/// Waits for a moment, if there is one.
+/// What comes of a future, if there is one; otherwise it never is ready.
 ///
-/// Cancel safe.
-pub(crate) async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
+/// Cancel safe if the future is.
+pub(crate) async fn if_any<F: Future>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
         None => pending().await,
     }
 }
@@ -187,51 +199,54 @@ pub(crate) fn when_sent(server: &Address) -> String {
     format!("with the next entry to {server} or by diary outbox send")
 }
 
-/// Tells of all that waits in the outbox and that no running program holds, wherever it is to go. `journal` is what the
-/// server serves, where that is known; what is for that is told only if it `is_left`.
-pub(crate) fn tell_waiting(config: &Config, journal: Option<u64>, is_left: bool, ui: &Ui) {
-    let listing = config.outbox().list();
-    let free = listing.entries.iter().filter(|listed| !listed.held);
-    let (refused, waiting): (Vec<_>, Vec<_>) = free.partition(|listed| listed.kept.refusal.is_some());
-    let is_elsewhere = |listed: &&Listed| {
-        listed.server == config.server
-            && journal.is_some()
-            && listed.kept.journal.is_some_and(|id| Some(id) != journal)
-    };
-    let is_here = |listed: &&Listed| {
-        listed.kept.journal.map_or(listed.server == config.server, |id| Some(id) == journal)
-    };
-    let (elsewhere, mut waiting): (Vec<&Listed>, Vec<&Listed>) = waiting.into_iter().partition(is_elsewhere);
-    waiting.retain(|listed| is_left || !is_here(listed));
-    if let Some(sentence) = waiting_sentence(&waiting) {
-        ui.say(format_args!("{sentence}"));
+/// Tells of all that waits in the outbox and that no running program holds, wherever it is to go. What is for a journal
+/// that is known to be `served` somewhere is told only if it `is_left`. Gives the exit code of an outbox like that.
+pub(crate) fn tell_waiting(config: &Config, served: &[(Address, u64)], is_left: bool, ui: &Ui) -> u8 {
+    let Listing { entries, aside, troubles, .. } = config.outbox().list();
+    let (mut waiting, mut elsewhere, mut refused) =
+        (BTreeMap::<_, usize>::new(), BTreeMap::<_, usize>::new(), 0);
+    for Listed { server, kept, .. } in entries.iter().filter(|listed| !listed.held) {
+        let here =
+            served.iter().find(|(_, journal)| kept.journal == Some(*journal)).map(|(address, _)| address);
+        let is_known = served.iter().any(|(address, _)| address == server);
+        match here {
+            _ if kept.refusal.is_some() => refused += 1,
+            None if kept.journal.is_some() && is_known => {
+                *elsewhere.entry(server.to_string()).or_default() += 1
+            }
+            None if is_left || !is_known => *waiting.entry(server.to_string()).or_default() += 1,
+            Some(address) if is_left => *waiting.entry(address.to_string()).or_default() += 1,
+            _ => {}
+        }
     }
-    if !elsewhere.is_empty() {
-        ui.say(format_args!("{}", elsewhere_sentence(elsewhere.len(), &config.server)));
+    if !waiting.is_empty() {
+        let number: usize = waiting.values().sum();
+        let (wait, them) =
+            (count(number, "entry waits", "entries wait"), if number == 1 { "it" } else { "them" });
+        let servers = waiting.into_keys().collect::<Vec<_>>().join(" and ");
+        ui.say(format_args!("{wait} in the outbox for {servers}; diary outbox send sends {them}"));
     }
-    if !refused.is_empty() {
-        let wait = count(refused.len(), "refused entry waits", "refused entries wait");
-        ui.say(format_args!("{wait} in the outbox; see diary outbox"));
+    for (server, number) in &elsewhere {
+        let wait = count(*number, "entry waits", "entries wait");
+        ui.say(format_args!(
+            "{wait} in the outbox for a journal that {server} does not serve now; see diary outbox; send-as-new ID sends \
+             one anyway, and drop ID deletes one"
+        ));
     }
-}
-
-/// That these wait, if there are any.
-pub(crate) fn waiting_sentence(waiting: &[&Listed]) -> Option<String> {
-    let servers: BTreeSet<String> = waiting.iter().map(|listed| listed.server.to_string()).collect();
-    let wait = count(waiting.len(), "entry waits", "entries wait");
-    let them = if waiting.len() == 1 { "it" } else { "them" };
-    let servers = servers.into_iter().collect::<Vec<_>>().join(" and ");
-    (!waiting.is_empty())
-        .then(|| format!("{wait} in the outbox for {servers}; diary outbox send sends {them}"))
-}
-
-/// So many entries are for another journal than their server serves now.
-pub(crate) fn elsewhere_sentence(number: usize, server: &Address) -> String {
-    let wait = count(number, "entry waits", "entries wait");
-    format!(
-        "{wait} in the outbox for a journal that {server} does not serve now; see diary outbox; send-as-new ID sends \
-         one anyway, and drop ID deletes one"
-    )
+    for (number, one, many) in [
+        (refused, "refused entry waits in the outbox", "refused entries wait in the outbox"),
+        (aside.len(), "text was set aside", "texts were set aside"),
+        (troubles.len(), "part of the outbox is unreadable", "parts of the outbox are unreadable"),
+    ] {
+        if number > 0 {
+            ui.say(format_args!("{}; see diary outbox", count(number, one, many)));
+        }
+    }
+    match (refused + elsewhere.len(), troubles.len()) {
+        (0, 0) => exit::DONE,
+        (0, _) => exit::DAMAGE,
+        _ => exit::REFUSED,
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use diary_client::{Client, Event, Options, Stored, Time, Welcome, Which};
+use diary_client::{Client, Error, Event, Options, Stored, Time, Welcome, Which};
 use diary_outbox::{Listed, Outbox};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
@@ -134,40 +134,27 @@ async fn server(config: &Config, report: &mut Report) {
         Err(why) => report.line("history", Err(why)),
     }
     report.line("clocks", clocks(&welcome));
-    report.line("writing", takes_entries(&client).await);
+    let writing = in_time(client.check()).await;
+    let writing = writing.map_err(|why| format!("the server does not accept entries: {why}"));
+    report.line("writing", writing.map(|()| "the server accepts entries".to_owned()));
     // All is known: the server need not say goodbye.
     let _ = client.close().await;
 }
 
-/// Whether an entry would be taken now.
-async fn takes_entries(client: &Client) -> Finding {
-    match timeout(ANSWER_LIMIT, client.check()).await {
-        Ok(Ok(())) => Ok("the server accepts entries".to_owned()),
-        Ok(Err(error)) => {
-            Err(format!("the server does not accept entries: {}", unreachable_sentence(&error)))
-        }
-        Err(_) => Err(format!("the server did not answer within {} s; see its log", ANSWER_LIMIT.as_secs())),
+/// The newest entry, if there is one.
+async fn newest(client: &Client, head: u64) -> Result<Option<Stored>, String> {
+    let mut history = client.history(Which::Last(1));
+    match in_time(async { history.next().await.transpose() }).await? {
+        Some(Event::Entry(stored)) => Ok(Some(stored)),
+        None if head == 0 => Ok(None),
+        _ => Err(format!("entry {head} is damaged or missing; run diary-server verify on the server")),
     }
 }
 
-/// The newest entry, if there is one.
-///
-/// # Errors
-/// A sentence.
-async fn newest(client: &Client, head: u64) -> Result<Option<Stored>, String> {
-    let mut history = client.history(Which::Last(1));
-    match timeout(ANSWER_LIMIT, history.next()).await {
-        Ok(Some(Ok(Event::Entry(stored)))) => Ok(Some(stored)),
-        Ok(None) if head == 0 => Ok(None),
-        Ok(None | Some(Ok(_))) => {
-            Err(format!("entry {head} is damaged or missing; run diary-server verify on the server"))
-        }
-        Ok(Some(Err(error))) => Err(unreachable_sentence(&error)),
-        Err(_) => {
-            let seconds = ANSWER_LIMIT.as_secs();
-            Err(format!("no answer within {seconds} s; see the log of the server"))
-        }
-    }
+async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+    let answer = timeout(ANSWER_LIMIT, answer).await;
+    let late = |_| format!("no answer within {} s; see the log of the server", ANSWER_LIMIT.as_secs());
+    answer.map_err(late)?.map_err(|error| unreachable_sentence(&error))
 }
 
 fn clocks(welcome: &Welcome) -> Finding {

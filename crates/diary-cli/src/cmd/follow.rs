@@ -10,7 +10,7 @@ use tokio::signal::unix::SignalKind;
 
 use super::page::Page;
 use super::read::printer;
-use super::reading::Query;
+use super::reading::{Query, Reading};
 use crate::cli::Show;
 use crate::config::Config;
 use crate::error::{CliError, exit};
@@ -38,16 +38,15 @@ pub(super) async fn run(
     let plan = |today| {
         let plan = select.plan(today)?;
         match plan.days.filter(|days| days.to < today) {
-            Some(days) => Err(query::Error::Over(days.to)),
+            Some(days) => Err(query::QueryError::Over(days.to)),
             None => Ok(plan),
         }
     };
     let query = Query::connect(config, cursor.as_ref().and_then(Cursor::place), plan).await;
-    let query = query.map_err(|error| match (&error, &cursor) {
+    let mut query = query.map_err(|error| match (&error, &cursor) {
         (CliError::Client(why), Some(cursor)) => cursor.refused_by(why).map_or(error, CliError::from),
         _ => error,
     })?;
-    let mut query = Query { gives_up: false, ..query };
     let welcome = query.reader.welcome();
     if let Some(cursor) = &cursor {
         cursor.check(welcome.head)?;
@@ -89,7 +88,7 @@ impl Follower {
             Some(mark) => mark,
             None => {
                 // First, so that what was printed is marked at once.
-                let mark = self.begin(query).await?;
+                let mark = self.begin(query, query.plan.filter.scope.up_to.unwrap_or_default()).await?;
                 if wants_past {
                     query.echo();
                     query.print(&mut self.page).await?;
@@ -98,7 +97,7 @@ impl Follower {
             }
         };
         self.mark = Some(mark);
-        let mut reading = query.read(query.reader.follow(Some(mark.seq + 1)));
+        let mut reading = Reading::of(&query.reader, query.reader.follow(Some(mark.seq + 1)), false);
         let mut keeper = Keeper::new(&query.plan, query.calendar.clone());
         while !self.page.output.is_gone() {
             tokio::select! {
@@ -106,11 +105,12 @@ impl Follower {
                 event = reading.next() => {
                     // A follow has no end of its own.
                     let event = event?.ok_or(CliError::Reading(Error::Closed))?;
-                    self.pass(&event);
                     if let Event::Restored { head } = event {
                         say(format_args!("{}", restored(head)));
+                        self.mark = Some(self.begin(query, head).await?);
                         continue;
                     }
+                    self.pass(&event);
                     self.page.printer.fit(width());
                     keeper.take(event, |event| self.page.print(&event));
                     if self.unsaved >= SAVE_EVERY {
@@ -123,14 +123,12 @@ impl Follower {
         Ok(())
     }
 
-    /// The mark to begin at, behind what there was at the start. A cursor file needs its checksum.
-    async fn begin(&self, query: &Query) -> Result<Mark, CliError> {
-        let (journal, up_to) = (query.reader.welcome().journal_id, query.plan.filter.scope.up_to);
-        let seq = up_to.unwrap_or_default();
-        let mut mark = Mark { journal, seq, crc: None };
+    /// The mark behind this entry. A cursor file needs its checksum.
+    async fn begin(&self, query: &Query, seq: u64) -> Result<Mark, CliError> {
+        let mut mark = Mark { journal: query.reader.welcome().journal_id, seq, crc: None };
         if self.cursor.is_some() {
-            let mut reading =
-                query.read(query.reader.history(Scope { up_to, ..Which::From(seq.max(1)).into() }));
+            let scope = Scope { up_to: Some(seq), ..Which::From(seq.max(1)).into() };
+            let mut reading = query.read(query.reader.history(scope));
             while let Some(event) = reading.next().await? {
                 if let Event::Entry(stored) = event {
                     mark.crc = Some(stored.crc);
@@ -142,13 +140,11 @@ impl Follower {
 
     /// This is about to be printed. A gap is passed with the entry behind it.
     fn pass(&mut self, event: &Event) {
-        let (seq, crc) = match event {
-            Event::Entry(stored) => (stored.entry.seq, Some(stored.crc)),
-            Event::Restored { head } => (*head, None),
-            Event::Gap(_) | Event::Damaged { .. } => return,
-        };
-        self.mark = self.mark.map(|mark| Mark { seq, crc, ..mark });
-        self.unsaved += 1;
+        if let Event::Entry(stored) = event {
+            let (seq, crc) = (stored.entry.seq, Some(stored.crc));
+            self.mark = self.mark.map(|mark| Mark { seq, crc, ..mark });
+            self.unsaved += 1;
+        }
     }
 
     /// What was printed up to here goes out, and only then it is written down.

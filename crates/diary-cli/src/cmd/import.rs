@@ -133,7 +133,10 @@ impl<'a> Work<'a> {
     fn delivery(&self) -> Result<Delivery<usize>, CliError> {
         // What is damaged comes again, whatever its key was.
         let keys = if self.damage { Keys::Fresh } else { Keys::Derived(self.secret()?) };
-        Ok(Delivery::new(self.config.server.clone(), self.author.clone(), keys)?)
+        let mut delivery = Delivery::new(self.config.server.clone(), self.author.clone(), keys)?;
+        // What was compared with one journal is not written into another.
+        delivery.met(self.journal);
+        Ok(delivery)
     }
 
     /// The secret of the keys: of all entries of the files and the journal, and so the same when they are read again.

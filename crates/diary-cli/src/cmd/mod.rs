@@ -30,6 +30,8 @@ use crate::render::Format;
 use crate::term::input;
 use crate::term::output::Output;
 use crate::term::signals::Signals;
+use crate::term::ui::Ui;
+use deliver::tell_waiting;
 
 pub(crate) use crate::render::count;
 
@@ -72,6 +74,9 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliErro
 pub(crate) async fn without_command(past: Which, config: &Config) -> Result<(), CliError> {
     if io::stdin().is_terminal() {
         return talk::at_terminal(past, config).await;
+    }
+    if past == Which::Last(0) {
+        tell_waiting(config, &[], true, &Ui::default());
     }
     let (input, output) = (input::read(io::stdin()), Output::new(io::stdout()));
     let mut signals = Signals::of(&[SignalKind::interrupt(), SignalKind::terminate()]);

@@ -1,6 +1,6 @@
 //! `outbox`: lists what could not be sent yet, sends it, or throws it away.
 
-use diary_client::{Address, Refusal};
+use diary_client::{Address, Author, Reader};
 use diary_outbox::{Delivery, KeptEntry, Keys, Listed, Listing, Outbox, Outcome};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
@@ -9,7 +9,7 @@ use tokio::signal::unix::SignalKind;
 
 use super::count;
 use super::deliver::{
-    choices, drive, elsewhere_sentence, minute, refused_sentence, tell_earlier, waiting_sentence, when_sent,
+    Stopped, choices, drive, minute, refused_sentence, tell_earlier, tell_waiting, when_sent,
 };
 use crate::cli::OutboxAction;
 use crate::config::Config;
@@ -27,8 +27,8 @@ pub(crate) async fn run(action: Option<OutboxAction>, json: bool, config: &Confi
     let outbox = config.outbox();
     match action.unwrap_or(OutboxAction::List { json }) {
         OutboxAction::List { json } => list(&outbox, json),
-        OutboxAction::Send => send(&outbox, config.named_server.as_ref()).await,
-        OutboxAction::SendAsNew { id } => send_as_new(outbox, &id).await,
+        OutboxAction::Send => send(config).await,
+        OutboxAction::SendAsNew { id } => send_as_new(outbox, &id, config.named_server.clone()).await,
         OutboxAction::Drop { id } => {
             // Nobody else has it any more.
             let KeptEntry { time, text, .. } = outbox.drop_entry(&id)?;
@@ -78,87 +78,72 @@ fn listed(entry: &Listed) -> String {
 /// An entry for programs; what is not known is left out.
 fn object(entry: &Listed) -> Value {
     let Listed { id, server, author, kept, held } = entry;
+    let refused =
+        kept.refusal.as_ref().map(|why| json!({ "code": why.code.as_str(), "message": why.message }));
     let mut object = json!({
         "id": id,
         "server": server.to_string(),
         "time": kept.time.in_zone(&TimeZone::system()).to_string(),
         "text": kept.text,
         "held": held,
+        "author": author.as_ref().map(Author::as_str),
+        "journal": kept.journal.map(|id| format!("{id:016x}")),
+        "refused": refused,
     });
-    if let Some(author) = author {
-        object["author"] = author.as_str().into();
-    }
-    if let Some(journal) = kept.journal {
-        object["journal"] = format!("{journal:016x}").into();
-    }
-    if let Some(Refusal { code, message, .. }) = &kept.refusal {
-        object["refused"] = json!({ "code": code.as_str(), "message": message });
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
     }
     object
 }
 
-/// Sends what no running program holds, to one server or to all.
-async fn send(outbox: &Outbox, only: Option<&Address>) -> Result<(), CliError> {
-    let listing = outbox.list();
-    let is_wanted = |listed: &&Listed| !listed.held && only.is_none_or(|server| *server == listed.server);
-    let mut servers: Vec<&Address> = Vec::new();
-    let (mut refused, mut is_away, mut served) = (0, false, Vec::new());
-    for Listed { id, server, kept, .. } in listing.entries.iter().filter(is_wanted) {
-        match &kept.refusal {
-            Some(refusal) => {
-                refused += 1;
-                say(format_args!("{}", refused_sentence(id, server, Some(kept), refusal)));
+/// Sends what no running program holds: what belongs to the journal of the configured server, whatever that was called
+/// when it was written, and then, unless one server is named, the rest to where it was to go.
+async fn send(config: &Config) -> Result<(), CliError> {
+    let outbox = config.outbox();
+    let mut servers = vec![config.server.clone()];
+    if config.named_server.is_none() {
+        let waiting = outbox.list().entries.into_iter();
+        for Listed { server, .. } in waiting.filter(|left| !left.held && left.kept.refusal.is_none()) {
+            if !servers.contains(&server) {
+                servers.push(server);
             }
-            None if !servers.contains(&server) => servers.push(server),
-            None => {}
         }
     }
-    let mut signals = signals();
-    for &server in &servers {
+    let (mut signals, mut known, mut is_away) = (signals(), Vec::new(), false);
+    for server in servers {
         let mut delivery = Delivery::<()>::new(server.clone(), None, Keys::Kept(outbox.clone()))?;
+        match Reader::connect(server.clone()).await {
+            Ok(reader) => {
+                delivery.serve(reader.welcome().journal_id);
+                known.push((server.clone(), reader.welcome().journal_id));
+            }
+            Err(error) if config.named_server.is_some() && delivery.unanswered() == 0 => {
+                tell_waiting(config, &known, true, &Ui::default());
+                return Err(error.into());
+            }
+            // The delivery tells it, if anything is to go there.
+            Err(_) => {}
+        }
         let mut printed = Ok(());
         let stopped = drive(&mut delivery, &mut signals, |outcome| match outcome {
             Outcome::CaughtUp { entries } => {
                 printed =
                     print(format!("{} on disk at {server}\n", count(entries, "entry is", "entries are")));
             }
-            outcome => {
-                refused += usize::from(matches!(outcome, Outcome::LeftRefused { .. }));
-                tell_earlier(&outcome, server, false, &Ui::default());
-            }
+            outcome => tell_earlier(&outcome, &server, false, &Ui::default()),
         })
         .await;
         printed?;
-        match stopped {
-            Some(stopped) => {
-                is_away = true;
-                let kept = count(delivery.unanswered(), "entry is", "entries are");
-                say(format_args!("{stopped}: {kept} kept for {server}"));
+        if let Some(stopped) = stopped {
+            is_away = true;
+            say(format_args!("{stopped}"));
+            if matches!(stopped, Stopped::Interrupted) {
+                break;
             }
-            None => served.push(server),
         }
     }
-    listing.troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
-    let left = outbox.list().entries;
-    let left: Vec<&Listed> = left.iter().filter(|left| !left.held && left.kept.refusal.is_none()).collect();
-    let mut elsewhere = 0;
-    for server in served {
-        let number = left.iter().filter(|left| left.server == *server).count();
-        if number > 0 {
-            say(format_args!("{}", elsewhere_sentence(number, server)));
-        }
-        elsewhere += number;
-    }
-    let others: Vec<&Listed> = left.into_iter().filter(|left| !servers.contains(&&left.server)).collect();
-    if let Some(sentence) = waiting_sentence(&others) {
-        say(format_args!("{sentence}"));
-    }
-    CliError::told(match (is_away, refused + elsewhere, listing.troubles.is_empty()) {
-        (true, ..) => exit::NOT_ACKED,
-        (false, 1.., _) => exit::REFUSED,
-        (false, 0, false) => exit::DAMAGE,
-        (false, 0, true) => exit::DONE,
-    })
+    let code = tell_waiting(config, &known, true, &Ui::default());
+    CliError::told(if is_away { exit::NOT_ACKED } else { code })
 }
 
 fn signals() -> Signals {
@@ -166,8 +151,8 @@ fn signals() -> Signals {
 }
 
 /// Sends one under a fresh key.
-async fn send_as_new(outbox: Outbox, id: &str) -> Result<(), CliError> {
-    let mut delivery = Delivery::as_new(outbox, id, ())?;
+async fn send_as_new(outbox: Outbox, id: &str, to: Option<Address>) -> Result<(), CliError> {
+    let mut delivery = Delivery::as_new(outbox, id, to, ())?;
     let server = delivery.address().clone();
     let (mut ended, mut unacked) = (Ok(()), None);
     let stopped = drive(&mut delivery, &mut signals(), |outcome| match outcome {
@@ -191,7 +176,7 @@ async fn send_as_new(outbox: Outbox, id: &str) -> Result<(), CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diary_client::{Author, Code, Time};
+    use diary_client::{Code, Refusal, Time};
     use insta::assert_snapshot;
 
     /// An entry as it is listed, refused for `why`.

@@ -6,9 +6,9 @@ use std::pin::{Pin, pin};
 use diary_client::{Address, Error, NewEntry, Refusal, Which};
 use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::push_ack;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-use super::deliver::{Stopped, deadline_of_input, resumed, until};
+use super::deliver::{Stopped, deadline_of_input, if_any, state_sentence};
 use super::page::Page;
 use super::reading::Query;
 use crate::config::Config;
@@ -116,7 +116,7 @@ impl Pipe {
                     None => break,
                 },
                 chunk = self.input.recv(), if wants_input => self.take_in(chunk),
-                () = until(deadline) => {
+                () = if_any(deadline.map(sleep_until)) => {
                     stopped = delivery.held().map(|(held, _)| Stopped::GaveUp(held.clone()));
                     delivery.stop();
                 }
@@ -171,20 +171,16 @@ impl Pipe {
                 self.output.print(&bytes);
             }
             Outcome::Refused { tag, refusal, .. } => self.refuse(tag, &refusal),
-            Outcome::Held(Held::Away(error)) if has_arrived => {
-                self.output.flush();
-                say(format_args!("{error}; reconnecting"));
-            }
-            Outcome::Held(Held::Full(refusal)) => {
-                self.output.flush();
-                say(format_args!("error {refusal}; waiting for room"));
-            }
-            Outcome::Resumed(held) if has_arrived => say(format_args!("{}", resumed(&held, server))),
             Outcome::Left { tag, sent: true, .. } => {
                 self.sent = Some((self.sent.map_or(tag, |(first, _)| first), tag));
             }
             Outcome::Left { tag, sent: false, .. } => _ = self.unsent.get_or_insert(tag),
-            _ => {}
+            outcome => {
+                if let Some(sentence) = state_sentence(&outcome, has_arrived, server) {
+                    self.output.flush();
+                    say(format_args!("{sentence}"));
+                }
+            }
         }
     }
 
@@ -390,6 +386,31 @@ mod tests {
         let output = Output::new(Gone);
         let ended = run(Which::All, &config(&fake), input(b"a\nb\n"), output, pending()).await;
         assert_eq!((code(&ended), fake.texts().len()), (exit::DONE, 2));
+    }
+
+    /// A server that answers nothing is told, and that it does again.
+    #[tokio::test]
+    async fn a_server_that_hangs_is_told() {
+        let fake = Fake::start().await;
+        let config = config(&fake);
+        let (interrupt, interrupted) = tokio::sync::oneshot::channel::<()>();
+        let text = format!("a\n{SILENCE}\n");
+        let output = Output::new(Paper::default());
+        said();
+        let running = run(Which::Last(0), &config, input(text.as_bytes()), output, async {
+            let _ = interrupted.await;
+        });
+        let ((), ended) = tokio::join!(
+            async {
+                fake.refuses(1).await;
+                tokio::time::pause();
+                tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+                interrupt.send(()).unwrap();
+            },
+            running
+        );
+        assert_eq!(code(&ended), exit::NOT_ACKED);
+        assert_eq!(said(), [format!("{} has acked nothing for 2 s", fake.address())]);
     }
 
     /// Later lines wait behind the one that has no room.

@@ -11,6 +11,7 @@ use crate::query;
 use crate::query::select::Plan;
 use crate::render::Printer;
 use crate::term::pager::Pager;
+use crate::term::ui::Ui;
 use crate::term::width;
 
 /// Prints what `plan` asks for on the reader's current day.
@@ -18,7 +19,7 @@ use crate::term::width;
 /// # Errors
 /// Reading failed, or found damage or nothing.
 pub(super) async fn log(
-    plan: impl Fn(Date) -> Result<Plan, query::Error>,
+    plan: impl Fn(Date) -> Result<Plan, query::QueryError>,
     show: &Show,
     config: &Config,
 ) -> Result<(), CliError> {
@@ -26,7 +27,7 @@ pub(super) async fn log(
     query.echo();
     let sorted = query.by_time().await?;
     let printer = printer(&query, show, config);
-    let (output, pager) = Pager::start(printer.may_be_paged());
+    let (output, pager) = Pager::start(printer.may_be_paged(), &Ui::default());
     let mut page = Page::new(printer, output);
     let read = match sorted {
         Some(events) => {

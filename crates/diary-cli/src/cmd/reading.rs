@@ -20,8 +20,8 @@ use diary_calendar::Calendar;
 /// Connects to a diary that has the entry at `place`, and says whether entries wait to be sent, wherever that is to be.
 pub(super) async fn connect(config: &Config, place: Option<Resume>) -> Result<Reader, Error> {
     let connected = Reader::connect_at(config.server.clone(), place).await;
-    let journal = connected.as_ref().ok().map(|reader| reader.welcome().journal_id);
-    tell_waiting(config, journal, true, &Ui::default());
+    let served = connected.as_ref().ok().map(|reader| (config.server.clone(), reader.welcome().journal_id));
+    tell_waiting(config, served.as_slice(), true, &Ui::default());
     connected
 }
 
@@ -30,8 +30,6 @@ pub(super) struct Query {
     pub(super) plan: Plan,
     pub(super) reader: Reader,
     pub(super) calendar: Calendar,
-    /// Whether a connection that stays lost ends the command.
-    pub(super) gives_up: bool,
 }
 
 impl Query {
@@ -43,7 +41,7 @@ impl Query {
     pub(super) async fn connect(
         config: &Config,
         place: Option<Resume>,
-        plan: impl Fn(Date) -> Result<Plan, query::Error>,
+        plan: impl Fn(Date) -> Result<Plan, query::QueryError>,
     ) -> Result<Self, CliError> {
         // Wrong arguments need no server. Where days start late, it may still be yesterday.
         let today = Calendar::here(DayStart::default()).today();
@@ -51,7 +49,7 @@ impl Query {
         let reader = connect(config, place).await?;
         let calendar = Calendar::here(reader.welcome().day_start);
         let plan = plan(calendar.today())?;
-        Ok(Self { plan, reader, calendar, gives_up: true })
+        Ok(Self { plan, reader, calendar })
     }
 
     /// Says how the plan was understood.
@@ -62,7 +60,7 @@ impl Query {
     }
 
     pub(super) fn read(&self, history: History) -> Reading {
-        Reading::of(&self.reader, history, self.gives_up)
+        Reading::of(&self.reader, history, true)
     }
 
     /// Asks the server for what may be of `plan`; the keeper knows what is.

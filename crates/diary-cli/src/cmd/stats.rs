@@ -12,6 +12,7 @@ use crate::query::select::Select;
 use crate::render::{self, push_json};
 use crate::term::output::say;
 use crate::term::pager::Pager;
+use crate::term::ui::Ui;
 use crate::term::whole::Whole;
 use crate::term::width;
 use diary_stats::{Canvas, Count, Counts, Heat, TagCounts, draw, json, sentences, svg, table};
@@ -127,7 +128,7 @@ fn none(nothing: String, missing: u64) -> CliError {
 
 /// Prints it, in a pager if it is long.
 fn print(bytes: &[u8], missing: u64) -> Result<(), CliError> {
-    let (mut output, pager) = Pager::start(io::stdout().is_terminal());
+    let (mut output, pager) = Pager::start(io::stdout().is_terminal(), &Ui::default());
     output.print(bytes);
     let printed = output.finish();
     pager.finish(output);

@@ -11,13 +11,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem::take;
 
-use diary_client::{Author, DayStart, Error, Event, History, Producer, Reader, State, Welcome, Which};
+use diary_client::{Author, DayStart, History, Producer, Reader, State, Welcome, Which};
 use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::{HINT, is_old_command};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Duration, Instant};
+use tokio::time::{Instant, sleep_until};
 
-use super::deliver::{Stopped, refused_sentence, resumed, tell_clocks, tell_earlier, tell_waiting, until};
+use super::deliver::{
+    Stopped, deadline_of_kept, if_any, refused_sentence, resumed, tell_clocks, tell_earlier, tell_waiting,
+};
 use crate::config::Config;
 use crate::error::{CliError, unreachable_sentence};
 use crate::render::Printer;
@@ -34,9 +36,6 @@ pub(crate) use terminal::at_terminal;
 
 /// Where one may type, if there is no line editor.
 const PROMPT: &str = "> ";
-
-/// How long a server that goes away is waited for once the person has said all.
-const AWAY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where a conversation takes place.
 pub(crate) struct Place<'a> {
@@ -167,18 +166,16 @@ impl<'a> Talk<'a> {
                     Some(Typed::Interrupt) => return Some(Stopped::Interrupted),
                     line => self.take_in(line),
                 },
-                outcome = next_outcome(&mut self.deliveries), if !self.is_settled => self.take(outcome),
+                outcome = if_any(self.deliveries.front_mut().map(Delivery::next)), if !self.is_settled => self.take(outcome),
                 // What the screen has no room for is not read, and costs nothing here.
-                () = room(above.as_ref()), if behind => {}
-                event = next_of(self.answer.as_mut().map(|answer| &mut answer.history)), if !behind => {
-                    self.read(event);
-                }
-                event = next_of(self.follow.as_mut().map(|follow| &mut follow.history)), if !is_answering && !behind => {
+                () = if_any(above.as_ref().map(Above::room)), if behind => {}
+                event = if_any(self.answer.as_mut().map(|answer| answer.history.next())), if !behind => self.read(event),
+                event = if_any(self.follow.as_mut().map(|follow| follow.history.next())), if !is_answering && !behind => {
                     self.followed(event);
                 }
                 Ok(()) = self.reader_state.changed() => self.look_at_reader(),
-                () = until(lost_told_at) => self.look_at_reader(),
-                () = until(deadline) => {}
+                () = if_any(lost_told_at.map(sleep_until)) => self.look_at_reader(),
+                () = if_any(deadline.map(sleep_until)) => {}
                 () = self.place.output.flush_when_idle() => {}
             }
         }
@@ -201,14 +198,8 @@ impl<'a> Talk<'a> {
 
     /// When a delivery that is held up is given up: once the person has said all, and something that waits for it.
     fn deadline(&self) -> Option<Instant> {
-        let (held, since) = self.deliveries.front()?.held()?;
-        let ended = self.ended?;
-        Some(match held {
-            // It was away or full when the person ended; the outbox keeps what waits.
-            Held::Full(_) | Held::Ended(_) => ended,
-            Held::Away(_) if since < ended => ended,
-            Held::Away(_) | Held::Silent(_) => since.max(ended) + AWAY_LIMIT,
-        })
+        // What waits is in the outbox, where a later run finds it.
+        Some(deadline_of_kept(self.deliveries.front()?)?.max(self.ended?))
     }
 
     /// Why it is no use to go on.
@@ -309,7 +300,7 @@ impl<'a> Talk<'a> {
         let Some(outcome) = outcome else { return self.next_delivery() };
         let server = self.place.config.server.clone();
         match outcome {
-            Outcome::Arrived(welcome) => self.arrive(welcome),
+            Outcome::Arrived(welcome) => self.arrive(&welcome),
             Outcome::Acked { tag, ack } => {
                 self.newest_own = self.newest_own.max(ack.seq);
                 if !self.quiet {
@@ -377,7 +368,7 @@ impl<'a> Talk<'a> {
     }
 
     /// A server is there: says where one is, and shows the past.
-    fn arrive(&mut self, welcome: Welcome) {
+    fn arrive(&mut self, welcome: &Welcome) {
         self.deliveries.iter_mut().for_each(|delivery| delivery.met(welcome.journal_id));
         self.show_state();
         if std::mem::replace(&mut self.has_arrived, true) {
@@ -388,8 +379,9 @@ impl<'a> Talk<'a> {
         let (author, journal) = (clean(&welcome.author), clean(&welcome.journal));
         let address = &self.place.config.server;
         self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
-        tell_clocks(&welcome, &self.place.ui());
-        tell_waiting(self.place.config, Some(welcome.journal_id), false, &self.place.ui());
+        tell_clocks(welcome, &self.place.ui());
+        let served = [(address.clone(), welcome.journal_id)];
+        tell_waiting(self.place.config, &served, false, &self.place.ui());
         self.newest_seen = welcome.head;
         if self.ended.is_some() {
             self.end();
@@ -469,35 +461,6 @@ impl<'a> Talk<'a> {
 /// Anyone's words, safe for the terminal.
 fn clean(text: &str) -> String {
     diary_proto::escape::escape(text).into_owned()
-}
-
-/// Waits until the screen has room again.
-///
-/// Cancel safe.
-async fn room(above: Option<&Above>) {
-    if let Some(above) = above {
-        above.room().await;
-    }
-}
-
-/// What comes of the first of some deliveries.
-///
-/// Cancel safe, as [`Delivery::next`] is.
-async fn next_outcome(deliveries: &mut VecDeque<Delivery<String>>) -> Option<Outcome<String>> {
-    match deliveries.front_mut() {
-        Some(delivery) => delivery.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The next event of a reading, if there is one.
-///
-/// Cancel safe, as [`History::next`] is.
-async fn next_of(history: Option<&mut History>) -> Option<Result<Event, Error>> {
-    match history {
-        Some(history) => history.next().await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use diary_client::{Day, Which};
 use jiff::ToSpan;
 use jiff::civil::Date;
 
-use super::{Error, FIRST_DAY, LAST_DAY, server_days};
+use super::{FIRST_DAY, LAST_DAY, QueryError, server_days};
 use diary_calendar::Days;
 
 /// Years before this one are asked for in one piece: few diaries have any entries there.
@@ -28,7 +28,7 @@ impl EachYear {
     ///
     /// # Errors
     /// That is no day.
-    pub(crate) fn of(said: Option<&str>, today: Date) -> Result<Self, Error> {
+    pub(crate) fn of(said: Option<&str>, today: Date) -> Result<Self, QueryError> {
         let (day, last_year, years) = match said {
             Some(said) => (one_day(said, today)?, today.year(), "any year"),
             None => (today, today.year() - 1, "earlier years"),
@@ -59,9 +59,9 @@ impl fmt::Display for EachYear {
     }
 }
 
-fn one_day(said: &str, today: Date) -> Result<Date, Error> {
+fn one_day(said: &str, today: Date) -> Result<Date, QueryError> {
     let Days { from, to } = Days::parse(said, today)?;
-    if from == to { Ok(from) } else { Err(Error::Several(said.to_owned())) }
+    if from == to { Ok(from) } else { Err(QueryError::Several(said.to_owned())) }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use diary_calendar::Days;
 
 /// Why it cannot be known which entries are wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
+pub(crate) enum QueryError {
     /// No day.
     #[error(transparent)]
     Date(#[from] diary_calendar::Error),

@@ -10,7 +10,7 @@ use diary_proto::tags::is_tag;
 use jiff::civil::Date;
 
 use super::each_year::EachYear;
-use super::{Error, FIRST_DAY, LAST_DAY, server_days};
+use super::{FIRST_DAY, LAST_DAY, QueryError, server_days};
 use diary_calendar::{Calendar, Days};
 
 /// How many entries are shown to those who name no condition.
@@ -50,7 +50,7 @@ pub(crate) struct Ordered {
 
 impl Ordered {
     /// As [`Select::plan`].
-    pub(crate) fn plan(&self, today: Date) -> Result<Plan, Error> {
+    pub(crate) fn plan(&self, today: Date) -> Result<Plan, QueryError> {
         Ok(self.select.plan(today)?.in_order(self.reverse))
     }
 }
@@ -74,7 +74,7 @@ pub(crate) struct Conditions {
 
 impl Conditions {
     /// For all entries.
-    fn filter(&self) -> Result<Filter, Error> {
+    fn filter(&self) -> Result<Filter, QueryError> {
         let Self { contains, not: without, author, tag: tags } = self.clone();
         let filter = Filter { scope: Which::All.into(), contains, without, author, tags };
         filter.check()?;
@@ -83,14 +83,14 @@ impl Conditions {
 }
 
 /// The name of an author.
-pub(crate) fn parse_name(name: &str) -> Result<Author, Error> {
+pub(crate) fn parse_name(name: &str) -> Result<Author, QueryError> {
     Ok(Author::new(name)?)
 }
 
 /// A tag as it stands in texts. Without a sign it is one with #.
-fn parse_tag(said: &str) -> Result<String, Error> {
+fn parse_tag(said: &str) -> Result<String, QueryError> {
     let tag = if said.starts_with(['#', '@']) { said.to_owned() } else { format!("#{said}") };
-    if is_tag(&tag) { Ok(tag) } else { Err(Error::Tag) }
+    if is_tag(&tag) { Ok(tag) } else { Err(QueryError::Tag) }
 }
 
 /// What is to be read.
@@ -115,7 +115,11 @@ impl Plan {
     ///
     /// # Errors
     /// What cannot be used.
-    pub(crate) fn each_year(conditions: &Conditions, said: Option<&str>, today: Date) -> Result<Self, Error> {
+    pub(crate) fn each_year(
+        conditions: &Conditions,
+        said: Option<&str>,
+        today: Date,
+    ) -> Result<Self, QueryError> {
         let (filter, each_year) = (conditions.filter()?, Some(EachYear::of(said, today)?));
         Ok(Self { filter, days: None, each_year, newest: None, today, echo: None })
     }
@@ -168,7 +172,7 @@ impl Select {
     ///
     /// # Errors
     /// What cannot be used.
-    pub(crate) fn plan(&self, today: Date) -> Result<Plan, Error> {
+    pub(crate) fn plan(&self, today: Date) -> Result<Plan, QueryError> {
         let days = self.days(today)?;
         let last = self.last.as_deref().map(parse_last).transpose()?;
         let filter = self.conditions.filter()?;
@@ -186,7 +190,7 @@ impl Select {
         Ok(Plan { filter: Filter { scope, ..filter }, days, each_year: None, newest, today, echo })
     }
 
-    fn days(&self, today: Date) -> Result<Option<Days>, Error> {
+    fn days(&self, today: Date) -> Result<Option<Days>, QueryError> {
         let parse = |said: &Option<String>| said.as_ref().map(|said| Days::parse(said, today)).transpose();
         if let Some(days) = parse(&self.on)? {
             return Ok(Some(days));
@@ -196,18 +200,18 @@ impl Select {
             (from, to) => (from.map_or(FIRST_DAY, |days| days.from), to.map_or(LAST_DAY, |days| days.to)),
         };
         if from > to {
-            return Err(Error::Backwards { from, to });
+            return Err(QueryError::Backwards { from, to });
         }
         Ok(Some(Days { from, to }))
     }
 }
 
 /// How many of the newest; `None` for all.
-fn parse_last(said: &str) -> Result<Option<u64>, Error> {
+fn parse_last(said: &str) -> Result<Option<u64>, QueryError> {
     match Which::parse(said) {
         Ok(Which::All) => Ok(None),
         Ok(Which::Last(count)) if !said.is_empty() => Ok(Some(count)),
-        _ => Err(Error::Last),
+        _ => Err(QueryError::Last),
     }
 }
 

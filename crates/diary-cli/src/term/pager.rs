@@ -9,8 +9,9 @@ use diary_proto::escape::escape;
 use tokio::signal::unix::SignalKind;
 
 use crate::term::lock;
-use crate::term::output::{Output, say};
+use crate::term::output::Output;
 use crate::term::signals::Signals;
+use crate::term::ui::Ui;
 
 /// The default pager.
 const DEFAULT: &str = "less";
@@ -25,12 +26,12 @@ pub(crate) struct Pager(Option<Arc<Mutex<Child>>>);
 impl Pager {
     /// Starts a pager if the output may have one. Otherwise, or if that fails, it is stdout.
     /// Needs a Tokio runtime.
-    pub(crate) fn start(may_be_paged: bool) -> (Output, Self) {
+    pub(crate) fn start(may_be_paged: bool, ui: &Ui) -> (Output, Self) {
         let pager = wanted(|name| env::var(name).ok()).filter(|_| may_be_paged);
         match pager.as_ref().map(|pager| (spawn(pager, Stdio::inherit()), pager)) {
             Some((Ok((input, child)), _)) => return Self::on(input, child),
             // The default need not be installed.
-            Some((Err(error), pager)) if pager != DEFAULT => say(format_args!(
+            Some((Err(error), pager)) if pager != DEFAULT => ui.say(format_args!(
                 "cannot start the pager {}: {error}; set DIARY_PAGER to another one or to cat",
                 escape(pager)
             )),
@@ -57,9 +58,8 @@ impl Pager {
     /// Ends the output and waits for the pager.
     pub(crate) fn finish(self, output: Output) {
         drop(output);
-        if let Some(Err(error)) = self.0.map(|child| lock(&child).wait()) {
-            say(format_args!("cannot wait for the pager: {error}"));
-        }
+        // It cannot be waited for if it is gone.
+        let _ = self.0.map(|child| lock(&child).wait());
     }
 }
 

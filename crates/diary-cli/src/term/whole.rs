@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 /// Why a file does not appear.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub(crate) enum FileError {
     /// It is there, and need not be lost.
     #[error("{} already exists; use --force to overwrite it", shown(.0))]
     Exists(PathBuf),
@@ -45,14 +45,14 @@ impl Whole {
     ///
     /// # Errors
     /// It may not or cannot be written there.
-    pub(crate) fn begin(path: PathBuf, force: bool) -> Result<Self, Error> {
+    pub(crate) fn begin(path: PathBuf, force: bool) -> Result<Self, FileError> {
         if !force && path.symlink_metadata().is_ok() {
-            return Err(Error::Exists(path));
+            return Err(FileError::Exists(path));
         }
         let target = if path.is_symlink() { path.canonicalize() } else { Ok(path.clone()) };
         let target = target.map_err(unwritable(&path))?;
         if target.metadata().is_ok_and(|there| !there.is_file()) {
-            return Err(Error::NotAFile(path));
+            return Err(FileError::NotAFile(path));
         }
         // Private: it may hold a whole diary.
         let file = beside(&target, 0o600).map_err(unwritable(&path))?;
@@ -63,7 +63,7 @@ impl Whole {
     ///
     /// # Errors
     /// It cannot be opened once more.
-    pub(crate) fn file(&self) -> Result<File, Error> {
+    pub(crate) fn file(&self) -> Result<File, FileError> {
         self.file.as_file().try_clone().map_err(unwritable(&self.path))
     }
 
@@ -71,7 +71,7 @@ impl Whole {
     ///
     /// # Errors
     /// It cannot be written.
-    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), FileError> {
         self.file.as_file().write_all(bytes).map_err(unwritable(&self.path))
     }
 
@@ -79,7 +79,7 @@ impl Whole {
     ///
     /// # Errors
     /// It has no name then, and is lost.
-    pub(crate) fn finish(self) -> Result<(), Error> {
+    pub(crate) fn finish(self) -> Result<(), FileError> {
         persist(self.file, &self.path, self.force).map_err(unwritable(&self.path))
     }
 }
@@ -108,9 +108,9 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> Error {
+fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
-    |source| Error::Unwritable { path, source }
+    |source| FileError::Unwritable { path, source }
 }
 
 fn shown(path: &Path) -> String {

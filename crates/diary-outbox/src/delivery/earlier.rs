@@ -4,6 +4,7 @@ use super::{Delivery, End};
 use crate::flight::Flight;
 use crate::outbox::Left;
 use crate::outcome::Outcome;
+use crate::tray::Tray;
 
 /// What earlier runs left, on its way.
 pub(super) struct Earlier {
@@ -58,11 +59,19 @@ impl<T> Delivery<T> {
             Some(Outcome::Refused { tag: counter, refusal, id }) => {
                 let kept = flight.tray.as_ref().and_then(|tray| tray.contents.entries.get(&counter));
                 let refused = id.zip(kept.cloned());
-                self.ready.extend(refused.map(|(id, kept)| Outcome::LeftRefused { id, kept, refusal }));
+                let left = |(id, kept)| Outcome::LeftRefused { id, kept: Box::new(kept), refusal };
+                self.ready.extend(refused.map(left));
             }
             Some(_) => {}
             None => match flight.welcome() {
-                Some(welcome) if Some(welcome.journal_id) == self.journal => flight.arrive(&welcome),
+                Some(welcome) if Some(welcome.journal_id) == self.journal => {
+                    let is_here = |tray: &&mut Tray| tray.contents.heading.server == flight.address;
+                    if let Some(tray) = flight.tray.as_mut().filter(is_here) {
+                        // What is sent from here on may be in this journal, and goes to no other.
+                        tray.met(welcome.journal_id);
+                    }
+                    flight.arrive(&welcome);
+                }
                 // Another server took its place a moment ago. It is looked for again with the next connection.
                 Some(_) => (self.earlier, self.earlier_waiting) = (None, 0),
                 None => {}

@@ -52,7 +52,10 @@ pub(super) enum BadCursor {
 
 impl From<BadCursor> for CliError {
     fn from(bad: BadCursor) -> Self {
-        Self::Refused(bad.to_string())
+        match bad {
+            BadCursor::File { .. } => Self::Usage(bad.to_string()),
+            _ => Self::Refused(bad.to_string()),
+        }
     }
 }
 

@@ -6,10 +6,10 @@ use diary_client::Refusal;
 use diary_outbox::{Delivery, Held, Outcome};
 use diary_proto::escape::escape;
 use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Work, counted, number};
-use crate::cmd::deliver::{Stopped, deadline_of_input, resumed, until};
+use crate::cmd::deliver::{Stopped, deadline_of_input, if_any, state_sentence};
 use crate::error::{CliError, exit};
 use crate::term::output::{print, say};
 use crate::term::signals::Signals;
@@ -84,7 +84,7 @@ impl<'a> Sending<'a> {
                     ended = ended.or_else(|| Some(Instant::now()));
                     delivery.finish();
                 }
-                () = until(deadline) => {
+                () = if_any(deadline.map(sleep_until)) => {
                     held = delivery.held().map(|(held, _)| held.clone());
                     delivery.stop();
                 }
@@ -104,13 +104,11 @@ impl<'a> Sending<'a> {
             }
             Outcome::Refused { tag, refusal, .. } => self.refuse(tag, &refusal),
             Outcome::Left { sent, .. } => self.unacked += usize::from(sent),
-            Outcome::Held(Held::Away(error)) if has_arrived => {
-                self.bar.suspend(|| say(format_args!("{error}; reconnecting")));
+            outcome => {
+                if let Some(sentence) = state_sentence(&outcome, has_arrived, &self.work.config.server) {
+                    self.bar.suspend(|| say(format_args!("{sentence}")));
+                }
             }
-            Outcome::Resumed(held) if has_arrived => {
-                self.bar.suspend(|| say(format_args!("{}", resumed(&held, &self.work.config.server))));
-            }
-            _ => {}
         }
     }
 
@@ -140,19 +138,18 @@ impl<'a> Sending<'a> {
         };
         let there = number(work.sorted.len() - work.missing.len() + known);
         let refusals = if *refused > 0 { format!(", {} refused", number(*refused)) } else { String::new() };
-        let printed = print(format!(
+        print(format!(
             "{verb} {}{as_whom}, {there} duplicates, {} unreadable{refusals}\n",
             number(imported),
             number(work.not_readable)
-        ));
+        ))?;
         CliError::told(match stopped {
             Some(Stopped::Interrupted) if *unacked == 0 => exit::INTERRUPTED,
-            Some(Stopped::GaveUp(Held::Full(_))) => exit::REFUSED,
             Some(_) => exit::NOT_ACKED,
             None if work.damage => exit::DAMAGE,
             None if work.not_readable + refused > 0 => exit::REFUSED,
             None if work.sorted.is_empty() => exit::NOTHING_FOUND,
-            None => return Ok(printed?),
+            None => exit::DONE,
         })
     }
 }
@@ -175,6 +172,34 @@ mod tests {
         Found { when, author: None, text: Cow::Borrowed(text), file: 0, line: 1, of_jrnl: false }
     }
 
+    /// What was compared with one journal goes to no other.
+    #[tokio::test]
+    async fn a_server_that_serves_another_journal_by_now_gets_nothing() {
+        let fake = Fake::start().await;
+        let config = Config::read(Some(fake.address().parse().unwrap()), &Settings::default());
+        let found: &'static [Found<'static>] = Vec::leak(vec![found("a")]);
+        let work = work(&config, found, vec![0]);
+        let mut sending = Sending::new(&work);
+        let stopped = sending.send(work.delivery().unwrap(), &mut Signals::of(&[])).await;
+        assert!(matches!(stopped, Some(Stopped::GaveUp(Held::Ended(_)))));
+        assert!(fake.texts().is_empty());
+    }
+
+    fn work<'a>(config: &'a Config, found: &'static [Found<'static>], missing: Vec<usize>) -> Work<'a> {
+        Work {
+            config,
+            files: &[],
+            author: Some(Author::new("anna").unwrap()),
+            name: "anna".to_owned(),
+            journal: 0,
+            sorted: found.iter().collect(),
+            missing,
+            not_readable: 0,
+            damage: false,
+            dry_run: false,
+        }
+    }
+
     /// Another run of the same import has the same keys.
     #[tokio::test]
     async fn what_another_run_has_written_meanwhile_was_there_already() {
@@ -183,18 +208,7 @@ mod tests {
         let found: &'static [Found<'static>] = Vec::leak(["a", "b", "c"].map(found).to_vec());
         for (missing, acked, known) in [(vec![0, 1], 2, 0), (vec![0, 1, 2], 1, 2)] {
             // When both of them compared, nothing was there.
-            let work = Work {
-                config: &config,
-                files: &[],
-                author: Some(Author::new("anna").unwrap()),
-                name: "anna".to_owned(),
-                journal: 0,
-                sorted: found.iter().collect(),
-                missing,
-                not_readable: 0,
-                damage: false,
-                dry_run: false,
-            };
+            let work = work(&config, found, missing);
             let mut sending = Sending::new(&work);
             let keys = Keys::Derived(Secret::new("of all entries of the files").unwrap());
             let delivery = Delivery::new(config.server.clone(), work.author.clone(), keys).unwrap();

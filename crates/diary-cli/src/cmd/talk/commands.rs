@@ -1,6 +1,6 @@
 //! What commands do, and what is shown of entries.
 
-use diary_client::{Author, Error, Event, History, Stored, Which};
+use diary_client::{Author, Error, Event, History, Scope, Stored, Which};
 use diary_outbox::Held;
 use diary_proto::Command;
 use diary_proto::entry::parse_number;
@@ -83,7 +83,7 @@ fn days(said: &str, calendar: &Calendar) -> Result<Wanted, String> {
         None => Select { on: some(said), ..Select::default() },
     };
     let plan = select.plan(calendar.today()).map_err(|why| match why {
-        query::Error::Backwards { .. } => {
+        query::QueryError::Backwards { .. } => {
             "error bad-argument: the first day of a range comes first: DATE..DATE".to_owned()
         }
         why => format!("error bad-argument: which entries? N, all, #SEQ, #SEQ.. or days: {why}"),
@@ -102,13 +102,11 @@ pub(super) struct Answer {
     told: bool,
     /// Only some of what comes is wanted.
     keeper: Option<Keeper>,
-    /// Only the first of what comes is wanted.
-    is_one: bool,
 }
 
 impl Answer {
     pub(super) fn of(history: History, told: bool) -> Self {
-        Self { history, begun: false, count: 0, told, keeper: None, is_one: false }
+        Self { history, begun: false, count: 0, told, keeper: None }
     }
 
     /// Something of it was printed.
@@ -140,8 +138,8 @@ impl Talk<'_> {
                 self.begin(Answer { keeper: Some(keeper), ..Answer::of(history, true) });
             }
             Ok(Wanted::One(seq)) => {
-                let history = self.reader.history(Which::From(seq));
-                self.begin(Answer { is_one: true, ..Answer::of(history, true) });
+                let scope = Scope { up_to: Some(seq), ..Which::From(seq).into() };
+                self.begin(Answer::of(self.reader.history(scope), true));
             }
             Ok(Wanted::Quit) => self.end(),
             Ok(Wanted::Name(_)) => {}
@@ -189,12 +187,12 @@ impl Talk<'_> {
     /// What an answer brings.
     pub(super) fn read(&mut self, event: Option<Result<Event, Error>>) {
         let Some(answer) = &mut self.answer else { return };
-        let (told, is_one, is_end) = (answer.told, answer.is_one, event.is_none());
+        let (told, is_end) = (answer.told, event.is_none());
         match event.transpose() {
             Ok(event) => {
                 let whole = told || self.place.view.is_plain();
                 answer.wanted(event).iter().for_each(|event| self.show(event, whole));
-                if is_end || is_one {
+                if is_end {
                     self.end_answer();
                 }
             }

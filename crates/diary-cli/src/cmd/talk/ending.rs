@@ -57,6 +57,7 @@ impl Talk<'_> {
                 Some(Stopped::Interrupted) => Err(CliError::Told(exit::INTERRUPTED)),
                 // The person has said all, and the server is only away.
                 Some(_) if self.ended.is_some() && self.has_arrived => Ok(()),
+                Some(Stopped::GaveUp(Held::Ended(_))) => Err(CliError::Refused(why)),
                 Some(_) => Err(CliError::Unreachable(why)),
             };
         }

@@ -58,9 +58,7 @@ fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, co
     let renamed = author.filter(|_| author != config.author.as_ref());
     match (kept, renamed) {
         (Ok(()), None) => "draft saved".to_owned(),
-        (Ok(()), Some(name)) => {
-            format!("draft saved for {name}")
-        }
+        (Ok(()), Some(name)) => format!("draft saved for {name}"),
         (Err(error), _) => format!("not sent, and not kept ({error}): {}", clean(line)),
     }
 }
