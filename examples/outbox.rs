@@ -13,16 +13,19 @@ async fn main() -> anyhow::Result<()> {
     let [address, folder, text] = &words[..] else { anyhow::bail!("usage: outbox ADDRESS FOLDER TEXT") };
 
     let mut delivery = Delivery::new(address.parse()?, None, Keys::Kept(Outbox::new(folder)))?;
-    delivery.submit((), text.as_str())?;
+    if let Err(why) = delivery.submit((), text.as_str()) {
+        println!("{why}; the entry is sent without being kept");
+    }
     delivery.finish();
     while let Some(outcome) = delivery.next().await {
         match outcome {
             Outcome::CaughtUp { entries } => println!("{entries} of earlier runs are in the diary"),
             Outcome::Acked { ack, .. } => println!("entry {} is in the diary", ack.seq),
             Outcome::Held(why) => {
-                println!("{why}; the next run sends it");
+                println!("{why}; run this again to send it");
                 delivery.stop();
             }
+            Outcome::Refused { refusal, .. } => anyhow::bail!("not stored: {refusal}"),
             _ => {}
         }
     }

@@ -12,7 +12,7 @@
 //!     match outcome {
 //!         Outcome::Acked { tag, ack } => println!("{tag}: entry {} is in the diary", ack.seq),
 //!         Outcome::Held(why) => {
-//!             println!("{why}; the next run sends it");
+//!             println!("{why}; the next delivery sends it");
 //!             delivery.stop();
 //!         }
 //!         _ => {}

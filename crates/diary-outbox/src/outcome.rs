@@ -74,7 +74,7 @@ pub enum Outcome<T> {
         text: String,
         /// It was sent, so it may be in the diary.
         sent: bool,
-        /// What it is called in the outbox, from where the next run sends it. `None`: it is not kept.
+        /// What it is called in the outbox, from where the next delivery sends it. `None`: it is not kept.
         id: Option<String>,
     },
 }

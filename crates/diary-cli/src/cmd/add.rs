@@ -108,7 +108,7 @@ fn set_aside(text: &str, why: &str, config: &Config) -> String {
     match config.outbox().set_aside(text) {
         Ok(path) => {
             let path = path.display();
-            format!("{why}; the text is in {path}; write it with diary add - < {path}")
+            format!("{why}; the text is in {path}; write it with diary add - < {path}, then remove it")
         }
         Err(error) => format!("{why}; {error}, and the text is NOT kept: {}", escape(text)),
     }

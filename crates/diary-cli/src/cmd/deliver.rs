@@ -11,9 +11,9 @@ use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
 use tokio::time::{Instant, sleep_until};
 
-use super::count;
 use crate::config::Config;
 use crate::error::exit;
+use crate::render::count;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 
@@ -203,28 +203,26 @@ pub(crate) fn when_sent(server: &Address) -> String {
 /// that is known to be `served` somewhere is told only if it `is_left`. Gives the exit code of an outbox like that.
 pub(crate) fn tell_waiting(config: &Config, served: &[(Address, u64)], is_left: bool, ui: &Ui) -> u8 {
     let Listing { entries, aside, troubles, .. } = config.outbox().list();
-    let (mut waiting, mut elsewhere, mut refused) =
-        (BTreeMap::<_, usize>::new(), BTreeMap::<_, usize>::new(), 0);
+    let (mut waiting, mut elsewhere, mut refused) = (BTreeMap::new(), BTreeMap::new(), 0);
     for Listed { server, kept, .. } in entries.iter().filter(|listed| !listed.held) {
-        let here =
-            served.iter().find(|(_, journal)| kept.journal == Some(*journal)).map(|(address, _)| address);
+        let here = served.iter().find(|(_, journal)| kept.journal == Some(*journal));
         let is_known = served.iter().any(|(address, _)| address == server);
-        match here {
-            _ if kept.refusal.is_some() => refused += 1,
-            None if kept.journal.is_some() && is_known => {
-                *elsewhere.entry(server.to_string()).or_default() += 1
+        let (group, to) = match here {
+            _ if kept.refusal.is_some() => {
+                refused += 1;
+                continue;
             }
-            None if is_left || !is_known => *waiting.entry(server.to_string()).or_default() += 1,
-            Some(address) if is_left => *waiting.entry(address.to_string()).or_default() += 1,
-            _ => {}
-        }
+            None if kept.journal.is_some() && is_known => (&mut elsewhere, server),
+            None if is_left || !is_known => (&mut waiting, server),
+            Some((address, _)) if is_left => (&mut waiting, address),
+            _ => continue,
+        };
+        *group.entry(to.to_string()).or_insert(0) += 1;
     }
     if !waiting.is_empty() {
-        let number: usize = waiting.values().sum();
-        let (wait, them) =
-            (count(number, "entry waits", "entries wait"), if number == 1 { "it" } else { "them" });
+        let wait = count(waiting.values().sum::<usize>(), "entry waits", "entries wait");
         let servers = waiting.into_keys().collect::<Vec<_>>().join(" and ");
-        ui.say(format_args!("{wait} in the outbox for {servers}; diary outbox send sends {them}"));
+        ui.say(format_args!("{wait} in the outbox for {servers}; send with diary outbox send"));
     }
     for (server, number) in &elsewhere {
         let wait = count(*number, "entry waits", "entries wait");

@@ -106,8 +106,8 @@ impl Follower {
                     // A follow has no end of its own.
                     let event = event?.ok_or(CliError::Reading(Error::Closed))?;
                     if let Event::Restored { head } = event {
-                        say(format_args!("{}", restored(head)));
                         self.mark = Some(self.begin(query, head).await?);
+                        say(format_args!("{}", restored(head)));
                         continue;
                     }
                     self.pass(&event);

@@ -33,8 +33,6 @@ use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 use deliver::tell_waiting;
 
-pub(crate) use crate::render::count;
-
 /// Runs a command.
 ///
 /// # Errors

@@ -7,13 +7,13 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
-use super::count;
 use super::deliver::{
     Stopped, choices, drive, minute, refused_sentence, tell_earlier, tell_waiting, when_sent,
 };
 use crate::cli::OutboxAction;
 use crate::config::Config;
 use crate::error::{CliError, exit};
+use crate::render::count;
 use crate::render::push_json;
 use crate::term::output::{print, say};
 use crate::term::signals::Signals;
@@ -51,7 +51,9 @@ fn list(outbox: &Outbox, json: bool) -> Result<(), CliError> {
     print(lines)?;
     for path in &aside {
         let path = path.display();
-        say(format_args!("a text that was set aside is in {path}; write it with diary add - < {path}"));
+        say(format_args!(
+            "a text that was set aside is in {path}; write it with diary add - < {path}, then remove it"
+        ));
     }
     troubles.iter().for_each(|trouble| say(format_args!("{trouble}")));
     match (troubles.is_empty(), entries.is_empty() && aside.is_empty()) {

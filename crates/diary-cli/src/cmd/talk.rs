@@ -14,6 +14,7 @@ use std::mem::take;
 use diary_client::{Author, DayStart, History, Producer, Reader, State, Welcome, Which};
 use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::{HINT, is_old_command};
+use diary_proto::escape::escape;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -313,7 +314,7 @@ impl<'a> Talk<'a> {
                 self.say(format_args!("{}", refused_sentence(&id, &server, None, &refusal)));
             }
             Outcome::Refused { tag, refusal, id: None } => {
-                self.say(format_args!("error {refusal}; the text is NOT kept: {}", clean(&tag)));
+                self.say(format_args!("error {refusal}; the text is NOT kept: {}", escape(&tag)));
             }
             Outcome::Held(held) => self.tell_held(&held),
             Outcome::Resumed(held) => {
@@ -376,7 +377,7 @@ impl<'a> Talk<'a> {
         }
         self.place.view.start_days_at(welcome.day_start);
         self.calendar.start_days_at(welcome.day_start);
-        let (author, journal) = (clean(&welcome.author), clean(&welcome.journal));
+        let (author, journal) = (escape(&welcome.author), escape(&welcome.journal));
         let address = &self.place.config.server;
         self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
         tell_clocks(welcome, &self.place.ui());
@@ -456,11 +457,6 @@ impl<'a> Talk<'a> {
         self.place.output.flush();
         self.place.ui().say(what);
     }
-}
-
-/// Anyone's words, safe for the terminal.
-fn clean(text: &str) -> String {
-    diary_proto::escape::escape(text).into_owned()
 }
 
 #[cfg(test)]

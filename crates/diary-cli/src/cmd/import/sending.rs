@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use diary_client::Refusal;
 use diary_outbox::{Delivery, Held, Outcome};
 use diary_proto::escape::escape;
 use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
@@ -102,7 +101,12 @@ impl<'a> Sending<'a> {
                 *count += 1;
                 self.bar.inc(1);
             }
-            Outcome::Refused { tag, refusal, .. } => self.refuse(tag, &refusal),
+            Outcome::Refused { tag, refusal, .. } => {
+                self.refused += 1;
+                let Found { file, line, .. } = self.work.sorted[tag];
+                let name = &self.work.files[*file].name;
+                self.bar.suspend(|| say(format_args!("{name}, line {line}: refused: {refusal}")));
+            }
             Outcome::Left { sent, .. } => self.unacked += usize::from(sent),
             outcome => {
                 if let Some(sentence) = state_sentence(&outcome, has_arrived, &self.work.config.server) {
@@ -110,13 +114,6 @@ impl<'a> Sending<'a> {
                 }
             }
         }
-    }
-
-    fn refuse(&mut self, place: usize, refusal: &Refusal) {
-        self.refused += 1;
-        let Found { file, line, .. } = self.work.sorted[place];
-        let name = &self.work.files[*file].name;
-        self.bar.suspend(|| say(format_args!("{name}, line {line}: refused: {refusal}")));
     }
 
     /// Says what was done, or would be.

@@ -1,12 +1,13 @@
 //! The end of a conversation: what is not acked stays in the outbox, and the person is told.
 
 use diary_outbox::{Held, Outcome};
+use diary_proto::escape::escape;
 use tokio::sync::mpsc;
 
-use super::{Ended, Talk, clean};
-use crate::cmd::count;
+use super::{Ended, Talk};
 use crate::cmd::deliver::{Stopped, when_sent};
 use crate::error::{CliError, exit, unreachable_sentence};
+use crate::render::count;
 use crate::term::input::Typed;
 
 impl Talk<'_> {
@@ -23,7 +24,7 @@ impl Talk<'_> {
         let author = self.deliveries.back().and_then(|delivery| delivery.author().cloned());
         let commands = std::mem::take(&mut self.commands);
         for (line, _) in commands.iter().filter(|(line, _)| line.trim_end() != "/quit") {
-            self.say(format_args!("not done: {}", clean(line)));
+            self.say(format_args!("not done: {}", escape(line)));
         }
         let (mut kept, mut lost) = (0, Vec::new());
         while let Some(mut delivery) = self.deliveries.pop_front() {
@@ -70,7 +71,7 @@ impl Talk<'_> {
         if !lost.is_empty() {
             let entries = count(lost.len(), "entry was", "entries were");
             words.push(format!("{why}; {entries} not acked and NOT kept:"));
-            words.extend(lost.iter().map(|text| format!("not acked: {}", clean(text))));
+            words.extend(lost.iter().map(|text| format!("not acked: {}", escape(text))));
         }
         Err(CliError::NotAcked(words.join("\n")))
     }

@@ -3,8 +3,9 @@
 use std::io::{self, IsTerminal};
 
 use diary_client::{Author, Which};
+use diary_proto::escape::escape;
 
-use super::{Place, clean, run};
+use super::{Place, run};
 use crate::config::Config;
 use crate::error::CliError;
 use crate::render::Printer;
@@ -32,8 +33,7 @@ pub(crate) async fn at_terminal(past: Which, config: &Config) -> Result<(), CliE
             let ended = run(place, typed, signals).await;
             if let Some(line) = screen.close().await {
                 let kept = drafts.keep(ended.author.as_ref(), &line);
-                let words = unsent_sentence(&line, kept, ended.author.as_ref(), config);
-                say(format_args!("{words}"));
+                say(format_args!("{}", unsent_sentence(&line, kept, ended.author.as_ref(), config)));
             }
             ended
         }
@@ -59,6 +59,6 @@ fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, co
     match (kept, renamed) {
         (Ok(()), None) => "draft saved".to_owned(),
         (Ok(()), Some(name)) => format!("draft saved for {name}"),
-        (Err(error), _) => format!("not sent, and not kept ({error}): {}", clean(line)),
+        (Err(error), _) => format!("not sent, and not kept ({error}): {}", escape(line)),
     }
 }
