@@ -88,7 +88,7 @@ impl Config {
 
     /// What was written and is not acked.
     pub(crate) fn outbox(&self) -> Outbox {
-        self.state.as_ref().map_or_else(Outbox::nowhere, |state| Outbox::new(state.join("outbox")))
+        self.state.as_ref().map(|state| Outbox::new(state.join("outbox"))).unwrap_or_default()
     }
 }
 

@@ -188,9 +188,14 @@ impl Client {
     pub async fn give_up(self) -> Vec<NotAcked> {
         let (reply, answer) = oneshot::channel();
         if self.commands.send(Command::GiveUp(reply)).await.is_err() {
-            return Vec::new();
+            return self.left();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// Takes what was not acked when the client ended by itself, in order.
+    pub fn left(&self) -> Vec<NotAcked> {
+        std::mem::take(&mut self.shared.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -226,6 +231,7 @@ impl Parts {
             room: Arc::new(Semaphore::new(WINDOW_BYTES)),
             welcome: Mutex::new(welcome),
             fate: OnceLock::new(),
+            left: Mutex::default(),
         });
         let mut link = Link::new(state.clone());
         if let Err(error) = &first {

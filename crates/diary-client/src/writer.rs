@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) welcome: Mutex<Welcome>,
     /// Why the task ended before it was told to.
     pub(crate) fate: OnceLock<Error>,
+    /// What was not acked then.
+    pub(crate) left: Mutex<Vec<NotAcked>>,
 }
 
 impl Shared {
@@ -219,6 +221,9 @@ impl Writer {
             End::Failed(error) | End::Lost(error) => {
                 redial.ended(&error);
                 let _ = shared.fate.set(error.clone());
+                // Locked, so that whoever is told that it ended finds this.
+                let mut left = shared.left.lock().unwrap_or_else(PoisonError::into_inner);
+                *left = queue.window.give_up();
                 Err(error)
             }
             End::Closed if queue.window.is_empty() => Ok(()),

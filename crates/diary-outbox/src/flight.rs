@@ -186,8 +186,9 @@ impl<T> Flight<T> {
                         Ok(()) = state.changed() => return None,
                     };
                     if let Err(error) = &room {
-                        let error = error.clone();
+                        let (error, left) = (error.clone(), client.left());
                         drop(room);
+                        self.give_back(left);
                         self.link = Link::Down(error);
                         return None;
                     }
@@ -202,8 +203,8 @@ impl<T> Flight<T> {
                     }
                 }
                 Link::GivingUp(giving_up) => {
-                    let given_up = giving_up.await.into_iter();
-                    self.given_up = given_up.map(|entry| (entry.counter, entry)).collect();
+                    let left = giving_up.await;
+                    self.give_back(left);
                     self.link = Link::Down(Error::Closed);
                     return None;
                 }
@@ -235,15 +236,20 @@ impl<T> Flight<T> {
             }
             // The client has ended without its ack.
             Err(_) => {
-                let not_acked = self.given_up.remove(&counter).unwrap_or_else(|| {
-                    // A client that ended by itself says nothing of what it had sent.
-                    let kept = self.tray.as_ref().and_then(|tray| tray.contents.entries.get(&counter));
-                    let text = kept.map(|kept| kept.text.clone()).unwrap_or_default();
-                    NotAcked { counter, text, sent: true }
-                });
+                if let Link::Up(_, client) = &self.link {
+                    let left = client.left();
+                    self.give_back(left);
+                }
+                let unknown = NotAcked { counter, text: String::new(), sent: true };
+                let not_acked = self.given_up.remove(&counter).unwrap_or(unknown);
                 self.leave(tag, not_acked)
             }
         }
+    }
+
+    /// The client had not acked these when it ended.
+    fn give_back(&mut self, left: Vec<NotAcked>) {
+        self.given_up.extend(left.into_iter().map(|entry| (entry.counter, entry)));
     }
 
     /// Notes that an entry will not be acked here.

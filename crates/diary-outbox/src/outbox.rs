@@ -19,8 +19,9 @@ use crate::file::{
 use crate::record::{Contents, Heading, KeptEntry};
 use crate::tray::{Tray, damage, is_unfinished};
 
-/// A folder of entries that are kept until they are acked. Nothing is made before something is to be kept.
-#[derive(Debug, Clone)]
+/// A folder of entries that are kept until they are acked. Nothing is made before something is to be kept. The default one
+/// can keep nothing: whoever submits an entry is told so, and it is sent all the same.
+#[derive(Debug, Clone, Default)]
 pub struct Outbox {
     /// `None` if there is no place for it.
     folder: Option<PathBuf>,
@@ -87,11 +88,6 @@ impl Outbox {
     /// The outbox in this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: Some(folder.into()) }
-    }
-
-    /// One that can keep nothing: whoever submits an entry is told so, and it is sent all the same.
-    pub fn nowhere() -> Self {
-        Self { folder: None }
     }
 
     /// Where it is, if anywhere.

@@ -380,7 +380,7 @@ fn an_outbox_that_cannot_be_written_says_so_and_counts_on() {
     drop(tray);
     assert_eq!(kept(&adopted(&outbox)), ["2? b"]);
 
-    let mut nowhere = Outbox::nowhere().begin(&server(1), None).unwrap();
+    let mut nowhere = Outbox::default().begin(&server(1), None).unwrap();
     assert_eq!(nowhere.push(None, TIME, "a").kept.unwrap_err().to_string(), "no folder for the outbox");
     nowhere.acked(1);
 }

@@ -404,6 +404,28 @@ async fn another_journal_in_the_place_of_the_first_ends_it() {
     assert!(fake.texts().is_empty());
 }
 
+/// Nobody keeps them, so whoever submitted them gets them back.
+#[tokio::test]
+async fn what_is_not_kept_is_given_back_when_the_journal_was_replaced() {
+    let server = address_to_be();
+    let fake = Fake::start_on(&server).await;
+    let mut delivery = Delivery::new(address(&server), anna(), Keys::Fresh).unwrap();
+    submit(&mut delivery, &["a", SILENCE]);
+    assert_eq!([next(&mut delivery).await, next(&mut delivery).await], ["arrived 7", "1 a"]);
+    // The answer never comes, so the next outcome is that of the connection.
+    let (told, fake) = tokio::join!(next(&mut delivery), async {
+        fake.refuses(1).await;
+        fake.end().await;
+        Fake::start_as(&server, 8).await
+    });
+    assert_eq!(told, "away");
+    let mut told = told_until(&mut delivery, "ended").await;
+    told.retain(|told| told.starts_with("left") || told == "ended");
+    told.sort();
+    assert_eq!(told, ["ended", "left silence, sent"]);
+    assert!(fake.texts().is_empty());
+}
+
 /// What waits for a journal goes to whoever serves it, though nothing new is written.
 #[tokio::test]
 async fn what_was_left_is_sent_to_a_server_with_a_new_name() {

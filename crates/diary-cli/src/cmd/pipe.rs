@@ -8,7 +8,7 @@ use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::push_ack;
 use tokio::time::{Instant, sleep_until};
 
-use super::deliver::{Stopped, deadline_of_input, if_any, state_sentence};
+use super::deliver::{Stopped, deadline_of_input, if_any, state_sentence, tell_clocks};
 use super::page::Page;
 use super::reading::Query;
 use crate::config::Config;
@@ -17,6 +17,7 @@ use crate::query::select::Select;
 use crate::render::Printer;
 use crate::term::input::{Chunks, Line, Lines};
 use crate::term::output::{Output, say};
+use crate::term::ui::Ui;
 
 /// What is said of an input of which no line was sent.
 const NOTHING: &str = "nothing was sent";
@@ -171,6 +172,7 @@ impl Pipe {
                 self.output.print(&bytes);
             }
             Outcome::Refused { tag, refusal, .. } => self.refuse(tag, &refusal),
+            Outcome::Arrived(welcome) => tell_clocks(&welcome, &Ui::default()),
             Outcome::Left { tag, sent: true, .. } => {
                 self.sent = Some((self.sent.map_or(tag, |(first, _)| first), tag));
             }

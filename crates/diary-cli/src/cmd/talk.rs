@@ -381,8 +381,7 @@ impl<'a> Talk<'a> {
         let address = &self.place.config.server;
         self.note(format_args!("{author} writes in {journal} at {address}; /help lists the commands"));
         tell_clocks(welcome, &self.place.ui());
-        let served = [(address.clone(), welcome.journal_id)];
-        tell_waiting(self.place.config, &served, false, &self.place.ui());
+        tell_waiting(self.place.config, &[(address.clone(), welcome.journal_id)], false, &self.place.ui());
         self.newest_seen = welcome.head;
         if self.ended.is_some() {
             self.end();
@@ -429,7 +428,7 @@ impl<'a> Talk<'a> {
 
     /// The same, but behind an answer that is being printed.
     fn print_behind(&mut self, bytes: &[u8]) {
-        match self.answer.as_ref().is_some_and(Answer::has_begun) {
+        match self.answer.as_ref().is_some_and(|answer| answer.begun) {
             true => self.behind_answer.extend_from_slice(bytes),
             false => self.print(bytes),
         }

@@ -95,7 +95,7 @@ fn days(said: &str, calendar: &Calendar) -> Result<Wanted, String> {
 pub(super) struct Answer {
     pub(super) history: History,
     /// Something of it was printed.
-    begun: bool,
+    pub(super) begun: bool,
     /// How many entries it brought so far.
     count: u64,
     /// The end is to be told; it is not at the start of the program.
@@ -107,11 +107,6 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn of(history: History, told: bool) -> Self {
         Self { history, begun: false, count: 0, told, keeper: None }
-    }
-
-    /// Something of it was printed.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun
     }
 
     /// What is wanted of what came; `None` is the end.
