@@ -302,6 +302,32 @@ async fn a_follow_goes_on_in_a_diary_that_was_restored() {
     server.stop().await;
 }
 
+/// So does what a conversation shows, and what is typed goes out.
+#[tokio::test]
+async fn a_conversation_goes_on_in_a_diary_that_was_restored() {
+    let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let older = home.path().join("older");
+    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
+    let address = server.address().to_owned();
+    write(&address, &["1", "2"]).await;
+    server.stop().await;
+    copy(data.path(), &older);
+    let server = Process::start(data.path(), &[&address], &[]).await;
+    write(&address, &["3", "4"]).await;
+    let mut terminal = Terminal::start(cli(home.path(), &address, &[]));
+    terminal.sees("ben 4").await;
+    server.stop().await;
+    std::fs::remove_dir_all(data.path()).unwrap();
+    copy(&older, data.path());
+    let server = Process::start(data.path(), &[&address], &[]).await;
+    terminal.sees("restored from an older copy and now ends with entry 2").await;
+    write(&address, &["other 3"]).await;
+    terminal.sees("anna other 3").await;
+    terminal.types("mine\r").await;
+    terminal.sees(&format!("ok 4 on {address}")).await;
+    server.stop().await;
+}
+
 /// What was not printed is not behind the cursor: whoever reads the output decides.
 #[tokio::test]
 async fn a_reader_that_leaves_ends_it_quietly() {

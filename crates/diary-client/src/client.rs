@@ -36,7 +36,8 @@ const COMMANDS_MAX: usize = WINDOW_BYTES / WINDOW_ENTRY_BYTES;
 pub struct Options {
     /// The author of all that it appends [default: the server's own name for it].
     pub author: Option<Author>,
-    /// Whose keys its entries get [default: those of a new, random secret].
+    /// Whose keys its entries get [default: those of a new, random secret]. For diary-outbox, which keeps it.
+    #[doc(hidden)]
     pub secret: Option<Secret>,
 }
 
@@ -264,6 +265,8 @@ impl Room<'_> {
     ///
     /// # Errors
     /// If the text breaks a limit: nothing is sent.
+    // For diary-outbox, which keeps what was sent.
+    #[doc(hidden)]
     pub fn send_at(self, place: Place, entry: impl Into<NewEntry>) -> Result<Pending, Error> {
         self.push(entry.into(), Some(place))
     }
