@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use diary_client::{Address, Author, NewEntry, Secret};
 use diary_outbox::fake::{BREAK, Fake, REFUSED, SILENCE, STALE};
@@ -62,14 +63,20 @@ fn show(outcome: Outcome<String>) -> String {
     }
 }
 
+/// The next outcome. A test that waits for one that never comes fails.
+async fn outcome(delivery: &mut Delivery<String>) -> Option<String> {
+    let outcome = tokio::time::timeout(Duration::from_secs(60), delivery.next()).await;
+    outcome.expect("nothing came of it").map(show)
+}
+
 async fn next(delivery: &mut Delivery<String>) -> String {
-    delivery.next().await.map_or("-".to_owned(), show)
+    outcome(delivery).await.unwrap_or("-".to_owned())
 }
 
 /// All that comes until one of `until`; then it is stopped, and the rest comes.
 async fn told_until(delivery: &mut Delivery<String>, until: &str) -> Vec<String> {
     let mut told = Vec::new();
-    while let Some(outcome) = delivery.next().await.map(show) {
+    while let Some(outcome) = outcome(delivery).await {
         if outcome == until {
             delivery.stop();
         }
