@@ -99,7 +99,7 @@ impl Client {
 
     /// Appends an entry and waits for its ack, across lost connections and server restarts.
     ///
-    /// Not cancel safe: dropping the future does not take the entry back.
+    /// Not cancel safe: once sent, an entry is written even if its ack is no longer awaited.
     ///
     /// # Errors
     /// If the entry is refused, or the client ends before its ack.
