@@ -1,4 +1,4 @@
-//! A diary inside a program, which writes into it, too:
+//! Runs a diary server inside a program, which writes to it as well:
 //! `cargo run --example embed_server [FOLDER]`
 
 #![allow(clippy::print_stdout, reason = "it shows something")]
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 async fn main() -> anyhow::Result<()> {
     let folder = env::args_os().nth(1).map_or_else(|| env::temp_dir().join("embedded-diary"), PathBuf::from);
 
-    // On a free port of 127.0.0.1: while it runs, `nc` and `diary` reach it there.
+    // Listens on a free port of 127.0.0.1, where `nc` and `diary` can connect while it runs.
     let server = Server::start(Config::local(&folder)).await?;
     let address = server.addresses()[0].clone();
     println!("the diary in {} listens on {address}", folder.display());
@@ -27,7 +27,7 @@ async fn main() -> anyhow::Result<()> {
     }
     client.close().await?;
 
-    // All that it has read is committed and acked before it ends.
+    // Entries already read are committed and acked before it ends.
     stop.cancel();
     println!("stopped: {:?}", running.await?);
     Ok(())

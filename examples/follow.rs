@@ -1,7 +1,7 @@
-//! Shows entries as they are written, until Ctrl-C; with SEQ, all from that one on:
+//! Prints entries as they are written, until Ctrl-C; with SEQ, from that one on:
 //! `cargo run --example follow [HOST:PORT|unix:PATH] [SEQ]`
 //!
-//! The server may restart meanwhile: every entry is shown, once.
+//! The server may restart meanwhile: every entry is printed exactly once.
 
 #![allow(clippy::print_stdout, reason = "it shows something")]
 

@@ -1,4 +1,4 @@
-//! Writes an entry and reads back what is in the diary:
+//! Appends an entry and prints the last three:
 //! `cargo run --example hello_diary [HOST:PORT|unix:PATH] [TEXT]`
 
 #![allow(clippy::print_stdout, reason = "it shows something")]

@@ -1,4 +1,4 @@
-//! Writes an entry exactly once, also while the server is away: run it again, and it sends what was kept.
+//! Writes an entry exactly once, even if the server is away: the next run sends what was kept.
 //! `cargo run --example outbox HOST:PORT|unix:PATH FOLDER TEXT`
 
 #![allow(clippy::print_stdout, reason = "it shows something")]

@@ -1,4 +1,4 @@
-//! `diary add`: no text is lost, none is in the diary twice, whatever becomes of the server or of it.
+//! `diary add`: no text is lost or stored twice, even if the server or the client dies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,13 @@ use crate::support::{
     CTRL_C, CTRL_D, Process, Ran, Server, Terminal, cli_command, day_files, peer, run, soon, stored,
 };
 
-/// No client connects from an address other than 127.0.0.1, so nothing takes the port while the server is
-/// away.
+/// Clients connect from 127.0.0.1 only, so none takes the port while the server is down.
 const FIRST_LISTEN: &str = "127.0.0.2:0";
 
-/// Kills in one life of the outbox, for each moment that is waited for.
+/// Kills per moment, over the lifetime of one outbox.
 const KILLS_PER_MOMENT: u32 = 12;
 
-/// The home of one person.
+/// Home directory of one user.
 struct Home(TempDir);
 
 impl Home {
@@ -30,7 +29,7 @@ impl Home {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// `diary`, used by anna.
+    /// Returns the `diary` command of anna.
     fn cli(&self, address: &str, arguments: &[&str]) -> Command {
         let mut command = cli_command();
         command.env("XDG_STATE_HOME", self.0.path().join("state"));
@@ -48,7 +47,7 @@ impl Home {
         self.0.path().join("state/diary/outbox")
     }
 
-    /// What is in the outbox folder, whatever it is.
+    /// Returns every file in the outbox directory.
     fn files(&self) -> Vec<PathBuf> {
         let Ok(files) = fs::read_dir(self.outbox()) else { return Vec::new() };
         let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
@@ -57,7 +56,7 @@ impl Home {
     }
 }
 
-/// An address where nothing listens until the test says so.
+/// Returns an address on which nothing listens yet.
 async fn address_to_be() -> String {
     let listener = TcpListener::bind(FIRST_LISTEN).await.unwrap();
     listener.local_addr().unwrap().to_string()
@@ -67,12 +66,12 @@ async fn server_at(address: &str, data: &Path) -> Process {
     Process::start(data, &[address], &[]).await
 }
 
-/// It ended like this, and said nothing on stderr.
+/// Asserts the exit code and stdout, and that stderr is empty.
 fn assert_quiet(ran: &Ran, code: i32, stdout: &str) {
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(code), stdout, ""));
 }
 
-/// Ctrl-C while a server says nothing ends it with a word of where the text is, and how to take it back.
+/// Ctrl-C while the server is silent prints where the text is kept, and how to drop it.
 #[tokio::test]
 async fn an_add_that_is_interrupted_says_where_the_text_is() {
     for signal in [Signal::INT, Signal::TERM] {
@@ -119,7 +118,7 @@ async fn what_cannot_be_an_entry_is_a_usage_error() {
     assert!(home.files().is_empty(), "nothing of it is kept");
 }
 
-/// More is kept than a process may have files: it goes out all the same, one file after the other.
+/// With more kept files than a process may open, entries are sent one file at a time.
 #[tokio::test]
 async fn more_is_kept_than_a_process_may_open() {
     let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
@@ -147,7 +146,7 @@ async fn more_is_kept_than_a_process_may_open() {
     assert_eq!(stored(&data.path().join("diary")), expected);
 }
 
-/// Nobody knows whose the text is and where it goes, so it waits for its person.
+/// The author and server of the text are unknown, so it is set aside for the user.
 #[tokio::test]
 async fn a_configuration_that_cannot_be_read_loses_no_text() {
     let (home, server) = (Home::new(), Server::start().await);
@@ -169,7 +168,7 @@ async fn a_configuration_that_cannot_be_read_loses_no_text() {
     for arguments in [&["log"][..], &["search", "x"], &["follow"]] {
         assert_eq!(home.run(server.address(), arguments).await.stderr, format!("{why}\n"));
     }
-    // What needs nothing of it goes on.
+    // Commands that do not need the configuration work.
     for arguments in
         [&["man"][..], &["completions", "bash"], &["--help"], &["--version"], &["outbox", "send"]]
     {
@@ -178,7 +177,7 @@ async fn a_configuration_that_cannot_be_read_loses_no_text() {
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), aside), "{arguments:?}");
     }
 
-    // The advice is right.
+    // The printed advice works.
     fs::remove_file(config.join("config.toml")).unwrap();
     let text = fs::read(&file).unwrap();
     fs::remove_file(&file).unwrap();
@@ -187,7 +186,7 @@ async fn a_configuration_that_cannot_be_read_loses_no_text() {
     server.stop().await;
 }
 
-/// On a terminal, nobody types in vain.
+/// On a terminal, the error comes before any input is typed.
 #[tokio::test]
 async fn a_configuration_that_cannot_be_read_is_told_before_one_types() {
     let home = Home::new();
@@ -200,7 +199,7 @@ async fn a_configuration_that_cannot_be_read_is_told_before_one_types() {
     assert!(home.files().is_empty());
 }
 
-/// Whoever wrote to another kind of server learns it, and where to learn more.
+/// A user who wrote to another kind of server is told so, and where to learn more.
 #[tokio::test]
 async fn what_is_no_diary_is_told() {
     let home = Home::new();
@@ -260,7 +259,7 @@ async fn offline_it_is_kept_and_the_next_one_takes_it_along() {
             ran.stderr.contains("the text is kept") && ran.stderr.contains("diary outbox send"),
             "{ran:?}"
         );
-        // What else waits is told before.
+        // The other waiting entry is reported first.
         assert_eq!(ran.stderr.lines().count(), if text == "one" { 1 } else { 2 }, "{ran:?}");
     }
     let listed = home.run(&address, &["outbox"]).await;
@@ -291,7 +290,7 @@ async fn an_entry_is_of_the_day_that_it_is_about_also_if_it_was_sent_later() {
     assert_eq!(ran.code, Some(5), "{ran:?}");
     let ran = home.run(&address, &["add", "written an hour ago"]).await;
     assert_eq!(ran.code, Some(5), "{ran:?}");
-    // Time passes.
+    // Backdate the kept entry.
     let file = home.files().pop().unwrap();
     let kept = fs::read_to_string(&file).unwrap();
     let (before, rest) = kept.split_once("\"time\":\"").unwrap();
@@ -328,7 +327,7 @@ async fn the_outbox_is_sent_to_where_it_belongs() {
     let ran = home.run(&addresses[1], &["outbox", "send"]).await;
     assert_eq!(ran.stdout, format!("2 entries are on disk at {}\n", addresses[0]));
     assert!(ran.code == Some(5) && ran.stderr.contains("1 entry waits in the outbox for"), "{ran:?}");
-    // Whatever is done with one server, what waits for another is told.
+    // Entries that wait for another server are reported by every command.
     let waits = format!("1 entry waits in the outbox for {}; send with diary outbox send\n", addresses[1]);
     let ran = home.run(&addresses[0], &["outbox", "send", "--server", &addresses[0]]).await;
     assert_eq!((ran.code, ran.stderr), (Some(0), waits.clone()));
@@ -350,13 +349,13 @@ async fn the_outbox_is_sent_to_where_it_belongs() {
     second.stop().await;
 }
 
-/// What waits belongs to a journal, whatever its server is called by now.
+/// Kept entries belong to a journal, even if its server's address changes.
 #[tokio::test]
 async fn what_waits_is_sent_to_the_new_address_of_its_journal() {
     let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
     let (old, new) = (address_to_be().await, address_to_be().await);
     let wait = async |text: &str| {
-        // A conversation meets the journal, and then the server goes away.
+        // Start a conversation, so that the journal is known, then stop the server.
         let server = server_at(&old, data.path()).await;
         let mut terminal = Terminal::start(home.cli(&old, &[]));
         terminal.sees("/help lists the commands").await;
@@ -392,7 +391,7 @@ async fn what_waits_is_sent_to_the_new_address_of_its_journal() {
     server.stop().await;
 }
 
-/// A computer that has just started may not know the time before it has asked for it.
+/// A computer that has just booted may not have set its clock yet.
 #[tokio::test]
 async fn a_clock_of_1970_dates_nothing() {
     let (home, data, address) = (Home::new(), tempfile::tempdir().unwrap(), address_to_be().await);
@@ -402,7 +401,7 @@ async fn a_clock_of_1970_dates_nothing() {
     let server = server_at(&address, data.path()).await;
     assert_eq!(home.run(&address, &["add", "now"]).await.code, Some(0));
     assert_eq!(stored(&data.path().join("diary")), ["anna kept in 1970", "anna now"]);
-    // What is written now is told, too.
+    // An entry written now is warned about, too.
     let mut command = home.cli(&address, &["add", "in 1970"]);
     set_clock("1970-01-02 00:00:00", &mut command);
     let ran = run(&mut command, "").await;
@@ -438,8 +437,8 @@ async fn one_can_be_thrown_away() {
     assert_eq!(home.run(&address, &["outbox", "--json", "send"]).await.code, Some(2));
 }
 
-/// What a client did with texts that hold `part`, in order: `write`, `sync` and `folder` (its sync) are about the
-/// outbox.
+/// Returns a client's system calls on texts that contain `part`, in order: `write`, `sync` and `folder` (the
+/// directory's sync) on the outbox, `send` on a socket.
 fn calls(trace: &str, outbox: &str, part: &str) -> Vec<&'static str> {
     let call = |line: &str| {
         // `PID call(FD<file or socket>, arguments) = result`
@@ -456,7 +455,7 @@ fn calls(trace: &str, outbox: &str, part: &str) -> Vec<&'static str> {
     trace.lines().filter_map(call).collect()
 }
 
-/// The first entry of a file, and one behind it.
+/// For the first entry of a file and for a later one.
 #[tokio::test]
 async fn nothing_is_sent_before_it_is_on_disk() {
     let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
@@ -479,7 +478,7 @@ async fn nothing_is_sent_before_it_is_on_disk() {
     assert_eq!(calls(&trace, home.outbox().to_str().unwrap(), " line"), [&first[..], &second].concat());
 }
 
-/// What was for one journal goes to another one only if its person says so.
+/// Entries kept for one journal go to another one only if the user says so.
 #[tokio::test]
 async fn another_journal_at_the_address_is_a_choice() {
     let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
@@ -487,7 +486,7 @@ async fn another_journal_at_the_address_is_a_choice() {
     for text in ["mine", "unwanted"] {
         assert_eq!(home.run(&address, &["add", text]).await.code, Some(5));
     }
-    // As if the connection had been lost when a journal was met already.
+    // As if the connection was lost after the welcome named a journal.
     for file in home.files() {
         let lines = fs::read_to_string(&file).unwrap() + "{\"journal\":{\"id\":\"00000000000000a1\"}}\n";
         fs::write(&file, lines).unwrap();
@@ -508,7 +507,7 @@ async fn another_journal_at_the_address_is_a_choice() {
     assert_eq!(stored(&data.path().join("diary")), ["anna new", "anna mine"]);
 }
 
-/// A damaged entry in the diary may be the one that was sent: only a person can tell.
+/// A damaged entry in the diary may be the one that was sent: only the user can tell.
 #[tokio::test]
 async fn a_stale_key_is_shown_with_both_choices() {
     let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
@@ -519,7 +518,7 @@ async fn a_stale_key_is_shown_with_both_choices() {
     for text in ["stale", "unwanted"] {
         assert_eq!(home.run(&address, &["add", text]).await.code, Some(5));
     }
-    // As if the program had been killed before it could say that nothing was sent.
+    // As if the client was killed before it recorded that nothing was sent.
     for file in home.files() {
         let lines = fs::read_to_string(&file).unwrap();
         let kept: String = lines.split_inclusive('\n').filter(|line| !line.contains("not_sent")).collect();
@@ -561,7 +560,7 @@ async fn a_stale_key_is_shown_with_both_choices() {
     assert_eq!((count("after"), count("stale"), count("unwanted")), (1, 1, 0), "{lines}");
 }
 
-/// Without an outbox the entry goes out all the same, and whoever wrote it learns what that means.
+/// Without an outbox the entry is sent all the same, with a warning.
 #[tokio::test]
 async fn an_outbox_that_cannot_be_written_stops_no_entry() {
     let (home, server) = (Home::new(), Server::start().await);
@@ -580,25 +579,25 @@ async fn an_outbox_that_cannot_be_written_stops_no_entry() {
 /// When `add` is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// As soon as there is a file in the outbox folder.
+    /// Once a file appears in the outbox directory.
     Begun,
-    /// As soon as the text is kept.
+    /// Once the text is kept.
     Kept,
-    /// As soon as the text is in a day file.
+    /// Once the text is in a day file.
     Stored,
-    /// As soon as the seq is printed.
+    /// Once the seq is printed.
     Printed,
 }
 
 /// `kill -9` at many moments of an `add`. Once its file has appeared, the text is in the outbox or in the
-/// diary, and in the end it is in the diary once.
+/// diary, and in the end it is in the diary exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_nothing_and_double_nothing() {
     let (home, data) = (Home::new(), tempfile::tempdir().unwrap());
     let server = server_at(FIRST_LISTEN, data.path()).await;
     let journal = data.path().join("diary");
     let (mut promised, mut all, mut left) = (Vec::new(), Vec::new(), 0);
-    // The first entry makes the folders.
+    // The first entry creates the directories.
     assert_eq!(home.run(server.address(), &["add", "first"]).await.code, Some(0));
     for round in 0..KILLS_PER_MOMENT {
         for moment in [Moment::Begun, Moment::Kept, Moment::Stored, Moment::Printed] {
@@ -620,11 +619,11 @@ async fn kills_lose_nothing_and_double_nothing() {
     let count = |text: &String| entries.iter().filter(|entry| **entry == format!("anna {text}")).count();
     assert!(promised.iter().all(|text| count(text) == 1), "{entries:?}");
     assert!(all.iter().all(|text| count(text) <= 1), "{entries:?}");
-    // What this test is for has happened.
+    // The kills did hit the moments in question.
     assert!(promised.len() > all.len() / 2 && left > 0, "{} {left}", promised.len());
 }
 
-/// Kills an `add` so many spins behind a moment. Whether its text was promised to be safe.
+/// Kills an `add` after `spins` spins past a moment. Returns whether its text was promised to be safe.
 async fn kill_at(home: &Home, address: &str, journal: &Path, text: &str, moment: Moment, spins: u32) -> bool {
     let before = home.files();
     let mut command = home.cli(address, &["add", text]);
@@ -635,7 +634,7 @@ async fn kill_at(home: &Home, address: &str, journal: &Path, text: &str, moment:
     };
     let mut stdout = child.stdout.take().unwrap();
     let mut ended = false;
-    // Looks again and again, since a moment of a few microseconds is gone before anyone is told of it.
+    // Poll: a moment of a few microseconds is over before any notification arrives.
     let kept = tokio::task::block_in_place(|| {
         let mut kept = false;
         loop {
@@ -668,14 +667,14 @@ async fn kill_at(home: &Home, address: &str, journal: &Path, text: &str, moment:
         || fresh().is_some_and(|file| is_complete(&file))
 }
 
-/// Whether a line of the journal has this text. The server may be writing.
+/// Returns whether the journal has a line with this text. The server may be writing.
 fn is_stored(journal: &Path, text: &str) -> bool {
     let part = format!(" anna {text}\t");
     day_files(journal).iter().any(|file| fs::read_to_string(file).is_ok_and(|lines| lines.contains(&part)))
 }
 
-/// Whether a text is in the outbox or in the diary. It goes from the one to the other, so they are asked in
-/// this order.
+/// Returns whether a text is in the outbox or the diary. It moves from the one to the other, so check in this
+/// order.
 fn is_safe(home: &Home, journal: &Path, text: &str) -> bool {
     let part = format!("\"text\":\"{text}\"");
     let kept = |file: &PathBuf| fs::read_to_string(file).is_ok_and(|lines| lines.contains(&part));

@@ -1,11 +1,11 @@
-//! The completions of `diary`, asked of the shells themselves: every command, and every flag of each.
+//! Shell completions of `diary`, tested in the shells themselves: every command and all of its flags.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use crate::support::{Terminal, cli_command, peer, run};
 
-/// What may be typed behind some words, as the help of these words says.
+/// Completions after some words, according to `--help`.
 struct Known {
     words: Vec<String>,
     flags: Vec<String>,
@@ -13,14 +13,14 @@ struct Known {
 }
 
 impl Known {
-    /// These words and all commands below them.
+    /// Returns those of `words` and all of its subcommands.
     async fn below(words: Vec<String>) -> Vec<Self> {
         let mut command = cli_command();
         command.args(&words).arg("--help");
         let help = run(&mut command, "").await.stdout;
         let indented = |line: &&str| line.starts_with("  ");
         let names = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(indented);
-        // What a line is too short for goes on further to the right.
+        // Long help texts continue further to the right.
         let names = names.filter_map(|line| line[2..].split(' ').next()).filter(|name| !name.is_empty());
         let commands: Vec<String> = names.filter(|name| *name != "help").map(str::to_owned).collect();
         let flags = help.lines().filter_map(|line| {
@@ -44,23 +44,23 @@ impl Known {
         all
     }
 
-    /// What is typed, up to where a flag begins, or a command.
+    /// Returns the command line up to the word to complete.
     fn typed(&self, last: &str) -> String {
         self.words.iter().fold("diary".to_owned(), |typed, word| typed + " " + word) + " " + last
     }
 }
 
-/// Asks a shell for the completions of many lines.
+/// Completes command lines in a shell.
 trait Shell {
-    /// What it offers for a line.
+    /// Returns the completions of a line.
     async fn complete(&mut self, line: &str) -> String;
 }
 
-/// A shell that answers a script.
+/// A shell driven by a script.
 struct Scripted {
     shell: &'static str,
     flags: &'static [&'static str],
-    /// Reads the completions and prints what is offered for `$line`.
+    /// Loads the completions and prints those of `$line`.
     script: &'static str,
     path: String,
 }
@@ -75,7 +75,7 @@ impl Shell for Scripted {
     }
 }
 
-/// As readline calls the function: with all words, and the place of the last one.
+/// Calls the function as readline does: with all words, and the index of the last one.
 const BASH: &str = r#"
 source <(diary completions bash)
 read -r -a COMP_WORDS <<<"$line"
@@ -87,10 +87,10 @@ printf '%s\n' "${COMPREPLY[@]}"
 
 const FISH: &str = "diary completions fish | source; complete -C $line";
 
-/// zsh completes in its line editor only, so somebody has to press a key.
+/// zsh completes in its line editor only, so the test must press a key.
 struct Zsh(Terminal);
 
-/// What it does first: all completions are shown at once, however many there are, and nothing that is not asked for.
+/// Its startup file: list all completions at once, however many, and nothing else.
 const ZSHRC: &str = "\
 diary completions zsh >$HOME/_diary
 fpath=($HOME $fpath) LISTMAX=10000 PS1='type: '
@@ -111,12 +111,12 @@ impl Zsh {
         zsh
     }
 
-    /// What appears until it has done all that it was told.
+    /// Waits until all input is processed; returns the output since.
     async fn is_done(&mut self) -> String {
-        // What is typed is shown too.
+        // The input is echoed as well, so it must differ from its output.
         self.0.types("\x15print do''ne\r").await;
         let shown = self.0.sees("done\r\n").await;
-        // Before, keys are the system's.
+        // Until the prompt, the line discipline handles keys.
         self.0.sees("type: ").await;
         shown
     }
@@ -124,7 +124,7 @@ impl Zsh {
 
 impl Shell for Zsh {
     async fn complete(&mut self, line: &str) -> String {
-        // The key for a list.
+        // Ctrl-D lists the completions.
         self.0.types(&format!("{line}\x04")).await;
         self.is_done().await
     }
@@ -143,7 +143,7 @@ async fn shells_complete_every_command_and_flag() {
     let mut missing = String::new();
     let mut bash = scripted("bash", &["--norc"], BASH);
     missing += &missing_in(&mut bash, &known).await;
-    // Where it offers nothing, the shell offers files.
+    // Without completions, the shell falls back to files.
     for (line, offered) in [("diary import ", ""), ("diary import a --format jrnl-", "jrnl-json")] {
         assert_eq!(bash.complete(line).await.trim(), offered, "{line}");
     }
@@ -152,7 +152,7 @@ async fn shells_complete_every_command_and_flag() {
     assert_eq!(missing, "");
 }
 
-/// What a shell does not offer.
+/// Returns the completions that a shell lacks.
 async fn missing_in(shell: &mut impl Shell, known: &[Known]) -> String {
     let mut missing = String::new();
     for known in known {

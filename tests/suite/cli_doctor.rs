@@ -1,4 +1,4 @@
-//! `diary doctor` finds what is wrong on the way to a diary, and says what to do about it.
+//! `diary doctor` finds problems on the way to a diary, and suggests fixes.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::support::{Ran, Server, cli_command, run, soon};
 
-/// The command of someone whose home is `home`.
+/// Returns the command of a user whose home directory is `home`.
 fn cli(home: &Path, words: &[&str]) -> Command {
     let mut command = cli_command();
     command.args(words).env("HOME", home).env("USER", "anna").env("TZ", "UTC");
@@ -20,7 +20,7 @@ async fn doctor(home: &Path, server: &str) -> Ran {
     run(&mut cli(home, &["doctor", "--server", server]), "").await
 }
 
-/// Each line's word, step and beginning.
+/// Checks the status, step and beginning of each line.
 fn check(ran: &Ran, code: i32, lines: &[(&str, &str, &str)]) {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(code), ""), "{ran:?}");
     assert_eq!(ran.stdout.lines().count(), lines.len(), "{ran:?}");
@@ -47,7 +47,7 @@ async fn all_is_well() {
     ];
     check(&doctor(home.path(), server.address()).await, 0, &[&first[..], &[]].concat());
 
-    // With a configuration, an entry, and something in the outbox.
+    // With a configuration, an entry, and a kept entry in the outbox.
     let config = home.path().join(".config/diary");
     std::fs::create_dir_all(&config).unwrap();
     std::fs::write(config.join("config.toml"), format!("server = {:?}\n", server.address())).unwrap();
@@ -63,7 +63,7 @@ async fn all_is_well() {
     expected[3].2 = "newest entry 1, ";
     expected[4].2 = "entry 1 by 小明, 20";
     check(&ran, 0, &expected);
-    // What it tried has left nothing behind, in the diary neither.
+    // Its checks leave nothing behind, neither here nor in the diary.
     let names: Vec<_> = std::fs::read_dir(&state).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert!(names.len() == 1 && names[0].to_string_lossy().ends_with(".jsonl"), "{names:?}");
     assert!(lines.ask("still here").await.starts_with("ok 2 "));
@@ -73,7 +73,7 @@ async fn all_is_well() {
 #[tokio::test]
 async fn nothing_listens() {
     let home = tempfile::tempdir().unwrap();
-    // Bound and not listening, so that nobody else gets the port meanwhile.
+    // Bound but not listening, so that no other process gets the port.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap().to_string();
@@ -110,7 +110,7 @@ async fn a_web_server_is_no_diary() {
 async fn what_is_wrong_at_home() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start().await;
-    // A file stands where the folder should be.
+    // A file is in the place of the directory.
     std::fs::write(home.path().join(".local"), "").unwrap();
     let ran = doctor(home.path(), server.address()).await;
     assert_eq!(ran.code, Some(4), "{ran:?}");
@@ -122,7 +122,7 @@ async fn what_is_wrong_at_home() {
     std::fs::create_dir_all(&config).unwrap();
     std::fs::write(config.join("config.toml"), "name = \"a\"\ntoken = \"never\"\n").unwrap();
     let what = "config.toml:2: unknown field `token`, expected one of `server`, ";
-    // Which server is meant is in that file, unless it is said.
+    // The server is set in that file, unless given on the command line.
     let wrong = [("fail", "configuration", what), ("fail", "outbox", "cannot write ")];
     let unknown = ("fail", "server", "not checked");
     check(&run(&mut cli(home.path(), &["doctor"]), "").await, 4, &[&wrong[..], &[unknown]].concat());

@@ -1,4 +1,4 @@
-//! The line editor of `diary`, as a person sees it on the screen of a terminal.
+//! The line editor of `diary`, as seen on a terminal screen.
 
 use rustix::process::Signal;
 use tokio::process::Command;
@@ -8,7 +8,7 @@ use crate::support::{
     cli_command, run, stored,
 };
 
-/// `diary` of someone called anna, whose outbox is in `home`.
+/// Returns the `diary` command of anna, whose outbox is in `home`.
 fn cli(home: &tempfile::TempDir, address: &str) -> Command {
     cli_of(home, address, "anna")
 }
@@ -20,32 +20,32 @@ fn cli_of(home: &tempfile::TempDir, address: &str, name: &str) -> Command {
     command
 }
 
-/// What `diary outbox` prints.
+/// Returns the output of `diary outbox`.
 async fn outbox(home: &tempfile::TempDir) -> String {
     let mut command = cli_command();
     command.arg("outbox").env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
     run(&mut command, "").await.stdout
 }
 
-/// Sends what is kept; the exit code.
+/// Sends the kept entries; returns the exit code.
 async fn send_outbox(home: &tempfile::TempDir) -> Option<i32> {
     let mut command = cli_command();
     command.args(["outbox", "send"]).env("XDG_STATE_HOME", home.path()).env("XDG_CONFIG_HOME", home.path());
     run(&mut command, "").await.code
 }
 
-/// How many lines wait for the next conversation.
+/// Returns the number of saved drafts.
 fn drafts(home: &tempfile::TempDir) -> usize {
     let files = std::fs::read_dir(home.path().join("diary")).unwrap();
     files.filter(|file| file.as_ref().unwrap().file_name().to_str().unwrap().contains("draft")).count()
 }
 
-/// What is said when an entry is on disk.
+/// Returns the confirmation of an entry on disk.
 fn ok(seq: u64, address: &str) -> String {
     format!("ok {seq} on {address}")
 }
 
-/// An address where a diary was, and a terminal of someone who does not know that it is gone.
+/// Returns the address of a stopped server, and a terminal started against it.
 async fn offline(home: &tempfile::TempDir, data: &tempfile::TempDir) -> (String, Terminal) {
     let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
     let address = server.address().to_owned();
@@ -56,8 +56,8 @@ async fn offline(home: &tempfile::TempDir, data: &tempfile::TempDir) -> (String,
     (address, terminal)
 }
 
-/// Everything that may happen to someone who writes: keys that edit, pastes, entries of others in the middle of a
-/// line, and a server that goes away and comes back.
+/// A whole session: editing keys, pastes, entries of others in the middle of a line, and a server that goes
+/// away and comes back.
 #[tokio::test]
 async fn a_day_at_the_terminal() {
     let home = tempfile::tempdir().unwrap();
@@ -68,12 +68,12 @@ async fn a_day_at_the_terminal() {
     let welcome = format!("anna writes in diary at {address}; /help lists the commands");
     terminal.ends_in(&[&welcome, ">"]).await;
 
-    // Chinese, with a key to the left and one that deletes: both count characters, not columns.
+    // Chinese, with Left and Backspace: both move by characters, not columns.
     terminal.types("今天天气不好").await;
     terminal.types(&format!("{LEFT}{BACKSPACE}很\r")).await;
     terminal.ends_in(&["> 今天天气很好", &ok(1, &address), ">"]).await;
 
-    // What another one writes appears above what is being typed.
+    // An entry of another user appears above the line being typed.
     terminal.types("half a ").await;
     terminal.ends_in(&["> half a"]).await;
     let mut other = Lines::connect(&address).await;
@@ -85,7 +85,7 @@ async fn a_day_at_the_terminal() {
     terminal.types("\r").await;
     terminal.ends_in(&["> half a line", &ok(3, &address), ">"]).await;
 
-    // Several lines in one entry: by a backslash, by Alt-Enter, by a paste.
+    // Several lines in one entry: by backslash, Alt-Enter and paste.
     terminal.types("one\\\r").await;
     terminal.types(&format!("two{ALT_ENTER}three\r")).await;
     terminal.ends_in(&[&ok(4, &address), ">"]).await;
@@ -94,7 +94,7 @@ async fn a_day_at_the_terminal() {
     terminal.types("\r").await;
     terminal.ends_in(&[&ok(5, &address), ">"]).await;
 
-    // The server is gone: the prompt says so, and what is typed waits.
+    // The server is gone: the prompt shows it, and entries wait.
     server.signal(Signal::KILL);
     server.wait().await;
     terminal.ends_in(&["!"]).await;
@@ -128,7 +128,7 @@ async fn a_day_at_the_terminal() {
     assert_eq!(stored(&data.path().join("diary")), expected);
 }
 
-/// Whoever opens the program before the server is there loses nothing, even if it never comes in this run.
+/// Text typed before the server is up is not lost, even if it stays down for this run.
 #[tokio::test]
 async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     let home = tempfile::tempdir().unwrap();
@@ -142,7 +142,7 @@ async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     assert!(said.contains("1 entry was not acked: kept in "), "{said}");
     assert!(outbox(&home).await.contains("too early"));
 
-    // Whoever comes back is told of all that waits.
+    // The next run reports the kept entries.
     let mut terminal = Terminal::start(cli(&home, &address));
     terminal.sees("1 unsent\r\n").await;
     terminal.ends_in(&["!"]).await;
@@ -164,7 +164,7 @@ async fn what_is_typed_before_there_is_a_server_goes_out_with_the_next_run() {
     assert_eq!(stored(&data.path().join("diary")), ["anna too early", "anna later", "anna in time"]);
 }
 
-/// Whatever a text waits for, it is on disk from the moment that it was typed.
+/// A text is on disk as soon as it is typed, whatever it waits for.
 #[tokio::test]
 async fn what_waits_behind_commands_outlives_the_program() {
     let home = tempfile::tempdir().unwrap();
@@ -186,7 +186,7 @@ async fn what_waits_behind_commands_outlives_the_program() {
     assert_eq!(stored(&data.path().join("diary")), expected);
 }
 
-/// In one conversation, commands and texts come as they were typed.
+/// Within one conversation, commands and texts are handled in the order typed.
 #[tokio::test]
 async fn what_waited_goes_on_in_its_order() {
     let home = tempfile::tempdir().unwrap();
@@ -207,7 +207,7 @@ async fn what_waited_goes_on_in_its_order() {
     assert_eq!(stored(&data.path().join("diary")), ["anna one", "ben two", "cleo three"]);
 }
 
-/// Who types ahead, or pastes where the terminal does not say so, loses nothing.
+/// Type-ahead, or a paste that the terminal does not mark, loses nothing.
 #[tokio::test]
 async fn lines_that_come_at_once_are_all_taken() {
     let home = tempfile::tempdir().unwrap();
@@ -218,7 +218,7 @@ async fn lines_that_come_at_once_are_all_taken() {
     let lines: Vec<String> = (1..=30).map(|number| format!("line {number}")).collect();
     terminal.types(&format!("{}\r", lines.join("\r"))).await;
     terminal.sees("ok 30 on ").await;
-    // What is not UTF-8 costs no more than itself.
+    // Invalid UTF-8 loses only the invalid bytes.
     terminal.types_bytes(b"caf\xe9\r").await;
     terminal.sees("is not UTF-8; the line was not sent, and is restored without it").await;
     terminal.ends_in(&["> caf"]).await;
@@ -256,7 +256,8 @@ async fn typed_lines_are_remembered_unless_a_setting_says_no() {
     server.stop().await;
 }
 
-/// What is pasted, or comes back from the history, is what it is: neither a command nor cut at a backslash.
+/// Text that is pasted or recalled from the history is taken literally: it is no command, and is not cut at a
+/// backslash.
 #[tokio::test]
 async fn a_text_of_several_lines_is_a_text() {
     let home = tempfile::tempdir().unwrap();
@@ -272,7 +273,7 @@ async fn a_text_of_several_lines_is_a_text() {
     terminal.pastes("// a remark\r// two").await;
     terminal.types("\r").await;
     terminal.sees("ok 3 on ").await;
-    // A mark shows where the entry goes on.
+    // An ellipsis marks a line that continues.
     terminal.types("one\\\rtwo").await;
     terminal.ends_in(&["> one\\ …", "two"]).await;
     terminal.types("\r").await;
@@ -285,7 +286,7 @@ async fn a_text_of_several_lines_is_a_text() {
     server.stop().await;
 }
 
-/// A person who looks for something typed before sees nothing new meanwhile, and misses nothing.
+/// During a history search no entries are printed, and none is lost.
 #[tokio::test]
 async fn entries_that_come_while_the_editor_shows_something_else() {
     let home = tempfile::tempdir().unwrap();
@@ -308,7 +309,7 @@ async fn entries_that_come_while_the_editor_shows_something_else() {
     let seen = terminal.sees(" local 5000 ").await;
     let numbers = seen.split(" local ").skip(1).map(|entry| entry.split(' ').next().unwrap().parse::<u32>());
     assert!(numbers.map(Result::unwrap).eq(1..=5000));
-    // To end it holds up nobody either, with more than fits on its way.
+    // It can be ended here as well, with more entries pending than fit.
     terminal.types(CTRL_R).await;
     terminal.sees("reverse-i-search").await;
     other.send("more\n".repeat(5000)).await;
@@ -320,7 +321,7 @@ async fn entries_that_come_while_the_editor_shows_something_else() {
     server.stop().await;
 }
 
-/// The network fails again while what was missed comes in: each entry appears once, in order.
+/// The connection breaks again while missed entries arrive: each one appears once, in order.
 #[tokio::test]
 async fn a_catch_up_that_breaks_in_its_middle() {
     let home = tempfile::tempdir().unwrap();
@@ -353,7 +354,8 @@ async fn a_catch_up_that_breaks_in_its_middle() {
     server.stop().await;
 }
 
-/// An entry as long as a page does not push all else off the screen; all of it is there for the asking.
+/// A very long entry is shortened, so that it does not push everything else off the screen; `/history` shows
+/// all of it.
 #[tokio::test]
 async fn a_long_entry_of_another() {
     let home = tempfile::tempdir().unwrap();
@@ -370,7 +372,7 @@ async fn a_long_entry_of_another() {
     server.stop().await;
 }
 
-/// Whoever ends the program from outside gets the terminal as it was, and the person their half line back.
+/// A signal restores the terminal, and the next run restores the unfinished line.
 #[tokio::test]
 async fn a_half_line_outlives_a_signal() {
     let home = tempfile::tempdir().unwrap();
@@ -387,7 +389,7 @@ async fn a_half_line_outlives_a_signal() {
     assert_eq!(terminal.modes(), before);
     assert_eq!(terminal.ends().await.0, Some(130));
 
-    // Nobody else is offered it, and whoever is does not lose it to a crash.
+    // Other users are not offered the draft, and a crash after it is offered does not lose it.
     let mut ben = Terminal::start(cli_of(&home, server.address(), "ben"));
     ben.sees("ben writes in ").await;
     ben.ends_in(&[">"]).await;
@@ -406,7 +408,7 @@ async fn a_half_line_outlives_a_signal() {
     terminal.types("gone with the window").await;
     terminal.ends_in(&["> gone with the window"]).await;
     assert_eq!(drafts(&home), 0);
-    // The window is closed.
+    // As if the window was closed.
     terminal.signal(Signal::HUP);
     assert_eq!(terminal.ends().await.0, Some(130));
     let mut terminal = Terminal::start(cli(&home, server.address()));
@@ -415,7 +417,7 @@ async fn a_half_line_outlives_a_signal() {
     server.stop().await;
 }
 
-/// A terminal that takes no editor still shows where to type.
+/// A terminal that cannot run the editor still gets a prompt.
 #[tokio::test]
 async fn a_dumb_terminal() {
     let home = tempfile::tempdir().unwrap();
@@ -438,7 +440,7 @@ async fn a_dumb_terminal() {
     server.stop().await;
 }
 
-/// Nothing is sent to a terminal that it would show instead of obeying.
+/// No escape sequences are sent to a terminal that would display them.
 #[tokio::test]
 async fn a_terminal_without_escape_sequences() {
     let server = Server::start().await;
@@ -463,7 +465,7 @@ async fn a_terminal_without_escape_sequences() {
     server.stop().await;
 }
 
-/// What was cancelled comes back with Up, and is in no file.
+/// A cancelled line is recalled with Up, and is in no file.
 #[tokio::test]
 async fn a_cancelled_line_is_forgotten_at_the_end() {
     let home = tempfile::tempdir().unwrap();
@@ -489,7 +491,7 @@ async fn a_cancelled_line_is_forgotten_at_the_end() {
     server.stop().await;
 }
 
-/// Drafts of two programs that were ended are offered one after the other.
+/// The drafts of two ended programs are offered one after the other.
 #[tokio::test]
 async fn two_drafts_are_two_entries() {
     let home = tempfile::tempdir().unwrap();
@@ -524,7 +526,7 @@ async fn two_drafts_are_two_entries() {
     server.stop().await;
 }
 
-/// A shell that has job control, and what starts `diary` in it.
+/// Returns a shell with job control, and the command that starts `diary` in it.
 fn shell(home: &tempfile::TempDir, address: &str) -> (Command, String) {
     let diary = cli(home, address);
     let mut shell = Command::new("sh");
@@ -538,7 +540,7 @@ fn shell(home: &tempfile::TempDir, address: &str) -> (Command, String) {
     (shell, words.join(" "))
 }
 
-/// After Ctrl-Z the shell has the terminal, and after `fg` the editor with its line.
+/// After Ctrl-Z the shell has the terminal; after `fg` the editor has it back, with its line.
 #[tokio::test]
 async fn stopped_and_brought_back() {
     let home = tempfile::tempdir().unwrap();
@@ -579,7 +581,7 @@ async fn stopped_and_brought_back() {
     server.stop().await;
 }
 
-/// Whoever stopped it, and whatever became of the terminal meanwhile.
+/// Stopped by another process, with the terminal changed meanwhile.
 #[tokio::test]
 async fn stopped_by_another() {
     let home = tempfile::tempdir().unwrap();
@@ -596,7 +598,7 @@ async fn stopped_by_another() {
     terminal.signal(Signal::CONT);
     terminal.sees("\x1b[?2004h").await;
     assert_eq!(terminal.modes(), modes);
-    // Where nothing can be stopped, Ctrl-Z changes nothing.
+    // Without job control, Ctrl-Z has no effect.
     terminal.types(CTRL_Z).await;
     terminal.types(&format!("{BACKSPACE}o\r")).await;
     terminal.ends_in(&["> one two", &ok(1, server.address()), ">"]).await;
@@ -604,7 +606,7 @@ async fn stopped_by_another() {
     server.stop().await;
 }
 
-/// A line that has become longer than the window is wrapped anew, and so is what is printed.
+/// A line longer than the new width is wrapped again, and so is later output.
 #[tokio::test]
 async fn a_window_of_another_width() {
     let home = tempfile::tempdir().unwrap();
@@ -639,7 +641,7 @@ async fn a_window_of_another_width() {
     server.stop().await;
 }
 
-/// A server that is there and does nothing is told of long before it is given up.
+/// A server that hangs is reported long before the connection is given up.
 #[tokio::test]
 async fn a_server_that_hangs() {
     for kind in ["xterm", "dumb"] {
@@ -668,7 +670,7 @@ async fn a_server_that_hangs() {
     }
 }
 
-/// A change of the name counts for what is typed behind it, also without a server.
+/// `/name` applies to the entries typed after it, even without a server.
 #[tokio::test]
 async fn a_name_that_was_said_offline() {
     let home = tempfile::tempdir().unwrap();
@@ -678,7 +680,7 @@ async fn a_name_that_was_said_offline() {
     terminal.sees("1 unsent\r\n").await;
     terminal.types("/name ben\rtwo\r").await;
     terminal.sees("2 unsent\r\n").await;
-    // Between two prompts the terminal itself would take the key.
+    // Until the next prompt, the line discipline would handle the key.
     terminal.ends_in(&["!"]).await;
     terminal.types(CTRL_D).await;
     let (code, said) = terminal.ends().await;

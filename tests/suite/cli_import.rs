@@ -1,5 +1,5 @@
-//! `diary import` and `export`: what goes in comes out again, once, whatever ends a run, and what cannot be read is
-//! told.
+//! `diary import` and `export`: round trips keep every entry once, interrupted or not, and unreadable lines are
+//! reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,10 +18,10 @@ use crate::support::{
     Lines, Process, Ran, Relay, Server, Terminal, cli_command, peer, plain_server_command, run, soon, stored,
 };
 
-/// Diaries that are filled and emptied for each round trip.
+/// Diaries that each round-trip test fills and empties.
 const ROUND_TRIPS: u32 = 12;
 
-/// A folder with files, and the person who has them.
+/// A directory with files, and its user.
 struct Home(tempfile::TempDir);
 
 impl Home {
@@ -48,7 +48,7 @@ impl Home {
         run(&mut self.cli(address, words), "").await
     }
 
-    /// Runs it, and it does all of its work.
+    /// Runs a command that must succeed; returns its stdout.
     async fn done(&self, address: &str, words: &[&str]) -> String {
         let ran = self.run(address, words).await;
         assert_eq!(ran.code, Some(0), "{words:?}: {ran:?}");
@@ -56,7 +56,7 @@ impl Home {
     }
 }
 
-/// What was said, as a transcript.
+/// Returns a transcript of the output.
 fn transcript(words: &[&str], ran: &Ran) -> String {
     let Ran { code, stdout, stderr } = ran;
     format!("$ diary {}\n{stderr}{stdout}[{}]\n", words.join(" "), code.unwrap_or(-1))
@@ -66,7 +66,7 @@ fn objects(lines: &str) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Time, author and text of exported entries.
+/// Returns time, author and text of exported entries.
 fn entries_of(lines: &str) -> Vec<Value> {
     let entry = |mut row: Value| {
         let time = row.get("at").unwrap_or(&row["time"]).clone();
@@ -75,7 +75,7 @@ fn entries_of(lines: &str) -> Vec<Value> {
     objects(lines).into_iter().map(entry).collect()
 }
 
-/// Runs an async test of one case of a proptest.
+/// Runs the async body of a proptest case.
 fn in_runtime(test: impl Future<Output = ()>) {
     tokio::runtime::Runtime::new().unwrap().block_on(test);
 }
@@ -84,7 +84,7 @@ fn in_runtime(test: impl Future<Output = ()>) {
 fn own_json_round_trip() {
     let time = (-2_000_000_000_000_000i64..4_000_000_000_000_000, -1439i16..1440)
         .prop_map(|(micros, offset_minutes)| diary_proto::Time { micros, offset_minutes });
-    // Few of each, so that some are the same.
+    // Small ranges, so that some entries are equal.
     let entry = (time, "anna|ben|小明", "[^\0]{1,20}|a");
     let entries = proptest::collection::vec(entry, 1..20).prop_flat_map(|entries| {
         let count = entries.len();
@@ -121,7 +121,7 @@ fn own_json_round_trip() {
         .unwrap();
 }
 
-/// A word, and the tag that jrnl finds in it: a `#` or `@` that begins the word, and all behind it that may be of a tag.
+/// A word, and the tag that jrnl finds in it: a `#` or `@` at the start, and the tag characters after it.
 fn word() -> impl Strategy<Value = (String, Option<String>)> {
     let plain =
         "[a-zA-Z0-9今天気.!?,\"\\\\\\[\\]é*][a-zA-Z0-9今.!?,\\]é#@*]{0,7}".prop_map(|word| (word, None));
@@ -131,7 +131,7 @@ fn word() -> impl Strategy<Value = (String, Option<String>)> {
     prop_oneof![plain, tagged, no_tag]
 }
 
-/// So many words, with blanks of these kinds between them, and their tags.
+/// A text with this number of words and these blanks between them, and its tags.
 fn text(blanks: &'static str, count: Range<usize>) -> impl Strategy<Value = (String, BTreeSet<String>)> {
     proptest::collection::vec((blanks, word()), count).prop_map(|words| {
         let tags = words.iter().filter_map(|(_, (_, tag))| tag.clone()).collect();
@@ -144,10 +144,10 @@ fn text(blanks: &'static str, count: Range<usize>) -> impl Strategy<Value = (Str
     })
 }
 
-/// An entry as jrnl writes it, but for its time.
+/// An entry as written by jrnl, without its time.
 fn jrnl_entry() -> impl Strategy<Value = Value> {
     (text(" {1,2}", 1..4), text("[ \t\n]{1,3}", 0..6), any::<bool>())
-        // A star at the end of a title is none of it.
+        // A star at the end of a title is not part of it.
         .prop_filter("jrnl writes no such title", |((title, _), _, starred)| {
             !(title.ends_with('*') || (*starred && title.starts_with('*')))
         })
@@ -157,7 +157,7 @@ fn jrnl_entry() -> impl Strategy<Value = Value> {
         })
 }
 
-/// What jrnl writes of entries: those, and how many have each tag.
+/// Returns jrnl's JSON of these entries: the entries, and how many have each tag.
 fn jrnl_journal(entries: Vec<Value>) -> Value {
     let mut tags = BTreeMap::<String, u64>::new();
     for tag in entries.iter().flat_map(|entry| entry["tags"].as_array().unwrap()) {
@@ -190,7 +190,7 @@ fn jrnl_json_round_trip() {
                 home.done(server.address(), &["import", "in.json"]).await;
                 let out = home.done(server.address(), &["export", "--format", "jrnl-json"]).await;
                 assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), journal);
-                // It is of the same clocks, wherever that is.
+                // Local times are compared, whatever the zone.
                 let count = journal["entries"].as_array().unwrap().len();
                 let said = home
                     .done(server.address(), &["import", "in.json", "--timezone", "America/New_York"])
@@ -260,7 +260,7 @@ async fn only_some_days() {
     );
     let mut said = String::new();
     for words in [
-        // As with log, the diary says when a day starts.
+        // As with `log`, the diary determines when a day starts.
         &["import", "journal.txt", "--from", "2015-03-03", "--to", "2015-03-03", "--dry-run"][..],
         &["import", "journal.txt", "--from", "2015-03-03", "--to", "Mar 4 2015"],
         &["import", "journal.txt", "--to", "2001"],
@@ -274,7 +274,7 @@ async fn only_some_days() {
     insta::assert_snapshot!("import_days", said);
 }
 
-/// What was archived cannot be compared: it is not added again without being told so.
+/// Archived entries cannot be compared, so they are not added again unless forced.
 #[tokio::test]
 async fn what_may_be_archived() {
     let (home, server) = (Home::new(), Server::start().await);
@@ -294,11 +294,11 @@ async fn what_may_be_archived() {
     for words in [
         &["import", "journal.txt"][..],
         &["import", "journal.txt", "--dry-run"],
-        // Nothing in the diary says when its archived entries were written.
+        // Nothing in the diary tells when its archived entries were written.
         &["import", "journal.txt", "--from", "2015-03-04"],
         &["import", "journal.txt", "--from", "2015-03-04", "--even-if-archived"],
         &["import", "journal.txt", "--from", "2015-03-04"],
-        // The oldest entry that is there does.
+        // The oldest remaining entry does.
         &["import", "later.jsonl"],
         &["import", "journal.txt", "later.jsonl"],
         &["export", "--format", "txt"],
@@ -327,14 +327,14 @@ async fn day_files_of_another_diary() {
     let exported = home.done(one.address(), export).await;
     let entries = entries_of(&exported);
     assert_eq!(entries_of(&home.done(other.address(), export).await), entries);
-    // An export is imported elsewhere as it was.
+    // An export is imported elsewhere unchanged.
     let third = Server::start().await;
     home.file("exported.jsonl", exported);
     home.done(third.address(), &["import", "exported.jsonl"]).await;
     assert_eq!(entries_of(&home.done(third.address(), export).await), entries);
 }
 
-/// A journal of so many entries.
+/// Returns a journal of `count` entries.
 fn many(count: usize) -> String {
     let entry = |number: usize| {
         format!(
@@ -346,7 +346,7 @@ fn many(count: usize) -> String {
     (0..count).map(entry).collect()
 }
 
-/// An import that is ended in the middle, and run again at once.
+/// Ends an import in the middle, and runs it again at once.
 async fn ended_and_run_again(signal: Signal) -> Ran {
     const COUNT: usize = 60_000;
     let home = Home::new();
@@ -372,7 +372,7 @@ async fn ended_and_run_again(signal: Signal) -> Ran {
     ran
 }
 
-/// Runs a command, and ends it as soon as something has happened.
+/// Runs a command and sends it a signal once something has happened.
 async fn end_once(command: &mut Command, signal: Signal, happened: impl Future<Output = ()>) -> Ran {
     let mut child =
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -409,7 +409,7 @@ async fn interrupted_before_it_writes() {
             "{ran:?}"
         );
     };
-    // A file that does not end.
+    // A file without an end.
     let pipe = home.0.path().join("pipe");
     assert!(soon("mkfifo", Command::new("mkfifo").arg(&pipe).status()).await.unwrap().success());
     let mut writer = None;
@@ -420,7 +420,7 @@ async fn interrupted_before_it_writes() {
     stopped(end_once(&mut home.cli("127.0.0.1:1", &["import", "pipe"]), Signal::INT, opened).await);
     drop(writer);
 
-    // A server that says nothing.
+    // A server that stays silent.
     home.file("journal.txt", many(3));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -431,7 +431,8 @@ async fn interrupted_before_it_writes() {
     stopped(end_once(&mut home.cli(&address, &["import", "journal.txt"]), Signal::INT, connected).await);
 }
 
-/// The server goes after it was read, before anything is written; some of the entries are there already.
+/// The server goes away after the comparison and before the first write; some of the entries are stored
+/// already.
 #[tokio::test]
 async fn a_server_that_is_gone_before_the_first_entry() {
     let (home, server) = (Home::new(), Server::start().await);
@@ -441,7 +442,7 @@ async fn a_server_that_is_gone_before_the_first_entry() {
     home.file("some.txt", all.iter().step_by(2).cloned().collect::<String>());
     home.file("all.txt", all.concat());
     home.done(server.address(), &["import", "some.txt"]).await;
-    // Two to read what is there.
+    // Two connections, for the comparison.
     let relay = Relay::start_for(server.address(), 2).await;
     let ran = home.run(relay.address(), &["import", "all.txt"]).await;
     assert_eq!(ran.code, Some(5), "{ran:?}");
@@ -481,7 +482,7 @@ async fn killed_in_the_middle() {
 
 #[tokio::test]
 async fn a_real_jrnl_and_back() {
-    // tests/run says so aloud when it could not install it.
+    // tests/run reports it if jrnl could not be installed.
     if std::env::var_os("DIARY_TEST_WITHOUT_JRNL").is_some() {
         return;
     }
@@ -491,7 +492,7 @@ async fn a_real_jrnl_and_back() {
         &["2026-11-21 08:15: Fog on the hill. Then sun @work and @Home"][..],
         &["2015-03-02 23:59*: 今天天气很好。出去走走"],
         &["2026-11-20 12:00: A title\nA body\n\n[x] done @work\n[1] a note"],
-        // jrnl's import leaves no order to entries of the same second.
+        // jrnl's import does not keep the order of entries with equal times.
         &["2026-11-20 12:01: Only a title"],
         &["2026-11-20 12:02:33: With seconds. In two sentences"],
     ] {
@@ -500,7 +501,7 @@ async fn a_real_jrnl_and_back() {
     let before = jrnl(&home, &one, &["--format", "json"]).await;
     home.file("one.json", &before);
 
-    // Its file, and its json, which is the same without seconds.
+    // Its file, and its JSON, which is the same without seconds.
     let said = home.done(server.address(), &["import", "one.txt"]).await;
     assert_eq!(said, "imported 5, 0 duplicates, 0 unreadable\n");
     let said = home.done(server.address(), &["import", "one.json", "one.txt"]).await;
@@ -513,7 +514,7 @@ async fn a_real_jrnl_and_back() {
     let ours = home.done(server.address(), &["export", "--format", "jrnl-json"]).await;
     assert_eq!(journal(&ours), journal(&before));
 
-    // jrnl imports its own file only, in every version: what it makes of ours is what its json and ours say.
+    // Every version of jrnl imports only its own format. Its JSON of our export must equal our own JSON.
     home.done(server.address(), &["export", "--format", "jrnl", "--output", "ours.txt"]).await;
     let two = jrnl_config(&home, "two");
     jrnl(&home, &two, &["--import", "--file", "ours.txt"]).await;
@@ -522,7 +523,7 @@ async fn a_real_jrnl_and_back() {
     let file = |name: &str| fs::read_to_string(home.0.path().join(name)).unwrap();
     assert_eq!(file("two.txt"), file("one.txt"));
 
-    // It makes two lines of two sentences, and drops blanks and blank lines: the entries stay the same.
+    // jrnl splits two sentences into two lines, and drops blanks and blank lines: the entries still match.
     let three = jrnl_config(&home, "three");
     home.file(
         "three.txt",
@@ -561,7 +562,7 @@ async fn jrnl(home: &Home, config: &str, words: &[&str]) -> String {
     ran.stdout
 }
 
-/// A journal's json. Its tags have no order.
+/// Parses a journal in JSON and sorts its tags, which have no order.
 fn journal(said: &str) -> Value {
     let mut journal: Value = serde_json::from_str(said).unwrap();
     for entry in journal["entries"].as_array_mut().unwrap() {

@@ -1,4 +1,4 @@
-//! `diary` in a pipe: every line is an entry, written once, and scripts learn how it went.
+//! `diary` in a pipe: every line is an entry, written once, and scripts learn the outcome.
 
 use std::process::Stdio;
 
@@ -9,20 +9,20 @@ use tokio::process::Command;
 
 use crate::support::{Process, Ran, Server, acked, cli_command, is_ack, peer, run, soon, stored};
 
-/// `diary`, written to by anna.
+/// Returns the `diary` command of anna.
 fn cli(address: &str, arguments: &[&str]) -> Command {
     let mut command = cli_command();
     command.arg(address).args(["--name", "anna"]).args(arguments);
     command
 }
 
-/// Whether it printed these acks and nothing else, and ended well.
+/// Asserts that it printed exactly these acks, and succeeded.
 fn assert_acked(ran: &Ran, seqs: impl IntoIterator<Item = u64>) {
     assert!(ran.stdout.lines().map(acked).eq(seqs.into_iter().map(Some)), "{ran:?}");
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
 }
 
-/// An address that refuses connections for as long as the socket lives.
+/// Returns an address that refuses connections as long as the socket lives.
 fn closed_address() -> (TcpSocket, String) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -115,7 +115,7 @@ async fn nothing_listens() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""));
 }
 
-/// With an empty label the name is none, so that no name server is asked.
+/// A name with an empty label is invalid, so no name server is queried.
 #[tokio::test]
 async fn a_host_without_an_address() {
     let ran = run(&mut cli("no..such.host:8888", &[]), "lost\n").await;
@@ -131,7 +131,7 @@ async fn what_listens_is_no_diary() {
     let other = tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
         socket.write_all(b"220 mail.example.org ESMTP\r\n").await.unwrap();
-        // Open until the client leaves.
+        // Keep it open until the client leaves.
         let _ = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
     });
     let ran = run(&mut cli(&address, &[]), "lost\n").await;
@@ -161,7 +161,7 @@ async fn wrong_words() {
         let ran = run(cli_command().args(words), "lost\n").await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{words:?}");
         assert!(ran.stderr.contains(part), "{words:?}: {ran:?}");
-        // Arguments are quoted, and may be anything.
+        // Arguments are quoted, and may contain anything.
         let is_unsafe = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
         assert!(!ran.stderr.contains(is_unsafe), "{words:?}: {ran:?}");
     }
@@ -181,7 +181,7 @@ async fn the_environment() {
         command
     };
     run(&mut environment("小明"), "one\n").await;
-    // What is empty says nothing.
+    // Empty variables count as unset.
     run(environment("").env("DIARY_NAME", "").env("DIARY_COLOR", ""), "two\n").await;
     let empty = ["DIARY_SERVER", "DIARY_NAME", "DIARY_FORMAT", "DIARY_COLOR"].map(|name| (name, ""));
     let ran = run(cli_command().envs(empty).args(["log", "--server", server.address()]), "").await;
@@ -189,7 +189,7 @@ async fn the_environment() {
     let ran = run(cli_command().envs(empty).args(["log", "--last", "few"]), "").await;
     assert!(ran.stderr.contains("--last takes a number"), "{ran:?}");
     run(environment("小明").args(["--name", "anna"]), "three\n").await;
-    // An argument wins over the environment.
+    // Arguments take precedence over the environment.
     let (_socket, closed) = closed_address();
     run(environment("小明").env("DIARY_SERVER", closed).arg(format!("unix:{}", socket.display())), "four\n")
         .await;
@@ -202,7 +202,7 @@ async fn the_environment() {
     server.stop().await;
 }
 
-/// Killed or stopped, the server comes back on the same diary, and nobody sees more than a pause.
+/// The server is killed or stopped, and restarts on the same diary: the client only pauses.
 #[tokio::test]
 async fn a_server_that_restarts_costs_no_line_and_doubles_none() {
     const LINES: u64 = 30_000;
@@ -214,7 +214,7 @@ async fn a_server_that_restarts_costs_no_line_and_doubles_none() {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = client.stdin.take().unwrap();
     let mut acks = BufReader::new(client.stdout.take().unwrap()).lines();
-    // The last line waits until the server was there for the last time, so that each end is in the middle.
+    // The last line waits until the last restart is over, so that every restart hits the middle.
     let (go_on, mut may_go_on) = tokio::sync::oneshot::channel::<()>();
     let feed = tokio::spawn(async move {
         let lines: String = (1..LINES).map(|number| format!("第 {number} 行\n")).collect();
@@ -252,7 +252,7 @@ async fn a_server_that_restarts_costs_no_line_and_doubles_none() {
     assert_eq!(entries.len() as u64, LINES);
 }
 
-/// The client waits ten seconds for the server, as an operator may be restarting it.
+/// The client waits ten seconds for the server, since an operator may be restarting it.
 #[tokio::test]
 async fn a_server_that_never_comes_back() {
     let data = tempfile::tempdir().unwrap();
@@ -275,14 +275,14 @@ async fn a_server_that_never_comes_back() {
     assert_eq!(output.status.code(), Some(5));
     assert_eq!(acks.next_line().await.unwrap(), None);
     let said = String::from_utf8(output.stderr).unwrap();
-    // What was written to a connection that was just breaking may have arrived.
+    // Lines written to a breaking connection may have arrived.
     let told = format!("gave up: no server is listening on {address}; in the diary: up to line 3; ");
     let rest = said.split(&told).nth(1).unwrap_or_else(|| panic!("{said}"));
     assert!(rest == "not sent: from line 4 on\n" || rest.starts_with("unknown: line"), "{said}");
     assert_eq!(stored(&data.path().join("diary")), ["anna one", "anna two"]);
 }
 
-/// A reader that has enough ends nothing but the printing, and nothing is said about it.
+/// A reader of the output that leaves ends only the printing, silently.
 #[tokio::test]
 async fn the_reader_of_the_output_leaves() {
     let server = Server::start().await;
@@ -299,7 +299,7 @@ async fn the_reader_of_the_output_leaves() {
     server.stop().await;
 }
 
-/// The line that a person goes on with, whoever ends it: nothing is written by halves in silence.
+/// After either signal, the client reports the line to continue with.
 #[tokio::test]
 async fn a_signal_is_answered_with_where_it_stopped() {
     let server = Server::start().await;

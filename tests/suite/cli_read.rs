@@ -1,4 +1,4 @@
-//! `diary log`, `search` and `follow`: which entries, how they end, and that a follow goes on where it was.
+//! `diary log`, `search` and `follow`: selection of entries, exit codes, and that a follow resumes.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::{Process, Ran, Server, Terminal, cli_command, day_files, peer, run, seq, soon};
 
-/// A command of `diary` for the server at `address`, with settings of its own in `home`.
+/// Returns a `diary` command for the server at `address`, with settings in `home`.
 fn cli(home: &Path, address: &str, words: &[&str]) -> Command {
     let mut command = cli_command();
     command.env("XDG_STATE_HOME", home.join("state")).env("XDG_CONFIG_HOME", home.join("config"));
@@ -20,7 +20,7 @@ fn cli(home: &Path, address: &str, words: &[&str]) -> Command {
     command
 }
 
-/// The seqs of the entries that it printed.
+/// Returns the seqs of the printed entries.
 fn seqs(ran: &Ran) -> Vec<u64> {
     ran.stdout.lines().filter_map(seq).collect()
 }
@@ -38,7 +38,7 @@ async fn write(address: &str, texts: &[&str]) {
     }
 }
 
-/// A follow that runs.
+/// A running follow.
 struct Follow {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -60,7 +60,7 @@ impl Follow {
         seqs
     }
 
-    /// Interrupts it, and returns its exit code.
+    /// Sends it a signal; returns its exit code.
     async fn end(mut self, signal: Signal) -> Option<i32> {
         let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
@@ -133,7 +133,7 @@ async fn log_and_search_with_conditions() {
     server.stop().await;
 }
 
-/// The server's days are Shanghai's; these readers are up to a day behind or before it.
+/// The server's days are Shanghai's; these readers are up to a day behind or ahead.
 #[tokio::test]
 async fn days_are_those_of_the_reader() {
     let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
@@ -191,7 +191,7 @@ async fn a_follow_goes_on_where_it_stopped_through_restarts_of_either_side() {
     assert_eq!(follow.seqs(2).await, [4, 5]);
     assert_eq!(follow.end(Signal::INT).await, Some(130));
 
-    // While nobody follows, entries come, and the server ends in its own way.
+    // Entries arrive and the server is killed while nobody follows.
     write(&address, &["6", "7"]).await;
     server.signal(Signal::KILL);
     server.wait().await;
@@ -216,7 +216,7 @@ async fn a_follow_goes_on_where_it_stopped_through_restarts_of_either_side() {
     other.stop().await;
 }
 
-/// Copies a folder of day files.
+/// Copies a directory of day files.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -229,7 +229,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A diary, an older copy of it with two entries, and a follow with a cursor that has printed four.
+/// A diary, an older copy of it with two entries, and a follow whose cursor has printed four.
 #[tokio::test]
 async fn a_cursor_of_a_diary_that_was_restored_is_told_and_refused() {
     let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -251,7 +251,7 @@ async fn a_cursor_of_a_diary_that_was_restored_is_told_and_refused() {
     std::fs::remove_dir_all(data.path()).unwrap();
     copy(&older, data.path());
     let server = Process::start(data.path(), &[&address], &[]).await;
-    // At first it ends before the cursor; then it has another entry there.
+    // First the diary ends before the cursor; then it has another entry there.
     for texts in [&[][..], &["other 3", "other 4", "other 5"]] {
         write(&address, texts).await;
         let ran = run(&mut cli(home.path(), &address, &words), "").await;
@@ -290,7 +290,7 @@ async fn a_follow_goes_on_in_a_diary_that_was_restored() {
         "the diary was restored from an older copy and now ends with entry 2; only newer entries follow";
     while soon("it is told", said.next_line()).await.unwrap().expect("it goes on") != expected {}
     assert_eq!(follow.end(Signal::INT).await, Some(130));
-    // The place is as good as any other: an older copy is not taken for this one.
+    // The cursor has a checksum as usual, so that an older copy is not mistaken for this diary.
     let written = std::fs::read_to_string(&cursor).unwrap();
     let place: Vec<&str> = written.split_whitespace().collect();
     assert!(place[1] == "2" && place[2].len() == 8, "{written}");
@@ -302,7 +302,7 @@ async fn a_follow_goes_on_in_a_diary_that_was_restored() {
     server.stop().await;
 }
 
-/// So does what a conversation shows, and what is typed goes out.
+/// A conversation goes on as well, and sends what is typed.
 #[tokio::test]
 async fn a_conversation_goes_on_in_a_diary_that_was_restored() {
     let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -328,7 +328,7 @@ async fn a_conversation_goes_on_in_a_diary_that_was_restored() {
     server.stop().await;
 }
 
-/// What was not printed is not behind the cursor: whoever reads the output decides.
+/// Entries that were not printed do not advance the cursor: it depends on the reader of the output.
 #[tokio::test]
 async fn a_reader_that_leaves_ends_it_quietly() {
     let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
@@ -371,7 +371,7 @@ async fn damage_is_told_and_is_an_exit_code_of_its_own() {
     for (words, lines) in [
         (&["log", "--last", "all"][..], &["1 ", gap, "3 ", "4 "][..]),
         (&["log", "--last", "all", "--reverse"], &["4 ", "3 ", gap, "1 "]),
-        // What it held is not known any more, so it may be a hit.
+        // The content of the lost entry is unknown, so it may be a hit.
         (&["search", "o"], &["1 ", gap, "4 "]),
         (&["search", "three", "--author", "anna"], &[gap, "3 "]),
         (&["search", "one"], &["1 ", gap]),
@@ -422,7 +422,7 @@ async fn a_large_answer_comes_whole_in_either_direction() {
     server.stop().await;
 }
 
-/// Of some days, the newest so many; the days are the reader's, so their reader finds them.
+/// The newest entries of some days. Days depend on the reader's zone, so the client selects them.
 #[tokio::test]
 async fn the_newest_of_some_days_and_either_order() {
     let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
@@ -460,7 +460,7 @@ async fn the_newest_of_some_days_and_either_order() {
             assert_eq!(ran.code, Some(i32::from(expected.is_empty())), "{words:?}: {ran:?}");
         }
     }
-    // A single day is in the order of its clock.
+    // A single day is sorted by time of day.
     for (words, expected) in
         [(&["--last", "1"][..], &[2][..]), (&["--reverse"], &[2, 3]), (&["--reverse", "--last", "1"], &[2])]
     {
@@ -479,7 +479,7 @@ async fn the_newest_of_some_days_and_either_order() {
         let texts = ran.stdout.lines().skip(1).filter_map(|line| line.rsplit(',').next());
         assert!(texts.eq(expected.iter().copied()), "{words:?}: {ran:?}");
     }
-    // What is counted, too.
+    // Statistics, too.
     let ran = run(
         &mut cli(
             home_path,
@@ -527,13 +527,13 @@ async fn a_pager_at_a_terminal() {
             "{pager}: {code:?} {screen}"
         );
     }
-    // One that is left before it has read anything.
+    // A pager that exits before reading anything.
     assert_eq!(page("true").await, (Some(0), String::new()));
     assert_eq!(page("exec true").await, (Some(0), String::new()));
     server.stop().await;
 }
 
-/// The newest so many of the lines of an answer, and what is missing between them and right before them.
+/// Returns the newest `count` lines of an answer, with the gaps between and right before them.
 fn newest(lines: &str, mut count: usize) -> Vec<&str> {
     let is_wanted = |line: &&str| match seq(line) {
         Some(_) if count == 0 => false,
@@ -548,8 +548,8 @@ fn newest(lines: &str, mut count: usize) -> Vec<&str> {
     lines
 }
 
-/// They are looked for from the end, and still are those of all of the diary: whether they are at its beginning, or
-/// not there, or beside damage.
+/// The search runs from the end, and must find the newest hits of the whole diary: at its beginning, absent, or
+/// next to damage.
 #[tokio::test]
 async fn the_newest_that_fit_are_those_of_the_whole_diary() {
     const ENTRIES: usize = 25_000;
@@ -665,7 +665,7 @@ async fn an_output_that_cannot_be_written_is_told() {
     server.stop().await;
 }
 
-/// What was cut off must not look complete.
+/// Truncated output must not look complete.
 #[tokio::test]
 async fn an_interrupted_export_is_not_closed() {
     let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
@@ -674,7 +674,7 @@ async fn an_interrupted_export_is_not_closed() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut output = child.stdout.take().unwrap();
     let mut bytes = vec![0];
-    // The rest does not fit into a pipe, so it cannot end before it is read.
+    // The rest does not fit into a pipe, so the command cannot end before it is read.
     soon("it begins", output.read_exact(&mut bytes)).await.unwrap();
     kill_process(Pid::from_raw(child.id().unwrap().cast_signed()).unwrap(), Signal::INT).unwrap();
     soon("its output ends", output.read_to_end(&mut bytes)).await.unwrap();

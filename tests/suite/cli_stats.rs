@@ -1,4 +1,4 @@
-//! `diary tags`, `stats` and `on-this-day`, and `--tag` for all that read, over entries of many years.
+//! `diary tags`, `stats` and `on-this-day`, and `--tag` of all reading commands, over entries of many years.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use tokio::process::Command;
 
 use crate::support::{Frames, Ran, Server, cli_command, day_files, run, seq};
 
-/// Entries: date and time of day, if it is not now, author and text.
+/// An entry: date and hour if not now, author and text.
 type New<'a> = (Option<(Date, i8)>, &'a str, &'a str);
 
-/// A command of `diary` for the server at `address`.
+/// Returns a `diary` command for the server at `address`.
 fn cli(home: &Path, address: &str, words: &[&str]) -> Command {
     let mut command = cli_command();
     command.env("XDG_STATE_HOME", home.join("state")).env("XDG_CONFIG_HOME", home.join("config"));
@@ -23,12 +23,12 @@ fn cli(home: &Path, address: &str, words: &[&str]) -> Command {
     command
 }
 
-/// What it does, where the server and the reader are in Shanghai.
+/// Runs a command, with server and reader in Shanghai.
 async fn ask(server: &Server, home: &tempfile::TempDir, words: &[&str]) -> Ran {
     run(&mut cli(home.path(), server.address(), words), "").await
 }
 
-/// Writes these, in one append.
+/// Writes these in one append.
 async fn write(server: &Server, entries: &[New<'_>]) {
     let time = |(day, hour): (Date, i8)| {
         let zoned = day.at(hour, 30, 0, 0).to_zoned(shanghai()).unwrap();
@@ -47,12 +47,12 @@ fn seqs(ran: &Ran) -> Vec<u64> {
     ran.stdout.lines().filter_map(seq).collect()
 }
 
-/// As it is now, at any time.
+/// Today's offset, for all times.
 fn shanghai() -> TimeZone {
     TimeZone::fixed(offset(8))
 }
 
-/// The day that it is in Shanghai.
+/// Returns the current day in Shanghai.
 fn today() -> Date {
     Timestamp::now().to_zoned(shanghai()).date()
 }
@@ -145,7 +145,7 @@ async fn stats_count_by_the_day_that_an_entry_is_of() {
     assert!(svg.contains("<title>2015-03-02: 2 entries</title>") && svg.ends_with("</svg>\n"), "{svg}");
     let names = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.filter(|name| name.to_string_lossy().contains("svg")).count(), 1);
-    // A file that is there is not written over, unless that is said.
+    // An existing file is not overwritten without `--force`.
     std::fs::write(&picture, "my journal").unwrap();
     let ran = ask(&server, &home, &words).await;
     assert_eq!(ran.code, Some(2));
@@ -239,7 +239,7 @@ async fn on_this_day_brings_every_year_before() {
 
 #[tokio::test]
 async fn another_start_of_the_day_leaves_what_is_there_where_it_is() {
-    // Where it is before noon now.
+    // A zone where it is before noon now.
     let zone = if Timestamp::now().to_zoned(TimeZone::UTC).hour() < 12 { "UTC" } else { "Etc/GMT+12" };
     let home = tempfile::tempdir().unwrap();
     let start_days_at = |start: &'static str| {
@@ -274,7 +274,7 @@ async fn on_this_day_is_of_this_year_only_if_it_is_said() {
     write(&server, &entries).await;
     let ran = ask(&server, &home, &["on-this-day", "today", "--author", "ben"]).await;
     assert_eq!(seqs(&ran), [3], "{ran:?}");
-    // On a 29th of February there is no such day a year ago.
+    // On 29 February there is no such day a year ago.
     if (today().month(), today().day()) != (2, 29) {
         let ran = ask(&server, &home, &["on-this-day"]).await;
         assert_eq!(seqs(&ran), [2], "{ran:?}");

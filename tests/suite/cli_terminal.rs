@@ -1,4 +1,4 @@
-//! `diary` in a terminal: a conversation with a person.
+//! `diary` on a terminal: a conversation.
 
 use diary_proto::Time;
 use rustix::process::Signal;
@@ -7,12 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{CTRL_C, CTRL_D, Process, Server, Terminal, UP, cli_command, soon, stored};
 
-/// `diary` in a terminal of someone called anna, who lives where the server is.
+/// Starts `diary` on a terminal as anna, in the server's zone.
 async fn start(address: &str, arguments: &[&str]) -> Terminal {
     let mut terminal = Terminal::start(cli(address, arguments));
     terminal.sees(" writes in diary at ").await;
     terminal.sees("/help lists the commands\r\n").await;
-    // From here on, the line editor has the keys.
+    // From here on, the line editor handles keys.
     terminal.sees("> ").await;
     terminal
 }
@@ -23,7 +23,7 @@ fn cli(address: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// The heading of the day and the minute of an entry that line mode shows so.
+/// Returns the day heading and the minute of an entry, given its line in line mode.
 fn day_and_minute(line: &str) -> (String, String) {
     let time = Time::parse(line.split(' ').nth(1).unwrap().as_bytes()).unwrap().civil();
     (format!("── {} ──", time.strftime("%Y-%m-%d %A")), time.strftime("%H:%M").to_string())
@@ -85,7 +85,7 @@ async fn the_commands() {
         ("/help", "/follow [#SEQ | off]"),
         ("", "//text"),
     ] {
-        // No line: there is more to see of the answer before.
+        // An empty line expects more of the previous answer.
         if !line.is_empty() {
             terminal.types(&format!("{line}\r")).await;
         }
@@ -99,7 +99,7 @@ async fn the_commands() {
     server.stop().await;
 }
 
-/// What is written before a day starts is of the day before, which is still today.
+/// Entries written before a day starts belong to the day before, which is still today.
 #[tokio::test]
 async fn today_is_the_day_of_the_diary() {
     let server = Server::with(|config| config.day_start = "23:59".parse().unwrap()).await;
@@ -120,10 +120,10 @@ async fn entries_of_others_as_they_come() {
     let mut other = server.lines().await;
     other.ask("before").await;
     let mut terminal = start(server.address(), &["-n", "0"]).await;
-    // Without being asked to, from now on.
+    // New entries are followed by default.
     other.ask("今天").await;
     terminal.sees(" local 今天\r\n").await;
-    // What was typed here is on the screen already; it is not shown a second time.
+    // Entries typed here are already on the screen, and are not shown again.
     terminal.types("mine\r").await;
     terminal.sees("ok 3 on ").await;
     other.ask("after").await;
@@ -142,7 +142,7 @@ async fn entries_of_others_as_they_come() {
     server.stop().await;
 }
 
-/// From some moment on; and from then on, all of them.
+/// Starts at some entry, and shows every one after it.
 #[tokio::test]
 async fn following_from_now_on() {
     let server = Server::start().await;
@@ -170,7 +170,7 @@ async fn following_from_now_on() {
     server.stop().await;
 }
 
-/// An entry may hold anything, but no program of another may move the cursor here.
+/// An entry may contain anything, but must not move the cursor.
 #[tokio::test]
 async fn entries_cannot_command_the_terminal() {
     let server = Server::start().await;
@@ -186,7 +186,7 @@ async fn entries_cannot_command_the_terminal() {
     }
     other.ask(trick).await;
     seen += &terminal.sees(escaped).await;
-    // What the line editor itself says to the terminal.
+    // Sequences of the line editor itself.
     for own in ["\u{1b}[?2004h", "\u{1b}[?2004l", "\u{1b}[?2026h", "\u{1b}[?2026l", "\u{1b}[K", "\u{1b}[2C"] {
         seen = seen.replace(own, "");
     }
@@ -263,7 +263,7 @@ async fn a_long_answer_does_not_hold_up_others() {
     for _ in 0..5000 {
         other.line().await;
     }
-    // Nobody looks at this terminal, so it takes no more than a few thousand bytes.
+    // Nobody reads this terminal, so it takes only a few thousand bytes.
     let mut terminal = start(server.address(), &["-n", "all"]).await;
     soon("the ack of another comes", other.ask("next")).await;
     for _ in 0..5000 {

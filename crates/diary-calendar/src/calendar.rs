@@ -1,4 +1,4 @@
-//! Which day an entry is of, and what the clock said, for one reader.
+//! The days and local times of entries, for one reader.
 
 use diary_proto::{DayStart, Entry, Time};
 use jiff::Zoned;
@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::clock;
 use crate::error::Error;
 
-/// A reader's zone, and when the diary's days start.
+/// A reader's zone, and the start of the diary's days.
 #[derive(Debug, Clone)]
 pub struct Calendar {
     zone: TimeZone,
@@ -16,40 +16,40 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// That of a reader in `zone`, of a diary whose days start at midnight.
+    /// Returns the calendar of a reader in `zone`. Days start at midnight.
     pub fn of(zone: TimeZone) -> Self {
         Self { zone, day_start: DayStart::default() }
     }
 
-    /// That of this process, for a server's diary.
+    /// Returns the calendar of this process, for a server's diary.
     pub fn here(day_start: DayStart) -> Self {
         Self { zone: TimeZone::system(), day_start }
     }
 
-    /// The server says so.
+    /// Sets the start of days, as announced by the server.
     pub fn start_days_at(&mut self, day_start: DayStart) {
         self.day_start = day_start;
     }
 
-    /// The reader's current day.
+    /// Returns the reader's current day.
     pub fn today(&self) -> Date {
         self.day_start.day_of(Time::now(&self.zone))
     }
 
-    /// The time that is meant by what a person says, in words as `clock` reads them.
+    /// Parses a time in natural language. See `clock` for the syntax.
     ///
     /// # Errors
-    /// It is no time, or not exact enough.
+    /// If it is not a time, or not exact enough.
     pub fn time(&self, said: &str) -> Result<Time, Error> {
         clock::parse(said, &self.now(), self.day_start)
     }
 
-    /// Whether a time is said with its zone, so that no clock counts.
+    /// Returns whether a time includes its UTC offset, and so does not depend on a local clock.
     pub fn is_absolute(said: &str) -> bool {
         clock::has_offset(said.trim())
     }
 
-    /// How a time was understood: `2015-03-02 08:15`, with the zone where that is not the reader's.
+    /// Formats a time for confirmation: `2015-03-02 08:15`, with the offset if it differs from the reader's.
     pub fn in_words(&self, time: Time) -> String {
         clock::in_words(time, &self.now())
     }
@@ -58,8 +58,9 @@ impl Calendar {
         Zoned::now().with_time_zone(self.zone.clone())
     }
 
-    /// The day that an entry is of: the one that it is about, or that of its writing. To a reader whose clock showed what
-    /// the server's did, that is the day that it was put to then, whenever days start now; elsewhere it is the reader's.
+    /// Returns the day of an entry: that of its own time, or else of its writing. If the reader's offset equals
+    /// that of the entry, it is the day assigned at the time of writing, even if days start at another time
+    /// now. Otherwise it is the reader's day.
     pub fn day_of(&self, entry: &Entry) -> Date {
         let here = entry.time.in_zone(&self.zone);
         match (entry.own, entry.day) {
@@ -69,7 +70,8 @@ impl Calendar {
         }
     }
 
-    /// What the clock said: where it happened, for a time of its own, and else where the reader is.
+    /// Returns the local time of an entry: of the place where it happened if it has a time of its own, else of
+    /// the reader.
     pub fn clock(&self, entry: &Entry) -> DateTime {
         entry.own.map_or_else(|| entry.time.in_zone(&self.zone), |own| own.at).civil()
     }
@@ -96,7 +98,7 @@ mod tests {
         };
         let mut calendar = Calendar::of(TimeZone::get("Asia/Shanghai").unwrap());
         assert_eq!(calendar.day_of(&entry).to_string(), "2026-11-21");
-        // When days start now says nothing of an entry that is there.
+        // A later change of the day start does not affect existing entries.
         calendar.start_days_at(day_start);
         assert_eq!(calendar.day_of(&entry).to_string(), "2026-11-21");
         assert_eq!(calendar.clock(&entry).to_string(), "2026-11-21T01:30:00");
@@ -104,7 +106,7 @@ mod tests {
         assert_eq!(far.day_of(&entry).to_string(), "2026-11-20");
         entry.day = Some("2026-11-19".parse().unwrap());
         assert_eq!(calendar.day_of(&entry).to_string(), "2026-11-19");
-        // Elsewhere, days rise with the reader's own clock: it is 01:30 and 03:00 in the night there.
+        // With another offset, days follow the reader's own clock: it is 01:30 and 03:00 at night there.
         let elsewhere = Calendar { zone: TimeZone::get("America/New_York").unwrap(), day_start };
         for (written, day) in [("14:30", "2026-11-20"), ("16:00", "2026-11-21")] {
             entry.time = time(&format!("2026-11-21T{written}:00.000000+08:00"));

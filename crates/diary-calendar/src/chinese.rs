@@ -1,8 +1,8 @@
-//! Chinese days and times, in English.
+//! Translation of Chinese days and times into English.
 
 use super::WEEKDAYS;
 
-/// What is said for words that mean the same.
+/// English meanings and their Chinese words.
 const WORDS: [(&str, &str); 28] = [
     ("3 days ago", "大前天"),
     ("2 days ago", "前天 前日"),
@@ -34,13 +34,13 @@ const WORDS: [(&str, &str); 28] = [
     ("year", "年"),
 ];
 
-/// Their place is their value.
+/// Digits; the index is the value.
 const DIGITS: &str = "零一二三四五六七八九";
 
-/// The weekdays behind 周; 周天 is 周日, too.
+/// Weekdays after 周; 周天 equals 周日.
 const DAYS_OF_WEEK: &str = "一二三四五六日天";
 
-/// What was said, in English and in lower case, as `days` and `clock` read it.
+/// Translates into English and lower case, for `days` and `clock`.
 pub(crate) fn in_english(said: &str) -> String {
     let said = said.to_lowercase();
     let (mut rest, mut english) = (said.as_str(), String::new());
@@ -66,13 +66,13 @@ pub(crate) fn in_english(said: &str) -> String {
     english
 }
 
-/// The longest word that `said` begins with, and its meaning.
+/// Returns the longest word that `said` begins with, and its meaning.
 fn longest(said: &str) -> Option<(&'static str, &'static str)> {
     let words = WORDS.iter().flat_map(|(meaning, words)| words.split(' ').map(move |word| (word, *meaning)));
     words.filter(|(word, _)| said.starts_with(word)).max_by_key(|(word, _)| word.len())
 }
 
-/// The value of a number up to 九十九.
+/// Returns the value of a number up to 九十九.
 fn value(number: &str) -> Option<usize> {
     let one = |digit: &str| match digit {
         "两" => Some(2),

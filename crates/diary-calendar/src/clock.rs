@@ -1,14 +1,14 @@
-//! Times as people say them: `2015-03-02 08:15`, `yesterday at 6pm`, `昨晚八点`, `2 hours ago`, `半小时前`.
+//! Times in natural language: `2015-03-02 08:15`, `yesterday at 6pm`, `昨晚八点`, `2 hours ago`, `半小时前`.
 //!
-//! - What the calendar names (`2015-03-02 01:30`, `Nov 21 1:30`) is taken as said.
-//! - `today`, `yesterday`, `monday` are the diary's days: where they start at 03:00, `yesterday 1:30` is in the night
-//!   after yesterday.
-//! - A time alone is today's. It is yesterday's if it would be further ahead than half a day: `23:30`, said at 00:10.
-//!   So is a time in the small hours of a day that starts later.
-//! - What leaves the hour open (`last night`) is no time.
+//! - Calendar dates (`2015-03-02 01:30`, `Nov 21 1:30`) are taken literally.
+//! - `today`, `yesterday`, `monday` are days of the diary: if they start at 03:00, `yesterday 1:30` is in the
+//!   night after yesterday.
+//! - A time alone is today's, or yesterday's if today's is more than half a day ahead: `23:30`, said at 00:10.
+//!   The same holds for a time in the small hours, if days start later.
+//! - Anything without an hour (`last night`) is not a time.
 //!
-//! An offset has whole minutes: where clocks had seconds of it, before 1900 mostly, the clock's time is kept and they
-//! are dropped.
+//! Offsets have whole minutes. Where an offset had seconds, mostly before 1900, the local time is kept and the
+//! seconds are dropped.
 
 use diary_proto::time::TIME_BYTES;
 use diary_proto::{DayStart, Time};
@@ -20,13 +20,13 @@ use crate::chinese::in_english;
 use crate::days::{number, on_calendar, seen_from, words};
 use crate::error::Error;
 
-/// What a day without a time of day means.
+/// Time of a day given without one.
 const NOON: civil::Time = civil::time(12, 0, 0, 0);
 
-/// The time that is meant by someone whose clock says `now`, where days start at `day_start`.
+/// Parses a time, relative to `now`, where days start at `day_start`.
 ///
 /// # Errors
-/// It is no time, or not exact enough.
+/// If it is not a time, or not exact enough.
 pub(crate) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time, Error> {
     let said = said.trim();
     let english = in_english(said);
@@ -37,7 +37,7 @@ pub(crate) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time
         let then = then.to_zoned(now.time_zone().clone()).map_err(|_| no_time())?;
         written(then.datetime(), then.offset())
     };
-    // A date alone is one, too.
+    // A date alone parses as well.
     if let Ok(pieces) = Pieces::parse(said)
         && let Some(time) = pieces.time()
     {
@@ -49,7 +49,7 @@ pub(crate) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time
         return Ok(written_now);
     }
     let today = day_start.day_of(written_now);
-    // So many days ago is a day.
+    // "3 days ago" is a day, not a time.
     if let Some(ago) = ago(&words).filter(|_| seen_from(today, &words).is_none()) {
         let then = now.checked_sub(ago).map_err(|_| Error::TooLongAgo(said.to_owned()))?;
         return written(then.datetime(), then.offset());
@@ -60,7 +60,7 @@ pub(crate) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time
     let is_bare = at == 0 && split.is_some();
     let day = if is_bare { &["today"][..] } else { &words[..at] };
     let relative = seen_from(today, day);
-    // Why there is no such day is worth more than that it is no time.
+    // Why there is no such day is more useful than that it is not a time.
     let days = relative.map_or_else(|| on_calendar(day, today).unwrap_or_else(|| Err(no_time())), Ok)?;
     if days.from != days.to {
         return Err(Error::ManyDays { said: said.to_owned(), first: days.from });
@@ -72,7 +72,7 @@ pub(crate) fn parse(said: &str, now: &Zoned, day_start: DayStart) -> Result<Time
     local(then.saturating_sub(i64::from((is_bare || is_small_hour) && is_far_ahead).days()))
 }
 
-/// How a time was understood: `2015-03-02 08:15`, with the zone where that is not the reader's.
+/// Formats a time for confirmation: `2015-03-02 08:15`, with the offset if it differs from the reader's.
 pub(crate) fn in_words(time: Time, now: &Zoned) -> String {
     let is_here = time.in_zone(now.time_zone()).offset_minutes == time.offset_minutes;
     let written = time.to_string();
@@ -81,12 +81,12 @@ pub(crate) fn in_words(time: Time, now: &Zoned) -> String {
     format!("{}{zone}{future}", time.minute())
 }
 
-/// Whether a time has its offset, as RFC 3339 has it.
+/// Returns whether a time includes its offset, as in RFC 3339.
 pub(crate) fn has_offset(said: &str) -> bool {
     Pieces::parse(said).is_ok_and(|pieces| pieces.time().is_some() && pieces.offset().is_some())
 }
 
-/// `2 hours ago`, `an hour ago`, `1h 30m ago`, `half an hour ago`
+/// Parses `2 hours ago`, `an hour ago`, `1h 30m ago`, `half an hour ago`.
 fn ago(words: &[&str]) -> Option<Span> {
     let long = words.strip_suffix(&["ago"])?;
     if long == ["half", "an", "hour"] {
@@ -97,7 +97,7 @@ fn ago(words: &[&str]) -> Option<Span> {
     long.join(" ").parse::<Span>().ok().filter(|span| span.is_positive())
 }
 
-/// `9:30`, `21:30:05`, `6pm`, `6 pm`, `noon`, `afternoon 6:30`
+/// Parses `9:30`, `21:30:05`, `6pm`, `6 pm`, `noon`, `afternoon 6:30`.
 fn time_of_day(words: &[&str]) -> Option<civil::Time> {
     match *words {
         ["noon"] => Some(NOON),
@@ -105,7 +105,7 @@ fn time_of_day(words: &[&str]) -> Option<civil::Time> {
         [half @ ("morning" | "afternoon" | "evening"), clock] => {
             let time = on_a_clock(clock, &["%H:%M:%S", "%H:%M", "%H:"])?;
             let hour = match (half, time.hour()) {
-                // It may be the night before or behind the day.
+                // Ambiguous: the night before or after the day.
                 ("evening", 0..=4 | 12) => return None,
                 ("morning", 12) => 0,
                 ("afternoon" | "evening", hour @ 0..12) => hour + 12,
@@ -166,7 +166,7 @@ mod tests {
             ("半个小时前", "2026-11-21T07:45:02.000000+08:00"),
             ("十五分钟之前", "2026-11-21T08:00:02.000000+08:00"),
             ("9 hours ago", "2026-11-20T23:15:02.000000+08:00"),
-            // A day, as dates have it.
+            // A day, as for dates.
             ("three days ago", "2026-11-18T12:00:00.000000+08:00"),
             ("3 days ago", "2026-11-18T12:00:00.000000+08:00"),
             ("3天前", "2026-11-18T12:00:00.000000+08:00"),
@@ -190,9 +190,9 @@ mod tests {
             ("上周一上午9点5分", "2026-11-09T09:05:00.000000+08:00"),
             ("十点", "2026-11-21T10:00:00.000000+08:00"),
             ("中午12点", "2026-11-21T12:00:00.000000+08:00"),
-            // Summer time, in which that zone was then.
+            // Daylight saving time, which that zone had then.
             ("1988-07-01 12:00", "1988-07-01T12:00:00.000000+09:00"),
-            // The sun's time there, +08:05:43.
+            // Local mean time, +08:05:43.
             ("1890-01-01 12:00", "1890-01-01T12:00:00.000000+08:05"),
             ("1890-01-01T12:00:00+08:05:43", "1890-01-01T12:00:00.000000+08:05"),
         ] {

@@ -1,8 +1,8 @@
-//! Days, weeks, months and years as people say them: `2026-11-21`, `2026-W47`, `Nov 21`, `last monday`, `3 days ago`,
-//! 上周一.
+//! Days, weeks, months and years in natural language: `2026-11-21`, `2026-W47`, `Nov 21`, `last monday`,
+//! `3 days ago`, 上周一.
 //!
-//! Weeks begin on Monday. A weekday, or a day or month without a year, is the newest one, today's too; the `last`
-//! weekday is before today, and 上周一 (`last week monday`) is the Monday of the week before this.
+//! Weeks begin on Monday. A weekday, or a day or month without a year, is the newest one, including today's.
+//! `last` with a weekday is before today, and 上周一 (`last week monday`) is the Monday of the previous week.
 
 use jiff::civil::{Date, ISOWeekDate, Weekday};
 use jiff::{Span, ToSpan};
@@ -11,22 +11,22 @@ use crate::WEEKDAYS;
 use crate::chinese::in_english;
 use crate::error::Error;
 
-/// Days that follow one another, both ends included.
+/// A range of days, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Days {
-    /// The first.
+    /// First day.
     pub from: Date,
-    /// The last.
+    /// Last day.
     pub to: Date,
 }
 
 const MONTHS: &str = "january february march april may june july august september october november december";
 const NUMBERS: &str = "one two three four five six seven eight nine ten eleven twelve";
 
-/// The length of the short names of months and weekdays.
+/// Length of abbreviated month and weekday names.
 const SHORT_NAME_BYTES: usize = 3;
 
-/// 29 February comes again within so many years.
+/// 29 February recurs within this many years.
 const YEARS_BACK_MAX: i16 = 8;
 
 const LEAP_YEAR: i16 = 2024;
@@ -36,10 +36,10 @@ impl Days {
         Self { from: day, to: day }
     }
 
-    /// Reads what people say, in any case, seen from `today`.
+    /// Parses days in natural language, case-insensitively, relative to `today`.
     ///
     /// # Errors
-    /// It is no date, or the calendar has none like it.
+    /// If it is not a date, or the calendar has no such date.
     pub fn parse(said: &str, today: Date) -> Result<Self, Error> {
         let english = in_english(said);
         let words = words(&english);
@@ -54,7 +54,7 @@ pub(crate) fn words(said: &str) -> Vec<&str> {
     said.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()).collect()
 }
 
-/// What is said relative to today.
+/// Parses days relative to today.
 pub(crate) fn seen_from(today: Date, words: &[&str]) -> Option<Days> {
     let days = match *words {
         ["today"] => whole(0, "day", today),
@@ -78,7 +78,7 @@ pub(crate) fn seen_from(today: Date, words: &[&str]) -> Option<Days> {
     days.filter(|days| days.from.year() >= 0)
 }
 
-/// `week`, `month`, or `week monday`, so many weeks or months back.
+/// Parses `week`, `month`, or `week monday`, `count` weeks or months back.
 fn back(count: i64, words: &[&str], today: Date) -> Option<Days> {
     match *words {
         [unit] => whole(count, unit, today),
@@ -87,7 +87,7 @@ fn back(count: i64, words: &[&str], today: Date) -> Option<Days> {
     }
 }
 
-/// The whole day, week, month or year that is so many back.
+/// Returns the whole day, week, month or year, `back` units back.
 fn whole(back: i64, unit: &str, today: Date) -> Option<Days> {
     let day = ago(back, unit, today)?;
     Some(match unit {
@@ -112,12 +112,12 @@ fn ago(count: i64, unit: &str, today: Date) -> Option<Date> {
     today.checked_sub(span.ok()?).ok()
 }
 
-/// The newest such weekday up to `day`.
+/// Returns the newest such weekday up to `day`.
 fn newest(weekday: Weekday, day: Date) -> Date {
     day.saturating_sub(i64::from(weekday.until(day.weekday())).days())
 }
 
-/// What the calendar calls by number or name; `None` if it is something else.
+/// Parses a calendar date; `None` if it is something else.
 pub(crate) fn on_calendar(words: &[&str], today: Date) -> Option<Result<Days, Error>> {
     let (said_year, words) = match words {
         [y, "year", rest @ ..] => (Some(year(y)?), rest),
@@ -153,7 +153,7 @@ fn week(year: i16, week: i8) -> Result<Days, Error> {
     Ok(Days { from, to: from.saturating_add(6.days()) })
 }
 
-/// The days of a year, month or day. A year that was not said is the newest that has one.
+/// Returns the days of a year, month or day. The default year is the newest that has one.
 fn dates(year: Option<i16>, month: Option<i8>, day: Option<i8>, today: Date) -> Result<Days, Error> {
     let date = |y: i16, month: i8, day: i8| {
         Date::new(y, month, day).map_err(|_| match Date::new(y, month, 1) {
@@ -189,13 +189,13 @@ fn month(word: &str) -> Option<i8> {
     place(if word == "sept" { "september" } else { word }, MONTHS)
 }
 
-/// The place of a name, or of one that is short for it, from 1.
+/// Returns the index of a name or its abbreviation, from 1.
 fn place(word: &str, names: &str) -> Option<i8> {
     let is_named = |name: &str| name == word || (word.len() == SHORT_NAME_BYTES && name.starts_with(word));
     (1..).zip(names.split(' ')).find(|(_, name)| is_named(name)).map(|(place, _)| place)
 }
 
-/// `3`, `three`, `a`
+/// Parses `3`, `three`, `a`.
 pub(crate) fn number(word: &str) -> Option<i64> {
     match word {
         "no" => Some(0),
@@ -209,7 +209,7 @@ fn year(word: &str) -> Option<i16> {
     word.parse().ok().filter(|_| word.len() == 4 && is_number(word))
 }
 
-/// `21`, `21st`
+/// Parses `21`, `21st`.
 fn day(word: &str) -> Option<i8> {
     short(["st", "nd", "rd", "th", "."].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word))
 }
@@ -218,7 +218,7 @@ fn two_digits(word: &str) -> Option<i8> {
     short(word).filter(|_| word.len() == 2)
 }
 
-/// One or two digits.
+/// Parses one or two digits.
 fn short(word: &str) -> Option<i8> {
     word.parse().ok().filter(|_| word.len() <= 2 && is_number(word))
 }

@@ -1,60 +1,60 @@
-//! Why what was said is no day or time.
+//! Errors of days and times.
 
 use diary_proto::escape::escape;
 use jiff::civil::Date;
 
-/// Most characters that are quoted of a date that is none.
+/// Most characters quoted of an invalid date.
 const QUOTED_MAX_CHARS: usize = 40;
 
-/// Why what was said cannot be used. Displays as a sentence for people.
+/// Why a day or time cannot be used. Displays as a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It is no date.
+    /// Not a date.
     #[error(
         "\"{}\" is not a date; try 2026-11-21, 2026-11, 2026, Nov 21, yesterday, monday, last week, 3 days ago or 今天",
         quoted(.0)
     )]
     NoDate(String),
-    /// The year has no such week.
+    /// The year does not have this week.
     #[error("{year:04} has no week {week}")]
     NoWeek {
-        /// The year of ISO 8601.
+        /// ISO 8601 year.
         year: i16,
-        /// The week that it does not have.
+        /// Number of the missing week.
         week: i8,
     },
-    /// The month has no such day.
+    /// The month does not have this day.
     #[error("{month} has no day {day}; its last is {last}")]
     NoDay {
-        /// Its name, with the year if that was said.
+        /// Name of the month, with the year if it was given.
         month: String,
-        /// The day that it does not have.
+        /// Number of the missing day.
         day: i8,
-        /// Its last day.
+        /// Last day of the month.
         last: i8,
     },
-    /// No year has such a month.
+    /// No year has this month.
     #[error("there is no month {0}; a year has 12")]
     NoMonth(i8),
-    /// It is no time.
+    /// Not a time.
     #[error(
         "{0:?} is not a time; try \"2015-03-02 08:15\", \"yesterday 18:00\", \"昨天 9:30\", \"2 hours ago\", 21:30 or \
          2015-03-02T08:15:00+08:00"
     )]
     NoTime(String),
-    /// It leaves the day or the hour open.
+    /// The day or the hour is missing.
     #[error("{0:?} needs a day and a time: \"yesterday 22:00\", \"today 1:30\" or 昨晚十点")]
     NotExact(String),
-    /// It is of more than one day.
+    /// More than one day.
     #[error("{said:?} is more than one day; name one: {first}")]
     ManyDays {
-        /// What was said.
+        /// The input.
         said: String,
-        /// The first of the days.
+        /// First of the days.
         first: Date,
     },
-    /// No calendar goes back so far.
+    /// Beyond the start of the calendar.
     #[error("{0:?} is too long ago")]
     TooLongAgo(String),
 }

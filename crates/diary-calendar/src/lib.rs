@@ -1,8 +1,8 @@
-//! Days and times as people say them, and the days of entries.
+//! Days and times in natural language, and the days of entries.
 //!
-//! [`Days`] reads `yesterday`, `last week`, `2026-W47` or 上周一. A [`Calendar`] is that of one reader: it tells which day
-//! an entry is of, and reads times such as `yesterday at 6pm`. `chinese` puts what is said in Chinese into English, which
-//! `days` and `clock` read.
+//! [`Days`] parses `yesterday`, `last week`, `2026-W47` or 上周一. A [`Calendar`] belongs to one reader: it
+//! returns the day of an entry, and parses times such as `yesterday at 6pm`. `chinese` translates Chinese into
+//! English, which `days` and `clock` parse.
 
 mod calendar;
 mod chinese;

@@ -1,4 +1,4 @@
-//! Where a server listens.
+//! Addresses of servers.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,13 +7,13 @@ use std::str::FromStr;
 
 use diary_proto::escape::escape;
 
-/// What an address on a Unix socket starts with.
+/// Prefix of an address on a Unix socket.
 const UNIX_PREFIX: &str = "unix:";
 
-/// Where a diary listens unless it is told otherwise.
+/// Port that a diary server listens on by default.
 pub const DEFAULT_PORT: u16 = 8888;
 
-/// Where a server listens, as people write it.
+/// Address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// `HOST:PORT`, with brackets around an IPv6 address. A host alone gets the [`DEFAULT_PORT`].
@@ -59,18 +59,18 @@ impl FromStr for Address {
     }
 }
 
-/// Whether something stands where the port does.
+/// Returns whether the address has a port, valid or not.
 fn has_port(address: &str) -> bool {
     !address.ends_with(']') && address.contains(':')
 }
 
-/// The address that was meant, if that can be told.
+/// Returns the corrected address, if there is one.
 fn right_form(meant: &str) -> Option<String> {
     meant.parse::<Address>().ok().map(|address| shown(&address.to_string()))
 }
 
-/// An IPv6 address without its brackets, with them. `::1:8888` can be read in two ways: what looks like a port
-/// behind an address is meant as one.
+/// Adds the missing brackets to an IPv6 address. `::1:8888` is ambiguous: a suffix that looks like a port is
+/// taken as one.
 fn with_brackets(address: &str) -> Option<String> {
     let is_ipv6 = |host: &str| host.split('%').next().is_some_and(|host| host.parse::<Ipv6Addr>().is_ok());
     let is_port = |port: &str| port.len() > 3 && port.parse::<u16>().is_ok();
@@ -94,28 +94,28 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why a word is no address.
+/// Why a string is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadAddress {
-    /// Nothing.
+    /// An empty string.
     #[error("an address is HOST:PORT or unix:PATH")]
     Empty,
-    /// The path of a socket alone.
+    /// A socket path without its prefix.
     #[error("write the path of a socket as unix:{0}")]
     Prefix(String),
-    /// An address for something else; what it is without that.
+    /// A URL; holds the corrected address, if there is one.
     #[error("leave out http://: {}", or_form(.0.as_deref()))]
     Scheme(Option<String>),
-    /// An IPv6 address without brackets; the right form.
+    /// An IPv6 address without brackets; holds the corrected form.
     #[error("put an IPv6 address in brackets: {0}")]
     Brackets(String),
-    /// More than one port; the right form with the last one.
+    /// More than one port; holds the corrected form with the last one.
     #[error("an address has one port: {}", or_form(.0.as_deref()))]
     Ports(Option<String>),
-    /// No host, or one that cannot be a name.
+    /// A missing host, or one that cannot be a name.
     #[error("host missing or invalid: HOST:PORT")]
     Host,
-    /// No port, or one that is no number.
+    /// A missing port, or one that is not a number from 1 to 65535.
     #[error("a port is a number from 1 to 65535: HOST:PORT")]
     Port,
     /// `unix:` alone.
@@ -123,7 +123,7 @@ pub enum BadAddress {
     Path,
 }
 
-/// The right form of what was written, or that of all addresses.
+/// Returns the corrected form, or the general one.
 fn or_form(right: Option<&str>) -> &str {
     right.unwrap_or("HOST:PORT")
 }

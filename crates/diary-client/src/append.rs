@@ -1,4 +1,4 @@
-//! What is appended, under whose keys, and what comes of it.
+//! New entries, the secret behind their keys, and their acks.
 
 use bytes::Bytes;
 use diary_proto::entry::Author;
@@ -7,28 +7,28 @@ use diary_proto::{Code, Refusal, Time};
 
 use crate::error::Error;
 
-/// Bytes of a secret that the client makes for itself.
+/// Length of a secret that the client creates.
 const SECRET_BYTES: usize = 32;
 
-/// What the keys of a writer come from. Only who has it can use or repeat them; the [`Producer`](crate::Producer) in the keys tells
-/// readers nothing of it.
+/// The secret that a writer's keys are derived from. Only its owner can use or repeat those keys; the
+/// [`Producer`](crate::Producer) in them tells readers nothing about it.
 ///
-/// Whoever uses a secret again says with each entry which [`Place`] it takes among the keys.
+/// A secret that is used again needs a [`Place`] among the keys for each entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret(Bytes);
 
 impl Secret {
-    /// A new one.
+    /// Creates a random secret.
     ///
     /// # Errors
-    /// [`Error::NoSecret`] if the system gives no random bytes.
+    /// [`Error::NoSecret`] if the system provides no random bytes.
     pub fn random() -> Result<Self, Error> {
         let mut secret = vec![0; SECRET_BYTES];
         getrandom::fill(&mut secret).map_err(|error| Error::NoSecret(error.to_string()))?;
         Ok(Self(secret.into()))
     }
 
-    /// One of 16 to 64 bytes.
+    /// Creates a secret from 16 to 64 bytes.
     ///
     /// # Errors
     /// [`Error::Refused`] if it is shorter or longer.
@@ -42,7 +42,7 @@ impl Secret {
         Err(Error::Refused(Refusal::new(Code::BadArgument, message)))
     }
 
-    /// Its bytes, to be kept where nobody else reads them.
+    /// Returns the secret's bytes. Keep them where nobody else can read them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -55,23 +55,23 @@ impl Secret {
 /// An entry's place among the keys of a [`Secret`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The counter in its key, from 1. Counters ascend; some may be left out.
+    /// Counter in the key, from 1. Counters ascend and may have gaps.
     pub counter: u64,
-    /// It may have been sent before, maybe by another process: then it goes out as a retry.
+    /// Whether it may have been sent before, maybe by another process. It is then sent as a retry.
     pub sent: bool,
 }
 
-/// What is to be written.
+/// An entry to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEntry {
-    /// The text.
+    /// Text of the entry.
     pub text: String,
-    /// When it was, if that is not now: the entry is of that day then.
+    /// Time of the entry, if not now. The entry then belongs to that day.
     pub at: Option<Time>,
-    /// When it was written down, if that is known: that counts as [`at`](Self::at), if nothing else does and the
-    /// entry goes out more than a minute later.
+    /// Time at which it was written down, if known. Sent as [`at`](Self::at) if that is unset and the entry
+    /// goes out more than a minute later.
     pub written: Option<Time>,
-    /// Who wrote it, if that is not the [client's author](crate::Options::author).
+    /// Author of the entry, if not the [client's author](crate::Options::author).
     pub author: Option<Author>,
 }
 
@@ -81,22 +81,22 @@ impl<T: Into<String>> From<T> for NewEntry {
     }
 }
 
-/// An entry is committed.
+/// Confirmation that an entry is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ack {
-    /// Its number.
+    /// Number of the entry.
     pub seq: u64,
-    /// When it was committed.
+    /// Time of the commit.
     pub time: Time,
 }
 
-/// An entry that was given up.
+/// An entry that was given up before its ack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAcked {
-    /// The counter in its key.
+    /// Counter in its key.
     pub counter: u64,
-    /// What was to be written.
+    /// Text of the entry.
     pub text: String,
-    /// It was sent, now or [before](Place::sent), so it may be in the diary all the same.
+    /// Whether it was sent, now or [before](Place::sent). If so, it may be in the diary.
     pub sent: bool,
 }

@@ -1,4 +1,4 @@
-//! The handle of a client, which any number of tasks may share.
+//! The client handle, shared by any number of tasks.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -21,30 +21,29 @@ use crate::state::{Link, State};
 use crate::window::{Open, Window};
 use crate::writer::{self, Command, Shared, Writer};
 
-/// Texts that may wait for their acks, so that a writer that is faster than the disk waits. As much as a
-/// server lets one session have.
+/// Bytes of text that may wait for acks: bounds a writer that is faster than the disk. Equals what a server
+/// allows one session.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
-/// What each entry takes of the window besides its text, so that entries of one byte are bounded too: 8192.
+/// Cost of each entry besides its text: bounds the number of short entries to 8192.
 const WINDOW_ENTRY_BYTES: usize = 128;
 
-/// Commands that may wait for the task: one for each entry that the window has room for.
+/// Commands that may wait for the task: one per entry that fits into the window.
 const COMMANDS_MAX: usize = WINDOW_BYTES / WINDOW_ENTRY_BYTES;
 
-/// Who a client is.
+/// Identity of a client.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The author of all that it appends [default: the server's own name for it].
+    /// Author of all entries it appends [default: the name the server gives it].
     pub author: Option<Author>,
-    /// Whose keys its entries get [default: those of a new, random secret]. For diary-outbox, which keeps it.
+    /// Secret of the entries' keys [default: a new, random one]. For diary-outbox, which keeps it.
     #[doc(hidden)]
     pub secret: Option<Secret>,
 }
 
-/// A client of one server. Clones are handles of the same client: they share its connection, its keys
-/// and its window.
+/// A client of one server. Clones are handles of the same client: they share its connection, keys and window.
 ///
-/// When the last handle is dropped, the client ends at once, acked or not: use [`close`](Self::close).
+/// Dropping the last handle ends the client at once, even with unacked entries: use [`close`](Self::close).
 /// Readings live on until they are dropped themselves.
 #[derive(Clone)]
 pub struct Client {
@@ -52,13 +51,13 @@ pub struct Client {
     shared: Arc<Shared>,
     state: watch::Sender<State>,
     producer: Producer,
-    /// Connects readings. They write nothing, so they need not know the secret of the keys.
+    /// Connects readings. It has a secret of its own, as readings write nothing.
     reader: Reader,
 }
 
 impl Client {
-    /// Connects, and from then on keeps connected until it is closed or dropped. It needs a Tokio
-    /// runtime around it.
+    /// Connects, and stays connected until the client is closed or dropped. Must be called within a Tokio
+    /// runtime.
     ///
     /// # Errors
     /// If the first connection fails or takes more than five seconds.
@@ -69,50 +68,50 @@ impl Client {
         Ok(parts.start(welcome, Ok(first)))
     }
 
-    /// A client whose first connection could not be made, for `why`: it goes on trying, and what is sent
-    /// meanwhile waits. Until then, its [`welcome`](Self::welcome) is empty. It needs a Tokio runtime around it.
+    /// Creates a client whose first connection failed with `why`. It keeps trying, and entries sent meanwhile
+    /// wait. Its [`welcome`](Self::welcome) is empty until it connects. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// [`Error::NoSecret`] if it has none and the system gives no random bytes.
+    /// [`Error::NoSecret`] if `options` has no secret and the system provides no random bytes.
     pub fn reconnecting(address: Address, options: Options, why: Error) -> Result<Self, Error> {
         Ok(Parts::new(address, options)?.start(Welcome::default(), Err(why)))
     }
 
-    /// What the server said of itself when it last welcomed this client.
+    /// Returns the server's latest welcome.
     pub fn welcome(&self) -> Welcome {
         self.shared.welcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The public name in the keys of this client's entries.
+    /// Returns the public name in the keys of this client's entries.
     pub fn producer(&self) -> Producer {
         self.producer
     }
 
-    /// Reads the diary that this client writes to. It has a [state](Reader::state) of its own.
+    /// Returns a reader of the diary that this client writes to. It has a [state](Reader::state) of its own.
     pub fn reader(&self) -> Reader {
         self.reader.clone()
     }
 
-    /// Whether the connection of its appends stands, now and from now on.
+    /// Returns the state of the connection for appends, as a watch.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
 
-    /// Appends an entry and waits for its ack, through lost connections and restarts of the server.
+    /// Appends an entry and waits for its ack, across lost connections and server restarts.
     ///
-    /// Not cancellation safe: an entry whose ack is no longer waited for is written all the same.
+    /// Not cancel safe: once sent, an entry is written even if its ack is no longer awaited.
     ///
     /// # Errors
-    /// If it is refused, or the client ends before its ack.
+    /// If the entry is refused, or the client ends before its ack.
     pub async fn append(&self, entry: impl Into<NewEntry>) -> Result<Ack, Error> {
         self.send(entry).await?.await
     }
 
-    /// Appends an entry without waiting for its ack, only for room in the window: 1 MiB of texts, 8192
-    /// of the shortest. Entries that are sent one after the other are committed in that order.
+    /// Appends an entry, waiting only for room in the window (1 MiB of text, or 8192 of the shortest entries),
+    /// not for its ack. Entries sent one after the other are committed in that order.
     ///
-    /// Cancellation safe in that a text is sent whole or not at all; but it is gone with the future, so a
-    /// `select!` rather waits for [`room`](Self::room).
+    /// Cancel safe in that a text is sent whole or not at all. The text is lost with the future, however, so a
+    /// `select!` should wait for [`room`](Self::room) instead.
     ///
     /// # Errors
     /// If the text breaks a limit, or the client has ended.
@@ -122,7 +121,7 @@ impl Client {
 
     /// Waits until the window has room for an entry of any size.
     ///
-    /// Cancellation safe: only the place in the queue is lost.
+    /// Cancel safe. Only the place in the queue is lost.
     ///
     /// # Errors
     /// If the client has ended.
@@ -134,28 +133,27 @@ impl Client {
         Ok(Room { room, command, shared: &self.shared })
     }
 
-    /// Reads entries once, up to those that are committed when the answer begins.
+    /// Reads entries once, up to the newest one committed when the answer begins.
     pub fn history(&self, scope: impl Into<Scope>) -> History {
         self.reader.history(scope)
     }
 
-    /// The same by the block: see [`Reader::blocks`].
+    /// Like [`history`](Self::history), but by the block: see [`Reader::blocks`].
     pub fn blocks(&self, which: Which) -> Blocks {
         self.reader.blocks(which)
     }
 
-    /// Reads entries from one on, those that are there and those to come; from now on, if none is
-    /// named.
+    /// Reads the entries from `from` on, existing and future ones; only future ones if `None`.
     pub fn follow(&self, from: Option<u64>) -> History {
         self.reader.follow(from)
     }
 
-    /// Reads the entries that a filter takes: see [`Reader::select`].
+    /// Reads the entries that match a filter: see [`Reader::select`].
     pub fn select(&self, filter: Filter) -> History {
         self.reader.select(filter)
     }
 
-    /// Reads the entries that hold a text: see [`Reader::search`].
+    /// Reads the entries that contain a text: see [`Reader::search`].
     pub fn search(&self, text: impl Into<String>) -> History {
         self.reader.search(text)
     }
@@ -163,16 +161,15 @@ impl Client {
     /// Asks whether the server would take an append now: see [`Reader::check`].
     ///
     /// # Errors
-    /// See there.
+    /// Those of [`Reader::check`].
     pub async fn check(&self) -> Result<(), Error> {
         self.reader.check().await
     }
 
-    /// Waits until all is acked or refused, and says goodbye. No handle can send from now on. It
-    /// waits as long as the server is away.
+    /// Waits until every entry is acked or refused, and closes the connection. No handle can send from now on.
+    /// If the server is away, it waits for its return.
     ///
-    /// Cancellation safe: the client closes all the same, or can be [given up](Self::give_up) by another
-    /// handle.
+    /// Cancel safe. The client closes all the same, or another handle can [give it up](Self::give_up).
     ///
     /// # Errors
     /// If the client ended before: [`Error::OtherJournal`], or [`Error::Closed`] if it was given up.
@@ -184,8 +181,8 @@ impl Client {
         answer.await.unwrap_or_else(|_| Err(self.shared.fate()))
     }
 
-    /// Ends at once and tells what is not acked, in order. Whoever waits for one of these acks gets
-    /// [`Error::Closed`].
+    /// Ends the client at once and returns the entries that are not acked, in order. Tasks that wait for one of
+    /// these acks get [`Error::Closed`].
     pub async fn give_up(self) -> Vec<NotAcked> {
         let (reply, answer) = oneshot::channel();
         if self.commands.send(Command::GiveUp(reply)).await.is_err() {
@@ -194,13 +191,13 @@ impl Client {
         answer.await.unwrap_or_default()
     }
 
-    /// Takes what was not acked when the client ended by itself, in order.
+    /// Takes the entries that were not acked when the client ended by itself, in order.
     pub fn left(&self) -> Vec<NotAcked> {
         std::mem::take(&mut self.shared.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// What a client begins with.
+/// The parts that a client starts with.
 struct Parts {
     connector: Connector,
     for_readings: Connector,
@@ -244,7 +241,7 @@ impl Parts {
     }
 }
 
-/// Room for one entry in the window.
+/// A permit for one entry in the window.
 pub struct Room<'a> {
     room: OwnedSemaphorePermit,
     command: mpsc::Permit<'a, Command>,
@@ -255,16 +252,16 @@ impl Room<'_> {
     /// Appends an entry, with the next counter in its key.
     ///
     /// # Errors
-    /// If the text breaks a limit: nothing is sent.
+    /// If the text breaks a limit. Nothing is sent then.
     pub fn send(self, entry: impl Into<NewEntry>) -> Result<Pending, Error> {
         self.push(entry.into(), None)
     }
 
-    /// Appends an entry at a place of its own among the client's keys. One whose counter is not above all before it
-    /// is refused.
+    /// Appends an entry at a chosen place among the client's keys. It is refused if its counter is not above
+    /// all earlier ones.
     ///
     /// # Errors
-    /// If the text breaks a limit: nothing is sent.
+    /// If the text breaks a limit. Nothing is sent then.
     // For diary-outbox, which keeps what was sent.
     #[doc(hidden)]
     pub fn send_at(self, place: Place, entry: impl Into<NewEntry>) -> Result<Pending, Error> {
@@ -273,7 +270,7 @@ impl Room<'_> {
 
     fn push(mut self, entry: NewEntry, place: Option<Place>) -> Result<Pending, Error> {
         check_text(&entry.text).map_err(Error::Refused)?;
-        // What this text does not need is free for others.
+        // Room that this text does not need is free for others.
         drop(self.room.split(TEXT_MAX_BYTES - entry.text.len()));
         let (reply, answer) = oneshot::channel();
         self.command.send(Command::Append(Open { entry, place, reply, room: self.room }));
@@ -281,9 +278,9 @@ impl Room<'_> {
     }
 }
 
-/// An entry that was sent. Awaiting it gives its ack; dropping it does not take the entry back.
+/// An entry that was sent. Awaiting it returns its ack; dropping it does not take the entry back.
 ///
-/// Cancellation safe when awaited by reference.
+/// Cancel safe when awaited by reference.
 #[must_use = "an entry is in the diary only once it is acked"]
 pub struct Pending {
     answer: oneshot::Receiver<Result<Ack, Error>>,

@@ -1,4 +1,4 @@
-//! One connection: made, greeted and welcomed, then messages both ways.
+//! A connection to a server: connect, greeting, welcome, then messages both ways.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,35 +21,35 @@ use tokio_util::codec::{Decoder, FramedRead};
 use crate::address::Address;
 use crate::error::Error;
 
-/// How long a server has for connection, greeting and welcome together. A server on the other side of
-/// the earth needs a second; a person does not wait longer than this.
+/// Time limit for connection, greeting and welcome together. A server on the other side of the earth needs a
+/// second; a person does not wait longer than this.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a server has to say goodbye in return, once all is acked.
+/// Time limit for the server's goodbye, once every entry is acked.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Silence after which the system asks whether the server's machine is still there…
+/// Idle time before the first keepalive probe.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
-/// … how often it then asks …
+/// Interval between probes.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
-/// … and how often in vain, before the connection counts as lost: after a minute in all.
+/// Unanswered probes before the connection counts as lost: a minute in all.
 const KEEPALIVE_TRIES: u32 = 3;
 
-/// How long bytes that we sent may stay unacknowledged by the server's machine: keepalive does not ask
-/// while some are on the way. As long as a server waits for a silent client.
+/// Time limit for the TCP acknowledgement of bytes sent, since keepalive does not probe while some are in
+/// flight. Equals how long a server waits for a silent client.
 const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(120);
 
-/// Longest greeting line: the one that servers send has 200 bytes.
+/// Longest greeting line. Those of diary servers have 200 bytes.
 const GREETING_MAX_BYTES: usize = 4096;
 
-/// Sent to a server that does not greet, to learn what it is: servers of HTTP, Redis and TLS wait for their client. A
-/// diary refuses it and stores nothing.
+/// Sent to a server that does not greet, to identify it: HTTP, Redis and TLS servers wait for their client. A
+/// diary server refuses it and stores nothing.
 const PROBE: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 
-/// How long a server has to answer the probe.
+/// Time limit for the answer to the probe.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How the first line of other servers starts.
+/// Prefixes of other servers' first lines.
 const OTHER_SERVERS: [(&[u8], &str); 7] = [
     (b"HTTP/", "HTTP"),
     (b"-ERR", "Redis"),
@@ -57,17 +57,17 @@ const OTHER_SERVERS: [(&[u8], &str); 7] = [
     (b"-DENIED", "Redis"),
     (b"SSH-", "SSH"),
     (b"220", "mail or FTP"),
-    // An alert record: TLS was spoken to in the clear.
+    // An alert record: a TLS server received plain text.
     (&[0x15, 0x03], "TLS"),
 ];
 
-/// How many characters are shown of what is no greeting.
+/// Characters shown of a line that is not a greeting.
 const SAYS_MAX_CHARS: usize = 60;
 
-/// What is read at once: several blocks of a short history.
+/// Size of the read buffer: several blocks of a short history.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Makes connections as one client, and remembers the journal that it met.
+/// Makes the connections of one client, and remembers the journal it met.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     pub(crate) address: Address,
@@ -76,64 +76,64 @@ pub(crate) struct Connector {
     pub(crate) seen: Seen,
 }
 
-/// The journal that a client met and the newest entry that it saw there, shared by its connections.
+/// The journal that a client met and the newest entry it saw there, shared by its connections.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     met: Arc<Mutex<Met>>,
-    /// How often the journal had been restored when this connection was made.
+    /// Value of [`Met::restored`] when this connection was made.
     restored: u32,
 }
 
 #[derive(Debug, Default)]
 struct Met {
-    /// What the next Hello says; `None` before a welcome has named the journal.
+    /// Place sent in the next Hello; `None` until a welcome names the journal.
     place: Option<Resume>,
     welcome: Welcome,
-    /// How often the journal was found to be restored from an older copy.
+    /// Number of times the journal was found restored from an older copy.
     restored: u32,
 }
 
-/// What was known when a connection was begun.
+/// State known when a connection attempt began.
 struct Before {
     head: u64,
     restored: u32,
 }
 
 impl Seen {
-    /// Nothing of this journal, if it is known.
+    /// Has seen no entry of `journal`, if that is known.
     #[cfg(test)]
     pub(crate) fn of(journal: Option<u64>) -> Self {
         Self::at(journal.map(|id| Resume { id, seq: 0, crc: 0 }))
     }
 
-    /// Everything up to this place, if one is known.
+    /// Has seen everything up to `place`, if given.
     pub(crate) fn at(place: Option<Resume>) -> Self {
         let seen = Self::default();
         seen.lock().place = place;
         seen
     }
 
-    /// What the journal's lines are sealed with; `None` before a welcome has named it.
+    /// Returns the seal of the journal's lines; `None` until a welcome names the journal.
     pub(crate) fn seal(&self) -> Option<Seal> {
         self.lock().place.map(|seen| Seal::of_journal(seen.id))
     }
 
-    /// The newest welcome; empty before the first one.
+    /// Returns the latest welcome; empty before the first one.
     pub(crate) fn welcome(&self) -> Welcome {
         self.lock().welcome.clone()
     }
 
-    /// The same for a connection that is made now.
+    /// Returns a handle for a connection made now.
     pub(crate) fn now(&self) -> Self {
         Self { met: Arc::clone(&self.met), restored: self.lock().restored }
     }
 
-    /// Whether the journal was restored between two connections.
+    /// Returns whether the journal was restored between the two connections.
     pub(crate) fn is_before(&self, later: &Self) -> bool {
         self.restored != later.restored
     }
 
-    /// A welcome names the journal. `before` was known when its connection was begun, so its head is no lower, unless the
+    /// Records a welcome. `before` was known when its connection was begun, so a lower head means that the
     /// journal was restored from an older copy.
     fn meet(&self, welcome: &Welcome, before: &Before) -> Result<(), Error> {
         let mut met = self.lock();
@@ -156,20 +156,20 @@ impl Seen {
         Before { head: met.welcome.head, restored: met.restored }
     }
 
-    /// A sound line was read.
+    /// Records that a valid line was read.
     pub(crate) fn saw(&self, seq: u64, crc: u32) {
         let mut met = self.lock();
-        // What an older connection still brings is not in the restored journal.
+        // Entries that an older connection still delivers are not in the restored journal.
         let is_now = self.restored == met.restored;
         if let Some(seen) = met.place.as_mut().filter(|seen| is_now && seen.seq < seq) {
             (seen.seq, seen.crc) = (seq, crc);
         }
     }
 
-    /// The journal lacks what was seen at this place.
+    /// Records that the journal lacks the entry at `place`.
     fn forget(&self, place: Option<Resume>) {
         let mut met = self.lock();
-        // Another connection may have been told before.
+        // Another connection may have been told already.
         if met.place == place
             && let Some(seen) = &mut met.place
         {
@@ -187,19 +187,19 @@ impl Seen {
 type Reader = Box<dyn AsyncRead + Send + Unpin>;
 type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// A connection that was welcomed. Its halves are used at the same time: a server that waits for its
-/// acks to be read reads no appends.
+/// A welcomed connection. Its halves are used concurrently: a server whose acks are not read stops reading
+/// appends.
 pub(crate) struct Connection {
     pub(crate) incoming: Incoming,
     pub(crate) outgoing: Outgoing,
     pub(crate) welcome: Welcome,
-    /// For what is read over it.
+    /// Records what is read over it.
     pub(crate) seen: Seen,
 }
 
 impl Connector {
-    /// Connects and is welcomed, within [`CONNECT_LIMIT`]; also to a journal that was restored from an older copy. A
-    /// server that does not greet has [`PROBE_LIMIT`] more to show what it is.
+    /// Connects and waits for the welcome, within [`CONNECT_LIMIT`]. Accepts a journal that was restored from
+    /// an older copy. A server that does not greet has [`PROBE_LIMIT`] more to show what it is.
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
         let place = self.seen.lock().place;
         match self.connect_at(place).await {
@@ -212,7 +212,8 @@ impl Connector {
         }
     }
 
-    /// The same to a journal that has the entry at this place: [`Error::Restored`] if it has not.
+    /// Like [`connect`](Self::connect), but the journal must have the entry at `place`: [`Error::Restored`] if
+    /// not.
     pub(crate) async fn connect_at(&self, place: Option<Resume>) -> Result<Connection, Error> {
         let (address, limit, before) = (self.address.clone(), CONNECT_LIMIT, self.seen.before());
         let deadline = Instant::now() + limit;
@@ -224,8 +225,8 @@ impl Connector {
             incoming: Incoming(FramedRead::with_capacity(reader, ServerCodec::default(), READ_BUFFER_BYTES)),
             outgoing: Outgoing { writer, bytes: Vec::new(), written: 0 },
         };
-        // Hello would save a round trip if it did not wait for the greeting. But a server that turns us
-        // away closes; bytes of ours that it never read would make that a reset, and lose its reason.
+        // Sending Hello before the greeting would save a round trip. But a server that turns us away closes the
+        // connection; unread bytes of ours would make that a reset, and lose its reason.
         match timeout_at(deadline, connection.greeting(&self.address)).await {
             Ok(greeted) => greeted?,
             Err(_) => {
@@ -273,8 +274,8 @@ impl Connector {
         }
     }
 
-    /// Tries every address of the host, one after the other; each gets its share of what time is left,
-    /// so that one that swallows packets does not hide the next.
+    /// Tries the host's addresses in turn. Each gets its share of the remaining time, so that one that drops
+    /// packets does not hide the next.
     async fn open_tcp(&self, name: &str) -> Result<TcpStream, Error> {
         let deadline = Instant::now() + CONNECT_LIMIT;
         let unknown = |source| Error::UnknownHost { address: self.address.clone(), source };
@@ -302,7 +303,7 @@ impl Connector {
     }
 }
 
-/// Options of a TCP socket: small messages go out at once, and a dead server is noticed.
+/// Sets TCP options: send small messages at once, and detect a dead server.
 fn set_up(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -317,14 +318,14 @@ fn set_up(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection that was not yet welcomed.
+/// A connection before its welcome.
 struct Opening {
     incoming: Incoming,
     outgoing: Outgoing,
 }
 
 impl Opening {
-    /// Cancel safe: nothing that was read is lost.
+    /// Cancel safe.
     async fn greeting(&mut self, address: &Address) -> Result<(), Error> {
         let line = match self.incoming.0.next().await {
             Some(Ok(Received::Greeting(line))) => line,
@@ -340,7 +341,7 @@ impl Opening {
         if is_greeting(&line) { Ok(()) } else { Err(not_a_diary(address, &line)) }
     }
 
-    /// What a server that did not greet in time is; `None` if that is still unknown, or it is a slow diary.
+    /// Identifies a server that did not greet in time; `None` if it stays unknown, or is a slow diary server.
     async fn probe(&mut self, address: &Address) -> Option<Error> {
         self.outgoing.bytes.extend_from_slice(PROBE);
         let answer = timeout(PROBE_LIMIT, async {
@@ -349,7 +350,7 @@ impl Opening {
         });
         let line = match answer.await {
             Ok(Some(Ok(Received::Greeting(line)))) => line,
-            // Not a whole line: TLS has none.
+            // Not a whole line: TLS sends none.
             _ => self.incoming.0.read_buffer().clone(),
         };
         (!line.is_empty() && !is_greeting(&line)).then(|| not_a_diary(address, &line))
@@ -369,14 +370,14 @@ fn is_greeting(line: &[u8]) -> bool {
     line.starts_with(format!("diary/{VERSION} ").as_bytes())
 }
 
-/// The error for a server that starts with `line`.
+/// Returns the error for a server whose first line is `line`.
 fn not_a_diary(address: &Address, line: &[u8]) -> Error {
     let says = clean(String::from_utf8_lossy(line).trim_end()).chars().take(SAYS_MAX_CHARS).collect();
     let other = OTHER_SERVERS.iter().find(|(start, _)| line.starts_with(start));
     Error::NotADiary { address: address.clone(), says, looks_like: other.map(|(_, protocol)| *protocol) }
 }
 
-/// The error of a connection that the server ends with `refusal`.
+/// Returns the error for a connection that the server ended with `refusal`.
 pub(crate) fn lost_by(refusal: Refusal) -> Error {
     match refusal.code {
         Code::OtherJournal => Error::OtherJournal(refusal.message.into_owned()),
@@ -385,7 +386,7 @@ pub(crate) fn lost_by(refusal: Refusal) -> Error {
     }
 }
 
-/// `CODE: message`, as a greeting says it.
+/// Parses the `CODE: message` of a greeting.
 fn read_refusal(line: &str) -> Refusal {
     let line = clean(line);
     let (code, message) = line.split_once(": ").unwrap_or(("", &line));
@@ -395,8 +396,8 @@ fn read_refusal(line: &str) -> Refusal {
     }
 }
 
-/// What a server says to people, safe for any terminal whoever the server is. A backslash may be the
-/// server's own escaping and stays.
+/// Escapes text of the server, so that it is safe for any terminal. Backslashes are kept: they may be the
+/// server's own escapes.
 fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -409,7 +410,7 @@ fn clean(text: &str) -> String {
     out
 }
 
-/// A message whose words for people are clean.
+/// Escapes the texts of a message that are shown to people.
 fn cleaned(message: ServerMessage) -> ServerMessage {
     let clean_refusal = |refusal: Refusal| Refusal::new(refusal.code, clean(&refusal.message));
     match message {
@@ -437,8 +438,8 @@ fn frame_error(error: FrameError) -> Error {
 }
 
 impl Connection {
-    /// Says goodbye and waits for the answer, for [`GOODBYE_LIMIT`] at the most. All is acked: no answer
-    /// is no loss.
+    /// Says goodbye and waits for the answer, for at most [`GOODBYE_LIMIT`]. Every entry is acked, so a missing
+    /// answer loses nothing.
     pub(crate) async fn goodbye(mut self) {
         let farewell = async {
             self.outgoing.push(&ClientMessage::Quit);
@@ -452,13 +453,13 @@ impl Connection {
     }
 }
 
-/// What the server says.
+/// Messages from the server.
 pub(crate) struct Incoming(FramedRead<Reader, ServerCodec>);
 
 impl Incoming {
-    /// The next message; those of unknown types are left out. A server that closes is an error.
+    /// Returns the next message, skipping those of unknown types. A closed connection is an error.
     ///
-    /// Cancellation safe: nothing that was read is lost.
+    /// Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<ServerMessage, Error> {
         loop {
             let frame = match self.0.next().await {
@@ -476,7 +477,7 @@ impl Incoming {
     }
 }
 
-/// What goes to the server.
+/// Messages to the server.
 pub(crate) struct Outgoing {
     writer: Writer,
     bytes: Vec<u8>,
@@ -484,19 +485,19 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Puts a message behind what waits to be written.
+    /// Appends a message to the buffer.
     pub(crate) fn push(&mut self, message: &ClientMessage) {
         message.write(&mut self.bytes);
     }
 
-    /// All is written.
+    /// Returns whether the buffer is written out.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Writes what the socket takes at once.
+    /// Writes as much of the buffer as the socket takes at once.
     ///
-    /// Cancellation safe: what was written is known.
+    /// Cancel safe.
     pub(crate) async fn write_some(&mut self) -> io::Result<()> {
         let count = self.writer.write(&self.bytes[self.written..]).await?;
         if count == 0 {
@@ -510,7 +511,7 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Writes all. Cancellation safe, as [`write_some`](Self::write_some) is.
+    /// Writes the whole buffer. Cancel safe.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         while !self.is_empty() {
             self.write_some().await?;
@@ -519,7 +520,7 @@ impl Outgoing {
     }
 }
 
-/// What a frame client reads: one line, then frames.
+/// Input from the server: a greeting line, then frames.
 enum Received {
     Greeting(BytesMut),
     Frame(Frame),
@@ -540,7 +541,7 @@ impl Decoder for ServerCodec {
         }
         let Some(end) = input.iter().position(|&b| b == b'\n') else {
             let length = input.len();
-            // A line without an end is no greeting; the stream is out of step like one of bad frames.
+            // A line this long is not a greeting; the stream is out of sync.
             return if length > GREETING_MAX_BYTES {
                 Err(FrameError::Length(u32::try_from(length).unwrap_or(u32::MAX)))
             } else {
@@ -566,7 +567,7 @@ impl Decoder for ServerCodec {
 mod tests {
     use super::*;
 
-    /// A greeting and a frame, in chunks of `cut` bytes.
+    /// Decodes a greeting and a frame in chunks of `cut` bytes.
     fn decode(cut: usize) -> Vec<String> {
         let bytes = b"diary/1 ready head=0\n\0\0\0\x02\x18x\0\0\0\x01\x80";
         let (mut codec, mut input, mut seen) = (ServerCodec::default(), BytesMut::new(), Vec::new());

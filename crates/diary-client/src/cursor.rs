@@ -1,4 +1,4 @@
-//! Where a reading stands: what was delivered, and what is to be asked for next. It knows no socket.
+//! Position of a reading: what was delivered, and what to request next. Does no I/O.
 
 use std::collections::VecDeque;
 
@@ -12,63 +12,63 @@ use crate::connection::{Seen, lost_by};
 use crate::error::Error;
 use crate::event::{Block, Event, Stored};
 
-/// The id of a reading's first request. Nothing else is asked on its connection.
+/// Id of a reading's first request. Its connection serves no other reading.
 const REQUEST: u32 = 1;
 
-/// What a reading asks for.
+/// The request of a reading.
 #[derive(Debug, Clone)]
 pub(crate) enum Ask {
     Select(Filter),
     Follow(Option<u64>),
 }
 
-/// Where a reading stands.
+/// Position of a reading.
 pub(crate) struct Cursor {
     id: u32,
     ask: Ask,
-    /// Known once an answer has begun.
+    /// Set once an answer has begun.
     range: Option<Range>,
     seen: Seen,
 }
 
-/// The entries that are still to come. It stays the same range however often the answer begins anew.
+/// Entries still to come. The range stays the same across reconnects.
 pub(crate) struct Range {
-    /// At the first of them.
+    /// Position of the first of them.
     walker: Walker,
     last: u64,
-    /// All between them are part of it, the oldest first.
+    /// Whether every seq in between is part of the range, oldest first.
     dense: bool,
-    /// The last of them comes first.
+    /// Whether the newest entry comes first.
     reverse: bool,
-    /// How many are still wanted.
+    /// Number of entries still wanted.
     left: u64,
 }
 
-/// What a reading makes of what comes, until it is delivered.
+/// Collects what a reading delivers.
 pub(crate) trait Gather: Default {
-    /// There is nothing to deliver.
+    /// Returns whether there is nothing to deliver.
     fn is_empty(&self) -> bool;
 
-    /// Lines without a gap between them: what is not there is told.
+    /// Takes contiguous lines: missing entries become gaps.
     fn take_block(&mut self, range: &mut Range, lines: Bytes, seen: &Seen);
 
-    /// Hits, in ascending order: an unsound line says nothing of what is missing.
+    /// Takes hits, in the range's order: an invalid line does not tell what is missing.
     fn take_hits(&mut self, range: &mut Range, lines: &[u8], seen: &Seen);
 
-    /// Entries that did not come.
+    /// Takes a gap of entries that did not come.
     fn take_gap(&mut self, gap: Gap);
 
-    /// The journal was restored from an older copy, and ends here now.
+    /// Records that the journal was restored from an older copy, and now ends with `head`.
     fn take_restored(&mut self, head: u64);
 }
 
-/// What a message means for the reading.
+/// Effect of a message on the reading.
 pub(crate) enum Taken {
     /// More may come.
     More,
-    /// It is complete.
+    /// The reading is complete.
     Done,
-    /// It can never be served.
+    /// The request can never be served.
     Failed(Error),
 }
 
@@ -77,16 +77,16 @@ impl Cursor {
         Self { id: REQUEST, ask, range: None, seen }
     }
 
-    /// One for each, to be answered over one connection, one after the other.
+    /// Creates one cursor per request. They are answered in turn over one connection.
     pub(crate) fn in_turn(asks: impl IntoIterator<Item = Ask>, seen: &Seen) -> VecDeque<Self> {
         (REQUEST..).zip(asks).map(|(id, ask)| Self { id, ..Self::new(ask, seen.clone()) }).collect()
     }
 
-    /// A connection is made, to a journal that ends with `head`. If it `was_restored` since the one before, a follow goes
-    /// on behind that.
+    /// Handles a new connection, to a journal that ends with `head`. If the journal `was_restored` since the
+    /// connection before, a follow goes on after `head`.
     ///
     /// # Errors
-    /// If entries are to be read on that may not be there any more.
+    /// [`Error::Restored`] if the entries still to be read may no longer exist.
     pub(crate) fn connected(
         &mut self,
         seen: &Seen,
@@ -113,7 +113,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// What to ask for on a new connection; `None` if nothing is missing any more.
+    /// Returns the request for a new connection; `None` if nothing is missing.
     pub(crate) fn request(&self) -> Option<ClientMessage> {
         let id = self.id;
         if self.is_complete() {
@@ -134,27 +134,27 @@ impl Cursor {
         })
     }
 
-    /// What of a scope is still to come: the range that the answer named at first is fixed.
+    /// Returns the part of a scope still to come. The range of the first answer is kept.
     fn rest(&self, scope: Scope) -> Scope {
         let Some(range) = &self.range else { return scope };
         let which = match scope.which {
-            // Those of some days are not all behind each other; what was delivered is skipped.
+            // Entries of some days need not be contiguous, so request all; those delivered are skipped.
             Which::Days(..) if !range.dense => scope.which,
             _ => Which::From(range.walker.next_seq()),
         };
-        // With the oldest first, the range begins with the first that is wanted.
+        // With the oldest first, the range begins with the first entry wanted.
         let newest = scope.newest.map(|_| range.left).filter(|_| scope.reverse);
         Scope { which, up_to: Some(range.last), newest, ..scope }
     }
 
-    /// What the server says; its entries go to `gathered`. An error ends the connection, not the reading.
+    /// Handles a message; its entries go to `gathered`. An error ends the connection, not the reading.
     pub(crate) fn take_in(
         &mut self,
         message: ServerMessage,
         gathered: &mut impl Gather,
     ) -> Result<Taken, Error> {
         match message {
-            // Of the one before, which was complete without it.
+            // End of the request before, which was complete without it.
             ServerMessage::End { id } if id < self.id => {}
             ServerMessage::Answer { id, first, last, dense } if id == self.id => {
                 self.begin(first, last, dense)?;
@@ -166,7 +166,7 @@ impl Cursor {
                     gathered.take_hits(range, &lines, &self.seen);
                 } else {
                     gathered.take_block(range, lines, &self.seen);
-                    // The end message says nothing new.
+                    // The end message adds nothing.
                     if self.is_complete() {
                         return Ok(Taken::Done);
                     }
@@ -211,7 +211,7 @@ impl Cursor {
     fn end(&mut self, gathered: &mut impl Gather) -> Result<Taken, Error> {
         let range = self.range.as_mut().ok_or_else(|| Error::protocol("an end before its answer"))?;
         if matches!(self.ask, Ask::Follow(_)) {
-            // It has no end of its own; the next connection goes on with it.
+            // A follow has no end; the next connection resumes it.
             return Err(Error::protocol("it ended a follow"));
         }
         if range.dense {
@@ -220,36 +220,36 @@ impl Cursor {
         Ok(Taken::Done)
     }
 
-    /// Every entry of the range was met.
+    /// Returns whether every entry of the range was met.
     fn is_complete(&self) -> bool {
         self.range.as_ref().is_some_and(|range| range.walker.next_seq() > range.last)
     }
 }
 
 impl Range {
-    /// What of a gap is part of the range.
+    /// Returns the part of a gap that lies in the range.
     fn clip(last: u64, gap: Gap) -> Option<Gap> {
         (gap.first <= last).then(|| Gap { first: gap.first, last: gap.last.min(last) })
     }
 }
 
-/// What is met where entries are not dense.
+/// An item of a range that is not dense.
 enum Hit<'a> {
     Entry(StoredLine<'a>),
-    /// The server says so.
+    /// Gap noted by the server.
     Gap(Gap),
-    /// A line that says nothing.
+    /// A line that cannot be read.
     Damaged,
 }
 
 impl Range {
-    /// Walks over lines that are not dense; what was met before is skipped.
+    /// Visits the hits in `lines`, skipping what was met before.
     fn hits<'a>(&mut self, lines: &'a [u8], mut visit: impl FnMut(Hit<'a>)) {
         let seal = self.walker.seal();
         for line in lines.split_inclusive(|&b| b == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
             let next = self.walker.next_seq();
             if is_note(line, seal) {
-                // The server's own, for what it found damaged or missing between the hits.
+                // A note by the server on what it found damaged or missing between hits.
                 let gap = Gap::of_note(line, seal).map(|gap| Gap { first: gap.first.max(next), ..gap });
                 let gap = gap.filter(|gap| gap.last >= next).and_then(|gap| Self::clip(self.last, gap));
                 if let Some(gap) = gap {
@@ -270,7 +270,7 @@ impl Range {
         }
     }
 
-    /// These seqs, and what is before them in the range's order, were met.
+    /// Marks these seqs as met, and those before them in the range's order.
     fn pass(&mut self, Gap { first, last }: Gap) {
         match self.reverse {
             true => self.last = first.saturating_sub(1),
@@ -301,7 +301,7 @@ impl Gather for Vec<Event> {
                 self.push(Stored::read(&line).map_or(lost, Event::Entry));
             }
             Step::Gap(gap) => self.extend(Range::clip(last, gap).map(Event::Gap)),
-            // Entries that came after the answer had begun for the first time are not part of it.
+            // Entries committed after the first answer began are not part of the range.
             Step::Entry(_) => {}
         });
     }
@@ -402,7 +402,7 @@ mod tests {
         ServerMessage::Block { id: 1, lines: lines.into() }
     }
 
-    /// What a server notes.
+    /// Returns gap notes as a server writes them.
     fn gaps(gaps: &[(u64, u64)]) -> ServerMessage {
         let mut lines = Vec::new();
         gaps.iter().for_each(|&(first, last)| Gap { first, last }.write_note("lost", &mut lines, seal()));
@@ -426,7 +426,7 @@ mod tests {
             Self::new(Ask::Select(scope.into().into()))
         }
 
-        /// What comes of some messages.
+        /// Checks the outcome of some messages.
         fn check(&mut self, messages: impl IntoIterator<Item = ServerMessage>, expected: &str) {
             let (mut events, mut end) = (Vec::<Event>::new(), String::new());
             for message in messages {
@@ -505,7 +505,7 @@ mod tests {
         let mut test = Test::new(Ask::Select(Filter::of_text("t")));
         test.check([answer(1, 30, false), block([3, 7])], "3 7 …");
         test.asks("search #8.. up to 30 [\"t\"]");
-        // A server that looks at more than it was asked to does no harm.
+        // A server that returns more than was requested does no harm.
         test.check([answer(1, 40, false), block([3, 7, 9, 31]), END], "9 done");
     }
 
@@ -567,7 +567,7 @@ mod tests {
         );
     }
 
-    /// As where a server serves what others put into its folder.
+    /// As when a server serves files that others put into its directory.
     #[test]
     fn lines_of_another_journal_are_no_entries() {
         let other = Seal::of_journal(JOURNAL + 1);

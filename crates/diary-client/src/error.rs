@@ -1,4 +1,4 @@
-//! What can go wrong, for a program ([`ErrorKind`]) and for people (one sentence).
+//! Errors, for programs ([`ErrorKind`]) and for people (one sentence).
 
 use std::io;
 use std::sync::Arc;
@@ -8,84 +8,84 @@ use diary_proto::Refusal;
 
 use crate::address::{Address, BadAddress};
 
-/// What went wrong. Cheap to clone: one lost connection is told to many.
+/// An error of the client. Cheap to clone, since one lost connection is reported to many.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A word that is no address.
+    /// Not a valid address.
     #[error(transparent)]
     BadAddress(#[from] BadAddress),
-    /// The connection was refused, or there is no such Unix socket.
+    /// The connection was refused, or the Unix socket does not exist.
     #[error("no server is listening on {0}")]
     NothingListens(Address),
-    /// The host has no address.
+    /// The host name does not resolve.
     #[error("cannot resolve {address}: {source}")]
     UnknownHost {
-        /// What was asked for.
+        /// Address that was tried.
         address: Address,
-        /// What the resolver said.
+        /// Error of the resolver.
         source: Arc<io::Error>,
     },
-    /// The connection could not be made for another reason.
+    /// The connection failed for another reason.
     #[error("cannot reach {address}: {source}")]
     Unreachable {
-        /// What was asked for.
+        /// Address that was tried.
         address: Address,
-        /// What the system said.
+        /// Error of the system.
         source: Arc<io::Error>,
     },
-    /// No connection, greeting and welcome in time.
+    /// No connection was made in time.
     #[error("no answer from {address} within {} s", limit.as_secs_f32())]
     Silent {
-        /// What was asked for.
+        /// Address that was tried.
         address: Address,
-        /// How long it had.
+        /// Time limit.
         limit: Duration,
     },
-    /// The connection was made, but no greeting or no welcome came in time: the server hangs, or it is another kind of
-    /// server, which waits for its client.
+    /// The connection was made, but no greeting or welcome came in time: the server hangs, or it is a server of
+    /// another kind that waits for its client.
     #[error("{address} accepted the connection but did not answer within {} s", limit.as_secs_f32())]
     NoWelcome {
-        /// What was asked for.
+        /// Address that was tried.
         address: Address,
-        /// How long it had, for the connection too.
+        /// Time limit, including that for the connection.
         limit: Duration,
     },
     /// The server speaks another protocol.
     #[error("{address} is not a diary server{}", hint(*looks_like, says))]
     NotADiary {
-        /// What was asked for.
+        /// Address that was tried.
         address: Address,
-        /// Its first line or the start of it, safe for any terminal; empty if it sent none.
+        /// Its first line or the start of it, safe for any terminal; empty if it sent nothing.
         says: String,
-        /// The protocol that it seems to speak, such as `HTTP` or `Redis`.
+        /// Protocol that it seems to speak, such as `HTTP` or `Redis`.
         looks_like: Option<&'static str>,
     },
-    /// The server does not take this connection, or no longer.
+    /// The server refuses this connection, or ended it with an error.
     #[error("the server refused the connection: {0}")]
     TurnedAway(Refusal),
-    /// The server took leave.
+    /// The server closed the connection.
     #[error("the server closed the connection: {0}")]
     Bye(String),
     /// The connection broke.
     #[error("disconnected: {0}")]
     Broken(Arc<io::Error>),
-    /// The server said something that the protocol does not allow here.
+    /// The server sent a message that the protocol does not allow here.
     #[error("the server broke the protocol: {0}")]
     Protocol(String),
-    /// The server now serves another journal than the one that this client wrote to or read.
+    /// The server now serves another journal than the one this client wrote to or read.
     #[error("the server has a different journal now: {0}")]
     OtherJournal(String),
-    /// The server restored its journal from an older copy: it lacks an entry that was seen, or has another one there.
+    /// The server's journal was restored from an older copy: an entry that was seen is missing or differs.
     #[error("the diary was restored from an older copy: {0}")]
     Restored(String),
-    /// An entry or a request was refused.
+    /// The server refused an entry or a request.
     #[error("{0}")]
     Refused(Refusal),
     /// The client was closed, given up or dropped.
     #[error("the client is closed")]
     Closed,
-    /// The system gave no random bytes for the secret.
+    /// The system provided no random bytes for the secret.
     #[error("no random bytes for a secret: {0}")]
     NoSecret(String),
 }
@@ -98,18 +98,18 @@ pub enum ErrorKind {
     Unreachable,
     /// A connection was lost: the client reconnects by itself.
     Lost,
-    /// This entry or request will not be taken, however often it is tried.
+    /// The entry or request is refused, however often it is tried.
     Refused,
-    /// It is not the same journal any more: nothing more can be done with this client.
+    /// The journal is another one: this client is of no more use.
     OtherJournal,
-    /// The journal was restored from an older copy: what was to be read may not be there any more.
+    /// The journal was restored from an older copy: the entries to be read may no longer exist.
     Restored,
-    /// It was used wrongly or is closed.
+    /// The client was misused or is closed.
     Usage,
 }
 
 impl Error {
-    /// What a program can do about it.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NothingListens(_)

@@ -1,25 +1,26 @@
-//! What readings bring: entries, gaps, and blocks of stored lines.
+//! Items that readings deliver: entries, gaps, and blocks of stored lines.
 
 use bytes::Bytes;
 use diary_proto::block::{Gap, Step, Walker};
 use diary_proto::entry::{Entry, Key, StoredLine};
 
-/// What a reading brings.
+/// An item of a reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A sound entry.
+    /// A valid entry.
     Entry(Stored),
     /// Entries of the range that are damaged or missing.
     Gap(Gap),
-    /// So many hits of a search were damaged and are left out. In history and follow damage is a gap.
+    /// Damaged hits of a search were left out. In history and follow, damage is a gap.
     Damaged {
-        /// How many lines.
+        /// Number of damaged lines.
         lines: u64,
     },
-    /// The diary was restored from an older copy while it was followed: entries that came may not be in it any more, and
-    /// those that it got before this are not shown. Only a follow tells it, and goes on.
+    /// The diary was restored from an older copy while it was followed. Entries that were delivered may no
+    /// longer be in it, and those that it got before this event are not delivered. Only a follow reports this,
+    /// and goes on.
     Restored {
-        /// The newest entry that it has; what follows is behind it.
+        /// Newest entry in the restored diary. The follow goes on after it.
         head: u64,
     },
 }
@@ -27,44 +28,44 @@ pub enum Event {
 /// An entry as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The entry, decoded.
+    /// Decoded entry.
     pub entry: Entry,
-    /// The writer's name for it.
+    /// Key that the writer gave it.
     pub key: Option<Key>,
-    /// The checksum of its line: with the journal's id and the seq it is a [place](crate::Resume).
+    /// Checksum of its line. With the journal's id and the seq it makes a [place](crate::Resume).
     pub crc: u32,
-    /// What stands left of the TAB, for people: seq, time, author, escaped text.
+    /// The line's human-readable part, left of the TAB: seq, time, author, escaped text.
     pub left: String,
 }
 
 impl Stored {
-    /// A line's entry; `None` if its fields cannot be read.
+    /// Decodes a line; `None` if its fields cannot be read.
     pub(crate) fn read(line: &StoredLine<'_>) -> Option<Self> {
         let entry = line.to_entry().ok()?;
         Some(Self { entry, key: line.key, crc: line.crc, left: line.left.to_owned() })
     }
 }
 
-/// Stored lines as they travel, every checksum and seq checked, and no field read yet.
+/// Stored lines as sent by the server. Every checksum and seq is verified; no field is decoded yet.
 #[derive(Debug, Clone, Default)]
 pub struct Block {
-    /// How many sound entries of the range it has.
+    /// Number of valid entries of the range.
     pub entries: u64,
-    /// Entries of the range that are damaged or missing before or among them.
+    /// Entries of the range that are damaged or missing before or among these.
     pub gaps: Vec<Gap>,
-    /// Lines that say nothing, not even which entries they were; only where entries are not dense.
+    /// Lines so damaged that not even their seq is known. Only where entries are not dense.
     pub damaged: u64,
     pub(crate) lines: Bytes,
-    /// At the first of them; none before there are any.
+    /// Position of the first line; `None` if there are no lines.
     pub(crate) walker: Option<Walker>,
     pub(crate) last: u64,
-    /// Not all between its entries belongs to the reading.
+    /// Whether the range leaves out some of the entries between these.
     pub(crate) is_sparse: bool,
 }
 
 impl Block {
-    /// Gives every entry to `visit`, in order, and gaps where entries are dense. A line whose checksum fits but whose fields cannot be read is in
-    /// a gap, once a readable one follows.
+    /// Calls `visit` with every entry, in order, and with gaps where entries are dense. A line with a valid
+    /// checksum but unreadable fields becomes part of a gap once a readable line follows.
     pub fn for_each(&self, mut visit: impl FnMut(Step<StoredLine<'_>>)) {
         let Some(mut walker) = self.walker.clone() else { return };
         walker.walk(&self.lines, |step| match step {

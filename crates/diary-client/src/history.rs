@@ -14,28 +14,26 @@ use crate::error::Error;
 use crate::event::{Block, Event};
 use crate::redial::Redial;
 
-/// Blocks that may wait for the consumer, each up to a frame of lines. Behind them the socket is not
-/// read: the server waits, and holds nothing for it.
+/// Blocks that may wait for the consumer, each up to a frame of lines. Beyond that the socket is not read: the
+/// server waits, and buffers nothing for it.
 const BLOCKS_WAITING_MAX: usize = 2;
 
-/// What a reading's task hands over: what it made of a block, or the error that ends it.
+/// Output of a reading's task: what it gathered from a block, or the error that ends it.
 type Delivery<G> = Result<G, Error>;
 
-/// Entries as they are read. Made by [`Client::history`](crate::Client::history),
+/// A stream of entries. Created by [`Client::history`](crate::Client::history),
 /// [`Client::follow`](crate::Client::follow), [`Client::select`](crate::Client::select) and
-/// [`Client::search`](crate::Client::search); also a
-/// [`Stream`].
+/// [`Client::search`](crate::Client::search). Implements [`Stream`].
 ///
-/// A lost connection does not end it: it goes on where it was, without a gap and without a double. It
-/// has a connection of its own, so whoever stops reading for a while holds up nothing else. Dropping it
-/// ends it.
+/// A lost connection does not end it: it resumes where it was, without gaps or duplicates. It has a connection
+/// of its own, so a consumer that pauses delays nothing else. Dropping it ends the reading.
 pub struct History {
     deliveries: mpsc::Receiver<Delivery<Vec<Event>>>,
     ready: VecDeque<Event>,
 }
 
-/// A history by the block, for programs that read a lot of it: made by
-/// [`Client::blocks`](crate::Client::blocks), and otherwise the same as [`History`].
+/// A history by the block, for programs that read a lot. Created by [`Client::blocks`](crate::Client::blocks);
+/// otherwise like [`History`].
 pub struct Blocks {
     deliveries: mpsc::Receiver<Delivery<Block>>,
 }
@@ -45,7 +43,7 @@ impl Blocks {
         Self { deliveries: Reading::start([ask], redial) }
     }
 
-    /// The next block; `None` at the end. An error is the last one. Cancellation safe.
+    /// Returns the next block; `None` at the end. An error is the last item. Cancel safe.
     pub async fn next(&mut self) -> Option<Result<Block, Error>> {
         self.deliveries.recv().await
     }
@@ -56,22 +54,22 @@ impl History {
         Self::start_all([ask], redial)
     }
 
-    /// All of them, one after the other.
+    /// Reads `asks` one after the other.
     pub(crate) fn start_all(asks: impl IntoIterator<Item = Ask>, redial: Redial) -> Self {
         Self { deliveries: Reading::start(asks, redial), ready: VecDeque::new() }
     }
 
-    /// A reading that cannot even be asked for.
+    /// Creates a reading that fails with `refusal` before it is requested.
     pub(crate) fn refused(refusal: Refusal) -> Self {
         let (sender, deliveries) = mpsc::channel(1);
-        // The channel is empty, and this is all that goes in.
+        // Cannot fail: the channel is empty, and nothing else is sent.
         let _ = sender.try_send(Err(Error::Refused(refusal)));
         Self { deliveries, ready: VecDeque::new() }
     }
 
-    /// The next event; `None` at the end, which a follow does not have. An error is the last one.
+    /// Returns the next event; `None` at the end, which a follow never reaches. An error is the last item.
     ///
-    /// Cancellation safe.
+    /// Cancel safe.
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
     }
@@ -103,9 +101,9 @@ impl Stream for History {
 
 /// The task behind a reading.
 struct Reading<G> {
-    /// What is being answered, and what was asked for behind it.
+    /// Requests in order; the first one is being answered.
     cursors: VecDeque<Cursor>,
-    /// What had been seen when its last connection was made.
+    /// State seen when the last connection was made.
     seen: Seen,
     redial: Redial,
     sender: mpsc::Sender<Delivery<G>>,
@@ -113,13 +111,13 @@ struct Reading<G> {
 
 /// How a connection of a reading ended.
 enum End {
-    /// It is to be made anew.
+    /// Reconnect.
     Lost(Error),
-    /// All was delivered.
+    /// Everything was delivered.
     Done(Box<Connection>),
-    /// Nothing more can be done.
+    /// The reading fails for good.
     Failed(Error),
-    /// Nobody reads any more.
+    /// The consumer dropped the reading.
     Dropped,
 }
 
@@ -138,7 +136,8 @@ impl<G: Gather + Send + 'static> Reading<G> {
             end = self.read() => end,
             () = sender.closed() => End::Dropped,
         };
-        // What ends now no longer counts as lost, and the consumer learns it before the farewell.
+        // Drop before the farewell: the state no longer counts this connection as lost when the consumer sees
+        // the end.
         drop(self);
         match end {
             End::Done(connection) => {
@@ -150,7 +149,7 @@ impl<G: Gather + Send + 'static> Reading<G> {
         }
     }
 
-    /// Reads on until the end, over as many connections as it takes.
+    /// Reads to the end, over as many connections as needed.
     async fn read(&mut self) -> End {
         loop {
             let connection = match self.redial.connect(|_| {}).await {

@@ -1,4 +1,4 @@
-//! The client of the diary as a library.
+//! Client library of the diary service.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), diary_client::Error> {
@@ -21,18 +21,18 @@
 //! # }
 //! ```
 //!
-//! What to know about it:
+//! Guarantees:
 //!
-//! - **An entry is written once.** Each gets a key; what was not acked when the connection broke is
-//!   sent again with the same key, also to a server that has restarted since.
-//! - **A lost connection is no error.** After the first one the client reconnects for ever;
-//!   [`Client::state`] tells, [`Client::give_up`] ends it and says what was not acked.
-//! - **Appends share one connection; every reading has its own.** Someone who stops reading holds up
-//!   nothing but that reading: TCP tells the server to wait, and acks keep coming.
+//! - **An entry is written once.** Each entry has a key. Entries that were not acked when the connection broke
+//!   are sent again with the same key, even to a server that has restarted since.
+//! - **A lost connection is not an error.** After the first connection the client reconnects forever.
+//!   [`Client::state`] reports it; [`Client::give_up`] stops and returns what was not acked.
+//! - **Appends share one connection; every reading has its own.** A consumer that stops reading delays only its
+//!   own reading: TCP back-pressure makes the server wait, and acks keep coming.
 //!
-//! Read it in this order: [`client`] (the handle), `writer` (the task behind it) and its `window` of
-//! unacked entries; [`reader`] (the handle of those who only read), [`history`] (the readings) and their `cursor`; below
-//! both `redial` and `connection`.
+//! Reading order: [`client`] (the handle), `writer` (the task behind it) and its `window` of unacked entries;
+//! [`reader`] (the read-only handle), [`history`] (the readings) and their `cursor`; below both, `redial` and
+//! `connection`.
 
 pub mod address;
 mod append;

@@ -1,4 +1,4 @@
-//! The handle of those who only read.
+//! The read-only handle.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,24 +15,23 @@ use crate::history::{Blocks, History};
 use crate::redial::Redial;
 use crate::state::{Link, State};
 
-/// Reads one server's diary, and writes nothing. Clones share what they know of it.
+/// Reads the diary of one server and writes nothing. Clones share what they know about it.
 ///
-/// The first reading uses the connection that was made to see whether the server is there; each further one
-/// makes its own. [`Client`](crate::Client) has the same readings.
+/// The first reading uses the connection that [`connect`](Self::connect) made; each further one makes its own.
+/// [`Client`](crate::Client) has the same readings.
 #[derive(Clone)]
 pub struct Reader {
     connector: Connector,
     state: watch::Sender<State>,
-    /// The connection that no reading uses yet.
+    /// Connection that no reading uses yet.
     spare: Arc<Mutex<Option<Connection>>>,
 }
 
 impl Reader {
-    /// A reader that connects when it is first asked for something. Readings need a Tokio runtime around them, and
-    /// connect again by themselves.
+    /// Creates a reader that connects on first use. Readings need a Tokio runtime, and reconnect by themselves.
     ///
     /// # Errors
-    /// If the system has no random bytes.
+    /// [`Error::NoSecret`] if the system provides no random bytes.
     pub fn new(address: Address) -> Result<Self, Error> {
         Self::at(address, None)
     }
@@ -42,7 +41,7 @@ impl Reader {
         Ok(Self::of(Connector { address, author: None, secret, seen: Seen::at(place) }))
     }
 
-    /// A reader whose first connection is made now.
+    /// Creates a reader and connects it now.
     ///
     /// # Errors
     /// If the connection fails or takes more than five seconds.
@@ -50,8 +49,8 @@ impl Reader {
         Self::connect_at(address, None).await
     }
 
-    /// The same to a diary that has the entry at `place`, where that is known from before. A place with seq 0 stands for
-    /// no entry, and only for the journal.
+    /// Like [`connect`](Self::connect), but to a diary that must have the entry at `place`, if given. A place
+    /// with seq 0 stands for no entry, only for the journal.
     ///
     /// # Errors
     /// Those of [`connect`](Self::connect), [`Error::OtherJournal`] and [`Error::Restored`].
@@ -66,42 +65,42 @@ impl Reader {
         Self { connector, state: watch::Sender::default(), spare: Arc::default() }
     }
 
-    /// What the server said of itself when it last welcomed this reader, or the client whose reader it is; empty before
-    /// that.
+    /// Returns the server's latest welcome to this reader, or to the client that it belongs to; empty before
+    /// the first one.
     pub fn welcome(&self) -> Welcome {
         self.connector.seen.welcome()
     }
 
-    /// Whether its readings are connected, now and from now on.
+    /// Returns the state of the readings' connections, as a watch.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
 
-    /// Reads entries once, up to those that are committed when the answer begins.
+    /// Reads entries once, up to the newest one committed when the answer begins.
     pub fn history(&self, scope: impl Into<Scope>) -> History {
         self.read(Ask::Select(scope.into().into()))
     }
 
-    /// Reads several ranges once, one behind the other as they stand here: asked for all at once, over one connection.
-    /// What is in two of them comes twice.
+    /// Reads several ranges once, in the given order. All are requested at once over one connection. Entries in
+    /// two ranges are delivered twice.
     pub fn histories(&self, ranges: impl IntoIterator<Item = Which>) -> History {
         History::start_all(ranges.into_iter().map(ask_for), self.redial())
     }
 
-    /// The same by the block, several times as fast: every checksum is checked, and entries are read only
-    /// where one asks for them.
+    /// Like [`history`](Self::history), but by the block and several times as fast: every checksum is verified,
+    /// and entries are decoded only on demand.
     pub fn blocks(&self, which: Which) -> Blocks {
         Blocks::start(ask_for(which), self.redial())
     }
 
-    /// Reads entries from one on, those that are there and those to come; from now on, if none is
-    /// named.
+    /// Reads the entries from `from` on, existing and future ones; only future ones if `None`.
     pub fn follow(&self, from: Option<u64>) -> History {
         self.read(Ask::Follow(from))
     }
 
-    /// Reads the entries that a filter takes; the server looks for them. Only the newest so many, or with the newest
-    /// first, if its [scope](Filter::scope) says so. A filter that breaks its limits is refused.
+    /// Reads the entries that match a filter, which the server evaluates. The filter's [scope](Filter::scope)
+    /// may limit it to the newest ones, or reverse the order to newest first. A filter that breaks its limits
+    /// is refused.
     pub fn select(&self, filter: Filter) -> History {
         match filter.check() {
             Ok(()) => self.read(Ask::Select(filter)),
@@ -109,19 +108,19 @@ impl Reader {
         }
     }
 
-    /// Reads the entries that hold a text (smart case: capitals count only if it has one).
-    /// A text that is empty or longer than 65,535 bytes is refused.
+    /// Reads the entries that contain a text (smart case: case-sensitive only if the text has capitals). A text
+    /// that is empty or longer than 65,535 bytes is refused.
     pub fn search(&self, text: impl Into<String>) -> History {
         self.select(Filter::of_text(text))
     }
 
     /// Asks whether the server would take an append now. It takes as long as the server's disk does.
     ///
-    /// Cancellation safe.
+    /// Cancel safe.
     ///
     /// # Errors
-    /// [`Error::Refused`] with what an append would be refused with; those of connecting; [`Error::TurnedAway`] and others
-    /// if the connection ends before the answer.
+    /// [`Error::Refused`] with the refusal that an append would get; the errors of connecting;
+    /// [`Error::TurnedAway`] and others if the connection ends before the answer.
     pub async fn check(&self) -> Result<(), Error> {
         let mut connection = self.connector.connect().await?;
         connection.outgoing.push(&ClientMessage::Check { id: 1 });

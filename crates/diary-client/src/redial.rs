@@ -1,4 +1,4 @@
-//! Connecting again and again, with pauses that grow.
+//! Reconnecting with growing pauses.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use crate::connection::{Connection, Connector, Seen};
 use crate::error::Error;
 use crate::state::Link;
 
-/// The first pause before a new attempt: a server that is restarted is back in a few of these.
+/// First pause before a retry. A server that restarts is back within a few of these.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
-/// The longest pause: a server that is back after an hour is noticed within seconds.
+/// Longest pause. A server that is back after an hour is noticed within seconds.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Makes a connection anew, for ever.
+/// Reconnects forever.
 pub(crate) struct Redial {
     connector: Connector,
     link: Link,
-    /// A connection that was made before.
+    /// Connection made earlier, used first.
     first: Option<Connection>,
-    /// The next pause, before its random part; none before the first attempt.
+    /// Next pause, before jitter; `None` before the first attempt.
     pause: Option<Duration>,
     connected_at: Instant,
 }
@@ -32,51 +32,50 @@ impl Redial {
         Self { connector, link, first: None, pause: None, connected_at: Instant::now() }
     }
 
-    /// The same with the connection that comes first.
+    /// Uses `first` as the first connection.
     pub(crate) fn with_first(self, first: Option<Connection>) -> Self {
         Self { first, ..self }
     }
 
-    /// What its connections have seen, until now.
+    /// Returns what its connections have seen until now.
     pub(crate) fn seen(&self) -> Seen {
         self.connector.seen.now()
     }
 
-    /// A connection is lost: the next one comes after a pause. One that lasted starts the pauses
-    /// afresh; one that broke at once does not, so that a server in trouble is not asked in a tight
-    /// loop.
+    /// Records a lost connection: the next one is made after a pause. The pauses start over if the connection
+    /// lasted. If it broke at once they do not, so that a server in trouble is not retried in a tight loop.
     pub(crate) fn lost(&mut self, error: &Error) {
         tracing::debug!(%error, "the connection is lost");
         self.link.lost(error);
-        // Measured from the last connection, so only a loss may ask, not a failed attempt.
+        // `connected_at` is of the last connection, so check it on a loss only, not on a failed attempt.
         if self.connected_at.elapsed() > PAUSE_MAX {
             self.pause = None;
         }
         self.pause.get_or_insert(PAUSE_MIN);
     }
 
-    /// There is no next connection.
+    /// Records that there is no next connection.
     pub(crate) fn ended(&mut self, error: &Error) {
         self.link.ended(error);
     }
 
-    /// The server has no room: the connection is to be made anew after a pause, and nobody is told that it is lost.
+    /// Records that the server has no room: reconnect after a pause, without reporting the connection as lost.
     pub(crate) fn full(&mut self, refusal: &Refusal) {
         tracing::debug!(%refusal, "the server has no room");
         self.link.full(refusal);
         self.pause.get_or_insert(PAUSE_MIN);
     }
 
-    /// The connection was of use (an ack, an entry), so the next pause is the shortest again.
+    /// Records that the connection was useful (an ack, an entry), so the next pause is the shortest again.
     pub(crate) fn useful(&mut self) {
         self.pause = None;
         self.link.has_room();
     }
 
-    /// The next connection, however long it takes; `welcomed` is told of it before the state is. An error is final: it
-    /// is another journal.
+    /// Returns the next connection, however long it takes. Calls `welcomed` before the state is updated. An
+    /// error is final: the journal is another one.
     ///
-    /// Cancellation safe: an attempt that is cancelled is not counted.
+    /// Cancel safe: a cancelled attempt does not count.
     pub(crate) async fn connect(&mut self, welcomed: impl Fn(&Welcome)) -> Result<Connection, Error> {
         if let Some(first) = self.first.take() {
             self.connected_at = Instant::now();
@@ -105,8 +104,8 @@ impl Redial {
     }
 }
 
-/// Half of the pause to all of it, so that the clients of a server that restarts do not come back at the
-/// same moment.
+/// Returns half of the pause up to all of it, so that the clients of a restarting server do not reconnect at
+/// the same moment.
 fn with_jitter(pause: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX);
     pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))

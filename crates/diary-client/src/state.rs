@@ -1,38 +1,38 @@
-//! Whether a client or a reader has its connections.
+//! Connection state of a client or reader.
 
 use diary_proto::Refusal;
 use tokio::sync::watch;
 
 use crate::error::Error;
 
-/// Whether the connection of a [`Client`](crate::Client)'s appends stands, or those of a [`Reader`](crate::Reader)'s
-/// readings.
+/// State of the connection for a [`Client`](crate::Client)'s appends, or of those for a
+/// [`Reader`](crate::Reader)'s readings.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// How many connections are being made anew.
+    /// Number of connections being re-established.
     down: usize,
     error: Option<Error>,
     full: Option<Refusal>,
 }
 
 impl State {
-    /// Why the server takes no entries for now, though it is there: it has no room. It is asked again all the while.
+    /// Returns why the reachable server takes no entries for now: it has no room. The client keeps retrying.
     pub fn full(&self) -> Option<&Refusal> {
         self.full.as_ref()
     }
 
-    /// Every connection stands.
+    /// Returns whether every connection is established.
     pub fn is_connected(&self) -> bool {
         self.down == 0
     }
 
-    /// Why one is being made anew, as the newest attempt says.
+    /// Returns why a connection is being re-established, from the latest attempt.
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref().filter(|_| self.down > 0)
     }
 }
 
-/// One connection's part in the [`State`].
+/// One connection's share of the [`State`].
 #[derive(Debug)]
 pub(crate) struct Link {
     state: watch::Sender<State>,
@@ -44,7 +44,7 @@ impl Link {
         Self { state, down: false }
     }
 
-    /// The connection is lost, or an attempt at a new one failed.
+    /// Records that the connection was lost, or that a new attempt failed.
     pub(crate) fn lost(&mut self, error: &Error) {
         let fresh = !std::mem::replace(&mut self.down, true);
         self.state.send_modify(|state| {
@@ -53,23 +53,23 @@ impl Link {
         });
     }
 
-    /// It is lost for good.
+    /// Records that the connection is lost for good.
     pub(crate) fn ended(&mut self, error: &Error) {
         self.lost(error);
         self.down = false;
     }
 
-    /// Entries were refused for now.
+    /// Records that entries were refused for now.
     pub(crate) fn full(&mut self, refusal: &Refusal) {
         self.state.send_modify(|state| state.full = Some(refusal.clone()));
     }
 
-    /// An answer came that is no such refusal.
+    /// Records an answer other than such a refusal.
     pub(crate) fn has_room(&mut self) {
         self.state.send_if_modified(|state| state.full.take().is_some());
     }
 
-    /// The connection stands, or is no longer wanted.
+    /// Records that the connection is established, or no longer wanted.
     pub(crate) fn restored(&mut self) {
         if std::mem::take(&mut self.down) {
             self.state.send_modify(|state| state.down -= 1);

@@ -1,4 +1,4 @@
-//! The entries that are not acked yet: in order, with their keys' counters.
+//! The unacked entries, in order, with the counters of their keys.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -12,31 +12,31 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::append::{Ack, NewEntry, NotAcked, Place};
 use crate::error::Error;
 
-/// Texts in one append frame: small enough that the first of them does not wait long for the rest, large
-/// enough that a frame's own cost is nothing.
+/// Text bytes in one append frame: small enough that the first text does not wait long for the rest, large
+/// enough that the cost of a frame is negligible.
 const APPEND_MAX_BYTES: usize = 256 * 1024;
 
-/// What each text takes in a frame besides its bytes: its length, and what it may say of itself.
+/// Bytes of each text in a frame besides the text itself: its length, and its optional time and author.
 const TEXT_HEAD_BYTES: usize = 4 + 1 + 8 + 2 + 2 + AUTHOR_MAX_BYTES;
 
-/// What was written down less long ago is of now: the times of entries are read by the minute.
+/// An entry written more recently than this counts as written now, since entry times are read by the minute.
 const WRITTEN_NOW_MICROS: i64 = 60 * 1_000_000;
 
-/// An entry that is not acked.
+/// An unacked entry.
 pub(crate) struct Open {
     pub(crate) entry: NewEntry,
-    /// Its place among the producer's keys; the one behind the last, if not given.
+    /// Place among the producer's keys; `None` for the next one.
     pub(crate) place: Option<Place>,
     pub(crate) reply: oneshot::Sender<Result<Ack, Error>>,
-    /// Its room in the window, given back when it is settled.
+    /// Room in the window, released when the entry is settled.
     #[expect(dead_code, reason = "it is held, not read")]
     pub(crate) room: OwnedSemaphorePermit,
 }
 
-/// One counter's place. Counters ascend, and some may be left out.
+/// Slot of one counter. Counters ascend and may have gaps.
 struct Slot {
     counter: u64,
-    /// It may be stored: it was sent, and no server has said since that it is not.
+    /// Whether it may be stored: it was sent, and no server has since said that it is not.
     sent: bool,
     state: SlotState,
 }
@@ -44,19 +44,20 @@ struct Slot {
 enum SlotState {
     /// Not answered on this connection.
     Waiting(Open),
-    /// Answered with a refusal that another connection may take back.
+    /// Refused in a way that another connection may accept.
     Postponed(Open),
-    /// Acked or refused for good.
+    /// Acked, or refused for good.
     Settled,
 }
 
-/// The entries that are not acked, by counter.
+/// Unacked entries by counter.
 pub(crate) struct Window {
     slots: VecDeque<Slot>,
-    /// How many of `slots` were looked at for this connection; those before it were sent, unless they are settled.
+    /// Index of the next slot to consider on this connection. Those before it were sent, unless they are
+    /// settled.
     cursor: usize,
     next_counter: u64,
-    /// Sent on this connection and not answered.
+    /// Entries sent on this connection and not answered.
     waiting: usize,
 }
 
@@ -73,27 +74,27 @@ impl From<NotWaiting> for Error {
 }
 
 impl Window {
-    /// A window whose first entry gets the counter 1, unless it brings its own.
+    /// Creates a window. Its first entry gets the counter 1, unless it has a place of its own.
     pub(crate) fn new() -> Self {
         Self { slots: VecDeque::new(), cursor: 0, next_counter: 1, waiting: 0 }
     }
 
-    /// All is acked or refused for good.
+    /// Returns whether every entry is acked or refused for good.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// How many were sent on this connection and not answered.
+    /// Returns the number of entries sent on this connection and not answered.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// An entry to send. One whose counter was used before is refused.
+    /// Queues an entry. It is refused if its counter is not above all earlier ones.
     pub(crate) fn push(&mut self, open: Open) {
         let Place { counter, sent } = open.place.unwrap_or(Place { counter: self.next_counter, sent: false });
         if counter < self.next_counter {
             let why = format!("the counter {counter} was used before; the next one is {}", self.next_counter);
-            // Whoever dropped its end does not want to know.
+            // A dropped receiver does not want the answer.
             let _ = open.reply.send(Err(Error::Refused(Refusal::new(Code::BadArgument, why))));
             return;
         }
@@ -101,7 +102,7 @@ impl Window {
         self.slots.push_back(Slot { counter, sent, state: SlotState::Waiting(open) });
     }
 
-    /// A new connection: all is to be sent again, with the same counters.
+    /// Starts a new connection: every entry is sent again, with the same counter.
     pub(crate) fn restart(&mut self) {
         (self.cursor, self.waiting) = (0, 0);
         for slot in &mut self.slots {
@@ -112,7 +113,7 @@ impl Window {
         }
     }
 
-    /// The next frame to send, if anything is left to send on this connection.
+    /// Returns the next frame to send on this connection, if any.
     pub(crate) fn next_append(&mut self) -> Option<Append> {
         let is_waiting = |slot: &Slot| matches!(slot.state, SlotState::Waiting(_));
         let first = self.cursor + self.slots.range(self.cursor..).position(is_waiting)?;
@@ -124,7 +125,7 @@ impl Window {
             .zip(first_counter..)
             .take(APPEND_MAX_ENTRIES)
             .map_while(|(slot, counter)| match &slot.state {
-                // What was never sent does not share a frame with what was: only the latter is a retry.
+                // New entries and retries do not share a frame, since `retry` applies to all of it.
                 SlotState::Waiting(open) if slot.counter == counter && slot.sent == retry => {
                     bytes += TEXT_HEAD_BYTES + open.entry.text.len();
                     (bytes <= APPEND_MAX_BYTES).then_some(&open.entry)
@@ -140,17 +141,17 @@ impl Window {
         Some(append)
     }
 
-    /// These are committed.
+    /// Settles a run of committed entries.
     pub(crate) fn ack(&mut self, run: Run) -> Result<(), NotWaiting> {
         let Run { first_counter, count, first_seq, time } = run;
         self.answer(first_counter, count, |offset, slot, open| {
-            // Whoever dropped its end does not want to know.
+            // A dropped receiver does not want the answer.
             let _ = open.reply.send(Ok(Ack { seq: first_seq.saturating_add(offset), time }));
             slot.state = SlotState::Settled;
         })
     }
 
-    /// These will not be stored, however often they are sent.
+    /// Settles entries that are refused, however often they are sent.
     pub(crate) fn refuse(&mut self, first: u64, count: u32, refusal: &Refusal) -> Result<(), NotWaiting> {
         self.answer(first, count, |_, slot, open| {
             let _ = open.reply.send(Err(Error::Refused(refusal.clone())));
@@ -158,7 +159,7 @@ impl Window {
         })
     }
 
-    /// These are to be sent again on the next connection; `stored` says whether they may be stored already.
+    /// Postpones entries to the next connection; `stored` says whether they may already be stored.
     pub(crate) fn postpone(&mut self, first: u64, count: u32, stored: bool) -> Result<(), NotWaiting> {
         self.answer(first, count, |_, slot, open| {
             slot.sent = stored;
@@ -203,21 +204,21 @@ impl Window {
         }
     }
 
-    /// Ends every entry with `error`.
+    /// Fails every entry with `error`.
     pub(crate) fn fail(&mut self, error: &Error) {
         for (_, open) in self.drain() {
             let _ = open.reply.send(Err(error.clone()));
         }
     }
 
-    /// Takes out what is not acked, in order.
+    /// Takes the unacked entries, in order.
     pub(crate) fn give_up(&mut self) -> Vec<NotAcked> {
         let open = self.drain().into_iter();
         open.map(|(Place { counter, sent }, open)| NotAcked { counter, text: open.entry.text, sent })
             .collect()
     }
 
-    /// Every open entry, and whether it was ever sent.
+    /// Takes every open entry, with its counter and whether it may be stored.
     fn drain(&mut self) -> Vec<(Place, Open)> {
         let open = std::mem::take(&mut self.slots).into_iter().filter_map(|slot| match slot.state {
             SlotState::Waiting(open) | SlotState::Postponed(open) => {
@@ -229,12 +230,12 @@ impl Window {
     }
 }
 
-/// Never panics, wherever the clock is.
+/// Returns the current time. Never panics, wherever the clock is.
 fn now() -> Timestamp {
     Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::MAX)
 }
 
-/// They travel with what they say of themselves only if one of them says anything.
+/// Encodes the texts, with times and authors only if at least one entry has any.
 fn texts_of(entries: &[&NewEntry], now: Timestamp) -> Texts {
     let at = |entry: &NewEntry| {
         entry
@@ -288,7 +289,7 @@ mod tests {
             self.replies.push(answer);
         }
 
-        /// The next frame: `counter: texts`, with a `+` for a retry.
+        /// Returns the next frame: `counter: texts`, with a `+` for a retry.
         fn frame(&mut self) -> String {
             let Some(append) = self.window.next_append() else { return "-".into() };
             let texts: Vec<_> =
@@ -300,7 +301,7 @@ mod tests {
             self.window.ack(Run { first_counter, count, first_seq, time: TIME })
         }
 
-        /// What each entry was told.
+        /// Returns each entry's answer.
         fn told(&mut self) -> String {
             let told = self.replies.iter_mut().map(|reply| match reply.try_recv() {
                 Ok(Ok(ack)) => ack.seq.to_string(),

@@ -1,5 +1,4 @@
-//! The task behind a [`Client`](crate::Client): it owns the connection that entries go out on, and
-//! those that are not acked.
+//! The task behind a [`Client`](crate::Client). It owns the connection for appends and the unacked entries.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -13,23 +12,23 @@ use crate::error::Error;
 use crate::redial::Redial;
 use crate::window::{Open, Window};
 
-/// What the handles tell the task.
+/// Requests of the handles to the task.
 pub(crate) enum Command {
-    /// Write this.
+    /// Append an entry.
     Append(Open),
-    /// End once all is acked.
+    /// End once every entry is acked.
     Close(oneshot::Sender<Result<(), Error>>),
     /// End now.
     GiveUp(oneshot::Sender<Vec<NotAcked>>),
 }
 
-/// What the handles and the task both know.
+/// State shared by the handles and the task.
 pub(crate) struct Shared {
     pub(crate) room: Arc<Semaphore>,
     pub(crate) welcome: Mutex<Welcome>,
     /// Why the task ended before it was told to.
     pub(crate) fate: OnceLock<Error>,
-    /// What was not acked then.
+    /// Entries that were not acked then.
     pub(crate) left: Mutex<Vec<NotAcked>>,
 }
 
@@ -39,7 +38,7 @@ impl Shared {
     }
 }
 
-/// Commands that are taken at once, before the socket is looked at again.
+/// Commands taken at once, before the socket is polled again.
 const COMMANDS_AT_ONCE: usize = 1024;
 
 pub(crate) struct Writer {
@@ -48,27 +47,27 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
 }
 
-/// What the handles asked for and has not happened yet. Apart from the rest of the task, so that it
-/// can be served while a connection is made.
+/// Work requested by the handles. Separate from the rest of the task, so that handles are served while a
+/// connection is made.
 struct Queue {
     commands: mpsc::Receiver<Command>,
     taken: Vec<Command>,
     window: Window,
-    /// Who waits until all is acked.
+    /// Closers waiting until every entry is acked.
     closers: Vec<oneshot::Sender<Result<(), Error>>>,
-    /// Who waits for what is not acked.
+    /// Handle waiting for the unacked entries.
     giver_up: Option<oneshot::Sender<Vec<NotAcked>>>,
 }
 
 /// How a connection ended.
 enum End {
-    /// It is to be made anew.
+    /// Reconnect.
     Lost(Error),
-    /// It is to be made anew, since the server takes nothing more on this one. It has no room.
+    /// Reconnect, since the server takes nothing more on this connection. It has no room.
     Full(Refusal),
     /// The client ends.
     Closed,
-    /// Nothing more can be done.
+    /// The client fails for good.
     Failed(Error),
 }
 
@@ -84,7 +83,7 @@ impl Writer {
     }
 }
 
-/// Serves the handles until the client ends. `first` is the first connection, or why there is none.
+/// Serves the handles until the client ends. `first` is the first connection, or why it failed.
 pub(crate) async fn run(mut writer: Writer, first: Result<Connection, Error>) {
     let mut end = match first {
         Ok(connection) => writer.serve(connection).await,
@@ -108,8 +107,8 @@ impl Writer {
     /// Serves one connection until it ends.
     async fn serve(&mut self, mut connection: Connection) -> End {
         self.queue.window.restart();
-        // The server refused an entry in a way that a later connection may take back. Nothing new is
-        // sent here; when all that was sent is answered, it is time for that connection.
+        // Set once the server refuses an entry in a way that a later connection may accept. Nothing new is sent
+        // then; once everything sent is answered, a new connection is made.
         let mut postponed: Option<Refusal> = None;
         loop {
             if self.queue.is_done() {
@@ -149,7 +148,7 @@ impl Writer {
         }
     }
 
-    /// What the server says. An error ends the connection.
+    /// Handles a message of the server. An error ends the connection.
     fn take_in(&mut self, message: ServerMessage, postponed: &mut Option<Refusal>) -> Result<(), Error> {
         let window = &mut self.queue.window;
         match message {
@@ -160,7 +159,7 @@ impl Writer {
                 self.redial.useful();
             }
             ServerMessage::Refused { first_counter, count, refusal } if is_passing(refusal.code) => {
-                // Only these say for certain that it is not.
+                // Only these refusals guarantee that the entry is not stored.
                 let stored = !refusal.code.is_for_now();
                 window.postpone(first_counter, count, stored)?;
                 *postponed = Some(refusal);
@@ -169,7 +168,7 @@ impl Writer {
                 window.refuse(first_counter, count, &refusal)?;
                 self.redial.useful();
             }
-            // Whatever it is about, no ack may follow: the next connection settles it.
+            // Any error means that no ack may follow: the next connection settles it.
             ServerMessage::Error { refusal, .. } => return Err(lost_by(refusal)),
             ServerMessage::Bye { reason } => return Err(Error::Bye(reason)),
             ServerMessage::Welcome(_)
@@ -182,7 +181,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes a new connection; the handles are served all the while.
+    /// Makes a new connection, serving the handles meanwhile.
     async fn reconnect(&mut self) -> Result<Connection, End> {
         let Self { queue, redial, shared } = self;
         let connecting = redial.connect(|welcome| {
@@ -190,7 +189,7 @@ impl Writer {
         });
         tokio::pin!(connecting);
         loop {
-            // With nothing left to send, no server is needed to end well.
+            // With nothing left to send, the client can end without a server.
             if queue.is_done() {
                 return Err(End::Closed);
             }
@@ -205,7 +204,7 @@ impl Writer {
         }
     }
 
-    /// Tells everyone who waits.
+    /// Notifies everyone who waits.
     fn finish(self, end: End) {
         let Self { mut queue, mut redial, shared } = self;
         shared.room.close();
@@ -221,7 +220,7 @@ impl Writer {
             End::Failed(error) | End::Lost(error) => {
                 redial.ended(&error);
                 let _ = shared.fate.set(error.clone());
-                // Locked, so that whoever is told that it ended finds this.
+                // Set before waiters are woken, so they see it.
                 let mut left = shared.left.lock().unwrap_or_else(PoisonError::into_inner);
                 *left = queue.window.give_up();
                 Err(error)
@@ -237,15 +236,15 @@ impl Writer {
 }
 
 impl Queue {
-    /// Waits for commands; false when every handle is gone. They wait in `taken` for
-    /// [`obey`](Self::obey).
+    /// Waits for commands and stores them in `taken` for [`obey`](Self::obey). Returns false once every handle
+    /// is dropped.
     ///
-    /// Cancellation safe, as `recv_many` is.
+    /// Cancel safe, as `recv_many` is.
     async fn next(&mut self) -> bool {
         self.commands.recv_many(&mut self.taken, COMMANDS_AT_ONCE).await > 0
     }
 
-    /// Does what was asked; false if that is to end.
+    /// Executes the commands taken; false if the client is to end now.
     fn obey(&mut self) -> bool {
         for command in self.taken.drain(..) {
             match command {
@@ -257,12 +256,12 @@ impl Queue {
         self.giver_up.is_none()
     }
 
-    /// All is acked, and someone waits for that.
+    /// Returns whether every entry is acked and a handle waits for that.
     fn is_done(&self) -> bool {
         !self.closers.is_empty() && self.window.is_empty()
     }
 
-    /// Keeps the connection busy with what there is to send.
+    /// Queues the next append once the previous one is written.
     fn fill(&mut self, connection: &mut Connection) {
         if connection.outgoing.is_empty()
             && let Some(append) = self.window.next_append()
@@ -272,9 +271,11 @@ impl Queue {
     }
 }
 
-/// Whether a refusal passes: the same entry, with the same key, may be taken by a later connection.
-/// `unknown-outcome` is one of these, since the key tells the next server whether it was stored. A server that has no
-/// room refuses all that is sent behind it on the same connection, so that the next one begins in order.
+/// Returns whether a later connection may accept the same entry with the same key.
+///
+/// `unknown-outcome` is such a refusal, since the key tells the next server whether the entry was stored. A
+/// server without room refuses everything sent after it on the same connection, so the next connection starts
+/// in order.
 fn is_passing(code: Code) -> bool {
     code.is_for_now() || matches!(code, Code::UnknownOutcome | Code::Stopping | Code::DiskFailed | Code::Busy)
 }

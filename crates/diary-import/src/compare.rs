@@ -1,12 +1,13 @@
-//! Which entries of the files are not in the diary yet.
+//! Finds the entries of files that are not in the diary yet.
 //!
-//! An entry is known by its time, as exactly as the file says it, its author and its text. What a file has twice is
-//! there twice. Files that are read together give what they would give one after the other: what one of them has is
-//! there when the next one is looked at.
+//! An entry is identified by its time, at the file's precision, its author and its text. Duplicates within one
+//! file count as separate entries. Reading files together gives the same result as one after the other: entries
+//! of one file are in the diary when the next one is compared.
 //!
-//! jrnl has two forms of one entry: its file, which may have seconds and a text in one line, and its json, which has
-//! the minute, and a text whose first sentence is a line. So texts of jrnl are the same if their words are; and what the
-//! diary has to the minute only is the entry of a file with seconds that is of this minute, if it is no other one's.
+//! jrnl has two forms of an entry. Its file may have seconds, and has the text in one line; its JSON has only
+//! minutes, and puts the first sentence of the text on a line of its own. So texts of jrnl are equal if their
+//! words are, and an entry of the diary with a whole minute matches an entry of a file with seconds in that
+//! minute, unless it matches another one.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -22,16 +23,16 @@ use super::{Exactness, Found};
 const SECOND_MICROS: i64 = 1_000_000;
 const MINUTE_MICROS: i64 = 60 * SECOND_MICROS;
 
-/// Which times are the same.
+/// Criterion for equal times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Sameness {
-    /// Those that are so as exactly as a file says them.
+    /// Equal at the precision of a file.
     As(Exactness),
-    /// A time of a file, and the whole minute of it in the diary.
+    /// A time of a file, and its whole minute in the diary.
     Minute,
 }
 
-/// What makes an entry the same as another.
+/// Identity of an entry.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Mark<'f> {
     sameness: Sameness,
@@ -42,31 +43,33 @@ struct Mark<'f> {
 
 #[derive(Debug, Default)]
 struct Tally {
-    /// The file that was counted last, and how many of its entries are known by this so far.
+    /// File counted last, and how many of its entries this mark has matched so far.
     file: usize,
     in_file: u64,
-    /// How often it is in the diary. A cell, because texts that are not of the files find it by shared reference only.
+    /// Occurrences in the diary. A cell, because lookups with texts not borrowed from the files need a shared
+    /// reference.
     there: Cell<u64>,
 }
 
-/// Entries of files, and how often each is in the diary.
+/// Entries of files, with their number of occurrences in the diary.
 pub struct Compared<'f> {
     found: &'f [Found<'f>],
     tallies: HashMap<Mark<'f>, Tally>,
-    /// In which ways entries of the files are the same as others: times, and whether they are jrnl's.
+    /// Criteria in use by entries of the files: times, and whether they are jrnl's.
     used: Vec<(Sameness, bool)>,
-    /// The diary has something to the minute only that may be an entry of the files.
+    /// Whether the diary has an entry with a whole minute that may match one of the files.
     has_minutes: Cell<bool>,
-    /// Of the texts of the files.
+    /// Hashes of the texts of the files.
     hashes: Vec<u64>,
-    /// Hashes them in a way that no file can foresee.
+    /// Randomly seeded, so that no file can provoke collisions.
     hasher: RandomState,
-    /// The author of those who name none.
+    /// Author of entries that name none.
     author: &'f str,
 }
 
 impl<'f> Compared<'f> {
-    /// Entries of files, file by file; those that name nobody are by `author`. Nothing of the diary is counted yet.
+    /// Prepares the entries of files, file by file; those without an author are by `author`. Nothing of the
+    /// diary is counted yet.
     pub fn new(found: &'f [Found<'f>], author: &'f str) -> Self {
         let marks = found.len() + found.iter().filter(|entry| may_be_known_by_minute(entry)).count();
         let tallies = HashMap::with_capacity(marks);
@@ -83,7 +86,7 @@ impl<'f> Compared<'f> {
         compared
     }
 
-    /// Has entries of the diary counted that are the same as this one of the files.
+    /// Registers an entry of the files, so that equal entries of the diary are counted.
     fn await_entry(&mut self, at: usize, sameness: Sameness) {
         let of_jrnl = self.found[at].of_jrnl;
         if !self.used.contains(&(sameness, of_jrnl)) {
@@ -99,7 +102,7 @@ impl<'f> Compared<'f> {
         Mark { sameness, time, author: author_of(entry, self.author), text }
     }
 
-    /// The first and the last day of all entries.
+    /// Returns the first and the last day of all entries.
     pub fn days(&self) -> Option<(Date, Date)> {
         let days = || self.found.iter().map(|entry| entry.when.time.date());
         days().min().zip(days().max())
@@ -126,21 +129,21 @@ impl<'f> Compared<'f> {
         }
     }
 
-    /// Whether each of the entries is to be written. Of several that are the same, the last are: after a run that was
-    /// ended, the first are there.
+    /// Returns whether each entry is missing. Of several equal entries the last ones are: after an interrupted
+    /// run, the first ones are in the diary.
     pub fn missing(mut self) -> Vec<bool> {
         let found = self.found;
         let mut missing = Vec::with_capacity(found.len());
         for file in found.chunk_by(|one, next| one.file == next.file) {
             let of_file = missing.len()..missing.len() + file.len();
             missing.extend(of_file.clone().map(|at| !self.is_known(at)));
-            // What is known by all of its time has been taken now: what is left may be known by its minute.
+            // Exact matches are taken now; the rest may match by minute.
             if self.has_minutes.get() {
                 for at in of_file.clone().filter(|&at| may_be_known_by_minute(&found[at])) {
                     missing[at] = missing[at] && !self.takes(at, Sameness::Minute);
                 }
             }
-            // The next file finds it there.
+            // For the next file, these are in the diary.
             for at in of_file.filter(|&at| missing[at] && missing.len() < found.len()) {
                 let entry = &found[at];
                 self.count(entry.when.time, author_of(entry, self.author), &entry.text);
@@ -153,13 +156,13 @@ impl<'f> Compared<'f> {
         let entry = &self.found[at];
         let is_known = self.takes(at, as_said(entry));
         if is_known && entry.of_jrnl && clock_micros(entry.when.time) % MINUTE_MICROS == 0 {
-            // This one may be what the diary has to the minute only.
+            // This may be the entry that the diary has as a whole minute.
             self.takes(at, Sameness::Minute);
         }
         is_known
     }
 
-    /// Whether the diary has one more that is the same than were of this file.
+    /// Takes one occurrence in the diary, if this file has not taken them all.
     fn takes(&mut self, at: usize, sameness: Sameness) -> bool {
         let mark = self.mark(at, sameness);
         let Some(tally) = self.tallies.get_mut(&mark) else { return false };
@@ -174,12 +177,12 @@ impl<'f> Compared<'f> {
     }
 }
 
-/// A text. One that may be of jrnl is the same if its words are.
+/// A text. Texts of jrnl are equal if their words are.
 #[derive(Debug, Clone, Copy)]
 struct Text<'f> {
     said: &'f str,
     of_jrnl: bool,
-    /// Of what counts in it.
+    /// Hash of the part that is compared.
     hash: u64,
 }
 
@@ -198,12 +201,12 @@ impl Hash for Text<'_> {
     }
 }
 
-/// Of what counts in a text.
+/// Hashes the part of a text that is compared.
 fn hash(hasher: &RandomState, text: &str, of_jrnl: bool) -> u64 {
     if of_jrnl { hasher.hash_one(words(text)) } else { hasher.hash_one(text) }
 }
 
-/// The words of a text with one blank between them, whichever form of jrnl has it.
+/// Returns the words of a text with single blanks between them, the same for both forms of jrnl.
 fn words(text: &str) -> Vec<u8> {
     let text = star_apart(text);
     let text = sentences_apart(&text);
@@ -213,7 +216,7 @@ fn words(text: &str) -> Vec<u8> {
     words
 }
 
-/// jrnl writes a blank before a star at the end of a title, and drops those before it.
+/// Normalizes the star: jrnl writes a blank before one at the end of a title, and drops those before it.
 fn star_apart(text: &str) -> Cow<'_, str> {
     let (title, body) = text.split_once('\n').unwrap_or((text, ""));
     match title.trim_end().ends_with('*') {
@@ -222,8 +225,8 @@ fn star_apart(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A first sentence becomes a line, and these need no blank behind them: see `SENTENCE_SPLITTER` of jrnl. Blanks that
-/// are not ASCII become one that is.
+/// Separates sentences: jrnl puts the first one on a line of its own, and these sentence ends need no blank
+/// after them (see `SENTENCE_SPLITTER` in jrnl). Blanks other than ASCII become ASCII ones.
 fn sentences_apart(text: &str) -> Cow<'_, str> {
     let ends_word =
         |c: char| !c.is_ascii() && (c.is_whitespace() || matches!(c, '！' | '．' | '？' | '｡' | '。'));
@@ -246,17 +249,17 @@ fn as_said(entry: &Found<'_>) -> Sameness {
     Sameness::As(entry.when.exactness)
 }
 
-/// jrnl's json, which may have come first, has no seconds.
+/// Returns whether jrnl's JSON, which has no seconds, may have been imported first.
 fn may_be_known_by_minute(entry: &Found<'_>) -> bool {
     entry.of_jrnl && entry.when.exactness != Exactness::ClockMinute
 }
 
-/// What the clock said, whatever zone it was in.
+/// Returns the local time, ignoring the zone.
 fn clock_micros(time: Time) -> i64 {
     time.micros.saturating_add(i64::from(time.offset_minutes) * MINUTE_MICROS)
 }
 
-/// A time as exactly as is asked for.
+/// Returns a time at the precision of the criterion.
 fn measure(time: Time, sameness: Sameness) -> i64 {
     let clock = clock_micros(time);
     match sameness {
@@ -277,7 +280,8 @@ mod tests {
     use crate::tests::clock;
     use crate::{Harvest, Source, When};
 
-    /// How many hashes these texts of one minute have: as many as there are, or a file can be made to take for ever.
+    /// Returns the number of distinct hashes of texts in one minute. Collisions would let a file make the
+    /// import take forever.
     fn hashes(texts: impl Iterator<Item = String>, of_jrnl: bool) -> usize {
         let time = Time::parse(b"2026-11-21T08:15:00.000000+08:00").unwrap();
         let when = When { time, exactness: Exactness::ClockMinute };
@@ -310,7 +314,7 @@ mod tests {
         harvest
     }
 
-    /// The places and texts of what is missing in a diary that has these, by time, author and text.
+    /// Returns the indexes and texts missing from a diary with these entries, given by time, author and text.
     fn missing(harvest: &Harvest<'_>, there: &[(&str, &str, &str)]) -> String {
         let compared = Compared::new(&harvest.found, "anna");
         for (time, author, text) in there {
@@ -343,29 +347,29 @@ mod tests {
         ]);
         let missing = |there: &[(&str, &str, &str)]| missing(&harvest, there);
         assert_eq!(missing(&[]), "0a 1a 2b 4c 6d 7e");
-        // Another zone's clock that says the same; of two, the last is missing.
+        // Equal local time in another zone; of two, the last is missing.
         assert_eq!(missing(&[("2026-11-21T08:15:02.000000-05:00", "anna", "a")]), "1a 2b 4c 6d 7e");
         assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "a")]), "0a 1a 2b 4c 6d 7e");
-        // A file in whole seconds says no more of what was written a moment later.
+        // A file in whole seconds matches any fraction of the second.
         assert_eq!(missing(&[("2026-11-21T08:15:02.000001+08:00", "anna", "b")]), "0a 1a 4c 6d 7e");
         assert_eq!(missing(&[("2026-11-21T08:15:03.000000+08:00", "anna", "b")]), "0a 1a 2b 4c 6d 7e");
-        // Without seconds, any second of the minute; with a zone, the moment in any zone.
+        // Without seconds, any second of the minute matches; with a zone, the same moment in any zone.
         assert_eq!(missing(&[("2026-11-21T08:15:59.999999+08:00", "anna", "d")]), "0a 1a 2b 4c 7e");
         assert_eq!(missing(&[("2026-11-21T08:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d");
         assert_eq!(missing(&[("2026-11-21T00:15:02.000000+08:00", "ben", "e")]), "0a 1a 2b 4c 6d 7e");
     }
 
-    /// jrnl's file has seconds, and its json has not.
+    /// jrnl's file has seconds, its JSON has none.
     #[test]
     fn both_forms_of_a_jrnl_journal_are_known() {
         let text = "[2026-11-21 08:15:02 AM] a. B\n[2026-11-21 08:15:40 AM] a. B\n[2026-11-21 08:16:00 AM] c\n\n  d\n";
         let json = "{\"entries\":[{\"title\":\"a.\",\"body\":\"B\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
                     {\"title\":\"a.\",\"body\":\"B\",\"date\":\"2026-11-21\",\"time\":\"08:15\"},\
                     {\"title\":\"c\",\"body\":\"d\",\"date\":\"2026-11-21\",\"time\":\"08:16\"}]}";
-        // In one run, either way round.
+        // In one run, in either order.
         assert_eq!(missing(&harvested(&[text, json]), &[]), "0a. B 1a. B 2c\\n\\n  d");
         assert_eq!(missing(&harvested(&[json, text]), &[]), "0a.\\nB 1a.\\nB 2c\\nd");
-        // What the diary has of the one, the other does not add.
+        // Entries of one form in the diary are not added again in the other.
         let of_text = [
             ("2026-11-21T08:15:02.000000+08:00", "anna", "a. B"),
             ("2026-11-21T08:15:40.000000+08:00", "anna", "a. B"),
@@ -380,24 +384,25 @@ mod tests {
             assert_eq!(missing(&harvested(&[text]), &there), "");
             assert_eq!(missing(&harvested(&[json]), &there), "");
         }
-        // Each entry of the diary is one of the file.
+        // Each entry of the diary matches one of the file.
         assert_eq!(missing(&harvested(&[text]), &of_json[1..]), "1a. B");
         assert_eq!(missing(&harvested(&[text]), &of_text[1..]), "0a. B");
-        // Where the diary has seconds, they count.
+        // If the diary has seconds, they are compared.
         let second = [("2026-11-21T08:15:03.000000+08:00", "anna", "a. B")];
         assert_eq!(missing(&harvested(&[text]), &second), "0a. B 1a. B 2c\\n\\n  d");
-        // What is known by all of its time leaves nothing for what is known by its minute, wherever it stands.
+        // Exact matches come first, whatever the order, and leave nothing to match by minute.
         let unsorted = "[2026-11-21 08:15:02] a\n[2026-11-21 08:15:00] a\n";
         assert_eq!(
             missing(&harvested(&[unsorted]), &[("2026-11-21T08:15:00.000000+08:00", "anna", "a")]),
             "0a"
         );
-        // What is twice in one file, with and without seconds, is so in the diary.
+        // Entries that are equal but for seconds within one file are two entries.
         let mixed = "[2026-11-21 08:15:02] a\n[2026-11-21 08:15] a\n";
         assert_eq!(missing(&harvested(&[mixed]), &[]), "0a 1a");
     }
 
-    /// jrnl puts a line end behind a first sentence, which needs no blank in Chinese and Japanese, and a blank before a star.
+    /// jrnl breaks the line after a first sentence, which needs no blank in Chinese and Japanese, and puts a
+    /// blank before a star.
     #[test]
     fn jrnl_texts_are_the_same_if_their_words_are() {
         const TIME: &str = "2026-11-21T08:15:00.000000+08:00";
@@ -427,13 +432,13 @@ mod tests {
         }
     }
 
-    /// A log is no other form of something: its seconds and blanks count.
+    /// A log has no second form: its seconds and blanks are compared.
     #[test]
     fn lines_of_logs_are_known_by_all_that_they_have() {
         let log = harvested(&["2026-11-21T08:15:02 tick\n2026-11-21T08:15:03  tick\n"]);
         assert_eq!(missing(&log, &[("2026-11-21T08:15:00.000000+08:00", "anna", "tick")]), "0tick 1 tick");
         assert_eq!(missing(&log, &[("2026-11-21T08:15:03.000000+08:00", "anna", "tick")]), "0tick 1 tick");
-        // Without seconds, any second of the minute.
+        // Without seconds, any second of the minute matches.
         let log = harvested(&["2026-11-21T08:15 tick\n"]);
         assert_eq!(missing(&log, &[("2026-11-21T08:15:40.000000+08:00", "anna", "tick")]), "");
     }

@@ -1,5 +1,5 @@
-//! Lines such as `[Sat Nov 21 08:15:02 2026] text`, as C's asctime and Python's write the time; also without
-//! brackets. A line without a time goes on with the entry above: whoever wrote these files wrote a text with a line
+//! Lines such as `[Sat Nov 21 08:15:02 2026] text`, with or without brackets; the time is that of C's and
+//! Python's asctime. A line without a time continues the entry above, since these files hold a text with a line
 //! break as two lines.
 
 use super::when::text_behind;
@@ -11,7 +11,7 @@ struct Open {
     start: usize,
 }
 
-/// The time that a line begins with, and what is behind it.
+/// Parses the time at the start of a line; returns the rest, too.
 pub(super) fn stamp<'t>(line: &'t str, clock: &Clock) -> Option<(When, &'t str)> {
     let (when, rest) = match line.strip_prefix('[') {
         Some(inner) => {
@@ -47,7 +47,7 @@ pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>
     close(open, bytes, harvest);
 }
 
-/// `[Sat …`, with a year before the bracket ends: somebody meant a time.
+/// Returns whether a line has the form of a time: brackets with a colon, ending in a year.
 fn looks_dated(line: &str) -> bool {
     let inner = line.strip_prefix('[').and_then(|line| line.split_once(']'));
     inner.is_some_and(|(inner, _)| {

@@ -1,5 +1,4 @@
-//! What `export` and `log` write for people and for spreadsheets. It is known here only to be refused: there is json for
-//! what comes back.
+//! Exports for people and spreadsheets, recognized only to be refused: JSON is the format to import.
 
 use jiff::civil::Date;
 
@@ -7,7 +6,7 @@ use super::lines;
 
 const CSV: &str = "seq,time,at,author,text";
 
-/// The format of an export that cannot be imported.
+/// Returns the format of an export that cannot be imported.
 pub(super) fn format_of(bytes: &[u8]) -> Option<&'static str> {
     let mut lines = lines::of(bytes).filter(|line| !line.is_blank()).map(|line| line.bytes);
     let first = std::str::from_utf8(lines.next()?).ok()?;
@@ -20,13 +19,13 @@ pub(super) fn format_of(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// `2026-11-21 Saturday`
+/// Matches `2026-11-21 Saturday`.
 fn is_heading(line: &str) -> bool {
     let day = line.get(..10).and_then(|day| day.parse::<Date>().ok());
     day.is_some_and(|day| day.strftime("%Y-%m-%d %A").to_string() == line)
 }
 
-/// `08:15 anna`
+/// Matches `08:15 anna`.
 fn is_hour(line: &[u8]) -> bool {
     matches!(line, [a, b, b':', c, d, b' ', ..] if [a, b, c, d].iter().all(|digit| digit.is_ascii_digit()))
 }

@@ -1,46 +1,46 @@
-//! jrnl's own file: `[2026-11-21 08:15:02 AM] Title`, the body below it, and an empty line before the next entry.
-//! A title that ends in ` *` is starred; it stays that way in the text. jrnl 1 wrote no brackets.
+//! Journal files of jrnl: `[2026-11-21 08:15:02 AM] Title`, the body below it, and an empty line before the
+//! next entry. A title that ends in ` *` is starred; the star stays in the text. jrnl 1 wrote no brackets.
 //!
-//! The format is that of jrnl's documentation, and of what its versions 2 to 4 write: how a time looks is a setting
-//! there (`timeformat`), so it may be told.
+//! The format follows jrnl's documentation and the output of versions 2 to 4. The time format is a setting
+//! there (`timeformat`), so the user may give it.
 
 use std::borrow::Cow;
 
 use super::lines::{self, Line};
 use super::{Clock, Harvest, Span, When, shown};
 
-/// Digits of a date in brackets: what has fewer is a footnote or a box to tick.
+/// Fewest digits of a date in brackets: anything with fewer is a footnote or a checkbox.
 const DATE_MIN_DIGITS: usize = 6;
 
-/// Bytes of `2015-03-02 08:15`.
+/// Length of `2015-03-02 08:15`.
 const OLD_TIME_LENGTH: usize = 16;
 
-/// What a line is.
+/// Role of a line.
 enum Head<'t> {
-    /// The first of an entry, whose title begins at this byte.
+    /// First line of an entry, with the offset of its title.
     Entry(When, usize),
-    /// It has something like a time in brackets that cannot be read.
+    /// Has an unreadable time in brackets.
     Unreadable(&'t str),
-    /// It goes on with the entry above.
+    /// Continues the entry above.
     Body,
 }
 
-/// Whether jrnl would begin an entry with this line.
+/// Returns whether jrnl would begin an entry with this line.
 pub fn is_header(line: &str, clock: &Clock) -> bool {
     !matches!(head(line, clock), Head::Body)
 }
 
-/// Whether a file that begins with this line is of jrnl.
+/// Returns whether a file that begins with this line is jrnl's.
 pub(super) fn begins_file(line: &str, clock: &Clock) -> bool {
     match head(line, clock) {
         Head::Entry(..) => true,
-        // A log has more in its brackets than a time, or seconds since the machine was started.
+        // A log has more than a time in its brackets, or the seconds since boot.
         Head::Unreadable(time) => clock.stamp(time).is_none() && time.trim().parse::<f64>().is_err(),
         Head::Body => is_old_header(line, clock),
     }
 }
 
-/// Whether jrnl 1 did: to the minute. What has seconds is rather a log.
+/// Returns whether jrnl 1 would: its times have no seconds. With seconds it is more likely a log.
 fn is_old_header(line: &str, clock: &Clock) -> bool {
     matches!(old_head(line, clock), Head::Entry(..))
 }
@@ -60,7 +60,7 @@ fn head<'t>(line: &'t str, clock: &Clock) -> Head<'t> {
 }
 
 fn old_head<'t>(line: &'t str, clock: &Clock) -> Head<'t> {
-    // A line of a text may begin with a day.
+    // A line of text may begin with a day.
     let minute = match line.as_bytes().get(10..OLD_TIME_LENGTH) {
         Some([b' ', a, b, b':', c, d]) => [a, b, c, d].iter().all(|digit| digit.is_ascii_digit()),
         _ => false,
@@ -75,11 +75,11 @@ fn old_head<'t>(line: &'t str, clock: &Clock) -> Head<'t> {
     }
 }
 
-/// An entry that has begun.
+/// The current entry.
 struct Open {
     line: u64,
     when: When,
-    /// Where its title begins in the file.
+    /// Offset of its title in the file.
     start: usize,
 }
 
@@ -118,18 +118,18 @@ fn head_of<'f>(line: &Line<'f>, old: bool, clock: &Clock) -> Head<'f> {
     if !old_too && line.bytes.first() != Some(&b'[') {
         return Head::Body;
     }
-    // A bad byte further on is of the title, and told with the text.
+    // Invalid UTF-8 further on is in the title, and reported with the text.
     let sound = line.bytes.utf8_chunks().next().map(|chunk| chunk.valid()).unwrap_or_default();
     if old_too { old_head(sound, clock) } else { head(sound, clock) }
 }
 
-/// The entry ends where `before` does.
+/// Ends the entry where `before` ends.
 fn close<'f>(open: Option<Open>, before: &'f [u8], harvest: &mut Harvest<'f>) {
     let Some(Open { line, when, start }) = open else { return };
     let span = Span::of(line, &before[start..]);
     if let Some(text) = harvest.sound(span, &before[start..]) {
-        // jrnl drops the blanks between a title and its body as well. Whoever wrote them, in its file or in a diary
-        // that was exported, gets them back.
+        // jrnl also drops the blanks between a title and its body. Keep them: they were written in its file, or
+        // in a diary that was exported.
         let text = match text {
             Cow::Borrowed(text) => text.trim().into(),
             Cow::Owned(text) => text.trim().to_owned().into(),

@@ -1,6 +1,6 @@
-//! What `jrnl --format json` prints: `{"tags": {…}, "entries": [{"title", "body", "date", "time", "tags",
-//! "starred"}]}`. Title and body become a text as in jrnl's own file, so that both are the same entry; its tags
-//! stand in the text.
+//! Output of `jrnl --format json`:
+//! `{"tags": {…}, "entries": [{"title", "body", "date", "time", "tags", "starred"}]}`. Title and body become
+//! one text as in jrnl's own file, so that both give the same entry. The tags are part of the text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,7 +31,7 @@ pub(super) fn read(bytes: &[u8], clock: &Clock, harvest: &mut Harvest<'_>) {
     let mut bad = if matches!(text, Cow::Borrowed(_)) { Vec::new() } else { bad_lines(bytes) };
     let mut counted = Counted { text: &text, up_to: 0, line: 1 };
     let mut give = |raw: &RawValue| {
-        // A raw value is a part of the text that it was read from.
+        // A raw value borrows from the text that it was parsed from.
         let start = raw.get().as_ptr().addr() - text.as_ptr().addr();
         let span = Span { first: counted.line_of(start), last: counted.line_of(start + raw.get().len()) };
         let next_bad = bad.partition_point(|&(line, _)| line < span.first);
@@ -59,8 +59,7 @@ pub(super) fn read(bytes: &[u8], clock: &Clock, harvest: &mut Harvest<'_>) {
     }
 }
 
-/// JSON is UTF-8 throughout. Where it is not, the lines are told, with what is wrong with them, and the entries that
-/// have them are left out.
+/// Returns the lines that are not UTF-8, as JSON must be, and why. Entries on these lines are left out.
 fn bad_lines(bytes: &[u8]) -> Vec<(u64, String)> {
     let is_bad = |line: &lines::Line<'_>| std::str::from_utf8(line.bytes).is_err();
     lines::of(bytes).filter(is_bad).map(|line| (line.number, NOT_UTF8.to_owned())).collect()
@@ -70,7 +69,7 @@ fn without_place(error: &serde_json::Error) -> String {
     error.to_string().split(" at line ").next().unwrap_or_default().to_owned()
 }
 
-/// Counts lines, for places that only go forward.
+/// Counts lines, for increasing offsets.
 struct Counted<'t> {
     text: &'t str,
     up_to: usize,
@@ -99,7 +98,7 @@ fn text_of(entry: &Entry<'_>) -> String {
     format!("{}{star}{feed}{}", entry.title, entry.body)
 }
 
-/// Gives every entry of a journal as it comes, so that one that is cut short loses only its end.
+/// Visits the entries of a journal one by one, so that a truncated file loses only its end.
 struct Journal<F>(F);
 
 impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Journal<F> {

@@ -1,9 +1,9 @@
-//! What other programs wrote, and this one: files become entries.
+//! Importers: turn the files of this and other programs into entries.
 //!
-//! One module a format. Each goes through the bytes of a file and hands every entry, and every line that it could
-//! not read, to a [`Harvest`]; `when` reads times, and `compare` finds out which of the entries are in the diary.
-//! Texts are borrowed from the files where they can be, so a run takes about as much memory as its files have
-//! bytes, and a little for each entry.
+//! One module per format. Each reads the bytes of a file and adds every entry, and every line it cannot read,
+//! to a [`Harvest`]. `when` parses times, and `compare` finds the entries that are already in the diary. Texts
+//! are borrowed from the files where possible, so a run takes about as much memory as its files, plus a little
+//! per entry.
 
 mod compare;
 mod daily;
@@ -31,25 +31,25 @@ pub use self::jrnl::is_header;
 use self::lines::{Span, feeds};
 pub use self::when::{Clock, TimeFormat};
 
-/// What a file is.
+/// Format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// One JSON object a line, as this diary's client prints it.
+    /// One JSON object per line, as this diary's client prints it.
     Json,
-    /// jrnl's own file.
+    /// A jrnl journal file.
     Jrnl,
-    /// What jrnl prints as JSON.
+    /// JSON output of jrnl.
     JrnlJson,
     /// A day file of a diary, or any log: every line is an entry.
     Log,
     /// Lines such as `[Sat Nov 21 08:15:02 2026] text`.
     Daily,
-    /// What was exported in this format, and cannot be imported.
+    /// An export in this format, which cannot be imported.
     Exported(&'static str),
 }
 
 impl Kind {
-    /// What is said of a file.
+    /// Returns the format's name, for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// What the bytes look like. What looks like nothing else is a log.
+    /// Detects the format of a file. The fallback is a log.
     pub fn detect(bytes: &[u8], clock: &Clock) -> Self {
         let first = lines::of(bytes).find(|line| !line.is_blank()).map(|line| line.bytes).unwrap_or_default();
         if bytes.trim_ascii_start().starts_with(b"{") {
@@ -79,24 +79,24 @@ impl Kind {
     }
 }
 
-/// A file, or the input.
+/// A file or standard input.
 #[derive(Debug)]
 pub struct Source<'f> {
-    /// All that it holds.
+    /// Its content.
     pub bytes: &'f [u8],
-    /// The day of lines that have no time: that of the file's name, else that of its last change.
+    /// Day of lines without a time: from the file's name, else of its last change.
     pub day: Option<Date>,
 }
 
 impl Source<'_> {
-    /// The day that a file is called after: `2026-11-21.log`, `work-20261121.log`, `app.log.2026-11-21`.
+    /// Returns the day in a file name: `2026-11-21.log`, `work-20261121.log`, `app.log.2026-11-21`.
     pub fn day_in_name(path: &Path) -> Option<Date> {
         let name = path.file_name()?.to_str()?;
         name.split(|c: char| c != '-' && !c.is_ascii_digit()).find_map(first_day)
     }
 }
 
-/// The first day in a run of digits and hyphens.
+/// Returns the first day in a run of digits and hyphens.
 fn first_day(run: &str) -> Option<Date> {
     let numbers: Vec<&str> = run.split('-').collect();
     let dashed = numbers.windows(3).filter_map(|date| match date {
@@ -105,80 +105,80 @@ fn first_day(run: &str) -> Option<Date> {
         }
         _ => None,
     });
-    // Eight digits may be another number, so they are a day of these two centuries only.
+    // Eight digits may be another number, so only years 1900 to 2099 count.
     let compact = numbers.iter().filter(|number| number.len() == 8).filter_map(|number| number.parse().ok());
     dashed.chain(compact.filter(|day: &Date| (1900..2100).contains(&day.year()))).next()
 }
 
-/// How exactly a file says when something was; entries are compared as exactly, so that a file without a zone or
-/// without seconds is known again.
+/// Precision of a time in a file. Entries are compared at this precision, so that those of a file without a
+/// zone or seconds are recognized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exactness {
-    /// A moment.
+    /// A point in time.
     Moment,
-    /// A clock on some wall.
+    /// A local time without a zone.
     Clock,
-    /// The same in whole seconds.
+    /// A local time in whole seconds.
     ClockSecond,
-    /// The same without seconds.
+    /// A local time without seconds.
     ClockMinute,
 }
 
-/// When an entry was.
+/// Time of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct When {
-    /// The moment; of a clock without a zone, in the [`Clock`]'s.
+    /// The time; if it has no zone, in the [`Clock`]'s.
     pub time: Time,
-    /// How much of it the file says.
+    /// Precision with which the file gives it.
     pub exactness: Exactness,
 }
 
 /// An entry of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found<'f> {
-    /// When it was.
+    /// Time of the entry.
     pub when: When,
-    /// Who wrote it, where the file says that.
+    /// Author, if the file names one.
     pub author: Option<Author>,
-    /// What was written.
+    /// Text of the entry.
     pub text: Cow<'f, str>,
-    /// It is of jrnl, which writes times and blanks in more than one way.
+    /// Whether it comes from jrnl, which writes times and blanks in more than one way.
     pub of_jrnl: bool,
-    /// Which of the files.
+    /// Index of the file.
     pub file: usize,
-    /// Where it begins there, from 1.
+    /// Line on which it begins, from 1.
     pub line: u64,
 }
 
 /// A line that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// Which of the files, in the order in which they were read.
+    /// Index of the file, in reading order.
     pub file: usize,
-    /// Its number, from 1.
+    /// Line number, from 1.
     pub line: u64,
-    /// A sentence for whoever has the file.
+    /// Reason, as a sentence for the user.
     pub why: String,
 }
 
-/// What was found in all files so far.
+/// The result of all files read so far.
 #[derive(Debug, Default)]
 pub struct Harvest<'f> {
-    /// The entries of all files, file by file.
+    /// Entries of all files, file by file.
     pub found: Vec<Found<'f>>,
-    /// The lines that could not be read.
+    /// Lines that could not be read.
     pub troubles: Vec<Trouble>,
-    /// How many of them are not in an entry either.
+    /// Number of those that are not part of an entry either.
     pub not_readable: usize,
-    /// Entries that are of their file's day for want of a time.
+    /// Entries dated to their file's day because they have no time.
     pub of_day: usize,
     file: usize,
-    /// The file that is being read is jrnl's.
+    /// Whether the file being read comes from jrnl.
     of_jrnl: bool,
 }
 
 impl<'f> Harvest<'f> {
-    /// Reads a file, and says as what.
+    /// Reads a file and returns its format.
     pub fn read(&mut self, source: &Source<'f>, kind: Option<Kind>, clock: &Clock) -> Kind {
         let bytes = source.bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(source.bytes);
         let kind = kind.unwrap_or_else(|| Kind::detect(bytes, clock));
@@ -205,7 +205,7 @@ impl<'f> Harvest<'f> {
         }
     }
 
-    /// The text in the bytes of an entry, with its lines ended in one way.
+    /// Decodes the text of an entry and normalizes its line ends.
     fn sound(&mut self, span: Span, bytes: &'f [u8]) -> Option<Cow<'f, str>> {
         match std::str::from_utf8(bytes) {
             Ok(text) if text.contains('\r') => Some(text.replace("\r\n", "\n").into()),
@@ -218,13 +218,13 @@ impl<'f> Harvest<'f> {
         }
     }
 
-    /// Something is left out.
+    /// Records a line that is left out.
     fn trouble(&mut self, line: u64, why: impl Into<String>) {
         self.not_readable += 1;
         self.tell(line, why);
     }
 
-    /// Nothing is.
+    /// Records a problem with a line that is kept.
     fn tell(&mut self, line: u64, why: impl Into<String>) {
         self.troubles.push(Trouble { file: self.file, line, why: why.into() });
     }
@@ -239,10 +239,10 @@ fn not_importable(format: &str) -> String {
     )
 }
 
-/// Characters of a word that is shown in a sentence about it.
+/// Most characters of a quoted word.
 const SHOWN_MAX_CHARS: usize = 40;
 
-/// A word of a file, safe for a terminal and not too long.
+/// Quotes a word of a file, safe for a terminal and not too long.
 fn shown(word: &str) -> String {
     let start: String = word.chars().take(SHOWN_MAX_CHARS).collect();
     let more = if start.len() < word.len() { "…" } else { "" };

@@ -1,14 +1,14 @@
-//! The lines of a file, with their numbers.
+//! Numbered lines of a file.
 
 use std::fmt::Display;
 
 /// A line without its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'f> {
-    /// From 1.
+    /// Line number, from 1.
     pub(super) number: u64,
     pub(super) bytes: &'f [u8],
-    /// Where it begins in the file.
+    /// Offset in the file.
     pub(super) start: usize,
 }
 
@@ -22,7 +22,7 @@ impl Line<'_> {
     }
 }
 
-/// The lines that an entry has.
+/// Lines of an entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     pub(super) first: u64,
@@ -30,12 +30,14 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Of an entry that begins on this line and has these bytes. Blank lines at its end are not counted.
+    /// Returns the lines of an entry that begins on `first` and has these bytes, without blank lines at its
+    /// end.
     pub(super) fn of(first: u64, bytes: &[u8]) -> Self {
         Self { first, last: first + feeds(bytes.trim_ascii_end()) }
     }
 
-    /// What is said of an entry that is left out: of several lines, a trouble has the number of only one.
+    /// Returns the message for an entry left out. It names all lines of the entry, since a
+    /// [`Trouble`](super::Trouble) has only one number.
     pub(super) fn left_out(self, why: impl Display) -> String {
         let Self { first, last } = self;
         if first == last {
@@ -46,12 +48,12 @@ impl Span {
     }
 }
 
-/// How many lines end in some bytes.
+/// Counts the line feeds.
 pub(super) fn feeds(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
-/// All lines. A line feed at the end begins no other line; a CR before one belongs to it.
+/// Returns all lines. A final line feed starts no further line; a CR before a line feed belongs to it.
 pub(super) fn of(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
     let mut start = 0;
     let mut number = 0;

@@ -1,6 +1,6 @@
-//! Plain logs: every line is an entry. A day file of a diary is one, and has all that an entry is; any other line may
-//! begin with a time (RFC 3339 or ISO 8601, in brackets or not, with a zone or without), and is otherwise of the time of
-//! the line above, or of the file's day.
+//! Plain logs: every line is an entry. A line of a diary's day file is a complete entry. Any other line may
+//! begin with a time (RFC 3339 or ISO 8601, with or without brackets and zone). A line without one has the time
+//! of the line above, or the file's day.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use super::when::text_behind;
 use super::{Clock, Exactness, Harvest, NOT_UTF8, When, lines};
 
-/// How a day file begins.
+/// Prefix of a day file.
 const DAY_FILE: &[u8] = b"# diary 1 ";
 
 pub(super) fn read<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harvest<'f>) {
@@ -24,11 +24,11 @@ pub(super) fn read<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harves
 }
 
 fn day_file<'f>(bytes: &'f [u8], harvest: &mut Harvest<'f>) {
-    // Several files may stand one behind the other, each with its header.
+    // Day files may be concatenated, each with its header.
     let mut seal = Seal::PLAIN;
     for line in lines::of(bytes).filter(|line| !line.is_blank()) {
         if line.bytes.starts_with(DAY_FILE) {
-            // A damaged header may still say the id: the lines tell whether it does.
+            // A damaged header may still have the right id: the checksums of the lines tell.
             seal = id_in_header(line.bytes).map_or(seal, Seal::of_journal);
             if Seal::PLAIN.check(line.bytes).is_some() {
                 continue;
@@ -52,11 +52,11 @@ fn day_file<'f>(bytes: &'f [u8], harvest: &mut Harvest<'f>) {
 }
 
 fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harvest<'f>) {
-    // Whoever says how times are written means that there are some.
+    // A time format given by the user implies that lines have times.
     let mut above = day.filter(|_| !clock.has_format()).and_then(|day| clock.day(day));
     let (mut has_time, mut lost) = (false, false);
     for line in lines::of(bytes).filter(|line| !line.is_blank()) {
-        // A line that is not UTF-8 is lost, but not its time: the next line may have none of its own.
+        // A line that is not UTF-8 is left out, but its time counts: the next line may have none.
         let line_text = String::from_utf8_lossy(line.bytes);
         let start = match stamp(&line_text, clock) {
             Some((when, text)) => {
@@ -70,7 +70,7 @@ fn any<'f>(bytes: &'f [u8], day: Option<Date>, clock: &Clock, harvest: &mut Harv
             }
             None => 0,
         };
-        // What ends a line is not in it any more; any other CR belongs to the text.
+        // Line ends are stripped already; any other CR belongs to the text.
         let Cow::Borrowed(sound) = line_text else {
             harvest.trouble(line.number, NOT_UTF8);
             continue;
@@ -92,7 +92,7 @@ fn stamp<'t>(line: &'t str, clock: &Clock) -> Option<(When, &'t str)> {
     let (when, rest) = match line.strip_prefix('[') {
         Some(inner) => {
             let whole = inner.split_once(']').and_then(|(time, rest)| Some((clock.whole(time)?, rest)));
-            // What else is in the brackets stays, and they with it.
+            // If the brackets hold more than a time, they stay in the text.
             whole.or_else(|| Some((clock.stamp(inner)?.0, line)))?
         }
         None => clock.stamp(line)?,

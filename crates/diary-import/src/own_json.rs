@@ -1,4 +1,4 @@
-//! What `export --format json` writes, and `log --json` prints: an object a line.
+//! Output of `export --format json` and `log --json`: one object per line.
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ struct Row<'f> {
     damaged: Option<IgnoredAny>,
 }
 
-/// Whether a file that begins with this line is ours.
+/// Returns whether a file that begins with this line is in this format.
 pub(super) fn is_own(line: &[u8]) -> bool {
     let row = serde_json::from_slice::<Row<'_>>(line);
     row.is_ok_and(|row| row.text.is_some() || row.gap.is_some() || row.damaged.is_some())
@@ -42,7 +42,7 @@ pub(super) fn read<'f>(bytes: &'f [u8], clock: &Clock, harvest: &mut Harvest<'f>
     }
 }
 
-/// serde's sentence names the line, which is always the first.
+/// Omits serde's line number, which is always the first.
 fn what_is_wrong(error: &serde_json::Error) -> String {
     let said = error.to_string();
     let what = said.split(" at line ").next().unwrap_or_default();

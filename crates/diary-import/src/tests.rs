@@ -8,7 +8,7 @@ pub(crate) fn clock(format: Option<&str>) -> Clock {
     Clock::new(TimeZone::get("Asia/Shanghai").unwrap(), format.map(|format| format.parse().unwrap()))
 }
 
-/// What is found in a file, one line for each entry and each line that cannot be read, with its number.
+/// Reads a file; returns one line for each entry and each unreadable line, with its number.
 fn read_as(bytes: &[u8], kind: Option<Kind>, format: Option<&str>) -> (Kind, Vec<String>) {
     let mut harvest = Harvest::default();
     let day = Some(Date::constant(2026, 11, 20));
@@ -87,7 +87,7 @@ fn jrnl_text_that_is_damaged() {
     );
 }
 
-/// What is lost is told line by line.
+/// Lost lines are reported one by one.
 #[test]
 fn damaged_entries_of_several_lines() {
     check(
@@ -275,7 +275,7 @@ fn day_files() {
     );
 }
 
-/// Two files of two journals, one behind the other: each header says by what its lines are valid.
+/// Concatenated files of two journals: each header gives the seal of its lines.
 #[test]
 fn day_files_one_behind_the_other() {
     let header = |id: u64| format!("# diary 1 2026-11-21 id={id:016x} first=1 after=-\t");
@@ -287,7 +287,7 @@ fn day_files_one_behind_the_other() {
         (entry(1), first),
         ("# a note\t".to_owned(), first),
         (entry(2), second),
-        // A damaged header: its own checksum is of nothing, and its id is that of the lines.
+        // A damaged header: its own checksum is invalid, and its id is that of the lines.
         (header(2), first),
         (entry(3), second),
         (entry(4), first),
@@ -400,7 +400,7 @@ fn logs_with_zones() {
         ("2026-11-21 08:15 +0100", "08:15:00.000000+01:00: "),
         ("[2026-11-21 08:15:02 +01] x", "08:15:02.000000+01:00: x"),
         ("[2026-11-21 08:15:02 EST] x", "08:15:02.000000-05:00: x"),
-        // What may be meant as a text stays one.
+        // Ambiguous words stay in the text.
         ("2026-11-21 08:15:02 -10 degrees", "08:15:02.000000+08:00 clock: -10 degrees"),
         ("2026-11-21 08:15:02 +1 for tea", "08:15:02.000000+08:00 clock: +1 for tea"),
         ("2026-11-21 08:15:02 Japan is far", "08:15:02.000000+08:00 clock: Japan is far"),
@@ -493,7 +493,7 @@ fn daily_log() {
             "6 BAD starts like a time but is not one; kept as a line of the entry above",
         ],
     );
-    // What stays in an entry is not left out.
+    // A line kept in an entry is not counted as left out.
     for (file, not_readable) in
         [("[Sat Nov 21 08:15:02 2026] a\n[Sat Feb 30 10:00:00 2026] b\n", 0), ("lost\n", 1)]
     {
@@ -503,7 +503,7 @@ fn daily_log() {
     }
     let (_, said) = read_as(b"lost\n[Sat Nov 21 08:15:02 2026] a\n", Some(Kind::Daily), None);
     assert_eq!(said[0], "1 BAD no time such as [Sat Nov 21 08:15:02 2026], and no entry above it");
-    // A Saturday is called a Monday.
+    // A Monday that was a Saturday.
     let (_, said) = read_as(b"[Mon Nov 21 08:15:02 2026] a\n", Some(Kind::Daily), None);
     assert!(said[0].starts_with("1 BAD"), "{said:?}");
 }
@@ -532,7 +532,7 @@ fn what_only_looks_like_an_export_is_a_log() {
     }
 }
 
-/// Whoever names a format that fits nothing has not meant today.
+/// With a time format that matches nothing, lines do not get today's date.
 #[test]
 fn a_time_format_that_fits_no_line() {
     let file = b"24.12.2023 18:00 Heiligabend\n25.12.2023 09:00 snow\n";

@@ -1,4 +1,4 @@
-//! Times as files have them.
+//! Times in files.
 
 use std::cell::Cell;
 use std::str::FromStr;
@@ -10,8 +10,8 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use super::{Exactness, When, zone};
 
-/// How times are written that begin with a year: RFC 3339 and ISO 8601, Python's logging, and jrnl's `%F %r`. A zone
-/// may be behind each but a day.
+/// Formats that begin with a year: RFC 3339 and ISO 8601, Python's logging, and jrnl's `%F %r`. All but a day
+/// may be followed by a zone.
 const ISO: [&str; 9] = [
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%dT%H:%M:%S%.f",
@@ -26,13 +26,13 @@ const ISO: [&str; 9] = [
 
 const DAY: &str = "%Y-%m-%d";
 
-/// C's asctime.
+/// Format of C's asctime.
 const ASCTIME: &str = "%a %b %e %H:%M:%S %Y";
 
 /// A time whose numbers all have two digits.
 const SAMPLE: DateTime = DateTime::constant(2010, 10, 10, 10, 10, 10, 0);
 
-/// How times are written, as strptime has it: `%d.%m.%Y %H:%M`.
+/// A time format in strptime syntax: `%d.%m.%Y %H:%M`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeFormat(String);
 
@@ -40,7 +40,7 @@ impl FromStr for TimeFormat {
     type Err = &'static str;
 
     /// # Errors
-    /// It is no format, or leaves the day open.
+    /// If the format is invalid, or does not give the day.
     fn from_str(format: &str) -> Result<Self, Self::Err> {
         let zoned = SAMPLE.to_zoned(TimeZone::UTC).map_err(|_| "no time fits it")?;
         let sample = strtime::format(format, &zoned).map_err(|_| "strptime knows no such format")?;
@@ -50,48 +50,48 @@ impl FromStr for TimeFormat {
     }
 }
 
-/// Reads times.
+/// A parser of times.
 #[derive(Debug, Clone)]
 pub struct Clock {
-    /// The zone of times that name none.
+    /// Zone of times that name none.
     zone: TimeZone,
-    /// How the user says that times are written, as strptime has it.
+    /// Time format given by the user, in strptime syntax.
     format: Option<String>,
-    /// What a time looks like.
+    /// A formatted sample time, to recognize others by.
     sample: String,
-    /// The form that fitted last: a file has one.
+    /// Index of the format that matched last: a file usually has one.
     last: Cell<usize>,
 }
 
 impl Clock {
-    /// Times that name no zone are of `zone`. Without a `format`, they may have any form that is known.
+    /// Creates a parser. Times without a zone are in `zone`. Without a `format`, any known one is accepted.
     pub fn new(zone: TimeZone, format: Option<TimeFormat>) -> Self {
         let format = format.map(|TimeFormat(format)| format);
         let sample = strtime::format(format.as_deref().unwrap_or(DAY), SAMPLE).unwrap_or_default();
         Self { zone, format, sample, last: Cell::new(0) }
     }
 
-    /// What the zone of times that name none is called.
+    /// Returns the name of the default zone.
     pub fn zone_name(&self) -> &str {
         self.zone.iana_name().unwrap_or("this machine's zone")
     }
 
-    /// Times are written as the user says.
+    /// Returns whether the user gave a time format.
     pub(super) fn has_format(&self) -> bool {
         self.format.is_some()
     }
 
-    /// The time that `text` begins with, and what is behind it.
+    /// Parses the time at the start of `text`; returns the rest, too.
     pub(super) fn stamp<'t>(&self, text: &'t str) -> Option<(When, &'t str)> {
         self.find(text, false)
     }
 
-    /// The time that `text` is.
+    /// Parses `text` as a time.
     pub(super) fn whole(&self, text: &str) -> Option<When> {
         self.find(text, true).map(|(when, _)| when)
     }
 
-    /// Whether `text` begins as if with a time, though it may be none, as the 30th of February.
+    /// Returns whether `text` begins like a time, even an invalid one such as the 30th of February.
     pub(super) fn looks_dated(&self, text: &str) -> bool {
         let alike = |(of_sample, byte): (u8, u8)| match of_sample {
             b'0'..=b'9' => byte.is_ascii_digit(),
@@ -107,7 +107,7 @@ impl Clock {
         length > 0 && ends && self.sample.bytes().zip(text.bytes()).all(alike)
     }
 
-    /// The asctime that `text` begins with, and what is behind it.
+    /// Parses the asctime at the start of `text`; returns the rest, too.
     pub(super) fn asctime<'t>(&self, text: &'t str) -> Option<(When, &'t str)> {
         if !text.starts_with(|c: char| c.is_ascii_uppercase()) {
             return None;
@@ -121,7 +121,7 @@ impl Clock {
         if let Some(format) = &self.format {
             return attempt(format);
         }
-        // Most lines have none, and are not worth nine attempts.
+        // Most lines have no time; skip the nine attempts.
         let begins_with_year = text.len() >= 10
             && text.as_bytes()[..4].iter().all(u8::is_ascii_digit)
             && text.as_bytes()[4] == b'-';
@@ -131,7 +131,7 @@ impl Clock {
         let last = self.last.get();
         std::iter::once(last).chain((0..ISO.len()).filter(|&other| other != last)).find_map(|at| {
             let stamp = attempt(ISO[at])?;
-            // A day would fit the next line, too, whatever hour it has.
+            // A day would match the next line as well, whatever its hour.
             if ISO[at] != DAY {
                 self.last.set(at);
             }
@@ -157,7 +157,7 @@ impl Clock {
         }
         let civil = match parts.to_datetime() {
             Ok(civil) => civil,
-            // A day has no time of its own: it is the day's first moment.
+            // A day without a time of day stands for its first moment.
             Err(_) if parts.hour().is_none() => parts.to_date().ok()?.into(),
             Err(_) => return None,
         };
@@ -168,7 +168,7 @@ impl Clock {
         Some((when, rest))
     }
 
-    /// A time without a zone.
+    /// Returns a time in the default zone.
     pub(super) fn civil(&self, civil: DateTime, has_seconds: bool) -> Option<When> {
         let exactness = match has_seconds {
             false => Exactness::ClockMinute,
@@ -178,32 +178,32 @@ impl Clock {
         Some(When { time: time_in(&self.zone, civil)?, exactness })
     }
 
-    /// The first moment of a day.
+    /// Returns the first moment of a day.
     pub(super) fn day(&self, day: Date) -> Option<When> {
         self.civil(day.into(), false)
     }
 }
 
-/// The text of a line, of what is behind its time: a blank, or a colon and a blank, belong to neither.
+/// Returns the text after a time, without the blank, or the colon and blank, between them.
 pub(super) fn text_behind(rest: &str) -> &str {
     let rest = rest.strip_prefix(':').filter(|rest| is_end(rest)).unwrap_or(rest);
     rest.strip_prefix([' ', '\t']).unwrap_or(rest)
 }
 
-/// Whether a time may end before this.
+/// Returns whether a time may end before `rest`.
 fn is_end(rest: &str) -> bool {
     let rest = rest.strip_prefix(':').unwrap_or(rest);
     rest.is_empty() || rest.starts_with([' ', '\t', ']'])
 }
 
-/// Days have no zone, and `10:30-11:00` is how long something took.
+/// Returns whether a zone may follow: not after a day, and in `10:30-11:00` the rest is the end of a time span.
 fn may_have_zone(format: &str, parts: &BrokenDownTime, rest: &str) -> bool {
     let is_span = rest.starts_with('-') && parts.second().is_none() && !format.contains('T');
     parts.hour().is_some() && !is_span
 }
 
-/// Whether what was understood is not all of a time: AM or PM follows an hour that it fits, or an hour that is none
-/// follows a day.
+/// Returns whether `rest` continues the time: AM or PM after an hour up to 12, or an invalid time of day after
+/// a day.
 fn says_more(parts: &BrokenDownTime, rest: &str) -> bool {
     let word = rest.trim_start().split([' ', '\t', ']']).next().unwrap_or_default();
     match parts.hour() {
@@ -223,8 +223,8 @@ fn says_more(parts: &BrokenDownTime, rest: &str) -> bool {
     }
 }
 
-/// What a clock in this zone says. Where clocks went back it is the first of the two; where they went forward it keeps
-/// what the clock said.
+/// Converts a local time. Of an ambiguous time the first is taken; one skipped by the clocks keeps its local
+/// time.
 fn time_in(zone: &TimeZone, civil: DateTime) -> Option<Time> {
     let offset = match zone.to_ambiguous_timestamp(civil).offset() {
         AmbiguousOffset::Unambiguous { offset } => offset,

@@ -27,10 +27,10 @@ pub enum By {
 }
 
 impl By {
-    /// All of them.
+    /// Every variant.
     pub const ALL: [Self; 6] = [Self::Day, Self::Week, Self::Month, Self::Year, Self::Author, Self::Tag];
 
-    /// Its name in a heading and in JSON.
+    /// Returns its name in headings and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Day => "day",
@@ -46,14 +46,14 @@ impl By {
 /// A number of entries and their words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// Entries.
+    /// Number of entries.
     pub entries: u64,
-    /// Their words.
+    /// Number of words.
     pub words: u64,
 }
 
 impl Count {
-    /// One entry with so many words.
+    /// Returns the count of one entry with `words` words.
     pub fn one(words: u64) -> Self {
         Self { entries: 1, words }
     }
@@ -66,24 +66,24 @@ impl AddAssign for Count {
     }
 }
 
-/// Words of a text, by the word boundaries of UAX #29. Every Han character and every hiragana counts as a word, as in
-/// word processors.
+/// Counts the words of a text, by the word boundaries of UAX #29. Every Han and hiragana character counts as a
+/// word, as in word processors.
 pub(crate) fn words(text: &str) -> u64 {
     text.unicode_words().count() as u64
 }
 
-/// All counts.
+/// Every count of a diary.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// All of them.
+    /// Count of all entries.
     pub total: Count,
-    /// Days with entries.
+    /// Counts of the days with entries.
     pub days: BTreeMap<Date, Count>,
     authors: HashMap<String, Count>,
     tags: TagCounts,
 }
 
-/// Days in a row that have entries.
+/// A streak: consecutive days with entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Streak {
     pub first: Date,
@@ -97,7 +97,7 @@ impl Streak {
 }
 
 impl Counts {
-    /// Counts an entry that is of `day`.
+    /// Counts an entry of `day`.
     pub fn take(&mut self, day: Date, author: &str, text: &str) {
         let count = Count::one(words(text));
         self.total += count;
@@ -106,7 +106,7 @@ impl Counts {
         self.tags.take(text, count);
     }
 
-    /// The rows of a table: time in its order, authors and tags by entries.
+    /// Returns the rows of a table: dates in order, authors and tags by entries.
     pub fn rows(&self, by: By) -> Vec<(String, Count)> {
         match by {
             By::Day => self.spans("%Y-%m-%d"),
@@ -118,7 +118,7 @@ impl Counts {
         }
     }
 
-    /// Sums of the days with the same name, which is formatted as `strftime` does.
+    /// Sums the days with the same name, given as a `strftime` format.
     fn spans(&self, name: &str) -> Vec<(String, Count)> {
         let mut rows: BTreeMap<String, Count> = BTreeMap::new();
         for (day, count) in &self.days {
@@ -127,14 +127,14 @@ impl Counts {
         rows.into_iter().collect()
     }
 
-    /// The streak up to today, or up to yesterday if today has no entry yet.
+    /// Returns the streak up to today, or up to yesterday if today has no entry yet.
     pub fn current_streak(&self, today: Date) -> Option<Streak> {
         let last = [today, today.yesterday().ok()?].into_iter().find(|day| self.days.contains_key(day))?;
         let mut streaks = self.streaks();
         Some(Streak { last, ..streaks.find(|streak| (streak.first..=streak.last).contains(&last))? })
     }
 
-    /// The longest streak; of several, the newest.
+    /// Returns the longest streak; of several, the newest.
     pub fn longest_streak(&self) -> Option<Streak> {
         self.streaks().max_by_key(|streak| streak.days())
     }
@@ -152,7 +152,7 @@ impl Counts {
     }
 }
 
-/// Most entries first, then by name.
+/// Sorts by entries, most first, then by name.
 pub(crate) fn sorted(mut rows: Vec<(String, Count)>) -> Vec<(String, Count)> {
     rows.sort_unstable_by(|a, b| b.1.entries.cmp(&a.1.entries).then_with(|| a.0.cmp(&b.0)));
     rows

@@ -1,4 +1,4 @@
-//! The days of a year as a calendar: a column for each week, a row for each day of the week, a shade for each day.
+//! A year as a calendar: a column per week, a row per weekday, a shade per day.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use jiff::civil::{Date, Weekday};
 use super::{Count, Counts};
 use crate::count;
 
-/// Weeks of a map that ends with a day, including the week of that day.
+/// Weeks of a map that ends with a day, including that day's week.
 const WEEKS: i64 = 52;
 
 /// Shades of days with entries; 0 is for days without.
 pub(crate) const SHADES: u64 = 4;
 
-/// Names of every other row, which is easier to read.
+/// Row names; every other one is blank, for readability.
 pub(crate) const ROWS: [&str; 7] = ["Mon", "", "Wed", "", "Fri", "", "Sun"];
 
-/// Columns of the name of a month and a space.
+/// Width of a month name and a space.
 const MONTH_COLUMNS: usize = 4;
 
 /// A calendar with counts.
@@ -28,7 +28,7 @@ pub struct Heat {
     /// Later days are left out, unless they have entries.
     today: Date,
     days: BTreeMap<Date, u64>,
-    /// Days with at least so many entries have the darkest shade.
+    /// Number of entries from which a day has the darkest shade.
     most: u64,
 }
 
@@ -41,13 +41,13 @@ pub(crate) struct Day {
 }
 
 impl Heat {
-    /// The weeks up to the one of `last`.
+    /// Returns the map of the weeks up to that of `last`.
     pub fn up_to(last: Date, today: Date, counts: &Counts) -> Self {
         let first = monday(last).saturating_sub((WEEKS - 1).weeks());
         Self::of(first, last, today, counts)
     }
 
-    /// A calendar year.
+    /// Returns the map of a calendar year.
     pub fn year(year: i16, today: Date, counts: &Counts) -> Self {
         let first = Date::constant(year, 1, 1);
         Self::of(first, first.last_of_year(), today, counts)
@@ -60,21 +60,21 @@ impl Heat {
         Self { first, last, today, days, most }
     }
 
-    /// `2026-01-01 .. 2026-12-31: 3 entries on 1 day`
+    /// Returns the heading, `2026-01-01 .. 2026-12-31: 3 entries on 1 day`.
     pub(crate) fn heading(&self) -> String {
         let entries = count(self.days.values().sum::<u64>(), "entry", "entries");
         format!("{} .. {}: {entries} on {}", self.first, self.last, count(self.days.len(), "day", "days"))
     }
 
-    /// The meaning of the darkest shade.
+    /// Returns the legend of the darkest shade.
     pub(crate) fn meaning(&self) -> String {
         format!("{}+ entries a day", self.most)
     }
 
-    /// The columns, each from Monday to Sunday.
+    /// Returns the columns, each from Monday to Sunday.
     pub(crate) fn weeks(&self) -> Vec<[Option<Day>; 7]> {
         let mondays = monday(self.first).series(1.week()).take_while(|monday| *monday <= self.last);
-        // The last day that `Date` can hold is a Friday.
+        // The last day of `Date` is a Friday, so its week is incomplete.
         let day = |monday: Date, day: i64| self.day(monday.checked_add(day.days()).ok()?);
         mondays.map(|monday| [0, 1, 2, 3, 4, 5, 6].map(|number| day(monday, number))).collect()
     }
@@ -85,12 +85,13 @@ impl Heat {
         is_in.then(|| Day { date, entries, shade: self.shade(entries) })
     }
 
-    /// From 1 on, in even steps up to `most`.
+    /// Returns a shade from 1, in even steps up to `most`.
     fn shade(&self, entries: u64) -> u64 {
         entries.saturating_mul(SHADES).div_ceil(self.most).min(SHADES)
     }
 
-    /// The names of months and the columns of their first days. A name that would touch the next is left out.
+    /// Returns month names and the columns of their first days. A name that would touch the next one is left
+    /// out.
     pub(crate) fn months(&self) -> Vec<(usize, String)> {
         let mut months: Vec<(usize, String)> = Vec::new();
         for (column, week) in self.weeks().iter().enumerate() {
@@ -112,7 +113,8 @@ fn monday(day: Date) -> Date {
     day.saturating_sub(back.days())
 }
 
-/// The 95th percentile, so that one day with thousands of imported entries does not make all others look the same.
+/// Returns the 95th percentile, so that one day with thousands of imported entries does not make all others
+/// look the same.
 fn high(mut counts: Vec<u64>) -> u64 {
     counts.sort_unstable();
     counts.get(counts.len().saturating_sub(1) * 19 / 20).copied().unwrap_or(0)

@@ -10,20 +10,20 @@ use super::heat::{Day, Heat, ROWS, SHADES};
 /// Shades without colour.
 const CHARACTERS: [&str; 5] = ["·", "░", "▒", "▓", "█"];
 
-/// Shades as background colours, greens of the 256 colours of terminals. A day without entries has none.
+/// Background colours: greens of the 256-colour palette. A day without entries has none.
 const COLOURS: [&str; 5] = ["\x1b[2m", "\x1b[48;5;22m", "\x1b[48;5;28m", "\x1b[48;5;34m", "\x1b[48;5;40m"];
 
 const RESET: &str = "\x1b[0m";
 
-/// Columns of the name of a row and a space.
+/// Width of a row name and a space.
 const NAME_COLUMNS: usize = 4;
 
-/// What it is drawn on.
+/// Properties of the output.
 #[derive(Debug, Clone, Copy)]
 pub struct Canvas {
-    /// It shows colours.
+    /// Whether it shows colours.
     pub colour: bool,
-    /// Columns of the terminal; 0 if it is none.
+    /// Width of the terminal in columns; 0 if it is not a terminal.
     pub width: usize,
 }
 
@@ -35,7 +35,7 @@ impl Canvas {
         if self.width == 0 { usize::MAX } else { self.width.max(WIDTH_MIN) }
     }
 
-    /// Lines as rows that fit.
+    /// Wraps lines to the width.
     pub(crate) fn wrap(self, lines: &str) -> String {
         // Dates and ranges are not split.
         let options = Options::new(self.columns())
@@ -47,13 +47,13 @@ impl Canvas {
     }
 }
 
-/// A line of totals, the months, a row for each day of the week, and the legend.
+/// Draws a line of totals, the months, a row per weekday, and the legend.
 pub fn draw(heat: &Heat, canvas: Canvas) -> String {
     let weeks = heat.weeks();
     let room = canvas.columns() - NAME_COLUMNS;
-    // Two columns look like a square.
+    // Two columns are about square.
     let columns = if canvas.width > 0 && 2 * weeks.len() <= room { 2 } else { 1 };
-    // Without room for all, the oldest weeks are left out.
+    // Without room for all weeks, leave out the oldest ones.
     let left_out = weeks.len().saturating_sub(room / columns);
     let mut out = canvas.wrap(&heat.heading());
     out.push_str(&months(heat, left_out, columns, canvas));
@@ -69,7 +69,7 @@ pub fn draw(heat: &Heat, canvas: Canvas) -> String {
     out
 }
 
-/// The legend, in one line if it fits.
+/// Returns the legend, on one line if it fits.
 fn legend(heat: &Heat, columns: usize, canvas: Canvas) -> String {
     let shades: Vec<_> = (0..=SHADES).map(|shade| cell(Some(shade), columns, canvas.colour)).collect();
     let shades = shades.join(if canvas.colour { " " } else { "" });
@@ -81,7 +81,7 @@ fn legend(heat: &Heat, columns: usize, canvas: Canvas) -> String {
     }
 }
 
-/// The names of months, where they have room.
+/// Returns the line of month names that fit.
 fn months(heat: &Heat, left_out: usize, columns: usize, canvas: Canvas) -> String {
     let mut line = String::new();
     for (column, name) in heat.months() {

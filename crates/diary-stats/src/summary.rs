@@ -1,4 +1,4 @@
-//! Counts in sentences, as one JSON object, or one kind of them as a table.
+//! Counts as sentences, as a JSON object, or by one criterion as a table.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::counts::{By, Count, Counts, Streak};
 use super::map::Canvas;
 use crate::count;
 
-/// The sentences before a calendar, wrapped.
+/// Returns the sentences before a calendar, wrapped.
 pub fn sentences(counts: &Counts, today: Date, canvas: Canvas) -> String {
     let total = counts.total;
     let mut out = format!(
@@ -35,7 +35,7 @@ pub fn sentences(counts: &Counts, today: Date, canvas: Canvas) -> String {
     canvas.wrap(&out)
 }
 
-/// All counts, for programs.
+/// Returns all counts, for programs.
 pub fn json(counts: &Counts, today: Date) -> Value {
     let streak = |streak: Option<Streak>| {
         streak.map(|streak| json!({ "days": streak.days(), "first": streak.first.to_string(), "last": streak.last.to_string() }))
@@ -57,7 +57,7 @@ pub fn json(counts: &Counts, today: Date) -> Value {
     })
 }
 
-/// A header and a row for each name; names are aligned left, numbers right.
+/// Returns a header and a row for each name; names are left-aligned, numbers right-aligned.
 pub fn table(by: By, rows: &[(String, Count)]) -> String {
     let heading = by.name();
     let numbers = |count: &Count| (count.entries.to_string(), count.words.to_string());

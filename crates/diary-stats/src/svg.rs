@@ -1,4 +1,4 @@
-//! A calendar of shades as SVG 1.1, in light or dark colours as the page or the system has them. The tooltip of a day
+//! A calendar of shades as SVG 1.1, in light or dark colours to match the page or system. The tooltip of a day
 //! shows its date and entries.
 
 use std::fmt::Write;
@@ -6,15 +6,15 @@ use std::fmt::Write;
 use super::heat::{Heat, ROWS, SHADES};
 use crate::count;
 
-/// Pixels from a day to the next.
+/// Distance between days in pixels.
 const STEP: usize = 13;
-/// Pixels of a day's side.
+/// Side of a day in pixels.
 const SIDE: usize = 10;
-/// Pixels at the left, for the names of weekdays.
+/// Left margin in pixels, for weekday names.
 const LEFT: usize = 36;
-/// Pixels above, for a line of text and the names of months.
+/// Top margin in pixels, for the heading and month names.
 const TOP: usize = 44;
-/// Pixels below the days, for the legend.
+/// Bottom margin in pixels, for the legend.
 const BOTTOM: usize = 30;
 
 const STYLE: &str = "\
@@ -23,7 +23,7 @@ text{font:10px sans-serif;fill:#57606a}\
 @media(prefers-color-scheme:dark){text{fill:#8b949e}\
 .s0{fill:#21262d}.s1{fill:#0e4429}.s2{fill:#006d32}.s3{fill:#26a641}.s4{fill:#39d353}}";
 
-/// The whole file. Only numbers in it come from entries.
+/// Returns the whole file. Entries contribute only numbers, so nothing needs escaping.
 pub fn svg(heat: &Heat) -> String {
     let weeks = heat.weeks();
     let (width, height) = (LEFT + weeks.len() * STEP + STEP, TOP + 7 * STEP + BOTTOM);

@@ -7,10 +7,10 @@ use diary_proto::tags::tags;
 use super::Count;
 use super::counts::sorted;
 
-/// Counts of tags, ignoring case; a tag is shown in its most frequent spelling.
+/// Case-insensitive counts of tags. A tag is shown in its most frequent spelling.
 #[derive(Debug, Default)]
 pub struct TagCounts {
-    /// By lower case.
+    /// Tags by lower-case spelling.
     tags: HashMap<String, Tag>,
 }
 
@@ -34,7 +34,7 @@ impl TagCounts {
         }
     }
 
-    /// Tags and their counts, most entries first.
+    /// Returns tags and their counts, most entries first.
     pub fn rows(&self) -> Vec<(String, Count)> {
         let row = |tag: &Tag| {
             let (spelling, _) = tag.spellings.iter().max_by_key(|(_, times)| **times)?;

@@ -1,4 +1,4 @@
-//! Counts of a small diary, and every form that they are shown in.
+//! The counts of a small diary, in every output format.
 
 use insta::assert_snapshot;
 use jiff::ToSpan;
@@ -9,7 +9,7 @@ use super::*;
 
 const TODAY: Date = Date::constant(2026, 11, 21);
 
-/// A plausible year and a half, without chance: some days have nothing, some much; one has far too much.
+/// A realistic but deterministic year and a half: some days are empty, some busy, one far too busy.
 fn diary() -> Counts {
     let mut counts = Counts::default();
     let texts = [
@@ -70,7 +70,7 @@ fn streaks() {
         counts(&["2025-12-31", "2026-01-01", "2026-01-02", "2026-11-20", "2026-11-21"]),
         says("2 2026-11-20..2026-11-21", "3 2025-12-31..2026-01-02")
     );
-    // What is said to be tomorrow is no part of it yet; of two that are as long the newer one counts.
+    // Entries of tomorrow do not count yet; of two equally long streaks, the newer one does.
     assert_eq!(
         counts(&["2024-02-28", "2024-02-29", "2026-11-21", "2026-11-22"]),
         says("1 2026-11-21..2026-11-21", "2 2026-11-21..2026-11-22")
@@ -100,7 +100,7 @@ fn maps() {
 #[test]
 fn a_map_fits_its_terminal() {
     let diary = diary();
-    // The last of them ends in the first week of a month, whose name has no room there.
+    // The last map ends in the first week of a month, whose name does not fit.
     let maps = [
         Heat::year(2024, TODAY, &diary),
         Heat::up_to(TODAY, TODAY, &diary),
@@ -119,7 +119,7 @@ fn a_map_fits_its_terminal() {
     }
 }
 
-/// A year at either end of the calendar, and every other kind of year, has each of its days once.
+/// Years at either end of the calendar, and every other kind of year, have each day once.
 #[test]
 fn a_map_has_every_day_once() {
     for year in [0, 1999, 2000, 2021, 2024, 2026, 9999] {

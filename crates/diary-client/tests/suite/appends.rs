@@ -15,7 +15,7 @@ async fn send(client: &Client, texts: &[&str]) -> Vec<Pending> {
     pendings
 }
 
-/// The seqs, or the errors, that these were told.
+/// Returns the seqs or errors of the answers.
 async fn told(pendings: Vec<Pending>) -> String {
     let mut told = Vec::new();
     for pending in pendings {
@@ -27,7 +27,7 @@ async fn told(pendings: Vec<Pending>) -> String {
     told.join(" ")
 }
 
-/// Waits until the client knows that its connection is lost, or that it is back.
+/// Waits until the client knows that its connection is lost or re-established.
 async fn until(client: &Client, connected: bool) {
     let mut state = client.state();
     soon(state.wait_for(|state| state.is_connected() == connected)).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_client_goes_on_where_another_one_ended() {
     assert_eq!(told(pendings).await, "3 9 10 11");
 }
 
-/// Nothing that is sent behind it overtakes it, and it is no retry: the server has said that it is not stored.
+/// No later entry overtakes it, and it is not a retry: the server said that it is not stored.
 #[tokio::test]
 async fn a_server_without_room_is_asked_again_in_order() {
     for code in [Code::DiskFull, Code::BadClock] {
@@ -272,7 +272,7 @@ async fn the_window_is_bounded_and_acks_make_room() {
     let text = "x".repeat(60_000);
     let mut pendings = Vec::new();
     let more = loop {
-        // Once the task has taken what waits, room that is not there now comes only with an ack.
+        // Once the task has taken the queued commands, only an ack can free room.
         match client.room().now_or_never() {
             Some(room) => pendings.push(room.unwrap().send(text.as_str()).unwrap()),
             None => break client.room(),

@@ -1,4 +1,4 @@
-//! The first connection, and what may go wrong with it.
+//! The first connection, and its failures.
 
 use diary_client::{Client, Error, ErrorKind, Options};
 use diary_proto::message::ServerMessage;
@@ -11,7 +11,7 @@ async fn connect(address: &str) -> Result<Client, Error> {
     Client::connect(address.parse().unwrap(), Options::default()).await
 }
 
-/// What a client says of a server that answers with `bytes`.
+/// Returns the client's error for a server that answers with `bytes`.
 async fn greeted_with(bytes: &[u8]) -> Error {
     let fake = Fake::start().await;
     let address = fake.address();
@@ -72,7 +72,7 @@ async fn what_a_greeting_may_say() {
     assert!(matches!(greeted_with(b"diary/1 ready\n\xff\0\0\0").await, Error::Protocol(_)));
 }
 
-/// The clock runs ahead to the next timer whenever all wait: no real five seconds.
+/// Paused time advances to the next timer when every task is idle, so the five seconds are not real.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_greets() {
     let fake = Fake::start().await;
@@ -81,7 +81,7 @@ async fn a_server_that_never_greets() {
     assert_eq!(error.to_string(), expected);
 }
 
-/// A server that waits for its client is asked what it is.
+/// The client probes a server that waits for its client.
 #[tokio::test(start_paused = true)]
 async fn a_server_of_another_kind() {
     for (answer, says) in [
@@ -89,7 +89,7 @@ async fn a_server_of_another_kind() {
         (b"-ERR unknown command 'GET'\r\n", "is not a diary server (it looks like Redis)"),
         (b"\x15\x03\x01\0\x02\x02\x46", "is not a diary server (it looks like TLS)"),
         (b"what?\n", "is not a diary server (it says \"what?\")"),
-        // A diary that took its time.
+        // A slow diary server.
         (b"diary/1 ready head=0\n", "did not answer within 5 s"),
     ] {
         let fake = Fake::start().await;

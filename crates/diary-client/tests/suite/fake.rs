@@ -1,4 +1,4 @@
-//! A server that says what a test wants it to say, over a real socket.
+//! A scripted server over a real socket.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ pub(crate) const JOURNAL: u64 = 0x5f0c_9e27_a1b3_4d68;
 
 pub(crate) const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
 
-/// A test that waits longer than this has failed; nothing is timed by it.
+/// A test that waits longer than this has failed. No timing depends on it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits for what must come.
+/// Awaits a future that must complete.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it comes soon")
 }
@@ -42,12 +42,12 @@ impl Fake {
         self.listener.local_addr().unwrap().to_string()
     }
 
-    /// A connection that was not greeted yet.
+    /// Accepts a connection without greeting it.
     pub(crate) async fn accept_silent(&self) -> TcpStream {
         soon(self.listener.accept()).await.unwrap().0
     }
 
-    /// A connection that is welcomed to `journal`.
+    /// Accepts a connection and welcomes it to `journal`.
     pub(crate) async fn accept_to(&self, journal: u64, head: u64) -> Peer {
         let mut peer = self.accept_hello(journal, head).await;
         peer.say(ServerMessage::Welcome(welcome(journal, head))).await;
@@ -58,7 +58,7 @@ impl Fake {
         self.accept_to(JOURNAL, 0).await
     }
 
-    /// A connection that said hello and was not answered.
+    /// Accepts a connection up to its hello, without answering it.
     pub(crate) async fn accept_hello(&self, journal: u64, head: u64) -> Peer {
         let mut stream = self.accept_silent().await;
         stream.write_all(greeting("diary", journal, head).as_bytes()).await.unwrap();
@@ -67,7 +67,7 @@ impl Fake {
         Peer { framed, hello }
     }
 
-    /// A client, and its connection for appends.
+    /// Connects a client; returns it and its connection for appends.
     pub(crate) async fn client(&self) -> (Client, Peer) {
         let options = Options { author: Some(Author::new("anna").unwrap()), ..Options::default() };
         let connecting = Client::connect(self.address().parse().unwrap(), options);
@@ -103,12 +103,12 @@ impl Peer {
         self.framed.get_mut().write_all(&bytes).await.unwrap();
     }
 
-    /// What the client says next; `None` once it is gone.
+    /// Returns the client's next message; `None` once it is gone.
     pub(crate) async fn read(&mut self) -> Option<ClientMessage> {
         read(&mut self.framed).await
     }
 
-    /// The append frames that hold the next `count` texts: `counter[+]: texts`, with a `+` for retries.
+    /// Returns the append frames with the next `count` texts: `counter[+]: texts`, with a `+` for retries.
     pub(crate) async fn appends(&mut self, count: usize) -> String {
         let (mut seen, mut shown) = (0, Vec::new());
         while seen < count {
@@ -130,7 +130,7 @@ impl Peer {
         self.say(ServerMessage::Answer { id: 1, first, last, dense: true }).await;
     }
 
-    /// Says goodbye to a client that does.
+    /// Answers the client's goodbye.
     pub(crate) async fn part(&mut self) {
         assert_eq!(self.read().await, Some(ClientMessage::Quit));
         self.say(ServerMessage::Bye { reason: "bye".into() }).await;
@@ -142,7 +142,7 @@ async fn read(framed: &mut Framed<TcpStream, FrameCodec>) -> Option<ClientMessag
     ClientMessage::read(frame).unwrap()
 }
 
-/// Stored lines of these seqs, of [`JOURNAL`].
+/// Returns stored lines with these seqs, of [`JOURNAL`].
 pub(crate) fn lines(seqs: impl IntoIterator<Item = u64>) -> Vec<u8> {
     let author = Author::new("anna").unwrap();
     let mut out = Vec::new();

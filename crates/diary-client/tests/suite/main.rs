@@ -1,4 +1,4 @@
-//! The client against a small server that does what a test tells it to.
+//! The client against a small scripted server.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 

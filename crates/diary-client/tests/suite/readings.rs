@@ -1,4 +1,4 @@
-//! History, follow and search, whole and interrupted.
+//! History, follow and search, complete and interrupted.
 
 use diary_client::{Client, Error, Event, History, Reader, Resume, Which};
 use diary_proto::message::{ClientMessage, ServerMessage};
@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::fake::{END, Fake, JOURNAL, Peer, block, lines, soon};
 
-/// The next `count` events, or all of them up to the end.
+/// Returns the next `count` events, or all of them up to the end.
 async fn events(history: &mut History, count: usize) -> String {
     let mut shown = Vec::new();
     while shown.len() < count {
@@ -33,7 +33,7 @@ async fn all(history: &mut History) -> String {
     events(history, usize::MAX).await
 }
 
-/// The connection of a reading, and what it asks for.
+/// Accepts the connection of a reading; returns it and its request.
 async fn accept(fake: &Fake) -> (Peer, ClientMessage) {
     let mut peer = fake.accept().await;
     let request = peer.read().await.unwrap();
@@ -52,7 +52,7 @@ fn follow(from: Option<u64>) -> ClientMessage {
     ClientMessage::Follow { id: 1, from }
 }
 
-/// What was complete is not asked for again, and an end that comes late is nobody else's.
+/// Complete ranges are not requested again, and a late end applies to no other range.
 #[tokio::test]
 async fn several_ranges_come_over_one_connection_in_their_order() {
     let fake = Fake::start().await;
@@ -218,7 +218,8 @@ async fn a_refused_reading_ends_and_another_journal_too() {
     assert!(soon(reading.next()).await.is_none());
 }
 
-/// The next connection, which says what was seen last and is told that it is not there; and the one after that.
+/// Accepts a connection that names the last entry seen, tells it that the entry is missing, and returns the
+/// next connection.
 async fn restore(fake: &Fake, seen: u64, head: u64) -> Peer {
     let mut peer = fake.accept_hello(JOURNAL, head).await;
     assert_eq!(peer.hello.resume.unwrap().seq, seen);
@@ -244,7 +245,7 @@ async fn a_follow_goes_on_in_a_diary_that_was_restored_and_so_does_the_writer() 
     peer.answer(6, u64::MAX).await;
     peer.say(block(6..=6)).await;
     assert_eq!(events(&mut reading, 2).await, "restored 5 6");
-    // Once.
+    // It is reported once.
     drop(peer);
     let mut peer = fake.accept_to(JOURNAL, 7).await;
     assert_eq!(peer.hello.resume.unwrap().seq, 6);
@@ -261,7 +262,7 @@ async fn a_follow_goes_on_in_a_diary_that_was_restored_and_so_does_the_writer() 
     };
     let (ack, ()) = tokio::join!(soon(client.append("a")), server);
     assert_eq!(ack.unwrap().seq, 4);
-    // What the writer found out is news to the follow, too.
+    // The follow also learns what the writer found out.
     drop(peer);
     let mut peer = fake.accept_to(JOURNAL, 4).await;
     assert_eq!(peer.hello.resume.unwrap().seq, 0);
@@ -269,7 +270,7 @@ async fn a_follow_goes_on_in_a_diary_that_was_restored_and_so_does_the_writer() 
     assert_eq!(events(&mut reading, 1).await, "restored 4");
 }
 
-/// Nothing of the lost entries was seen, so only the head tells.
+/// None of the lost entries was seen, so only the head shows the restore.
 #[tokio::test]
 async fn a_head_that_is_lower_than_before_is_that_of_an_older_copy() {
     let fake = Fake::start().await;
@@ -283,7 +284,7 @@ async fn a_head_that_is_lower_than_before_is_that_of_an_older_copy() {
     assert_eq!(peer.read().await, Some(follow(Some(5))));
     assert_eq!(events(&mut reading, 1).await, "restored 4");
     assert_eq!(reader.welcome().head, 4);
-    // Whoever asks only now has missed nothing.
+    // A reading that starts only now has missed nothing.
     let mut reading = reader.history(Which::All);
     let mut peer = fake.accept_to(JOURNAL, 4).await;
     assert_eq!(peer.read().await, Some(history(Which::All)));
