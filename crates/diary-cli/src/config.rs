@@ -14,7 +14,7 @@ use crate::query::select::parse_name;
 use crate::render::{Format, careful};
 use crate::term::Colour;
 
-/// Where a diary listens by default.
+/// Default address of a diary server.
 const DEFAULT_SERVER: &str = "127.0.0.1:8888";
 
 /// The configuration file, `$XDG_CONFIG_HOME/diary/config.toml`. Every line is optional.
@@ -39,11 +39,11 @@ fn name<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Author>, D::Error>
     parse_name(&String::deserialize(value)?).map(Some).map_err(D::Error::custom)
 }
 
-/// The settings of one run: a flag, else the environment, else the file, else a default.
+/// The settings of one run. A flag wins over the environment, then the file, then the default.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) server: Address,
-    /// The same, if the command line names it.
+    /// Server that the command line names.
     pub(crate) named_server: Option<Address>,
     /// Author of new entries; `None` leaves it to the server.
     pub(crate) author: Option<Author>,
@@ -52,18 +52,18 @@ pub(crate) struct Config {
     pub(crate) format: Option<Format>,
     /// Whether typed lines are remembered.
     pub(crate) history: bool,
-    /// A flag or the environment names the server.
+    /// Whether a flag or the environment names the server.
     pub(crate) server_is_said: bool,
-    /// Where the file is, or would be.
+    /// Path of the configuration file, whether or not it exists.
     pub(crate) file: Option<PathBuf>,
-    /// Why the file cannot be used, in one sentence. All else is as if there were no file.
+    /// Why the file is unusable, in one sentence. The other settings are as if there were no file.
     pub(crate) wrong: Option<String>,
-    /// The folder for what outlives a run: `$XDG_STATE_HOME/diary`, else `~/.local/state/diary`.
+    /// Folder for state that outlives a run: `$XDG_STATE_HOME/diary`, else `~/.local/state/diary`.
     pub(crate) state: Option<PathBuf>,
 }
 
 impl Config {
-    /// Reads the file. `server` is the one that the command line or the environment names.
+    /// Reads the file. `server` comes from the command line or the environment.
     pub(crate) fn read(server: Option<Address>, settings: &Settings) -> Self {
         let path = home("XDG_CONFIG_HOME", ".config").map(|home| home.join("diary/config.toml"));
         let read = path.as_deref().map_or_else(|| Ok(File::default()), File::read);
@@ -86,14 +86,14 @@ impl Config {
         }
     }
 
-    /// What was written and is not acked.
+    /// Returns the outbox, which keeps unacked entries.
     pub(crate) fn outbox(&self) -> Outbox {
         self.state.as_ref().map(|state| Outbox::new(state.join("outbox"))).unwrap_or_default()
     }
 }
 
 impl File {
-    /// The file at `path`, or an empty one.
+    /// Reads the file at `path`; a missing file is an empty one.
     ///
     /// # Errors
     /// A sentence.
@@ -115,13 +115,14 @@ impl File {
     }
 }
 
-/// A folder of the XDG base directory specification: `variable`, if it is an absolute path, else `~/default`.
+/// Returns a folder of the XDG base directory specification: `variable` if it is an absolute path, else
+/// `~/default`.
 fn home(variable: &str, default: &str) -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute(variable).or_else(|| Some(absolute("HOME")?.join(default)))
 }
 
-/// The name that the user logged in with, where it can be an author.
+/// Returns the login name, if it can be an author.
 fn login_name() -> Option<Author> {
     let said = ["USER", "LOGNAME"].into_iter().filter_map(|name| env::var(name).ok());
     let name = said.into_iter().find(|name| !name.is_empty()).or_else(|| whoami::username().ok())?;

@@ -1,4 +1,4 @@
-//! Exit codes, and the one error type of the program.
+//! Exit codes, and the program's error type.
 
 use diary_client::{Error, ErrorKind};
 
@@ -12,7 +12,7 @@ pub(crate) mod exit {
     pub(crate) const DONE: u8 = 0;
     /// Nothing was found.
     pub(crate) const NOTHING_FOUND: u8 = 1;
-    /// The arguments, the configuration, the input or the output cannot be used.
+    /// The arguments, the configuration, the input or the output is unusable.
     pub(crate) const USAGE: u8 = 2;
     /// The server cannot be reached.
     pub(crate) const UNREACHABLE: u8 = 3;
@@ -26,16 +26,16 @@ pub(crate) mod exit {
     pub(crate) const INTERRUPTED: u8 = 130;
 }
 
-/// Why the program does not end with [`exit::DONE`]. `main` prints it, once.
+/// Why the program does not exit with [`exit::DONE`]. `main` prints it once.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// Wrong arguments, or a request for help, which clap prints.
+    /// Wrong arguments, or a request for help. Printed by clap.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
-    /// The configuration, the input or the output cannot be used.
+    /// The configuration, the input or the output is unusable.
     #[error("{0}")]
     Usage(String),
-    /// What is wanted cannot be understood.
+    /// The query is not understood.
     #[error(transparent)]
     Query(#[from] query::QueryError),
     /// A file cannot be written.
@@ -50,16 +50,16 @@ pub(crate) enum CliError {
     /// A reading ended with an error.
     #[error("{0}")]
     Reading(Error),
-    /// A connection was lost while a reading waited, and did not come back.
+    /// The connection was lost during a reading and did not come back.
     #[error("{}; the answer is not complete", unreachable_sentence(.0))]
     Incomplete(Error),
     /// The server cannot be reached.
     #[error("{0}")]
     Unreachable(String),
-    /// Nothing is there of what was asked for.
+    /// Nothing matches the request.
     #[error("{0}")]
     NothingFound(String),
-    /// What was asked for does not fit what is there.
+    /// The request conflicts with what exists.
     #[error("{0}")]
     Refused(String),
     /// Entries were not acked.
@@ -68,19 +68,19 @@ pub(crate) enum CliError {
     /// Ctrl-C, with nothing left unacked.
     #[error("{0}")]
     Interrupted(String),
-    /// The outbox cannot be used, or has no such entry.
+    /// The outbox is unusable, or has no such entry.
     #[error(transparent)]
     Outbox(#[from] diary_outbox::Error),
-    /// The command ended before it did anything, as the words say.
+    /// The command ended before it did anything; the string says so.
     #[error("{0}: {1}")]
     Nothing(&'static str, Box<Self>),
-    /// All was printed; only the exit code is left.
+    /// Everything was printed; only the exit code is left.
     #[error("exit code {0}")]
     Told(u8),
 }
 
 impl CliError {
-    /// Only an exit code: everything was printed.
+    /// Returns an error that carries only an exit code; everything was printed.
     ///
     /// # Errors
     /// Every code but [`exit::DONE`].
@@ -88,7 +88,7 @@ impl CliError {
         if code == exit::DONE { Ok(()) } else { Err(Self::Told(code)) }
     }
 
-    /// The same, with what it means for a command that was to write.
+    /// Adds that a writing command has done nothing yet.
     pub(crate) fn before_anything(self, was_done: &'static str) -> Self {
         match self {
             Self::Told(_) => self,
@@ -121,7 +121,7 @@ impl CliError {
     }
 }
 
-/// A sentence with what to do about it, for an error that ends a command.
+/// Returns an error that ends a command as a sentence, with advice.
 pub(crate) fn unreachable_sentence(error: &Error) -> String {
     match advice(error) {
         Some(advice) => format!("{error}; {advice}"),
@@ -129,7 +129,7 @@ pub(crate) fn unreachable_sentence(error: &Error) -> String {
     }
 }
 
-/// What to do about an error, unless its own sentence says it.
+/// Returns advice for an error, unless its own sentence has it.
 pub(crate) fn advice(error: &Error) -> Option<&'static str> {
     match error {
         Error::NothingListens(_) => Some("start one with diary-server"),

@@ -1,9 +1,9 @@
-//! The client of the diary as a program.
+//! The `diary` program, a client of the diary.
 //!
-//! `cli` has the arguments and `config` the settings. `cmd` has a module for each command, for lines from a pipe and for
-//! the conversation; below it stand `query` (which entries), `render` (how they look) and `term` (the terminal, or whatever
-//! stands in its place). What is written goes through the crate `diary-outbox`; `diary-import` reads the files of others,
-//! `diary-calendar` what people call days and times, and `diary-stats` counts.
+//! `cli` has the arguments and `config` the settings. `cmd` has a module per command, plus the conversation and
+//! lines from a pipe. Below it are `query` (which entries), `render` (how they look) and `term` (the terminal or
+//! its substitute). Writing goes through the crate `diary-outbox`. `diary-import` parses files of other programs,
+//! `diary-calendar` parses days and times as people write them, and `diary-stats` counts.
 
 mod cli;
 mod cmd;
@@ -25,14 +25,14 @@ use crate::error::CliError;
 use crate::render::careful;
 use crate::term::output::{Unwritable, say};
 
-/// Runs the program with the process's arguments, environment, input and output.
+/// Runs the program with the arguments, environment, stdin and stdout of the process.
 pub fn main() -> ExitCode {
     ExitCode::from(run().map_or_else(|error| report(&error), |()| error::exit::DONE))
 }
 
 fn run() -> Result<(), CliError> {
     let args = Args::of(std::env::args_os())?;
-    // New entries bear the time, and so do the names of kept files.
+    // New entries and the names of kept files carry the time.
     if Timestamp::try_from(SystemTime::now()).is_err() {
         return Err(CliError::Usage("the clock of this computer is past the year 9999".to_owned()));
     }
@@ -49,12 +49,12 @@ fn run() -> Result<(), CliError> {
             None => cmd::without_command(args.past(), &config).await,
         }
     });
-    // A name that is still being looked up is not waited for.
+    // Do not wait for a DNS lookup that is still running.
     runtime.shutdown_background();
     ended
 }
 
-/// Prints an error, or the help that was asked for, and returns the exit code.
+/// Prints an error or the requested help, and returns the exit code.
 fn report(error: &CliError) -> u8 {
     match error {
         CliError::Arguments(help) if !help.use_stderr() => {
@@ -64,7 +64,7 @@ fn report(error: &CliError) -> u8 {
             };
             return printed.map_or_else(|error| report(&error.into()), |()| error::exit::DONE);
         }
-        // clap quotes arguments as they are.
+        // clap quotes arguments unescaped.
         CliError::Arguments(error) => {
             error.to_string().lines().for_each(|line| say(format_args!("{}", careful(line))));
         }

@@ -1,4 +1,4 @@
-//! `diary`: see the library of this crate.
+//! `diary`; see this crate's library.
 
 use std::process::ExitCode;
 

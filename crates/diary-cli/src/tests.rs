@@ -1,4 +1,4 @@
-//! What people are told: every error of the client library, every usage error, and the help of each command.
+//! User-facing texts: every error of the client library, every usage error, and the help of each command.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::io;
 use super::*;
 use crate::error::unreachable_sentence;
 
-/// Every error that the client library has.
+/// Returns every error of the client library.
 fn errors() -> Vec<Error> {
     let address: diary_client::Address = "diary.example:8888".parse().unwrap();
     let io = |kind: io::ErrorKind| Arc::new(io::Error::from(kind));

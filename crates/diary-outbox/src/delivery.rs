@@ -1,4 +1,4 @@
-//! Delivering entries to one server, in order and once each.
+//! Delivers entries to one server, in order and exactly once.
 
 mod earlier;
 
@@ -20,22 +20,22 @@ use crate::tray::{Pushed, Tray};
 use earlier::Earlier;
 
 /// Sends entries to one server under one name, each once, in the order in which they were
-/// [submitted](Self::submit). It needs a Tokio runtime around it, and goes on only while [`next`](Self::next) is
-/// awaited. Dropping it loses no entry that is kept.
+/// [submitted](Self::submit). Needs a Tokio runtime, and makes progress only while [`next`](Self::next) is polled.
+/// Dropping it loses no kept entry.
 pub struct Delivery<T> {
-    /// The entries that are submitted here.
+    /// Entries submitted to this delivery.
     own: Flight<T>,
     outbox: Option<Outbox>,
-    /// What earlier runs left, while it goes out.
+    /// Entries that earlier runs left, while they are sent.
     earlier: Option<Earlier>,
     ready: VecDeque<Outcome<T>>,
     next_counter: u64,
-    /// The server's journal, once it was met.
+    /// The server's journal, once known.
     journal: Option<u64>,
     held: Option<Held>,
-    /// Since when something holds it up without an answer in between, however often that changed.
+    /// Start of the current trouble, however often its kind has changed without an answer in between.
     trouble_since: Option<Instant>,
-    /// Since when an answer is waited for.
+    /// When the wait for an answer began.
     quiet_since: Option<Instant>,
     /// Entries of earlier runs that wait for this server, as far as is known.
     earlier_waiting: usize,
@@ -46,16 +46,16 @@ pub struct Delivery<T> {
 enum End {
     /// More may be submitted.
     Open,
-    /// Once all is answered, it is over.
+    /// Ends once everything is answered.
     Finishing,
-    /// It is over, and what is not acked is given back.
+    /// Ends now; what is not acked is returned to the caller.
     Stopping,
     Over,
 }
 
 impl<T> Delivery<T> {
-    /// Deliveries to the server at `address`, written by `author` or whoever the server takes the connection for.
-    /// Nothing is connected yet.
+    /// Delivers to the server at `address`, as `author` or, without one, as whoever the server takes the connection
+    /// for. Does not connect yet.
     ///
     /// # Errors
     /// [`Error::NoRandom`].
@@ -72,12 +72,12 @@ impl<T> Delivery<T> {
         Ok(Self::of(Flight::new(address, options, None), None))
     }
 
-    /// Delivers an entry of the outbox as a new one, which the server cannot tell from one that was stored before. Its
-    /// old key is given up in the same moment as the new one is kept. It goes to whichever journal is there, at `address`
-    /// or where the entry was to go.
+    /// Resends an entry of the outbox as new, so that the server cannot tell it from one that it stored before. The
+    /// old key is given up in the same write that keeps the new one. The entry goes to the journal that is served
+    /// now at `address`, or else at its original server.
     ///
     /// # Errors
-    /// There is no such entry, a running program holds it, or that cannot be written down.
+    /// There is no such entry, a running program holds it, or the change cannot be recorded.
     pub fn as_new(outbox: Outbox, id: &str, address: Option<Address>, tag: T) -> Result<Self, Error> {
         let (mut tray, counter) = outbox.adopt_one(id)?;
         let kept = tray.renew(counter)?;
@@ -104,8 +104,7 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// A delivery to the same server under another name, to be driven once this one is over. It goes to the same
-    /// journal.
+    /// Returns a delivery to the same server and journal under another name. Drive it once this one has ended.
     ///
     /// # Errors
     /// [`Error::NoRandom`].
@@ -119,7 +118,7 @@ impl<T> Delivery<T> {
         Ok(successor)
     }
 
-    /// What is submitted is for this journal, and goes to no other.
+    /// Binds what is submitted to this journal; it is sent to no other.
     pub fn met(&mut self, journal: u64) {
         self.journal.get_or_insert(journal);
         if let Some(tray) = &mut self.own.tray {
@@ -127,7 +126,8 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// The same, and what earlier runs left for this journal goes out, too, whatever its server was called.
+    /// Like [`met`](Self::met), and also sends what earlier runs left for this journal, whatever the server's
+    /// address was then.
     pub fn serve(&mut self, journal: u64) {
         self.met(journal);
         let outbox = self.outbox.as_ref();
@@ -135,57 +135,57 @@ impl<T> Delivery<T> {
             outbox.map_or(0, |outbox| outbox.waiting_for(&self.own.address, Some(journal)));
     }
 
-    /// The server that it goes to.
+    /// Returns the server's address.
     pub fn address(&self) -> &Address {
         &self.own.address
     }
 
-    /// The server has been there.
+    /// Whether the server was reached.
     pub fn has_arrived(&self) -> bool {
         self.own.has_arrived
     }
 
-    /// Who writes; `None` leaves that to the server.
+    /// Returns the author; `None` leaves it to the server.
     pub fn author(&self) -> Option<&Author> {
         self.own.options.author.as_ref()
     }
 
-    /// The public name in the keys of its entries.
+    /// Returns the public name in the keys of its entries.
     pub fn producer(&self) -> Producer {
         self.own.producer()
     }
 
-    /// The file that keeps what is submitted, if there is a place for it.
+    /// Returns the file that keeps what is submitted, if there is an outbox folder.
     pub fn file(&self) -> Option<PathBuf> {
         self.own.tray.as_ref()?.path.clone()
     }
 
-    /// Whether more is to be submitted for now. If not, [`next`](Self::next) makes room.
+    /// Whether to submit more now. If not, poll [`next`](Self::next) to make room.
     pub fn has_room(&self) -> bool {
         self.own.has_room()
     }
 
-    /// How many entries have no answer: those that were submitted, and those that earlier runs left for this server.
+    /// Returns the number of unanswered entries: submitted ones, and those that earlier runs left for this server.
     pub fn unanswered(&self) -> usize {
         self.own.unanswered() + self.earlier_waiting
     }
 
-    /// What holds it up now, and since when something does without an answer in between.
+    /// Returns what holds it up now, and when the trouble began; only an answer ends it.
     pub fn held(&self) -> Option<(&Held, Instant)> {
         Some((self.held.as_ref()?, self.trouble_since?))
     }
 
-    /// Delivers an entry behind all before it. With [`Keys::Kept`] it is on disk when this returns, which takes some
-    /// hundred microseconds of the calling thread. A text that breaks a limit comes back as refused.
-    ///
+    /// Queues an entry behind all earlier ones. With [`Keys::Kept`] the entry is on disk when this returns, which
+    /// blocks the thread for some hundred microseconds. A text that breaks a limit is reported as
+    /// [`Outcome::Refused`].
     /// # Errors
-    /// It is not kept, but sent all the same.
+    /// The entry is not kept, but is sent all the same.
     pub fn submit(&mut self, tag: T, entry: impl Into<NewEntry>) -> Result<(), Error> {
         self.submit_at(self.next_counter, tag, entry)
     }
 
-    /// The same with a counter of its own in its key, which is above all before it. Where entries are kept, the
-    /// outbox counts.
+    /// Like [`submit`](Self::submit), with the counter of its key, which must exceed all earlier ones. Ignored with
+    /// [`Keys::Kept`], where the outbox counts.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
@@ -208,14 +208,14 @@ impl<T> Delivery<T> {
         kept
     }
 
-    /// Nothing more is submitted: [`next`](Self::next) ends once all is answered.
+    /// Ends submission: [`next`](Self::next) returns `None` once everything is answered.
     pub fn finish(&mut self) {
         if self.end == End::Open {
             self.end = End::Finishing;
         }
     }
 
-    /// Ends it now: [`next`](Self::next) gives what is answered by now, then what is not acked, and ends.
+    /// Stops now: [`next`](Self::next) returns what is answered so far, then what is not acked, then `None`.
     pub fn stop(&mut self) {
         if self.end == End::Over {
             return;
@@ -227,8 +227,8 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// The next outcome; `None` once it is [finished](Self::finish) or [stopped](Self::stop) and nothing is left to
-    /// tell.
+    /// Returns the next outcome; `None` once it was [finished](Self::finish) or [stopped](Self::stop) and nothing
+    /// is left to report.
     ///
     /// Cancel safe.
     pub async fn next(&mut self) -> Option<Outcome<T>> {
@@ -236,7 +236,8 @@ impl<T> Delivery<T> {
             if let Some(outcome) = self.ready.pop_front() {
                 return Some(outcome);
             }
-            // Acks come in batches: the others of one need no more than this, unless what fills up can be sent first.
+            // Acks come in batches. Return the rest of a batch at once, unless the queue is full: then sending
+            // comes first.
             if self.held.is_none()
                 && self.own.has_room()
                 && let Some(outcome) = self.own.answered()
@@ -271,7 +272,7 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// All that was submitted is answered, and what earlier runs left is out or refused.
+    /// Whether everything submitted is answered, and what earlier runs left is stored or refused.
     fn is_settled(&self) -> bool {
         self.own.unanswered() == 0
             && self.earlier.is_none()
@@ -291,7 +292,7 @@ impl<T> Delivery<T> {
         self.look();
     }
 
-    /// The server answered something.
+    /// Ends the trouble: the server answered.
     fn answered(&mut self) {
         (self.trouble_since, self.quiet_since) = (None, None);
         if matches!(self.held, Some(Held::Silent(_))) {
@@ -299,7 +300,7 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// When the server has answered nothing for so long that it is told; `None` while there is no need to.
+    /// Returns when to report a silent server; `None` while nothing is awaited or something is reported already.
     fn silent_at(&mut self) -> Option<Instant> {
         let own = if self.may_send() { self.own.unanswered() } else { 0 };
         let earlier = self.earlier.as_ref().map_or(0, |earlier| earlier.flight.unanswered());
@@ -308,7 +309,7 @@ impl<T> Delivery<T> {
         Some(self.quiet_since.filter(|_| self.held.is_none())? + SILENT_AFTER)
     }
 
-    /// Sees what holds it up.
+    /// Updates what holds it up.
     fn look(&mut self) {
         if self.end == End::Stopping {
             return;
@@ -338,13 +339,13 @@ impl<T> Delivery<T> {
         let Some(held) = self.held.take() else { return };
         let was_away = matches!(held, Held::Away(_));
         self.ready.push_back(Outcome::Resumed(held));
-        // Other runs may have left something meanwhile.
+        // Other runs may have left entries meanwhile.
         if was_away && self.earlier.is_none() && self.own.has_arrived {
             self.catch_up();
         }
     }
 
-    /// The server is there: whose journal it serves decides what goes there.
+    /// Handles the first welcome: entries are sent only if the server has their journal.
     fn arrive(&mut self) {
         if self.own.has_arrived {
             return;
@@ -361,12 +362,12 @@ impl<T> Delivery<T> {
         self.catch_up();
     }
 
-    /// Something may still come of a delivery that was stopped.
+    /// Whether a stopped delivery may still have outcomes.
     fn is_ending(&self) -> bool {
         self.own.is_ending() || self.earlier.as_ref().is_some_and(|earlier| earlier.flight.is_ending())
     }
 
-    /// Tells what is left of a delivery that was stopped.
+    /// Reports what a stopped delivery leaves unacked.
     fn tell_left(&mut self) {
         self.ready.extend(from_fn(|| self.own.pop_waiting()));
         let earlier = self.earlier.as_mut().and_then(|earlier| earlier.flight.tray.as_mut());

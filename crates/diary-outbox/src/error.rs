@@ -1,17 +1,17 @@
-//! What can go wrong with kept files.
+//! Errors of kept files.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What went wrong with the outbox. Displays as a sentence for people.
+/// An error of the outbox. Displays as a sentence for people.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no place for files.
+    /// There is no folder for files.
     #[error("no folder for the outbox")]
     NoFolder,
-    /// The system gives no random bytes for a secret or a name.
+    /// The system returns no random bytes for a secret or a name.
     #[error("no random bytes for a secret: {0}")]
     NoRandom(String),
     /// A file or the folder cannot be written.
@@ -19,7 +19,7 @@ pub enum Error {
     Unwritable {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: Arc<io::Error>,
     },
     /// A file or the folder cannot be read.
@@ -27,21 +27,21 @@ pub enum Error {
     Unreadable {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         why: String,
     },
-    /// A line of a file cannot be read; the others are used.
+    /// A line of a file cannot be read; the other lines are used.
     #[error("{}: line {line} is unreadable and left out; remove the file when you need it no more", path.display())]
     DamagedLine {
         /// The file.
         path: PathBuf,
-        /// Its number, from 1.
+        /// Line number, from 1.
         line: usize,
     },
     /// No entry has this id.
     #[error("no entry {0} in the outbox")]
     NoSuchEntry(String),
-    /// An id fits more than one entry.
+    /// An id matches more than one entry.
     #[error("{0} matches more than one entry in the outbox")]
     Ambiguous(String),
     /// A running program holds the file of the entry with this id.

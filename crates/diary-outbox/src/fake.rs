@@ -1,4 +1,4 @@
-//! A server in memory for the tests, and what a program prints to.
+//! An in-memory server for tests, and a record of what a program prints.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,23 +20,23 @@ use tokio_util::codec::Framed;
 
 pub const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
 
-/// A text with this in it finds no room until there is some.
+/// A text that contains this finds no room until there is some.
 pub const REFUSED: &str = "refuse";
 
-/// A text with this in it is stale if it comes as a retry.
+/// A text that contains this is stale if it comes as a retry.
 pub const STALE: &str = "stale";
 
-/// A text with this in it breaks the connection, once, after it was stored.
+/// A text that contains this breaks the connection once, after it was stored.
 pub const BREAK: &str = "break";
 
-/// A text with this in it, and all behind it, is never answered.
+/// A text that contains this is never answered, nor is anything after it.
 pub const SILENCE: &str = "silence";
 
 #[derive(Default)]
 struct Journal {
     entries: Vec<(Author, String, Key)>,
     keys: HashMap<Key, u64>,
-    /// Every entry that was sent: its counter, and whether as a retry.
+    /// Counter of every entry that was sent, and whether it came as a retry.
     appends: Vec<(u64, bool)>,
     has_room: bool,
 }
@@ -47,12 +47,12 @@ impl Journal {
     }
 }
 
-/// A server that ends when it is dropped.
+/// A server that ends when dropped.
 pub struct Fake {
     address: String,
     journal: Arc<Mutex<Journal>>,
     head: watch::Sender<u64>,
-    /// How often there was no room, or no answer.
+    /// Number of appends that found no room or got no answer.
     refusals: watch::Sender<u64>,
     sessions: JoinSet<()>,
 }
@@ -66,7 +66,7 @@ impl Fake {
         Self::start_as(address, 7).await
     }
 
-    /// One that serves the journal with this id.
+    /// Starts a server for the journal with this id.
     pub async fn start_as(address: &str, id: u64) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -85,7 +85,7 @@ impl Fake {
         Self { address, journal, head, refusals, sessions }
     }
 
-    /// Ends it: its address is free when this returns.
+    /// Ends the server. Its address is free when this returns.
     pub async fn end(mut self) {
         self.sessions.shutdown().await;
     }
@@ -99,28 +99,28 @@ impl Fake {
         Client::connect(self.address.parse().unwrap(), options).await.unwrap()
     }
 
-    /// Waits until so many entries are stored.
+    /// Waits until `count` entries are stored.
     pub async fn stores(&self, count: u64) {
         self.head.subscribe().wait_for(|head| *head >= count).await.unwrap();
     }
 
-    /// Waits until there was no room, or no answer, so many times.
+    /// Waits until `count` appends found no room or got no answer.
     pub async fn refuses(&self, count: u64) {
         self.refusals.subscribe().wait_for(|refusals| *refusals >= count).await.unwrap();
     }
 
-    /// From now on there is room for all.
+    /// Makes room for all entries from now on.
     pub fn make_room(&self) {
         self.journal.lock().unwrap().has_room = true;
     }
 
-    /// What was sent: counters, each with a `+` if it came as a retry.
+    /// Returns the counters that were sent, each with a `+` if it came as a retry.
     pub fn appends(&self) -> Vec<String> {
         let show = |(counter, retry): &(u64, bool)| format!("{counter}{}", if *retry { "+" } else { "" });
         self.journal.lock().unwrap().appends.iter().map(show).collect()
     }
 
-    /// What is stored.
+    /// Returns the stored texts.
     pub fn texts(&self) -> Vec<String> {
         let journal = self.journal.lock().unwrap();
         journal.entries.iter().map(|(author, text, _)| format!("{author}: {text}")).collect()
@@ -128,7 +128,7 @@ impl Fake {
 }
 
 struct Session {
-    /// The journal's.
+    /// Id of the journal.
     id: u64,
     framed: Framed<TcpStream, FrameCodec>,
     journal: Arc<Mutex<Journal>>,
@@ -136,7 +136,7 @@ struct Session {
     refusals: watch::Sender<u64>,
     author: Author,
     producer: Producer,
-    /// Something was refused for now, and so is all behind it.
+    /// Whether something was refused for now; then so is everything after it.
     is_full: bool,
 }
 
@@ -168,7 +168,7 @@ impl Session {
         let _ = session.serve().await;
     }
 
-    /// `None` ends the connection.
+    /// Answers messages; `None` ends the connection.
     async fn serve(&mut self) -> Option<()> {
         loop {
             match read(&mut self.framed).await? {
@@ -180,7 +180,7 @@ impl Session {
                     self.lines(id, first, last).await;
                     self.say(&ServerMessage::End { id }).await;
                 }
-                // A search that takes until there are two entries.
+                // This search runs until there are two entries.
                 ClientMessage::Search { id, filter }
                     if filter.contains.iter().any(|text| text == SILENCE) =>
                 {
@@ -247,7 +247,7 @@ impl Session {
         Some(())
     }
 
-    /// The entry's seq, and whether it is new.
+    /// Stores a text, and returns its seq and whether it is new.
     fn store(&self, key: Key, text: String) -> (bool, u64) {
         let mut journal = self.journal();
         if let Some(seq) = journal.keys.get(&key) {
@@ -310,7 +310,7 @@ impl Session {
     async fn say(&mut self, message: &ServerMessage) {
         let mut bytes = Vec::new();
         message.write(&mut bytes);
-        // A client that left is no failure of the test.
+        // A client that has left does not fail the test.
         let _ = self.framed.get_mut().write_all(&bytes).await;
     }
 }
@@ -319,7 +319,7 @@ async fn read(framed: &mut Framed<TcpStream, FrameCodec>) -> Option<ClientMessag
     ClientMessage::read(framed.next().await?.ok()?).unwrap()
 }
 
-/// What was printed, and when more is.
+/// Printed text, with a way to wait for more.
 #[derive(Clone, Default)]
 pub struct Paper(watch::Sender<String>);
 
@@ -328,7 +328,7 @@ impl Paper {
         self.0.borrow().clone()
     }
 
-    /// Waits until `part` was printed.
+    /// Waits until `part` is printed.
     pub async fn shows(&self, part: &str) {
         let mut seen = self.0.subscribe();
         let shown = seen.wait_for(|text| text.contains(part));

@@ -1,4 +1,4 @@
-//! The files of an outbox: how they are named, found, made and locked.
+//! Names, finds, creates and locks the files of an outbox.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -9,29 +9,28 @@ use jiff::Timestamp;
 
 use crate::error::Error;
 
-/// How a tray's file ends.
+/// Extension of a tray's file.
 pub(crate) const FILE_END: &str = ".jsonl";
 
-/// How a file ends that holds one text, which was set aside.
+/// Extension of a file with one text that was set aside.
 pub(crate) const ASIDE_END: &str = ".txt";
 
-/// Fewest characters of a file's random part in an id: enough that two ids are hardly ever alike, few enough
-/// to be typed.
+/// Minimum number of characters of the random part in an id: enough that ids rarely collide, few enough to type.
 const ID_MIN_CHARS: usize = 4;
 
-/// `20261121T001502.123456Z-3f9a1c04d2e8b711` in this folder, with this end: names sort by time.
+/// Returns a new path in `folder`, as in `20261121T001502.123456Z-3f9a1c04d2e8b711`. Names sort by time.
 pub(crate) fn new_path(folder: &Path, end: &str) -> io::Result<PathBuf> {
     let random = getrandom::u64()?;
     let time = Timestamp::now().strftime("%Y%m%dT%H%M%S.%6fZ");
     Ok(folder.join(format!("{time}-{random:016x}{end}")))
 }
 
-/// The files of trays in a folder, the oldest first.
+/// Returns the tray files in a folder, oldest first.
 pub(crate) fn files(folder: Option<&Path>, troubles: &mut Vec<Error>) -> Vec<PathBuf> {
     files_with(FILE_END, folder, troubles)
 }
 
-/// The files with this end, the oldest first.
+/// Returns the files that end in `end`, oldest first.
 pub(crate) fn files_with(end: &str, folder: Option<&Path>, troubles: &mut Vec<Error>) -> Vec<PathBuf> {
     let Some(folder) = folder else { return Vec::new() };
     let found = fs::read_dir(folder);
@@ -45,13 +44,13 @@ pub(crate) fn files_with(end: &str, folder: Option<&Path>, troubles: &mut Vec<Er
     files
 }
 
-/// The random part of a file's name; `None` if it is not a tray's.
+/// Returns the random part of a tray's file name; `None` for any other name.
 pub(crate) fn random_part(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?.strip_suffix(FILE_END)?;
     Some(name.rsplit_once('-').map_or(name, |(_, random)| random))
 }
 
-/// The beginning of a file's random part that no other file has.
+/// Returns the shortest unique prefix of a file's random part.
 pub(crate) fn short_part<'a>(path: &'a Path, files: &[PathBuf]) -> &'a str {
     let random = random_part(path).unwrap_or_default();
     let shared = |other: &str| random.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
@@ -60,30 +59,30 @@ pub(crate) fn short_part<'a>(path: &'a Path, files: &[PathBuf]) -> &'a str {
     random.get(..needed.max(ID_MIN_CHARS)).unwrap_or(random)
 }
 
-/// Opens a file and locks it. [`ErrorKind::WouldBlock`]: another process holds it.
+/// Opens and locks a file. Fails with [`ErrorKind::WouldBlock`] if another process holds it.
 pub(crate) fn open_locked(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let file = options.open(path)?;
     file.try_lock()?;
-    // Between opening and locking, the one who held it may have removed it.
+    // The holder may have removed it between open and lock.
     if file.metadata()?.nlink() == 0 {
         return Err(ErrorKind::NotFound.into());
     }
     Ok(file)
 }
 
-/// Makes a locked file with these bytes, which is on disk when it returns, and so is its name.
-/// [`ErrorKind::NotFound`] and [`ErrorKind::WouldBlock`]: another process took it for one that was left behind.
+/// Creates a locked file with these bytes. File and name are synced when it returns. [`ErrorKind::NotFound`] and
+/// [`ErrorKind::WouldBlock`]: another process took it for a leftover.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file =
         open_locked(OpenOptions::new().read(true).append(true).create_new(true).mode(0o600), path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_data());
     let named = written.and_then(|()| path.parent().map_or(Ok(()), sync_folder));
-    // Half of it helps nobody.
+    // A partial file is of no use.
     named.inspect_err(|_| drop(fs::remove_file(path)))?;
     Ok(file)
 }
 
-/// Makes the folder, and everything above it that is missing, so that it stays.
+/// Creates the folder and its missing ancestors, and syncs their names.
 pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     let missing = folder.ancestors().take_while(|folder| !folder.exists()).count();
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

@@ -1,4 +1,4 @@
-//! Entries on their way to a server over one client, with the tray that keeps them, if there is one.
+//! Entries in flight to a server over one client, with the tray that keeps them, if any.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
@@ -17,16 +17,16 @@ use crate::outcome::{Held, Outcome};
 use crate::record::KeptEntry;
 use crate::tray::Tray;
 
-/// Entries that may wait to be handed to the client, and …
+/// Limit on the entries that wait to be handed to the client, and …
 const WAITING_MAX: usize = 1024;
 
-/// … the bytes of their texts. The client takes as much again.
+/// … on the bytes of their texts. The client buffers as much again.
 const WAITING_MAX_BYTES: usize = 256 * 1024;
 
-/// How far apart two clocks may be: more than any time zone that was set wrong.
+/// Limit on the difference between two clocks: more than any wrong time zone explains.
 const CLOCKS_APART_MAX_MICROS: i64 = 24 * 3600 * 1_000_000;
 
-/// 2026-01-01, before there was any outbox: a clock that says less is not set.
+/// 2026-01-01, before any outbox existed. A clock below this is not set.
 const CLOCK_MIN_MICROS: i64 = 1_767_225_600 * 1_000_000;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -36,16 +36,17 @@ pub(crate) struct Flight<T> {
     pub(crate) options: Options,
     link: Link,
     pub(crate) tray: Option<Tray>,
-    /// Not handed to the client yet, in order.
+    /// Entries not handed to the client yet, in order.
     waiting: VecDeque<Waiting<T>>,
     waiting_bytes: usize,
-    /// Sent and not answered, in order.
+    /// Entries sent and not answered, in order.
     open: VecDeque<Open<T>>,
-    /// What the client had not acked when it was given up, by counter.
+    /// Entries that the client had not acked when it was given up, by counter.
     given_up: HashMap<u64, NotAcked>,
-    /// The server was there, and serves the journal that the entries are for.
+    /// Whether the server was reached and serves the journal that the entries are for.
     pub(crate) has_arrived: bool,
-    /// Entries that were written then, by this computer's clock, are taken at its word. All others get the server's time.
+    /// Range in which an entry's time by this computer's clock is trusted. Outside it, an entry gets the server's
+    /// time.
     plausible: RangeInclusive<i64>,
 }
 
@@ -54,7 +55,7 @@ enum Link {
     Connecting(Boxed<Result<Client, Error>>),
     Up(watch::Receiver<State>, Client),
     GivingUp(Boxed<Vec<NotAcked>>),
-    /// No client any more. What is open has its answers.
+    /// No client any more. Open entries have their answers.
     Down(Error),
 }
 
@@ -71,7 +72,7 @@ struct Open<T> {
 }
 
 impl<T> Flight<T> {
-    /// To a server, under a name. It connects when it is first [driven](Self::step).
+    /// Returns a flight that connects on its first [`step`](Self::step).
     pub(crate) fn new(address: Address, options: Options, tray: Option<Tray>) -> Self {
         Self {
             address,
@@ -87,14 +88,14 @@ impl<T> Flight<T> {
         }
     }
 
-    /// To a server, under the name and with the keys of a tray.
+    /// Returns a flight with the author and keys of a tray.
     pub(crate) fn of_tray(address: Address, tray: Tray) -> Self {
         let heading = &tray.contents.heading;
         let options = Options { author: heading.author.clone(), secret: Some(heading.secret.clone()) };
         Self::new(address, options, Some(tray))
     }
 
-    /// Sends an entry that its tray keeps already.
+    /// Sends an entry that the tray already keeps.
     pub(crate) fn push_kept(&mut self, tag: T, kept: KeptEntry) {
         let KeptEntry { counter, time, at, text, sent, .. } = kept;
         self.push(tag, Place { counter, sent }, NewEntry { at, written: Some(time), ..text.into() });
@@ -105,22 +106,22 @@ impl<T> Flight<T> {
         self.waiting.push_back(Waiting { tag, place, entry });
     }
 
-    /// Whether more is to be pushed for now.
+    /// Whether to push more now.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.len() < WAITING_MAX && self.waiting_bytes < WAITING_MAX_BYTES
     }
 
-    /// How many entries have no answer.
+    /// Returns the number of unanswered entries.
     pub(crate) fn unanswered(&self) -> usize {
         self.waiting.len() + self.open.len()
     }
 
-    /// An answer may still come after it was [given up](Self::give_up).
+    /// Whether answers may still come after it was [given up](Self::give_up).
     pub(crate) fn is_ending(&self) -> bool {
         !self.open.is_empty() || matches!(self.link, Link::GivingUp(_))
     }
 
-    /// What the server said of itself, if it is there.
+    /// Returns the server's welcome, while connected.
     pub(crate) fn welcome(&self) -> Option<Welcome> {
         match &self.link {
             Link::Up(state, client) if state.borrow().is_connected() => Some(client.welcome()),
@@ -128,7 +129,7 @@ impl<T> Flight<T> {
         }
     }
 
-    /// The server is there, with the right journal.
+    /// Starts to send: the server serves the right journal. Its clock decides which entry times are plausible.
     pub(crate) fn arrive(&mut self, welcome: &Welcome) {
         let server = welcome.clock_micros;
         let is_off =
@@ -138,12 +139,12 @@ impl<T> Flight<T> {
         self.has_arrived = true;
     }
 
-    /// The public name in the keys of its entries.
+    /// Returns the public name in the keys of its entries.
     pub(crate) fn producer(&self) -> Producer {
         Producer::of_secret(self.options.secret.as_ref().map_or(&[], Secret::as_bytes))
     }
 
-    /// What holds it up.
+    /// Returns what holds it up.
     pub(crate) fn trouble(&self) -> Option<Held> {
         match &self.link {
             Link::Up(state, _) => {
@@ -159,10 +160,10 @@ impl<T> Flight<T> {
         }
     }
 
-    /// Connects, sends what waits if it `may_send`, and waits for answers, which it notes in the tray. `None`:
-    /// something happened to the connection.
+    /// Connects, sends waiting entries if `may_send`, and returns the next outcome, which is recorded in the tray.
+    /// `None` means that the connection changed.
     ///
-    /// Cancel safe: an entry leaves a queue only with its answer, or when the client has it.
+    /// Cancel safe: an entry leaves a queue only with its answer, or once the client has it.
     pub(crate) async fn step(&mut self, may_send: bool) -> Option<Outcome<T>> {
         let (tag, counter, answer) = loop {
             match &mut self.link {
@@ -180,7 +181,7 @@ impl<T> Flight<T> {
                 Link::Up(state, client) => {
                     let room = tokio::select! {
                         biased;
-                        // First, so that the server has enough to do.
+                        // Sending comes first, to keep the server busy.
                         room = client.room(), if may_send && !self.waiting.is_empty() => room,
                         answered = first(&mut self.open) => break answered,
                         Ok(()) = state.changed() => return None,
@@ -214,14 +215,14 @@ impl<T> Flight<T> {
         Some(self.settle(tag, counter, answer))
     }
 
-    /// What came of the next entry, if the server has answered it by now.
+    /// Returns the outcome of the next entry if it is answered already.
     pub(crate) fn answered(&mut self) -> Option<Outcome<T>> {
         let Link::Up(..) = self.link else { return None };
         let (tag, counter, answer) = first(&mut self.open).now_or_never()?;
         Some(self.settle(tag, counter, answer))
     }
 
-    /// Notes what came of an entry.
+    /// Records an answer and returns its outcome.
     fn settle(&mut self, tag: T, counter: u64, answer: Result<Ack, Error>) -> Outcome<T> {
         match answer {
             Ok(ack) => {
@@ -234,7 +235,7 @@ impl<T> Flight<T> {
                 let id = self.tray.as_mut().and_then(|tray| tray.refused(counter, &refusal));
                 Outcome::Refused { tag, refusal, id }
             }
-            // The client has ended without its ack.
+            // The client ended without an ack for it.
             Err(_) => {
                 if let Link::Up(_, client) = &self.link {
                     let left = client.left();
@@ -247,12 +248,12 @@ impl<T> Flight<T> {
         }
     }
 
-    /// The client had not acked these when it ended.
+    /// Stores what the client had not acked when it ended.
     fn give_back(&mut self, left: Vec<NotAcked>) {
         self.given_up.extend(left.into_iter().map(|entry| (entry.counter, entry)));
     }
 
-    /// Notes that an entry will not be acked here.
+    /// Records that an entry will not be acked by this flight.
     fn leave(&mut self, tag: T, NotAcked { counter, text, sent }: NotAcked) -> Outcome<T> {
         let id = self.tray.as_mut().and_then(|tray| {
             let id = tray.id(counter)?;
@@ -264,13 +265,13 @@ impl<T> Flight<T> {
         Outcome::Left { tag, text, sent, id }
     }
 
-    /// What was never handed to the client that was given up, one after the other.
+    /// Returns, one by one, the entries that were never handed to the client that was given up.
     pub(crate) fn pop_waiting(&mut self) -> Option<Outcome<T>> {
         let Waiting { tag, place: Place { counter, sent }, entry } = self.waiting.pop_front()?;
         Some(self.leave(tag, NotAcked { counter, text: entry.text, sent }))
     }
 
-    /// Ends the client: what is answered by now still comes as a step, and the rest with an error.
+    /// Ends the client. Answers so far still come as steps; the rest ends with an error.
     pub(crate) fn give_up(&mut self) {
         self.link = match std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
             Link::Up(_, client) => Link::GivingUp(Box::pin(client.give_up())),
@@ -279,16 +280,16 @@ impl<T> Flight<T> {
         };
     }
 
-    /// Says goodbye to the server. All is answered: whether it answers that is not worth an error.
+    /// Closes the connection. Everything is answered, so an error does not matter.
     ///
-    /// Cancel safe: the connection ends all the same.
+    /// Cancel safe: the connection ends either way.
     pub(crate) async fn close(&mut self) {
         if let Link::Up(_, client) = std::mem::replace(&mut self.link, Link::Down(Error::Closed)) {
             let _ = client.close().await;
         }
     }
 
-    /// The same, and nobody waits for it. The tray is let go of.
+    /// Closes the connection in the background and drops the tray.
     pub(crate) fn part(self) {
         if let Link::Up(_, client) = self.link {
             tokio::spawn(client.close());
@@ -296,7 +297,7 @@ impl<T> Flight<T> {
     }
 }
 
-/// The answer for what was sent first; never, if nothing was.
+/// Returns the answer for the oldest open entry; pends forever if there is none.
 ///
 /// Cancel safe.
 async fn first<T>(open: &mut VecDeque<Open<T>>) -> (T, u64, Result<Ack, Error>) {

@@ -1,4 +1,4 @@
-//! Entries that reach a diary exactly once, also if their program is offline, loses its connection or is killed.
+//! Delivers entries to a diary exactly once, even if the program is offline, loses its connection or is killed.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,14 +22,14 @@
 //! # }
 //! ```
 //!
-//! - A [`Delivery`] sends entries to one server, in the order in which they were submitted, under one name. Each gets
-//!   a key, and a retry has the same key, so no entry is stored twice.
-//! - An [`Outbox`] is a folder with a file for each run that writes. An entry is in it before it is sent, until it is
-//!   acked. What a run leaves there, the next one delivers first.
-//! - What was kept for one journal goes to no other.
+//! - A [`Delivery`] sends entries to one server, under one name, in the order in which they were submitted. Each
+//!   entry has a key, and retries use the same key, so no entry is stored twice.
+//! - An [`Outbox`] is a folder with one file per writing run. An entry is in its file from before it is sent until
+//!   it is acked. The next run first delivers what earlier runs left.
+//! - An entry that was kept for one journal is never sent to another.
 //!
-//! Start with `delivery` and its `flight` (entries on their way over one client); below them `outbox` (the folder),
-//! `tray` (the file of one run), `file` (names and locks) and `record` (the lines of a file).
+//! Start with `delivery` and its `flight` (entries in flight over one client). Below them are `outbox` (the
+//! folder), `tray` (the file of one run), `file` (names and locks) and `record` (the lines of a file).
 
 mod delivery;
 mod error;

@@ -1,9 +1,9 @@
-//! What was written and is not acked: kept on disk from before it is sent until it is in the diary.
+//! Keeps unacked entries on disk, from before they are sent until they are in the diary.
 //!
-//! The outbox is a folder with one file for each run of the program that writes, a [`Tray`]. Each has a secret
-//! of its own, so that no two processes or machines ever count with the same producer. Whoever holds a tray
-//! has its file locked; a file that nobody holds was left by a run that ended, and is adopted by the next one:
-//! its entries go out with the keys that they have, so that none is in the diary twice.
+//! The outbox is a folder with one file, a [`Tray`], per run of a program that writes. Each tray has its own
+//! secret, so no two processes or machines share a producer. The process that owns a tray holds a lock on its file.
+//! An unlocked file was left by a run that has ended; the next run adopts it and sends its entries under their
+//! original keys, so none is stored twice.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -19,21 +19,21 @@ use crate::file::{
 use crate::record::{Contents, Heading, KeptEntry};
 use crate::tray::{Tray, damage, is_unfinished};
 
-/// A folder of entries that are kept until they are acked. Nothing is made before something is to be kept. The default one
-/// can keep nothing: whoever submits an entry is told so, and it is sent all the same.
+/// A folder of entries, each kept until it is acked. Nothing is created on disk before there is an entry to keep.
+/// The default outbox has no folder: submitting to it returns an error, but the entry is sent all the same.
 #[derive(Debug, Clone, Default)]
 pub struct Outbox {
-    /// `None` if there is no place for it.
+    /// `None` if there is no folder to keep entries in.
     folder: Option<PathBuf>,
 }
 
-/// What earlier runs left, the oldest first. Each tray is taken over when its turn comes, and is to be dropped before
-/// the next one: more of them may wait than a process may have files.
+/// Trays that earlier runs left, oldest first. Each is adopted (and its file opened) when its turn comes. Drop it
+/// before taking the next: there may be more of them than a process may open files.
 pub(crate) struct Left {
-    /// Decides which files are taken over.
+    /// Selects the files to adopt.
     wanted: Box<dyn Fn(&Contents) -> bool + Send>,
     files: vec::IntoIter<PathBuf>,
-    /// Files and lines that cannot be read, as far as they were met.
+    /// Unreadable files and lines met so far.
     pub(crate) troubles: Vec<Error>,
 }
 
@@ -44,7 +44,7 @@ impl Iterator for Left {
         loop {
             let path = self.files.next()?;
             let contents = fs::read(&path).ok().and_then(|bytes| Contents::read(&bytes).ok());
-            // A file without entries was left by a run that ended after its acks; taken over, it goes.
+            // A file without entries was left by a run that ended after its last ack. Adopting it removes it.
             let is_wanted = |contents: Contents| contents.entries.is_empty() || (self.wanted)(&contents);
             if !contents.is_none_or(is_wanted) {
                 continue;
@@ -58,44 +58,44 @@ impl Iterator for Left {
     }
 }
 
-/// All that an outbox keeps.
+/// The contents of an outbox.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// The oldest file first.
+    /// Entries, oldest file first.
     pub entries: Vec<Listed>,
     /// Files of texts that were [set aside](Outbox::set_aside).
     pub aside: Vec<PathBuf>,
-    /// Files and lines that cannot be read.
+    /// Unreadable files and lines.
     pub troubles: Vec<Error>,
 }
 
 /// An entry in a [`Listing`].
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// What people call it: the beginning of its file's random part, a dot, and its counter.
+    /// Id for people: the start of the file's random part, a dot, and the entry's counter.
     pub id: String,
-    /// Where it was to go.
+    /// Server that it was written for.
     pub server: Address,
-    /// Who wrote it; `None` leaves that to the server.
+    /// Author; `None` leaves it to the server.
     pub author: Option<Author>,
     /// The entry.
     pub kept: KeptEntry,
-    /// A running program holds it.
+    /// Whether a running program holds it.
     pub held: bool,
 }
 
 impl Outbox {
-    /// The outbox in this folder.
+    /// Returns the outbox in this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: Some(folder.into()) }
     }
 
-    /// Where it is, if anywhere.
+    /// Returns its folder, if it has one.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
-    /// A tray for what is written from now on. Its file appears with its first entry.
+    /// Returns a tray for new entries. Its file is created with the first entry.
     ///
     /// # Errors
     /// [`Error::NoRandom`].
@@ -106,10 +106,10 @@ impl Outbox {
         Ok(Tray::new(path.map_err(Error::no_random)?, Contents::new(heading), None))
     }
 
-    /// Keeps a text that has no server yet in a file of its own, which only a person sends.
+    /// Writes a text that has no server yet to a file of its own. Only a person sends it.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn set_aside(&self, text: &str) -> Result<PathBuf, Error> {
         let folder = self.folder().ok_or(Error::NoFolder)?;
         let write = || {
@@ -121,17 +121,17 @@ impl Outbox {
         write().map_err(|error| Error::unwritable(folder, error))
     }
 
-    /// Takes over what earlier runs left and is wanted, one tray after the other.
+    /// Adopts, one after the other, the trays of earlier runs that `wanted` selects.
     pub(crate) fn adopt(&self, wanted: impl Fn(&Contents) -> bool + Send + 'static) -> Left {
         let mut troubles = Vec::new();
         let files = files(self.folder(), &mut troubles).into_iter();
         Left { wanted: Box::new(wanted), files, troubles }
     }
 
-    /// Takes over the tray of one entry, which it names by its counter.
+    /// Adopts the tray of the entry `id`, and returns the entry's counter too.
     ///
     /// # Errors
-    /// There is no such entry, or it cannot be had.
+    /// There is no such entry, or its tray cannot be adopted.
     pub(crate) fn adopt_one(&self, id: &str) -> Result<(Tray, u64), Error> {
         let shown = || diary_proto::escape::escape(id).into_owned();
         let unknown = || Error::NoSuchEntry(shown());
@@ -153,24 +153,24 @@ impl Outbox {
         Ok((tray.ok_or_else(unknown)?, counter))
     }
 
-    /// Throws one entry away, and gives it back: nobody else has it any more.
+    /// Drops an entry and returns it. No copy is left.
     ///
     /// # Errors
-    /// There is no such entry, it cannot be had, or that cannot be written down.
+    /// There is no such entry, its tray cannot be adopted, or the drop cannot be recorded.
     pub fn drop_entry(&self, id: &str) -> Result<KeptEntry, Error> {
         let (mut tray, counter) = self.adopt_one(id)?;
         tray.drop_entry(counter)
     }
 
-    /// How many entries that no running program holds can go to the server at `address`, which serves `journal`, if
-    /// that is known.
+    /// Counts the deliverable entries that no running program holds, for the server at `address`, which serves
+    /// `journal` if known.
     pub(crate) fn waiting_for(&self, address: &Address, journal: Option<u64>) -> usize {
         let files = files(self.folder(), &mut Vec::new());
         let left = files.iter().filter_map(|path| look(path).ok().flatten()).filter(|(held, _)| !held);
         left.map(|(_, contents)| contents.deliverable(address, journal).count()).sum()
     }
 
-    /// All that is kept, by running programs too.
+    /// Lists all entries, including those that running programs hold.
     pub fn list(&self) -> Listing {
         let aside = files_with(ASIDE_END, self.folder(), &mut Vec::new());
         let mut listing = Listing { aside, ..Listing::default() };
@@ -179,8 +179,8 @@ impl Outbox {
             let (held, contents) = match look(path) {
                 Ok(Some(seen)) => seen,
                 Ok(None) => {
-                    // Maybe a run ended before its first entry was kept, or after its acks. Taken over, the file
-                    // goes.
+                    // The run may have ended before its first entry was kept, or after its last ack. Adopting the
+                    // file removes it.
                     drop(Tray::adopt(path, &mut Vec::new()));
                     continue;
                 }
@@ -203,7 +203,7 @@ impl Outbox {
     }
 }
 
-/// Whether somebody holds a file, and what it says; `None` if it keeps nothing or is gone.
+/// Reads a file and whether it is locked; `None` if it keeps nothing or is gone.
 fn look(path: &Path) -> Result<Option<(bool, Contents)>, Error> {
     let read = || {
         let file = File::open(path)?;
@@ -212,7 +212,7 @@ fn look(path: &Path) -> Result<Option<(bool, Contents)>, Error> {
             Err(TryLockError::WouldBlock) => true,
             Err(TryLockError::Error(error)) => return Err(error),
         };
-        // At once, so that nobody who looks for what was left passes it by.
+        // Unlock at once, or another process that looks for leftovers would skip this file.
         file.unlock()?;
         Ok((held, fs::read(path)?))
     };

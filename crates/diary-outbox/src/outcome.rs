@@ -1,4 +1,4 @@
-//! What a delivery is given, and what it tells.
+//! What a delivery takes, and the outcomes that it reports.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,84 +9,84 @@ use crate::error::Error;
 use crate::outbox::Outbox;
 use crate::record::KeptEntry;
 
-/// How long a server that is there may answer nothing before that is told. Most acks take milliseconds.
+/// How long a connected server may answer nothing before it is reported. Most acks take milliseconds.
 pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(2);
 
-/// What the keys of a delivery's entries come from, and what outlives its process.
+/// Source of the entries' keys, which decides what survives the process.
 pub enum Keys {
-    /// A new secret. Nothing is kept: what is not acked in the end is given back.
+    /// A new secret. Nothing is kept: what is not acked at the end is returned to the caller.
     Fresh,
-    /// A new secret. An entry is in the outbox before it is sent, until it is acked; what earlier runs left there goes
-    /// out first.
+    /// A new secret. Each entry is in the outbox from before it is sent until it is acked. What earlier runs left
+    /// there is sent first.
     Kept(Outbox),
-    /// A secret that whoever has the same entries can make again, so that they are stored once however often they are
-    /// delivered. Nothing is kept.
+    /// A secret that anyone with the same entries can derive again, so that they are stored once however often they
+    /// are delivered. Nothing is kept.
     Derived(Secret),
 }
 
-/// What came of entries, or of the way to the server. `T` is what the caller knows an entry by.
+/// What became of an entry or of the connection. `T` is the caller's tag for an entry.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome<T> {
-    /// The server is there for the first time.
+    /// The server was reached for the first time.
     Arrived(Box<Welcome>),
     /// An entry is in the diary.
     Acked {
-        /// Which.
+        /// The caller's tag.
         tag: T,
-        /// Its seq and time there.
+        /// Its seq and time in the diary.
         ack: Ack,
     },
-    /// An entry is not taken, however often it is sent.
+    /// The server refuses an entry for good; retrying does not help.
     Refused {
-        /// Which.
+        /// The caller's tag.
         tag: T,
-        /// Why.
+        /// Reason.
         refusal: Refusal,
-        /// What it is called in the outbox, where it waits for a person's choice. `None`: it is not kept.
+        /// Its id in the outbox, where it waits for a person to decide. `None` if it is not kept.
         id: Option<String>,
     },
-    /// Nothing goes out for now. The delivery goes on by itself until it is [stopped](crate::Delivery::stop).
+    /// Nothing can be sent for now. The delivery keeps trying until it is [stopped](crate::Delivery::stop).
     Held(Held),
-    /// What held it up is over.
+    /// The cause of an earlier [`Held`](Self::Held) is gone.
     Resumed(Held),
-    /// So many entries that earlier runs left are in the diary now.
+    /// All entries that earlier runs left have been handled, and these are in the diary now.
     CaughtUp {
-        /// How many.
+        /// Number of entries.
         entries: usize,
     },
-    /// An entry that an earlier run left is not taken. It waits for a person's choice.
+    /// The server refuses an entry that an earlier run left. It waits for a person to decide.
     LeftRefused {
-        /// What it is called in the outbox.
+        /// Its id in the outbox.
         id: String,
-        /// What it is.
+        /// The entry.
         kept: Box<KeptEntry>,
-        /// Why.
+        /// Reason.
         refusal: Refusal,
     },
-    /// A file that an earlier run left cannot be used.
+    /// A file that an earlier run left is unusable.
     Trouble(Error),
-    /// After [`crate::Delivery::stop`]: an entry that is not acked.
+    /// After [`crate::Delivery::stop`]: an entry without an ack.
     Left {
-        /// Which.
+        /// The caller's tag.
         tag: T,
         /// Its text.
         text: String,
-        /// It was sent, so it may be in the diary.
+        /// Whether it was sent, so it may be in the diary.
         sent: bool,
-        /// What it is called in the outbox, from where the next delivery sends it. `None`: it is not kept.
+        /// Its id in the outbox, from which the next delivery sends it. `None` if it is not kept.
         id: Option<String>,
     },
 }
 
-/// Why nothing goes out.
+/// Why nothing is sent.
 #[derive(Debug, Clone)]
 pub enum Held {
-    /// There is no connection, and attempts fail.
+    /// There is no connection, and attempts to connect fail.
     Away(ClientError),
-    /// The server is there, and has answered nothing for two seconds.
+    /// The server is connected, but has answered nothing for two seconds.
     Silent(Address),
-    /// The server has no room. It is asked again.
+    /// The server is out of room. The client keeps retrying.
     Full(Refusal),
     /// Nothing more can be sent: the server has a different journal now.
     Ended(ClientError),

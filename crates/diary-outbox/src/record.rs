@@ -1,4 +1,4 @@
-//! The lines of an outbox file: a header, then what happened, one JSON object a line.
+//! The lines of an outbox file: a header, then records, one JSON object per line.
 //!
 //! ```text
 //! {"diary-outbox":1,"server":"127.0.0.1:8888","secret":"00ff…","author":"anna"}
@@ -9,8 +9,8 @@
 //! {"acked":{"counter":1}}
 //! ```
 //!
-//! An entry is for the journal of the newest `journal` line; before there is one, for whichever is met first.
-//! A line without its line feed was never finished, so nothing was done that relies on it.
+//! An entry is for the journal of the newest `journal` line, or else for the first journal that is met. A line
+//! without its line feed is unfinished, and nothing relies on it.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use diary_client::{Address, Author, Code, Refusal, Secret, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The version of the format that is written, and the only one that is read.
+/// Version of the format that is written, and the only one that is read.
 const FORMAT: u64 = 1;
 
-/// The first line: where the entries go, and what makes their keys.
+/// The first line: the server, and the source of the keys.
 #[derive(Serialize, Deserialize)]
 struct Header {
     #[serde(rename = "diary-outbox")]
@@ -33,7 +33,7 @@ struct Header {
     author: Option<String>,
 }
 
-/// Every line behind the header.
+/// A line after the header.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record {
@@ -41,50 +41,48 @@ pub(crate) enum Record {
     Entry {
         counter: u64,
         time: String,
-        /// Its own time, if it was given one.
+        /// Explicit time, if it has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<String>,
         text: String,
-        /// The entry that this one stands for, which is kept no longer. In one record with the entry, so that
-        /// the text is never kept twice.
+        /// Counter of the entry that this one replaces. In the same record, so that the text is never kept twice.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instead_of: Option<u64>,
     },
-    /// A server was met that serves this journal, named in hex: what is kept for none yet and what comes later is
-    /// for this one.
+    /// The server serves this journal (in hex). Entries without a journal, and all later ones, are for it.
     Journal { id: String },
-    /// It is in the diary.
+    /// The entry is in the diary.
     Acked { counter: u64 },
-    /// It will not be taken under its key.
+    /// The entry is refused under its key.
     Refused { counter: u64, code: String, message: String },
-    /// What is kept from this counter on was certainly not sent.
+    /// Entries from this counter on were certainly not sent.
     NotSent { from: u64 },
-    /// All that is kept may be sent from now on.
+    /// Every kept entry may be sent from now on.
     Sending {},
-    /// The person does not want it any more.
+    /// A person dropped the entry.
     Dropped { counter: u64 },
 }
 
 /// An entry in an outbox: neither acked nor dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptEntry {
-    /// The counter in its key.
+    /// Counter in its key.
     pub counter: u64,
     /// When it was written.
     pub time: Time,
-    /// Its own time, if it was given one.
+    /// Explicit time, if it has one.
     pub at: Option<Time>,
     /// Its text.
     pub text: String,
-    /// Why the server does not take it under its key. It waits for a person's choice.
+    /// Why the server refuses it under its key. The entry waits for a person to decide.
     pub refusal: Option<Refusal>,
-    /// The journal that it is for, if one was met.
+    /// Journal that it is for, if one was met.
     pub journal: Option<u64>,
-    /// It may have been sent, so it may be in the diary.
+    /// Whether it may have been sent, so it may be in the diary.
     pub sent: bool,
 }
 
-/// Where entries go, and what makes their keys.
+/// The server, and the source of the keys.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Heading {
     pub(crate) server: Address,
@@ -92,27 +90,27 @@ pub(crate) struct Heading {
     pub(crate) secret: Secret,
 }
 
-/// What a file says.
+/// The contents of a file.
 pub(crate) struct Contents {
     pub(crate) heading: Heading,
-    /// What is neither acked nor dropped, by counter.
+    /// Entries neither acked nor dropped, by counter.
     pub(crate) entries: BTreeMap<u64, KeptEntry>,
-    /// No entry has this counter or a higher one, not even one in a line that cannot be read.
+    /// Above every counter in the file, including those in unreadable lines.
     pub(crate) next_counter: u64,
-    /// What an entry that comes now is for.
+    /// Journal that new entries are for.
     pub(crate) journal: Option<u64>,
-    /// The file says of some entry that it was not sent.
+    /// Whether the file says of some entry that it was not sent.
     pub(crate) says_unsent: bool,
-    /// The numbers of the lines that cannot be read.
+    /// Numbers of the unreadable lines.
     pub(crate) damaged: Vec<usize>,
-    /// Bytes of the header, with its line feed.
+    /// Length of the header in bytes, with its line feed.
     pub(crate) header_bytes: u64,
-    /// Bytes of whole lines.
+    /// Length of all whole lines in bytes.
     pub(crate) whole_bytes: u64,
 }
 
 impl Heading {
-    /// The line of a new file.
+    /// Returns the first line of a new file.
     pub(crate) fn line(&self) -> Vec<u8> {
         line(&Header {
             format: FORMAT,
@@ -125,7 +123,7 @@ impl Heading {
     fn parse(line: &[u8]) -> Result<Self, String> {
         let not_ours = || "not an outbox file".to_owned();
         let header: Value = serde_json::from_slice(line).map_err(|_| not_ours())?;
-        // The version first: another one may have another header.
+        // The version first: other versions may have another header.
         let format = header["diary-outbox"].as_u64().ok_or_else(not_ours)?;
         if format != FORMAT {
             return Err(format!("it has format {format}, and this program reads {FORMAT}; use a newer one"));
@@ -159,14 +157,14 @@ impl Record {
         Self::Refused { counter, code, message }
     }
 
-    /// The record with its line feed.
+    /// Returns the record as a line, with its line feed.
     pub(crate) fn line(&self) -> Vec<u8> {
         line(self)
     }
 }
 
 impl Contents {
-    /// What a file says that is not there yet.
+    /// Returns the contents of a file that does not exist yet.
     pub(crate) fn new(heading: Heading) -> Self {
         Self {
             heading,
@@ -180,10 +178,9 @@ impl Contents {
         }
     }
 
-    /// Reads a file.
     ///
     /// # Errors
-    /// What is wrong with its header.
+    /// What is wrong with the header.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let mut lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n');
@@ -196,13 +193,13 @@ impl Contents {
                 contents.damaged.push(number);
             }
         }
-        // Each of these may have been an entry, and a counter is never used for two texts.
+        // Each unreadable line may have been an entry, and a counter is never used for two texts.
         contents.next_counter = contents.next_counter.saturating_add(contents.damaged.len() as u64);
         Ok(contents)
     }
 
-    /// What of it can go to the server at `to`, which serves `journal`, if that is known: what is for this journal,
-    /// and what has met none and is for this address. What was refused waits for a choice.
+    /// Returns the entries that can go to the server at `to`, which serves `journal` if known: those for that
+    /// journal, and those without a journal for that address. Refused entries are left out; they wait for a person.
     pub(crate) fn deliverable(&self, to: &Address, journal: Option<u64>) -> impl Iterator<Item = &KeptEntry> {
         let is_here = self.heading.server == *to;
         let fits = move |kept: &&KeptEntry| match (kept.journal, journal) {
@@ -212,12 +209,12 @@ impl Contents {
         self.entries.values().filter(|kept| kept.refusal.is_none()).filter(fits)
     }
 
-    /// Nothing is kept, and all could be read.
+    /// Whether nothing is kept and every line was readable.
     pub(crate) fn is_settled(&self) -> bool {
         self.entries.is_empty() && self.damaged.is_empty()
     }
 
-    /// What follows from a record; `None` if it makes no sense.
+    /// Applies a record; `None` if it is invalid.
     pub(crate) fn take_in(&mut self, record: Record) -> Option<()> {
         match record {
             Record::Entry { counter, time, at, text, instead_of } => {
@@ -230,7 +227,7 @@ impl Contents {
                     None => None,
                 };
                 self.next_counter = counter.checked_add(1)?;
-                // Whoever sends one as new means whatever journal is there now.
+                // A person who resends an entry as new means whichever journal is served now.
                 let journal = self.journal.filter(|_| instead_of.is_none());
                 let kept = KeptEntry { counter, time, at, text, refusal: None, journal, sent: true };
                 self.entries.insert(counter, kept);
@@ -244,7 +241,7 @@ impl Contents {
                 fresh.for_each(|kept| kept.journal = Some(id));
                 self.journal = Some(id);
             }
-            // One that is not kept may have been settled before.
+            // An entry that is not kept may have been settled before.
             Record::Acked { counter } | Record::Dropped { counter } => {
                 self.entries.remove(&counter);
             }
@@ -302,7 +299,7 @@ mod tests {
         Record::entry(&kept(counter, text), None)
     }
 
-    /// What a file with these records keeps: `counter text`, with `?` for one that may have been sent.
+    /// Returns what a file with these records keeps: `counter text`, with `?` for one that may have been sent.
     fn keeps(records: &[Record]) -> Vec<String> {
         let mut bytes = heading().line();
         records.iter().for_each(|record| bytes.extend(record.line()));
@@ -417,7 +414,7 @@ mod tests {
         assert_eq!(contents.whole_bytes, bytes.len() as u64);
     }
 
-    /// The file ends somewhere: every whole line counts, and nothing else.
+    /// Wherever the file is cut, every whole line counts, and nothing else.
     #[test]
     fn cut_at_every_byte_nothing_is_lost_and_nothing_invented() {
         let mut bytes = heading().line();

@@ -14,7 +14,7 @@ use crate::tray::{Pushed, Tray};
 
 const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
 
-/// A state folder and the outbox in it.
+/// Returns a state folder and the outbox in it.
 fn outbox() -> (TempDir, Outbox) {
     let state = tempfile::tempdir().unwrap();
     let outbox = Outbox::new(state.path().join("outbox"));
@@ -25,7 +25,7 @@ fn server(number: u16) -> Address {
     format!("127.0.0.1:{number}").parse().unwrap()
 }
 
-/// A tray for the first server that keeps these texts.
+/// Returns a tray for the first server that keeps these texts.
 fn tray(outbox: &Outbox, texts: &[&str]) -> Tray {
     let mut tray = outbox.begin(&server(1), Some(&Author::new("anna").unwrap())).unwrap();
     for (text, number) in texts.iter().zip(1..) {
@@ -43,14 +43,14 @@ fn files(state: &TempDir) -> Vec<PathBuf> {
     files
 }
 
-/// `counter text` of what trays keep, with `?` for what may have been sent.
+/// Returns `counter text` of each kept entry, with `?` if it may have been sent.
 fn kept(trays: &[Tray]) -> Vec<String> {
     let entries = trays.iter().flat_map(Tray::entries);
     let sent = |kept: &KeptEntry| if kept.sent { "?" } else { "" };
     entries.map(|kept| format!("{}{} {}", kept.counter, sent(kept), kept.text)).collect()
 }
 
-/// What nobody holds, for one server or for all, and what is wrong with it.
+/// Adopts what no process holds, for one server or for all, and returns the troubles too.
 fn adopt(outbox: &Outbox, server: Option<&Address>) -> (Vec<Tray>, Vec<String>) {
     let server = server.cloned();
     let mut left = outbox.adopt(move |contents| {
@@ -205,7 +205,7 @@ fn a_damaged_line_is_told_and_keeps_the_file() {
     assert_eq!(files(&state), [path]);
 }
 
-/// A run may end in the middle of any line; what was kept before is kept, under the same key.
+/// Cut at any byte, the file still keeps what was kept before, under the same keys.
 #[test]
 fn cut_at_every_byte() {
     let (_state, outbox) = outbox();
@@ -235,7 +235,7 @@ fn cut_at_every_byte() {
     for end in 0..=bytes.len() {
         fs::write(&path, &bytes[..end]).unwrap();
         let Some((whole, expected)) = states.iter().rev().find(|(whole, _)| *whole <= end) else {
-            // The file appears with its first entry in it, so this is none of ours.
+            // The file is created with its first entry in it, so no run leaves this behind.
             assert!(adopt(&outbox, None).0.is_empty(), "{end}");
             continue;
         };
@@ -252,7 +252,8 @@ fn cut_at_every_byte() {
     }
 }
 
-/// A run that was killed while it made its file has promised nothing; whoever still makes one is left in peace.
+/// A run that was killed while creating its file promised nothing, so the file goes; one that is still being
+/// created is left alone.
 #[test]
 fn a_file_that_was_just_begun_goes() {
     let (state, outbox) = outbox();
@@ -363,7 +364,7 @@ fn ids_are_unique_and_found() {
     }
 }
 
-/// A file stands where the folder should be.
+/// A file is in the place of the folder.
 #[test]
 fn an_outbox_that_cannot_be_written_says_so_and_counts_on() {
     let (state, outbox) = outbox();

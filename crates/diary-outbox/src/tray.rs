@@ -1,4 +1,4 @@
-//! One file of the outbox, and the process that holds it.
+//! One file of the outbox, held by one process.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -11,49 +11,49 @@ use crate::error::Error;
 use crate::file::{FILE_END, create, create_folder, files, new_path, open_locked, short_part};
 use crate::record::{Contents, KeptEntry, Record};
 
-/// How the first line of a file begins.
+/// How a file begins.
 const BEGINNING: &[u8] = b"{\"diary-outbox\":";
 
-/// How often a new file is tried: another process may take it for one that was left behind.
+/// Attempts to create a new file: another process may take it for a leftover.
 const CREATE_TRIES: u32 = 100;
 
-/// The entries of one run of the program: one producer, whose counters nobody else goes on with. The file is
-/// locked as long as this lives, and removed at its end if all is settled.
+/// The entries of one run: one producer, whose counters no other process continues. The file is locked as long as
+/// this lives. Dropping it removes the file if everything is settled.
 ///
-/// Its methods wait for the disk, some hundred microseconds.
+/// Methods block on the disk for some hundred microseconds.
 pub(crate) struct Tray {
-    /// The file that it is, or will be; `None` if there is no place for it.
+    /// The file's path, whether or not it exists yet; `None` if there is no folder.
     pub(crate) path: Option<PathBuf>,
     /// What the file says, or would say.
     pub(crate) contents: Contents,
-    /// Entries that could not be written to the file.
+    /// Counters of entries that could not be written to the file.
     unkept: BTreeSet<u64>,
     /// `None` until there is an entry to keep.
     file: Option<File>,
-    /// The file may end in a part of a line, which could not be cut off.
+    /// Whether the file may end in a partial line that could not be cut off.
     is_torn: bool,
 }
 
-/// What became of an entry that was given to a [`Tray`].
+/// Result of [`Tray::push`].
 #[must_use = "an entry that is not kept may be lost"]
 pub(crate) struct Pushed {
-    /// Its counter. It is used up even if the entry could not be kept.
+    /// Counter of the entry. It is used up even if the entry could not be kept.
     pub(crate) counter: u64,
-    /// An error is why it is not on disk.
+    /// An error says why the entry is not on disk.
     pub(crate) kept: Result<(), Error>,
 }
 
 impl Tray {
-    /// One that says this. Without a file, it makes one for its first entry.
+    /// Returns a tray with these contents. Without a file, it creates one for its first entry.
     pub(crate) fn new(path: Option<PathBuf>, contents: Contents, file: Option<File>) -> Self {
         Self { path, contents, unkept: BTreeSet::new(), file, is_torn: false }
     }
 
-    /// Takes over a file, if something is kept in it; one in which nothing is kept is removed. Lines that cannot
-    /// be read go to `troubles`.
+    /// Adopts a file that keeps entries, and removes one that keeps nothing. Unreadable lines are added to
+    /// `troubles`.
     ///
     /// # Errors
-    /// [`Error::InUse`] if another process holds it; or it cannot be read, and is left as it is.
+    /// [`Error::InUse`] if another process holds it, or it cannot be read; then it stays as it is.
     pub(crate) fn adopt(path: &Path, troubles: &mut Vec<Error>) -> Result<Option<Self>, Error> {
         let wrong = |error: io::Error| Error::unreadable(path, error);
         let mut file = match open_locked(OpenOptions::new().read(true).append(true), path) {
@@ -73,28 +73,28 @@ impl Tray {
         let contents = Contents::read(&bytes).map_err(|why| Error::unreadable(path, why))?;
         troubles.extend(damage(path, &contents));
         if contents.whole_bytes < bytes.len() as u64 {
-            // A line that was not finished was never relied on; the next one begins in its place.
+            // Nothing relied on the unfinished line; the next line replaces it.
             file.set_len(contents.whole_bytes).map_err(wrong)?;
         }
         let tray = Self::new(Some(path.to_owned()), contents, Some(file));
-        // If nothing is kept in it, the file goes with the tray.
+        // A tray without entries is dropped here, which removes its file.
         Ok(Some(tray).filter(|tray| !tray.contents.entries.is_empty()))
     }
 
-    /// What is neither acked nor dropped, in order.
+    /// Returns the entries that are neither acked nor dropped, in order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &KeptEntry> {
         self.contents.entries.values()
     }
 
-    /// What people call an entry; `None` if it is not on disk.
+    /// Returns an entry's id for people; `None` if it is not on disk.
     pub(crate) fn id(&self, counter: u64) -> Option<String> {
         let path = self.path.as_ref().filter(|_| !self.unkept.contains(&counter))?;
         let files = files(path.parent(), &mut Vec::new());
         Some(format!("{}.{counter}", short_part(path, &files)))
     }
 
-    /// Keeps an entry, which may be sent as soon as this returns: it is on disk, and so is its file's name.
-    /// Counters count up from 1.
+    /// Keeps an entry. It and the name of its file are synced when this returns, so it may be sent. Counters start
+    /// at 1.
     pub(crate) fn push(&mut self, at: Option<Time>, time: Time, text: &str) -> Pushed {
         let (counter, journal) = (self.contents.next_counter, self.contents.journal);
         let entry =
@@ -107,13 +107,13 @@ impl Tray {
         Pushed { counter, kept }
     }
 
-    /// Keeps the text of an entry under a fresh key, and no longer under its old one. Gives the new entry.
+    /// Moves the text of an entry to a new key, and returns the new entry.
     ///
     /// # Errors
-    /// It cannot be written down, or is not there any more; all is as before.
+    /// There is no such entry, or the change cannot be recorded; nothing changes then.
     pub(crate) fn renew(&mut self, counter: u64) -> Result<KeptEntry, Error> {
         let fresh = self.contents.next_counter;
-        // Whoever sends one as new means whatever journal is there now.
+        // A person who resends an entry as new means whichever journal is served now.
         let entry =
             KeptEntry { counter: fresh, refusal: None, journal: None, sent: false, ..self.entry(counter)? };
         self.keep(&entry, Some(counter))?;
@@ -127,7 +127,7 @@ impl Tray {
         entry.ok_or_else(|| Error::NoSuchEntry(counter.to_string()))
     }
 
-    /// Writes an entry down. Its counter is used up.
+    /// Writes an entry to the file. Its counter is used up either way.
     fn keep(&mut self, entry: &KeptEntry, instead_of: Option<u64>) -> Result<(), Error> {
         self.contents.next_counter += 1;
         let line = Record::entry(entry, instead_of).line();
@@ -139,35 +139,36 @@ impl Tray {
         self.path.as_ref().map_or(Error::NoFolder, |path| Error::unwritable(path, error))
     }
 
-    /// The server serves this journal. What is kept for none yet, and what comes, goes to no other from now on.
+    /// Records that the server serves this journal. Entries without a journal, and all later ones, are bound to it.
     pub(crate) fn met(&mut self, journal: u64) {
         if self.contents.journal != Some(journal) || self.entries().any(|kept| kept.journal.is_none()) {
             self.note(Record::journal(journal));
         }
     }
 
-    /// It is in the diary.
+    /// Records that an entry is in the diary.
     pub(crate) fn acked(&mut self, counter: u64) {
         self.note(Record::Acked { counter });
         self.tidy();
     }
 
-    /// It will not be taken under its key, and waits for a person's choice under this [id](Self::id).
+    /// Records that an entry is refused under its key. Returns the [id](Self::id) under which it waits for a
+    /// person.
     pub(crate) fn refused(&mut self, counter: u64, refusal: &Refusal) -> Option<String> {
         let id = self.id(counter)?;
         self.note(Record::refused(counter, refusal));
         Some(id)
     }
 
-    /// It may be sent any moment now, by this process. What [`sending`](Self::sending) makes durable, this
-    /// remembers.
+    /// Marks an entry as about to be sent by this process. In memory only: [`sending`](Self::sending) makes it
+    /// durable.
     pub(crate) fn sent(&mut self, counter: u64) {
         if let Some(kept) = self.contents.entries.get_mut(&counter) {
             kept.sent = true;
         }
     }
 
-    /// Notes what was certainly not sent, so that a later run need not ask the server whether it was.
+    /// Records which entries were certainly not sent, so that a later run does not send them as retries.
     pub(crate) fn note_unsent(&mut self) {
         let sent = self.entries().filter(|kept| kept.sent && kept.refusal.is_none()).last();
         let from = sent.map_or(0, |kept| kept.counter + 1);
@@ -176,24 +177,24 @@ impl Tray {
         }
     }
 
-    /// Makes sure that nobody takes for unsent what is sent from now on. To be called before the entries of an
-    /// earlier run, or of an earlier attempt, are sent.
+    /// Records that everything kept may be sent from now on. Call it before sending the entries of an earlier run
+    /// or of an earlier attempt.
     pub(crate) fn sending(&mut self) {
         if !self.contents.says_unsent {
             return;
         }
         match self.append(&Record::Sending {}.line(), true) {
             Ok(()) => self.contents.says_unsent = false,
-            // The file goes on saying that they were not sent, so from now on they may be sent by others
-            // without a word of this attempt: it has to be one of several, which the server can tell.
+            // The file still says that they were not sent, so another process may send them without knowing of this
+            // attempt. Sending them as retries lets the server recognize duplicates.
             Err(_) => self.contents.entries.values_mut().for_each(|kept| kept.sent = true),
         }
     }
 
-    /// The person does not want it any more.
+    /// Drops an entry, which its author no longer wants.
     ///
     /// # Errors
-    /// It cannot be written down, or is not there any more; all is as before.
+    /// There is no such entry, or the drop cannot be recorded; nothing changes then.
     pub(crate) fn drop_entry(&mut self, counter: u64) -> Result<KeptEntry, Error> {
         let entry = self.entry(counter)?;
         let dropped = Record::Dropped { counter };
@@ -203,14 +204,14 @@ impl Tray {
         Ok(entry)
     }
 
-    /// Takes in what became of entries, and writes it down. If that fails or is lost, an entry is sent once more
-    /// with its key, which the server recognises: so it need not be synced, and an error is none.
+    /// Applies a record and appends it. If that fails or is lost, the entry is sent again under its key, which the
+    /// server recognizes. So it is not synced, and errors are ignored.
     fn note(&mut self, record: Record) {
         let _ = self.append(&record.line(), false);
         self.contents.take_in(record);
     }
 
-    /// When all is settled, the texts need not stay on disk.
+    /// Truncates the file once everything is settled, so that texts do not stay on disk.
     fn tidy(&mut self) {
         if let Some(file) = &self.file
             && self.contents.is_settled()
@@ -224,8 +225,9 @@ impl Tray {
         }
     }
 
-    /// Appends a line. After an error, the file is as it was before, or nothing is appended until it is: the next
-    /// line would be glued to half of this one. It stays this tray's, since nobody else may go on with its counters.
+    /// Appends a line. After an error, the file is as before, or nothing more is appended until the partial line is
+    /// cut off: the next line would be glued to it. The tray keeps the file either way, since no other process may
+    /// continue its counters.
     fn append(&mut self, line: &[u8], sync: bool) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         if self.is_torn {
@@ -241,7 +243,7 @@ impl Tray {
         Ok(())
     }
 
-    /// Makes the file with its header and first entry.
+    /// Creates the file with its header and first entry.
     fn create(&mut self, line: &[u8]) -> io::Result<()> {
         let path = self.path.as_mut().ok_or(ErrorKind::NotFound)?;
         let folder = path.parent().ok_or(ErrorKind::NotFound)?.to_owned();
@@ -270,20 +272,20 @@ impl Drop for Tray {
     fn drop(&mut self) {
         let (Some(file), Some(path)) = (&self.file, &self.path) else { return };
         if self.contents.is_settled() {
-            // If it cannot be removed, the next run finds nothing in it and tries again.
+            // If it cannot be removed, the next run finds it empty and tries again.
             let _ = fs::remove_file(path);
         }
-        // To close it is not enough: a pager that is just being started has it open too, until it runs.
+        // Closing is not enough: a child process (such as a pager) has it open too until it calls exec.
         let _ = file.unlock();
     }
 }
 
-/// Whether a process ended before it had written the first line: nobody relied on this file.
+/// Whether a process ended before it finished the first line. Nothing relies on such a file.
 pub(crate) fn is_unfinished(bytes: &[u8]) -> bool {
     !bytes.contains(&b'\n') && (bytes.starts_with(BEGINNING) || BEGINNING.starts_with(bytes))
 }
 
-/// The lines that cannot be read.
+/// Returns the unreadable lines.
 pub(crate) fn damage(path: &Path, contents: &Contents) -> impl Iterator<Item = Error> {
     contents.damaged.iter().map(|&line| Error::DamagedLine { path: path.to_owned(), line })
 }
@@ -295,8 +297,8 @@ mod tests {
 
     const TIME: Time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
 
-    /// A disk that neither takes a line nor cuts half of it off again costs that line, and nobody else goes on
-    /// with the file meanwhile.
+    /// If the disk can neither take a line nor cut off a partial one, only that line is lost, and no other process
+    /// adopts the file meanwhile.
     #[test]
     fn a_file_that_cannot_be_mended_keeps_its_owner() {
         let state = tempfile::tempdir().unwrap();
@@ -307,11 +309,11 @@ mod tests {
         let lend = |tray: &mut Tray, options: &OpenOptions| {
             tray.file = None;
             let file = options.open(&path).unwrap();
-            // A child that another test starts holds what it inherits until it is a program of its own.
+            // A child that another test starts holds inherited files until it calls exec.
             file.lock().unwrap();
             tray.file = Some(file);
         };
-        // It can neither be written nor cut.
+        // Neither writable nor truncatable.
         lend(&mut tray, OpenOptions::new().read(true));
         for text in ["b", "c"] {
             tray.push(None, TIME, text).kept.unwrap_err();
@@ -322,7 +324,7 @@ mod tests {
         lend(&mut tray, OpenOptions::new().append(true));
         tray.push(None, TIME, "d").kept.unwrap();
         drop(tray);
-        // The same may hold it still.
+        // Such a child may still hold it.
         File::open(&path).unwrap().lock().unwrap();
         let mut left = outbox.adopt(|_| true);
         let tray = left.next().unwrap();

@@ -1,4 +1,4 @@
-//! Deliveries to a server in memory: what is acked, refused, held up, left, and delivered by the next run.
+//! Deliveries to an in-memory server: acked, refused, held up, left, and delivered by the next run.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -23,7 +23,7 @@ fn outbox(state: &TempDir) -> Outbox {
     Outbox::new(state.path())
 }
 
-/// A delivery that keeps these texts, each known by itself.
+/// Returns a delivery that keeps these texts, each with itself as its tag.
 fn kept(state: &TempDir, server: &str, texts: &[&str]) -> Delivery<String> {
     let mut delivery = Delivery::new(address(server), anna(), Keys::Kept(outbox(state))).unwrap();
     submit(&mut delivery, texts);
@@ -73,7 +73,7 @@ async fn next(delivery: &mut Delivery<String>) -> String {
     outcome(delivery).await.unwrap_or("-".to_owned())
 }
 
-/// All that comes until one of `until`; then it is stopped, and the rest comes.
+/// Collects outcomes until one of `until`, then stops the delivery and collects the rest.
 async fn told_until(delivery: &mut Delivery<String>, until: &str) -> Vec<String> {
     let mut told = Vec::new();
     while let Some(outcome) = outcome(delivery).await {
@@ -85,7 +85,7 @@ async fn told_until(delivery: &mut Delivery<String>, until: &str) -> Vec<String>
     told
 }
 
-/// All that comes until everything is acked or refused.
+/// Collects outcomes until everything is acked or refused.
 async fn finished(mut delivery: Delivery<String>) -> Vec<String> {
     delivery.finish();
     told_until(&mut delivery, "").await
@@ -99,14 +99,14 @@ fn is_empty(state: &TempDir) -> bool {
     files(state).is_empty()
 }
 
-/// Where nothing listens yet. No client connects from an address other than 127.0.0.1, so nothing takes the
+/// Returns an address on which nothing listens yet. Clients connect from 127.0.0.1 only, so none of them takes the
 /// port meanwhile.
 fn address_to_be() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-/// The texts in the outbox, each with `?` if it may have been sent.
+/// Returns the texts in the outbox, each with `?` if it may have been sent.
 fn left(state: &TempDir) -> Vec<String> {
     let listing = outbox(state).list();
     assert!(listing.troubles.is_empty(), "{:?}", listing.troubles);
@@ -133,7 +133,7 @@ async fn what_was_just_written_is_no_retry_and_what_was_left_is() {
     assert_eq!(fake.appends(), ["1", "2", "1+", "3+", "1"]);
 }
 
-/// The run before was killed between the ack and its note.
+/// The earlier run was killed between the ack and its record.
 #[tokio::test]
 async fn what_is_in_the_diary_already_is_not_there_twice() {
     let fake = Fake::start().await;
@@ -218,7 +218,7 @@ async fn a_text_that_no_server_takes_is_refused_here() {
     assert!(is_empty(&state));
 }
 
-/// What is behind it does not overtake it.
+/// Later entries do not overtake the one that found no room.
 #[tokio::test]
 async fn a_full_disk_holds_up_all_until_there_is_room() {
     let fake = Fake::start().await;
@@ -248,7 +248,7 @@ async fn what_a_full_disk_holds_up_is_left_for_the_next_run() {
     assert_eq!(left(&state), ["refuse", "b"], "the server has said that it is not stored");
 }
 
-/// What was not sent for certain is no retry later, however often that happens.
+/// What was certainly not sent is never a retry, however many runs leave it.
 #[tokio::test]
 async fn what_was_never_sent_is_no_retry() {
     let server = address_to_be();
@@ -266,7 +266,7 @@ async fn what_was_never_sent_is_no_retry() {
     assert_eq!(fake.appends(), ["1", "2"]);
 }
 
-/// Whoever is killed while it sends leaves no word that nothing was sent.
+/// A run that is killed while it sends leaves no record that nothing was sent.
 #[tokio::test]
 async fn an_attempt_is_noted_before_it_is_made() {
     let server = address_to_be();
@@ -292,7 +292,7 @@ fn copies(state: &TempDir) -> Vec<(PathBuf, Vec<u8>)> {
     files(state).into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
-/// Once the clock stands still, it runs ahead whenever all wait: no real two seconds.
+/// With the clock paused, time advances whenever every task waits: no real two seconds pass.
 #[tokio::test]
 async fn a_server_that_answers_nothing_is_told() {
     let fake = Fake::start().await;
@@ -320,7 +320,7 @@ async fn a_server_that_comes_back_gets_all_in_order() {
     assert_eq!(finished(delivery).await, ["resumed", "arrived 7", "1 a", "2 b"]);
 }
 
-/// What another run kept while the server was away goes out when it is back.
+/// What another run kept while the server was away is sent once it is back.
 #[tokio::test]
 async fn what_others_kept_meanwhile_goes_out_with_a_new_connection() {
     let fake = Fake::start().await;
@@ -337,7 +337,7 @@ async fn what_others_kept_meanwhile_goes_out_with_a_new_connection() {
     assert!(fake.texts().contains(&"anna: meanwhile".to_owned()));
 }
 
-/// What waits belongs to the journal, by whatever name its server is called.
+/// Waiting entries belong to the journal, whatever the server's address.
 #[tokio::test]
 async fn the_same_server_under_another_name() {
     let fake = Fake::start().await;
@@ -352,7 +352,7 @@ async fn the_same_server_under_another_name() {
     assert!(is_empty(&state));
 }
 
-/// What has met a journal goes to no other one by itself, and what has met none goes to any.
+/// An entry that met a journal goes to no other by itself; one that met none goes to any.
 #[tokio::test]
 async fn another_journal_gets_nothing_unasked() {
     let fake = Fake::start().await;
@@ -371,7 +371,8 @@ async fn another_journal_gets_nothing_unasked() {
     assert_eq!(left(&state), ["behind?"]);
 }
 
-/// Where an entry may be, it stays: what was left by a run that met no journal belongs to the first one that it is sent to.
+/// An entry that may be in a journal stays with it: what a run left without meeting one is bound to the first
+/// journal to which it is sent.
 #[tokio::test]
 async fn what_may_be_in_one_journal_goes_to_no_other() {
     let server = address_to_be();
@@ -396,7 +397,7 @@ async fn what_may_be_in_one_journal_goes_to_no_other() {
     assert_eq!(left(&state), ["silence?"]);
 }
 
-/// A delivery with nothing to do notices, too.
+/// An idle delivery notices, too.
 #[tokio::test]
 async fn another_journal_in_the_place_of_the_first_ends_it() {
     let server = address_to_be();
@@ -411,7 +412,7 @@ async fn another_journal_in_the_place_of_the_first_ends_it() {
     assert!(fake.texts().is_empty());
 }
 
-/// Nobody keeps them, so whoever submitted them gets them back.
+/// They are not kept, so the caller gets them back.
 #[tokio::test]
 async fn what_is_not_kept_is_given_back_when_the_journal_was_replaced() {
     let server = address_to_be();
@@ -419,7 +420,7 @@ async fn what_is_not_kept_is_given_back_when_the_journal_was_replaced() {
     let mut delivery = Delivery::new(address(&server), anna(), Keys::Fresh).unwrap();
     submit(&mut delivery, &["a", SILENCE]);
     assert_eq!([next(&mut delivery).await, next(&mut delivery).await], ["arrived 7", "1 a"]);
-    // The answer never comes, so the next outcome is that of the connection.
+    // The answer never comes, so the next outcome is about the connection.
     let (told, fake) = tokio::join!(next(&mut delivery), async {
         fake.refuses(1).await;
         fake.end().await;
@@ -433,7 +434,7 @@ async fn what_is_not_kept_is_given_back_when_the_journal_was_replaced() {
     assert!(fake.texts().is_empty());
 }
 
-/// What waits for a journal goes to whoever serves it, though nothing new is written.
+/// Entries for a journal go to whichever server serves it, even if nothing new is written.
 #[tokio::test]
 async fn what_was_left_is_sent_to_a_server_with_a_new_name() {
     let fake = Fake::start().await;
@@ -448,7 +449,7 @@ async fn what_was_left_is_sent_to_a_server_with_a_new_name() {
     assert!(is_empty(&state));
 }
 
-/// A name that is changed while the server is away: what is written under it is for the same journal.
+/// The name changes while the server is away; what is written under the new name is for the same journal.
 #[tokio::test]
 async fn a_successor_writes_to_the_same_journal() {
     let fake = Fake::start().await;
@@ -468,7 +469,7 @@ async fn a_successor_writes_to_the_same_journal() {
     assert_eq!(fake.texts().len(), 2);
 }
 
-/// What could not be kept is told by itself; what was kept before it is still kept.
+/// What could not be kept is reported by itself; what was kept before it stays kept.
 #[tokio::test]
 async fn each_entry_is_kept_or_not_by_itself() {
     let server = address_to_be();

@@ -1,4 +1,4 @@
-//! The command line: clap, and nothing else.
+//! The command line, defined with clap.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use diary_stats::By;
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 nothing found, 2 usage error, 3 server unreachable, 4 refused, 5 not acked, 6 damage found";
 
-/// Options of every command follow the command's own in the help.
+/// Places the options of every command behind the command's own in the help.
 const SETTINGS_ORDER: usize = 100;
 
 /// Write entries into a diary and read them.
@@ -284,14 +284,15 @@ pub(crate) enum OutboxAction {
 }
 
 impl Show {
-    /// The output format, if one is named.
+    /// Returns the output format, if one is given.
     pub(crate) fn format(&self) -> Option<Format> {
         if self.json { Some(Format::Json) } else { self.format }
     }
 }
 
 impl Command {
-    /// Runs even if the configuration file cannot be used: it does not need the file, or reports the mistake itself.
+    /// Whether the command runs with an unusable configuration file: it does not need the file, or reports the
+    /// mistake itself.
     pub(crate) fn copes_without_file(&self) -> bool {
         matches!(
             self,
@@ -301,7 +302,7 @@ impl Command {
 }
 
 impl Args {
-    /// Reads the process's arguments, the program's name first.
+    /// Parses the process's arguments, starting with the program's name.
     ///
     /// # Errors
     /// Wrong usage, or a request for help or the version.
@@ -326,18 +327,19 @@ impl Args {
         Err(Self::command().error(ErrorKind::ArgumentConflict, conflict))
     }
 
-    /// The server that the arguments or the environment name.
+    /// Returns the server that the arguments or the environment name.
     pub(crate) fn server(&self) -> Option<Address> {
         self.address.clone().or_else(|| self.settings.server.clone())
     }
 
-    /// How many of the newest entries to show first.
+    /// Returns the number of newest entries to show first.
     pub(crate) fn past(&self) -> Which {
         self.past.unwrap_or(Which::Last(20))
     }
 }
 
-/// The program's arguments without the address, which stands where commands do: for completions and suggestions.
+/// Returns the command line without the address, which is in the place of commands. For completions and
+/// suggestions.
 pub(crate) fn commands_only() -> clap::Command {
     let args = Args::command();
     clap::Command::new("diary")
@@ -346,18 +348,18 @@ pub(crate) fn commands_only() -> clap::Command {
         .subcommands(args.get_subcommands().cloned())
 }
 
-/// clap takes a mistyped command for the address, and then complains about that or about what follows. Without the
-/// address, its error names the command and suggests others.
+/// Improves an error. clap takes a mistyped command for the address, and complains about that or about what
+/// follows. Without the address, its error names the command and suggests others.
 fn better(error: clap::Error, words: &[OsString]) -> clap::Error {
     let Err(other) = commands_only().try_get_matches_from(words) else { return error };
     let Some(ContextValue::String(word)) = other.get(ContextKind::InvalidSubcommand) else { return error };
     let suggests = other.get(ContextKind::SuggestedSubcommand).is_some();
-    // The address may have been meant as one.
+    // The word may be meant as an address.
     let says_it_all = error.kind() == ErrorKind::ValueValidation && !suggests;
     if parse_address(word).is_ok() || says_it_all { error } else { other }
 }
 
-/// An empty variable counts as unset.
+/// Treats empty variables as unset.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let command = command.mut_args(|arg| match arg.get_env().is_some_and(is_empty) {
@@ -367,7 +369,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_subcommands(without_empty_variables)
 }
 
-/// A single word other than `localhost` is more likely a mistyped command than a host.
+/// Parses an address. A single word other than `localhost` is more likely a mistyped command than a host.
 fn parse_address(word: &str) -> Result<Address, String> {
     let is_word = !word.is_empty() && !word.contains([':', '.', '/', '[']) && word != "localhost";
     if is_word {
@@ -376,13 +378,13 @@ fn parse_address(word: &str) -> Result<Address, String> {
     word.parse::<Address>().map_err(|error| error.to_string())
 }
 
-/// Reads one of these formats.
+/// Returns a parser for these formats.
 fn one_of(formats: &[Format]) -> impl TypedValueParser<Value = Format> {
     let values = formats.iter().filter_map(ValueEnum::to_possible_value);
     PossibleValuesParser::new(values).try_map(|name| Format::from_str(&name, false))
 }
 
-/// Reads one of these values, which stand beside their help, by its name.
+/// Returns a parser for these values by name, each with its help.
 fn named<T, const N: usize>(
     values: [(T, &'static str); N],
     name: fn(T) -> &'static str,
@@ -397,7 +399,7 @@ where
     })
 }
 
-/// The formats that can be imported.
+/// Formats that `import` reads.
 const IMPORTED: [(Kind, &str); 5] = [
     (Kind::Json, "JSON lines, as printed by export --format json and log --json"),
     (Kind::Jrnl, "A journal file of jrnl"),
@@ -406,7 +408,7 @@ const IMPORTED: [(Kind, &str); 5] = [
     (Kind::Daily, "Lines like [Sat Nov 21 08:15:02 2026] text"),
 ];
 
-/// The tables of `stats`.
+/// Tables of `stats`.
 const COUNTED_BY: [(By, &str); 6] = [
     (By::Day, "Every day with entries"),
     (By::Week, "Weeks from Monday to Sunday"),
@@ -453,7 +455,7 @@ mod tests {
             let args = parse(words).unwrap();
             assert!(args.command.is_none());
             assert_eq!(args.server().unwrap().to_string(), address);
-            // The environment of whoever runs the test may name someone.
+            // The environment of the test run may set a name.
             assert!(name.is_none() || args.settings.name.as_ref().map(Author::as_str) == name);
             assert_eq!(args.past(), past);
         }

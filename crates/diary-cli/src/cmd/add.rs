@@ -24,14 +24,14 @@ use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 use diary_calendar::Calendar;
 
-/// Most bytes that are read of the input: a text at its limit of which each line feed has a CR before it, a byte order mark,
-/// a line end, and one to see that it is too long.
+/// Limit on the bytes read from stdin: a text at its limit with a CR before each line feed, a byte order mark, a
+/// line end, and one byte more to notice that it is too long.
 const INPUT_MAX_BYTES: u64 = 2 * TEXT_MAX_BYTES as u64 + 6;
 
-/// Writes the entry, after those that were left for the same server, and prints its seq.
+/// Sends the entry after those that were left for the same server, and prints its seq.
 ///
 /// # Errors
-/// It is not in the diary; the sentence says where its text is.
+/// The entry is not in the diary; the sentence says where its text is.
 pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> Result<(), CliError> {
     match understand(words, at, config).await {
         Ok((text, at)) => add(text, at, config).await,
@@ -39,7 +39,7 @@ pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> 
     }
 }
 
-/// The text and the time of the entry.
+/// Returns the text and the time of the entry.
 async fn understand(
     words: &[String],
     at: Option<&str>,
@@ -47,7 +47,7 @@ async fn understand(
 ) -> Result<(String, Option<Time>), String> {
     let from_input = matches!(words, [word] if word == "-");
     if let Some(why) = config.wrong.as_ref().filter(|_| from_input && io::stdin().is_terminal()) {
-        // Before anything is typed in vain.
+        // Fail before the user types anything.
         return Err(why.clone());
     }
     let at = match at {
@@ -61,12 +61,12 @@ async fn understand(
     }
 }
 
-/// The time that is meant, by the diary's days; without its server, they start at midnight. Says how it was understood.
+/// Parses a time by the diary's days, which start at midnight if its server is away. Prints the result.
 ///
 /// # Errors
-/// It is not a time, or this computer's clock is far off and nobody wants it to count.
+/// It is not a time, or this computer's clock is far off and the user does not confirm it.
 async fn time_at(said: &str, config: &Config) -> Result<Time, String> {
-    // What is wrong with it needs no server.
+    // A wrong time is reported without a server.
     let midnight = Calendar::here(DayStart::default());
     midnight.time(said).map_err(|error| error.to_string())?;
     let welcome = Reader::connect(config.server.clone()).await.ok().map(|reader| reader.welcome());
@@ -83,7 +83,7 @@ async fn time_at(said: &str, config: &Config) -> Result<Time, String> {
     }
 }
 
-/// Asks a person at a terminal whether the clock of this computer is to count.
+/// Asks the user at a terminal whether to rely on this computer's clock.
 fn agrees(apart: &str) -> bool {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return false;
@@ -93,7 +93,7 @@ fn agrees(apart: &str) -> bool {
     io::stdin().read_line(&mut answer).is_ok() && answer.trim().eq_ignore_ascii_case("y")
 }
 
-/// What an entry cannot be, and what nobody means to write.
+/// Rejects texts that cannot be entries, and blank ones.
 fn check(text: String) -> Result<String, String> {
     match check_text(&text) {
         Ok(()) if text.trim().is_empty() => Err("the text is blank".to_owned()),
@@ -102,8 +102,8 @@ fn check(text: String) -> Result<String, String> {
     }
 }
 
-/// Nobody knows whose it is and where it goes, so it goes nowhere before a person has looked. The sentence is why,
-/// and where the text is.
+/// Sets a text aside. Server and author are unknown, so a person has to send it. Returns a sentence with the reason
+/// and the place of the text.
 fn set_aside(text: &str, why: &str, config: &Config) -> String {
     match config.outbox().set_aside(text) {
         Ok(path) => {
@@ -114,8 +114,7 @@ fn set_aside(text: &str, why: &str, config: &Config) -> String {
     }
 }
 
-/// All of the input as one text, without the line end behind it and a byte order mark before it. Its lines end with LF,
-/// wherever it was written.
+/// Reads stdin as one text, without a byte order mark and the final line end. CR LF becomes LF.
 fn read_text(input: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = input.take(INPUT_MAX_BYTES).read_to_end(&mut bytes);
@@ -124,7 +123,7 @@ fn read_text(input: impl Read) -> Result<String, String> {
         return Err("the input is empty".to_owned());
     }
     let text = match String::from_utf8_lossy(without_byte_order_mark(&bytes)) {
-        // What is too long may be cut within a character.
+        // A text that is too long may be cut within a character.
         Cow::Owned(_) if (bytes.len() as u64) < INPUT_MAX_BYTES => {
             return Err("the input is not UTF-8; convert it, for example with iconv".to_owned());
         }
@@ -138,14 +137,15 @@ fn read_text(input: impl Read) -> Result<String, String> {
 }
 
 async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliError> {
-    // Before anything is kept, so that nothing ends this without a word of where it is. Under nohup it goes on.
+    // Before anything is kept, so that no signal ends the program without saying where the text is. SIGHUP is left
+    // alone, so it continues under nohup.
     let mut signals = Signals::of(&[SignalKind::interrupt(), SignalKind::terminate()]);
     let keys = Keys::Kept(config.outbox());
     let mut delivery = Delivery::new(config.server.clone(), config.author.clone(), keys).map_err(|why| {
         let text = escape(&text);
         CliError::NotAcked(format!("{why}; nothing was written, and this is not kept: {text}"))
     })?;
-    // Before anything else takes time: from here on, the text outlives this process.
+    // First of all: from here on, the text outlives this process.
     let entry = NewEntry { at, ..text.as_str().into() };
     if let Err(why) = delivery.submit((), entry) {
         say(format_args!("{why}; the entry is sent without being kept"));
@@ -189,7 +189,7 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliE
     ended
 }
 
-/// Why it is not in the diary, in which file it is instead and under which id, and what comes next.
+/// Returns why the entry is not in the diary, where it is kept, and what to do next.
 fn not_acked_sentence(
     stopped: &Stopped,
     server: &Address,
@@ -246,7 +246,7 @@ mod tests {
             let text = read_text(input.as_bytes()).unwrap();
             assert_eq!(check_text(&text).is_ok(), fits, "{bytes} {end:?}");
         }
-        // Far over it, in the middle of a character.
+        // Far over the limit, cut within a character.
         let text = read_text("今".repeat(TEXT_MAX_BYTES).as_bytes()).unwrap();
         assert_eq!(check_text(&text).unwrap_err().code, Code::TooLong);
     }

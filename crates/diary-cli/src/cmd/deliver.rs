@@ -1,4 +1,4 @@
-//! What the commands that write have in common: how long they wait, and what they tell.
+//! What the writing commands share: how long they wait, and what they report.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,17 +17,16 @@ use crate::render::count;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 
-/// How long a lost connection is waited for once nothing is left to do but wait for acks: a server that is restarted
-/// is back by then.
+/// How long to wait for a lost connection once only acks are missing. A server that restarts is back by then.
 const AWAY_LIMIT: Duration = Duration::from_secs(10);
 
-/// The same while more input waits: it is worth more patience.
+/// The same while more input waits, which is worth more patience.
 const AWAY_LIMIT_OF_INPUT: Duration = Duration::from_secs(30);
 
-/// How long a server that is there may answer nothing: its disk may be slow.
+/// How long a connected server may answer nothing: its disk may be slow.
 const SILENT_LIMIT: Duration = Duration::from_secs(30);
 
-/// Why a delivery was stopped before all was acked.
+/// Why a delivery was stopped before everything was acked.
 pub(crate) enum Stopped {
     Interrupted,
     GaveUp(Held),
@@ -42,7 +41,7 @@ impl fmt::Display for Stopped {
     }
 }
 
-/// Delivers until all is acked or refused, or nothing more is worth waiting for: the outbox keeps the rest.
+/// Delivers until everything is acked or refused, or waiting is pointless. The outbox keeps the rest.
 pub(crate) async fn drive<T>(
     delivery: &mut Delivery<T>,
     signals: &mut Signals,
@@ -70,12 +69,12 @@ pub(crate) async fn drive<T>(
     }
 }
 
-/// When a delivery of what is kept is given up, if something holds it up.
+/// Returns when to give up a delivery of kept entries, if something holds it up.
 pub(crate) fn deadline_of_kept<T>(delivery: &Delivery<T>) -> Option<Instant> {
     let (held, since) = delivery.held()?;
     let limit = match held {
         Held::Full(_) | Held::Ended(_) => Duration::ZERO,
-        // It was stopped, or never there.
+        // The server was stopped, or was never reached.
         Held::Away(error) if matches!(error, Error::NothingListens(_)) || !delivery.has_arrived() => {
             Duration::ZERO
         }
@@ -85,20 +84,21 @@ pub(crate) fn deadline_of_kept<T>(delivery: &Delivery<T>) -> Option<Instant> {
     Some(since + limit)
 }
 
-/// When a delivery of input that nobody keeps is given up, if something holds it up. `ended` is when the input did.
+/// Returns when to give up a delivery of input that is not kept, if something holds it up. `ended` is when the
+/// input ended.
 pub(crate) fn deadline_of_input<T>(delivery: &Delivery<T>, ended: Option<Instant>) -> Option<Instant> {
     let (held, since) = delivery.held()?;
     match (held, ended) {
         (Held::Ended(_), _) => Some(since),
         (Held::Away(_), _) if !delivery.has_arrived() => Some(since),
-        // It has the entries; whether they are stored, only it can tell.
+        // The server has the entries, and only it can tell whether they are stored.
         (Held::Silent(_), _) => None,
         (Held::Away(_) | Held::Full(_), Some(ended)) => Some(since.max(ended) + AWAY_LIMIT),
         (Held::Away(_) | Held::Full(_), None) => (!delivery.has_room()).then(|| since + AWAY_LIMIT_OF_INPUT),
     }
 }
 
-/// What is said of the way to the server while input is delivered.
+/// Returns what to say about the connection while input is delivered.
 pub(crate) fn state_sentence<T>(outcome: &Outcome<T>, has_arrived: bool, server: &Address) -> Option<String> {
     match outcome {
         Outcome::Held(Held::Away(error)) if has_arrived => Some(format!("{error}; reconnecting")),
@@ -109,7 +109,7 @@ pub(crate) fn state_sentence<T>(outcome: &Outcome<T>, has_arrived: bool, server:
     }
 }
 
-/// What is said once what held up a delivery is over.
+/// Returns what to say once a delivery is no longer held up.
 pub(crate) fn resumed(held: &Held, server: &Address) -> String {
     match held {
         Held::Away(_) => "reconnected".to_owned(),
@@ -117,7 +117,7 @@ pub(crate) fn resumed(held: &Held, server: &Address) -> String {
     }
 }
 
-/// What comes of a future, if there is one; otherwise it never is ready.
+/// Awaits a future, if there is one; otherwise pends forever.
 ///
 /// Cancel safe if the future is.
 pub(crate) async fn if_any<F: Future>(future: Option<F>) -> F::Output {
@@ -127,7 +127,7 @@ pub(crate) async fn if_any<F: Future>(future: Option<F>) -> F::Output {
     }
 }
 
-/// Tells what came of entries that earlier runs left; of what went well only if `is_told`.
+/// Reports what became of entries that earlier runs left; successes only if `is_told`.
 pub(crate) fn tell_earlier<T>(outcome: &Outcome<T>, server: &Address, is_told: bool, ui: &Ui) {
     match outcome {
         Outcome::CaughtUp { entries } if is_told => {
@@ -141,7 +141,7 @@ pub(crate) fn tell_earlier<T>(outcome: &Outcome<T>, server: &Address, is_told: b
     }
 }
 
-/// What became of an entry that was refused, and what can be done with it.
+/// Returns a sentence about a refused entry and what to do with it.
 pub(crate) fn refused_sentence(
     id: &str,
     server: &Address,
@@ -152,20 +152,20 @@ pub(crate) fn refused_sentence(
     format!("{server} refused the entry {id}{of}: {}; {}", escape(&refusal.to_string()), choices(id))
 }
 
-/// What can be done with a refused entry.
+/// Returns what to do with a refused entry.
 pub(crate) fn choices(id: &str) -> String {
     format!(
         "check whether it is in the diary, then run diary outbox drop {id} or diary outbox send-as-new {id}"
     )
 }
 
-/// How far the clocks of this computer and a server may be apart before that is told.
+/// Clock difference to the server from which on it is reported.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 
-/// How far they may be apart before an entry's time is asked about: more than any time zone that was set wrong.
+/// Clock difference from which on an entry's time needs confirmation: more than any wrong time zone explains.
 pub(crate) const CLOCKS_FAR_APART: Duration = Duration::from_secs(24 * 3600);
 
-/// How far the clock of this computer is from the server's, and a sentence that says so; `None` if they agree.
+/// Returns how far this computer's clock is from the server's, with a sentence; `None` if they agree.
 pub(crate) fn clocks_apart(welcome: &Welcome, now: Time) -> Option<(Duration, String)> {
     let apart = Duration::from_micros(now.micros.abs_diff(welcome.clock_micros));
     let word = if now.micros < welcome.clock_micros { "behind" } else { "ahead of" };
@@ -178,7 +178,7 @@ pub(crate) fn clocks_apart(welcome: &Welcome, now: Time) -> Option<(Duration, St
         .then(|| (apart, format!("the clock of this computer is {far} {word} the server's")))
 }
 
-/// Tells how far the clocks are apart, and what that means for entries that wait.
+/// Reports how far the clocks are apart, and what that means for waiting entries.
 pub(crate) fn tell_clocks(welcome: &Welcome, ui: &Ui) {
     match clocks_apart(welcome, Time::now(&TimeZone::system())) {
         Some((apart, sentence)) if apart > CLOCKS_FAR_APART => {
@@ -189,18 +189,18 @@ pub(crate) fn tell_clocks(welcome: &Welcome, ui: &Ui) {
     }
 }
 
-/// When it was written, where the reader is.
+/// Returns the time of writing in the reader's time zone.
 pub(crate) fn minute(time: Time) -> String {
     time.in_zone(&TimeZone::system()).minute()
 }
 
-/// When what is kept for this server is sent.
+/// Returns when entries that are kept for this server are sent.
 pub(crate) fn when_sent(server: &Address) -> String {
     format!("with the next entry to {server} or by diary outbox send")
 }
 
-/// Tells of all that waits in the outbox and that no running program holds, wherever it is to go. What is for a journal
-/// that is known to be `served` somewhere is told only if it `is_left`. Gives the exit code of an outbox like that.
+/// Reports all waiting entries that no running program holds, for any server. Entries for a journal that one of
+/// `served` has are reported only if `is_left`. Returns the exit code for the outbox's state.
 pub(crate) fn tell_waiting(config: &Config, served: &[(Address, u64)], is_left: bool, ui: &Ui) -> u8 {
     let Listing { entries, aside, troubles, .. } = config.outbox().list();
     let (mut waiting, mut elsewhere, mut refused) = (BTreeMap::new(), BTreeMap::new(), 0);

@@ -1,4 +1,4 @@
-//! `doctor`: checks the configuration, the outbox and the server, one line each.
+//! `doctor`: checks the configuration, the outbox and the server, one line per check.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -18,13 +18,13 @@ use crate::error::{CliError, exit, unreachable_sentence};
 use crate::render::count;
 use crate::term::output::Output;
 
-/// How long the server has to answer.
+/// How long to wait for an answer of the server.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a check found: a sentence, with what to do about it if it is an error.
+/// Result of a check: a sentence, with advice if it is an error.
 type Finding = Result<String, String>;
 
-/// Prints findings, and remembers the worst.
+/// Prints findings and keeps the worst exit code.
 struct Report {
     output: Output,
     colour: bool,
@@ -34,13 +34,13 @@ struct Report {
 /// Runs the command.
 ///
 /// # Errors
-/// The exit code 3 if the server cannot be reached, 4 if something else is wrong.
+/// Exit code 3 if the server cannot be reached, 4 if anything else is wrong.
 pub(crate) async fn run(config: &Config) -> Result<(), CliError> {
     let mut report =
         Report { output: Output::new(io::stdout()), colour: config.colour.is_on(), code: exit::DONE };
     report.line("configuration", configuration(config));
     report.line("outbox", outbox(config.state.as_deref()));
-    // Without its file, the server is unknown unless it is given.
+    // Without the configuration file, the server is known only from a flag or the environment.
     match config.wrong.is_none() || config.server_is_said {
         true => server(config, &mut report).await,
         false => report.line("server", Err("not checked: the configuration could name another".to_owned())),
@@ -73,7 +73,7 @@ fn configuration(config: &Config) -> Finding {
     }
 }
 
-/// Whether entries can be kept, and what waits.
+/// Checks whether entries can be kept, and which are waiting.
 fn outbox(state: Option<&Path>) -> Finding {
     let state = state.ok_or("no folder for unsent entries; set HOME or XDG_STATE_HOME")?;
     let folder = state.join("outbox");
@@ -105,7 +105,7 @@ fn waiting(entries: &[Listed]) -> Finding {
     }
 }
 
-/// The checks that need the server.
+/// Runs the checks that need the server.
 async fn server(config: &Config, report: &mut Report) {
     let options = Options { author: config.author.clone(), ..Options::default() };
     let begin = Instant::now();
@@ -137,11 +137,11 @@ async fn server(config: &Config, report: &mut Report) {
     let writing = in_time(client.check()).await;
     let writing = writing.map_err(|why| format!("the server does not accept entries: {why}"));
     report.line("writing", writing.map(|()| "the server accepts entries".to_owned()));
-    // All is known: the server need not say goodbye.
+    // All checks are done, so errors on closing do not matter.
     let _ = client.close().await;
 }
 
-/// The newest entry, if there is one.
+/// Returns the newest entry, if there is one.
 async fn newest(client: &Client, head: u64) -> Result<Option<Stored>, String> {
     let mut history = client.history(Which::Last(1));
     match in_time(async { history.next().await.transpose() }).await? {

@@ -1,4 +1,4 @@
-//! `export`: entries for other programs, on stdout or in a file that appears once it is complete.
+//! `export`: writes entries for other programs, to stdout or to a file that appears once it is complete.
 
 use std::io::{self, IsTerminal};
 
@@ -38,7 +38,7 @@ pub(crate) async fn run(export: Export, config: &Config) -> Result<(), CliError>
     let mut signals = Signals::of(&[SignalKind::interrupt()]);
     tokio::select! {
         biased;
-        // Not finished: a JSON array must not look complete.
+        // Leave it unfinished: a JSON array must not look complete.
         () = signals.any() => return Err(CliError::Told(exit::INTERRUPTED)),
         read = query.print(&mut page) => read?,
     }

@@ -1,4 +1,4 @@
-//! `follow`: entries are printed as they come.
+//! `follow`: prints entries as they arrive.
 
 mod cursor;
 
@@ -21,13 +21,13 @@ use crate::term::signals::Signals;
 use crate::term::width;
 use cursor::{Cursor, Mark};
 
-/// Entries that are printed before the place is written down, while more of them wait.
+/// Entries to print before the cursor is saved, while more are waiting.
 const SAVE_EVERY: u32 = 1000;
 
-/// Prints entries as they come, and before them those that were asked for.
+/// Prints the requested entries, then new ones as they arrive.
 ///
 /// # Errors
-/// Nothing can follow, the cursor cannot be used, reading failed, or it was interrupted.
+/// The query excludes new entries, the cursor is unusable, reading failed, or it was interrupted.
 pub(super) async fn run(
     select: Select,
     show: &Show,
@@ -51,7 +51,7 @@ pub(super) async fn run(
     if let Some(cursor) = &cursor {
         cursor.check(welcome.head)?;
     }
-    // What is committed from now on follows.
+    // Entries committed from now on are followed.
     query.plan.filter.scope.up_to = Some(welcome.head);
     let wants_past =
         select.on.is_some() || select.from.is_some() || select.to.is_some() || select.last.is_some();
@@ -63,31 +63,31 @@ pub(super) async fn run(
         () = signals.any() => Err(CliError::Told(exit::INTERRUPTED)),
         ended = follower.print(&query, wants_past) => ended,
     };
-    // What was printed does not come again.
+    // Save, so that printed entries are not printed again.
     follower.save()?;
     ended?;
     Ok(follower.page.output.finish()?)
 }
 
-/// What was printed, and how far that is.
+/// What was printed, and how far.
 struct Follower {
     page: Page,
-    /// All entries up to this one were printed, or need not be; `None` while older ones are printed.
+    /// Position up to which entries were printed or skipped; `None` while older ones are printed.
     mark: Option<Mark>,
     cursor: Option<Cursor>,
-    /// Entries since it was written down.
+    /// Entries printed since the cursor was saved.
     unsaved: u32,
 }
 
 impl Follower {
-    /// Prints what comes until nobody reads it any more.
+    /// Prints events until the reader is gone.
     ///
-    /// Cancel safe: what was passed is printed.
+    /// Cancel safe: events that were passed are printed.
     async fn print(&mut self, query: &Query, wants_past: bool) -> Result<(), CliError> {
         let mark = match self.mark {
             Some(mark) => mark,
             None => {
-                // First, so that what was printed is marked at once.
+                // First, so that printed entries are marked at once.
                 let mark = self.begin(query, query.plan.filter.scope.up_to.unwrap_or_default()).await?;
                 if wants_past {
                     query.echo();
@@ -103,7 +103,7 @@ impl Follower {
             tokio::select! {
                 biased;
                 event = reading.next() => {
-                    // A follow has no end of its own.
+                    // A follow never ends by itself.
                     let event = event?.ok_or(CliError::Reading(Error::Closed))?;
                     if let Event::Restored { head } = event {
                         self.mark = Some(self.begin(query, head).await?);
@@ -123,7 +123,7 @@ impl Follower {
         Ok(())
     }
 
-    /// The mark behind this entry. A cursor file needs its checksum.
+    /// Returns the mark at this entry. A cursor file needs its checksum.
     async fn begin(&self, query: &Query, seq: u64) -> Result<Mark, CliError> {
         let mut mark = Mark { journal: query.reader.welcome().journal_id, seq, crc: None };
         if self.cursor.is_some() {
@@ -138,7 +138,7 @@ impl Follower {
         Ok(mark)
     }
 
-    /// This is about to be printed. A gap is passed with the entry behind it.
+    /// Moves the mark to an event about to be printed. A gap is passed with the entry behind it.
     fn pass(&mut self, event: &Event) {
         if let Event::Entry(stored) = event {
             let (seq, crc) = (stored.entry.seq, Some(stored.crc));
@@ -147,7 +147,7 @@ impl Follower {
         }
     }
 
-    /// What was printed up to here goes out, and only then it is written down.
+    /// Flushes what was printed, and only then saves the cursor.
     fn save(&mut self) -> Result<(), CliError> {
         self.page.output.flush();
         self.unsaved = 0;
@@ -159,7 +159,7 @@ impl Follower {
         Ok(())
     }
 
-    /// The same when nothing else is ready, as [`Output::flush_when_idle`]; ready when nobody reads any more.
+    /// Saves when nothing else is ready, like [`Output::flush_when_idle`]; returns once the reader is gone.
     ///
     /// Cancel safe.
     async fn save_when_idle(&mut self) -> Result<(), CliError> {

@@ -1,8 +1,8 @@
-//! `import`: entries of files are written, each once, however often it is run.
+//! `import`: writes the entries of files, each once however often it is run.
 //!
-//! `files` reads them, and `look` finds out what the diary has already by reading that. `sending` writes what is
-//! missing. An entry's key is made of its place among all entries of the files, so that those of a run that was killed
-//! a moment ago, which the server may still be writing, are known as well.
+//! `files` reads them, `look` compares them with the diary, and `sending` writes what is missing. An entry's key
+//! comes from its place among all entries of the files. So entries of a run that was killed a moment ago, which the
+//! server may still be writing, are recognized too.
 
 mod files;
 mod look;
@@ -26,13 +26,13 @@ use crate::term::signals::Signals;
 use diary_calendar::Calendar;
 use diary_import::{Compared, Found};
 
-/// What is said of an import that ended before its first entry was sent.
+/// Outcome of an import that ended before its first entry was sent.
 const NOTHING: &str = "nothing was imported";
 
 /// Runs the command.
 ///
 /// # Errors
-/// Something of the files is not in the diary, or nothing was found in them.
+/// Some entries of the files are not in the diary, or there are none.
 pub(crate) async fn run(import: Import, config: &Config) -> Result<(), CliError> {
     let mut signals = Signals::of(&[SignalKind::interrupt()]);
     let work = tokio::select! {
@@ -53,14 +53,14 @@ pub(crate) async fn run(import: Import, config: &Config) -> Result<(), CliError>
     sending.tell(stopped)
 }
 
-/// The days of which entries are wanted.
+/// Returns the days whose entries are wanted.
 fn plan(import: &Import, day_start: DayStart) -> Result<Plan, CliError> {
     let Import { from, to, .. } = import.clone();
     let select = Select { from, to, last: Some("all".to_owned()), ..Select::default() };
     Ok(select.plan(Calendar::here(day_start).today())?)
 }
 
-/// Leaves out entries of other days than those that are wanted, and says so.
+/// Drops entries of other days, and says how many are left.
 fn leave_out(import: &Import, day_start: DayStart, found: &mut Vec<Found<'_>>) -> Result<(), CliError> {
     let plan = plan(import, day_start)?;
     let Some((days, echo)) = plan.days.zip(plan.echo) else { return Ok(()) };
@@ -70,22 +70,22 @@ fn leave_out(import: &Import, day_start: DayStart, found: &mut Vec<Found<'_>>) -
     Ok(())
 }
 
-/// What is to be written.
+/// The work of one import.
 struct Work<'a> {
     config: &'a Config,
     files: &'static [Contents],
     /// The author of entries that name none; `None` leaves it to the server.
     author: Option<Author>,
-    /// The same, as the server says it.
+    /// The same, as the server names it.
     name: String,
     /// Id of the journal.
     journal: u64,
-    /// All entries that are wanted, the oldest first.
+    /// All wanted entries, oldest first.
     sorted: Vec<&'static Found<'static>>,
-    /// The places of those that the diary does not have.
+    /// Indexes into `sorted` of the entries that the diary does not have.
     missing: Vec<usize>,
     not_readable: usize,
-    /// Something of the diary could not be compared.
+    /// Whether a part of the diary could not be compared.
     damage: bool,
     dry_run: bool,
 }
@@ -93,7 +93,7 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     /// Reads the files and compares them with the diary.
     async fn find(import: &Import, config: &'a Config) -> Result<Self, CliError> {
-        // What is wrong with the days needs no server.
+        // Wrong days are reported without a server.
         plan(import, DayStart::default())?;
         let Read { files, mut harvest, .. } = files::read(import).await?;
         let mut work = Self {
@@ -116,7 +116,7 @@ impl<'a> Work<'a> {
         work.name = work.author.as_ref().map_or(welcome.author.as_str(), Author::as_str).to_owned();
         work.journal = welcome.journal_id;
         leave_out(import, welcome.day_start, &mut harvest.found)?;
-        // They are there until the program ends, as the files are.
+        // Leaked, as the files are: they are needed until the program ends.
         let found: &'static [Found<'static>] = harvest.found.leak();
         let compared = Compared::new(found, &work.name);
         work.damage = look::compare(&reader, &compared).await?;
@@ -131,15 +131,16 @@ impl<'a> Work<'a> {
     }
 
     fn delivery(&self) -> Result<Delivery<usize>, CliError> {
-        // What is damaged comes again, whatever its key was.
+        // Damaged entries are imported again, so use fresh keys.
         let keys = if self.damage { Keys::Fresh } else { Keys::Derived(self.secret()?) };
         let mut delivery = Delivery::new(self.config.server.clone(), self.author.clone(), keys)?;
-        // What was compared with one journal is not written into another.
+        // Entries were compared with this journal, so they must not go to another.
         delivery.met(self.journal);
         Ok(delivery)
     }
 
-    /// The secret of the keys: of all entries of the files and the journal, and so the same when they are read again.
+    /// Returns the secret of the keys. It is derived from the journal and all entries, so that reading the same
+    /// files again gives the same keys.
     fn secret(&self) -> Result<Secret, Error> {
         let mut hash = Sha256::new();
         hash.update(b"diary import");
@@ -175,7 +176,7 @@ fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{} {}", number(count), if count == 1 { one } else { many })
 }
 
-/// ` of 2026-11-20 .. 2026-11-21`; nothing, if there are none.
+/// Formats ` of 2026-11-20 .. 2026-11-21`, or nothing if there are no entries.
 fn of_days<'f>(found: impl IntoIterator<Item = &'f Found<'f>>) -> String {
     let days = found.into_iter().map(|entry| entry.when.time.date());
     let ends = days.fold(None, |ends, day| match ends {

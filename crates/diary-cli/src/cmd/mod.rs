@@ -36,7 +36,7 @@ use deliver::tell_waiting;
 /// Runs a command.
 ///
 /// # Errors
-/// Why it did not do all that it was asked for.
+/// The command could not do everything.
 pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliError> {
     if csv_safe_without_csv(&command, config) {
         return Err(CliError::Usage("--csv-safe needs --format csv".to_owned()));
@@ -65,10 +65,10 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliErro
     }
 }
 
-/// A conversation, or lines from a pipe.
+/// Runs a conversation, or writes lines from a pipe.
 ///
 /// # Errors
-/// Not all that was written is in the diary, or the past could not be read.
+/// Not everything that was written is in the diary, or the past could not be read.
 pub(crate) async fn without_command(past: Which, config: &Config) -> Result<(), CliError> {
     if io::stdin().is_terminal() {
         return talk::at_terminal(past, config).await;

@@ -1,4 +1,4 @@
-//! `outbox`: lists what could not be sent yet, sends it, or throws it away.
+//! `outbox`: lists, sends or drops entries that could not be sent yet.
 
 use diary_client::{Address, Author, Reader};
 use diary_outbox::{Delivery, KeptEntry, Keys, Listed, Listing, Outbox, Outcome};
@@ -19,10 +19,10 @@ use crate::term::output::{print, say};
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 
-/// Runs the command; without an action it lists.
+/// Runs the command; lists without an action.
 ///
 /// # Errors
-/// Nothing was found, or not all was done.
+/// Nothing was found, or not everything was done.
 pub(crate) async fn run(action: Option<OutboxAction>, json: bool, config: &Config) -> Result<(), CliError> {
     let outbox = config.outbox();
     match action.unwrap_or(OutboxAction::List { json }) {
@@ -30,14 +30,14 @@ pub(crate) async fn run(action: Option<OutboxAction>, json: bool, config: &Confi
         OutboxAction::Send => send(config).await,
         OutboxAction::SendAsNew { id } => send_as_new(outbox, &id, config.named_server.clone()).await,
         OutboxAction::Drop { id } => {
-            // Nobody else has it any more.
+            // No other copy is kept.
             let KeptEntry { time, text, .. } = outbox.drop_entry(&id)?;
             Ok(print(format!("dropped {id} of {}: {}\n", minute(time), escape(&text)))?)
         }
     }
 }
 
-/// Prints what is kept.
+/// Prints the kept entries.
 fn list(outbox: &Outbox, json: bool) -> Result<(), CliError> {
     let Listing { entries, aside, troubles, .. } = outbox.list();
     let mut lines = Vec::new();
@@ -64,7 +64,7 @@ fn list(outbox: &Outbox, json: bool) -> Result<(), CliError> {
     }
 }
 
-/// The lines of an entry.
+/// Formats an entry.
 fn listed(entry: &Listed) -> String {
     let Listed { id, server, kept, held, .. } = entry;
     let mut lines = format!("{id} {server} {} {}\n", minute(kept.time), escape(&kept.text));
@@ -77,7 +77,7 @@ fn listed(entry: &Listed) -> String {
     lines
 }
 
-/// An entry for programs; what is not known is left out.
+/// Formats an entry for programs; unknown fields are left out.
 fn object(entry: &Listed) -> Value {
     let Listed { id, server, author, kept, held } = entry;
     let refused =
@@ -98,8 +98,8 @@ fn object(entry: &Listed) -> Value {
     object
 }
 
-/// Sends what no running program holds: what belongs to the journal of the configured server, whatever that was called
-/// when it was written, and then, unless one server is named, the rest to where it was to go.
+/// Sends all entries that no running program holds. First those for the journal of the configured server, whatever
+/// its address was when they were written; then, unless a server is named, the rest to their own servers.
 async fn send(config: &Config) -> Result<(), CliError> {
     let outbox = config.outbox();
     let mut servers = vec![config.server.clone()];
@@ -123,7 +123,7 @@ async fn send(config: &Config) -> Result<(), CliError> {
                 tell_waiting(config, &known, true, &Ui::default());
                 return Err(error.into());
             }
-            // The delivery tells it, if anything is to go there.
+            // The delivery reports the error, if it has anything to send there.
             Err(_) => {}
         }
         let mut printed = Ok(());
@@ -152,7 +152,7 @@ fn signals() -> Signals {
     Signals::of(&[SignalKind::interrupt(), SignalKind::terminate()])
 }
 
-/// Sends one under a fresh key.
+/// Sends an entry under a fresh key.
 async fn send_as_new(outbox: Outbox, id: &str, to: Option<Address>) -> Result<(), CliError> {
     let mut delivery = Delivery::as_new(outbox, id, to, ())?;
     let server = delivery.address().clone();
@@ -181,7 +181,7 @@ mod tests {
     use diary_client::{Code, Refusal, Time};
     use insta::assert_snapshot;
 
-    /// An entry as it is listed, refused for `why`.
+    /// Returns a listed entry, optionally a refused one.
     fn entry(refusal: Option<Refusal>) -> Listed {
         let time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 };
         let text = "今天\n\u{1b}[2J".to_owned();

@@ -1,4 +1,4 @@
-//! Where an answer is printed.
+//! Prints an answer.
 
 use diary_client::Event;
 
@@ -6,7 +6,7 @@ use crate::error::{CliError, exit};
 use crate::render::Printer;
 use crate::term::output::{Output, say};
 
-/// An output, what formats it, and what was met on the way.
+/// An output, its formatter, and what was met so far.
 pub(super) struct Page {
     pub(super) printer: Printer,
     pub(super) output: Output,
@@ -23,7 +23,7 @@ impl Page {
         Self { printer, output, bytes, entries: 0, damage: false }
     }
 
-    /// Prints an event, unless nobody reads any more.
+    /// Prints an event, unless the reader is gone.
     pub(super) fn print(&mut self, event: &Event) {
         if self.output.is_gone() {
             return;
@@ -38,7 +38,7 @@ impl Page {
         self.put();
     }
 
-    /// Prints what is formatted, and tells what is not for the output.
+    /// Prints the formatted bytes, and reports what has no place in the format.
     fn put(&mut self) {
         self.output.print(&self.bytes);
         self.printer.notices.drain(..).for_each(|notice| say(format_args!("{notice}")));
@@ -47,7 +47,7 @@ impl Page {
     /// Ends the answer.
     ///
     /// # Errors
-    /// It could not be written, something is damaged, or nothing was printed: then `nothing` is the sentence.
+    /// The output failed, something is damaged, or nothing was printed; `nothing` is the sentence for the last.
     pub(super) fn finish(&mut self, nothing: String) -> Result<(), CliError> {
         self.bytes.clear();
         self.printer.end(&mut self.bytes);

@@ -1,4 +1,4 @@
-//! How long a reading waits for a connection that was lost, and what is said meanwhile.
+//! How long a reading waits for a lost connection, and what it reports meanwhile.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::term::output::say;
 
-/// How long attempts to reconnect may fail: a server that is restarted is back by then.
+/// How long attempts to reconnect may fail. A server that restarts is back by then.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 
-/// Watches the connections of a reader.
+/// Watches the connection of a reader.
 pub(crate) struct Patience {
     state: watch::Receiver<State>,
-    /// It was said that a connection is lost, and not yet that it is back.
+    /// Whether a lost connection was reported, and its return was not yet.
     said_lost: bool,
-    /// Since when connections are lost without an entry in between, however often they came back.
+    /// When the connection was lost; only an entry ends the trouble, however often the connection comes back.
     trouble: Option<Instant>,
 }
 
@@ -25,13 +25,13 @@ impl Patience {
         Self { state, said_lost: false, trouble: None }
     }
 
-    /// An entry came.
+    /// Ends the trouble: an entry arrived.
     pub(crate) fn progress(&mut self) {
         self.trouble = None;
     }
 
-    /// Says when connections are lost and back, and ends with the reason if reconnecting fails for too long while an
-    /// answer is waited for that was asked for at `asked`. Without that it never ends.
+    /// Reports when the connection is lost and back. Returns the error if reconnecting fails for too long after the
+    /// answer was `asked` for; without that, never returns.
     ///
     /// Cancel safe.
     pub(crate) async fn given_up(&mut self, asked: Option<Instant>) -> Error {
@@ -54,7 +54,7 @@ impl Patience {
                 _ => self.state.changed().await,
             };
             if changed.is_err() {
-                // The reader has ended; whoever waits for it learns why.
+                // The reader has ended; its caller learns why.
                 return std::future::pending().await;
             }
         }

@@ -1,4 +1,4 @@
-//! Every line of a file or another program is an entry: history first, then an ack for each line.
+//! Writes each line from a file or another program as an entry: prints history first, then an ack per line.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,10 +19,10 @@ use crate::term::input::{Chunks, Line, Lines};
 use crate::term::output::{Output, say};
 use crate::term::ui::Ui;
 
-/// What is said of an input of which no line was sent.
+/// Outcome of an input of which no line was sent.
 const NOTHING: &str = "nothing was sent";
 
-/// Prints the past, then writes the input. When `interrupt` is ready, it gives up.
+/// Prints the past, then writes the input. Gives up when `interrupt` is ready.
 ///
 /// # Errors
 /// Not all of the input is in the diary, or the past could not be read.
@@ -63,16 +63,16 @@ struct Pipe {
     input: Chunks,
     output: Output,
     lines: Lines,
-    /// All lines that were read so far are with the delivery.
+    /// Whether all lines read so far are with the delivery.
     needs_input: bool,
     /// When the input ended.
     ended: Option<Instant>,
-    /// The newest line that is in the diary, 0 for none.
+    /// Number of the newest line in the diary; 0 for none.
     acked: u64,
     any_refused: bool,
-    /// The first and the last line that was sent and not acked.
+    /// First and last line that were sent and not acked.
     sent: Option<(u64, u64)>,
-    /// The first line that was not sent, of those that were read.
+    /// First line that was read and not sent.
     unsent: Option<u64>,
     code: u8,
 }
@@ -93,7 +93,7 @@ impl Pipe {
         }
     }
 
-    /// Writes all of the input.
+    /// Writes the whole input.
     async fn write(
         mut self,
         mut delivery: Delivery<u64>,
@@ -147,13 +147,13 @@ impl Pipe {
         self.ended = Some(Instant::now());
     }
 
-    /// Hands over what was read, as far as there is room. Lines that cannot be sent are told on the way.
+    /// Submits the lines that were read, while there is room. Reports lines that cannot be sent.
     fn submit(&mut self, delivery: &mut Delivery<u64>) {
         while delivery.has_room() && !self.needs_input {
             let line = self.lines.next(self.ended.is_some());
             match line {
                 Some(Line { number, text: Ok(text) }) => {
-                    // Nothing of it is kept, so nothing can fail.
+                    // Cannot fail, since nothing is kept on disk.
                     let _ = delivery.submit(number, NewEntry::from(text));
                 }
                 Some(Line { number, text: Err(refusal) }) => self.refuse(number, &refusal),
@@ -194,10 +194,10 @@ impl Pipe {
         }
     }
 
-    /// Which lines are in the diary, of which that is unknown, and which are not.
+    /// Reports which lines are in the diary, which are unknown, and which are not stored.
     fn not_all(mut self, stopped: &Stopped) -> CliError {
         let unsent = self.unsent.or_else(|| self.next_unread());
-        // What is behind a line that is not stored is not stored either.
+        // Lines after one that is not stored are not stored either.
         self.sent = self.sent.filter(|(first, _)| unsent.is_none_or(|unsent| *first < unsent));
         let why = match stopped {
             Stopped::Interrupted if self.lines.number() == 0 => return CliError::Told(exit::INTERRUPTED),
@@ -222,7 +222,7 @@ impl Pipe {
         }
     }
 
-    /// The first line that was read and not handed over, also of what was read ahead.
+    /// Returns the first line that was read, or read ahead, and not submitted.
     fn next_unread(&mut self) -> Option<u64> {
         loop {
             if let Some(line) = self.lines.next(false) {
@@ -247,7 +247,7 @@ mod tests {
     use diary_outbox::fake::{BREAK, Fake, Paper, REFUSED, SILENCE, TIME};
     use tokio::sync::mpsc;
 
-    /// Input that comes at once and ends.
+    /// Returns an input that arrives at once and ends.
     fn input(text: &[u8]) -> Chunks {
         let (sender, chunks) = mpsc::channel(1);
         sender.try_send(Ok(text.to_vec())).unwrap();
@@ -263,7 +263,7 @@ mod tests {
         ended.as_ref().map_or_else(CliError::code, |()| exit::DONE)
     }
 
-    /// The exit code and what was printed.
+    /// Returns the exit code and what was printed.
     async fn run_with(fake: &Fake, past: Which, text: &[u8]) -> (u8, String) {
         let paper = Paper::default();
         let output = Output::new(paper.clone());
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(last.count(), 20_000);
     }
 
-    /// Once the clock stands still, it runs ahead whenever all wait: no real ten seconds.
+    /// With the clock paused, time advances whenever every task waits: no real ten seconds pass.
     #[tokio::test]
     async fn a_server_that_stays_away_is_given_up() {
         let fake = Fake::start().await;
@@ -331,7 +331,8 @@ mod tests {
         assert_eq!((code(&ended), paper.text()), (exit::NOT_ACKED, format!("ok 1 {TIME}\n")));
     }
 
-    /// The exit code and what is said, if it is interrupted once `shown` was printed; the input does not end.
+    /// Interrupts once `shown` was printed, with an input that does not end. Returns the exit code and what was
+    /// said.
     async fn interrupted_after(text: &str, shown: &str) -> (u8, Vec<String>) {
         let fake = Fake::start().await;
         let (paper, (sender, chunks)) = (Paper::default(), mpsc::channel(4));
@@ -390,7 +391,7 @@ mod tests {
         assert_eq!((code(&ended), fake.texts().len()), (exit::DONE, 2));
     }
 
-    /// A server that answers nothing is told, and that it does again.
+    /// A server that answers nothing is reported once.
     #[tokio::test]
     async fn a_server_that_hangs_is_told() {
         let fake = Fake::start().await;
@@ -415,7 +416,7 @@ mod tests {
         assert_eq!(said(), [format!("{} has acked nothing for 2 s", fake.address())]);
     }
 
-    /// Later lines wait behind the one that has no room.
+    /// Later lines wait behind the one that found no room.
     #[tokio::test]
     async fn a_full_disk_keeps_the_order() {
         let fake = Fake::start().await;
@@ -431,7 +432,7 @@ mod tests {
         assert_eq!(fake.texts(), ["anna: a", "anna: refuse", "anna: b"]);
     }
 
-    /// Once the clock stands still, it runs ahead whenever all wait: no real ten seconds.
+    /// With the clock paused, time advances whenever every task waits: no real ten seconds pass.
     #[tokio::test]
     async fn a_disk_that_stays_full_is_given_up() {
         let fake = Fake::start().await;

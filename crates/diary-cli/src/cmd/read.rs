@@ -1,4 +1,4 @@
-//! `log`, `search` and `on-this-day`: entries that are there are printed, in a pager if they are many.
+//! `log`, `search` and `on-this-day`: print existing entries, in a pager if there are many.
 
 use jiff::civil::Date;
 
@@ -14,7 +14,7 @@ use crate::term::pager::Pager;
 use crate::term::ui::Ui;
 use crate::term::width;
 
-/// Prints what `plan` asks for on the reader's current day.
+/// Prints what `plan` selects on the reader's current day.
 ///
 /// # Errors
 /// Reading failed, or found damage or nothing.
@@ -41,7 +41,7 @@ pub(super) async fn log(
     read.and(ended)
 }
 
-/// It prints days as the server counts them.
+/// Returns a printer that counts days as the server does.
 pub(super) fn printer(query: &Query, show: &Show, config: &Config) -> Printer {
     let mut printer = Printer::stdout(show.format().or(config.format), config.colour.is_on(), width());
     printer.csv_safe = show.csv_safe;

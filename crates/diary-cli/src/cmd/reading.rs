@@ -1,4 +1,4 @@
-//! What the commands that read have in common: the connection, and the way from the server to the page.
+//! What the reading commands share: the connection, and the way from the server to the page.
 
 use diary_client::{DayStart, Error, Event, Filter, History, Reader, Resume, Scope};
 use jiff::ToSpan;
@@ -17,7 +17,8 @@ use crate::term::output::say;
 use crate::term::ui::Ui;
 use diary_calendar::Calendar;
 
-/// Connects to a diary that has the entry at `place`, and says whether entries wait to be sent, wherever that is to be.
+/// Connects to a diary, which must have the entry at `place`, and reports entries that wait to be sent to any
+/// server.
 pub(super) async fn connect(config: &Config, place: Option<Resume>) -> Result<Reader, Error> {
     let connected = Reader::connect_at(config.server.clone(), place).await;
     let served = connected.as_ref().ok().map(|reader| (config.server.clone(), reader.welcome().journal_id));
@@ -25,7 +26,7 @@ pub(super) async fn connect(config: &Config, place: Option<Resume>) -> Result<Re
     connected
 }
 
-/// A plan, and the server that has the entries.
+/// A plan, with a connection to the server.
 pub(super) struct Query {
     pub(super) plan: Plan,
     pub(super) reader: Reader,
@@ -33,17 +34,17 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// Makes a plan for the reader's current day and connects, to a diary that has the entry at `place`. Says what of
-    /// the plan is not as it was typed, and whether entries wait to be sent.
+    /// Makes a plan for the reader's current day and connects to a diary that has the entry at `place`. Reports
+    /// entries that wait to be sent.
     ///
     /// # Errors
-    /// There is no plan, or the server cannot be reached.
+    /// The query is wrong, or the server cannot be reached.
     pub(super) async fn connect(
         config: &Config,
         place: Option<Resume>,
         plan: impl Fn(Date) -> Result<Plan, query::QueryError>,
     ) -> Result<Self, CliError> {
-        // Wrong arguments need no server. Where days start late, it may still be yesterday.
+        // Wrong arguments are reported without a server. Where days start late, it may still be yesterday.
         let today = Calendar::here(DayStart::default()).today();
         plan(today).or_else(|why| plan(today.saturating_sub(1.day())).map_err(|_| why))?;
         let reader = connect(config, place).await?;
@@ -52,7 +53,7 @@ impl Query {
         Ok(Self { plan, reader, calendar })
     }
 
-    /// Says how the plan was understood.
+    /// Prints how the plan was understood.
     pub(super) fn echo(&self) {
         if let Some(echo) = &self.plan.echo {
             say(format_args!("{echo}"));
@@ -63,7 +64,7 @@ impl Query {
         Reading::of(&self.reader, history, true)
     }
 
-    /// Asks the server for what may be of `plan`; the keeper knows what is.
+    /// Asks the server for a superset of `plan`, with a keeper that selects the plan's entries.
     pub(super) fn ask(&self, plan: &Plan) -> (Reading, Keeper) {
         let history = match &plan.each_year {
             Some(days) => self.reader.histories(days.ranges()),
@@ -72,7 +73,7 @@ impl Query {
         (self.read(history), Keeper::new(plan, self.calendar.clone()))
     }
 
-    /// Prints all of the plan.
+    /// Prints everything of the plan.
     ///
     /// Cancel safe: what was read is printed.
     pub(super) async fn print(&self, page: &mut Page) -> Result<(), CliError> {
@@ -96,8 +97,7 @@ impl Query {
         Ok(())
     }
 
-    /// The end of what the server has of the plan, with no more than the newest entries that are wanted: only a reading
-    /// of it the other way round tells where they begin.
+    /// Narrows the plan's scope to the newest entries that it wants. Only a reverse reading tells where they begin.
     async fn newest_of_plan(&self) -> Result<Scope, CliError> {
         let scope = self.plan.filter.scope;
         let scope = Scope { up_to: scope.up_to.or(Some(self.reader.welcome().head)), ..scope };
@@ -112,12 +112,12 @@ impl Query {
             }
             entries += u64::from(is_entry);
         }
-        // There are no more than are wanted.
+        // There are no more than that.
         Ok(scope)
     }
 
-    /// What the plan wants of one day, in the order in which it happened; `None` if the plan is of other days, or that
-    /// is too much to be held, which is said.
+    /// Returns the events of a one-day plan, sorted by time. `None` if the plan is not of one day, or has too many
+    /// events to hold, which is reported.
     pub(super) async fn by_time(&self) -> Result<Option<Vec<Event>>, CliError> {
         let plan = &self.plan;
         if !plan.is_of_one_day() {
@@ -136,11 +136,11 @@ impl Query {
     }
 }
 
-/// Events on their way, over a connection that may be lost meanwhile, which is said.
+/// A stream of events. Reports when its connection is lost.
 pub(super) struct Reading {
     history: History,
     patience: Patience,
-    /// Since when it is waited for; `None` if it never is given up.
+    /// When waiting began; `None` to wait forever.
     asked: Option<Instant>,
 }
 
@@ -149,12 +149,12 @@ impl Reading {
         Self { history, patience: Patience::of(reader.state()), asked: gives_up.then(Instant::now) }
     }
 
-    /// The next event; `None` at the end.
+    /// Returns the next event; `None` at the end.
     ///
     /// Cancel safe.
     ///
     /// # Errors
-    /// The server refused it, or the connection was lost for too long.
+    /// The server refused the request, or the connection was lost for too long.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, CliError> {
         tokio::select! {
             biased;

@@ -1,4 +1,4 @@
-//! `completions` and `man`, made from the program's own arguments.
+//! `completions` and `man`, generated from the command line's definition.
 
 use std::io::{self, Write};
 
@@ -10,10 +10,10 @@ use crate::cli::{self, Args};
 use crate::error::CliError;
 use crate::term::output::print;
 
-/// The description after the name, in the page and in lists of pages.
+/// Description after the name, on the manual page and in lists of pages.
 const SUMMARY: &str = "write entries into a diary and read them";
 
-/// Sections beside the arguments.
+/// Sections of the manual page beside the arguments.
 const SECTIONS: &str = include_str!("man.roff");
 
 /// Prints the completions for a shell.
@@ -22,7 +22,7 @@ const SECTIONS: &str = include_str!("man.roff");
 /// The output failed.
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
     let mut script = Vec::new();
-    // zsh would take the name of a command for the address.
+    // With the address, zsh would take the name of a command for it.
     clap_complete::generate(shell, &mut cli::commands_only(), "diary", &mut script);
     if shell == clap_complete::Shell::Bash {
         script = with_files(&String::from_utf8_lossy(&script)).into_bytes();
@@ -30,8 +30,8 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
     Ok(print(script)?)
 }
 
-/// The script offers flags where a command's first argument begins. Of `import` that is a file, which the shell offers
-/// if the script has nothing.
+/// Makes bash complete files for `import`. The script offers flags for a command's first argument, which for
+/// `import` is a file; the shell offers files if the script offers nothing.
 fn with_files(script: &str) -> String {
     let (before, import) = script.split_once("diary__subcmd__import)\n").unwrap_or((script, ""));
     let import = import.replacen(" || ${COMP_CWORD} -eq 2 ]]", " ]]", 1);
@@ -52,7 +52,7 @@ pub(crate) fn man() -> Result<(), CliError> {
     Ok(print(page)?)
 }
 
-/// One page for all commands, so that one search finds any flag.
+/// Renders one page for all commands, so that one search finds any flag.
 fn page() -> io::Result<Vec<u8>> {
     let mut command = Args::command().about(SUMMARY).after_help("");
     command.build();
@@ -79,7 +79,7 @@ fn page() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// A section for a command, with its own options only.
+/// Appends a section for a command, with its own options only.
 fn describe(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
     let own = command.clone().mut_args(|arg| match arg.is_global_set() || arg.get_id() == "help" {
         true => arg.hide(true),

@@ -1,4 +1,4 @@
-//! `tags` and `stats`: entries are counted.
+//! `tags` and `stats`: count entries.
 
 use std::io::{self, IsTerminal};
 
@@ -45,7 +45,7 @@ pub(crate) async fn tags(select: Select, as_json: bool, config: &Config) -> Resu
 /// Counts entries and words.
 ///
 /// # Errors
-/// Reading failed, or found damage or nothing, or the picture cannot be written.
+/// Reading failed, or found damage or nothing, or the SVG file cannot be written.
 pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config) -> Result<(), CliError> {
     let prints_picture = options.svg.as_ref().is_some_and(|path| path.as_os_str() == "-");
     let picture = options.svg.filter(|_| !prints_picture).map(|path| Whole::begin(path, options.force));
@@ -61,7 +61,7 @@ pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config
         return Err(none(query.plan.nothing(), missing));
     }
     let today = query.calendar.today();
-    // Of days that are over, the year that ends with them.
+    // For days in the past, the year ends with the last of them.
     let last = query.plan.days.map_or(today, |days| days.to.min(today));
     let heat = match options.year {
         Some(year) => Heat::year(year, today, &counts),
@@ -85,7 +85,7 @@ pub(crate) async fn stats(select: Select, options: StatsOptions, config: &Config
     print(&out, missing)
 }
 
-/// What is to be counted: all that fits, unless it is said how many.
+/// Connects for counting: all matching entries, unless the user gives a number.
 async fn begin(mut select: Select, config: &Config) -> Result<Query, CliError> {
     select.last.get_or_insert_with(|| "all".to_owned());
     let query = Query::connect(config, None, |today| select.plan(today)).await?;
@@ -93,7 +93,7 @@ async fn begin(mut select: Select, config: &Config) -> Result<Query, CliError> {
     Ok(query)
 }
 
-/// Hands every entry to `take`, in any order, and says how many are missing among them. Returns that, too.
+/// Passes every entry to `take`, in any order. Reports and returns how many are missing.
 async fn each(query: &Query, mut take: impl FnMut(&Stored)) -> Result<u64, CliError> {
     let mut missing: u64 = 0;
     let mut count = |event: Event| match event {
@@ -102,7 +102,7 @@ async fn each(query: &Query, mut take: impl FnMut(&Stored)) -> Result<u64, CliEr
         Event::Damaged { lines } => missing = missing.saturating_add(lines),
         Event::Restored { .. } => {}
     };
-    // Only the newest: then they come first.
+    // If only the newest are wanted, read those first.
     let (mut reading, mut keeper) = query.ask(&query.plan.clone().in_order(query.plan.newest.is_some()));
     while !keeper.is_full()
         && let Some(event) = reading.next().await?
@@ -117,7 +117,7 @@ async fn each(query: &Query, mut take: impl FnMut(&Stored)) -> Result<u64, CliEr
     Ok(missing)
 }
 
-/// There is nothing to count; `nothing` is the sentence.
+/// Returns the error for nothing to count; `nothing` is the sentence.
 fn none(nothing: String, missing: u64) -> CliError {
     if missing == 0 {
         return CliError::NothingFound(nothing);
@@ -126,7 +126,7 @@ fn none(nothing: String, missing: u64) -> CliError {
     CliError::Told(exit::DAMAGE)
 }
 
-/// Prints it, in a pager if it is long.
+/// Prints the result, in a pager if it is long.
 fn print(bytes: &[u8], missing: u64) -> Result<(), CliError> {
     let (mut output, pager) = Pager::start(io::stdout().is_terminal(), &Ui::default());
     output.print(bytes);

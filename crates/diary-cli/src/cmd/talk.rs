@@ -1,7 +1,7 @@
-//! A conversation with a person: lines are entries, commands start with `/`.
+//! A conversation with a user: lines are entries, commands start with `/`.
 //!
-//! A text that is typed is kept in the outbox at once and handed to a [`Delivery`]; `commands` has what lines that
-//! start with `/` do, and `ending` what is told and kept when it is over.
+//! A typed text is kept in the outbox at once and submitted to a [`Delivery`]. `commands` runs the lines that start
+//! with `/`, and `ending` reports and keeps what is left at the end.
 
 mod commands;
 mod ending;
@@ -35,24 +35,24 @@ use diary_calendar::Calendar;
 
 pub(crate) use terminal::at_terminal;
 
-/// Where one may type, if there is no line editor.
+/// Prompt without a line editor.
 const PROMPT: &str = "> ";
 
-/// Where a conversation takes place.
+/// Input, output and settings of a conversation.
 pub(crate) struct Place<'a> {
     pub(crate) config: &'a Config,
-    /// How many of the newest entries to show first.
+    /// Number of the newest entries to show first.
     pub(crate) past: Which,
     pub(crate) output: Output,
     pub(crate) view: Printer,
-    /// The prompt of a line editor. With one, entries of others appear as they come.
+    /// Prompt of a line editor. With one, new entries of others appear as they arrive.
     pub(crate) prompt: Option<Prompt>,
-    /// A terminal without a line editor: the conversation itself shows where to type.
+    /// Whether this is a terminal without a line editor, where the conversation itself prints the prompt.
     pub(crate) bare: bool,
 }
 
 impl Place<'_> {
-    /// Where sentences go.
+    /// Returns where sentences go.
     fn ui(&self) -> Ui {
         self.prompt.as_ref().map(Prompt::ui).unwrap_or_default()
     }
@@ -61,11 +61,11 @@ impl Place<'_> {
 /// How a conversation ended.
 pub(crate) struct Ended {
     pub(crate) how: Result<(), CliError>,
-    /// Who would have written what stands on the line.
+    /// Author of the unsent line, if there is one.
     pub(crate) author: Option<Author>,
 }
 
-/// Talks until the person ends it. At a prompt it goes on without a server, and waits for one.
+/// Talks until the user ends it. At a prompt, it waits for a server that is away.
 async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
     let (server, author) = (place.config.server.clone(), place.config.author.clone());
     let delivery = Delivery::new(server.clone(), author.clone(), Keys::Kept(place.config.outbox()));
@@ -81,42 +81,42 @@ async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Si
 }
 
 struct Talk<'a> {
-    /// One for each name, each with the texts that were typed under it: the first is on its way.
+    /// One delivery per name, with the texts typed under it. The first is active.
     deliveries: VecDeque<Delivery<String>>,
-    /// All was typed and is answered.
+    /// Whether the input has ended and everything is answered.
     is_settled: bool,
     reader: Reader,
     reader_state: watch::Receiver<State>,
     reading_lost: Option<ReadingLost>,
     place: Place<'a>,
     calendar: Calendar,
-    /// Commands that were typed and are not done yet.
+    /// Commands that were typed and not run yet.
     commands: VecDeque<(String, Result<Wanted, String>)>,
     /// When the input ended.
     ended: Option<Instant>,
-    /// A goodbye was typed: nothing behind that counts.
+    /// Whether `/quit` was typed; later input is ignored.
     said_goodbye: bool,
-    /// An answer that is being printed; nothing else is, until it ends.
+    /// Answer that is being printed; nothing else is printed until it ends.
     answer: Option<Answer>,
-    /// What is to be printed behind it.
+    /// Bytes to print after the answer.
     behind_answer: Vec<u8>,
     follow: Option<Follow>,
-    /// The newest entry that was shown.
+    /// Seq of the newest entry shown.
     newest_seen: u64,
-    /// The newest of the entries that were typed here.
+    /// Seq of the newest entry typed here.
     newest_own: u64,
-    /// Every name writes with a key of its own.
+    /// Producers of all names, each of which has its own keys.
     producers: Vec<Producer>,
     quiet: bool,
-    /// The server has been there.
+    /// Whether the server was reached.
     has_arrived: bool,
-    /// The cursor stands behind a prompt that no editor has.
+    /// Whether the cursor is behind a prompt that no editor owns.
     at_prompt: bool,
 }
 
 struct Follow {
     history: History,
-    /// What is typed from here on is on the screen already.
+    /// Own entries with a higher seq are on the screen already.
     own_after: u64,
 }
 
@@ -145,7 +145,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Talks until all is said and acked, or something ends it before.
+    /// Talks until everything is done and acked, or something ends it.
     async fn run(&mut self, typed: &mut mpsc::Receiver<Typed>, signals: &mut Signals) -> Option<Stopped> {
         loop {
             self.go_on();
@@ -168,7 +168,7 @@ impl<'a> Talk<'a> {
                     line => self.take_in(line),
                 },
                 outcome = if_any(self.deliveries.front_mut().map(Delivery::next)), if !self.is_settled => self.take(outcome),
-                // What the screen has no room for is not read, and costs nothing here.
+                // While the screen is behind, events are not read, so they do not pile up here.
                 () = if_any(above.as_ref().map(Above::room)), if behind => {}
                 event = if_any(self.answer.as_mut().map(|answer| answer.history.next())), if !behind => self.read(event),
                 event = if_any(self.follow.as_mut().map(|follow| follow.history.next())), if !is_answering && !behind => {
@@ -182,65 +182,65 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// What is typed from now on is to be taken in.
+    /// Whether to read more input.
     fn is_open(&self) -> bool {
         self.ended.is_none() && !self.said_goodbye
     }
 
-    /// Why nothing goes out.
+    /// Returns why nothing is sent.
     fn held(&self) -> Option<&Held> {
         Some(self.deliveries.front()?.held()?.0)
     }
 
-    /// How many entries have no answer.
+    /// Returns the number of unanswered entries.
     fn unanswered(&self) -> usize {
         self.deliveries.iter().map(Delivery::unanswered).sum()
     }
 
-    /// When a delivery that is held up is given up: once the person has said all, and something that waits for it.
+    /// Returns when to give up a delivery that is held up; never before the input has ended.
     fn deadline(&self) -> Option<Instant> {
-        // What waits is in the outbox, where a later run finds it.
+        // Waiting entries are in the outbox, where a later run finds them.
         Some(deadline_of_kept(self.deliveries.front()?)?.max(self.ended?))
     }
 
-    /// Why it is no use to go on.
+    /// Returns why it is pointless to continue.
     fn hopeless(&self) -> Option<Held> {
         let held = self.held()?;
         let is_over = match held {
             Held::Ended(_) => true,
-            // Without a prompt, nobody waits for a server that was never there.
+            // Without a prompt, do not wait for a server that was never reached.
             Held::Away(_) if !self.has_arrived && self.place.prompt.is_none() => true,
             _ => self.deadline().is_some_and(|deadline| deadline <= Instant::now()),
         };
         is_over.then(|| held.clone())
     }
 
-    /// Does what need not be waited for.
+    /// Does what needs no waiting.
     fn go_on(&mut self) {
         if self.place.output.is_gone() {
-            // A conversation with someone who sees nothing is over.
+            // The reader of the output is gone, so the conversation is over.
             self.answer = None;
             self.end();
         }
-        // A command sees what was typed before it, unless that waits for the server.
+        // A command sees the entries typed before it, unless they wait for the server.
         while self.answer.is_none() && (self.unanswered() == 0 || self.held().is_some()) {
             let Some((_, wanted)) = self.commands.pop_front() else { return };
             self.obey(wanted);
         }
     }
 
-    /// Nothing that is typed from now on counts.
+    /// Ends the input.
     fn end(&mut self) {
         self.ended.get_or_insert_with(Instant::now);
-        // Where nothing was typed, the past is still to be shown.
+        // Wait for the server first: with nothing typed, the delivery would end before the past is shown.
         if self.has_arrived {
             self.deliveries.iter_mut().for_each(Delivery::finish);
         }
     }
 
-    /// Takes what was typed, or the end of it.
+    /// Handles a typed line, or the end of the input.
     fn take_in(&mut self, typed: Option<Typed>) {
-        // Enter has begun a new line.
+        // Enter has moved the cursor to a new line.
         self.at_prompt = false;
         match typed {
             _ if self.said_goodbye => {}
@@ -283,7 +283,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Somebody else writes what is typed from here on, once all before is acked.
+    /// Changes the author of what is typed from here on, once everything before is acked.
     fn rename(&mut self, name: Author) {
         let Some(last) = self.deliveries.back_mut() else { return };
         match last.successor(Some(name)) {
@@ -296,7 +296,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// What came of what was typed.
+    /// Handles an outcome of the active delivery.
     fn take(&mut self, outcome: Option<Outcome<String>>) {
         let Some(outcome) = outcome else { return self.next_delivery() };
         let server = self.place.config.server.clone();
@@ -320,7 +320,7 @@ impl<'a> Talk<'a> {
             Outcome::Resumed(held) => {
                 self.show_state();
                 self.reader_has_time();
-                // Where acks are printed, they say it.
+                // After a silence, printed acks say so themselves.
                 if self.quiet || !matches!(held, Held::Silent(_)) {
                     self.say(format_args!("{}", resumed(&held, &server)));
                 }
@@ -334,7 +334,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// All that was typed under a name is answered: the next one is it.
+    /// Continues with the next name, once everything under the current one is answered.
     fn next_delivery(&mut self) {
         if self.deliveries.len() == 1 {
             self.is_settled = true;
@@ -346,7 +346,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Something holds up what was typed.
+    /// Reports what holds up the typed entries.
     fn tell_held(&mut self, held: &Held) {
         self.show_state();
         match held {
@@ -368,7 +368,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// A server is there: says where one is, and shows the past.
+    /// Handles a connection: the first time, greets and shows the past.
     fn arrive(&mut self, welcome: &Welcome) {
         self.deliveries.iter_mut().for_each(|delivery| delivery.met(welcome.journal_id));
         self.show_state();
@@ -387,7 +387,7 @@ impl<'a> Talk<'a> {
             self.end();
         }
         if self.answer.is_some() {
-            // Something was asked for meanwhile.
+            // The user has asked for something meanwhile.
         } else if self.place.past != Which::Last(0) {
             self.answer = Some(Answer::of(self.reader.history(self.place.past), false));
         } else {
@@ -395,7 +395,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// A person at a prompt sees what others write.
+    /// At a prompt, starts to show what others write.
     fn follow_others(&mut self) {
         if self.place.prompt.is_some() && self.follow.is_none() {
             let history = self.reader.follow(Some(self.newest_seen + 1));
@@ -403,7 +403,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Where there is no editor: shows that one may type, if nothing else is to come first.
+    /// Without a line editor, prints the prompt unless something else comes first.
     fn show_bare_prompt(&mut self) {
         let is_idle = self.commands.is_empty() && self.answer.is_none() && self.deliveries.len() == 1;
         let is_free = self.unanswered() == 0 || self.held().is_some();
@@ -413,20 +413,20 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// What is printed begins on a line of its own.
+    /// Starts a new line before output.
     fn break_bare_prompt(&mut self, printed: bool) {
         if printed && take(&mut self.at_prompt) {
             self.place.output.print(b"\n");
         }
     }
 
-    /// Prints below whatever stands there.
+    /// Prints on a line of its own.
     fn print(&mut self, bytes: &[u8]) {
         self.break_bare_prompt(!bytes.is_empty());
         self.place.output.print(bytes);
     }
 
-    /// The same, but behind an answer that is being printed.
+    /// Prints after the answer that is being printed, if any.
     fn print_behind(&mut self, bytes: &[u8]) {
         match self.answer.as_ref().is_some_and(|answer| answer.begun) {
             true => self.behind_answer.extend_from_slice(bytes),
@@ -434,14 +434,14 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Lets the prompt show whether what is typed goes out.
+    /// Shows in the prompt whether typed entries can be sent.
     fn show_state(&self) {
         if let Some(prompt) = &self.place.prompt {
             prompt.set_away(self.held().is_some());
         }
     }
 
-    /// Tells the person something that is no entry.
+    /// Prints a notice for the user.
     fn note(&mut self, what: fmt::Arguments<'_>) {
         if self.place.view.is_plain() {
             self.say(what);
@@ -450,7 +450,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Says something on stderr, behind what was printed before.
+    /// Prints a sentence to stderr, after earlier output.
     fn say(&mut self, what: fmt::Arguments<'_>) {
         self.break_bare_prompt(true);
         self.place.output.flush();

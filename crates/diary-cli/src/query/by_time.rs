@@ -1,22 +1,23 @@
-//! The entries of a day in the order in which they happened: what was moved in, or written down later, has other seqs.
+//! Sorts the entries of a day by the time at which they happened. Entries that were moved to another day, or
+//! written down later, have other seqs.
 
 use diary_client::{Event, Stored};
 use jiff::civil::{Date, DateTime};
 
 use diary_calendar::Calendar;
 
-/// Most entries that are held to be sorted: a hundred times what a busy day has.
+/// Limit on the entries held for sorting: a hundred times what a busy day has.
 const ENTRIES_MAX: usize = 100_000;
 
-/// Most bytes of them.
+/// Limit on their bytes.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// More came than can be held.
+/// There are more entries than can be held.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("too many entries to sort by time; printed in the order of their numbers")]
 pub(crate) struct TooMany;
 
-/// A day, and what the clock said: that is what is shown.
+/// A day, and the clock time that is shown.
 type Moment = (Date, DateTime);
 
 /// Sorts events by time.
@@ -31,7 +32,7 @@ impl ByTime {
         Self { calendar, events: Vec::new(), bytes: 0 }
     }
 
-    /// There are too many.
+    /// Whether there are too many.
     pub(crate) fn is_over(&self) -> bool {
         self.events.len() > ENTRIES_MAX || self.bytes > BYTES_MAX
     }
@@ -41,7 +42,7 @@ impl ByTime {
             Event::Entry(Stored { entry, left, .. }) => {
                 ((self.calendar.day_of(entry), self.calendar.clock(entry)), entry.text.len() + left.len())
             }
-            // What is missing stays behind the entry that was before it.
+            // Missing entries stay behind the entry before them.
             Event::Gap(_) | Event::Damaged { .. } | Event::Restored { .. } => {
                 (self.events.last().map_or((Date::MIN, DateTime::MIN), |(moment, _)| *moment), 0)
             }
@@ -50,15 +51,15 @@ impl ByTime {
         self.events.push((moment, event));
     }
 
-    /// All of them, or the newest so many entries with what is missing between them and right before them.
+    /// Returns all events, or the newest entries with the gaps between them and right before them.
     ///
     /// # Errors
-    /// They are too many.
+    /// There are too many.
     pub(crate) fn finish(mut self, newest: Option<u64>, reverse: bool) -> Result<Vec<Event>, TooMany> {
         if self.is_over() {
             return Err(TooMany);
         }
-        // What happened at once stays in the order of the seqs.
+        // The sort is stable: entries of the same time stay in the order of their seqs.
         self.events.sort_by_key(|(moment, _)| *moment);
         let mut events: Vec<_> = self.events.into_iter().map(|(_, event)| event).collect();
         if let Some(newest) = newest {
@@ -124,11 +125,11 @@ mod tests {
             gap(1),
             entry(2, None),
             entry(3, Some("2026-11-21T23:00:00.000000+00:00")),
-            // Its clock said so, though it was before the noon of the others.
+            // Its own clock counts, although this was before noon of the others.
             entry(4, Some("2026-11-21T13:00:00.000000+08:00")),
             gap(5),
             entry(6, None),
-            // A later day.
+            // Of a later day.
             entry(7, Some("2026-11-22T01:00:00.000000+08:00")),
             entry(8, Some("2015-11-21T23:00:00.000000+00:00")),
         ];

@@ -1,4 +1,4 @@
-//! A day of a month, in each year.
+//! The same day of each year.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,24 +10,24 @@ use jiff::civil::Date;
 use super::{FIRST_DAY, LAST_DAY, QueryError, server_days};
 use diary_calendar::Days;
 
-/// Years before this one are asked for in one piece: few diaries have any entries there.
+/// Earlier years are requested in one piece: few diaries have any entries there.
 const YEAR_FIRST: i16 = 1900;
 
-/// A day of a month, in the years in which it is wanted.
+/// A day of a month, in the selected years.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EachYear {
     day: Date,
     days: BTreeSet<Date>,
-    /// The years in words.
+    /// Description of the years.
     years: &'static str,
 }
 
 impl EachYear {
-    /// Today, in earlier years; or the day that is said, in all years up to today's. A day that is still to come is
-    /// wanted, too, if it is what is said. The 29th of February is in leap years only.
+    /// Selects today's date in earlier years, or the day that `said` names in all years up to this one. A named day
+    /// in a future year is included. 29 February exists in leap years only.
     ///
     /// # Errors
-    /// That is no day.
+    /// It is not a single day.
     pub(crate) fn of(said: Option<&str>, today: Date) -> Result<Self, QueryError> {
         let (day, last_year, years) = match said {
             Some(said) => (one_day(said, today)?, today.year(), "any year"),
@@ -43,7 +43,8 @@ impl EachYear {
         self.days.contains(&date)
     }
 
-    /// The server's days that may hold, for a reader anywhere, what is of one of them. No day is in two of them.
+    /// Returns the server's days that may hold entries of these days for a reader in any zone. The ranges do not
+    /// overlap.
     pub(crate) fn ranges(&self) -> Vec<Which> {
         let days = || self.days.range(Date::constant(YEAR_FIRST, 1, 1)..);
         let first = days().next().copied().unwrap_or(LAST_DAY);

@@ -1,4 +1,4 @@
-//! Which entries are wanted, and in which order.
+//! Selects entries and their order.
 
 pub(crate) mod by_time;
 pub(crate) mod each_year;
@@ -11,38 +11,38 @@ use jiff::civil::Date;
 
 use diary_calendar::Days;
 
-/// Why it cannot be known which entries are wanted.
+/// Why a query is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QueryError {
-    /// No day.
+    /// Not a day.
     #[error(transparent)]
     Date(#[from] diary_calendar::Error),
-    /// Nothing that a server takes.
+    /// The server would refuse it.
     #[error("{}", .0.message)]
     Refused(#[from] Refusal),
-    /// No tag.
+    /// Not a tag.
     #[error("a tag is one word with a letter in it, such as #travel, travel or @anna")]
     Tag,
-    /// No number.
+    /// Not a number.
     #[error("--last takes a number or all: --last 50")]
     Last,
-    /// Days that end before they begin.
+    /// A range that ends before it begins.
     #[error("--from {from} is after --to {to}; the first day of a range comes first")]
     Backwards { from: Date, to: Date },
-    /// Several days where one is meant.
+    /// Several days where one is expected.
     #[error("\"{}\" is more than one day; try 2026-11-21, Nov 21 or yesterday", escape(.0))]
     Several(String),
-    /// Days that are over, for a follow.
+    /// A follow of days that are over.
     #[error("{0} is over, so nothing can follow; use log")]
     Over(Date),
 }
 
-/// The first day that a request can name.
+/// First day that a request can name.
 const FIRST_DAY: Date = Date::constant(0, 1, 1);
-/// The last one.
+/// Last day that a request can name.
 const LAST_DAY: Date = Date::MAX;
 
-/// The server's days that may hold what a reader anywhere calls `days`.
+/// Returns the server's days that may hold entries of `days` for a reader in any zone.
 pub(crate) fn server_days(days: Days) -> Which {
     let from = days.from.saturating_sub(2.days()).max(FIRST_DAY);
     let to = days.to.saturating_add(2.days());

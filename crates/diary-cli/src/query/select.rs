@@ -1,7 +1,7 @@
-//! Which entries: by day, by number, by author, by what they hold.
+//! Selects entries by day, number, author and content.
 //!
-//! What a command was told becomes a [`Plan`]: what the server is asked for, and what is left to be done here.
-//! The server's days are those of its own zone, so it is asked for one more on each side.
+//! Arguments become a [`Plan`]: what to ask the server for, and what to select here. The server's days are those of
+//! its own zone, so it is asked for more on each side.
 
 use diary_client::{Author, Event, Filter, Scope, Stored, Which};
 use diary_proto::Sieve;
@@ -13,10 +13,10 @@ use super::each_year::EachYear;
 use super::{FIRST_DAY, LAST_DAY, QueryError, server_days};
 use diary_calendar::{Calendar, Days};
 
-/// How many entries are shown to those who name no condition.
+/// Number of entries to show if no condition is given.
 const LAST_DEFAULT: u64 = 20;
 
-/// Longest text that is quoted whole in a sentence.
+/// Longest text that is quoted in full.
 const QUOTED_MAX_CHARS: usize = 40;
 
 /// Which entries, for every command that reads.
@@ -49,7 +49,7 @@ pub(crate) struct Ordered {
 }
 
 impl Ordered {
-    /// As [`Select::plan`].
+    /// Like [`Select::plan`].
     pub(crate) fn plan(&self, today: Date) -> Result<Plan, QueryError> {
         Ok(self.select.plan(today)?.in_order(self.reverse))
     }
@@ -73,7 +73,7 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// For all entries.
+    /// Returns a filter over all entries.
     fn filter(&self) -> Result<Filter, QueryError> {
         let Self { contains, not: without, author, tag: tags } = self.clone();
         let filter = Filter { scope: Which::All.into(), contains, without, author, tags };
@@ -82,39 +82,39 @@ impl Conditions {
     }
 }
 
-/// The name of an author.
+/// Parses the name of an author.
 pub(crate) fn parse_name(name: &str) -> Result<Author, QueryError> {
     Ok(Author::new(name)?)
 }
 
-/// A tag as it stands in texts. Without a sign it is one with #.
+/// Parses a tag as it is in texts. Without a sign, it is one with #.
 fn parse_tag(said: &str) -> Result<String, QueryError> {
     let tag = if said.starts_with(['#', '@']) { said.to_owned() } else { format!("#{said}") };
     if is_tag(&tag) { Ok(tag) } else { Err(QueryError::Tag) }
 }
 
-/// What is to be read.
+/// What to read.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// What the server is asked for.
+    /// What to ask the server for.
     pub(crate) filter: Filter,
     /// The reader's days.
     pub(crate) days: Option<Days>,
-    /// Instead of them, the same day of each year.
+    /// Replaces `days`: the same day of each year.
     pub(crate) each_year: Option<EachYear>,
-    /// Of those of these days, only the newest so many are wanted. Without days, the server is asked for no more.
+    /// Number of newest entries wanted, among those of `days`. Without days, the server limits them itself.
     pub(crate) newest: Option<u64>,
     /// The reader's current day.
     pub(crate) today: Date,
-    /// What the reader should know of how it was understood.
+    /// How the query was understood, for the reader.
     pub(crate) echo: Option<String>,
 }
 
 impl Plan {
-    /// What is of the same day of a month, as [`EachYear::of`] has it.
+    /// Returns a plan for the same day of each year; see [`EachYear::of`].
     ///
     /// # Errors
-    /// What cannot be used.
+    /// The query is invalid.
     pub(crate) fn each_year(
         conditions: &Conditions,
         said: Option<&str>,
@@ -124,18 +124,18 @@ impl Plan {
         Ok(Self { filter, days: None, each_year, newest: None, today, echo: None })
     }
 
-    /// The same with the newest first, or the oldest.
+    /// Returns the same plan, newest or oldest first.
     pub(crate) fn in_order(mut self, reverse: bool) -> Self {
         self.filter.scope.reverse = reverse;
         self
     }
 
-    /// All is of one day, or of one in each year.
+    /// Whether all entries are of one day, or of one day in each year.
     pub(crate) fn is_of_one_day(&self) -> bool {
         self.each_year.is_some() || self.days.is_some_and(|days| days.from == days.to)
     }
 
-    /// What is said if there is nothing to print: `no entries by anna with "fog" on 2026-11-20`
+    /// Returns the sentence for an empty result, such as `no entries by anna with "fog" on 2026-11-20`.
     pub(crate) fn nothing(&self) -> String {
         let Scope { which, newest, .. } = self.filter.scope;
         if which == Which::Last(0) || self.newest.or(newest) == Some(0) {
@@ -153,13 +153,13 @@ impl Plan {
     }
 }
 
-/// ` with "a" and "b"`; nothing, if there are none.
+/// Formats ` with "a" and "b"`, or nothing if there are none.
 fn listed(word: &str, what: impl Iterator<Item = String>) -> String {
     let what = what.collect::<Vec<_>>().join(" and ");
     if what.is_empty() { what } else { format!(" {word} {what}") }
 }
 
-/// A text as it was typed; a long one is cut.
+/// Quotes a text, shortened if it is long.
 fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED_MAX_CHARS) {
         Some((end, _)) => format!("\"{}…\"", escape(&text[..end])),
@@ -168,10 +168,10 @@ fn quoted(text: &str) -> String {
 }
 
 impl Select {
-    /// Makes a plan of it; `today` is the reader's.
+    /// Makes a plan; `today` is the reader's.
     ///
     /// # Errors
-    /// What cannot be used.
+    /// The query is invalid.
     pub(crate) fn plan(&self, today: Date) -> Result<Plan, QueryError> {
         let days = self.days(today)?;
         let last = self.last.as_deref().map(parse_last).transpose()?;
@@ -180,7 +180,7 @@ impl Select {
         let last = last.unwrap_or(if conditions { None } else { Some(LAST_DEFAULT) });
         let resolved = days.is_some() || (self.last.is_none() && !conditions);
         let echo = resolved.then(|| echo(days, today, filter.author.as_ref(), last));
-        // The days are the reader's, so the server cannot count what is of them.
+        // The days are the reader's, so the server cannot count their entries.
         let (which, wanted, newest) = match (days, last) {
             (Some(days), last) => (server_days(days), None, last),
             (None, Some(count)) if !conditions => (Which::Last(count), None, None),
@@ -206,7 +206,7 @@ impl Select {
     }
 }
 
-/// How many of the newest; `None` for all.
+/// Parses a number of newest entries; `None` for all.
 fn parse_last(said: &str) -> Result<Option<u64>, QueryError> {
     match Which::parse(said) {
         Ok(Which::All) => Ok(None),
@@ -215,7 +215,7 @@ fn parse_last(said: &str) -> Result<Option<u64>, QueryError> {
     }
 }
 
-/// `2026-11-16 .. 2026-11-22, by anna, the newest 20`
+/// Formats the plan, as in `2026-11-16 .. 2026-11-22, by anna, the newest 20`.
 fn echo(days: Option<Days>, today: Date, author: Option<&Author>, last: Option<u64>) -> String {
     let days = days.map(|days| in_words(days, today).1);
     let author = author.map(|author| format!("by {author}"));
@@ -223,7 +223,7 @@ fn echo(days: Option<Days>, today: Date, author: Option<&Author>, last: Option<u
     [days, author, last].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Days, and the word that leads to them in a sentence.
+/// Formats days, with the preposition for a sentence.
 fn in_words(Days { from, to }: Days, today: Date) -> (&'static str, String) {
     let future = if from > today { ", in the future" } else { "" };
     match (from > FIRST_DAY, to < LAST_DAY) {
@@ -235,25 +235,25 @@ fn in_words(Days { from, to }: Days, today: Date) -> (&'static str, String) {
     }
 }
 
-/// Keeps what fits a plan, of what the server sends, in either order.
+/// Selects a plan's events from what the server sends, in either order.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     sieve: Sieve,
     plan: Plan,
     calendar: Calendar,
-    /// How many are still wanted, and one.
+    /// Number of entries still wanted, plus one.
     left: u64,
-    /// Gaps of which it is not known yet on which days they are.
+    /// Gaps whose days are not known yet.
     held: Vec<Event>,
-    /// An entry was met that is past the days.
+    /// Whether an entry past the days was met.
     is_past: bool,
-    /// An entry with a time of its own was met: then days do not follow each other, and a server tells only those gaps
-    /// that may be of the days that it was asked for.
+    /// Whether an entry with a time of its own was met. Then days are not in order, and the server sends only gaps
+    /// that may be of the requested days.
     is_mixed: bool,
 }
 
 impl Keeper {
-    /// If the newest comes first, it counts what the plan wants. Otherwise the server knows where that begins.
+    /// In reverse order, counts the entries that the plan wants. Otherwise the server knows where they begin.
     pub(crate) fn new(plan: &Plan, calendar: Calendar) -> Self {
         let wanted = plan.newest.filter(|_| plan.filter.scope.reverse);
         Self {
@@ -267,12 +267,12 @@ impl Keeper {
         }
     }
 
-    /// Nothing more is wanted.
+    /// Whether nothing more is wanted.
     pub(crate) fn is_full(&self) -> bool {
         self.left == 0
     }
 
-    /// Gives what fits to `give`. A gap is on a day only if the entries around it leave that open.
+    /// Passes a matching event to `give`. A gap matches unless the entries around it rule the days out.
     pub(crate) fn take(&mut self, event: Event, mut give: impl FnMut(Event)) {
         if self.is_full() {
             return;
@@ -290,7 +290,7 @@ impl Keeper {
         let (early, late) = (date < days.from, date > days.to);
         let (before, past) = if self.plan.filter.scope.reverse { (late, early) } else { (early, late) };
         if stored.entry.own.is_some() {
-            // It says nothing of the days of those around it.
+            // It says nothing about the days of its neighbours.
             self.is_mixed = true;
         } else {
             self.is_past = past;
@@ -304,12 +304,12 @@ impl Keeper {
         }
     }
 
-    /// Nothing more comes.
+    /// Ends the input: passes the gaps that are held.
     pub(crate) fn end(&mut self, give: impl FnMut(Event)) {
         self.held.drain(..).for_each(give);
     }
 
-    /// Gives it if it fits. What is missing right before the oldest wanted entry is told, too.
+    /// Passes an event that matches. Gaps right before the oldest wanted entry match, too.
     fn give(&mut self, event: Event, give: &mut impl FnMut(Event)) {
         if let Event::Entry(Stored { entry, .. }) = &event {
             let is_of_day = |days: &EachYear| days.has(self.calendar.day_of(entry));
@@ -483,7 +483,7 @@ mod tests {
     #[test]
     fn days_are_those_of_the_reader() {
         let events = [
-            // 23:59:59 the evening before in Berlin.
+            // In Berlin, this is 23:59:59 of the evening before.
             entry(1, "2026-11-21T06:59:59.999999+08:00", "a"),
             entry(2, "2026-11-21T07:00:00.000000+08:00", "b"),
             entry(3, "2026-11-22T06:59:59.999999+08:00", "c"),
@@ -509,7 +509,7 @@ mod tests {
         assert_eq!(kept(today, [gap(1), before(2), gap(3)]), "gap 3");
         assert_eq!(kept(&["--author", "ben"], [on(1), gap(2)]), "gap 2");
 
-        // The newest first.
+        // Newest first.
         let today = &["--on", "today", "--reverse"];
         assert_eq!(kept(today, [on(5), gap(4), before(3), gap(2), before(1)]), "5 gap 4");
         assert_eq!(kept(today, [gap(10), behind(9), gap(8), on(7), gap(6), on(5)]), "gap 8 7 gap 6 5");

@@ -1,4 +1,4 @@
-//! The two formats of jrnl: its journal file, which `jrnl --import` reads, and the JSON that it prints.
+//! The two formats of jrnl: its journal file, for `jrnl --import`, and its JSON output.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,18 +10,18 @@ use serde::Serialize;
 use super::machine::safe_json;
 use super::{Printer, careful, count};
 
-/// What is known of the entries so far.
+/// State of the answer so far.
 #[derive(Debug, Clone)]
 pub(super) struct Jrnl {
-    /// Knows what jrnl would take for a time.
+    /// Detects what jrnl would take for a time.
     clock: Clock,
-    /// Tags and how often they occurred, for the JSON.
+    /// Tags with their number of occurrences, for the JSON.
     tags: BTreeMap<String, u64>,
-    /// Lines that jrnl would take for the start of an entry.
+    /// Number of lines that jrnl would take for the start of an entry.
     indented: u64,
 }
 
-/// An entry in the JSON of jrnl.
+/// An entry in jrnl's JSON.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 struct JrnlEntry<'a> {
     title: &'a str,
@@ -52,7 +52,7 @@ impl Printer {
         out.extend_from_slice(format!("\n], \"tags\": {}}}\n", safe_json(&self.jrnl.tags)).as_bytes());
     }
 
-    /// As jrnl writes it. A line of a text that would start another entry gets a space before it.
+    /// Writes an entry as jrnl does. A line that would start another entry gets a space in front.
     pub(super) fn jrnl(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         let feed = if self.first { "" } else { "\n" };
         let time = happened(stored).civil().strftime("%Y-%m-%d %H:%M:%S");
@@ -74,13 +74,13 @@ impl Printer {
     }
 }
 
-/// The time of the entry, in the writer's zone.
+/// Returns the time of an entry, in the writer's zone.
 fn happened(stored: &Stored) -> Time {
     stored.entry.own.map_or(stored.entry.time, |own| own.at)
 }
 
 impl<'a> JrnlEntry<'a> {
-    /// The first line is the title. A title that ends in an asterisk is starred, as in jrnl's own file.
+    /// Takes the first line as the title. A title that ends in an asterisk is starred, as in jrnl's own file.
     fn of(stored: &'a Stored) -> Self {
         let text = stored.entry.text.as_str();
         let (title, body) = text.split_once('\n').unwrap_or((text, ""));
@@ -92,8 +92,8 @@ impl<'a> JrnlEntry<'a> {
     }
 }
 
-/// The tags that jrnl finds with its default `tagsymbols`, `#@`: each once, in lower case. They include some that are no
-/// tags of a diary, such as `#42` and `##`.
+/// Returns the tags that jrnl finds with its default `tagsymbols`, `#@`: each once, in lower case. Some of them are
+/// not tags of a diary, such as `#42` and `##`.
 fn tags(text: &str) -> BTreeSet<String> {
     let is_of_tag = |c: char| c.is_alphanumeric() || "_-+*#/".contains(c);
     let tag = |word: &str| {
@@ -135,7 +135,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// Formats for people and spreadsheets are not imported as logs.
+    /// Import does not take formats for people and spreadsheets for logs.
     #[test]
     fn import_takes_or_refuses_what_is_exported() {
         let event = entry(1, None, "two\nlines");
@@ -183,7 +183,7 @@ mod tests {
         insta::assert_snapshot!("export", all.collect::<Vec<_>>().join("\n"));
     }
 
-    /// The output of jrnl 4.6 for this text.
+    /// Output of jrnl 4.6 for this text.
     #[test]
     fn tags_are_those_that_jrnl_finds() {
         let text = "A #tag and @Person, @a/b @x+y (@paren) a@b.c \"@q\" @42 @a-b- @é今 #Foo@bar @x.y\n\

@@ -1,4 +1,4 @@
-//! The formats for programs, csv and json. Texts are exact, but for csv without formulas.
+//! The formats for programs: csv and json. Texts are exact, except with `--csv-safe`.
 
 use std::borrow::Cow;
 
@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use super::safe::needs_care;
 
-/// The names of the fields of a csv.
+/// Names of the csv fields.
 pub(super) const CSV_FIELDS: [&str; 5] = ["seq", "time", "at", "author", "text"];
 
-/// A record of RFC 4180. On a terminal, control characters are escaped. `no_formulas` puts an apostrophe before names and
-/// texts that a spreadsheet takes for formulas, so they can no longer be told from those that start with one.
+/// Appends a record of RFC 4180. On a terminal, control characters are escaped. `no_formulas` puts an apostrophe
+/// before names and texts that a spreadsheet takes for formulas; this is not reversible, since a text may start
+/// with one.
 pub(super) fn csv(stored: &Stored, terminal: bool, no_formulas: bool, out: &mut Vec<u8>) {
     let entry = &stored.entry;
     let at = entry.own.map_or_else(String::new, |own| own.at.to_string());
@@ -26,8 +27,8 @@ pub(super) fn csv(stored: &Stored, terminal: bool, no_formulas: bool, out: &mut 
     push_record([&entry.seq.to_string(), &entry.time.to_string(), &at, &author, &text], out);
 }
 
-/// A cell that spreadsheets take for text, as in <https://owasp.org/www-community/attacks/CSV_Injection>. Some read
-/// full-width signs like the narrow ones.
+/// Returns a cell that spreadsheets take for text; see <https://owasp.org/www-community/attacks/CSV_Injection>.
+/// Some spreadsheets treat full-width signs like the narrow ones.
 fn no_formula(cell: &str) -> Cow<'_, str> {
     match cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
         true => Cow::Owned(format!("'{cell}")),
@@ -35,7 +36,7 @@ fn no_formula(cell: &str) -> Cow<'_, str> {
     }
 }
 
-/// A line for a terminal, with control characters escaped.
+/// Escapes the control characters of a line for a terminal.
 pub(crate) fn careful(line: &str) -> Cow<'_, str> {
     if line.contains(needs_care) { escape(line) } else { Cow::Borrowed(line) }
 }
@@ -47,7 +48,7 @@ pub(super) fn push_record(fields: [&str; 5], out: &mut Vec<u8>) {
     let _ = writer.flush();
 }
 
-/// An entry as an object.
+/// An entry as a JSON object.
 #[derive(Serialize)]
 struct Object<'a> {
     seq: u64,
@@ -62,7 +63,7 @@ struct Object<'a> {
     key: Option<String>,
 }
 
-/// An entry as one line of JSON.
+/// Appends an entry as one line of JSON.
 pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
     let entry = &stored.entry;
     let day = match entry.own {
@@ -82,7 +83,7 @@ pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
     push_json(&object, out);
 }
 
-/// JSON in which control characters that it allows are written as `\uNNNN`, safe for a terminal.
+/// Returns JSON with the control characters that it allows written as `\uNNNN`, safe for a terminal.
 pub(super) fn safe_json(object: &impl Serialize) -> String {
     let json = serde_json::to_string(object).expect("strings and numbers are always JSON");
     let mut safe = String::with_capacity(json.len());

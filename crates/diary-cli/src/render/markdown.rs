@@ -1,14 +1,14 @@
-//! Markdown: a heading for each day, an item for each entry. Texts are escaped, so they look as they were written.
+//! Markdown: a heading per day, an item per entry. Texts are escaped, so they look as they were written.
 
 use diary_client::Stored;
 
 use super::Printer;
 use super::safe::{lines, needs_care, push_safe};
 
-/// Indent of later lines, so that they belong to the item.
+/// Indent of continuation lines, so that they belong to the item.
 const INDENT: &str = "  ";
 
-/// Ends a line within a paragraph.
+/// Line break within a paragraph.
 const LINE_BREAK: &str = "  ";
 
 impl Printer {
@@ -31,10 +31,10 @@ impl Printer {
     }
 }
 
-/// A later line: a sign that could make it a heading, an item, a quote or a rule is escaped.
+/// Escapes a continuation line, including a sign that would make it a heading, an item, a quote or a rule.
 fn paragraph_line(line: &str) -> String {
     let text = line.trim_start_matches([' ', '\t']);
-    // Markdown drops leading spaces or makes code of them. It keeps no-break spaces.
+    // Markdown drops leading spaces or turns them into code. It keeps no-break spaces.
     let blanks = line[..line.len() - text.len()].replace('\t', "    ").replace(' ', "\u{a0}");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, rest) = text.split_at(digits);
@@ -43,13 +43,13 @@ fn paragraph_line(line: &str) -> String {
     format!("{blanks}{number}{escape}{}", inline(rest))
 }
 
-/// Text inside a line. Only Markdown gets a backslash.
+/// Escapes text within a line. Only Markdown's characters get a backslash.
 fn inline(line: &str) -> String {
     let mut out = String::with_capacity(line.len() + 16);
     let mut before = ' ';
     let mut rest = line.chars().peekable();
     while let Some(c) = rest.next() {
-        // An underscore inside a word means nothing.
+        // An underscore within a word has no meaning.
         let joins =
             c == '_' && before.is_alphanumeric() && rest.peek().is_some_and(|next| next.is_alphanumeric());
         if ("\\`*_[~<&".contains(c) && !joins) || (needs_care(c) && c != '\t') {

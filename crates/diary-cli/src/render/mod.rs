@@ -1,6 +1,6 @@
-//! How entries are printed: formats, colour, the reader's zone and width.
+//! Prints entries: formats, colour, and the reader's zone and width.
 //!
-//! A [`Printer`] turns the events of a reading into bytes. `people` and `markdown` hold the formats for people,
+//! A [`Printer`] turns the events of a reading into bytes. `people` and `markdown` have the formats for people,
 //! `machine` those for programs, and `jrnl` those of jrnl. `safe` escapes texts for a terminal.
 
 mod jrnl;
@@ -53,11 +53,11 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Those of `log` and the like.
+    /// Formats of commands that show entries, such as `log`.
     pub(crate) const SHOWN: &[Self] =
         &[Self::Pretty, Self::Plain, Self::Short, Self::Md, Self::Csv, Self::Txt, Self::Json];
 
-    /// Those of `export`.
+    /// Formats of `export`.
     pub(crate) const EXPORTED: &[Self] =
         &[Self::Json, Self::Md, Self::Csv, Self::Txt, Self::Jrnl, Self::JrnlJson];
 }
@@ -68,35 +68,35 @@ pub(crate) struct Printer {
     format: Format,
     colour: bool,
     calendar: Calendar,
-    /// Columns of the terminal; 0 wraps nothing.
+    /// Columns of the terminal; 0 disables wrapping.
     width: usize,
-    /// The output is a terminal, so control characters are escaped.
+    /// Whether the output is a terminal, so control characters are escaped.
     pub(crate) terminal: bool,
-    /// No formulas in a csv.
+    /// Whether to defuse formulas in csv.
     pub(crate) csv_safe: bool,
     /// Day of the last heading.
     day: Option<Date>,
-    /// Nothing was printed yet.
+    /// Whether nothing was printed yet.
     first: bool,
-    /// What is to be told beside the output, since the format has no place for it.
+    /// Notices to print outside the output, where the format has no place for them.
     pub(crate) notices: Vec<String>,
     jrnl: Jrnl,
 }
 
 impl Printer {
-    /// For stdout. Without a format, pretty on a terminal and plain elsewhere.
+    /// Returns a printer for stdout. Without a format, it is pretty on a terminal and plain elsewhere.
     pub(crate) fn stdout(format: Option<Format>, colour: bool, width: usize) -> Self {
         let terminal = io::stdout().is_terminal();
         let format = format.unwrap_or(if terminal { Format::Pretty } else { Format::Plain });
         Self { terminal, ..Self::of(format, colour, TimeZone::system(), width) }
     }
 
-    /// The plain format.
+    /// Returns a printer for the plain format.
     pub(crate) fn plain() -> Self {
         Self::of(Format::Plain, false, TimeZone::UTC, 0)
     }
 
-    /// `width` is in columns; 0 wraps nothing.
+    /// Returns a printer. `width` is in columns; 0 disables wrapping.
     pub(crate) fn of(format: Format, colour: bool, zone: TimeZone, width: usize) -> Self {
         Self {
             format,
@@ -112,12 +112,12 @@ impl Printer {
         }
     }
 
-    /// The server's start of days.
+    /// Sets the server's start of days.
     pub(crate) fn start_days_at(&mut self, day_start: DayStart) {
         self.calendar.start_days_at(day_start);
     }
 
-    /// The terminal is so wide now.
+    /// Sets the width of the terminal.
     pub(crate) fn fit(&mut self, width: usize) {
         self.width = width;
     }
@@ -126,12 +126,12 @@ impl Printer {
         self.format == Format::Plain
     }
 
-    /// Whether a pager may show it.
+    /// Whether to use a pager.
     pub(crate) fn may_be_paged(&self) -> bool {
         self.terminal && matches!(self.format, Format::Pretty | Format::Short | Format::Txt | Format::Md)
     }
 
-    /// An answer begins: the first entry gets a heading.
+    /// Begins an answer: its first entry gets a heading.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
         self.day = None;
         self.first = true;
@@ -158,13 +158,13 @@ impl Printer {
                 let sentence = format!("damaged: {} left out", count(*lines, "line is", "lines are"));
                 self.missing(&sentence, &json!({ "damaged": { "lines": lines } }), out);
             }
-            // Told to people by whoever follows.
+            // Whoever follows reports it to the user.
             Event::Restored { .. } => {}
         }
         self.first &= out.len() == before;
     }
 
-    /// An answer ends.
+    /// Ends an answer.
     pub(crate) fn end(&mut self, out: &mut Vec<u8>) {
         match self.format {
             Format::Jrnl => self.end_jrnl(),
@@ -190,7 +190,7 @@ impl Printer {
         }
     }
 
-    /// Entries that should be there and are not, in a sentence and as JSON.
+    /// Prints missing entries, as a sentence or as JSON.
     fn missing(&mut self, sentence: &str, object: &Value, out: &mut Vec<u8>) {
         match self.format {
             Format::Plain => out.extend_from_slice(format!("{sentence}\n").as_bytes()),
@@ -201,19 +201,19 @@ impl Printer {
         }
     }
 
-    /// What the reader's clock showed.
+    /// Formats the reader's clock time of an entry.
     fn time(&self, stored: &Stored, format: &str) -> impl fmt::Display {
         self.calendar.clock(&stored.entry).strftime(format)
     }
 
-    /// The day of an entry, if it needs a heading.
+    /// Returns the day of an entry if it needs a heading.
     fn turns_to(&mut self, stored: &Stored) -> Option<Date> {
         let date = self.calendar.day_of(&stored.entry);
         (self.day.replace(date) != Some(date)).then_some(date)
     }
 }
 
-/// `1 day`, `2 days`
+/// Formats a count, as in `1 day` and `2 days`.
 pub(crate) fn count<N: fmt::Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
     let noun = if count == N::from(1) { one } else { many };
     format!("{count} {noun}")

@@ -9,24 +9,25 @@ use textwrap::{Options, WordSplitter, WrapAlgorithm};
 use super::safe::{lines, safe};
 use super::{Format, Printer};
 
-/// Indent of later lines, as wide as `HH:MM `.
+/// Indent of continuation lines, as wide as `HH:MM `.
 const INDENT: &str = "      ";
 
-/// Indent of texts in a txt.
+/// Indent of texts in txt.
 const TXT_INDENT: &str = "    ";
 
-/// Narrower terminals get no wrapping.
+/// Narrower terminals disable wrapping.
 const WIDTH_MIN: usize = 12;
 
 const BOLD: u8 = 1;
 const DIM: u8 = 2;
 pub(super) const YELLOW: u8 = 33;
 
-/// Colours for authors, of the 16 that a user can choose: no black, white or grey, and not the yellow of missing entries.
+/// Colours of authors, from the 16 that terminals let users choose. Without black, white and grey, and without the
+/// yellow of missing entries.
 const AUTHOR_COLOURS: [u8; 11] = [31, 32, 34, 35, 36, 91, 92, 93, 94, 95, 96];
 
 impl Printer {
-    /// A heading for each day, then `HH:MM author text`, wrapped with a hanging indent.
+    /// Prints a heading per day, then `HH:MM author text`, wrapped with a hanging indent.
     pub(super) fn pretty(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         if let Some(day) = self.turns_to(stored) {
             push_row(&self.painted(BOLD, day.strftime("── %Y-%m-%d %A ──")), out);
@@ -39,13 +40,13 @@ impl Printer {
         }
     }
 
-    /// Local date and time, author and text, in one line.
+    /// Prints local date and time, author and text on one line.
     pub(super) fn short(&self, stored: &Stored, out: &mut Vec<u8>) {
         let time = self.painted(DIM, self.time(stored, "%Y-%m-%d %H:%M"));
         push_row(&format!("{time} {} {}", self.author(stored), escape(&stored.entry.text)), out);
     }
 
-    /// A heading for each day; time and author, and the text indented below.
+    /// Prints a heading per day, then time and author, with the text indented below.
     pub(super) fn txt(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         if let Some(day) = self.turns_to(stored) {
             push_row(&format!("{}\n", day.strftime("%Y-%m-%d %A")), out);
@@ -56,7 +57,7 @@ impl Printer {
         }
     }
 
-    /// A line in rows that fit, with a hanging indent.
+    /// Wraps a line, with a hanging indent.
     fn push_wrapped(&self, line: &str, indent: &str, out: &mut Vec<u8>) {
         let options = Options::new(if self.width < WIDTH_MIN { usize::MAX } else { self.width })
             .initial_indent(indent)
@@ -84,7 +85,7 @@ pub(super) fn push_row(row: &str, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// An author's colour, the same on every computer: by FNV-1a of the name.
+/// Returns an author's colour, from the FNV-1a hash of the name, so that it is the same on every computer.
 fn colour_of(author: &str) -> u8 {
     let hash =
         author.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));

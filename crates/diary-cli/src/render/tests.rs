@@ -1,5 +1,5 @@
-//! Every format, with what diaries hold: Chinese, long and many-lined texts, escape sequences, own times,
-//! gaps and damage.
+//! Every format with the contents of real diaries: Chinese, long and multi-line texts, escape sequences, explicit
+//! times, gaps and damage.
 
 use diary_client::{Author, Entry, Key, Producer, Time};
 use diary_proto::{DayStart, OwnTime};
@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 
 use super::*;
 
-/// An entry as a server gives it, with the left part that it would store.
+/// Returns an entry as a server sends it, with its line as stored.
 fn entry(seq: u64, time: &str, at: Option<&str>, author: &str, text: &str) -> Event {
     let parse = |time: &str| Time::parse(time.as_bytes()).unwrap();
     let entry = Entry {
@@ -81,7 +81,7 @@ fn print_with(mut printer: Printer) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Columns that a line takes.
+/// Returns the display width of a line.
 fn columns(line: &str) -> usize {
     textwrap::core::display_width(line)
 }
@@ -142,7 +142,7 @@ fn json_says_a_day_that_its_time_does_not() {
     );
 }
 
-/// What a snapshot file could not hold is spelled out.
+/// Spells out what a snapshot file cannot hold.
 fn visible(text: &str) -> String {
     let spell = |c: char| match c {
         '\n' => c.to_string(),
@@ -172,7 +172,7 @@ fn nothing_from_an_entry_reaches_a_terminal_as_a_control() {
         let printed = print_with(printer);
         let control = printed.chars().find(|&c| safe::needs_care(c) && c != '\n' && c != '\r');
         assert_eq!(control, None, "{format:?}");
-        // A CR is only what ends the line of a csv.
+        // CR only ends a line of csv.
         assert_eq!(printed.matches('\r').count(), printed.matches("\r\n").count(), "{format:?}");
     }
 }
@@ -191,7 +191,7 @@ fn programs_get_the_texts_back() {
     assert_eq!(back, texts);
 }
 
-/// Authors and texts of a csv, as a program reads them.
+/// Returns authors and texts of a csv as a program parses them.
 fn cells(printer: Printer, events: &[Event]) -> Vec<[String; 2]> {
     let (mut printer, mut out) = (printer, Vec::new());
     printer.begin(&mut out);

@@ -1,4 +1,4 @@
-//! What is printed above the prompt of a line editor.
+//! Output above the prompt of a line editor.
 
 use std::io::{self, Write};
 
@@ -6,21 +6,21 @@ use futures::executor::block_on;
 use rustyline::ExternalPrinter;
 use tokio::sync::watch;
 
-/// Bytes that wait for the editor before nothing more is to be read for the screen. It takes none while the person
-/// searches what was typed before.
+/// Bytes that wait for the editor from which on nothing more should be read for the screen. The editor accepts none
+/// while the user searches the history.
 const WAITING_MAX_BYTES: usize = 64 * 1024;
 
-/// Where output goes that is to appear above the prompt. To write never blocks; whoever has more than a few lines
-/// waits for [`room`](Self::room).
+/// Output that appears above the prompt. Writing never blocks; whoever has more than a few lines waits for
+/// [`room`](Self::room).
 #[derive(Clone, Default)]
 pub(crate) struct Above(watch::Sender<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// Nothing more comes.
+    /// Whether the output has ended.
     closed: bool,
-    /// Nothing more is shown.
+    /// Whether nothing more is shown.
     ended: bool,
 }
 
@@ -40,7 +40,7 @@ impl Write for Above {
 }
 
 impl Above {
-    /// So much waits that no more is to be read for the screen.
+    /// Whether so much is waiting that nothing more should be read for the screen.
     pub(crate) fn is_behind(&self) -> bool {
         self.0.borrow().is_behind()
     }
@@ -52,28 +52,29 @@ impl Above {
         let _ = self.0.subscribe().wait_for(|waiting| !waiting.is_behind()).await;
     }
 
-    /// Waits until all is shown, or nothing more is.
+    /// Waits until everything is shown, or nothing more is.
     ///
     /// Cancel safe.
     pub(super) async fn ended(&self) {
         let _ = self.0.subscribe().wait_for(|waiting| waiting.ended).await;
     }
 
-    /// What was not shown.
+    /// Returns what was not shown.
     pub(super) fn rest(&self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.0.send_modify(|waiting| rest = std::mem::take(&mut waiting.bytes));
         rest
     }
 
-    /// Gives what waits to the printer, until nothing more comes.
+    /// Passes waiting output to the printer, until the output ends.
     pub(super) fn show(&self, mut printer: impl ExternalPrinter) {
         let mut changes = self.0.subscribe();
         loop {
             let _ = block_on(changes.wait_for(|waiting| waiting.closed || waiting.bytes.contains(&b'\n')));
             let mut piece = Vec::new();
             self.0.send_modify(|Waiting { bytes, .. }| {
-                // Whole lines: the editor ends each piece with one, and a character may be cut.
+                // Whole lines only: the editor ends each piece with a line feed, and a partial line may end within
+                // a character.
                 let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(bytes.len(), |at| at + 1);
                 piece.extend(bytes.drain(..end));
             });
@@ -102,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    /// A printer that takes a piece each time that it is allowed to.
+    /// A printer that accepts a piece each time it is allowed to.
     struct Slow {
         allowed: mpsc::Receiver<()>,
         shown: mpsc::Sender<String>,
@@ -116,7 +117,7 @@ mod tests {
         }
     }
 
-    /// A screen that takes nothing holds up nobody; who has much to show waits, and loses nothing.
+    /// A screen that accepts nothing blocks no writer; whoever has much to show waits, and loses nothing.
     #[tokio::test]
     async fn a_screen_that_is_behind() {
         let (allow, allowed) = mpsc::channel();
@@ -131,7 +132,7 @@ mod tests {
         }
         assert!(written < 3 * WAITING_MAX_BYTES);
         assert!(futures::FutureExt::now_or_never(above.room()).is_none());
-        // The first piece may be only the beginning.
+        // The first piece may be only part of it.
         let seen = thread::spawn(move || {
             let mut seen = 0;
             while seen < written {

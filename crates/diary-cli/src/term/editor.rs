@@ -1,8 +1,8 @@
-//! The line editor of a person at a terminal: a prompt, a history of what was typed, entries of several lines,
-//! and what is printed appears above the prompt.
+//! The line editor for a user at a terminal: a prompt, a history of typed lines, entries of several lines, and
+//! output above the prompt.
 //!
-//! The editor has a thread of its own, which sits in a read of the terminal. What is printed goes through a
-//! second one, because the editor takes it only between two keys.
+//! The editor has its own thread, which blocks in a read of the terminal. Output goes through a second thread,
+//! because the editor accepts it only between two keys.
 
 mod draft;
 mod line;
@@ -44,27 +44,27 @@ use screen::{Modes, write_now};
 pub(crate) use draft::Drafts;
 pub(crate) use screen::Screen;
 
-/// Lines that were typed and not taken yet.
+/// Typed lines that wait for the conversation.
 const TYPED_MAX: usize = 64;
 
-/// What was typed in earlier runs, so much of it.
+/// Limit on the lines of the history.
 const HISTORY_MAX: usize = 1000;
 
-/// Those of a terminal that does not say how wide it is, as the editor sees it.
+/// Columns of a terminal that does not report its width; the editor assumes the same.
 const USUAL_COLUMNS: usize = 80;
 
-/// Stands behind each line of an entry but its last.
+/// Mark at the end of each line of an entry but the last.
 const GOES_ON: &str = " …";
 
-/// Columns that this may take, with one that stays free: some terminals show it as wide as two letters.
+/// Columns for the mark, including one that stays free: some terminals show it as wide as two letters.
 const GOES_ON_COLUMNS: usize = 4;
 
-/// The prompt, and what stands in its place while the server is away. The editor looks at it each time that
-/// something is printed, and wants both to be as wide.
+/// The prompt, and its substitute while the server is away. The editor asks for it at each output, and requires
+/// both to be equally wide.
 const PROMPT: &str = "> ";
 const PROMPT_AWAY: &str = "! ";
 
-/// The prompt, which shows whether the server is there, and what goes on above it.
+/// The prompt, which shows whether the server is connected, and the output above it.
 #[derive(Clone, Default)]
 pub(crate) struct Prompt {
     away: Arc<AtomicBool>,
@@ -74,7 +74,7 @@ pub(crate) struct Prompt {
 }
 
 impl Prompt {
-    /// To be called before that is told in words.
+    /// Sets whether the server is away. Call it before printing a sentence about that.
     pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
@@ -83,14 +83,14 @@ impl Prompt {
         &self.above
     }
 
-    /// Where sentences go.
+    /// Returns where sentences go.
     pub(crate) fn ui(&self) -> Ui {
         Ui(Some(self.above.clone()))
     }
 }
 
 impl rustyline::Prompt for Prompt {
-    /// The editor asks for this when it begins a line, and before it redraws one at another width.
+    /// Called by the editor when it begins a line, and before it redraws one at another width.
     fn raw(&self) -> &str {
         self.modes.are_set();
         write_now(self.editing.refit(columns()).as_bytes());
@@ -107,14 +107,14 @@ impl Highlighter for Prompt {
         if self.away.load(Ordering::Relaxed) { PROMPT_AWAY.into() } else { prompt.into() }
     }
 
-    /// Marks where an entry goes on with another line. Only behind the end of a line is room for more than what
-    /// was typed.
+    /// Marks where an entry continues on another line. Only the end of a line has room for more than what was
+    /// typed.
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
         self.editing.draw(line, columns());
         marked(line, columns()).into()
     }
 
-    /// The editor asks at each change of the line and of the cursor.
+    /// Called by the editor at each change of the line and of the cursor.
     fn highlight_char(&self, line: &str, cursor: usize, _: CmdKind) -> bool {
         self.editing.set(line, cursor, columns());
         false
@@ -148,11 +148,11 @@ impl Validator for Prompt {
     }
 }
 
-/// Starts the editor on the terminal that is the program's input and output. `state` is the folder for what outlives a
+/// Starts the editor on stdin and stdout, which are a terminal. `state` is the folder for state that outlives a
 /// run; typed lines are kept there if `remember`. Needs a Tokio runtime.
 ///
 /// # Errors
-/// Those of the terminal.
+/// The terminal fails.
 pub(crate) fn start(
     state: Option<&Path>,
     drafts: Drafts,
@@ -161,11 +161,11 @@ pub(crate) fn start(
     if !obeys_escapes() {
         return Err(io::Error::from(io::ErrorKind::Unsupported).into());
     }
-    // If this fails, so does what is to be written there.
+    // If this fails, writing there fails, too.
     let _ = state.map(|state| fs::DirBuilder::new().recursive(true).mode(0o700).create(state));
     let config = Config::builder()
         .max_history_size(HISTORY_MAX)?
-        // It is only the prompt that changes, and no colour.
+        // Forced, since only the prompt changes and no colour is used.
         .color_mode(ColorMode::Forced)
         .build();
     let history =
@@ -182,21 +182,21 @@ pub(crate) fn start(
     Ok((typed, prompt, screen))
 }
 
-/// Hands typed lines to the conversation.
+/// Passes typed lines to the conversation.
 struct Edited {
     editor: Editor<Prompt, FileHistory>,
     lines: mpsc::Sender<Typed>,
     prompt: Prompt,
-    /// The file of typed lines, without cancelled ones. Those are in the editor's own history only.
+    /// The file of typed lines, without cancelled ones, which are only in the editor's own history.
     history: Option<(PathBuf, FileHistory)>,
     drafts: Drafts,
 }
 
 impl Edited {
-    /// Reads until the end of input, a goodbye, or Ctrl-C on an empty line.
+    /// Reads until the end of input, `/quit`, or Ctrl-C on an empty line.
     fn read(mut self) {
         if let Some((path, _)) = &self.history {
-            // There is none at first.
+            // The file may not exist yet.
             let _ = self.editor.load_history(path);
         }
         let mut begun = self.offer_draft();
@@ -209,7 +209,7 @@ impl Edited {
         }
     }
 
-    /// Hands over what was typed. Gives what the next line begins with, or what is left at the end.
+    /// Submits what was typed. Continues with the beginning of the next line, or breaks with what is left.
     fn take(&mut self, read: rustyline::Result<String>) -> ControlFlow<String, String> {
         if let Ok(line) = &read {
             self.prompt.editing.set(line, line.len(), columns());
@@ -217,7 +217,7 @@ impl Edited {
         let (line, ui) = (self.prompt.editing.take(), self.prompt.ui());
         match read {
             Ok(_) => {
-                // Pasted lines often end in a line feed that is not meant.
+                // Pasted lines often end in an unintended line feed.
                 let text = line.trim_end_matches(['\n', '\r']);
                 let is_last = is_command(text) && Command::parse(text) == Ok(Command::Quit);
                 if !text.is_empty() {
@@ -237,7 +237,7 @@ impl Edited {
                 ui.say(format_args!("not sent; Up brings it back, Ctrl-C again ends"));
                 ControlFlow::Continue(self.draft_is_done())
             }
-            // A byte that is no UTF-8 ends the editor's line.
+            // A byte that is not UTF-8 ends the editor's line.
             Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 ui.say(format_args!(
                     "the terminal sent a byte that is not UTF-8; the line was not sent, and is restored without it"
@@ -245,7 +245,7 @@ impl Edited {
                 self.remember(&line);
                 ControlFlow::Continue(line)
             }
-            // The end of input, or of the terminal, which may have had a line.
+            // The end of input, or of the terminal, which may leave a line.
             Err(error) => {
                 if line.is_empty() {
                     self.drafts.done();
@@ -278,7 +278,7 @@ impl Edited {
     }
 }
 
-/// Ctrl-Z. The editor's own way to stop takes the terminal again before the program has stopped.
+/// Ctrl-Z. The editor's own handler takes the terminal back before the program has stopped.
 struct CtrlZ(Prompt);
 
 impl ConditionalEventHandler for CtrlZ {

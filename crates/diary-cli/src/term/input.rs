@@ -1,4 +1,4 @@
-//! What is read: chunks from a thread of its own, cut into numbered lines.
+//! Reads input on its own thread in chunks, and cuts it into numbered lines.
 
 use std::io::{self, Read};
 
@@ -9,27 +9,27 @@ use diary_proto::limits::TEXT_MAX_BYTES;
 use tokio::sync::mpsc;
 use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
-/// What a person typed.
+/// What a user typed.
 #[derive(Debug)]
 pub(crate) enum Typed {
-    /// An entry or a command, or why it can be neither.
+    /// An entry or a command, or why it is neither.
     Line(Result<String, Refusal>),
-    /// Ctrl-C, with nothing typed.
+    /// Ctrl-C on an empty line.
     Interrupt,
-    /// It cannot be read any more.
+    /// The input cannot be read any more.
     Failed(io::Error),
 }
 
-/// Whether a typed text is a command. One of several lines never is: it was pasted, or written as a text.
+/// Whether a typed text is a command. A text of several lines never is: it was pasted, or written as an entry.
 pub(crate) fn is_command(text: &str) -> bool {
     text.starts_with('/') && !text.starts_with("//") && !text.contains('\n')
 }
 
-/// Lines that were read and not taken yet.
+/// Lines that are read ahead.
 const LINES_AHEAD_MAX: usize = 64;
 
-/// Cuts chunks into what was typed, where there is no line editor. A `\` at the end of a line goes on with the next
-/// one. Needs a Tokio runtime.
+/// Cuts chunks into typed texts, without a line editor. A `\` at the end of a line continues with the next one.
+/// Needs a Tokio runtime.
 pub(crate) fn typed(mut chunks: Chunks) -> mpsc::Receiver<Typed> {
     let (sender, typed) = mpsc::channel(LINES_AHEAD_MAX);
     tokio::spawn(async move {
@@ -48,7 +48,7 @@ pub(crate) fn typed(mut chunks: Chunks) -> mpsc::Receiver<Typed> {
                 }
             }
         }
-        // Ctrl-D in the middle of an entry ends that, too.
+        // Ctrl-D in the middle of an entry ends it, too.
         let begun = begun.trim_end_matches('\n');
         if !begun.is_empty() {
             let _ = sender.send(Typed::Line(Ok(begun.to_owned()))).await;
@@ -57,7 +57,7 @@ pub(crate) fn typed(mut chunks: Chunks) -> mpsc::Receiver<Typed> {
     typed
 }
 
-/// Adds a line to what was begun; `None` if another one is to follow.
+/// Adds a line to an entry; `None` if another one follows.
 fn go_on(begun: &mut String, line: Result<String, Refusal>) -> Result<Option<String>, Refusal> {
     begun.push_str(&line?);
     if begun.ends_with('\\') && check_text(begun).is_ok() {
@@ -69,20 +69,20 @@ fn go_on(begun: &mut String, line: Result<String, Refusal>) -> Result<Option<Str
     check_text(&text).map(|()| Some(text))
 }
 
-/// What is read at once: what a pipe holds.
+/// Size of a read: the capacity of a pipe.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Chunks that are read ahead, so that reading and sending overlap.
 const CHUNKS_AHEAD_MAX: usize = 2;
 
-/// Longest line without its line feed: a byte order mark, a text at its limit, and the CR of a CR LF.
+/// Limit on a line without its line feed: a byte order mark, a text at its limit, and the CR of a CR LF.
 const LINE_MAX_BYTES: usize = 3 + TEXT_MAX_BYTES + 1;
 
-/// Chunks as they come; it ends with the input, or with an error.
+/// Chunks of the input; ends after the input or after an error.
 pub(crate) type Chunks = mpsc::Receiver<io::Result<Vec<u8>>>;
 
-/// Reads `input` on a thread of its own, as far ahead as is bounded. Nothing waits for that thread at
-/// the end: it may sit in a read that no one answers.
+/// Reads `input` on its own thread, with bounded read-ahead. The thread is never joined: it may block in a read
+/// forever.
 pub(crate) fn read(mut input: impl Read + Send + 'static) -> Chunks {
     let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD_MAX);
     std::thread::spawn(move || {
@@ -102,7 +102,7 @@ pub(crate) fn read(mut input: impl Read + Send + 'static) -> Chunks {
     chunks
 }
 
-/// A line that is not empty.
+/// A nonempty line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     /// Its number in the input, from 1; empty lines count.
@@ -111,7 +111,7 @@ pub(crate) struct Line {
     pub(crate) text: Result<String, Refusal>,
 }
 
-/// Cuts chunks into lines, which end with LF or CR LF. Of a line that is too long, nothing is held.
+/// Cuts chunks into lines, which end with LF or CR LF. Lines that are too long are not buffered.
 #[derive(Debug)]
 pub(crate) struct Lines {
     codec: LinesCodec,
@@ -127,12 +127,12 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// More of the input.
+    /// Adds a chunk of the input.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
         self.buffer.extend_from_slice(chunk);
     }
 
-    /// The next line that has ended, as the last one has once the input `is_over`.
+    /// Returns the next complete line. The last one is complete once the input `is_over`.
     pub(crate) fn next(&mut self, is_over: bool) -> Option<Line> {
         loop {
             let decode = if is_over { LinesCodec::decode_eof } else { LinesCodec::decode };
@@ -143,12 +143,12 @@ impl Lines {
         }
     }
 
-    /// How many lines were cut.
+    /// Returns the number of lines cut so far.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// What was read as a line; `None` if it is empty. A byte order mark before the first one belongs to no text.
+    /// Checks a line; `None` if it is empty. A byte order mark before the first line is dropped.
     fn line(&mut self, read: Result<String, LinesCodecError>) -> Option<Line> {
         self.number += 1;
         let text = match read {
@@ -177,7 +177,7 @@ impl Lines {
 mod tests {
     use super::*;
 
-    /// The lines of `input`, given in chunks of `cut` bytes.
+    /// Returns the lines of `input`, given in chunks of `cut` bytes.
     fn lines(input: &[u8], cut: usize) -> Vec<String> {
         let (mut lines, mut seen) = (Lines::default(), Vec::new());
         let mut show = |line: Line| {

@@ -1,4 +1,4 @@
-//! The terminal, or whatever stands in its place.
+//! The terminal or its substitute.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -31,7 +31,7 @@ pub(crate) enum Colour {
 }
 
 impl Colour {
-    /// Whether stdout gets colour.
+    /// Whether to colour stdout.
     pub(crate) fn is_on(self) -> bool {
         let unset = |name| env::var_os(name).is_none_or(|value| value.is_empty());
         match self {
@@ -42,7 +42,7 @@ impl Colour {
     }
 }
 
-/// Terminals that show escape sequences instead of obeying them, and what stands for no terminal at all.
+/// Values of TERM for terminals that show escape sequences instead of obeying them, or for no terminal at all.
 const WITHOUT_ESCAPES: [&str; 5] = ["", "dumb", "emacs", "cons25", "unknown"];
 
 /// Whether TERM names a terminal that obeys escape sequences.
@@ -50,12 +50,12 @@ fn obeys_escapes() -> bool {
     env::var("TERM").is_ok_and(|kind| !WITHOUT_ESCAPES.contains(&kind.as_str()))
 }
 
-/// Columns of the terminal on stdout; 0 if unknown or not a terminal.
+/// Returns the columns of the terminal on stdout; 0 if unknown or not a terminal.
 pub(crate) fn width() -> usize {
     tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col.into())
 }
 
-/// What a thread that panicked left is still what there is to show.
+/// Locks a mutex. Data that a panicking thread left is still worth showing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

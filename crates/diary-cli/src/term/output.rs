@@ -1,4 +1,4 @@
-//! What is printed: answers on stdout, all else on stderr.
+//! Output: answers on stdout, everything else on stderr.
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
@@ -7,30 +7,30 @@ use std::os::fd::{AsFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Says one sentence on stderr.
+/// Prints a sentence to stderr.
 pub(crate) fn say(sentence: fmt::Arguments<'_>) {
     #[cfg(test)]
     tests::SAID.with_borrow_mut(|said| said.push(sentence.to_string()));
-    // Without a stderr there is nobody to tell.
+    // Without stderr, there is nowhere to report an error.
     let _ = writeln!(io::stderr().lock(), "{sentence}");
 }
 
-/// What is said when a follow goes on in a diary that was restored.
+/// Returns the sentence for a follow that continues in a restored diary.
 pub(crate) fn restored(head: u64) -> String {
     format!(
         "the diary was restored from an older copy and now ends with entry {head}; only newer entries follow"
     )
 }
 
-/// Something could not be printed, for another reason than that nobody reads it.
+/// The output failed, for another reason than a reader that is gone.
 #[derive(Debug, thiserror::Error)]
 #[error("the output cannot be written: {0}")]
 pub(crate) struct Unwritable(#[from] io::Error);
 
-/// Prints an answer of one piece on stdout.
+/// Prints a complete answer to stdout.
 ///
 /// # Errors
-/// It could not be written.
+/// The output failed.
 pub(crate) fn print(answer: impl AsRef<[u8]>) -> Result<(), Unwritable> {
     let mut output = Output::new(io::stdout());
     output.print(answer.as_ref());
@@ -39,15 +39,15 @@ pub(crate) fn print(answer: impl AsRef<[u8]>) -> Result<(), Unwritable> {
 
 type Writer = BufWriter<Box<dyn Write>>;
 
-/// Stdout, buffered. When whoever reads it is gone, that is no error: entries are still to be stored,
-/// only their acks have no reader.
+/// Buffered stdout. A reader that is gone is not an error: entries are still stored, and only their acks have no
+/// reader.
 ///
-/// It blocks while its reader is slow, and the connection with it: nothing is held for a slow reader.
+/// Writing blocks while the reader is slow, and so does the connection: nothing is buffered for a slow reader.
 pub(crate) struct Output {
     writer: Writer,
-    /// Where its reader's end shows before anything is written. A file has none.
+    /// Shows that the reader is gone, even before a write. `None` for a file.
     reader: Option<AsyncFd<OwnedFd>>,
-    /// Why no more is printed: a broken pipe is no error.
+    /// Why nothing more is printed. A broken pipe is not an error.
     gone: Option<io::Error>,
 }
 
@@ -56,46 +56,46 @@ impl Output {
         Self { writer: BufWriter::new(Box::new(writer)), reader: None, gone: None }
     }
 
-    /// One that notices at once when nobody has the other end of its pipe any more, in
-    /// [`flush_when_idle`](Self::flush_when_idle). It needs a Tokio runtime around it.
+    /// Returns an output that notices at once when the other end of its pipe is closed, in
+    /// [`flush_when_idle`](Self::flush_when_idle). Needs a Tokio runtime.
     #[allow(deprecated, reason = "what replaces it is unsafe, for descriptors that are not owned")]
     pub(crate) fn watched(writer: impl Write + AsFd + 'static) -> Self {
-        // What cannot be watched is a file, which is always there.
+        // What cannot be polled is a file, which has no reader.
         let reader = writer.as_fd().try_clone_to_owned();
         let reader = reader.and_then(|fd| AsyncFd::with_interest(fd, Interest::ERROR)).ok();
         Self { reader, ..Self::new(writer) }
     }
 
-    /// Nobody reads any more.
+    /// Whether the reader is gone, or a write failed.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.is_some()
     }
 
-    /// Prints what waits.
+    /// Flushes the buffer.
     ///
     /// # Errors
-    /// Something could not be written, now or before. It is told once.
+    /// A write failed, now or before. Reported once.
     pub(crate) fn finish(&mut self) -> Result<(), Unwritable> {
         self.flush();
         let error = self.gone.take_if(|error| error.kind() != io::ErrorKind::BrokenPipe);
         Ok(error.map_or(Ok(()), Err)?)
     }
 
-    /// Prints bytes, soon.
+    /// Prints bytes into the buffer.
     pub(crate) fn print(&mut self, bytes: &[u8]) {
         self.write(|writer| writer.write_all(bytes));
     }
 
-    /// Prints what waits, now.
+    /// Flushes the buffer now.
     pub(crate) fn flush(&mut self) {
         self.write(Write::flush);
     }
 
-    /// Flushes when it is asked, and is ready, once, when that shows that nobody reads any more; a pipe that is
-    /// watched shows it without a flush. As the last branch of a biased `select!` it is asked when nothing else is
-    /// ready, so that output is written in large pieces but never waits.
+    /// Flushes when polled, and completes once when that finds the reader gone; a watched pipe shows it without a
+    /// flush. As the last branch of a biased `select!`, it is polled when nothing else is ready, so output is
+    /// written in large pieces but is never held back.
     ///
-    /// Cancellation safe.
+    /// Cancel safe.
     pub(crate) async fn flush_when_idle(&mut self) {
         if self.is_gone() {
             return std::future::pending().await;
@@ -103,7 +103,7 @@ impl Output {
         self.flush();
         match &self.reader {
             _ if self.is_gone() => {}
-            // An error of waiting says that nothing can be known of the reader.
+            // If polling fails, nothing is known about the reader.
             Some(reader) if reader.ready(Interest::ERROR).await.is_ok() => {
                 self.gone = Some(io::ErrorKind::BrokenPipe.into());
             }
@@ -131,7 +131,7 @@ pub(crate) mod tests {
         pub(super) static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// What this thread has said since it was last asked.
+    /// Returns what this thread has said since the last call.
     pub(crate) fn said() -> Vec<String> {
         SAID.take()
     }

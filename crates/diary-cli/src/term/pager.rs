@@ -1,4 +1,4 @@
-//! A pager for long output: `$DIARY_PAGER`, else `$PAGER`, else less.
+//! The pager for long output: `$DIARY_PAGER`, else `$PAGER`, else less.
 
 use std::env;
 use std::io::{self, PipeWriter};
@@ -16,21 +16,21 @@ use crate::term::ui::Ui;
 /// The default pager.
 const DEFAULT: &str = "less";
 
-/// What the pager's environment is given, unless it is there: less quits if one screen is enough, keeps colours, leaves
-/// the text on the screen, and takes it for UTF-8 in any locale.
+/// Defaults for unset variables of the pager: less quits if one screen is enough, keeps colours, leaves the text on
+/// the screen, and assumes UTF-8 in any locale.
 const ENVIRONMENT: [(&str, &str); 2] = [("LESS", "FRX"), ("LESSCHARSET", "utf-8")];
 
-/// The running pager, if there is one.
+/// The running pager, if any.
 pub(crate) struct Pager(Option<Arc<Mutex<Child>>>);
 
 impl Pager {
-    /// Starts a pager if the output may have one. Otherwise, or if that fails, it is stdout.
-    /// Needs a Tokio runtime.
+    /// Starts a pager if the output may be paged. Otherwise, or if that fails, the output is stdout. Needs a Tokio
+    /// runtime.
     pub(crate) fn start(may_be_paged: bool, ui: &Ui) -> (Output, Self) {
         let pager = wanted(|name| env::var(name).ok()).filter(|_| may_be_paged);
         match pager.as_ref().map(|pager| (spawn(pager, Stdio::inherit()), pager)) {
             Some((Ok((input, child)), _)) => return Self::on(input, child),
-            // The default need not be installed.
+            // The default pager may not be installed.
             Some((Err(error), pager)) if pager != DEFAULT => ui.say(format_args!(
                 "cannot start the pager {}: {error}; set DIARY_PAGER to another one or to cat",
                 escape(pager)
@@ -46,7 +46,7 @@ impl Pager {
         tokio::spawn(async move {
             loop {
                 interrupts.any().await;
-                // Ctrl-C is for the pager. After that has ended, it ends this program.
+                // Ctrl-C is for the pager. Once the pager has exited, it ends this program.
                 if !matches!(lock(&pager).try_wait(), Ok(None)) {
                     std::process::exit(128 + SignalKind::interrupt().as_raw_value());
                 }
@@ -58,12 +58,12 @@ impl Pager {
     /// Ends the output and waits for the pager.
     pub(crate) fn finish(self, output: Output) {
         drop(output);
-        // It cannot be waited for if it is gone.
+        // Waiting fails if the pager is gone.
         let _ = self.0.map(|child| lock(&child).wait());
     }
 }
 
-/// The pager that the environment asks for, if any.
+/// Returns the pager that the environment selects, if any.
 fn wanted(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let pager = variable("DIARY_PAGER").or_else(|| variable("PAGER")).unwrap_or_else(|| DEFAULT.to_owned());
     let pager = pager.trim();
@@ -81,8 +81,8 @@ fn spawn(pager: &str, stdout: Stdio) -> io::Result<(PipeWriter, Child)> {
     Ok((input, shell.spawn()?))
 }
 
-/// Whether the shell finds the first word of `pager`. Otherwise the failure would show only after the output was lost.
-/// One that is not a plain name is for the shell to judge.
+/// Whether the shell finds the first word of `pager`. Otherwise the failure would show only after the output is
+/// lost. A word that is not a plain name is left to the shell.
 fn is_there(pager: &str) -> bool {
     let name = pager.split_whitespace().next().unwrap_or_default();
     let is_plain = name.chars().all(|c| c.is_alphanumeric() || "/._+-".contains(c));

@@ -1,21 +1,21 @@
-//! What asks the program from outside to end.
+//! Signals that ask the program to end.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals that are listened to for as long as this lives.
+/// Signal handlers, active as long as this lives.
 pub(crate) struct Signals(Vec<Signal>);
 
 impl Signals {
-    /// Listens for those that end a conversation: SIGINT, SIGTERM and, when the terminal is closed, SIGHUP. Needs a
-    /// Tokio runtime.
+    /// Handles the signals that end a conversation: SIGINT, SIGTERM, and SIGHUP when the terminal is closed. Needs
+    /// a Tokio runtime.
     pub(crate) fn at_a_terminal() -> Self {
         Self::of(&[SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()])
     }
 
-    /// Listens for some kinds. One that cannot be listened to ends the program, as it would without this.
+    /// Handles these signals. One without a handler ends the program, as it does by default.
     pub(crate) fn of(kinds: &[SignalKind]) -> Self {
         Self(kinds.iter().filter_map(|kind| signal(*kind).ok()).collect())
     }

@@ -1,4 +1,4 @@
-//! Files that appear complete or not at all.
+//! Writes files that appear complete or not at all.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use diary_proto::escape::escape;
 use tempfile::NamedTempFile;
 
-/// Why a file does not appear.
+/// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    /// It is there, and need not be lost.
+    /// It exists, and overwriting was not requested.
     #[error("{} already exists; use --force to overwrite it", shown(.0))]
     Exists(PathBuf),
-    /// Something else has its name.
+    /// Something other than a file has its name.
     #[error("{} is not a regular file", shown(.0))]
     NotAFile(PathBuf),
     /// Writing or renaming failed.
@@ -22,8 +22,8 @@ pub(crate) enum FileError {
     Unwritable { path: PathBuf, source: io::Error },
 }
 
-/// Replaces the file at `path`, with the permissions `mode` as far as the user's umask lets them be. A crash leaves the old
-/// or the new one.
+/// Replaces the file at `path`, with the permissions `mode` within the user's umask. A crash leaves the old file or
+/// the new one.
 ///
 /// # Errors
 /// Writing or renaming failed.
@@ -33,7 +33,7 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     persist(file, path, true)
 }
 
-/// A file that appears under its name once it is complete. Until then it has a temporary name, and dropping removes it.
+/// A file that gets its name once it is complete. Until then it has a temporary name, and dropping removes it.
 pub(crate) struct Whole {
     file: NamedTempFile,
     path: PathBuf,
@@ -41,10 +41,11 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// With `force`, it may replace another file; if `path` is a symbolic link, the file behind it.
+    /// Creates the temporary file. With `force`, it may replace a file; if `path` is a symbolic link, it replaces
+    /// the link's target.
     ///
     /// # Errors
-    /// It may not or cannot be written there.
+    /// The file exists without `force`, is not a regular file, or cannot be written.
     pub(crate) fn begin(path: PathBuf, force: bool) -> Result<Self, FileError> {
         if !force && path.symlink_metadata().is_ok() {
             return Err(FileError::Exists(path));
@@ -59,26 +60,26 @@ impl Whole {
         Ok(Self { file, path: target, force })
     }
 
-    /// The file to write to.
+    /// Returns the file to write to.
     ///
     /// # Errors
-    /// It cannot be opened once more.
+    /// The descriptor cannot be duplicated.
     pub(crate) fn file(&self) -> Result<File, FileError> {
         self.file.as_file().try_clone().map_err(unwritable(&self.path))
     }
 
-    /// Writes all of it.
+    /// Writes all bytes.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// They cannot be written.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), FileError> {
         self.file.as_file().write_all(bytes).map_err(unwritable(&self.path))
     }
 
-    /// Gives the file its name. It is on disk before this returns.
+    /// Gives the file its name. File and name are on disk when this returns.
     ///
     /// # Errors
-    /// It has no name then, and is lost.
+    /// The file has no name and is lost.
     pub(crate) fn finish(self) -> Result<(), FileError> {
         persist(self.file, &self.path, self.force).map_err(unwritable(&self.path))
     }
@@ -88,7 +89,7 @@ fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let permissions = Permissions::from_mode(mode);
     let made =
         tempfile::Builder::new().prefix(".diary-").permissions(permissions).tempfile_in(folder_of(path));
-    // It adds the temporary name, which is nobody's.
+    // tempfile adds the temporary path to the error, which means nothing to the user.
     made.map_err(|error| match error.to_string().split_once(" at path ") {
         Some((why, _)) => io::Error::new(error.kind(), why),
         None => error,
@@ -103,7 +104,7 @@ fn persist(file: NamedTempFile, path: &Path, force: bool) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-/// The folder that a file is in.
+/// Returns the folder of a file.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -132,7 +133,7 @@ mod tests {
             replace(&path, text, 0o666).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
-        // What is not ours stays.
+        // Other files stay.
         fs::write(folder.path().join("file.new"), "mine").unwrap();
         replace(&path, "newer", 0o666).unwrap();
         let taken = folder.path().join("taken");

@@ -1,4 +1,4 @@
-//! What earlier runs left goes out before anything else.
+//! Delivers what earlier runs left before anything else.
 
 use super::{Delivery, End};
 use crate::flight::Flight;
@@ -6,17 +6,17 @@ use crate::outbox::Left;
 use crate::outcome::Outcome;
 use crate::tray::Tray;
 
-/// What earlier runs left, on its way.
+/// Entries that earlier runs left, while they are sent.
 pub(super) struct Earlier {
-    /// The entries of one of them.
+    /// Entries of the current tray.
     pub(super) flight: Flight<u64>,
-    /// The others.
+    /// The remaining trays.
     left: Left,
     acked: usize,
 }
 
 impl<T> Delivery<T> {
-    /// Delivers what earlier runs left, before anything else.
+    /// Starts to deliver what earlier runs left.
     pub(super) fn catch_up(&mut self) {
         let (Some(outbox), Some(journal)) = (&self.outbox, self.journal) else { return };
         let address = self.own.address.clone();
@@ -26,7 +26,7 @@ impl<T> Delivery<T> {
         self.next_earlier(left, 0);
     }
 
-    /// Goes on with the next file of an earlier run.
+    /// Continues with the next tray of an earlier run.
     fn next_earlier(&mut self, mut left: Left, acked: usize) {
         let next = left.next().filter(|_| self.end != End::Stopping);
         self.ready.extend(left.troubles.drain(..).map(Outcome::Trouble));
@@ -39,7 +39,7 @@ impl<T> Delivery<T> {
             }
             return;
         };
-        // Whoever is killed from here on may have sent them.
+        // If this process is killed from here on, they may have been sent.
         tray.sending();
         let address = &self.own.address;
         let kept: Vec<_> = tray.contents.deliverable(address, self.journal).cloned().collect();
@@ -67,12 +67,12 @@ impl<T> Delivery<T> {
                 Some(welcome) if Some(welcome.journal_id) == self.journal => {
                     let is_here = |tray: &&mut Tray| tray.contents.heading.server == flight.address;
                     if let Some(tray) = flight.tray.as_mut().filter(is_here) {
-                        // What is sent from here on may be in this journal, and goes to no other.
+                        // Entries sent from here on may be in this journal, so they are bound to it.
                         tray.met(welcome.journal_id);
                     }
                     flight.arrive(&welcome);
                 }
-                // Another server took its place a moment ago. It is looked for again with the next connection.
+                // Another server has just taken its place. The next connection looks for these entries again.
                 Some(_) => (self.earlier, self.earlier_waiting) = (None, 0),
                 None => {}
             },

@@ -1,5 +1,5 @@
-//! The place where a follow stopped, in a file: the journal's id as 16 hex digits, the seq of the newest entry that was
-//! printed, and the checksum of its line as 8 hex digits, or `-` where that is not known.
+//! The file in which a follow keeps its position: the journal's id as 16 hex digits, the seq of the newest printed
+//! entry, and the checksum of its line as 8 hex digits, or `-` if unknown.
 
 use std::fmt;
 use std::fs;
@@ -11,33 +11,33 @@ use diary_client::{Error, Resume};
 use crate::error::CliError;
 use crate::term::whole::replace;
 
-/// The file, and what it says.
+/// A cursor file and its contents.
 #[derive(Debug)]
 pub(super) struct Cursor {
     path: PathBuf,
     mark: Option<Mark>,
 }
 
-/// Up to where entries were printed.
+/// Position up to which entries were printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) journal: u64,
-    /// The newest of them, 0 for none.
+    /// Seq of the newest printed entry; 0 for none.
     pub(super) seq: u64,
-    /// The checksum of its line.
+    /// Checksum of its line.
     pub(super) crc: Option<u32>,
 }
 
-/// Why the file cannot be used.
+/// Why a cursor file is unusable.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BadCursor {
     /// It cannot be read or written.
     #[error("the cursor {path} cannot be {what}: {source}")]
     File { path: String, what: &'static str, source: io::Error },
-    /// It says something else.
+    /// It is not a cursor file.
     #[error("{0} is not a cursor file of follow; name another file")]
     Unreadable(String),
-    /// It was made with another journal.
+    /// It belongs to another journal.
     #[error(
         "the cursor {path} belongs to journal {known:016x}, and this server has another one; name another file"
     )]
@@ -60,7 +60,7 @@ impl From<BadCursor> for CliError {
 }
 
 impl Cursor {
-    /// Reads the file, if there is one.
+    /// Reads the file, if it exists.
     ///
     /// # Errors
     /// See [`BadCursor`].
@@ -77,12 +77,12 @@ impl Cursor {
         Ok(Self { path, mark })
     }
 
-    /// What it says, if it is there.
+    /// Returns its position, if it has one.
     pub(super) fn mark(&self) -> Option<Mark> {
         self.mark
     }
 
-    /// What the diary must have.
+    /// Returns the entry that the diary must have.
     pub(super) fn place(&self) -> Option<Resume> {
         self.mark.map(|Mark { journal: id, seq, crc }| match crc {
             Some(crc) => Resume { id, seq, crc },
@@ -90,10 +90,10 @@ impl Cursor {
         })
     }
 
-    /// Checks it for a journal with this head.
+    /// Checks the position against a journal's head.
     ///
     /// # Errors
-    /// If the journal ends before it.
+    /// The journal ends before it.
     pub(super) fn check(&self, head: u64) -> Result<(), BadCursor> {
         match self.mark {
             Some(Mark { seq, .. }) if seq > head => Err(self.restored(seq)),
@@ -101,7 +101,7 @@ impl Cursor {
         }
     }
 
-    /// What it means for the cursor that a diary does not have its place.
+    /// Returns the error for a cursor whose place the diary refuses.
     pub(super) fn refused_by(&self, error: &Error) -> Option<BadCursor> {
         let Mark { journal: known, seq, .. } = self.mark?;
         match error {
@@ -111,10 +111,10 @@ impl Cursor {
         }
     }
 
-    /// Puts a new file in the place of the old one, if it says something else. A crash leaves one or the other.
+    /// Replaces the file if the position has changed. A crash leaves the old file or the new one.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// The file cannot be written.
     pub(super) fn save(&mut self, mark: Mark) -> Result<(), BadCursor> {
         if self.mark == Some(mark) {
             return Ok(());
@@ -135,7 +135,7 @@ impl Cursor {
 }
 
 impl Mark {
-    /// Only what [`Display`](fmt::Display) writes is one.
+    /// Parses exactly what [`Display`](fmt::Display) writes.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
         let journal = u64::from_str_radix(words.next()?, 16).ok()?;

@@ -1,4 +1,4 @@
-//! The files are read, and entries are found in them.
+//! Reads the files and finds entries in them.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -14,30 +14,30 @@ use crate::error::CliError;
 use crate::term::output::say;
 use diary_import::{Clock, Exactness, Found, Harvest, Kind, Source};
 
-/// Most bytes of a file: it is held in memory, and what it holds beside it. Journals of decades have a hundredth.
+/// Limit on a file's size: it is held in memory with its entries. Journals of decades have a hundredth of this.
 const FILE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// Unreadable lines that are told one by one; of the others, only their number is.
+/// Unreadable lines that are reported one by one; the rest are only counted.
 const TROUBLES_SHOWN: usize = 20;
 
-/// A file with what it holds.
+/// A file and its bytes.
 pub(super) struct Contents {
     pub(super) name: String,
     bytes: Vec<u8>,
     day: Option<Date>,
 }
 
-/// Files that were read.
+/// The files that were read.
 pub(super) struct Read {
-    /// They are there until the program ends: most texts stand only in them.
+    /// Leaked, so that most texts can be borrowed from them.
     pub(super) files: &'static [Contents],
     pub(super) harvest: Harvest<'static>,
-    /// How they were understood, where their person should know.
+    /// Notes on how they were understood, for the user.
     said: Vec<String>,
 }
 
-/// Reads the files, on a thread for blocking work: one may be large, or an input without an end. Says how they were
-/// understood, and what could not be.
+/// Reads the files on a blocking thread: one may be large, or an endless input. Reports how they were understood
+/// and what is unreadable.
 pub(super) async fn read(import: &Import) -> Result<Read, CliError> {
     let import = import.clone();
     let reading = tokio::task::spawn_blocking(move || read_all(&import)).await;
@@ -60,7 +60,7 @@ fn read_all(import: &Import) -> Result<Read, String> {
     let (mut harvest, mut said) = (Harvest::default(), Vec::new());
     for file in files {
         let (found, not_readable, of_day) = (harvest.found.len(), harvest.not_readable, harvest.of_day);
-        // Nobody writes a journal in it, and what was imported cannot be taken back.
+        // Text journals have no NUL bytes, and an import cannot be undone.
         if import.format.is_none() && file.bytes.contains(&0) {
             return Err(format!(
                 "{} has NUL bytes and is not UTF-8 text; convert it, for example with iconv, or name its --format",
@@ -69,7 +69,7 @@ fn read_all(import: &Import) -> Result<Read, String> {
         }
         let kind = harvest.read(&Source { bytes: &file.bytes, day: file.day }, import.format, &clock);
         let (not_readable, of_day) = (harvest.not_readable - not_readable, harvest.of_day - of_day);
-        // A day that only the file has is a guess, and what looks like nothing else is taken for a log.
+        // A day taken from the file alone is a guess, and so is a log: the fallback format.
         let is_guess = of_day > 0 || (import.format.is_none() && kind == Kind::Log);
         if import.dry_run || is_guess {
             said.push(file_sentence(file, kind, &harvest.found[found..], not_readable, of_day, &clock));
@@ -105,7 +105,7 @@ fn read_file(path: &Path) -> io::Result<Contents> {
     Ok(Contents { name: escape(&path.display().to_string()).into_owned(), bytes, day })
 }
 
-/// All of it, if it is not more.
+/// Reads everything; fails beyond `most` bytes.
 fn read_up_to(most: u64, from: impl io::Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(most + 1).read_to_end(&mut bytes)?;
@@ -115,7 +115,7 @@ fn read_up_to(most: u64, from: impl io::Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// `a.txt: read as jrnl, 3 entries of 2026-11-20 .. 2026-11-21, 1 unreadable`
+/// Formats a sentence such as `a.txt: read as jrnl, 3 entries of 2026-11-20 .. 2026-11-21, 1 unreadable`.
 fn file_sentence(
     file: &Contents,
     kind: Kind,

@@ -1,4 +1,4 @@
-//! What the diary has is looked at before anything is written.
+//! Compares the files with the diary before anything is written.
 
 use diary_client::{Event, Gap, Reader, Time, Which};
 
@@ -10,13 +10,13 @@ use crate::term::output::say;
 use diary_calendar::Days;
 use diary_import::{Compared, Exactness, Found};
 
-/// How far apart clocks can be that show the same: zones lie between UTC-12 and UTC+14.
+/// Largest difference between clocks that show the same time: zones lie between UTC-12 and UTC+14.
 const ZONES_APART_MAX_MICROS: i64 = 26 * 3600 * 1_000_000;
 
-/// Reads what the diary has of the days of the files. Whether something of it could not be compared.
+/// Reads the diary's entries of the files' days. Returns whether a part of the diary could not be compared.
 pub(super) async fn compare(reader: &Reader, compared: &Compared<'_>) -> Result<bool, CliError> {
     let Some((from, to)) = compared.days() else { return Ok(false) };
-    // The days of the diary may begin later than at midnight, and in another zone.
+    // The diary's days may begin later than midnight, and in another zone.
     let mut reading = Reading::of(reader, reader.history(server_days(Days { from, to })), true);
     let mut damage = false;
     while let Some(event) = reading.next().await? {
@@ -41,11 +41,11 @@ fn tell_damage(event: &Event) {
     ));
 }
 
-/// What was archived, and cannot be compared.
+/// Archived entries, which cannot be compared.
 struct Archived {
-    /// Its newest entry; the oldest one is 1.
+    /// Seq of the newest archived entry; the oldest is 1.
     last: u64,
-    /// All of it was written before this: then the oldest entry was written that is still there. If there is one.
+    /// Upper bound on their times: the time of the oldest entry that is still in the diary, if there is one.
     until: Option<Time>,
 }
 
@@ -60,18 +60,18 @@ impl Archived {
                     until = Some(stored.entry.time);
                     break;
                 }
-                // What is damaged or missing is no archive.
+                // Damaged or missing entries are not an archive.
                 Event::Gap(gap) => _ = first.get_or_insert(gap.first),
                 Event::Damaged { .. } | Event::Restored { .. } => {}
             }
         }
-        // A diary that was archived begins behind that.
+        // A diary with an archive begins behind it.
         let first = first.unwrap_or(reader.welcome().head + 1);
         Ok((first > 1).then_some(Self { last: first - 1, until }))
     }
 
-    /// Whether an entry of a file can be among it: nobody is taken to have written before it was. A clock without a
-    /// zone may have been read as one elsewhere.
+    /// Whether an entry of a file may be archived. Entries are assumed to be written after they happened. A time
+    /// without a zone may have been read in another zone.
     fn may_have(&self, entry: &Found<'_>) -> bool {
         let apart = if entry.when.exactness == Exactness::Moment { 0 } else { ZONES_APART_MAX_MICROS };
         self.until.is_none_or(|until| entry.when.time.micros.saturating_sub(apart) < until.micros)
@@ -79,7 +79,7 @@ impl Archived {
 }
 
 /// # Errors
-/// Some of what is missing may have been archived.
+/// Some of the missing entries may be archived.
 pub(super) async fn check_archived<'f>(
     reader: &Reader,
     missing: impl IntoIterator<Item = &'f Found<'f>>,
@@ -115,7 +115,7 @@ mod tests {
         for (hours, exactness, may) in [
             (-1, Exactness::Moment, true),
             (0, Exactness::Moment, false),
-            // A clock far in the east showed it before.
+            // A clock far in the east showed this time earlier.
             (25, Exactness::Clock, true),
             (26, Exactness::ClockMinute, false),
         ] {

@@ -1,4 +1,4 @@
-//! Entries on their way into the diary.
+//! Sends the missing entries to the diary.
 
 use std::fmt;
 
@@ -14,17 +14,17 @@ use crate::term::output::{print, say};
 use crate::term::signals::Signals;
 use diary_import::Found;
 
-/// How a progress bar looks.
+/// Template of the progress bar.
 const BAR: &str = "{wide_bar} {human_pos}/{human_len} {rate} {eta}";
 
-/// Entries on their way.
+/// Entries in flight.
 pub(super) struct Sending<'a> {
     work: &'a Work<'a>,
-    /// The newest entry before the first of those.
+    /// Head of the diary before this import.
     head: u64,
     bar: ProgressBar,
     pub(super) acked: usize,
-    /// Acked with the number of an older entry: an archive has it, or another run was faster.
+    /// Entries acked with the seq of an older entry: an archive has it, or another run was faster.
     pub(super) known: usize,
     pub(super) refused: usize,
     unacked: usize,
@@ -33,16 +33,16 @@ pub(super) struct Sending<'a> {
 impl<'a> Sending<'a> {
     pub(super) fn new(work: &'a Work<'a>) -> Self {
         let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
-            // A bar that cannot be drawn tells nobody.
+            // A failure to draw the bar is ignored.
             let _ = write!(out, "{:.0} entries/s", HumanFloatCount(state.per_sec()));
         };
         let style = ProgressStyle::with_template(BAR).expect("the template is sound").with_key("rate", rate);
-        // It shows nothing where stderr is no terminal.
+        // Hidden if stderr is no terminal.
         let bar = ProgressBar::new(work.missing.len() as u64).with_style(style);
         Self { work, head: 0, bar, acked: 0, known: 0, refused: 0, unacked: 0 }
     }
 
-    /// Sends the missing entries, each with its place as its counter, and waits for their acks.
+    /// Sends the missing entries, each with its place plus one as its counter, and waits for acks.
     pub(super) async fn send(
         &mut self,
         mut delivery: Delivery<usize>,
@@ -53,7 +53,7 @@ impl<'a> Sending<'a> {
         loop {
             while ended.is_none() && delivery.has_room() {
                 match left.next() {
-                    // Nothing of it is kept, so nothing can fail.
+                    // Cannot fail, since nothing is kept on disk.
                     Some(&place) => _ = delivery.submit_at(place as u64 + 1, place, self.work.entry(place)),
                     None => {
                         delivery.finish();
@@ -66,7 +66,7 @@ impl<'a> Sending<'a> {
                 biased;
                 outcome = delivery.next() => match outcome {
                     Some(outcome) => {
-                        // Whoever imports can do it again once there is room.
+                        // Stop on a full disk: the import can be repeated once there is room.
                         if let Outcome::Held(full @ Held::Full(_)) = &outcome {
                             held = Some(full.clone());
                             delivery.stop();
@@ -76,7 +76,7 @@ impl<'a> Sending<'a> {
                     None => break,
                 },
                 () = signals.any() => {
-                    // The first time, what was sent is waited for; the second time, nobody wants to wait.
+                    // The first Ctrl-C waits for what was sent; the second stops at once.
                     if std::mem::replace(&mut interrupted, true) {
                         delivery.stop();
                     }
@@ -116,10 +116,10 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Says what was done, or would be.
+    /// Reports what was done, or would be in a dry run.
     ///
     /// # Errors
-    /// Not all is in the diary.
+    /// Not everything is in the diary.
     pub(super) fn tell(&self, stopped: Option<Stopped>) -> Result<(), CliError> {
         let Self { work, acked, known, refused, unacked, .. } = self;
         if let Some(stopped) = &stopped {
@@ -169,7 +169,7 @@ mod tests {
         Found { when, author: None, text: Cow::Borrowed(text), file: 0, line: 1, of_jrnl: false }
     }
 
-    /// What was compared with one journal goes to no other.
+    /// Entries that were compared with one journal go to no other.
     #[tokio::test]
     async fn a_server_that_serves_another_journal_by_now_gets_nothing() {
         let fake = Fake::start().await;
@@ -197,14 +197,14 @@ mod tests {
         }
     }
 
-    /// Another run of the same import has the same keys.
+    /// Another run of the same import uses the same keys.
     #[tokio::test]
     async fn what_another_run_has_written_meanwhile_was_there_already() {
         let fake = Fake::start().await;
         let config = Config::read(Some(fake.address().parse().unwrap()), &Settings::default());
         let found: &'static [Found<'static>] = Vec::leak(["a", "b", "c"].map(found).to_vec());
         for (missing, acked, known) in [(vec![0, 1], 2, 0), (vec![0, 1, 2], 1, 2)] {
-            // When both of them compared, nothing was there.
+            // Nothing was there yet when both runs compared.
             let work = work(&config, found, missing);
             let mut sending = Sending::new(&work);
             let keys = Keys::Derived(Secret::new("of all entries of the files").unwrap());

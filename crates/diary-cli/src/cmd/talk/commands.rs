@@ -1,4 +1,4 @@
-//! What commands do, and what is shown of entries.
+//! Runs commands, and shows entries.
 
 use diary_client::{Author, Error, Event, History, Scope, Stored, Which};
 use diary_outbox::Held;
@@ -24,37 +24,37 @@ a line is an entry; `ok SEQ on SERVER` means that it is on disk there
 //text  store a text that starts with /; a text of several lines is never a command
 ";
 
-/// Rows of an entry that are shown to someone who did not ask for it.
+/// Rows shown of an entry that the user did not ask for.
 const ROWS_SHOWN: usize = 10;
 
-/// So few rows more are shown, too.
+/// An entry that exceeds them by no more than this is shown whole.
 const ROWS_CUT_MIN: usize = 2;
 
-/// How long a reading may be without its connection before that is told: longer than it pauses between two attempts.
+/// How long a reading may be disconnected before it is reported: longer than the pause between two attempts.
 const TELL_READING_AFTER: Duration = Duration::from_secs(6);
 
-/// A reading waits for its connection.
+/// State of a reading that waits for its connection.
 #[derive(Clone, Copy)]
 pub(super) struct ReadingLost {
     since: Instant,
     is_told: bool,
 }
 
-/// What a line asks for.
+/// A parsed command.
 pub(super) enum Wanted {
-    /// To write under this name.
+    /// Write under this name.
     Name(Author),
-    /// To end.
+    /// End the conversation.
     Quit,
-    /// Something else that line mode knows, too.
+    /// Another command of line mode.
     Command(Command),
-    /// Entries of the reader's days.
+    /// Show entries of the reader's days.
     Days(Box<Plan>),
-    /// One entry.
+    /// Show one entry.
     One(u64),
 }
 
-/// What a line asks for: what line mode understands, and days as people name them, seen from where the reader is.
+/// Parses a command of line mode, or a history of days as people name them, in the reader's calendar.
 ///
 /// # Errors
 /// A sentence.
@@ -75,7 +75,7 @@ pub(super) fn understand(line: &str, calendar: &Calendar) -> Result<Wanted, Stri
     }
 }
 
-/// `DATE`, `DATE..DATE`, or a range that is open on one side.
+/// Parses `DATE`, `DATE..DATE`, or a range with one end.
 fn days(said: &str, calendar: &Calendar) -> Result<Wanted, String> {
     let some = |said: &str| Some(said.to_owned()).filter(|said| !said.trim().is_empty());
     let select = match said.split_once("..") {
@@ -94,13 +94,13 @@ fn days(said: &str, calendar: &Calendar) -> Result<Wanted, String> {
 /// An answer that is being printed.
 pub(super) struct Answer {
     pub(super) history: History,
-    /// Something of it was printed.
+    /// Whether printing has begun.
     pub(super) begun: bool,
-    /// How many entries it brought so far.
+    /// Number of entries so far.
     count: u64,
-    /// The end is to be told; it is not at the start of the program.
+    /// Whether to report the end; not for the past that is shown at the start.
     told: bool,
-    /// Only some of what comes is wanted.
+    /// Selects the wanted events, if the server sends more.
     keeper: Option<Keeper>,
 }
 
@@ -109,7 +109,7 @@ impl Answer {
         Self { history, begun: false, count: 0, told, keeper: None }
     }
 
-    /// What is wanted of what came; `None` is the end.
+    /// Returns the wanted part of an event; `None` is the end.
     fn wanted(&mut self, event: Option<Event>) -> Vec<Event> {
         let mut wanted = Vec::new();
         self.begun = true;
@@ -147,7 +147,7 @@ impl Talk<'_> {
             Command::History(which) => self.begin(Answer::of(self.reader.history(which), true)),
             Command::Search(text) => self.begin(Answer::of(self.reader.search(text), true)),
             Command::Follow(from) => {
-                // One that follows already misses nothing by being asked again.
+                // A follow that is already active misses nothing.
                 if from.is_some() || self.follow.is_none() {
                     let history = self.reader.follow(from);
                     self.follow = Some(Follow { history, own_after: self.newest_own });
@@ -179,7 +179,7 @@ impl Talk<'_> {
         self.answer = Some(answer);
     }
 
-    /// What an answer brings.
+    /// Handles an event of the answer.
     pub(super) fn read(&mut self, event: Option<Result<Event, Error>>) {
         let Some(answer) = &mut self.answer else { return };
         let (told, is_end) = (answer.told, event.is_none());
@@ -198,7 +198,7 @@ impl Talk<'_> {
         }
     }
 
-    /// An answer is complete.
+    /// Ends a complete answer.
     fn end_answer(&mut self) {
         let Some(Answer { count, told, .. }) = self.answer.take() else { return };
         match count {
@@ -211,20 +211,20 @@ impl Talk<'_> {
         self.print(&behind);
     }
 
-    /// When it is to be told that a reading has lost its connection: if that lasts, and nothing else says it.
+    /// Returns when to report that a reading has lost its connection: if that lasts and nothing else reports it.
     pub(super) fn reading_lost_told_at(&self) -> Option<Instant> {
         let untold = self.reading_lost.filter(|lost| !lost.is_told && self.held().is_none())?;
         Some(untold.since + TELL_READING_AFTER)
     }
 
-    /// The server is back, and a reading that waits may not have noticed yet.
+    /// Restarts the wait: the server is back, and a waiting reading may not have noticed yet.
     pub(super) fn reader_has_time(&mut self) {
         if let Some(lost) = &mut self.reading_lost {
             lost.since = Instant::now();
         }
     }
 
-    /// The connection of a reading is lost or back.
+    /// Updates and reports the state of the reader's connection.
     pub(super) fn look_at_reader(&mut self) {
         let error = self.reader_state.borrow_and_update().error().cloned();
         match (error, self.reading_lost) {
@@ -247,7 +247,7 @@ impl Talk<'_> {
         }
     }
 
-    /// What a follow brings. Entries that were just typed here are not shown a second time.
+    /// Handles an event of the follow. Entries just typed here are not shown a second time.
     pub(super) fn followed(&mut self, event: Option<Result<Event, Error>>) {
         let own_after = self.follow.as_ref().map_or(0, |follow| follow.own_after);
         match event {
@@ -269,7 +269,7 @@ impl Talk<'_> {
         stored.key.is_some_and(|key| self.producers.contains(&key.producer))
     }
 
-    /// Shows it, in full only if it was asked for.
+    /// Shows an event, in full only if it was asked for.
     fn show(&mut self, event: &Event, whole: bool) {
         self.newest_seen = self.newest_seen.max(match event {
             Event::Entry(stored) => stored.entry.seq,

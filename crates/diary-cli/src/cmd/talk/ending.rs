@@ -1,4 +1,4 @@
-//! The end of a conversation: what is not acked stays in the outbox, and the person is told.
+//! The end of a conversation: unacked entries stay in the outbox, and the user is told.
 
 use diary_outbox::{Held, Outcome};
 use diary_proto::escape::escape;
@@ -16,7 +16,7 @@ impl Talk<'_> {
         stopped: Option<Stopped>,
         mut typed: mpsc::Receiver<Typed>,
     ) -> Ended {
-        // What was typed and not looked at is no less worth keeping.
+        // Lines that were typed and not handled yet are kept, too.
         typed.close();
         while let Ok(line) = typed.try_recv() {
             self.take_in(Some(line));
@@ -36,7 +36,7 @@ impl Talk<'_> {
                     outcome => self.take(Some(outcome)),
                 }
             }
-            // What earlier runs left.
+            // Entries that earlier runs left.
             kept += delivery.unanswered();
         }
         let printed = self.place.output.finish();
@@ -44,7 +44,7 @@ impl Talk<'_> {
         Ended { how, author }
     }
 
-    /// What is told at the end, for so many entries that wait in the outbox and these that do not.
+    /// Returns the final report, for `kept` entries in the outbox and texts that are `lost`.
     fn last_words(&self, stopped: Option<Stopped>, kept: usize, lost: &[String]) -> Result<(), CliError> {
         let why = match &stopped {
             None => "the input ended".to_owned(),
@@ -56,7 +56,7 @@ impl Talk<'_> {
             return match stopped {
                 None => Ok(()),
                 Some(Stopped::Interrupted) => Err(CliError::Told(exit::INTERRUPTED)),
-                // The person has said all, and the server is only away.
+                // The input has ended, and the server is only away.
                 Some(_) if self.ended.is_some() && self.has_arrived => Ok(()),
                 Some(Stopped::GaveUp(Held::Ended(_))) => Err(CliError::Refused(why)),
                 Some(_) => Err(CliError::Unreachable(why)),

@@ -1,4 +1,4 @@
-//! The terminal of a conversation: with a line editor if it can have one, and the draft that is left at the end.
+//! The terminal of a conversation, with a line editor if possible, and the draft that is left at the end.
 
 use std::io::{self, IsTerminal};
 
@@ -15,13 +15,13 @@ use crate::term::output::{Output, say};
 use crate::term::signals::Signals;
 use crate::term::width;
 
-/// With a line editor, where the output is a terminal too.
+/// Talks at a terminal, with a line editor if the output is a terminal, too.
 ///
 /// # Errors
-/// Not all is acked, or the server could not be reached.
+/// Not everything is acked, or the server could not be reached.
 pub(crate) async fn at_terminal(past: Which, config: &Config) -> Result<(), CliError> {
     let view = Printer::stdout(None, config.colour.is_on(), width());
-    // Before a line editor is started, which restores what it found.
+    // Before the line editor starts, which restores what it found.
     let signals = Signals::at_a_terminal();
     let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
     let start = || editor::start(config.state.as_deref(), drafts.clone(), config.history);
@@ -53,7 +53,7 @@ pub(crate) async fn at_terminal(past: Which, config: &Config) -> Result<(), CliE
     ended.how
 }
 
-/// What becomes of a line that nobody sent.
+/// Returns what became of an unsent line.
 fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, config: &Config) -> String {
     let renamed = author.filter(|_| author != config.author.as_ref());
     match (kept, renamed) {

@@ -12,7 +12,7 @@ use crate::error::exit;
 use crate::term::input::typed;
 use crate::term::output::tests::said;
 
-/// A person at a terminal: types, and waits for what appears.
+/// A user at a terminal, who types and waits for output.
 struct Person {
     keys: mpsc::Sender<io::Result<Vec<u8>>>,
     paper: Paper,
@@ -28,7 +28,7 @@ impl Person {
     }
 }
 
-/// Lets `person` talk; the exit code and all that was printed.
+/// Runs a conversation with `script` as its user. Returns the exit code and what was printed.
 async fn talk<F: Future<Output = ()>>(
     fake: &Fake,
     words: &[&str],
@@ -52,7 +52,7 @@ fn outbox(state: &tempfile::TempDir) -> Outbox {
     Outbox::new(state.path().join("outbox"))
 }
 
-/// What another run leaves in an outbox.
+/// Leaves entries of another run in an outbox.
 fn leave(state: &tempfile::TempDir, fake: &Fake, author: &str, texts: &[&str]) {
     let keys = Keys::Kept(outbox(state));
     let mut left = Delivery::new(fake.address().parse().unwrap(), Author::new(author).ok(), keys).unwrap();
@@ -61,7 +61,7 @@ fn leave(state: &tempfile::TempDir, fake: &Fake, author: &str, texts: &[&str]) {
     }
 }
 
-/// The same with an outbox in `state`, where something may be left.
+/// Like [`talk`], with an outbox in `state`, which may have entries.
 async fn talk_in<F: Future<Output = ()>>(
     state: &tempfile::TempDir,
     address: &str,
@@ -87,17 +87,17 @@ async fn talk_in<F: Future<Output = ()>>(
     (ended, paper.text())
 }
 
-/// What was printed below the welcome.
+/// Returns what was printed below the welcome.
 fn below_welcome(printed: &str) -> &str {
     printed.split_once('\n').map_or("", |(_, rest)| rest)
 }
 
-/// What is said when these are on disk.
+/// Returns the acks for these seqs.
 fn acks(fake: &Fake, seqs: std::ops::RangeInclusive<u64>) -> String {
     seqs.map(|seq| format!("ok {seq} on {}\n", fake.address())).collect()
 }
 
-/// Which days, seen from where the reader is; and one entry alone.
+/// Days in the reader's calendar, and single entries.
 #[tokio::test]
 async fn a_history_of_what_people_say() {
     let fake = Fake::start().await;
@@ -199,7 +199,7 @@ async fn a_connection_that_breaks_is_made_anew() {
     assert_eq!(fake.texts().len(), 2);
 }
 
-/// The server has no room: the text stays in the outbox, and what is behind it does not overtake it.
+/// The server has no room: the text stays in the outbox, and later ones do not overtake it.
 #[tokio::test]
 async fn a_server_whose_disk_is_full() {
     let fake = Fake::start().await;
@@ -221,7 +221,7 @@ async fn a_server_whose_disk_is_full() {
     assert!(fake.texts().is_empty());
 }
 
-/// Once there is room, all goes out in the order in which it was typed.
+/// Once there is room, everything is sent in the order in which it was typed.
 #[tokio::test]
 async fn a_disk_that_is_freed() {
     let fake = Fake::start().await;
@@ -241,7 +241,7 @@ async fn a_disk_that_is_freed() {
     assert_eq!(fake.texts(), texts);
 }
 
-/// Acks are shown as they come, however long an answer takes, and nobody says that nothing is acked.
+/// Acks are shown as they arrive, however long an answer takes, and no silence is reported.
 #[tokio::test]
 async fn a_long_search_hides_no_ack() {
     let fake = Fake::start().await;
@@ -259,7 +259,7 @@ async fn a_long_search_hides_no_ack() {
     assert!(!printed.contains("acked nothing") && said().is_empty(), "{printed}");
 }
 
-/// A command sees what was typed before it, and acks that come during an answer are printed behind it.
+/// A command sees the entries typed before it, and acks that arrive during an answer are printed after it.
 #[tokio::test]
 async fn a_command_sees_what_was_typed_before_it() {
     let fake = Fake::start().await;
@@ -271,7 +271,7 @@ async fn a_command_sees_what_was_typed_before_it() {
     assert_eq!(printed.matches("1 entry").count(), 2, "{printed}");
 }
 
-/// What another run kept while the server was away goes out when it is back.
+/// What another run kept while the server was away is sent once it is back.
 #[tokio::test]
 async fn what_others_kept_meanwhile_goes_out_with_a_new_connection() {
     let fake = Fake::start().await;
@@ -288,7 +288,7 @@ async fn what_others_kept_meanwhile_goes_out_with_a_new_connection() {
     assert_eq!(fake.texts()[2], "ben: meanwhile");
 }
 
-/// Each sentence that a conversation has, in the order in which a bad day brings them.
+/// Every sentence of a conversation, in the order in which a bad day brings them.
 #[tokio::test]
 async fn what_is_said_in_a_conversation() {
     let fake = Fake::start().await;
@@ -317,7 +317,7 @@ async fn what_is_said_in_a_conversation() {
     check("conversation", &printed, &ended, &names, &state);
 }
 
-/// The server never was there, and what is typed waits for it.
+/// The server was never reached, and typed entries wait for it.
 #[tokio::test]
 async fn what_is_said_without_a_server() {
     let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
@@ -332,8 +332,8 @@ async fn what_is_said_without_a_server() {
     check("no_server", &printed, &ended, &[(&address, "[server]")], &state);
 }
 
-/// Compares what was printed, what was said beside it, and the last words. What was said is sorted, since the state
-/// of the connection and the answers come as they come.
+/// Compares what was printed and said, and the final report. What was said is sorted, since connection states and
+/// answers arrive in any order.
 fn check(name: &str, printed: &str, ended: &Ended, names: &[(&str, &str)], state: &tempfile::TempDir) {
     let mut said = said();
     said.sort();

@@ -1,9 +1,9 @@
-//! Lines that were not sent when the program was ended from outside: the next conversation of the same author with
-//! the same server offers them, one after the other.
+//! Unsent lines of conversations that were ended from outside. The next conversation of the same author with the
+//! same server offers them, one after the other.
 //!
-//! Each is a file in the folder for what outlives a run: `draft-HASH-MICROSECONDS-PID`, where the hash is of the server
-//! and the author. A file is locked while its line is offered, and goes only when that was sent or dropped or is kept
-//! anew, so that nothing that ends a program loses it.
+//! Each draft is a file `draft-HASH-MICROSECONDS-PID` in the folder for state that outlives a run; the hash is of
+//! the server and the author. The file is locked while its line is offered. It is removed only once the line was
+//! sent, dropped or saved again, so it survives however the program ends.
 
 use std::fs::{self, DirEntry, File};
 use std::io;
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::term::lock;
 use crate::term::whole::replace;
 
-/// Bytes of the hash that are in a name.
+/// Bytes of the hash in a file name.
 const HASH_BYTES: usize = 8;
 
 /// The drafts of one author for one server.
@@ -26,12 +26,12 @@ pub(crate) struct Drafts {
     folder: Option<PathBuf>,
     server: Address,
     author: Option<Author>,
-    /// The one that is offered, and its lock.
+    /// The offered draft, with its lock.
     offered: Arc<Mutex<Option<(PathBuf, File)>>>,
 }
 
 impl Drafts {
-    /// Those in `folder`, if there is one.
+    /// Returns the drafts in `folder`, if there is one.
     pub(crate) fn new(folder: Option<&Path>, server: &Address, author: Option<&Author>) -> Self {
         Self {
             folder: folder.map(Path::to_owned),
@@ -41,7 +41,7 @@ impl Drafts {
         }
     }
 
-    /// Offers the oldest that no other program offers. It stays kept until it is [`done`](Self::done).
+    /// Offers the oldest draft that no other program offers. It is kept until it is [`done`](Self::done).
     pub(super) fn offer(&self) -> Option<String> {
         let beginning = self.beginning(self.author.as_ref());
         let is_one =
@@ -54,17 +54,17 @@ impl Drafts {
         Some(line)
     }
 
-    /// What was offered is sent or dropped. Whether there was anything.
+    /// Removes the offered draft, which was sent or dropped. Returns whether there was one.
     pub(super) fn done(&self) -> bool {
         let offered = lock(&self.offered).take();
-        // If it cannot be removed, it is offered once more.
+        // If it cannot be removed, it is offered again.
         offered.map(|(path, _lock)| fs::remove_file(path)).is_some()
     }
 
-    /// Keeps a line in place of what was offered, for whoever writes as `author` next.
+    /// Saves a line in place of the offered draft, for the next conversation of `author`.
     ///
     /// # Errors
-    /// It is not kept, and all is as before.
+    /// The line is not saved, and nothing has changed.
     pub(crate) fn keep(&self, author: Option<&Author>, line: &str) -> io::Result<()> {
         let folder = self.folder.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let (now, process) = (Timestamp::now().as_microsecond(), std::process::id());
@@ -74,7 +74,7 @@ impl Drafts {
         Ok(())
     }
 
-    /// How the names of files begin.
+    /// Returns how the file names begin.
     fn beginning(&self, author: Option<&Author>) -> String {
         let whose = format!("{}\n{}", self.server, author.map_or("", Author::as_str));
         let hash = Sha256::digest(whose.as_bytes());
@@ -83,11 +83,11 @@ impl Drafts {
     }
 }
 
-/// Locks a file and reads it; `None` if another program offers it, or has done with it.
+/// Locks and reads a file; `None` if another program offers it or has removed it.
 fn hold(path: PathBuf) -> Option<((PathBuf, File), String)> {
     let file = File::open(&path).ok()?;
     file.try_lock().ok()?;
-    // By its name: who had it before may have removed it.
+    // By path, since the previous holder may have removed it.
     let line = String::from_utf8_lossy(&fs::read(&path).ok()?).into_owned();
     Some(((path, file), line))
 }
@@ -114,7 +114,7 @@ mod tests {
         let second = begin();
         assert_eq!(second.offer().as_deref(), Some("half a 行"));
         assert_eq!(begin().offer(), None, "another program shows it");
-        // The program is killed.
+        // As if the program were killed.
         drop(second);
         let third = begin();
         assert_eq!(third.offer().as_deref(), Some("half a 行"));

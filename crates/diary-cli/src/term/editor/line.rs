@@ -1,4 +1,4 @@
-//! The line that is being edited, as others than the editor need to know it.
+//! The edited line, for code outside the editor.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,32 +7,32 @@ use textwrap::core::display_width;
 use super::PROMPT;
 use crate::term::lock;
 
-/// Columns from one tab stop to the next.
+/// Columns between tab stops.
 const TAB_COLUMNS: usize = 8;
 
-/// What the editor's thread tells of itself.
+/// State of the editor, shared by its thread.
 #[derive(Clone, Default)]
 pub(super) struct Editing(Arc<Mutex<Drawn>>);
 
 #[derive(Default)]
 struct Drawn {
     text: String,
-    /// Where the cursor is, in bytes.
+    /// Position of the cursor, in bytes.
     cursor: usize,
-    /// How wide the terminal was when this was drawn.
+    /// Width of the terminal when this was drawn.
     columns: usize,
-    /// Where the editor began a new row itself: behind a full one, when it last drew all of the line.
+    /// Where the editor itself began a new row: after a full one, when it last drew the whole line.
     row_begun: Option<usize>,
-    /// The last key was a backslash at the end.
+    /// Whether the last key was a backslash at the end.
     ends_in_backslash: bool,
-    /// What stood there each time that Enter went on behind a backslash.
+    /// The text each time Enter continued after a backslash.
     went_on: Vec<String>,
-    /// The editor reads no more.
+    /// Whether the editor has ended.
     is_over: bool,
 }
 
 impl Editing {
-    /// This stands on the line now. A `\` that was pasted, or comes back from the history, is the text's own.
+    /// Sets the line. A `\` that was pasted, or comes from the history, is part of the text.
     pub(super) fn set(&self, text: &str, cursor: usize, columns: usize) {
         let mut line = lock(&self.0);
         let is_typed = match text == line.text {
@@ -44,23 +44,23 @@ impl Editing {
         (line.cursor, line.columns) = (cursor, columns);
     }
 
-    /// All of this is drawn anew.
+    /// Records that the whole line is drawn again.
     pub(super) fn draw(&self, text: &str, columns: usize) {
         lock(&self.0).row_begun = (position(text, columns, None).1 == columns).then_some(text.len());
     }
 
-    /// Whether Enter goes on with another line.
+    /// Whether Enter continues with another line.
     pub(super) fn goes_on(&self) -> bool {
         let Drawn { text, ends_in_backslash, went_on, .. } = &mut *lock(&self.0);
         went_on.extend(ends_in_backslash.then(|| text.clone()));
         *ends_in_backslash
     }
 
-    /// What stands on the line, without the backslashes that went on with another one. A new one begins.
+    /// Takes the line, without the backslashes that continued it, and begins a new one.
     pub(super) fn take(&self) -> String {
         let Drawn { mut text, went_on, .. } = std::mem::take(&mut *lock(&self.0));
         for before in went_on.iter().rev() {
-            // If that was edited since, the backslash was in sight and is meant.
+            // If that was edited since, the backslash was visible and is meant.
             if text.strip_prefix(before).is_some_and(|rest| rest.starts_with('\n')) {
                 text.remove(before.len() - 1);
             }
@@ -68,7 +68,7 @@ impl Editing {
         text
     }
 
-    /// The editor ends, and leaves this.
+    /// Ends the editor, which leaves this text.
     pub(super) fn end(&self, text: String) {
         *lock(&self.0) = Drawn { text, is_over: true, ..Drawn::default() };
     }
@@ -77,16 +77,16 @@ impl Editing {
         lock(&self.0).is_over
     }
 
-    /// The rows of the cursor and of the end, from 0.
+    /// Returns the rows of the cursor and of the end, from 0.
     pub(super) fn rows(&self) -> (usize, usize) {
         let line = lock(&self.0);
         (line.row(line.cursor, line.columns), line.row(line.text.len(), line.columns))
     }
 
-    /// What takes the line off a terminal that has `columns` by now, and brings the cursor to where the editor is about
-    /// to clear the rows that it knows of.
+    /// Returns what clears the line on a terminal that now has `columns`, and moves the cursor to where the editor
+    /// is about to clear the rows that it knows of.
     ///
-    /// Terminals that wrap anew what they show have moved the cursor; most do.
+    /// Assumes a terminal that rewraps its contents, which moves the cursor; most do.
     pub(super) fn refit(&self, columns: usize) -> String {
         let (cursor, end) = self.rows();
         let mut line = lock(&self.0);
@@ -99,14 +99,14 @@ impl Editing {
 }
 
 impl Drawn {
-    /// The row of a place in the text.
+    /// Returns the row of a byte position.
     fn row(&self, at: usize, columns: usize) -> usize {
         let (row, column) = position(&self.text[..at], columns, self.row_begun);
         row + usize::from(column == columns || self.row_begun == Some(at))
     }
 }
 
-/// What makes room for a line whose cursor is in row `cursor` and that ends in row `end`.
+/// Returns what makes room for a line that ends in row `end`, with the cursor in row `cursor`.
 pub(super) fn room(cursor: usize, end: usize) -> String {
     format!("{}{}", "\n".repeat(end), up(end - cursor))
 }
@@ -115,7 +115,7 @@ fn up(rows: usize) -> String {
     if rows == 0 { String::new() } else { format!("\x1b[{rows}A") }
 }
 
-/// The row and column behind a text that follows the prompt, as the editor counts them.
+/// Returns the row and column after a text that follows the prompt, as the editor counts them.
 fn position(text: &str, columns: usize, row_begun: Option<usize>) -> (usize, usize) {
     text.char_indices().fold((0, PROMPT.len()), |(row, column), (at, c)| {
         let (row, column) = if row_begun == Some(at) { (row + 1, 0) } else { (row, column) };
@@ -171,7 +171,7 @@ mod tests {
         // Full rows, two of which the editor ended itself.
         assert_eq!(at(&long[..158], 158, 80, 50), "\x1b[4A\r\x1b[J\n\n");
         assert_eq!(at("今天天气\nx", 14, 7, 80), "\x1b[1A\r\x1b[J\n\n");
-        // More was typed since: the third row was begun behind the second.
+        // More was typed since: the third row was begun after the second.
         editing.draw(&long[..158], 80);
         editing.set(&long, 200, 80);
         assert_eq!(editing.refit(120), "\x1b[2A\r\x1b[J\n\n");

@@ -1,4 +1,4 @@
-//! The terminal while the editor has it, which is given back at the end.
+//! The terminal while the editor owns it. It is restored at the end.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -15,33 +15,33 @@ use super::line::room;
 use super::{Editing, Prompt};
 use crate::term::lock;
 
-/// How long an editor that is ended from outside has for what still waits: it may take nothing.
+/// How long to wait for pending output if the editor is ended from outside: it may accept none.
 const LAST_LOOK_LIMIT: Duration = Duration::from_millis(300);
 
-/// How long this program may go on running once it has stopped itself: another thread may take the signal.
+/// How long to wait for the stop signal to stop this program: another thread may receive it.
 const STOP_LIMIT: Duration = Duration::from_millis(100);
 
 /// Bracketed paste, which the editor turns on.
 const PASTE_ON: &str = "\x1b[?2004h";
 const PASTE_OFF: &str = "\x1b[?2004l";
 
-/// The modes of the terminal, which others may change while this program is stopped.
+/// Terminal modes, which other programs may change while this one is stopped.
 #[derive(Clone, Default)]
 pub(super) struct Modes {
     before: Arc<Mutex<Option<Termios>>>,
-    /// Those of the editor, while it has the terminal.
+    /// Modes of the editor, while it owns the terminal.
     editor: Arc<Mutex<Option<Termios>>>,
 }
 
 impl Modes {
-    /// The editor has just set its modes, if these are the first.
+    /// Records the modes that the editor has just set, the first time.
     pub(super) fn are_set(&self) {
         let mut editor = lock(&self.editor);
         *editor = editor.take().or_else(|| tcgetattr(io::stdin()).ok());
     }
 
-    /// Stops this program and those beside it, as Ctrl-Z does elsewhere, if a shell can bring them back. The terminal
-    /// is given back meanwhile.
+    /// Stops the process group, as Ctrl-Z does elsewhere, if a shell can resume it. The terminal is restored
+    /// meanwhile.
     pub(super) fn stop(&self, editing: &Editing) {
         if getsid(None) == Ok(getpgrp()) {
             return;
@@ -54,7 +54,7 @@ impl Modes {
         set(&self.editor, &format!("{PASTE_ON}{}", room(cursor, end)));
     }
 
-    /// For good: the editor ends.
+    /// Restores the terminal for good: the editor ends.
     fn give_back(&self, end: &str) {
         *lock(&self.editor) = None;
         set(&self.before, &format!("{PASTE_OFF}{end}"));
@@ -63,24 +63,24 @@ impl Modes {
 
 fn set(modes: &Mutex<Option<Termios>>, words: &str) {
     if let Some(modes) = &*lock(modes) {
-        // Nobody is left to tell if any of this fails.
+        // If any of this fails, there is no way to report it.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
         write_now(words.as_bytes());
     }
 }
 
-/// Writes to the terminal itself.
+/// Writes to the terminal directly.
 pub(super) fn write_now(bytes: &[u8]) {
     let mut stdout = io::stdout();
-    // Nobody is left to tell if this fails.
+    // If this fails, there is no way to report it.
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
 }
 
-/// The terminal while the editor has it.
+/// The terminal while the editor owns it.
 pub(crate) struct Screen(Prompt);
 
 impl Screen {
-    /// Starts to show what is printed. Needs a Tokio runtime.
+    /// Starts to show output. Needs a Tokio runtime.
     pub(super) fn start(prompt: Prompt, printer: impl ExternalPrinter + Send + 'static) -> io::Result<Self> {
         *lock(&prompt.modes.before) = tcgetattr(io::stdin()).ok();
         let above = prompt.above.clone();
@@ -95,16 +95,16 @@ impl Screen {
         Ok(Self(prompt))
     }
 
-    /// Gives the terminal back as it was, once all is shown. Gives what stands on the line, which was not sent.
+    /// Restores the terminal once all output is shown. Returns the unsent line, if there is one.
     pub(crate) async fn close(self) -> Option<String> {
         let Prompt { above, editing, modes, .. } = self.0;
         above.close();
         let is_over = editing.is_over();
         let limit = if is_over { Duration::MAX } else { LAST_LOOK_LIMIT };
-        // What is not shown by then follows below.
+        // Output that is not shown by then is printed below.
         let _ = timeout(limit, above.ended()).await;
         let rest = above.rest();
-        // If the editor still reads, the cursor is in its line.
+        // If the editor is still reading, the cursor is on its line.
         modes.give_back(if is_over { "" } else { "\r\n" });
         write_now(&rest);
         Some(editing.take()).filter(|line| !line.is_empty())
