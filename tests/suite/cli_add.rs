@@ -157,13 +157,14 @@ async fn a_configuration_that_cannot_be_read_loses_no_text() {
         "{}:2: string values must be quoted, expected literal string",
         config.join("config.toml").display()
     );
-    let ran = run(&mut home.cli(server.address(), &["add", "-"]), "two\nlines\n").await;
+    let words = ["add", "--at", "2015-03-02 08:15", "-"];
+    let ran = run(&mut home.cli(server.address(), &words), "two\nlines\n").await;
     let file = home.files().remove(0);
     let path = file.display();
-    let said = format!(
-        "nothing was written: {why}; the text is in {path}; write it with diary add - < {path}, then remove it\n"
-    );
-    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (Some(2), "", said));
+    let said = format!("nothing was written: {why}; the text is in {path}; write it with ");
+    let (_, advice) = ran.stderr.split_once(&said).unwrap();
+    let advice = advice.strip_suffix(", then remove it\n").unwrap();
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
     assert_eq!(fs::read_to_string(&file).unwrap(), "two\nlines");
     for arguments in [&["log"][..], &["search", "x"], &["follow"]] {
         assert_eq!(home.run(server.address(), arguments).await.stderr, format!("{why}\n"));
@@ -181,8 +182,14 @@ async fn a_configuration_that_cannot_be_read_loses_no_text() {
     fs::remove_file(config.join("config.toml")).unwrap();
     let text = fs::read(&file).unwrap();
     fs::remove_file(&file).unwrap();
-    assert_quiet(&run(&mut home.cli(server.address(), &["add", "-"]), text).await, 0, "1\n");
+    let (command, input) = advice.split_once(" < ").unwrap();
+    assert_eq!(input, file.to_str().unwrap());
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let ran = run(&mut home.cli(server.address(), &words), text).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "1\n"), "{ran:?}");
     assert_eq!(stored(&server.journal()), ["anna two\\nlines"]);
+    let ran = home.run(server.address(), &["log", "--on", "2015-03-02"]).await;
+    assert!(ran.stdout.contains(" anna (2015-03-02 08:15) two"), "{ran:?}");
     server.stop().await;
 }
 

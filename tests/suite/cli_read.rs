@@ -73,7 +73,7 @@ async fn wrong_words_cost_no_connection() {
     let home = tempfile::tempdir().unwrap();
     for (words, part) in [
         (&["log", "--on", "someday"][..], "\"someday\" is not a date; try 2026-11-21"),
-        (&["search", "a", "--from", "today", "--to", "yesterday"], " is after --to "),
+        (&["search", "a", "--from", "today", "--to", "yesterday"], "the first day of a range comes first: "),
         (&["log", "--last", "few"], "--last takes a number or all"),
         (&["log", "--csv-safe"], "--csv-safe needs --format csv"),
         (&["follow", "--csv-safe", "--format", "json"], "--csv-safe needs --format csv"),
@@ -123,7 +123,7 @@ async fn log_and_search_with_conditions() {
         (&["search", "rain", "--not", "snow", "--author", "ben"], &[2], ""),
         (&["search", "rain", "--last", "1"], &[5], ""),
         (&["search", "fog", "--not", "sun"], &[], "no entries with \"fog\" without \"sun\"\n"),
-        (&["log", "--last", "0"], &[], "no entries were asked for: --last 0\n"),
+        (&["log", "--last", "0"], &[], "--last 0 selects no entries\n"),
         (&["log", "-n", "2"], &[5, 6], ""),
     ] {
         let ran = run(&mut cli(home.path(), server.address(), words), "").await;
@@ -325,6 +325,29 @@ async fn a_conversation_goes_on_in_a_diary_that_was_restored() {
     terminal.sees("anna other 3").await;
     terminal.types("mine\r").await;
     terminal.sees(&format!("ok 4 on {address}")).await;
+    server.stop().await;
+}
+
+/// Another diary has taken the address: the user is told, and typed entries stay in the outbox.
+#[tokio::test]
+async fn a_conversation_does_not_go_on_in_another_journal() {
+    let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
+    let address = server.address().to_owned();
+    let mut terminal = Terminal::start(cli(home.path(), &address, &[]));
+    terminal.types("here\r").await;
+    terminal.sees(&format!("ok 1 on {address}")).await;
+    server.stop().await;
+    std::fs::remove_dir_all(data.path()).unwrap();
+    let server = Process::start(data.path(), &[&address], &[]).await;
+    terminal.sees("what you type is only saved").await;
+    terminal.types("not there\r").await;
+    terminal.sees("1 unsent").await;
+    terminal.types("\x04").await;
+    let (code, seen) = terminal.ends().await;
+    let told = "1 entry was not acked: kept in ";
+    assert!(code == Some(5) && seen.contains(told) && seen.contains("; see diary outbox"), "{code:?} {seen}");
+    assert!(day_files(&data.path().join("diary")).is_empty());
     server.stop().await;
 }
 

@@ -58,7 +58,7 @@ async fn outbox() {
         ran.stdout
     };
     for text in ["one", "two"] {
-        assert!(write(text).await.ends_with("; the next run sends it\n"));
+        assert!(write(text).await.ends_with("; run this again to send it\n"));
     }
     let server = Process::start(data.path(), &[&address], &[]).await;
     assert_eq!(write("three").await, "2 of earlier runs are in the diary\nentry 3 is in the diary\n");

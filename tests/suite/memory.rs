@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{Frames, Lines, Process, Server, connect_narrow, fill, soon};
+use crate::support::{Frames, Lines, PATIENCE, Process, Server, connect_narrow, fill, soon};
 
 /// How close memory comes to where it was.
 const BACK_BYTES: usize = 16 << 20;
@@ -39,12 +39,13 @@ async fn returns_to(before: usize, process: &Process) {
 }
 
 async fn returns_near(before: usize, more: usize, process: &Process) {
-    soon("memory comes back", async {
+    let back = async {
         while process.memory("VmRSS") > before + more {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    })
-    .await;
+    };
+    let back = tokio::time::timeout(PATIENCE, back).await;
+    assert!(back.is_ok(), "{} bytes, and {before} before", process.memory("VmRSS"));
 }
 
 async fn end(mut process: Process) {

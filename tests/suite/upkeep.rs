@@ -100,7 +100,12 @@ async fn damage_is_found_repaired_beside_and_archived() {
     let behind =
         upkeep(folder.path(), &["repair", "--to", folder.path().join("behind").to_str().unwrap()]).await;
     let said = text(&behind.stdout);
-    assert!(said.contains("a server has the diary: what it takes from now on is not in the copy"), "{said}");
+    assert!(
+        said.contains(
+            "a server is using this diary; entries that it accepts from now on are not in the copy"
+        ),
+        "{said}"
+    );
     assert!(!said.contains("to use it: "), "{said}");
 }
 

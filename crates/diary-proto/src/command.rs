@@ -176,7 +176,7 @@ impl Which {
     /// A refusal that lists the forms.
     pub fn parse(argument: &str) -> Result<Self, Refusal> {
         const FORMS: &str =
-            "which entries? N, all, DATE, DATE..DATE (2026-11-21, today, yesterday) or #SEQ..";
+            "/history takes N, all, DATE, DATE..DATE (2026-11-21, today, yesterday) or #SEQ..";
         let read = |argument: &str| match argument {
             "" => Some(Which::Last(HISTORY_DEFAULT)),
             "all" => Some(Which::All),

@@ -77,7 +77,7 @@ pub(crate) struct Place {
     #[arg(long, value_name = "DIR", env = "DIARY_DATA")]
     data: Option<PathBuf>,
 
-    /// Name of the journal, which is a folder in there.
+    /// Name of the journal (a folder inside the data folder).
     #[arg(long, value_name = "NAME", env = "DIARY_JOURNAL", default_value = "diary", value_parser = check_journal)]
     journal: String,
 }

@@ -157,9 +157,9 @@ fn why(error: &io::Error, flag: &str) -> String {
         io::ErrorKind::AddrInUse => {
             format!("the address is in use; stop the other program, or choose another address with {flag}")
         }
-        io::ErrorKind::PermissionDenied => format!(
-            "not permitted (ports below 1024 are the administrator's); choose another address with {flag}"
-        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("not permitted (ports below 1024 need root); choose another address with {flag}")
+        }
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
         _ => error.to_string(),
     }

@@ -187,8 +187,8 @@ fn repair(dir: &Path, to: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
     if repaired.in_use {
         writeln!(
             out,
-            "a server has the diary: what it takes from now on is not in the copy; to use that, stop the server and repair \
-             again"
+            "a server is using this diary; entries that it accepts from now on are not in the copy. Before you use the copy, \
+             stop the server and repair again"
         )?;
         return Ok(Done::Well);
     }

@@ -109,7 +109,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         show: Show,
     },
-    /// List tags, such as #word and @name, with their number of entries
+    /// List tags, such as #word and @name, with the number of entries for each
     Tags {
         #[command(flatten)]
         select: Select,
@@ -167,7 +167,7 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FORMAT", value_parser = one_of(Format::EXPORTED))]
     pub(crate) format: Format,
 
-    /// With csv, put an apostrophe before names and texts that a spreadsheet takes for formulas
+    /// With csv, put an apostrophe before names and texts that a spreadsheet would run as formulas
     #[arg(long)]
     pub(crate) csv_safe: bool,
 
@@ -231,7 +231,7 @@ pub(crate) struct Show {
     #[arg(long)]
     json: bool,
 
-    /// With csv, put an apostrophe before names and texts that a spreadsheet takes for formulas
+    /// With csv, put an apostrophe before names and texts that a spreadsheet would run as formulas
     #[arg(long)]
     pub(crate) csv_safe: bool,
 }

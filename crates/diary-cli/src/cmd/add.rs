@@ -56,7 +56,7 @@ async fn understand(
     };
     let text = check(if from_input { read_text(io::stdin().lock())? } else { words.join(" ") })?;
     match &config.wrong {
-        Some(why) => Err(set_aside(&text, why, config)),
+        Some(why) => Err(set_aside(&text, at, why, config)),
         None => Ok((text, at)),
     }
 }
@@ -104,11 +104,14 @@ fn check(text: String) -> Result<String, String> {
 
 /// Sets a text aside. Server and author are unknown, so a person has to send it. Returns a sentence with the reason
 /// and the place of the text.
-fn set_aside(text: &str, why: &str, config: &Config) -> String {
+fn set_aside(text: &str, at: Option<Time>, why: &str, config: &Config) -> String {
     match config.outbox().set_aside(text) {
         Ok(path) => {
-            let path = path.display();
-            format!("{why}; the text is in {path}; write it with diary add - < {path}, then remove it")
+            let (path, at) = (path.display(), at.unwrap_or_else(|| Time::now(&TimeZone::system())));
+            let name = config.author.as_ref().map_or_else(String::new, |name| format!(" --name {name}"));
+            format!(
+                "{why}; the text is in {path}; write it with diary{name} add --at {at} - < {path}, then remove it"
+            )
         }
         Err(error) => format!("{why}; {error}, and the text is NOT kept: {}", escape(text)),
     }
@@ -159,7 +162,8 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliE
                 true => format!("ok {} on {server}\n", ack.seq),
                 false => format!("{}\n", ack.seq),
             });
-            ended = printed.map_err(CliError::from);
+            let stored = |why| CliError::Usage(format!("entry {} is on disk at {server}; {why}", ack.seq));
+            ended = printed.map_err(stored);
         }
         Outcome::Refused { refusal, id, .. } => {
             ended = Err(CliError::Refused(match id {
@@ -216,7 +220,8 @@ fn not_acked_sentence(
 
 #[cfg(test)]
 mod tests {
-    use diary_client::{Code, Error, Refusal};
+    use diary_client::{Author, Code, Error, Refusal};
+    use diary_outbox::fake::TIME;
 
     use super::*;
 
@@ -284,14 +289,15 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let config = |state: Option<&Path>| Config {
             state: state.map(Path::to_owned),
+            author: Some(Author::new("anna").unwrap()),
             ..Config::read(None, &crate::cli::Settings::default())
         };
-        let aside = set_aside("a\nb", "WHY", &config(Some(home.path())));
+        let aside = set_aside("a\nb", Some(TIME), "WHY", &config(Some(home.path())));
         let file = std::fs::read_dir(home.path().join("outbox")).unwrap().next().unwrap().unwrap().path();
         said.push(aside.replace(&file.display().to_string(), "FILE"));
         std::fs::write(home.path().join("a file"), "").unwrap();
-        said.push(set_aside("a\nb", "WHY", &config(Some(&home.path().join("a file")))));
-        said.push(set_aside("a\nb", "WHY", &config(None)));
+        said.push(set_aside("a\nb", Some(TIME), "WHY", &config(Some(&home.path().join("a file")))));
+        said.push(set_aside("a\nb", Some(TIME), "WHY", &config(None)));
         let said = said.join("\n").replace(&home.path().display().to_string(), "HOME");
         insta::assert_snapshot!("add", said);
     }

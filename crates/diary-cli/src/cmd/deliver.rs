@@ -169,10 +169,10 @@ pub(crate) const CLOCKS_FAR_APART: Duration = Duration::from_secs(24 * 3600);
 pub(crate) fn clocks_apart(welcome: &Welcome, now: Time) -> Option<(Duration, String)> {
     let apart = Duration::from_micros(now.micros.abs_diff(welcome.clock_micros));
     let word = if now.micros < welcome.clock_micros { "behind" } else { "ahead of" };
-    let far = match apart.as_secs() / 60 {
+    let far = match (apart.as_secs() + 30) / 60 {
         minutes @ 0..120 => count(minutes, "minute", "minutes"),
-        minutes @ 120..2880 => count(minutes / 60, "hour", "hours"),
-        minutes => count(minutes / (24 * 60), "day", "days"),
+        minutes @ 120..2880 => count((minutes + 30) / 60, "hour", "hours"),
+        minutes => count((minutes + 12 * 60) / (24 * 60), "day", "days"),
     };
     (apart > CLOCKS_APART_MAX)
         .then(|| (apart, format!("the clock of this computer is {far} {word} the server's")))
@@ -182,7 +182,9 @@ pub(crate) fn clocks_apart(welcome: &Welcome, now: Time) -> Option<(Duration, St
 pub(crate) fn tell_clocks(welcome: &Welcome, ui: &Ui) {
     match clocks_apart(welcome, Time::now(&TimeZone::system())) {
         Some((apart, sentence)) if apart > CLOCKS_FAR_APART => {
-            ui.say(format_args!("{sentence}; entries from the outbox get the server's time"));
+            ui.say(format_args!(
+                "{sentence}; entries waiting in the outbox will be dated by the server's clock"
+            ));
         }
         Some((_, sentence)) => ui.say(format_args!("{sentence}")),
         None => {}
@@ -221,7 +223,7 @@ pub(crate) fn tell_waiting(config: &Config, served: &[(Address, u64)], is_left: 
     }
     if !waiting.is_empty() {
         let wait = count(waiting.values().sum::<usize>(), "entry waits", "entries wait");
-        let servers = waiting.into_keys().collect::<Vec<_>>().join(" and ");
+        let servers = waiting.into_keys().collect::<Vec<_>>().join(", ");
         ui.say(format_args!("{wait} in the outbox for {servers}; send with diary outbox send"));
     }
     for (server, number) in &elsewhere {

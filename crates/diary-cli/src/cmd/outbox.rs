@@ -114,7 +114,15 @@ async fn send(config: &Config) -> Result<(), CliError> {
     let (mut signals, mut known, mut is_away) = (signals(), Vec::new(), false);
     for server in servers {
         let mut delivery = Delivery::<()>::new(server.clone(), None, Keys::Kept(outbox.clone()))?;
-        match Reader::connect(server.clone()).await {
+        let connected = tokio::select! {
+            biased;
+            () = signals.any() => {
+                is_away = true;
+                break;
+            }
+            connected = Reader::connect(server.clone()) => connected,
+        };
+        match connected {
             Ok(reader) => {
                 delivery.serve(reader.welcome().journal_id);
                 known.push((server.clone(), reader.welcome().journal_id));

@@ -130,7 +130,10 @@ impl Pipe {
                 Err(CliError::from(error).before_anything(NOTHING))
             }
             Some(stopped) => Err(self.not_all(&stopped)),
-            None => printed.map_err(CliError::from).and(CliError::told(self.code)),
+            None => {
+                let stored = |why| CliError::Usage(format!("in the diary: up to line {}; {why}", self.acked));
+                printed.map_err(stored).and(CliError::told(self.code))
+            }
         }
     }
 

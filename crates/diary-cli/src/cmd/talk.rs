@@ -105,6 +105,9 @@ struct Talk<'a> {
     newest_seen: u64,
     /// Seq of the newest entry typed here.
     newest_own: u64,
+    /// Entries that will not be acked here: how many the outbox has, and the texts of the others.
+    left: usize,
+    lost: Vec<String>,
     /// Producers of all names, each of which has its own keys.
     producers: Vec<Producer>,
     quiet: bool,
@@ -139,6 +142,8 @@ impl<'a> Talk<'a> {
             follow: None,
             newest_seen: 0,
             newest_own: 0,
+            left: 0,
+            lost: Vec::new(),
             quiet: false,
             has_arrived: false,
             at_prompt: false,
@@ -194,7 +199,7 @@ impl<'a> Talk<'a> {
 
     /// Returns the number of unanswered entries.
     fn unanswered(&self) -> usize {
-        self.deliveries.iter().map(Delivery::unanswered).sum()
+        self.left + self.deliveries.iter().map(Delivery::unanswered).sum::<usize>()
     }
 
     /// Returns when to give up a delivery that is held up; never before the input has ended.
@@ -207,7 +212,8 @@ impl<'a> Talk<'a> {
     fn hopeless(&self) -> Option<Held> {
         let held = self.held()?;
         let is_over = match held {
-            Held::Ended(_) => true,
+            // At a prompt, the person is told, and ends it.
+            Held::Ended(_) if self.place.prompt.is_none() => true,
             // Without a prompt, do not wait for a server that was never reached.
             Held::Away(_) if !self.has_arrived && self.place.prompt.is_none() => true,
             _ => self.deadline().is_some_and(|deadline| deadline <= Instant::now()),
@@ -316,6 +322,8 @@ impl<'a> Talk<'a> {
             Outcome::Refused { tag, refusal, id: None } => {
                 self.say(format_args!("error {refusal}; the text is NOT kept: {}", escape(&tag)));
             }
+            Outcome::Left { id: Some(_), .. } => self.left += 1,
+            Outcome::Left { text, id: None, .. } => self.lost.push(text),
             Outcome::Held(held) => self.tell_held(&held),
             Outcome::Resumed(held) => {
                 self.show_state();
@@ -364,7 +372,7 @@ impl<'a> Talk<'a> {
             Held::Full(refusal) => self.say(format_args!(
                 "error {refusal}; it and everything after it is saved, and sent once there is room"
             )),
-            Held::Ended(_) => {}
+            Held::Ended(error) => self.say(format_args!("{error}; what you type is only saved")),
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) enum QueryError {
     #[error("--last takes a number or all: --last 50")]
     Last,
     /// A range that ends before it begins.
-    #[error("--from {from} is after --to {to}; the first day of a range comes first")]
+    #[error("the first day of a range comes first: {from} is after {to}")]
     Backwards { from: Date, to: Date },
     /// Several days where one is expected.
     #[error("\"{}\" is more than one day; try 2026-11-21, Nov 21 or yesterday", escape(.0))]

@@ -139,7 +139,7 @@ impl Plan {
     pub(crate) fn nothing(&self) -> String {
         let Scope { which, newest, .. } = self.filter.scope;
         if which == Which::Last(0) || self.newest.or(newest) == Some(0) {
-            return "no entries were asked for: --last 0".to_owned();
+            return "--last 0 selects no entries".to_owned();
         }
         let days = self.days.map(|days| in_words(days, self.today));
         let days = days.or_else(|| Some(("on ", self.each_year.as_ref()?.to_string())));
@@ -358,7 +358,10 @@ mod tests {
             (&["--on", "someday"][..], "\"someday\" is not a date; try 2026-11-21"),
             (&["--from", "x"], "\"x\" is not a date"),
             (&["--to", "y"], "\"y\" is not a date"),
-            (&["--from", "today", "--to", "yesterday"], "--from 2026-11-21 is after --to 2026-11-20"),
+            (
+                &["--from", "today", "--to", "yesterday"],
+                "the first day of a range comes first: 2026-11-21 is after 2026-11-20",
+            ),
             (&["--on", "today", "--from", "2026"], "cannot be used with"),
             (&["--last", "x"], "--last takes a number or all"),
             (&["--last", ""], "--last takes a number or all"),

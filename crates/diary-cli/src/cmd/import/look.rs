@@ -1,6 +1,6 @@
 //! Compares the files with the diary before anything is written.
 
-use diary_client::{Event, Gap, Reader, Time, Which};
+use diary_client::{Event, Reader, Time, Which};
 
 use super::super::reading::Reading;
 use super::{counted, of_days};
@@ -22,23 +22,15 @@ pub(super) async fn compare(reader: &Reader, compared: &Compared<'_>) -> Result<
     while let Some(event) = reading.next().await? {
         match event {
             Event::Entry(stored) => compared.is_there(&stored.entry),
-            gap => {
-                damage = true;
-                tell_damage(&gap);
-            }
+            _ => damage = true,
         }
     }
+    if damage {
+        say(format_args!(
+            "the diary is damaged on these days: entries that cannot be compared are imported again"
+        ));
+    }
     Ok(damage)
-}
-
-fn tell_damage(event: &Event) {
-    let what = match event {
-        Event::Gap(Gap { first, last }) => format!("its entries {first}..{last} are damaged or missing"),
-        _ => "some of its entries are damaged".to_owned(),
-    };
-    say(format_args!(
-        "cannot compare the whole diary: {what}; those that are in these files, too, are imported again"
-    ));
 }
 
 /// Archived entries, which cannot be compared.

@@ -7,7 +7,6 @@ use diary_proto::entry::parse_number;
 use tokio::time::{Duration, Instant};
 
 use super::{Follow, Talk};
-use crate::query;
 use crate::query::select::{Keeper, Plan, Select};
 use crate::term::output::restored;
 use crate::term::width;
@@ -82,12 +81,7 @@ fn days(said: &str, calendar: &Calendar) -> Result<Wanted, String> {
         Some((from, to)) => Select { from: some(from), to: some(to), ..Select::default() },
         None => Select { on: some(said), ..Select::default() },
     };
-    let plan = select.plan(calendar.today()).map_err(|why| match why {
-        query::QueryError::Backwards { .. } => {
-            "error bad-argument: the first day of a range comes first: DATE..DATE".to_owned()
-        }
-        why => format!("error bad-argument: which entries? N, all, #SEQ, #SEQ.. or days: {why}"),
-    })?;
+    let plan = select.plan(calendar.today()).map_err(|why| format!("error bad-argument: {why}"))?;
     Ok(Wanted::Days(Box::new(plan)))
 }
 

@@ -1,6 +1,6 @@
 //! The end of a conversation: unacked entries stay in the outbox, and the user is told.
 
-use diary_outbox::{Held, Outcome};
+use diary_outbox::Held;
 use diary_proto::escape::escape;
 use tokio::sync::mpsc;
 
@@ -26,33 +26,29 @@ impl Talk<'_> {
         for (line, _) in commands.iter().filter(|(line, _)| line.trim_end() != "/quit") {
             self.say(format_args!("not done: {}", escape(line)));
         }
-        let (mut kept, mut lost) = (0, Vec::new());
         while let Some(mut delivery) = self.deliveries.pop_front() {
             delivery.stop();
             while let Some(outcome) = delivery.next().await {
-                match outcome {
-                    Outcome::Left { id: Some(_), .. } => kept += 1,
-                    Outcome::Left { text, id: None, .. } => lost.push(text),
-                    outcome => self.take(Some(outcome)),
-                }
+                self.take(Some(outcome));
             }
             // Entries that earlier runs left.
-            kept += delivery.unanswered();
+            self.left += delivery.unanswered();
         }
         let printed = self.place.output.finish();
-        let how = self.last_words(stopped, kept, &lost).and_then(|()| Ok(printed?));
+        let how = self.last_words(stopped).and_then(|()| Ok(printed?));
         Ended { how, author }
     }
 
-    /// Returns the final report, for `kept` entries in the outbox and texts that are `lost`.
-    fn last_words(&self, stopped: Option<Stopped>, kept: usize, lost: &[String]) -> Result<(), CliError> {
+    /// Returns the final report.
+    fn last_words(&self, stopped: Option<Stopped>) -> Result<(), CliError> {
+        let Self { left, lost, .. } = self;
         let why = match &stopped {
             None => "the input ended".to_owned(),
             Some(Stopped::Interrupted) => "interrupted".to_owned(),
             Some(Stopped::GaveUp(Held::Away(error))) if !self.has_arrived => unreachable_sentence(error),
             Some(Stopped::GaveUp(held)) => format!("gave up: {held}"),
         };
-        if kept + lost.len() == 0 {
+        if left + lost.len() == 0 {
             return match stopped {
                 None => Ok(()),
                 Some(Stopped::Interrupted) => Err(CliError::Told(exit::INTERRUPTED)),
@@ -63,10 +59,13 @@ impl Talk<'_> {
             };
         }
         let mut words = Vec::new();
-        if let Some(folder) = self.place.config.outbox().folder().filter(|_| kept > 0) {
-            let (entries, folder) = (count(kept, "entry was", "entries were"), folder.display());
-            let when = when_sent(&self.place.config.server);
-            words.push(format!("{why}; {entries} not acked: kept in {folder}, and sent {when}"));
+        if let Some(folder) = self.place.config.outbox().folder().filter(|_| *left > 0) {
+            let (entries, folder) = (count(*left, "entry was", "entries were"), folder.display());
+            let then = match stopped {
+                Some(Stopped::GaveUp(Held::Ended(_))) => "; see diary outbox".to_owned(),
+                _ => format!(", and sent {}", when_sent(&self.place.config.server)),
+            };
+            words.push(format!("{why}; {entries} not acked: kept in {folder}{then}"));
         }
         if !lost.is_empty() {
             let entries = count(lost.len(), "entry was", "entries were");
