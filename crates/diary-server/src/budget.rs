@@ -264,7 +264,9 @@ impl Uncounted {
     }
 
     fn change(&self, used: impl FnOnce(usize) -> usize) {
-        if self.used.lock().unwrap_or_else(PoisonError::into_inner).change(used) {
+        let mut all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        // Work for the last session may have taken memory that no budget counts.
+        if all.change(used) || all.bytes == 0 {
             self.freed.notify_one();
         }
     }
@@ -463,9 +465,14 @@ mod tests {
         let freed = Arc::new(Notify::new());
         let uncounted = Uncounted::new(&freed);
         let many = TRIM_MIN_BYTES / SESSION_UNCOUNTED_BYTES + 1;
+        drop(uncounted.share());
+        assert!(freed.notified().now_or_never().is_some(), "nobody is left");
         // However many come and go, one at a time.
+        let stays = uncounted.share();
         (0..2 * many).for_each(|_| drop(uncounted.share()));
         assert!(freed.notified().now_or_never().is_none());
+        drop((uncounted.share(), stays));
+        let _ = freed.notified().now_or_never();
         let mut shares: Vec<Share> = (0..2 * many).map(|_| uncounted.share()).collect();
         shares.truncate(many + 1);
         assert!(freed.notified().now_or_never().is_none());
