@@ -1,7 +1,8 @@
 //! The comparison runs, against our own server and the bare loop, for seconds. What it measures in a debug
 //! build says nothing.
 //!
-//! The programs that it starts are built by `cargo test --workspace`, or by `cargo build -p diary-server -p diary-cli`.
+//! It starts `diary-server`, which `cargo test --workspace` builds for a test of its own, and `cargo build -p diary-server`
+//! alone.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
