@@ -1,7 +1,5 @@
 //! The program starts. `cargo test --workspace` builds it for this test, and others start it, too.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::process::Command;
 
 #[test]
