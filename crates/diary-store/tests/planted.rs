@@ -163,7 +163,7 @@ fn a_pipe_holds_nobody_up() {
         fs::remove_file(diary.file(name)).unwrap();
         mknodat(CWD, diary.file(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         let refused = at_once(name, move || open(disk(), &diary.dir).err().map(|error| error.to_string()));
-        let is_told = refused.as_ref().is_some_and(|why| why.contains("it is no file"));
+        let is_told = refused.as_ref().is_some_and(|why| why.contains("not a file"));
         assert_eq!((refused.is_some(), is_told), (is_refused, is_refused), "{name}: {refused:?}");
     }
 }
