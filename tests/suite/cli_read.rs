@@ -1,4 +1,4 @@
-//! `diary log`, `search` and `follow`: selection of entries, exit codes, and that a follow resumes.
+//! `diary log`, `search` and `export`: selection of entries, formats and exit codes.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -6,14 +6,14 @@ use std::process::Stdio;
 use diary_proto::Time;
 use jiff::tz::TimeZone;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpSocket;
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::Command;
 
-use crate::support::{Process, Ran, Server, Terminal, cli_command, day_files, peer, run, seq, soon};
+use crate::support::{Ran, Server, Terminal, cli_command, day_files, peer, run, seq, soon};
 
 /// Returns a `diary` command for the server at `address`, with settings in `home`.
-fn cli(home: &Path, address: &str, words: &[&str]) -> Command {
+pub(crate) fn cli(home: &Path, address: &str, words: &[&str]) -> Command {
     let mut command = cli_command();
     command.env("XDG_STATE_HOME", home.join("state")).env("XDG_CONFIG_HOME", home.join("config"));
     command.env("TZ", "UTC").args(words).args(["--server", address]);
@@ -26,7 +26,7 @@ fn seqs(ran: &Ran) -> Vec<u64> {
 }
 
 /// Writes these as anna and ben in turn.
-async fn write(address: &str, texts: &[&str]) {
+pub(crate) async fn write(address: &str, texts: &[&str]) {
     let mut anna = crate::support::Lines::connect(address).await;
     let mut ben = crate::support::Lines::connect(address).await;
     anna.ask("/name anna").await;
@@ -35,36 +35,6 @@ async fn write(address: &str, texts: &[&str]) {
         let writer = if number % 2 == 0 { &mut anna } else { &mut ben };
         let ack = writer.ask(text).await;
         assert!(ack.starts_with("ok "), "{ack}");
-    }
-}
-
-/// A running follow.
-struct Follow {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Follow {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    async fn seqs(&mut self, count: usize) -> Vec<u64> {
-        let mut seqs = Vec::new();
-        while seqs.len() < count {
-            let line = soon("an entry comes", self.lines.next_line()).await.unwrap().expect("it goes on");
-            seqs.push(seq(&line).unwrap());
-        }
-        seqs
-    }
-
-    /// Sends it a signal; returns its exit code.
-    async fn end(mut self, signal: Signal) -> Option<i32> {
-        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
-        kill_process(pid, signal).unwrap();
-        soon("it ends", self.child.wait()).await.unwrap().code()
     }
 }
 
@@ -157,197 +127,6 @@ async fn days_are_those_of_the_reader() {
             }
         }
     }
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_follow_shows_what_was_asked_for_and_then_what_comes() {
-    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
-    write(server.address(), &["one", "two", "three", "four"]).await;
-    let follow = |words: &[&str]| Follow::start(cli(home.path(), server.address(), words));
-    let mut last = follow(&["follow", "--last", "2"]);
-    let mut anna = follow(&["follow", "--author", "anna", "--last", "1", "--not", "seven"]);
-    assert_eq!(last.seqs(2).await, [3, 4]);
-    assert_eq!(anna.seqs(1).await, [3]);
-    write(server.address(), &["five", "six", "seven", "eight", "nine"]).await;
-    assert_eq!(last.seqs(5).await, [5, 6, 7, 8, 9]);
-    assert_eq!(anna.seqs(2).await, [5, 9]);
-    assert_eq!(last.end(Signal::INT).await, Some(130));
-    assert_eq!(anna.end(Signal::INT).await, Some(130));
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_follow_goes_on_where_it_stopped_through_restarts_of_either_side() {
-    let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let cursor = home.path().join("cursor");
-    let mut server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
-    let address = server.address().to_owned();
-    write(&address, &["1", "2", "3"]).await;
-    let words = ["follow", "--cursor", cursor.to_str().unwrap(), "--last", "2"];
-    let mut follow = Follow::start(cli(home.path(), &address, &words));
-    assert_eq!(follow.seqs(2).await, [2, 3]);
-    write(&address, &["4", "5"]).await;
-    assert_eq!(follow.seqs(2).await, [4, 5]);
-    assert_eq!(follow.end(Signal::INT).await, Some(130));
-
-    // Entries arrive and the server is killed while nobody follows.
-    write(&address, &["6", "7"]).await;
-    server.signal(Signal::KILL);
-    server.wait().await;
-    server = Process::start(data.path(), &[&address], &[]).await;
-    let mut follow = Follow::start(cli(home.path(), &address, &words));
-    assert_eq!(follow.seqs(2).await, [6, 7], "neither a gap nor a double");
-    server.signal(Signal::TERM);
-    server.wait().await;
-    server = Process::start(data.path(), &[&address], &[]).await;
-    write(&address, &["8"]).await;
-    assert_eq!(follow.seqs(1).await, [8]);
-    assert_eq!(follow.end(Signal::INT).await, Some(130));
-    let written = std::fs::read_to_string(&cursor).unwrap();
-    assert_eq!(written.split(' ').nth(1), Some("8"), "{written}");
-    server.stop().await;
-
-    let other = Server::start().await;
-    let ran = run(&mut cli(home.path(), other.address(), &words), "").await;
-    assert_eq!((ran.code, ran.stdout.as_str()), (Some(4), ""));
-    assert!(ran.stderr.contains("belongs to journal "), "{ran:?}");
-    assert_eq!(std::fs::read_to_string(&cursor).unwrap(), written);
-    other.stop().await;
-}
-
-/// Copies a directory of day files.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to),
-            false => _ = std::fs::copy(entry.path(), to).unwrap(),
-        }
-    }
-}
-
-/// A diary, an older copy of it with two entries, and a follow whose cursor has printed four.
-#[tokio::test]
-async fn a_cursor_of_a_diary_that_was_restored_is_told_and_refused() {
-    let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (cursor, older) = (home.path().join("cursor"), home.path().join("older"));
-    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
-    let address = server.address().to_owned();
-    write(&address, &["1", "2"]).await;
-    server.stop().await;
-    copy(data.path(), &older);
-    let server = Process::start(data.path(), &[&address], &[]).await;
-    write(&address, &["3", "4"]).await;
-    let words = ["follow", "--cursor", cursor.to_str().unwrap(), "--last", "all"];
-    let mut follow = Follow::start(cli(home.path(), &address, &words));
-    assert_eq!(follow.seqs(4).await, [1, 2, 3, 4]);
-    assert_eq!(follow.end(Signal::INT).await, Some(130));
-    let written = std::fs::read(&cursor).unwrap();
-    server.stop().await;
-
-    std::fs::remove_dir_all(data.path()).unwrap();
-    copy(&older, data.path());
-    let server = Process::start(data.path(), &[&address], &[]).await;
-    // First the diary ends before the cursor; then it has another entry there.
-    for texts in [&[][..], &["other 3", "other 4", "other 5"]] {
-        write(&address, texts).await;
-        let ran = run(&mut cli(home.path(), &address, &words), "").await;
-        assert_eq!((ran.code, ran.stdout.as_str()), (Some(4), ""), "{ran:?}");
-        assert!(
-            ran.stderr.contains("is at entry 4, but this journal has a different entry there or none"),
-            "{ran:?}"
-        );
-        assert_eq!(std::fs::read(&cursor).unwrap(), written);
-    }
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_follow_goes_on_in_a_diary_that_was_restored() {
-    let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let older = home.path().join("older");
-    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
-    let address = server.address().to_owned();
-    write(&address, &["1", "2"]).await;
-    server.stop().await;
-    copy(data.path(), &older);
-    let server = Process::start(data.path(), &[&address], &[]).await;
-    write(&address, &["3", "4"]).await;
-    let cursor = home.path().join("cursor");
-    let words = ["follow", "--last", "1", "--cursor", cursor.to_str().unwrap()];
-    let mut follow = Follow::start(cli(home.path(), &address, &words));
-    assert_eq!(follow.seqs(1).await, [4]);
-    let mut said = BufReader::new(follow.child.stderr.take().unwrap()).lines();
-    server.stop().await;
-
-    std::fs::remove_dir_all(data.path()).unwrap();
-    copy(&older, data.path());
-    let server = Process::start(data.path(), &[&address], &[]).await;
-    let expected =
-        "the diary was restored from an older copy and now ends with entry 2; only newer entries follow";
-    while soon("it is told", said.next_line()).await.unwrap().expect("it goes on") != expected {}
-    assert_eq!(follow.end(Signal::INT).await, Some(130));
-    // The cursor has a checksum as usual, so that an older copy is not mistaken for this diary.
-    let written = std::fs::read_to_string(&cursor).unwrap();
-    let place: Vec<&str> = written.split_whitespace().collect();
-    assert!(place[1] == "2" && place[2].len() == 8, "{written}");
-
-    let mut follow = Follow::start(cli(home.path(), &address, &words));
-    write(&address, &["other 3"]).await;
-    assert_eq!(follow.seqs(1).await, [3]);
-    assert_eq!(follow.end(Signal::INT).await, Some(130));
-    server.stop().await;
-}
-
-/// A conversation goes on as well, and sends what is typed.
-#[tokio::test]
-async fn a_conversation_goes_on_in_a_diary_that_was_restored() {
-    let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let older = home.path().join("older");
-    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
-    let address = server.address().to_owned();
-    write(&address, &["1", "2"]).await;
-    server.stop().await;
-    copy(data.path(), &older);
-    let server = Process::start(data.path(), &[&address], &[]).await;
-    write(&address, &["3", "4"]).await;
-    let mut terminal = Terminal::start(cli(home.path(), &address, &[]));
-    terminal.sees("ben 4").await;
-    server.stop().await;
-    std::fs::remove_dir_all(data.path()).unwrap();
-    copy(&older, data.path());
-    let server = Process::start(data.path(), &[&address], &[]).await;
-    terminal.sees("restored from an older copy and now ends with entry 2").await;
-    write(&address, &["other 3"]).await;
-    terminal.sees("anna other 3").await;
-    terminal.types("mine\r").await;
-    terminal.sees(&format!("ok 4 on {address}")).await;
-    server.stop().await;
-}
-
-/// Another diary has taken the address: the user is told, and typed entries stay in the outbox.
-#[tokio::test]
-async fn a_conversation_does_not_go_on_in_another_journal() {
-    let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let server = Process::start(data.path(), &["127.0.0.1:0"], &[]).await;
-    let address = server.address().to_owned();
-    let mut terminal = Terminal::start(cli(home.path(), &address, &[]));
-    terminal.types("here\r").await;
-    terminal.sees(&format!("ok 1 on {address}")).await;
-    server.stop().await;
-    std::fs::remove_dir_all(data.path()).unwrap();
-    let server = Process::start(data.path(), &[&address], &[]).await;
-    terminal.sees("what you type is only saved").await;
-    terminal.types("not there\r").await;
-    terminal.sees("1 unsent").await;
-    terminal.types("\x04").await;
-    let (code, seen) = terminal.ends().await;
-    let told = "1 entry was not acked: kept in ";
-    assert!(code == Some(5) && seen.contains(told) && seen.contains("; see diary outbox"), "{code:?} {seen}");
-    assert!(day_files(&data.path().join("diary")).is_empty());
     server.stop().await;
 }
 
@@ -513,18 +292,6 @@ async fn the_newest_of_some_days_and_either_order() {
     )
     .await;
     assert!(ran.stdout.contains("\"entries\":3"), "{ran:?}");
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_follow_notices_at_once_that_its_reader_left() {
-    let (home, server) = (tempfile::tempdir().unwrap(), Server::start().await);
-    write(server.address(), &["one"]).await;
-    let mut follow = Follow::start(cli(home.path(), server.address(), &["follow", "--last", "1"]));
-    assert_eq!(follow.seqs(1).await, [1]);
-    drop(follow.lines);
-    let ended = soon("it ends without another entry", follow.child.wait_with_output()).await.unwrap();
-    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]));
     server.stop().await;
 }
 

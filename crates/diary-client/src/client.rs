@@ -12,11 +12,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::address::Address;
 use crate::append::{Ack, NewEntry, NotAcked, Place, Secret};
-use crate::connection::{Connection, Connector, Seen};
+use crate::connection::{Connection, Connector};
 use crate::error::Error;
 use crate::history::{Blocks, History};
 use crate::reader::Reader;
 use crate::redial::Redial;
+use crate::seen::Seen;
 use crate::state::{Link, State};
 use crate::window::{Open, Window};
 use crate::writer::{self, Command, Shared, Writer};

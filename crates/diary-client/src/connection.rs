@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +10,7 @@ use diary_proto::entry::Author;
 use diary_proto::frame::{Frame, FrameCodec, FrameError};
 use diary_proto::limits::VERSION;
 use diary_proto::message::{ClientMessage, Hello, Resume, ServerMessage, Welcome};
-use diary_proto::{Code, Refusal, Seal, escape};
+use diary_proto::{Code, Refusal, escape};
 use futures::StreamExt;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -20,6 +20,7 @@ use tokio_util::codec::{Decoder, FramedRead};
 
 use crate::address::Address;
 use crate::error::Error;
+use crate::seen::{Before, Seen};
 
 /// Time limit for connection, greeting and welcome together. A server on the other side of the earth needs a
 /// second; a person does not wait longer than this.
@@ -76,114 +77,6 @@ pub(crate) struct Connector {
     pub(crate) seen: Seen,
 }
 
-/// The journal that a client met and the newest entry it saw there, shared by its connections.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
-    met: Arc<Mutex<Met>>,
-    /// Value of [`Met::restored`] when this connection was made.
-    restored: u32,
-}
-
-#[derive(Debug, Default)]
-struct Met {
-    /// Place sent in the next Hello; `None` until a welcome names the journal.
-    place: Option<Resume>,
-    welcome: Welcome,
-    /// Number of times the journal was found restored from an older copy.
-    restored: u32,
-}
-
-/// State known when a connection attempt began.
-struct Before {
-    head: u64,
-    restored: u32,
-}
-
-impl Seen {
-    /// Has seen no entry of `journal`, if that is known.
-    #[cfg(test)]
-    pub(crate) fn of(journal: Option<u64>) -> Self {
-        Self::at(journal.map(|id| Resume { id, seq: 0, crc: 0 }))
-    }
-
-    /// Has seen everything up to `place`, if given.
-    pub(crate) fn at(place: Option<Resume>) -> Self {
-        let seen = Self::default();
-        seen.lock().place = place;
-        seen
-    }
-
-    /// Returns the seal of the journal's lines; `None` until a welcome names the journal.
-    pub(crate) fn seal(&self) -> Option<Seal> {
-        self.lock().place.map(|seen| Seal::of_journal(seen.id))
-    }
-
-    /// Returns the latest welcome; empty before the first one.
-    pub(crate) fn welcome(&self) -> Welcome {
-        self.lock().welcome.clone()
-    }
-
-    /// Returns a handle for a connection made now.
-    pub(crate) fn now(&self) -> Self {
-        Self { met: Arc::clone(&self.met), restored: self.lock().restored }
-    }
-
-    /// Returns whether the journal was restored between the two connections.
-    pub(crate) fn is_before(&self, later: &Self) -> bool {
-        self.restored != later.restored
-    }
-
-    /// Records a welcome. `before` was known when its connection was begun, so a lower head means that the
-    /// journal was restored from an older copy.
-    fn meet(&self, welcome: &Welcome, before: &Before) -> Result<(), Error> {
-        let mut met = self.lock();
-        let known = met.place.get_or_insert(Resume { id: welcome.journal_id, seq: 0, crc: 0 }).id;
-        if known != welcome.journal_id {
-            return Err(Error::OtherJournal(format!(
-                "its id is {:016x}, not {known:016x}",
-                welcome.journal_id
-            )));
-        }
-        if welcome.head < before.head && met.restored == before.restored {
-            met.restored += 1;
-        }
-        met.welcome = welcome.clone();
-        Ok(())
-    }
-
-    fn before(&self) -> Before {
-        let met = self.lock();
-        Before { head: met.welcome.head, restored: met.restored }
-    }
-
-    /// Records that a valid line was read.
-    pub(crate) fn saw(&self, seq: u64, crc: u32) {
-        let mut met = self.lock();
-        // Entries that an older connection still delivers are not in the restored journal.
-        let is_now = self.restored == met.restored;
-        if let Some(seen) = met.place.as_mut().filter(|seen| is_now && seen.seq < seq) {
-            (seen.seq, seen.crc) = (seq, crc);
-        }
-    }
-
-    /// Records that the journal lacks the entry at `place`.
-    fn forget(&self, place: Option<Resume>) {
-        let mut met = self.lock();
-        // Another connection may have been told already.
-        if met.place == place
-            && let Some(seen) = &mut met.place
-        {
-            (seen.seq, seen.crc) = (0, 0);
-            met.welcome.head = 0;
-            met.restored += 1;
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Met> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 type Reader = Box<dyn AsyncRead + Send + Unpin>;
 type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
@@ -201,11 +94,11 @@ impl Connector {
     /// Connects and waits for the welcome, within [`CONNECT_LIMIT`]. Accepts a journal that was restored from
     /// an older copy. A server that does not greet has [`PROBE_LIMIT`] more to show what it is.
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
-        let place = self.seen.lock().place;
+        let place = self.seen.place();
         match self.connect_at(place).await {
             Err(Error::Restored(_)) => {
                 self.seen.forget(place);
-                let place = self.seen.lock().place;
+                let place = self.seen.place();
                 self.connect_at(place).await
             }
             connected => connected,

@@ -8,9 +8,10 @@ use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::message::{ClientMessage, ServerMessage};
 use diary_proto::{Code, Filter, Scope, Which};
 
-use crate::connection::{Seen, lost_by};
+use crate::connection::lost_by;
 use crate::error::Error;
 use crate::event::{Block, Event, Stored};
+use crate::seen::Seen;
 
 /// Id of a reading's first request. Its connection serves no other reading.
 const REQUEST: u32 = 1;

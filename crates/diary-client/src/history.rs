@@ -8,11 +8,12 @@ use diary_proto::Refusal;
 use futures::Stream;
 use tokio::sync::mpsc;
 
-use crate::connection::{Connection, Seen};
+use crate::connection::Connection;
 use crate::cursor::{Ask, Cursor, Gather, Taken};
 use crate::error::Error;
 use crate::event::{Block, Event};
 use crate::redial::Redial;
+use crate::seen::Seen;
 
 /// Blocks that may wait for the consumer, each up to a frame of lines. Beyond that the socket is not read: the
 /// server waits, and buffers nothing for it.

@@ -31,8 +31,8 @@
 //!   own reading: TCP back-pressure makes the server wait, and acks keep coming.
 //!
 //! Reading order: [`client`] (the handle), `writer` (the task behind it) and its `window` of unacked entries;
-//! [`reader`] (the read-only handle), [`history`] (the readings) and their `cursor`; below both, `redial` and
-//! `connection`.
+//! [`reader`] (the read-only handle), [`history`] (the readings) and their `cursor`; below both, `redial`,
+//! `connection` and `seen` (what the connections know of the journal).
 
 pub mod address;
 mod append;
@@ -44,6 +44,7 @@ mod event;
 pub mod history;
 pub mod reader;
 mod redial;
+mod seen;
 pub mod state;
 mod window;
 mod writer;

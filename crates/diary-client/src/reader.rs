@@ -8,11 +8,12 @@ use tokio::sync::watch;
 
 use crate::address::Address;
 use crate::append::Secret;
-use crate::connection::{Connection, Connector, Seen, lost_by};
+use crate::connection::{Connection, Connector, lost_by};
 use crate::cursor::Ask;
 use crate::error::Error;
 use crate::history::{Blocks, History};
 use crate::redial::Redial;
+use crate::seen::Seen;
 use crate::state::{Link, State};
 
 /// Reads the diary of one server and writes nothing. Clones share what they know about it.

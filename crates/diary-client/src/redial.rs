@@ -6,8 +6,9 @@ use diary_proto::Refusal;
 use diary_proto::message::Welcome;
 use tokio::time::{Instant, sleep};
 
-use crate::connection::{Connection, Connector, Seen};
+use crate::connection::{Connection, Connector};
 use crate::error::Error;
+use crate::seen::Seen;
 use crate::state::Link;
 
 /// First pause before a retry. A server that restarts is back within a few of these.
