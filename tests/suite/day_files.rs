@@ -19,7 +19,7 @@ fn print_of(program: &str, arguments: &[&str], file: &Path) -> String {
 async fn entries_of_every_front_stand_in_one_file_that_cut_and_grep_read() {
     let server = Server::with(|config| {
         config.listen.push(Listen::tcp("127.0.0.1:0").quiet());
-        config.udp = Some("127.0.0.1:0".to_owned());
+        config.udp = Some("127.0.0.1:0".parse().unwrap());
     })
     .await;
     let mut lines = server.lines().await;

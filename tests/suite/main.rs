@@ -27,6 +27,7 @@ mod filters;
 mod first_use;
 mod frame_mode;
 mod hostile;
+mod journals;
 mod keys;
 mod kills;
 mod line_mode;

@@ -102,7 +102,7 @@ for request in sys.argv[3:]:
     diary.sendto(request.encode(), (sys.argv[1], int(sys.argv[2])))
     print(diary.recvfrom(1024)[0].decode(), end="")
 "#;
-    let server = Server::with(|config| config.udp = Some("127.0.0.1:0".to_owned())).await;
+    let server = Server::with(|config| config.udp = Some("127.0.0.1:0".parse().unwrap())).await;
     let udp = server.addresses()[1].strip_prefix("udp:").unwrap();
     let (host, port) = udp.split_once(':').unwrap();
     let requests = ["p", "今天", "two\nlines\n", "-c", "e", "P"];

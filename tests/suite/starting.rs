@@ -289,7 +289,7 @@ async fn addresses_that_nobody_reads_hold_up_nothing() {
     let mut log = BufReader::new(process.child.stderr.take().unwrap()).lines();
     loop {
         let line = soon("it starts", log.next_line()).await.unwrap().unwrap();
-        if line.contains("the diary is open") {
+        if line.contains("the journal diary is open") {
             break;
         }
     }
@@ -382,7 +382,7 @@ async fn the_data_folder_is_where_it_is_said_and_the_log_says_where() {
         let mut log = BufReader::new(process.child.stderr.take().unwrap()).lines();
         let opened = loop {
             let line = soon("the log says where", log.next_line()).await.unwrap().unwrap();
-            if line.contains("the diary is open") {
+            if line.contains("the journal diary is open") {
                 break line;
             }
         };

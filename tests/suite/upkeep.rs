@@ -97,8 +97,11 @@ async fn damage_is_found_repaired_beside_and_archived() {
     assert!(client.line().await.ends_with(" local afresh"));
     assert_eq!(client.line().await, "end 1");
 
-    let behind =
-        upkeep(folder.path(), &["repair", "--to", folder.path().join("behind").to_str().unwrap()]).await;
+    let behind = upkeep(
+        folder.path(),
+        &["repair", "--journal", "diary", "--to", folder.path().join("behind").to_str().unwrap()],
+    )
+    .await;
     let said = text(&behind.stdout);
     assert!(
         said.contains(

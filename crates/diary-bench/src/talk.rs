@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use diary_proto::frame::FrameCodec;
-use diary_proto::limits::VERSION;
 use diary_proto::message::{Append, ClientMessage, Hello, ServerMessage, Texts};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType};
@@ -176,7 +175,7 @@ fn ready(stream: TcpStream) -> anyhow::Result<TcpStream> {
 /// A Hello with this secret, as it travels.
 pub(crate) fn hello(secret: impl Into<Vec<u8>>) -> Vec<u8> {
     let secret = secret.into().into();
-    frame_of(&ClientMessage::Hello(Hello { version: VERSION, author: String::new(), secret, resume: None }))
+    frame_of(&ClientMessage::Hello(Hello { secret, ..Hello::default() }))
 }
 
 /// A message as it travels.

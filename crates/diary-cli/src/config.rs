@@ -1,11 +1,13 @@
 //! The configuration file, and the settings of one run.
 
 use std::env;
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use diary_client::{Address, Author};
+use diary_client::{Address, Author, JournalName};
 use diary_outbox::Outbox;
 use serde::de::{Deserialize, Deserializer, Error};
 
@@ -21,8 +23,10 @@ const DEFAULT_SERVER: &str = "127.0.0.1:8888";
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    #[serde(default, deserialize_with = "server")]
+    #[serde(default, deserialize_with = "parsed")]
     server: Option<Address>,
+    #[serde(default, deserialize_with = "parsed")]
+    journal: Option<JournalName>,
     #[serde(default, deserialize_with = "name")]
     name: Option<Author>,
     #[serde(alias = "color")]
@@ -31,7 +35,7 @@ struct File {
     history: Option<bool>,
 }
 
-fn server<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Address>, D::Error> {
+fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(value: D) -> Result<Option<T>, D::Error> {
     String::deserialize(value)?.parse().map(Some).map_err(D::Error::custom)
 }
 
@@ -72,10 +76,13 @@ impl Config {
             Err(why) => (File::default(), Some(why)),
         };
         let default = || DEFAULT_SERVER.parse().expect("it is an address");
+        let server_is_said = server.is_some();
+        let mut server = server.or(file.server).unwrap_or_else(default);
+        server.journal = server.journal.or_else(|| settings.journal.clone()).or(file.journal);
         Self {
-            server_is_said: server.is_some(),
-            server: server.or(file.server).unwrap_or_else(default),
-            named_server: settings.server.clone().filter(|_| settings.server_is_flag),
+            server_is_said,
+            named_server: settings.server_is_flag.then(|| server.clone()),
+            server,
             author: settings.name.clone().or(file.name).or_else(login_name),
             colour: settings.color.or(file.colour).unwrap_or_default(),
             format: file.format,
@@ -143,6 +150,7 @@ mod tests {
             "server = \"host:8888\n",
             "name = \"a\"\nserver = \"http://host:8888\"\n",
             "name = \"a b\"\n",
+            "journal = \"a/b\"\n",
             "color = \"red\"\n",
             "format = \"xml\"\n",
             "name = \"a\"\ncolor = \"never\"\ncolour = \"never\"\n",
@@ -168,6 +176,7 @@ mod tests {
         let read = |text| File::parse(text).unwrap();
         let file = read("server = \"h:1\"\nname = \"小明\"\nformat = \"json\"\n");
         assert_eq!(file.server.map(|server| server.to_string()).as_deref(), Some("h:1"));
+        assert_eq!(read("journal = \"work\"").journal.map(|name| name.to_string()).as_deref(), Some("work"));
         assert!(file.name.is_some() && file.format == Some(Format::Json) && file.colour.is_none());
         assert!(read("").server.is_none() && read("").history.is_none());
         assert_eq!(read("history = false").history, Some(false));

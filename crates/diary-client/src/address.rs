@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use diary_proto::escape::escape;
+use diary_proto::journal::{BadJournalName, JournalName};
 
 /// Prefix of an address on a Unix socket.
 const UNIX_PREFIX: &str = "unix:";
@@ -13,9 +14,18 @@ const UNIX_PREFIX: &str = "unix:";
 /// Port that a diary server listens on by default.
 pub const DEFAULT_PORT: u16 = 8888;
 
-/// Address of a server.
+/// Address of a server, and the journal that is meant there: `ADDRESS` or `ADDRESS=JOURNAL`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
+pub struct Address {
+    /// Where the server listens.
+    pub at: At,
+    /// The journal; the one that the server offers there, if none is named.
+    pub journal: Option<JournalName>,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
     /// `HOST:PORT`, with brackets around an IPv6 address. A host alone gets the [`DEFAULT_PORT`].
     Tcp(String),
     /// `unix:PATH`.
@@ -23,6 +33,15 @@ pub enum Address {
 }
 
 impl FromStr for Address {
+    type Err = BadAddress;
+
+    fn from_str(address: &str) -> Result<Self, BadAddress> {
+        let (at, journal) = JournalName::split_address(address)?;
+        Ok(Self { at: at.parse()?, journal })
+    }
+}
+
+impl FromStr for At {
     type Err = BadAddress;
 
     fn from_str(address: &str) -> Result<Self, BadAddress> {
@@ -66,7 +85,7 @@ fn has_port(address: &str) -> bool {
 
 /// Returns the corrected address, if there is one.
 fn right_form(meant: &str) -> Option<String> {
-    meant.parse::<Address>().ok().map(|address| shown(&address.to_string()))
+    meant.parse::<At>().ok().map(|at| shown(&at.to_string()))
 }
 
 /// Adds the missing brackets to an IPv6 address. `::1:8888` is ambiguous: a suffix that looks like a port is
@@ -86,6 +105,16 @@ fn shown(word: &str) -> String {
 }
 
 impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.at.fmt(f)?;
+        match &self.journal {
+            Some(journal) => write!(f, "={journal}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => f.write_str(address),
@@ -118,6 +147,9 @@ pub enum BadAddress {
     /// A missing port, or one that is not a number from 1 to 65535.
     #[error("a port is a number from 1 to 65535: HOST:PORT")]
     Port,
+    /// Something behind an `=` that is not the name of a journal.
+    #[error(transparent)]
+    Journal(#[from] BadJournalName),
     /// `unix:` alone.
     #[error("unix: needs the path of the socket: unix:PATH")]
     Path,
@@ -134,13 +166,24 @@ mod tests {
 
     #[test]
     fn what_people_write() {
-        for good in ["127.0.0.1:8888", "localhost:1", "[::1]:8888", "日记.example:65535", "unix:/run/d.sock"]
-        {
+        for good in [
+            "127.0.0.1:8888",
+            "localhost:1",
+            "[::1]:8888",
+            "日记.example:65535",
+            "unix:/run/d.sock",
+            "localhost:1=work",
+            "unix:/run/d.sock=工作",
+            "unix:/run/a=b/d.sock",
+        ] {
             assert_eq!(good.parse::<Address>().map(|a| a.to_string()), Ok(good.to_owned()));
         }
-        for (host, whole) in
-            [("localhost", "localhost:8888"), ("10.0.0.7", "10.0.0.7:8888"), ("[::1]", "[::1]:8888")]
-        {
+        for (host, whole) in [
+            ("localhost", "localhost:8888"),
+            ("10.0.0.7", "10.0.0.7:8888"),
+            ("[::1]", "[::1]:8888"),
+            ("localhost=work", "localhost:8888=work"),
+        ] {
             assert_eq!(host.parse::<Address>().map(|a| a.to_string()), Ok(whole.to_owned()));
         }
     }
@@ -171,6 +214,8 @@ mod tests {
             ("localhost:+1", "a port is a number from 1 to 65535: HOST:PORT"),
             ("localhost:65536", "a port is a number from 1 to 65535: HOST:PORT"),
             ("unix:", "unix: needs the path of the socket: unix:PATH"),
+            ("localhost:8888=", "a journal's name has 1 to 64 bytes of letters, digits, '-', '_' and '.'"),
+            ("localhost=a b", "a journal's name has 1 to 64 bytes of letters, digits, '-', '_' and '.'"),
         ] {
             assert_eq!(bad.parse::<Address>().map_err(|e| e.to_string()), Err(why.to_owned()), "{bad:?}");
         }

@@ -10,7 +10,7 @@ use diary_proto::entry::Author;
 use diary_proto::frame::{Frame, FrameCodec, FrameError};
 use diary_proto::limits::VERSION;
 use diary_proto::message::{ClientMessage, Hello, Resume, ServerMessage, Welcome};
-use diary_proto::{Code, Refusal, escape};
+use diary_proto::{Code, JournalName, Refusal, escape};
 use futures::StreamExt;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::{Decoder, FramedRead};
 
-use crate::address::Address;
+use crate::address::{Address, At};
 use crate::error::Error;
 use crate::seen::{Before, Seen};
 
@@ -142,24 +142,30 @@ impl Connector {
             author: self.author.as_ref().map_or_else(String::new, |author| author.as_str().to_owned()),
             secret: self.secret.clone(),
             resume,
+            journal: self.address.journal.as_ref().map_or_else(String::new, JournalName::to_string),
         });
         connection.outgoing.push(&hello);
         connection.outgoing.flush().await.map_err(Error::broken)?;
         let welcome = connection.welcome().await?;
+        if let Some(name) = self.address.journal.as_ref().filter(|name| name.as_str() != welcome.journal) {
+            // It is of an earlier version, and would store entries in that journal.
+            let message = format!("this server has the journal {} only, and not {name}", welcome.journal);
+            return Err(Error::TurnedAway(Refusal::new(Code::NoJournal, clean(&message))));
+        }
         self.seen.meet(&welcome, before)?;
         let Opening { incoming, outgoing } = connection;
         Ok(Connection { incoming, outgoing, welcome, seen: self.seen.now() })
     }
 
     async fn open(&self) -> Result<(Reader, Writer), Error> {
-        match &self.address {
-            Address::Tcp(name) => {
+        match &self.address.at {
+            At::Tcp(name) => {
                 let stream = self.open_tcp(name).await?;
                 set_up(&stream).map_err(Error::broken)?;
                 let (reader, writer) = stream.into_split();
                 Ok((Box::new(reader), Box::new(writer)))
             }
-            Address::Unix(path) => {
+            At::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|source| self.unreachable(source))?;
                 let (reader, writer) = stream.into_split();
                 Ok((Box::new(reader), Box::new(writer)))

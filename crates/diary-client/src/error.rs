@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diary_proto::Refusal;
+use diary_proto::{Code, Refusal};
 
 use crate::address::{Address, BadAddress};
 
@@ -112,6 +112,7 @@ impl Error {
     /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::TurnedAway(refusal) if refusal.code == Code::NoJournal => ErrorKind::Refused,
             Self::NothingListens(_)
             | Self::UnknownHost { .. }
             | Self::Unreachable { .. }

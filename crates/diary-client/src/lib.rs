@@ -49,13 +49,13 @@ pub mod state;
 mod window;
 mod writer;
 
-pub use address::{Address, BadAddress, DEFAULT_PORT};
+pub use address::{Address, At, BadAddress, DEFAULT_PORT};
 pub use append::{Ack, NewEntry, NotAcked, Place, Secret};
 pub use client::{Client, Options, Pending, Room};
 pub use diary_proto::block::Gap;
 pub use diary_proto::entry::{Author, Entry, Key, Producer};
 pub use diary_proto::message::{Resume, Welcome};
-pub use diary_proto::{Code, Day, DayStart, Filter, OwnTime, Refusal, Scope, Time, Which};
+pub use diary_proto::{Code, Day, DayStart, Filter, JournalName, OwnTime, Refusal, Scope, Time, Which};
 pub use error::{Error, ErrorKind};
 pub use event::{Block, Event, Stored};
 pub use history::{Blocks, History};

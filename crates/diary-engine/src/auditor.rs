@@ -1,10 +1,12 @@
 //! Damage in the log: what is read is checked, and what is damaged or missing is logged with its line.
 //!
 //! Readings hand lines on as they are, because their clients check them. One thread checks the same entries a moment
-//! later, at a bounded rate, and finds the lines of what is damaged. So neither costs a reading anything.
+//! later, at a bounded rate, and finds the lines of what is damaged. So neither costs a reading anything. All journals
+//! share the thread, and take turns.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::iter;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
@@ -20,15 +22,23 @@ use crate::limits::{AUDIT_PAUSE, AUDIT_RANGES_MAX, GAPS_TOLD, PAGE_BYTES};
 /// Of nice(1).
 const LOWEST_PRIORITY: i32 = 19;
 
-/// Logs damage, each once.
-#[derive(Debug)]
+/// Logs a journal's damage, each once. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct Auditor {
-    reader: Reader,
-    state: Arc<Mutex<State>>,
-    /// To the thread, which the first message starts; `None` if it cannot start. Unbounded, because few messages pass
-    /// through it: at most [`GAPS_TOLD`] gaps, and a wake-up when something is to be checked.
-    queue: OnceLock<Option<mpsc::Sender<Message>>>,
+    audited: Arc<Audited>,
+    audits: Arc<Audits>,
 }
+
+#[derive(Debug)]
+struct Audited {
+    reader: Reader,
+    state: Mutex<State>,
+}
+
+/// The way to the thread, which the first message starts; `None` if it cannot start. Unbounded, because few messages pass
+/// through it: of each journal at most [`GAPS_TOLD`] gaps, and a wake-up when something is to be checked.
+#[derive(Debug, Default)]
+pub(crate) struct Audits(OnceLock<Option<mpsc::Sender<(Arc<Audited>, Message)>>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -49,13 +59,13 @@ enum Message {
 }
 
 impl Auditor {
-    pub(crate) fn new(reader: Reader) -> Self {
-        Self { reader, state: Arc::default(), queue: OnceLock::new() }
+    pub(crate) fn new(reader: Reader, audits: Arc<Audits>) -> Self {
+        Self { audited: Arc::new(Audited { reader, state: Mutex::default() }), audits }
     }
 
     /// Logs that these entries are damaged or missing, and where.
     pub(crate) fn tell(&self, gap: Gap) {
-        if lock(&self.state).is_new(gap) && !self.send(Message::Gap(gap)) {
+        if self.audited.lock().is_new(gap) && !self.send(Message::Gap(gap)) {
             tracing::error!("{} damaged or missing", Seqs(gap.first, gap.last));
         }
     }
@@ -66,7 +76,7 @@ impl Auditor {
         if first > last {
             return;
         }
-        let mut state = lock(&self.state);
+        let mut state = self.audited.lock();
         let new: Vec<Range<u64>> = state.checked.gaps(&(first..last + 1)).collect();
         if new.is_empty() || state.pending.len() + new.len() > AUDIT_RANGES_MAX {
             return;
@@ -82,8 +92,8 @@ impl Auditor {
     /// Completes when everything told or read so far is logged. Cancel safe.
     pub(crate) async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
-        if let Some(Some(queue)) = self.queue.get()
-            && queue.send(Message::Flush(done)).is_ok()
+        if let Some(Some(queue)) = self.audits.0.get()
+            && queue.send((Arc::clone(&self.audited), Message::Flush(done))).is_ok()
         {
             // An error means that the thread is gone.
             let _ = flushed.await;
@@ -93,26 +103,31 @@ impl Auditor {
     /// First seqs of the gaps that were logged, in order.
     #[cfg(test)]
     pub(crate) fn told(&self) -> Vec<u64> {
-        let mut told: Vec<u64> = lock(&self.state).told.iter().copied().collect();
+        let mut told: Vec<u64> = self.audited.lock().told.iter().copied().collect();
         told.sort_unstable();
         told
     }
 
     fn send(&self, message: Message) -> bool {
-        let queue = self.queue.get_or_init(|| self.start().ok());
-        queue.as_ref().is_some_and(|queue| queue.send(message).is_ok())
-    }
-
-    fn start(&self) -> io::Result<mpsc::Sender<Message>> {
-        let (queue, messages) = mpsc::channel();
-        let (reader, state) = (self.reader.clone(), Arc::clone(&self.state));
-        thread::Builder::new().name("auditor".to_owned()).spawn(move || serve(&reader, &state, &messages))?;
-        Ok(queue)
+        let queue = self.audits.0.get_or_init(|| start().ok());
+        queue.as_ref().is_some_and(|queue| queue.send((Arc::clone(&self.audited), message)).is_ok())
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn start() -> io::Result<mpsc::Sender<(Arc<Audited>, Message)>> {
+    let (queue, messages) = mpsc::channel();
+    thread::Builder::new().name("auditor".to_owned()).spawn(move || serve(&messages))?;
+    Ok(queue)
+}
+
+impl Audited {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_pending(&self) -> Option<Range<u64>> {
+        self.lock().pending.first().cloned()
+    }
 }
 
 impl State {
@@ -122,28 +137,33 @@ impl State {
     }
 }
 
-fn serve(reader: &Reader, state: &Mutex<State>, queue: &mpsc::Receiver<Message>) {
+fn serve(queue: &mpsc::Receiver<(Arc<Audited>, Message)>) {
     // Behind everybody who is waited for. Where that is not to be had, the pauses have to do.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOWEST_PRIORITY);
     let mut flushes = Vec::new();
+    // Journals with entries to check, the next one first.
+    let mut waiting = VecDeque::<Arc<Audited>>::new();
     loop {
-        let pending = lock(state).pending.first().cloned();
-        let message = match pending {
-            None => {
-                // An error means that nobody waits any more.
-                flushes.drain(..).for_each(|done: oneshot::Sender<()>| _ = done.send(()));
-                queue.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
-            }
-            Some(_) => queue.recv_timeout(AUDIT_PAUSE),
+        let message = if waiting.is_empty() {
+            // An error means that nobody waits any more.
+            flushes.drain(..).for_each(|done: oneshot::Sender<()>| _ = done.send(()));
+            queue.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+        } else {
+            queue.recv_timeout(AUDIT_PAUSE)
         };
-        let mut gaps = Vec::new();
+        // Everything queued at once: gaps of one day file need one walk.
+        let mut gaps: Vec<(Arc<Audited>, Vec<Gap>)> = Vec::new();
         match message {
-            // Everything queued at once: gaps of one day file need one walk.
             Ok(first) => {
-                for message in std::iter::once(first).chain(queue.try_iter()) {
+                for (audited, message) in iter::once(first).chain(queue.try_iter()) {
                     match message {
-                        Message::Gap(gap) => gaps.push(gap),
-                        Message::Check => {}
+                        Message::Gap(gap) => {
+                            match gaps.iter_mut().find(|(of, _)| Arc::ptr_eq(of, &audited)) {
+                                Some((_, gaps)) => gaps.push(gap),
+                                None => gaps.push((audited, vec![gap])),
+                            }
+                        }
+                        Message::Check => waiting.push_back(audited),
                         Message::Flush(done) => flushes.push(done),
                     }
                 }
@@ -151,17 +171,23 @@ fn serve(reader: &Reader, state: &Mutex<State>, queue: &mpsc::Receiver<Message>)
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
         }
-        let pending = lock(state).pending.first().cloned();
-        if let Some(seqs) = pending {
-            let found = check(reader, state, seqs);
-            gaps.extend(found.into_iter().filter(|&gap| lock(state).is_new(gap)));
+        gaps.iter_mut().for_each(|(audited, gaps)| log(&audited.reader, gaps));
+        if let Some(audited) = waiting.pop_front() {
+            if let Some(seqs) = audited.next_pending() {
+                let mut found = check(&audited, seqs);
+                found.retain(|&gap| audited.lock().is_new(gap));
+                log(&audited.reader, &mut found);
+            }
+            if audited.next_pending().is_some() {
+                waiting.push_back(audited);
+            }
         }
-        log(reader, gaps);
     }
 }
 
 /// Checks some entries from the first of `seqs` on, and returns their gaps.
-fn check(reader: &Reader, state: &Mutex<State>, seqs: Range<u64>) -> Vec<Gap> {
+fn check(audited: &Audited, seqs: Range<u64>) -> Vec<Gap> {
+    let reader = &audited.reader;
     let (mut gaps, mut walker) = (Vec::new(), Walker::new(seqs.start, reader.seal()));
     let read = reader.from(seqs.start).and_then(|mut range| {
         while walker.next_seq() == seqs.start {
@@ -179,7 +205,7 @@ fn check(reader: &Reader, state: &Mutex<State>, seqs: Range<u64>) -> Vec<Gap> {
         Err(_) => _ = walker.finish(seqs.end - 1),
     }
     let done = seqs.start..walker.next_seq();
-    let mut state = lock(state);
+    let mut state = audited.lock();
     state.pending.remove(done.clone());
     if state.checked.len() < AUDIT_RANGES_MAX {
         state.checked.insert(done);
@@ -194,7 +220,7 @@ fn gap_of<L>(step: Step<L>) -> Option<Gap> {
     }
 }
 
-fn log(reader: &Reader, mut gaps: Vec<Gap>) {
+fn log(reader: &Reader, gaps: &mut [Gap]) {
     gaps.sort_unstable_by_key(|gap| gap.first);
     let firsts: Vec<u64> = gaps.iter().map(|gap| gap.first).collect();
     for (gap, place) in gaps.iter().zip(reader.locate_all(&firsts)) {

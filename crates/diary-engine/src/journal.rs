@@ -6,30 +6,28 @@ use std::time::Instant;
 use bytes::Bytes;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::entry::parse_number;
-use diary_proto::{Date, DayStart, Refusal, Scope, Seal, Time, Which};
+use diary_proto::{Date, DayStart, JournalName, Refusal, Scope, Seal, Time, Which};
 use diary_store::{Range, Reader};
 use jiff::tz::TimeZone;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::appends::Appends;
 use crate::auditor::Auditor;
-use crate::limits::{
-    AUDIT_STOP_MAX, PAGE_BYTES, READINGS_MAX, SEARCH_PART_MIN_BYTES, SEARCH_STEP_BYTES, SEARCH_STEP_TIME,
-    SEARCHES_MAX,
-};
+use crate::common::Common;
+use crate::limits::{AUDIT_STOP_MAX, PAGE_BYTES, SEARCH_PART_MIN_BYTES, SEARCH_STEP_BYTES, SEARCH_STEP_TIME};
 use crate::needle::{GAP_WORDS, Needle};
 use crate::outcome::Receipt;
 use crate::reading::{Cursor, Page, Reading};
 use crate::recent::Recently;
 use crate::shared::{Command, Progress, Shared};
-use crate::turns::{Searcher, Turns};
+use crate::turns::Searcher;
 use crate::work::disk_failed;
 
 /// What does not change while a journal is open.
 #[derive(Debug)]
 pub struct About {
     /// The journal's name.
-    pub name: String,
+    pub name: JournalName,
     /// Its random id.
     pub id: u64,
     /// The server's time zone.
@@ -45,27 +43,29 @@ pub struct About {
 pub struct Journal {
     shared: Shared,
     reader: Reader,
-    /// Threads for readings.
-    readings: Arc<Semaphore>,
-    turns: Arc<Turns>,
+    common: Common,
     about: Arc<About>,
-    auditor: Arc<Auditor>,
+    auditor: Auditor,
 }
 
 impl Journal {
-    pub(crate) fn new(shared: Shared, reader: Reader, about: About) -> Self {
+    pub(crate) fn new(shared: Shared, reader: Reader, about: About, common: &Common) -> Self {
         Self {
             shared,
-            auditor: Arc::new(Auditor::new(reader.clone())),
+            auditor: Auditor::new(reader.clone(), Arc::clone(&common.audits)),
             reader,
-            readings: Arc::new(Semaphore::new(READINGS_MAX)),
-            turns: Turns::new(SEARCHES_MAX),
+            common: common.clone(),
             about: Arc::new(about),
         }
     }
 
-    pub(crate) fn queue(&self) -> mpsc::UnboundedSender<Command> {
-        self.shared.queue.clone()
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    #[cfg(test)]
+    pub(crate) fn common(&self) -> &Common {
+        &self.common
     }
 
     #[cfg(test)]
@@ -98,17 +98,6 @@ impl Journal {
         self.shared.progress.clone()
     }
 
-    /// Completes when the disk has failed or the writer has panicked; the head never moves again. Waiting for this is not
-    /// woken by commits. Cancel safe.
-    pub async fn failed(&self) {
-        self.shared.failed.cancelled().await;
-    }
-
-    /// Whether the disk has failed or the writer has panicked.
-    pub fn has_failed(&self) -> bool {
-        self.shared.failed.is_cancelled()
-    }
-
     /// Whether the derived state is loaded: keys can be judged, and the days of own times are known.
     pub fn knows_derived(&self) -> bool {
         self.shared.progress.borrow().derived
@@ -126,7 +115,7 @@ impl Journal {
         appends.shrink();
         let (reply, outcome) = oneshot::channel();
         let receipt = Receipt::new(outcome, appends.count_u32());
-        if let Err(refused) = self.shared.queue.send(Command::Append(appends, permit, reply)) {
+        if let Err(refused) = self.shared.send(Command::Append(appends, permit, reply)) {
             refused.0.refuse_stopped();
         }
         receipt
@@ -136,7 +125,7 @@ impl Journal {
     /// that was handed to it before; those who ask meanwhile share one trial. Cancel safe.
     pub fn check(&self) -> impl Future<Output = Result<(), Refusal>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        if let Err(refused) = self.shared.queue.send(Command::Check(reply)) {
+        if let Err(refused) = self.shared.send(Command::Check(reply)) {
             refused.0.refuse_stopped();
         }
         // An error means that the disk has failed meanwhile, or the writer has panicked.
@@ -147,7 +136,7 @@ impl Journal {
     /// cancel the stop, only the wait.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
-        let stopping = self.shared.queue.send(Command::Stop(done)).is_ok();
+        let stopping = self.shared.send(Command::Stop(done)).is_ok();
         // Meanwhile: the process may end with the stop.
         let _ = tokio::time::timeout(AUDIT_STOP_MAX, self.auditor.flush()).await;
         if stopping {
@@ -207,7 +196,7 @@ impl Journal {
         mut cursor: Cursor,
         reserve: impl FnOnce() -> (usize, R) + Send + 'static,
     ) -> Reading<(Page, R)> {
-        let (reader, auditor) = (self.reader.clone(), Arc::clone(&self.auditor));
+        let (reader, auditor) = (self.reader.clone(), self.auditor.clone());
         self.read(move || {
             let (max_bytes, reserved) = reserve();
             if cursor.follows.is_some() {
@@ -228,7 +217,7 @@ impl Journal {
 
     /// Somebody who searches.
     pub fn searcher(&self) -> Searcher {
-        self.turns.searcher()
+        self.common.turns.searcher()
     }
 
     /// Looks on, from the end backwards, for the first of the newest hits that are wanted, when it is the turn of `searcher`.
@@ -250,7 +239,7 @@ impl Journal {
         searcher: &Searcher,
         reserve: impl FnOnce() -> (usize, R) + Send + 'static,
     ) -> Reading<(Page, R)> {
-        let (reader, auditor) = (self.reader.clone(), Arc::clone(&self.auditor));
+        let (reader, auditor) = (self.reader.clone(), self.auditor.clone());
         in_turn(searcher, move || {
             let (max_bytes, reserved) = reserve();
             let page = match cursor.reverse {
@@ -276,28 +265,11 @@ impl Journal {
         self.read(move || reader.line(seq, |line| [line.left.as_bytes(), b"\n"].concat()))
     }
 
-    /// Reads on a thread, when there is one for readings.
     fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
     ) -> Reading<T> {
-        let holding = move |permit: OwnedSemaphorePermit| {
-            move || {
-                // Held by the worker, so that dropping the caller does not free the thread.
-                let _permit = permit;
-                work()
-            }
-        };
-        match Arc::clone(&self.readings).try_acquire_owned() {
-            Ok(permit) => Reading::blocking(holding(permit)),
-            Err(_) => {
-                let readings = Arc::clone(&self.readings);
-                Reading::after(async move {
-                    let permit = readings.acquire_owned().await.map_err(std::io::Error::other)?;
-                    Ok(Reading::blocking(holding(permit)).await?)
-                })
-            }
-        }
+        self.common.read(work)
     }
 
     /// Logs where entries are damaged or missing, once for each place.

@@ -23,6 +23,9 @@ pub const RECENT_MAX_BYTES: usize = 1024 * 1024;
 /// See [`RECENT_MAX_BYTES`].
 pub const RECENT_MAX_BATCHES: usize = 64;
 
+/// The same of all journals together. Past it, a journal keeps its newest batch only.
+pub const RECENT_ALL_MAX_BYTES: usize = 16 * 1024 * 1024;
+
 /// Threads that read the disk; more would only contend for it. The runtime of the sessions is built with as many threads
 /// for blocking work.
 pub const READER_THREADS: usize = 16;
@@ -55,6 +58,10 @@ pub const GAPS_TOLD: usize = 1024;
 /// Appends whose retried entries wait to be compared: as much as may wait for the writer, so that they leave its budget to
 /// others.
 pub const REPEATS_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// A writer gives its thread back when nothing has come for so long: journals that are written now and then keep theirs,
+/// and a thousand that were written once have none.
+pub const WRITER_IDLE: Duration = Duration::from_secs(30);
 
 /// Between two pages that are checked after they were read: with [`PAGE_BYTES`] it makes 64 MiB a second, which takes less
 /// than a thirtieth of one core.

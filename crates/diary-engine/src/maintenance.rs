@@ -1,9 +1,10 @@
 //! Maintenance of a journal's folder: verify, repair, archive.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use diary_proto::{DayStart, Time};
+use diary_proto::{DayStart, JournalName, Time};
 use diary_store::disk::{Disk, RealDisk};
 
 pub use diary_store::OpenError;
@@ -11,6 +12,27 @@ pub use diary_store::archive::Archived;
 pub use diary_store::repair::Repaired;
 pub use diary_store::scan::{Finding, Seqs, What};
 pub use diary_store::verify::Verified;
+
+/// The journals in a data folder, by name.
+///
+/// # Errors
+/// Those of looking.
+pub fn journals(data: &Path) -> io::Result<Vec<JournalName>> {
+    diary_store::journals(&RealDisk, data)
+}
+
+/// Makes a journal in `dir`, on disk when this returns. False if there is one already.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn make(dir: &Path) -> Result<bool, OpenError> {
+    let looking = |cause| OpenError::Io { doing: "look at", path: dir.to_owned(), cause };
+    if diary_store::is_journal(&RealDisk, dir).map_err(looking)? {
+        return Ok(false);
+    }
+    diary_store::open(disk(), dir)?;
+    Ok(true)
+}
 
 fn disk() -> Arc<dyn Disk> {
     Arc::new(RealDisk)

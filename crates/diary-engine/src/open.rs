@@ -1,4 +1,4 @@
-//! Opening a journal: recovery, the writer's thread, and loading the derived state.
+//! Opening a journal: recovery, and loading the derived state.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,34 +6,38 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use diary_proto::DayStart;
-use diary_store::disk::{Disk, RealDisk};
+use diary_proto::{DayStart, JournalName};
+use diary_store::disk::Disk;
 use diary_store::{Derived, DerivedLoader, Opened};
 use jiff::tz::TimeZone;
-use tokio::sync::mpsc;
 
+use crate::common::Common;
 use crate::journal::{About, Journal};
-use crate::shared::Command;
+use crate::shared::Shared;
 use crate::writer::Writer;
 
-/// Which journal to open, and when its days begin.
+/// Where journals are, and when their days begin.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The journal's folder. It is created if missing.
-    pub dir: PathBuf,
-    /// The journal's name.
-    pub name: String,
-    /// The time zone of its days.
+    /// The folder that holds their folders.
+    pub data: PathBuf,
+    /// The time zone of their days.
     pub zone: TimeZone,
     /// The zone's name, for people.
     pub zone_name: String,
-    /// When its days begin.
+    /// When their days begin.
     pub day_start: DayStart,
 }
 
 /// Why a journal cannot be opened. Displays as one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// There is none of this name.
+    #[error("there is no journal {0}")]
+    None(JournalName),
+    /// Whether there is one cannot be told.
+    #[error("cannot look for the journal {0}: {1}")]
+    Look(JournalName, io::Error),
     /// Its folder cannot be used.
     #[error(transparent)]
     Data(#[from] diary_store::OpenError),
@@ -42,46 +46,43 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
-/// Opens the journal on this machine's disk, and starts its writer.
-///
-/// # Errors
-/// [`OpenError`].
-pub fn open(options: Options) -> Result<Journal, OpenError> {
-    start(Arc::new(RealDisk), options)
-}
-
-/// The same on any disk.
-fn start(disk: Arc<dyn Disk>, options: Options) -> Result<Journal, OpenError> {
-    let (journal, writer, derived) = open_on(disk, options)?;
-    let (head, queue) = (journal.head(), journal.queue());
-    spawn("derived", move || load_derived(derived, head, &queue))?;
-    spawn("writer", move || writer.run())?;
+/// Opens a journal, or makes one. Its writer rests until the first append. Blocks.
+pub(crate) fn start(
+    disk: Arc<dyn Disk>,
+    name: &JournalName,
+    options: &Options,
+    common: &Common,
+) -> Result<Journal, OpenError> {
+    let (journal, writer, derived) = open_on(disk, name, options, common)?;
+    let (head, shared) = (journal.head(), journal.shared().clone());
+    // It has nothing to do yet, as nobody else has the journal.
+    let _ = shared.rest.put(writer);
+    let load = move || load_derived(derived, head, &shared);
+    thread::Builder::new().name("derived".to_owned()).spawn(load).map_err(OpenError::Thread)?;
     Ok(journal)
 }
 
 /// The same, without running anything yet.
 pub(crate) fn open_on(
     disk: Arc<dyn Disk>,
-    options: Options,
-) -> Result<(Journal, Writer, DerivedLoader), OpenError> {
-    let Options { dir, name, zone, zone_name, day_start } = options;
+    name: &JournalName,
+    options: &Options,
+    common: &Common,
+) -> Result<(Journal, Box<Writer>, DerivedLoader), OpenError> {
+    let Options { data, zone, zone_name, day_start } = options.clone();
+    let (name, dir) = (name.clone(), data.join(name.as_str()));
     let Opened { mut appender, reader, derived } = diary_store::open(disk, &dir)?;
     appender.start_days_at(day_start);
     let head = reader.head().seq;
-    tracing::info!(folder = %dir.display(), zone = zone_name, head, "the diary is open");
+    tracing::info!(folder = %dir.display(), zone = zone_name, head, "the journal {name} is open");
     let about = About { name, id: reader.id(), zone: zone.clone(), zone_name, day_start };
-    let (writer, shared) = Writer::new(appender, reader.clone(), zone);
-    Ok((Journal::new(shared, reader, about), writer, derived))
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(OpenError::Thread)?;
-    Ok(())
+    let (writer, shared) = Writer::new(appender, reader.clone(), zone, common);
+    Ok((Journal::new(shared, reader, about, common), writer, derived))
 }
 
 /// Loads the derived state, while the server serves everything that does not need it. The writer gets a state in any
 /// case, because appends with keys and readings by day wait for it.
-fn load_derived(loader: DerivedLoader, head: u64, queue: &mpsc::UnboundedSender<Command>) {
+fn load_derived(loader: DerivedLoader, head: u64, shared: &Shared) {
     const WHAT_NOW: &str = "retries that cannot be judged are refused, and days are slow to find";
     // Unwind safe: the loader is not used after a panic.
     let loaded = catch_unwind(AssertUnwindSafe(|| loader.load()));
@@ -96,8 +97,7 @@ fn load_derived(loader: DerivedLoader, head: u64, queue: &mpsc::UnboundedSender<
             Derived::unknown(head)
         }
     };
-    // An error means that the writer has stopped already.
-    let _ = queue.send(Command::Derived(derived));
+    shared.rest.know(derived, &shared.queue);
 }
 
 #[cfg(test)]
@@ -118,7 +118,8 @@ mod tests {
         drop((journal, writer));
 
         disk.before_reads(|| if is_on("derived") { panic!("as the test wants it") } else { Ok(()) });
-        let journal = start(Arc::new(disk.clone()), sim::options()).unwrap();
+        let journal =
+            start(Arc::new(disk.clone()), &JournalName::default(), &sim::options(), &Common::new()).unwrap();
         journal.derived_known().await;
         let outcome = journal.append(keyed(0, ["a"]), permit()).await;
         assert!(

@@ -10,16 +10,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use diary_store::{Fresh, Range};
 
-use crate::limits::{RECENT_MAX_BATCHES, RECENT_MAX_BYTES};
+use crate::limits::{RECENT_ALL_MAX_BYTES, RECENT_MAX_BATCHES, RECENT_MAX_BYTES};
 
 /// The newest batches. All followers that are up to date share the same bytes and never read the disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Recent {
     followers: AtomicUsize,
     batches: Mutex<VecDeque<Fresh>>,
+    /// Bytes of all journals' batches.
+    total: Arc<AtomicUsize>,
 }
 
 impl Recent {
+    pub(crate) fn new(total: Arc<AtomicUsize>) -> Self {
+        Self { followers: AtomicUsize::new(0), batches: Mutex::default(), total }
+    }
+
     /// Adds the batch that was just committed. It is copied only if somebody follows.
     pub(crate) fn push(&self, fresh: impl FnOnce() -> Option<Fresh>) {
         if self.followers.load(Ordering::Relaxed) == 0 {
@@ -27,12 +33,29 @@ impl Recent {
         }
         let fresh = fresh();
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = bytes_of(&batches);
+        let others = self.total.load(Ordering::Relaxed).saturating_sub(before);
         batches.extend(fresh);
-        let mut bytes: usize = batches.iter().map(|batch| batch.lines.len()).sum();
-        while bytes > RECENT_MAX_BYTES || batches.len() > RECENT_MAX_BATCHES {
+        let mut bytes = bytes_of(&batches);
+        while bytes > RECENT_MAX_BYTES
+            || batches.len() > RECENT_MAX_BATCHES
+            || (others + bytes > RECENT_ALL_MAX_BYTES && batches.len() > 1)
+        {
             bytes -= batches.pop_front().map_or(0, |batch| batch.lines.len());
         }
+        // It wraps where there are fewer than before.
+        self.total.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
     }
+
+    fn clear(&self) {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        self.total.fetch_sub(bytes_of(&batches), Ordering::Relaxed);
+        batches.clear();
+    }
+}
+
+fn bytes_of(batches: &VecDeque<Fresh>) -> usize {
+    batches.iter().map(|batch| batch.lines.len()).sum()
 }
 
 /// A follower's access to the newest batches.
@@ -57,7 +80,7 @@ impl Recently {
 impl Drop for Recently {
     fn drop(&mut self) {
         if self.0.followers.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.batches.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.0.clear();
         }
     }
 }

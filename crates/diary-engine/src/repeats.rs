@@ -12,7 +12,7 @@ use diary_proto::entry::{SealedLine, StoredLine};
 use diary_store::{Range, Reader};
 use tokio::sync::Semaphore;
 
-use crate::limits::{PAGE_BYTES, REPEATS_MAX_BYTES};
+use crate::limits::PAGE_BYTES;
 use crate::work::{RepeatedRun, Verdict, Work};
 
 /// First read after a bisection. It doubles with every page that is read on.
@@ -33,11 +33,11 @@ impl Repeats {
     ///
     /// # Errors
     /// Those of starting a thread.
-    pub(crate) fn start(reader: Reader) -> io::Result<Self> {
+    pub(crate) fn start(reader: Reader, budget: Arc<Semaphore>) -> io::Result<Self> {
         let (queue, works) = mpsc::channel();
         let thread =
             thread::Builder::new().name("repeats".to_owned()).spawn(move || serve(&reader, works))?;
-        Ok(Self { queue, budget: Arc::new(Semaphore::new(REPEATS_MAX_BYTES)), thread })
+        Ok(Self { queue, budget, thread })
     }
 
     /// Queues `work`, whose entries are all settled, to be compared and answered.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use diary_proto::{Code, Refusal};
 use diary_store::Derived;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::appends::Appends;
 use crate::outcome::{Outcome, refused};
 use crate::recent::Recent;
+use crate::rest::Rest;
 
 /// The journal's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,20 @@ pub(crate) struct Shared {
     pub(crate) queue: mpsc::UnboundedSender<Command>,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) recent: Arc<Recent>,
-    /// Cancelled when the disk has failed or the writer has panicked.
-    pub(crate) failed: CancellationToken,
+    /// Where the writer is while it has nothing to do.
+    pub(crate) rest: Arc<Rest>,
+}
+
+impl Shared {
+    /// Hands a message to the writer.
+    ///
+    /// # Errors
+    /// The message, if the writer has stopped.
+    pub(crate) fn send(&self, command: Command) -> Result<(), mpsc::error::SendError<Command>> {
+        self.queue.send(command)?;
+        self.rest.wake();
+        Ok(())
+    }
 }
 
 /// A message to the writer.
@@ -46,7 +58,10 @@ pub(crate) enum Command {
 impl Command {
     /// Answers that the writer has stopped.
     pub(crate) fn refuse_stopped(self) {
-        let refusal = Refusal::new(Code::Stopping, "the server has stopped; this is not stored");
+        self.refuse(Refusal::new(Code::Stopping, "the server has stopped; this is not stored"));
+    }
+
+    pub(crate) fn refuse(self, refusal: Refusal) {
         // An error means that nobody waits for the answer.
         match self {
             Command::Append(appends, _, reply) => _ = reply.send(refused(appends.count_u32(), refusal)),

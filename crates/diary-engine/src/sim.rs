@@ -3,18 +3,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use diary_proto::DayStart;
+use diary_proto::{DayStart, JournalName};
 use diary_store::disk::Disk;
 pub use diary_store::sim::{Fault, SimDisk};
 use jiff::tz::TimeZone;
 
+use crate::common::Common;
 use crate::journal::Journal;
+use crate::journals::Journals;
 use crate::open::{Options, open_on};
-use crate::shared::Command;
+use crate::rest::Rest;
 use crate::writer::Writer;
 
 /// The writer of a simulated journal.
-pub struct ManualWriter(Writer);
+pub struct ManualWriter {
+    writer: Box<Writer>,
+    rest: Arc<Rest>,
+}
 
 /// A journal without entries on `disk`.
 ///
@@ -24,10 +29,21 @@ pub fn journal(disk: &SimDisk) -> (Journal, ManualWriter) {
     journal_on(Arc::new(disk.clone()))
 }
 
+/// The journals on `disk`, of which one, without entries, is open.
+///
+/// # Panics
+/// If the disk fails.
+pub fn journals(disk: &SimDisk) -> (Arc<Journals>, Arc<Journal>, ManualWriter) {
+    let common = Common::new();
+    let (journal, writer) = open(Arc::new(disk.clone()), &common);
+    let (journal, journals) = (Arc::new(journal), Journals::on(Arc::new(disk.clone()), options(), common));
+    journals.insert(Arc::clone(&journal));
+    (journals, journal, writer)
+}
+
 pub(crate) fn options() -> Options {
     Options {
-        dir: Path::new("/diary").to_owned(),
-        name: "diary".to_owned(),
+        data: Path::new("/").to_owned(),
         zone: TimeZone::UTC,
         zone_name: "UTC".to_owned(),
         day_start: DayStart::default(),
@@ -35,24 +51,27 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) fn journal_on(disk: Arc<dyn Disk>) -> (Journal, ManualWriter) {
-    let (journal, writer, derived) = open_on(disk, options()).expect("the disk works");
-    let derived = derived.load().expect("the disk works");
-    journal.queue().send(Command::Derived(derived)).expect("the writer is here");
-    let mut writer = ManualWriter(writer);
-    writer.commit();
-    (journal, writer)
+    open(disk, &Common::new())
+}
+
+fn open(disk: Arc<dyn Disk>, common: &Common) -> (Journal, ManualWriter) {
+    let opened = open_on(disk, &JournalName::default(), &options(), common);
+    let (journal, mut writer, derived) = opened.expect("the disk works");
+    writer.know_derived(derived.load().expect("the disk works"));
+    let rest = Arc::clone(&journal.shared().rest);
+    (journal, ManualWriter { writer, rest })
 }
 
 impl ManualWriter {
     /// Commits what is queued. False if nothing is, or if the disk has failed.
     pub fn commit(&mut self) -> bool {
-        self.0.commit_waiting()
+        self.writer.commit_waiting()
     }
 
     /// Commits what is queued and returns how many entries each batch judged.
     #[cfg(test)]
     pub(crate) fn commit_each(&mut self) -> Vec<usize> {
-        self.0.commit_each()
+        self.writer.commit_each()
     }
 
     /// Lets the clock say something else from now on.
@@ -61,11 +80,11 @@ impl ManualWriter {
         &mut self,
         clock: fn(&TimeZone) -> Result<diary_proto::Time, diary_proto::time::BadClock>,
     ) {
-        self.0.set_clock(clock);
+        self.writer.set_clock(clock);
     }
 
     /// Serves until the journal is stopped or all handles are dropped.
     pub fn run(self) {
-        self.0.run();
+        self.writer.run(&self.rest);
     }
 }

@@ -1,23 +1,29 @@
 //! The writer: the only actor that writes day files. It takes everything that is queued, commits it with one write and
 //! one sync, and answers only then. It never waits for a batch to grow.
 //!
-//! It runs on its own thread, so a slow disk blocks no thread of the runtime. Staging reads nothing from the disk;
-//! texts of known keys are compared by `repeats`, behind the commit.
+//! It runs on its own thread, so a slow disk blocks no thread of the runtime. It has that thread from the first message
+//! until it has been idle for a while; then it [rests](Rest). Staging reads nothing from the disk; texts of known keys are
+//! compared by `repeats`, behind the commit.
 
 use std::sync::Arc;
-use std::thread;
+use std::sync::mpsc::RecvTimeoutError;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use diary_proto::time::BadClock;
 use diary_proto::{Code, Refusal, Time};
 use diary_store::{Appender, CommitError, Derived, NewEntry, Reader, Staged};
 use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
+use crate::common::Common;
 use crate::in_order::InOrder;
-use crate::limits::BATCH_MAX_ENTRIES;
+use crate::limits::{BATCH_MAX_ENTRIES, WRITER_IDLE};
 use crate::recent::Recent;
 use crate::repeats::Repeats;
+use crate::rest::Rest;
 use crate::shared::{Command, Progress, Shared};
 use crate::work::{Work, disk_failed, disk_full, stale};
 
@@ -27,8 +33,11 @@ pub(crate) struct Writer {
     queue: mpsc::UnboundedReceiver<Command>,
     progress: watch::Sender<Progress>,
     recent: Arc<Recent>,
-    /// Cancels its token when dropped: after a disk failure, and if the writer panics.
+    /// Cancels its token when dropped: after a disk failure, and if the writer panics. None while it rests.
     failed: Option<DropGuard>,
+    common: Common,
+    /// It rests when nothing has come for so long.
+    idle: Duration,
     zone: TimeZone,
     clock: fn(&TimeZone) -> Result<Time, BadClock>,
     /// The clock cannot be used, and this is logged.
@@ -53,22 +62,37 @@ pub(crate) struct Writer {
 /// The disk failed. Nothing that is still queued is stored.
 struct Failed;
 
+/// Why the queue is not served any more.
+#[derive(PartialEq, Eq)]
+enum Served {
+    /// Nothing comes at the moment.
+    Idle,
+    /// It was told to stop, or all handles are dropped.
+    Stopped,
+}
+
 impl Writer {
     /// A writer, and what its handles share.
-    pub(crate) fn new(appender: Appender, reader: Reader, zone: TimeZone) -> (Self, Shared) {
+    pub(crate) fn new(
+        appender: Appender,
+        reader: Reader,
+        zone: TimeZone,
+        common: &Common,
+    ) -> (Box<Self>, Shared) {
         let head = reader.head().seq;
         let (sender, queue) = mpsc::unbounded_channel();
         let (progress, watched) = watch::channel(Progress { head, derived: false });
-        let (recent, failed) = (Arc::<Recent>::default(), CancellationToken::new());
+        let recent = Arc::new(Recent::new(Arc::clone(&common.recent_bytes)));
         let shared =
-            Shared { queue: sender, progress: watched, recent: Arc::clone(&recent), failed: failed.clone() };
-        let failed = Some(failed.drop_guard());
-        let writer = Self {
+            Shared { queue: sender, progress: watched, recent: Arc::clone(&recent), rest: Rest::new() };
+        let writer = Box::new(Self {
             appender,
             queue,
             progress,
             recent,
-            failed,
+            failed: Some(common.failed.clone().drop_guard()),
+            common: common.clone(),
+            idle: WRITER_IDLE,
             zone,
             clock: Time::of_the_clock,
             clock_is_bad: false,
@@ -80,16 +104,28 @@ impl Writer {
             judged: 0,
             reader,
             repeats: None,
-        };
+        });
         (writer, shared)
     }
 
-    /// Serves the queue until it is told to stop or all handles are dropped.
-    pub(crate) fn run(mut self) {
-        let served = self.serve();
+    /// Serves the queue until it is told to stop or all handles are dropped, or until it is idle: then it leaves itself in
+    /// `rest`.
+    pub(crate) fn run(mut self: Box<Self>, rest: &Rest) {
+        let served = loop {
+            self.failed.get_or_insert_with(|| self.common.failed.clone().drop_guard());
+            match self.serve() {
+                Ok(Served::Idle) => {}
+                served => break served,
+            }
+            self.finish_repeats();
+            match rest.put(self) {
+                Ok(()) => return,
+                Err(writer) => self = writer,
+            }
+        };
         let stop = self.stop.take();
         let stop = match served {
-            Ok(()) => {
+            Ok(_) => {
                 self.end();
                 stop
             }
@@ -102,7 +138,7 @@ impl Writer {
     }
 
     /// Refuses what came too late, and writes what the next start can use.
-    fn end(mut self) {
+    fn end(mut self: Box<Self>) {
         self.queue.close();
         while let Ok(command) = self.queue.try_recv() {
             command.refuse_stopped();
@@ -111,25 +147,47 @@ impl Writer {
             let _ = caching.join();
         }
         // The head comes before the repeats: a server that stops may not have the time for all of them.
-        let repeats = self.repeats.take();
-        if let Err(error) = self.appender.stop() {
+        let Self { repeats, failed, appender, .. } = *self;
+        if let Err(error) = appender.stop() {
             tracing::warn!(%error, "the head could not be written down; the next start checks the last batch");
         }
         if let Some(repeats) = repeats {
             repeats.finish();
         }
+        if let Some(failed) = failed {
+            failed.disarm();
+        }
+    }
+
+    /// From here on, dropping it is no failure.
+    pub(crate) fn disarm(&mut self) {
         if let Some(failed) = self.failed.take() {
             failed.disarm();
         }
     }
 
-    fn serve(&mut self) -> Result<(), Failed> {
-        while self.stop.is_none()
-            && let Some(command) = self.queue.blocking_recv()
-        {
-            self.take(command)?;
+    fn serve(&mut self) -> Result<Served, Failed> {
+        while self.stop.is_none() {
+            match receive(&mut self.queue, self.idle) {
+                Ok(command) => self.take(command)?,
+                Err(RecvTimeoutError::Timeout) => return Ok(Served::Idle),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
-        Ok(())
+        Ok(Served::Stopped)
+    }
+
+    /// Whether something is queued, or nothing ever will be, so that it has to end.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.queue.is_closed()
+    }
+
+    /// Refuses what is queued: there is no thread to write it.
+    pub(crate) fn refuse_waiting(&mut self) {
+        while let Ok(command) = self.queue.try_recv() {
+            command
+                .refuse(Refusal::new(Code::Busy, "the server has no thread to write this; it is not stored"));
+        }
     }
 
     /// Commits what is queued, in one batch if it fits. False if nothing was queued, or the disk has failed.
@@ -235,7 +293,7 @@ impl Writer {
         }
     }
 
-    fn know_derived(&mut self, derived: Derived) {
+    pub(crate) fn know_derived(&mut self, derived: Derived) {
         self.appender.set_derived(derived);
         self.progress.send_modify(|progress| progress.derived = true);
     }
@@ -365,7 +423,7 @@ impl Writer {
             return work.answer();
         }
         if self.repeats.is_none() {
-            match Repeats::start(self.reader.clone()) {
+            match Repeats::start(self.reader.clone(), Arc::clone(&self.common.repeats)) {
                 Ok(repeats) => self.repeats = Some(repeats),
                 // Dropping the work answers that the outcome is unknown.
                 Err(error) => {
@@ -385,7 +443,10 @@ impl Writer {
     }
 
     /// After a disk failure: refuses everything, until the stop or until all handles are dropped.
-    fn refuse_queued(mut self, mut stop: Option<oneshot::Sender<()>>) -> Option<oneshot::Sender<()>> {
+    fn refuse_queued(
+        mut self: Box<Self>,
+        mut stop: Option<oneshot::Sender<()>>,
+    ) -> Option<oneshot::Sender<()>> {
         if stop.is_some() {
             self.queue.close();
         }
@@ -411,6 +472,33 @@ impl Writer {
         if let Some(repeats) = self.repeats.take() {
             repeats.finish();
         }
+    }
+}
+
+/// The next message of a queue, if one comes within `timeout`. Blocks the thread.
+fn receive<T>(queue: &mut mpsc::UnboundedReceiver<T>, timeout: Duration) -> Result<T, RecvTimeoutError> {
+    if let Ok(message) = queue.try_recv() {
+        return Ok(message);
+    }
+    let until = Instant::now() + timeout;
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match queue.poll_recv(&mut Context::from_waker(&waker)) {
+            Poll::Ready(message) => return message.ok_or(RecvTimeoutError::Disconnected),
+            Poll::Pending => match until.checked_duration_since(Instant::now()) {
+                Some(left) => thread::park_timeout(left),
+                None => return Err(RecvTimeoutError::Timeout),
+            },
+        }
+    }
+}
+
+/// Wakes a thread that is parked.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 

@@ -27,6 +27,20 @@ pub fn greeting(journal: &str, id: u64, head: u64) -> String {
     )
 }
 
+/// The answer to `/journal NAME`.
+pub fn changed_journal(journal: &str, id: u64, head: u64) -> String {
+    format!("ok journal {journal} head={head} id={id:016x}\n")
+}
+
+/// The answer to `/journal`: the current one, then all of them, or the first ones of `total`.
+pub fn journals<'a>(current: &str, names: impl ExactSizeIterator<Item = &'a str>, total: usize) -> String {
+    let shown = names.len();
+    let mut answer = format!("ok journal {current}\n");
+    names.for_each(|name| answer.extend(["journal ", name, "\n"]));
+    let of_total = if shown < total { format!(" of {total}") } else { String::new() };
+    answer + &format!("end {shown}{of_total}\n")
+}
+
 /// `ok SEQ TIME`, with the hint where it is due.
 pub fn push_ack(out: &mut Vec<u8>, seq: u64, time: &[u8], hint: bool) {
     out.extend_from_slice(b"ok ");
@@ -57,10 +71,11 @@ help /history [N | all | DATE | DATE..DATE | #SEQ..]  show entries (default: 20)
 help /follow [#SEQ | off]  show entries as they arrive, from SEQ or from now on
 help /search TEXT  show entries that contain TEXT; case matters only if TEXT has a capital
 help /name NAME  write as NAME from here on
+help /journal [NAME]  list the journals, or change to one
 help /quiet  stop printing acks
 help /quit  end
 help //text  stores a text that starts with /
-end 8
+end 9
 ";
 
 #[cfg(test)]

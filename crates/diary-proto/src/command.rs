@@ -6,6 +6,7 @@ use jiff::civil::Date;
 
 use crate::entry::{Author, parse_number};
 use crate::escape::escape;
+use crate::journal::JournalName;
 use crate::refusal::{Code, Refusal};
 use crate::time::parse_date;
 
@@ -25,6 +26,8 @@ pub enum Command {
     Search(String),
     /// `/name NAME`
     Name(Author),
+    /// `/journal NAME`: go to that journal; without a name, list them.
+    Journal(Option<JournalName>),
     /// `/quiet`: stop printing acks.
     Quiet,
     /// `/help`
@@ -131,6 +134,11 @@ impl Command {
             "search" if argument.is_empty() => Err(bad("/search needs a text: /search TEXT")),
             "search" => Ok(Command::Search(argument.to_owned())),
             "name" => Author::new(argument).map(Command::Name),
+            "journal" if argument.is_empty() => Ok(Command::Journal(None)),
+            "journal" => match argument.parse() {
+                Ok(name) => Ok(Command::Journal(Some(name))),
+                Err(bad) => Err(Refusal::new(Code::BadArgument, bad.to_string())),
+            },
             "quiet" => alone(argument, Command::Quiet, "/quiet"),
             "help" => Ok(Command::Help),
             "quit" => alone(argument, Command::Quit, "/quit"),
@@ -233,6 +241,8 @@ mod tests {
             ("/follow off", Command::FollowOff),
             ("/search 天气 好", Command::Search("天气 好".into())),
             ("/name anna", Command::Name(Author::new("anna").unwrap())),
+            ("/journal", Command::Journal(None)),
+            ("/journal work", Command::Journal(Some("work".parse().unwrap()))),
             ("/quiet", Command::Quiet),
             ("/help", Command::Help),
             ("/help me", Command::Help),
@@ -260,6 +270,8 @@ mod tests {
             ("/search ", Code::BadArgument),
             ("/name", Code::BadArgument),
             ("/name a b", Code::BadArgument),
+            ("/journal a b", Code::BadArgument),
+            ("/journal ..", Code::BadArgument),
             ("/quit now", Code::BadArgument),
         ] {
             let refusal = Command::parse(line).unwrap_err();

@@ -9,6 +9,7 @@
 //!   browsers are told apart), then [`command`] for lines that start with `/`, and [`answer`] for what the server says;
 //! - [`syslog`]: what quiet listeners take, from bytes to messages;
 //! - [`frame`] and [`message`]: frame mode, length-prefixed; [`filter`]: which entries are wanted, [`tags`] among what they may have;
+//! - [`journal`]: names of journals;
 //! - [`proxy`]: the header that a proxy may send before either;
 //! - [`refusal`]: why something was not taken, in both modes;
 //! - [`limits`]: every bound of the protocol.
@@ -25,6 +26,7 @@ pub mod escape;
 pub mod filter;
 pub mod frame;
 mod http;
+pub mod journal;
 pub mod limits;
 pub mod line;
 pub mod message;
@@ -41,6 +43,7 @@ pub use command::{Command, Day, Scope, Which};
 pub use entry::{Author, Entry, Key, Producer, StoredLine};
 pub use filter::{Filter, Sieve};
 pub use jiff::civil::Date;
+pub use journal::JournalName;
 pub use own_time::{DayStart, OwnTime};
 pub use refusal::{Code, Refusal};
 pub use seal::Seal;

@@ -6,6 +6,9 @@ pub const TEXT_MAX_BYTES: usize = 64 * 1024;
 /// Longest author name: it stands on every line.
 pub const AUTHOR_MAX_BYTES: usize = 64;
 
+/// The name of a journal, which is the name of a folder.
+pub const JOURNAL_NAME_MAX_BYTES: usize = 64;
+
 /// Longest stored line, line feed included: a text in which every byte is escaped (four for one)
 /// takes 256 KiB, and the fields around it stay far below the rest.
 pub const STORED_LINE_MAX_BYTES: usize = 320 * 1024;

@@ -52,6 +52,8 @@ codes! {
     Hello = "hello",
     /// A protocol version that this server does not speak.
     Version = "version",
+    /// The server has no journal of this name, or not at this address.
+    NoJournal = "no-journal",
     /// The client resumes a journal that this one is not.
     OtherJournal = "other-journal",
     /// The client resumes this journal, which does not have the entry that it saw last.

@@ -48,12 +48,19 @@ fn scope() -> impl Strategy<Value = Scope> {
 fn hello() -> impl Strategy<Value = Hello> {
     let resume =
         (any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(id, seq, crc)| Resume { id, seq, crc });
-    (any::<u8>(), any::<String>(), vec(any::<u8>(), SECRET_MIN_BYTES..=SECRET_MAX_BYTES), option::of(resume))
-        .prop_map(|(version, author, secret, resume)| Hello {
+    (
+        any::<u8>(),
+        any::<String>(),
+        vec(any::<u8>(), SECRET_MIN_BYTES..=SECRET_MAX_BYTES),
+        option::of(resume),
+        any::<String>(),
+    )
+        .prop_map(|(version, author, secret, resume, journal)| Hello {
             version,
             author,
             secret: secret.into(),
             resume,
+            journal,
         })
 }
 

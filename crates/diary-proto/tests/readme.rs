@@ -172,6 +172,7 @@ fn the_table_of_limits_is_true() {
     let limits = [
         ("TEXT_MAX_BYTES", limits::TEXT_MAX_BYTES),
         ("AUTHOR_MAX_BYTES", limits::AUTHOR_MAX_BYTES),
+        ("JOURNAL_NAME_MAX_BYTES", limits::JOURNAL_NAME_MAX_BYTES),
         ("PROXY_HEADER_MAX_BYTES", limits::PROXY_HEADER_MAX_BYTES),
         ("SECRET_MIN_BYTES", limits::SECRET_MIN_BYTES),
         ("SECRET_MAX_BYTES", limits::SECRET_MAX_BYTES),
@@ -382,14 +383,15 @@ fn check_stored(line: &str, seen: &mut Seen) {
 
 fn describe_client(message: &ClientMessage) -> String {
     match message {
-        ClientMessage::Hello(message::Hello { version, author, secret, resume }) => {
+        ClientMessage::Hello(message::Hello { version, author, secret, resume, journal }) => {
             let producer = Producer::of_secret(secret);
             let secret = std::str::from_utf8(secret).expect("a secret that can be shown");
             let resume = resume.map_or("none".into(), |message::Resume { id, seq, crc }| {
                 format!("{id:016x}:{seq}:{crc:08x}")
             });
+            let journal = if journal.is_empty() { String::new() } else { format!(" journal={journal:?}") };
             format!(
-                "Hello version={version} author={author:?} secret={secret:?} resume={resume} (producer {producer})"
+                "Hello version={version} author={author:?} secret={secret:?} resume={resume}{journal} (producer {producer})"
             )
         }
         ClientMessage::Append(message::Append { first_counter, retry, texts }) => {

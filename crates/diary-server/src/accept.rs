@@ -13,7 +13,7 @@ use futures::stream::{FuturesUnordered, unfold};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::context::Context;
+use crate::context::{Context, Offer};
 use crate::front::refusals::RefusalLog;
 use crate::listener::Listener;
 use crate::peer::Peer;
@@ -32,6 +32,7 @@ pub(crate) struct Accept {
     /// Ends sessions that do not end by themselves.
     pub(crate) kill: CancellationToken,
     pub(crate) listener: Listener,
+    pub(crate) offer: Offer,
 }
 
 impl Accept {
@@ -108,13 +109,13 @@ impl Accept {
         messages: &RefusalLog,
     ) {
         tracing::info!(peer = peer.address, "connected");
-        let context = Arc::clone(&self.context);
+        let (context, offer) = (Arc::clone(&self.context), self.offer.clone());
         let session = if self.listener.quiet {
-            Session::quiet(context, transport, peer, messages.clone())
+            Session::quiet(context, offer, transport, peer, messages.clone())
         } else {
-            let about = context.journal.about();
-            transport.out = answer::greeting(&about.name, about.id, context.journal.head()).into_bytes();
-            Session::new(context, transport, peer)
+            let (about, head) = (offer.journal.about(), offer.journal.head());
+            transport.out = answer::greeting(about.name.as_str(), about.id, head).into_bytes();
+            Session::new(context, offer, transport, peer)
         };
         self.tasks.spawn(talk(session.with_input(input), place, self.kill.clone()));
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
-use diary_proto::DayStart;
+use diary_proto::{DayStart, JournalName};
 
 use crate::limits::Limits;
 
@@ -31,18 +31,13 @@ pub(crate) struct Args {
     ///
     /// HOST:PORT, :PORT for every address, or unix:PATH. quiet: in front is for programs that never read, such as
     /// syslog forwarders; proxy: for a proxy that sends the header of the PROXY protocol; quiet:proxy: for both; and
-    /// quiet:udp: before HOST:PORT for syslog datagrams.
-    #[arg(
-        long,
-        value_name = "[quiet:][proxy:]ADDR|unix:PATH|quiet:udp:ADDR",
-        env = "DIARY_LISTEN",
-        value_delimiter = ','
-    )]
+    /// quiet:udp: before HOST:PORT for syslog datagrams. With =NAME behind it, an address serves this journal only.
+    #[arg(long, value_name = "[quiet:][proxy:]ADDR[=NAME]", env = "DIARY_LISTEN", value_delimiter = ',')]
     listen: Vec<Listen>,
 
     /// Address to answer datagrams on [default: none].
-    #[arg(long, value_name = "HOST:PORT", env = "DIARY_UDP", value_parser = check_host_port)]
-    udp: Option<String>,
+    #[arg(long, value_name = "HOST:PORT[=NAME]", env = "DIARY_UDP")]
+    udp: Option<Udp>,
 
     /// Mode of the files of Unix sockets, as for chmod: who may connect, and so read and write the diary.
     #[arg(long, value_name = "MODE", env = "DIARY_SOCKET_MODE", default_value = "600", value_parser = check_mode)]
@@ -55,7 +50,11 @@ pub(crate) struct Args {
     connections_per_address: Option<NonZeroUsize>,
 
     #[command(flatten)]
-    place: Place,
+    data: DataFolder,
+
+    /// Journal of addresses that name none; it is made if it is not there.
+    #[arg(long, value_name = "NAME", env = "DIARY_JOURNAL", default_value_t)]
+    journal: JournalName,
 
     /// Time zone of the diary's days, such as Asia/Shanghai [default: the system's].
     #[arg(long, value_name = "TZ", env = "DIARY_TIMEZONE")]
@@ -70,28 +69,40 @@ pub(crate) struct Args {
     pub(crate) log: String,
 }
 
-/// Which journal.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Place {
-    /// Folder of the diary.
+/// Where the journals are.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DataFolder {
+    /// Folder of the journals.
     #[arg(long, value_name = "DIR", env = "DIARY_DATA")]
     data: Option<PathBuf>,
-
-    /// Name of the journal (a folder inside the data folder).
-    #[arg(long, value_name = "NAME", env = "DIARY_JOURNAL", default_value = "diary", value_parser = check_journal)]
-    journal: String,
 }
 
-impl Place {
-    /// The journal's folder; `None` if no folder is given and there is no home.
-    pub(crate) fn dir(self) -> Option<PathBuf> {
-        Some(self.data.or_else(default_data)?.join(self.journal))
+impl DataFolder {
+    /// `None` if no folder is given and there is no home.
+    pub(crate) fn path(self) -> Option<PathBuf> {
+        self.data.or_else(default_data)
     }
+}
+
+/// Which journals.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Place {
+    #[command(flatten)]
+    pub(crate) data: DataFolder,
+
+    /// Name of a journal [default: all in the data folder].
+    #[arg(long, value_name = "NAME", env = "DIARY_JOURNAL")]
+    pub(crate) journal: Option<JournalName>,
 }
 
 /// What can be done with a journal beside serving it.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Maintenance {
+    /// Add or list journals, also while a server runs.
+    Journal {
+        #[command(subcommand)]
+        action: JournalAction,
+    },
     /// Check every line, chain and number, also while a server runs; exit with 6 if anything is damaged.
     Verify {
         #[command(flatten)]
@@ -100,11 +111,11 @@ pub(crate) enum Maintenance {
         #[arg(long)]
         json: bool,
     },
-    /// Write a sound copy beside a damaged journal, which is not touched.
+    /// Write a copy without damage beside a journal, which is not touched; without --journal, of each that is damaged.
     Repair {
         #[command(flatten)]
         place: Place,
-        /// Folder for the copy [default: the journal's, with .repaired].
+        /// Folder for the copy, of one journal only [default: the journal's, with .repaired].
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
     },
@@ -121,19 +132,36 @@ pub(crate) enum Maintenance {
     },
 }
 
+/// What can be done with the list of journals.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum JournalAction {
+    /// Make a journal.
+    Add {
+        #[command(flatten)]
+        data: DataFolder,
+        /// Its name: letters, digits, '-', '_' and '.'
+        name: JournalName,
+    },
+    /// Print the names of all journals.
+    List {
+        #[command(flatten)]
+        data: DataFolder,
+    },
+}
+
 /// A server's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen.
     pub listen: Vec<Listen>,
     /// Where to answer datagrams.
-    pub udp: Option<String>,
+    pub udp: Option<Udp>,
     /// The mode of Unix sockets' files: who may connect.
     pub socket_mode: u32,
     /// The folder that holds journals.
     pub data: PathBuf,
-    /// The journal's name.
-    pub journal: String,
+    /// The journal of addresses that name none.
+    pub journal: JournalName,
     /// The time zone's name; the system's, if not said.
     pub timezone: Option<String>,
     /// When a day begins.
@@ -150,7 +178,7 @@ impl Config {
             udp: None,
             socket_mode: 0o600,
             data: data.into(),
-            journal: "diary".to_owned(),
+            journal: JournalName::default(),
             timezone: None,
             day_start: DayStart::default(),
             limits: Limits::default(),
@@ -165,8 +193,8 @@ impl Config {
         } else {
             args.listen
         };
-        let Args { udp, socket_mode, place: Place { data, journal }, timezone, day_start, .. } = args;
-        let data = data.or_else(default_data)?;
+        let Args { udp, socket_mode, data, journal, timezone, day_start, .. } = args;
+        let data = data.path()?;
         let connections_per_address = args.connections_per_address.map(NonZeroUsize::get);
         let limits = Limits { connections_per_address, ..Limits::default() };
         Some(Self { listen, udp, socket_mode, data, journal, timezone, day_start, limits })
@@ -189,6 +217,8 @@ pub struct Listen {
     pub quiet: bool,
     /// Every connection begins with the header of the PROXY protocol, which says whose it is.
     pub proxy: bool,
+    /// The only journal that it serves; all of them, if none is named.
+    pub journal: Option<JournalName>,
     /// A machine without this kind of address starts without it.
     optional: bool,
 }
@@ -207,17 +237,21 @@ pub enum At {
 impl Listen {
     /// A TCP listener at `HOST:PORT`.
     pub fn tcp(host_port: &str) -> Self {
-        Self { at: At::Tcp(host_port.to_owned()), quiet: false, proxy: false, optional: false }
+        Self::of(At::Tcp(host_port.to_owned()))
     }
 
     /// A listener on a Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
-        Self { at: At::Unix(path.into()), quiet: false, proxy: false, optional: false }
+        Self::of(At::Unix(path.into()))
     }
 
     /// A quiet listener for datagrams at `HOST:PORT`.
     pub fn quiet_udp(host_port: &str) -> Self {
-        Self { at: At::QuietUdp(host_port.to_owned()), quiet: true, proxy: false, optional: false }
+        Self::of(At::QuietUdp(host_port.to_owned())).quiet()
+    }
+
+    fn of(at: At) -> Self {
+        Self { at, quiet: false, proxy: false, journal: None, optional: false }
     }
 
     /// The same, quiet.
@@ -230,6 +264,12 @@ impl Listen {
     #[must_use]
     pub fn proxy(self) -> Self {
         Self { proxy: true, ..self }
+    }
+
+    /// The same, for this journal only.
+    #[must_use]
+    pub fn only(self, journal: JournalName) -> Self {
+        Self { journal: Some(journal), ..self }
     }
 
     /// What stands before the address.
@@ -251,12 +291,19 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let (address, journal) = JournalName::split_address(text).map_err(|bad| bad.to_string())?;
+        Ok(Self { journal, ..Self::of_address(address)? })
+    }
+}
+
+impl Listen {
+    fn of_address(text: &str) -> Result<Self, String> {
         // Without a second colon it is the name of a host.
         let strip = |prefix: &str| text.strip_prefix(prefix).filter(|rest| rest.contains(':'));
         if let Some(rest) = strip("quiet:") {
             return match rest.strip_prefix("udp:") {
                 Some(host_port) => check_host_port(host_port).map(|host_port| Self::quiet_udp(&host_port)),
-                None => Ok(Self::from_str(rest)?.quiet()),
+                None => Ok(Self::of_address(rest)?.quiet()),
             };
         }
         if strip("udp:").is_some() {
@@ -265,7 +312,7 @@ impl FromStr for Listen {
             );
         }
         if let Some(rest) = strip("proxy:") {
-            let listen = Self::from_str(rest)?;
+            let listen = Self::of_address(rest)?;
             return match listen {
                 Self { quiet: true, .. } => Err("quiet: comes before proxy:".to_owned()),
                 Self { proxy: true, .. } => Err("proxy: is said twice".to_owned()),
@@ -287,10 +334,32 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = self.prefix();
         match &self.at {
-            At::Tcp(host_port) => write!(f, "{prefix}{host_port}"),
-            At::Unix(path) => write!(f, "{prefix}unix:{}", path.display()),
-            At::QuietUdp(host_port) => write!(f, "quiet:udp:{host_port}"),
+            At::Tcp(host_port) => write!(f, "{prefix}{host_port}")?,
+            At::Unix(path) => write!(f, "{prefix}unix:{}", path.display())?,
+            At::QuietUdp(host_port) => write!(f, "quiet:udp:{host_port}")?,
         }
+        match &self.journal {
+            Some(journal) => write!(f, "={journal}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where to answer datagrams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Udp {
+    /// `HOST:PORT`.
+    pub host_port: String,
+    /// The journal that it serves; the server's default, if none is named.
+    pub journal: Option<JournalName>,
+}
+
+impl FromStr for Udp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host_port, journal) = JournalName::split_address(text).map_err(|bad| bad.to_string())?;
+        Ok(Self { host_port: check_host_port(host_port)?, journal })
     }
 }
 
@@ -323,21 +392,13 @@ fn check_mode(text: &str) -> Result<u32, String> {
     mode.ok_or_else(|| format!("{text} is not a mode; 600 lets only this user connect, 660 the group, too"))
 }
 
-/// A journal's name is the name of a folder, and stands in the greeting.
-fn check_journal(name: &str) -> Result<String, String> {
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(fits) {
-        return Err("a journal's name has 1 to 64 bytes of letters, digits, '-', '_' and '.'".to_owned());
-    }
-    Ok(name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn addresses() {
+        let work: JournalName = "work".parse().unwrap();
         for (text, listen) in [
             ("127.0.0.1:0", Listen::tcp("127.0.0.1:0")),
             (":8888", Listen::tcp(":8888")),
@@ -352,6 +413,9 @@ mod tests {
             ("proxy:80", Listen::tcp("proxy:80")),
             ("proxy:unix:x", Listen::unix("x").proxy()),
             ("quiet:proxy:[::1]:514", Listen::tcp("[::1]:514").proxy().quiet()),
+            (":8888=work", Listen::tcp(":8888").only(work.clone())),
+            ("unix:/run/d=work", Listen::unix("/run/d").only(work.clone())),
+            ("quiet:udp::514=work", Listen::quiet_udp(":514").only(work.clone())),
         ] {
             assert_eq!(text.parse(), Ok(listen.clone()), "{text}");
             assert_eq!(listen.to_string(), text);
@@ -369,6 +433,10 @@ mod tests {
             "quiet:udp:localhost",
             "proxy:quiet:[::1]:514",
             "proxy:proxy:[::1]:1",
+            ":8888=",
+            ":8888=.work",
+            ":8888=tls",
+            "=work",
         ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }
@@ -378,9 +446,6 @@ mod tests {
     fn arguments_are_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
-        for bad in ["", ".", "..", "a/b", "a b"] {
-            assert!(check_journal(bad).is_err(), "{bad:?}");
-        }
         for bad in ["0", "-1", "x", ""] {
             assert!(check_count(bad).is_err(), "{bad:?}");
         }

@@ -1,17 +1,34 @@
-//! What all sessions share: the journal, and the budgets of the whole server.
+//! What all sessions share: the journals, and the budgets of the whole server.
 
 use std::sync::Arc;
 
-use diary_engine::Journal;
+use diary_engine::{Journal, Journals};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Uncounted};
 use crate::limits::{ANSWERS_FREE_BYTES, APPEND_MIN_BYTES, INPUT_FREE_BYTES, Limits};
 
+/// What is to be had at an address.
+#[derive(Debug, Clone)]
+pub(crate) struct Offer {
+    /// The journal of those who name none.
+    pub(crate) journal: Arc<Journal>,
+    /// There is no other one.
+    pub(crate) only: bool,
+}
+
+#[cfg(test)]
+impl Offer {
+    /// This journal, and all others.
+    pub(crate) fn of(journal: &Arc<Journal>) -> Self {
+        Self { journal: Arc::clone(journal), only: false }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Context {
-    pub(crate) journal: Journal,
+    pub(crate) journals: Arc<Journals>,
     pub(crate) limits: Limits,
     /// Appends that are not committed.
     pub(crate) unacked: Arc<Semaphore>,
@@ -28,10 +45,10 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(journal: Journal, limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(journals: Arc<Journals>, limits: Limits) -> Arc<Self> {
         let freed = Arc::new(Notify::new());
         Arc::new(Self {
-            journal,
+            journals,
             unacked: Arc::new(Semaphore::new(limits.unacked_bytes)),
             input: Budget::new(limits.input_bytes, INPUT_FREE_BYTES, limits.patience, &freed),
             answers: Budget::new(limits.answers_bytes, ANSWERS_FREE_BYTES, limits.patience, &freed),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use diary_engine::{Appends, Part};
-use diary_proto::limits::{FRAME_MAX_BYTES, PROXY_HEADER_MAX_BYTES, STORED_LINE_MAX_BYTES};
+use diary_proto::limits::{
+    FRAME_MAX_BYTES, JOURNAL_NAME_MAX_BYTES, PROXY_HEADER_MAX_BYTES, STORED_LINE_MAX_BYTES,
+};
 use diary_proto::message::APPEND_MAX_ENTRIES;
 
 /// Connections at once. Each costs a task and a descriptor; beyond this a proxy belongs in front.
@@ -149,6 +151,11 @@ pub const DATAGRAMS_IN_A_ROW_MAX: usize = 256;
 
 /// Readings of one listener for datagrams at once.
 pub const DATAGRAM_READINGS_MAX: usize = 256;
+
+/// Journals that `/journal` names: their names fit into the answers that may wait for a peer.
+pub const JOURNALS_LISTED_MAX: usize = 1000;
+
+const _: () = assert!(JOURNALS_LISTED_MAX * (JOURNAL_NAME_MAX_BYTES + 16) <= UNSENT_MAX_BYTES);
 
 /// Longest datagram of IPv4 and IPv6 without jumbograms.
 pub const DATAGRAM_MAX_BYTES: usize = 64 * 1024;

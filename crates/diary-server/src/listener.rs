@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use diary_proto::JournalName;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UdpSocket, lookup_host};
 
@@ -22,6 +23,8 @@ pub(crate) struct Listener {
     pub(crate) quiet: bool,
     /// Every connection begins with the header of a proxy.
     pub(crate) proxy: bool,
+    /// The only journal that it serves.
+    pub(crate) journal: Option<JournalName>,
 }
 
 enum Bound {
@@ -37,12 +40,14 @@ impl Listener {
     pub(crate) async fn bind(listen: &Listen, socket_mode: u32) -> Result<Vec<Self>, StartError> {
         let wrong =
             |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error, "--listen") };
-        let (quiet, proxy, prefix) = (listen.quiet, listen.proxy, listen.prefix());
+        let (quiet, proxy, journal, prefix) = (listen.quiet, listen.proxy, &listen.journal, listen.prefix());
+        let suffix = suffix_of(journal.as_ref());
         let host_port = match &listen.at {
             At::Unix(path) => {
                 let socket = UnixSocket::bind(path, socket_mode).await.map_err(|error| wrong(&error))?;
-                let address = format!("{prefix}unix:{}", path.display());
-                return Ok(vec![Self { at: Bound::Unix(socket), address, quiet, proxy }]);
+                let address = format!("{prefix}unix:{}{suffix}", path.display());
+                let (at, journal) = (Bound::Unix(socket), journal.clone());
+                return Ok(vec![Self { at, address, quiet, proxy, journal }]);
             }
             At::Tcp(host_port) => host_port,
             // No connections come from it: `bind_udp`.
@@ -63,9 +68,10 @@ impl Listener {
             }
             listeners.push(Self {
                 at: Bound::Tcp(listener),
-                address: format!("{prefix}{address}"),
+                address: format!("{prefix}{address}{suffix}"),
                 quiet,
                 proxy,
+                journal: journal.clone(),
             });
         }
         Ok(listeners)
@@ -87,11 +93,29 @@ impl Listener {
     }
 }
 
+/// A bound address for datagrams.
+pub(crate) struct Datagrams {
+    pub(crate) socket: UdpSocket,
+    /// `udp:127.0.0.1:8888`, `quiet:udp:…`.
+    pub(crate) address: String,
+    /// The journal that it serves; the server's default, if none.
+    pub(crate) journal: Option<JournalName>,
+}
+
+fn suffix_of(journal: Option<&JournalName>) -> String {
+    journal.map_or_else(String::new, |journal| format!("={journal}"))
+}
+
 /// Binds all addresses that `HOST:PORT` stands for, for datagrams: to be answered (`--udp`), or else quiet ones.
 ///
 /// # Errors
 /// [`StartError::Listen`].
-pub(crate) async fn bind_udp(host_port: &str, quiet: bool) -> Result<Vec<(UdpSocket, String)>, StartError> {
+pub(crate) async fn bind_udp(
+    host_port: &str,
+    journal: Option<&JournalName>,
+    quiet: bool,
+) -> Result<Vec<Datagrams>, StartError> {
+    let suffix = suffix_of(journal);
     let (prefix, flag) = if quiet { ("quiet:udp:", "--listen") } else { ("udp:", "--udp") };
     let wrong =
         |error: &io::Error| StartError::Listen { at: format!("{prefix}{host_port}"), why: why(error, flag) };
@@ -105,7 +129,8 @@ pub(crate) async fn bind_udp(host_port: &str, quiet: bool) -> Result<Vec<(UdpSoc
         if !address.ip().to_canonical().is_loopback() {
             tracing::warn!(%address, "whoever reaches this address writes into the diary");
         }
-        sockets.push((socket, format!("{prefix}{address}")));
+        let address = format!("{prefix}{address}{suffix}");
+        sockets.push(Datagrams { socket, address, journal: journal.cloned() });
     }
     Ok(sockets)
 }

@@ -1,14 +1,14 @@
-//! The maintenance commands: verify, repair, archive.
+//! The maintenance commands: journal, verify, repair, archive.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use diary_engine::maintenance::{self, Archived, Finding, OpenError, Seqs, Verified, What};
-use diary_proto::{DayStart, Time};
+use diary_proto::{DayStart, JournalName, Time};
 use serde::Serialize;
 
-use crate::config::Maintenance;
+use crate::config::{DataFolder, JournalAction, Maintenance, Place};
 use crate::zone;
 
 /// The result of a command.
@@ -29,24 +29,50 @@ pub(crate) fn run(command: Maintenance) -> anyhow::Result<Done> {
 }
 
 fn report(command: Maintenance) -> anyhow::Result<Done> {
-    const NO_HOME: &str = "there is no home folder; say where the diary is with --data";
     let mut out = io::stdout().lock();
+    let out = &mut out;
     let done = match command {
-        Maintenance::Verify { place, json } => verify(&place.dir().context(NO_HOME)?, json, &mut out)?,
+        Maintenance::Journal { action: JournalAction::Add { data, name } } => add(data, &name, out)?,
+        Maintenance::Journal { action: JournalAction::List { data } } => list(data, out)?,
+        Maintenance::Verify { place, json: true } => {
+            each(&meant(place)?, |name, dir| verify_json(name, dir, out))?
+        }
+        Maintenance::Verify { place, json: false } => {
+            let journals = meant(place)?;
+            let headed = journals.len() > 1;
+            each(&journals, |name, dir| {
+                head(headed, name, out)?;
+                verify(dir, out)
+            })?
+        }
         Maintenance::Repair { place, to } => {
-            let dir = place.dir().context(NO_HOME)?;
-            let to = to.unwrap_or_else(|| beside(&dir));
-            repair(&dir, &to, &mut out)?
+            let journals = meant(place)?;
+            let several = journals.len() > 1;
+            if several && to.is_some() {
+                bail!("there are {} journals; with --to, say which one with --journal", journals.len());
+            }
+            each(&journals, |name, dir| {
+                head(several, name, out)?;
+                if several && maintenance::verify(dir, |_| {})?.findings == 0 {
+                    writeln!(out, "no damage, no copy")?;
+                    return Ok(Done::Well);
+                }
+                repair(dir, to.as_deref().unwrap_or(&beside(dir)), out)
+            })?
         }
         Maintenance::Archive { place, timezone, day_start } => {
             let (zone, _) = zone::find(timezone.as_deref())?;
-            let dir = place.dir().context(NO_HOME)?;
-            let now = Time::of_the_clock(&zone).map_err(|bad| OpenError::Io {
-                doing: "archive",
-                path: dir.clone(),
-                cause: io::Error::other(bad),
-            })?;
-            archive(&dir, now, day_start, &mut out)?
+            let journals = meant(place)?;
+            let several = journals.len() > 1;
+            each(&journals, |name, dir| {
+                head(several, name, out)?;
+                let now = Time::of_the_clock(&zone).map_err(|bad| OpenError::Io {
+                    doing: "archive",
+                    path: dir.to_owned(),
+                    cause: io::Error::other(bad),
+                })?;
+                Ok(archive(dir, now, day_start, out)?)
+            })?
         }
     };
     match out.flush() {
@@ -55,18 +81,101 @@ fn report(command: Maintenance) -> anyhow::Result<Done> {
     }
 }
 
-fn verify(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Done> {
-    if maintenance::is_archive_unfinished(dir)? && !json {
+fn folder(data: DataFolder) -> anyhow::Result<PathBuf> {
+    data.path().context("there is no home folder; say where the diary is with --data")
+}
+
+/// The journals in a data folder.
+fn names(data: &Path) -> anyhow::Result<Vec<JournalName>> {
+    let looked = maintenance::journals(data);
+    Ok(looked.map_err(|cause| OpenError::Io { doing: "list", path: data.to_owned(), cause })?)
+}
+
+/// The journals that are meant, with their folders. If there are none, it is the one that a server would make.
+fn meant(place: Place) -> anyhow::Result<Vec<(JournalName, PathBuf)>> {
+    let data = folder(place.data)?;
+    let mut meant = match place.journal {
+        Some(name) => vec![name],
+        None => names(&data)?,
+    };
+    if meant.is_empty() {
+        meant.push(JournalName::default());
+    }
+    Ok(meant.into_iter().map(|name| (name.clone(), data.join(name.as_str()))).collect())
+}
+
+/// Does something with each journal, and with the others if it fails with one. Of several errors, the last is returned and
+/// the others are logged.
+fn each(
+    journals: &[(JournalName, PathBuf)],
+    mut work: impl FnMut(&JournalName, &Path) -> anyhow::Result<Done>,
+) -> anyhow::Result<Done> {
+    let (mut all, mut failed) = (Done::Well, None);
+    for (name, dir) in journals {
+        match work(name, dir) {
+            Ok(Done::Well) => {}
+            Ok(Done::Damaged) => all = Done::Damaged,
+            // Nobody reads what would be said of the others.
+            Err(error) if error.is::<io::Error>() => return Err(error),
+            Err(error) => {
+                if let Some(earlier) = failed.replace(error) {
+                    tracing::error!("{earlier:#}");
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(all), Err)
+}
+
+/// Says which journal the next lines are about, where there are several.
+fn head(several: bool, name: &JournalName, out: &mut impl Write) -> io::Result<()> {
+    if several { writeln!(out, "journal {name}:") } else { Ok(()) }
+}
+
+fn add(data: DataFolder, name: &JournalName, out: &mut impl Write) -> anyhow::Result<Done> {
+    let dir = folder(data)?.join(name.as_str());
+    if !maintenance::make(&dir)? {
+        bail!("there is a journal {name} already, in {}", dir.display());
+    }
+    writeln!(out, "made the journal {name} in {}", dir.display())?;
+    Ok(Done::Well)
+}
+
+fn list(data: DataFolder, out: &mut impl Write) -> anyhow::Result<Done> {
+    for name in names(&folder(data)?)? {
+        writeln!(out, "{name}")?;
+    }
+    Ok(Done::Well)
+}
+
+fn verify(dir: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
+    if maintenance::is_archive_unfinished(dir)? {
         writeln!(out, "an archive was begun and not finished; `archive`, or the next start, finishes it")?;
     }
+    check(dir, out, |finding, out| writeln!(out, "{finding}"), tell_sum)
+}
+
+fn verify_json(journal: &JournalName, dir: &Path, out: &mut impl Write) -> anyhow::Result<Done> {
+    let journal = journal.as_str();
+    let tell = |finding: &Finding, out: &mut _| tell_json(journal, finding, out);
+    check(dir, out, tell, |verified, out| tell_json_sum(journal, verified, out))
+}
+
+/// Verifies a journal, and tells each finding and the sum.
+fn check<W: Write>(
+    dir: &Path,
+    out: &mut W,
+    mut tell: impl FnMut(&Finding, &mut W) -> io::Result<()>,
+    tell_sum: impl FnOnce(&Verified, &mut W) -> io::Result<()>,
+) -> anyhow::Result<Done> {
     let mut told = Ok(());
     let verified = maintenance::verify(dir, |finding| {
         if told.is_ok() {
-            told = if json { tell_json(&finding, out) } else { writeln!(out, "{finding}") };
+            told = tell(&finding, out);
         }
     })?;
     // The reader may have closed the pipe. The exit code still counts.
-    match told.and_then(|()| tell_sum(&verified, json, out)) {
+    match told.and_then(|()| tell_sum(&verified, out)) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         told => told?,
     }
@@ -75,7 +184,8 @@ fn verify(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Done> 
 
 /// A finding, as `verify --json` prints it.
 #[derive(Serialize)]
-struct JsonFinding {
+struct JsonFinding<'a> {
+    journal: &'a str,
     file: Option<String>,
     line: u64,
     what: &'static str,
@@ -91,7 +201,7 @@ enum JsonPlace {
     After { after: u64 },
 }
 
-fn tell_json(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
+fn tell_json(journal: &str, finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let after = JsonPlace::After { after: finding.after };
     let seqs = |first, last| JsonPlace::Seqs { first, last };
     let (what, place) = match finding.what {
@@ -107,12 +217,16 @@ fn tell_json(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
         What::Overlap => ("overlap", after),
     };
     let file = finding.file.map(|date| format!("{date}.log"));
-    print_json(&JsonFinding { file, line: finding.line, what, place, message: finding.to_string() }, out)
+    print_json(
+        &JsonFinding { journal, file, line: finding.line, what, place, message: finding.to_string() },
+        out,
+    )
 }
 
 /// The sum of a `verify --json`.
 #[derive(Serialize)]
-struct JsonSum {
+struct JsonSum<'a> {
+    journal: &'a str,
     files: u64,
     entries: u64,
     last: u64,
@@ -133,17 +247,18 @@ fn print_json(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn tell_sum(verified: &Verified, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn tell_json_sum(journal: &str, verified: &Verified, out: &mut impl Write) -> io::Result<()> {
+    let Verified { files, entries, last, findings, ref unfinished } = *verified;
+    let unfinished = unfinished.as_ref().map(|unfinished| JsonUnfinished {
+        file: format!("{}.log", unfinished.file),
+        from: unfinished.from,
+        bytes: unfinished.bytes,
+    });
+    print_json(&JsonSum { journal, files, entries, last, findings, unfinished }, out)
+}
+
+fn tell_sum(verified: &Verified, out: &mut impl Write) -> io::Result<()> {
     let Verified { files, entries, last, findings, unfinished } = verified;
-    if json {
-        let unfinished = unfinished.as_ref().map(|unfinished| JsonUnfinished {
-            file: format!("{}.log", unfinished.file),
-            from: unfinished.from,
-            bytes: unfinished.bytes,
-        });
-        let (files, entries, last, findings) = (*files, *entries, *last, *findings);
-        return print_json(&JsonSum { files, entries, last, findings, unfinished }, out);
-    }
     if let Some(u) = unfinished {
         writeln!(
             out,

@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
                 Some(StartError::Listen { .. } | StartError::Journal(diary_engine::OpenError::Thread(_))) => {
                     CANNOT_LISTEN
                 }
-                Some(StartError::Journal(diary_engine::OpenError::Data(_))) => DATA_FOLDER,
+                Some(StartError::Journal(_) | StartError::NoJournal(_)) => DATA_FOLDER,
                 None if error.is::<OpenError>() => DATA_FOLDER,
                 Some(StartError::Zone(_)) | None => USAGE,
             })

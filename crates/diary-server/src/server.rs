@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diary_engine::Options;
+use diary_engine::{Journals, OpenError, Options};
+use diary_proto::JournalName;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::accept::Accept;
 use crate::config::{At, Config};
-use crate::context::Context;
+use crate::context::{Context, Offer};
 use crate::front::{quiet, udp};
 use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_STOP_MAX};
-use crate::listener::{Listener, bind_udp};
+use crate::listener::{Datagrams, Listener, bind_udp};
 use crate::places::Places;
 use crate::start_error::StartError;
 use crate::zone;
@@ -35,16 +35,15 @@ pub enum Stopped {
 /// A server that listens; [`run`](Self::run) serves.
 pub struct Server {
     context: Arc<Context>,
-    listeners: Vec<Listener>,
-    /// For datagrams, with their addresses.
-    udp: Vec<(UdpSocket, String)>,
-    quiet_udp: Vec<(UdpSocket, String)>,
+    listeners: Vec<(Listener, Offer)>,
+    udp: Vec<(Datagrams, Offer)>,
+    quiet_udp: Vec<(Datagrams, Offer)>,
     addresses: Vec<String>,
     places: Arc<Places>,
 }
 
 impl Server {
-    /// Binds every address and opens the journal. Must be called in a tokio runtime.
+    /// Binds every address and opens the journals that they offer. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`StartError`].
@@ -55,8 +54,8 @@ impl Server {
         let (mut quiet_udp, mut udp) = (Vec::new(), Vec::new());
         for listen in &config.listen {
             if let At::QuietUdp(host_port) = &listen.at {
-                let bound = bind_udp(host_port, true).await?;
-                addresses.extend(bound.iter().map(|(_, address)| address.clone()));
+                let bound = bind_udp(host_port, listen.journal.as_ref(), true).await?;
+                addresses.extend(bound.iter().map(|datagrams| datagrams.address.clone()));
                 quiet_udp.extend(bound);
             } else {
                 let bound = Listener::bind(listen, config.socket_mode).await?;
@@ -65,22 +64,18 @@ impl Server {
             }
         }
         if let Some(at) = &config.udp {
-            udp = bind_udp(at, false).await?;
-            addresses.extend(udp.iter().map(|(_, address)| address.clone()));
+            udp = bind_udp(&at.host_port, at.journal.as_ref(), false).await?;
+            addresses.extend(udp.iter().map(|datagrams| datagrams.address.clone()));
         }
-        let journal = diary_engine::open(Options {
-            dir: config.data.join(&config.journal),
-            name: config.journal,
-            zone,
-            zone_name,
-            day_start: config.day_start,
-        })?;
+        let (data, day_start) = (config.data, config.day_start);
+        let journals = Journals::new(Options { data, zone, zone_name, day_start });
+        let offered = Offered { journals: &journals, default: config.journal };
         let places = Places::new(connections_max(&config.limits), &config.limits);
         Ok(Self {
-            context: Context::new(journal, config.limits),
-            listeners,
-            udp,
-            quiet_udp,
+            listeners: offered.at(listeners, |listener| listener.journal.as_ref()).await?,
+            udp: offered.at(udp, |datagrams| datagrams.journal.as_ref()).await?,
+            quiet_udp: offered.at(quiet_udp, |datagrams| datagrams.journal.as_ref()).await?,
+            context: Context::new(Arc::clone(&journals), config.limits),
             addresses,
             places,
         })
@@ -95,34 +90,34 @@ impl Server {
     /// ends within 10 s. Not cancel safe: dropping it drops all sessions.
     pub async fn run(self, stop: CancellationToken) -> Stopped {
         let (tasks, kill) = (TaskTracker::new(), CancellationToken::new());
-        for listener in self.listeners {
+        for (listener, offer) in self.listeners {
             let accept = Accept {
                 context: Arc::clone(&self.context),
                 places: Arc::clone(&self.places),
                 tasks: tasks.clone(),
                 kill: kill.clone(),
                 listener,
+                offer,
             };
             tasks.spawn(accept.run());
         }
         let sockets = self.udp.iter().chain(&self.quiet_udp);
         let ports: Arc<[u16]> = sockets
-            .filter_map(|(socket, _)| socket.local_addr().ok())
+            .filter_map(|(datagrams, _)| datagrams.socket.local_addr().ok())
             .map(|address| address.port())
             .collect();
-        for (socket, address) in self.udp {
-            let listener =
-                udp::Listener::new(socket, &address, Arc::clone(&ports), Arc::clone(&self.context));
-            tasks.spawn(listener.serve());
+        for (datagrams, offer) in self.udp {
+            let (ports, context) = (Arc::clone(&ports), Arc::clone(&self.context));
+            tasks.spawn(udp::Listener::new(datagrams, offer.journal, ports, context).serve());
         }
-        for (socket, address) in self.quiet_udp {
-            tasks.spawn(quiet::udp::serve(socket, address, Arc::clone(&self.context)));
+        for (datagrams, offer) in self.quiet_udp {
+            tasks.spawn(quiet::udp::serve(datagrams, offer.journal, Arc::clone(&self.context)));
         }
 
         let heap = AbortOnDropHandle::new(tokio::spawn(give_back_memory(Arc::clone(&self.context.freed))));
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.context.journal.failed() => {}
+            () = self.context.journals.failed() => {}
         }
         tracing::info!("stopping");
         self.context.stop.cancel();
@@ -134,12 +129,40 @@ impl Server {
             let _ = tokio::time::timeout(KILL_MAX, tasks.wait()).await;
         }
         // The writer owns what was handed to it, so this comes after everything that was read.
-        let ended = tokio::time::timeout(WRITER_STOP_MAX, self.context.journal.stop()).await.is_ok();
+        let ended = tokio::time::timeout(WRITER_STOP_MAX, self.context.journals.stop()).await.is_ok();
         if !ended {
             tracing::error!("the disk is too slow to wait for the last batch; it was not acknowledged");
         }
         drop(heap);
-        if ended && !self.context.journal.has_failed() { Stopped::Clean } else { Stopped::DiskFailed }
+        if ended && !self.context.journals.has_failed() { Stopped::Clean } else { Stopped::DiskFailed }
+    }
+}
+
+/// What addresses have to offer.
+struct Offered<'a> {
+    journals: &'a Journals,
+    default: JournalName,
+}
+
+impl Offered<'_> {
+    /// Opens the journals of `bound` addresses. The default one is made if there is none.
+    async fn at<T>(
+        &self,
+        bound: Vec<T>,
+        only: impl Fn(&T) -> Option<&JournalName>,
+    ) -> Result<Vec<(T, Offer)>, StartError> {
+        let mut offered = Vec::new();
+        for bound in bound {
+            let offer = match only(&bound) {
+                None => Offer { journal: self.journals.get_or_make(&self.default).await?, only: false },
+                Some(name) => match self.journals.get(name).await {
+                    Err(OpenError::None(name)) => return Err(StartError::NoJournal(name)),
+                    journal => Offer { journal: journal?, only: true },
+                },
+            };
+            offered.push((bound, offer));
+        }
+        Ok(offered)
     }
 }
 

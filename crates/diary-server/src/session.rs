@@ -10,6 +10,7 @@
 
 mod answerer;
 mod input;
+mod journals;
 #[cfg(test)]
 mod model;
 mod queue;
@@ -22,14 +23,14 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use diary_engine::{InOrder, Outcome, ReadError, Searcher};
-use diary_proto::{Code, Producer, Refusal};
+use diary_engine::{InOrder, Journal, Outcome, ReadError, Searcher};
+use diary_proto::{Code, JournalName, Producer, Refusal};
 use tokio::io::Ready;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::budget::{Account, Share};
-use crate::context::Context;
+use crate::context::{Context, Offer};
 use crate::front::line::Voice;
 use crate::front::quiet;
 use crate::front::refusals::RefusalLog;
@@ -44,6 +45,8 @@ use stream::{Piece, Stream};
 /// One connection's conversation.
 pub(crate) struct Session {
     context: Arc<Context>,
+    /// The journal that it is in, and whether it may go to others.
+    offer: Offer,
     transport: Transport,
     peer: Peer,
     /// A frame client's, since its Hello, and what keeps its appends in order.
@@ -93,6 +96,8 @@ enum Event {
     Piece(Result<Piece, ReadError>),
     Resumed(bool),
     Checked(u32, Result<(), Refusal>),
+    Opened(Result<Arc<Journal>, Refusal>),
+    Listed(Result<Vec<JournalName>, ReadError>),
     Followed(Result<Piece, ReadError>),
     Stop,
     Evicted(Memory),
@@ -109,19 +114,20 @@ enum Memory {
 impl Session {
     /// A session that has said nothing but its greeting, with a client that speaks in either mode. Boxed, because the tasks
     /// that it goes through would each keep room for it.
-    pub(crate) fn new(context: Arc<Context>, transport: Transport, peer: Peer) -> Box<Self> {
-        Self::begin(context, transport, peer, Decoder::NEW, Encoder::Line(Voice::Full))
+    pub(crate) fn new(context: Arc<Context>, offer: Offer, transport: Transport, peer: Peer) -> Box<Self> {
+        Self::begin(context, offer, transport, peer, Decoder::NEW, Encoder::Line(Voice::Full))
     }
 
     /// A session with a program that never reads: every message is a text, nothing is answered.
     pub(crate) fn quiet(
         context: Arc<Context>,
+        offer: Offer,
         transport: Transport,
         peer: Peer,
         log: RefusalLog,
     ) -> Box<Self> {
         let voice = quiet::Voice { log, ip: peer.ip, peer: peer.address.clone() };
-        Self::begin(context, transport, peer, Decoder::QUIET, Encoder::Quiet(Box::new(voice)))
+        Self::begin(context, offer, transport, peer, Decoder::QUIET, Encoder::Quiet(Box::new(voice)))
     }
 
     /// The same, with input that was read before.
@@ -133,6 +139,7 @@ impl Session {
 
     fn begin(
         context: Arc<Context>,
+        offer: Offer,
         transport: Transport,
         peer: Peer,
         decoder: Decoder,
@@ -142,6 +149,7 @@ impl Session {
         let uncounted = context.uncounted.share();
         Box::new(Self {
             context,
+            offer,
             transport,
             peer,
             producer: None,
@@ -259,6 +267,8 @@ impl Session {
             }
             Event::Resumed(same) => self.finish_resuming(same),
             Event::Checked(id, answer) => self.finish_check(id, answer),
+            Event::Opened(opened) => self.finish_opening(opened),
+            Event::Listed(names) => self.finish_listing(names),
             Event::Piece(piece) => self.take_piece(piece),
             Event::Followed(piece) => self.take_followed(piece),
             Event::Stop => self.begin_drain(),
@@ -388,6 +398,8 @@ async fn front(slot: Option<&mut Slot>, context: &Arc<Context>) -> Event {
         // What cannot be read cannot be told to be another entry.
         Some(Slot::Resuming(resuming)) => Event::Resumed(!matches!((&mut resuming.1).await, Ok(false))),
         Some(Slot::Checking(id, check)) => Event::Checked(*id, check.await),
+        Some(Slot::Opening(opening)) => Event::Opened(opening.opened().await),
+        Some(Slot::Listing(names)) => Event::Listed(names.await),
         Some(Slot::Waiting(..) | Slot::Settled(..) | Slot::Request(_)) | None => pending().await,
     }
 }

@@ -13,7 +13,10 @@ pub enum StartError {
         /// Why not, and the way out.
         why: String,
     },
-    /// The journal cannot be opened.
+    /// An address is to serve a journal that there is not.
+    #[error("there is no journal {0}; `diary-server journal add {0}` makes it")]
+    NoJournal(diary_proto::JournalName),
+    /// A journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] diary_engine::OpenError),
     /// There is no such time zone.

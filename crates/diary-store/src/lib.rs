@@ -43,7 +43,7 @@ pub use disk::OpenError;
 pub use disk::sim;
 pub use format::head::Head;
 pub use format::{BATCH_MAX_BYTES, FORMAT};
-pub use open::{Opened, open};
+pub use open::{Opened, is_journal, journals, open};
 pub use repair::repair;
 pub use tables::cache::Snapshot;
 pub use tables::keys::PRODUCER_MAX_RUNS;

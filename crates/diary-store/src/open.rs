@@ -1,14 +1,20 @@
 //! Opening a journal, whatever an earlier process left.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use diary_proto::JournalName;
+
 use crate::append::Appender;
 use crate::derive::DerivedLoader;
 use crate::disk::{Disk, Doing, OpenError, make_dir};
+use crate::format::day_file::date_of_name;
+use crate::format::head;
 use crate::plan;
 use crate::recover::{Examined, LOCK, Recovered, Recovery};
+use crate::tables::cache;
 use crate::view::{Reader, Shared};
 
 /// A journal, ready.
@@ -31,6 +37,44 @@ impl Opened {
         self.appender.set_derived(self.derived.load()?);
         Ok((self.appender, self.reader))
     }
+}
+
+/// Whether `dir` holds a journal: day files, or what a server leaves there if it was there only once.
+///
+/// # Errors
+/// Those of looking.
+pub fn is_journal(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
+    let is_of_journal = |name: &OsString| {
+        name.to_str().is_some_and(|name| {
+            [LOCK, head::FILE, cache::FILE].contains(&name) || date_of_name(name).is_some()
+        })
+    };
+    match disk.list(dir) {
+        Ok(names) => Ok(names.iter().any(is_of_journal)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The journals in the folder `data`, by name.
+///
+/// # Errors
+/// Those of looking.
+pub fn journals(disk: &dyn Disk, data: &Path) -> io::Result<Vec<JournalName>> {
+    let files = match disk.list(data) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        files => files?,
+    };
+    let mut names = Vec::new();
+    for name in files.iter().filter_map(|name| name.to_str()?.parse::<JournalName>().ok()) {
+        if is_journal(disk, &data.join(name.as_str()))? {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Opens the journal in `dir`, making the folder if it is not there, and recovers what an unclean stop

@@ -31,6 +31,10 @@ const COMMANDS: &[&str] = &[
     "/name a b",
     "/name \u{202e}anna",
     "/name \u{200b}",
+    "/journal",
+    "/journal diary",
+    "/journal nothing",
+    "/journal \u{202e}diary",
     "/quiet",
     "/quiet please",
     "/help",
@@ -200,6 +204,7 @@ fn say_hello(random: &mut Random) -> ClientMessage {
         author,
         secret,
         resume,
+        journal: random.pick(&["", "", "", "diary", "work", "..", "diary\u{202e}"]).to_owned(),
     })
 }
 

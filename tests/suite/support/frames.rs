@@ -19,6 +19,7 @@ pub(crate) struct Frames {
     pub(crate) reader: OwnedReadHalf,
     pub(crate) writer: OwnedWriteHalf,
     pub(crate) greeting: String,
+    journal_id: Option<u64>,
     buffer: BytesMut,
 }
 
@@ -52,7 +53,8 @@ impl Frames {
     /// Reads the greeting of a connection; `None` where it ends before.
     pub(crate) async fn over(stream: TcpStream) -> io::Result<Option<Self>> {
         let (reader, writer) = stream.into_split();
-        let mut frames = Self { reader, writer, greeting: String::new(), buffer: BytesMut::new() };
+        let mut frames =
+            Self { reader, writer, greeting: String::new(), journal_id: None, buffer: BytesMut::new() };
         let end = loop {
             if let Some(end) = frames.buffer.iter().position(|&b| b == b'\n') {
                 break end;
@@ -86,13 +88,19 @@ impl Frames {
     pub(crate) async fn greet(&mut self, hello: &Hello) -> Welcome {
         self.send(&ClientMessage::Hello(hello.clone())).await;
         match self.message().await {
-            ServerMessage::Welcome(welcome) => welcome,
+            ServerMessage::Welcome(welcome) => {
+                self.journal_id = Some(welcome.journal_id);
+                welcome
+            }
             other => panic!("no welcome: {other:?}"),
         }
     }
 
-    /// What the journal's lines are sealed with, as the greeting says.
+    /// What the journal's lines are sealed with, as the Welcome says, or else the greeting.
     pub(crate) fn seal(&self) -> Seal {
+        if let Some(id) = self.journal_id {
+            return Seal::of_journal(id);
+        }
         let words = self.greeting.split(';').next().unwrap();
         Seal::of_journal(id_in_header(words.as_bytes()).unwrap())
     }
@@ -214,7 +222,7 @@ impl Frames {
 
 /// A Hello with a secret that is made of one byte.
 pub(crate) fn hello(secret: u8) -> Hello {
-    Hello { version: 1, author: String::new(), secret: vec![secret; 16].into(), resume: None }
+    Hello { secret: vec![secret; 16].into(), ..Hello::default() }
 }
 
 /// Counter and seq of every entry of some runs.

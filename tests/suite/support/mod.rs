@@ -90,7 +90,7 @@ impl Server {
             match diary_server::Server::start(config.clone()).await {
                 // A process that another test has forked and that is no program yet has this process's locks, too.
                 Err(error) if error.to_string().contains("another diary-server is using") => {
-                    lock_is_free(config.data.join(&config.journal).join("lock")).await;
+                    lock_is_free(config.data.join(config.journal.as_str()).join("lock")).await;
                 }
                 started => break started.unwrap(),
             }

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use diary_client::{Address, Author, DEFAULT_PORT, Which};
+use diary_client::{Address, Author, DEFAULT_PORT, JournalName, Which};
 use diary_import::{Kind, TimeFormat};
 use jiff::tz::TimeZone;
 
@@ -51,6 +51,10 @@ pub(crate) struct Settings {
     /// Server address [default: 127.0.0.1:8888]
     #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "HOST:PORT|unix:PATH", env = "DIARY_SERVER", hide_env_values = true)]
     pub(crate) server: Option<Address>,
+
+    /// Journal [default: the one that the server offers]
+    #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "NAME", env = "DIARY_JOURNAL", hide_env_values = true)]
+    pub(crate) journal: Option<JournalName>,
 
     /// Author of the entries that you write [default: login name]
     #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "NAME", env = "DIARY_NAME", hide_env_values = true, value_parser = parse_name)]

@@ -8,6 +8,7 @@ use diary_proto::Filter;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
+use crate::limits::SEARCHES_MAX;
 use crate::limits::{PAGE_BYTES, READER_THREADS};
 use crate::sim::{self, ManualWriter, SimDisk};
 use crate::testing::{HookedDisk, appends, permit};

@@ -14,12 +14,12 @@ use crate::{Appends, Outcome, Part};
 
 /// A writer on a simulated disk, whose journal has no keys loaded: it writes no cache, whose calls would mingle with
 /// the others.
-fn writer() -> (SimDisk, diary_store::Reader, Writer, Shared) {
+fn writer() -> (SimDisk, diary_store::Reader, Box<Writer>, Shared) {
     let disk = SimDisk::new();
     disk.create_dir(Path::new("/data")).unwrap();
     let Opened { appender, reader, .. } =
         diary_store::open(Arc::new(disk.clone()), Path::new("/data/diary")).unwrap();
-    let (writer, shared) = Writer::new(appender, reader.clone(), TimeZone::UTC);
+    let (writer, shared) = Writer::new(appender, reader.clone(), TimeZone::UTC, &Common::new());
     (disk, reader, writer, shared)
 }
 
@@ -33,14 +33,15 @@ fn append(texts: usize) -> (Command, oneshot::Receiver<Outcome>) {
 
 #[test]
 fn a_stop_behind_a_failing_batch_is_answered() {
-    let (disk, _, writer, Shared { queue, failed, .. }) = writer();
+    let (disk, _, writer, Shared { queue, .. }) = writer();
+    let failed = writer.common.failed.clone();
     let (command, mut outcome) = append(1);
     queue.send(command).unwrap();
     let (done, mut stopped) = oneshot::channel();
     queue.send(Command::Stop(done)).unwrap();
     disk.fail_at(disk.calls() + 2, Fault::Io);
     // The sender that is left here would keep a queue open that is only drained.
-    writer.run();
+    writer.run(&Rest::new());
     assert!(failed.is_cancelled());
     assert!(matches!(&outcome.try_recv().unwrap()[..], [Part::Refused { .. }]));
     stopped.try_recv().unwrap();
@@ -49,7 +50,8 @@ fn a_stop_behind_a_failing_batch_is_answered() {
 /// Appends that need several batches, on a disk whose second sync fails.
 #[test]
 fn a_disk_that_fails_in_the_middle_of_an_append_is_told_part_by_part() {
-    let (disk, reader, writer, Shared { queue, failed, .. }) = writer();
+    let (disk, reader, writer, Shared { queue, .. }) = writer();
+    let failed = writer.common.failed.clone();
     let (command, mut outcome) = append(90_000);
     queue.send(command).unwrap();
     // The first batch makes the file: create, write, sync, sync the folder; the second looks, writes and
@@ -57,7 +59,7 @@ fn a_disk_that_fails_in_the_middle_of_an_append_is_told_part_by_part() {
     let syncs_second = disk.calls() + 6;
     disk.fail_at(syncs_second, Fault::Io);
     drop(queue);
-    writer.run();
+    writer.run(&Rest::new());
 
     assert_eq!(disk.call_log()[usize::try_from(syncs_second).unwrap()], Call::SyncData);
     assert!(failed.is_cancelled());
@@ -87,7 +89,8 @@ fn a_clock_beyond_all_years_refuses_appends_and_fails_no_disk() {
     let disk = SimDisk::new();
     let opened = diary_store::open(Arc::new(disk.clone()), Path::new("/diary")).unwrap();
     let (appender, reader) = opened.with_derived().unwrap();
-    let (mut writer, Shared { queue, failed, .. }) = Writer::new(appender, reader.clone(), TimeZone::UTC);
+    let common = Common::new();
+    let (mut writer, Shared { queue, .. }) = Writer::new(appender, reader.clone(), TimeZone::UTC, &common);
     let send = |appends: Appends| {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let (reply, outcome) = oneshot::channel();
@@ -116,7 +119,7 @@ fn a_clock_beyond_all_years_refuses_appends_and_fails_no_disk() {
         );
         assert_eq!(day_files(&disk), before);
     }
-    assert!(!failed.is_cancelled());
+    assert!(!common.failed.is_cancelled());
     writer.clock = Time::of_the_clock;
     let mut last = send(appends(["five"]));
     assert!(writer.commit_waiting());
@@ -125,10 +128,10 @@ fn a_clock_beyond_all_years_refuses_appends_and_fails_no_disk() {
 }
 
 /// A writer whose keys are loaded, and what sends appends of one producer to it.
-fn keyed_writer(disk: &SimDisk) -> (diary_store::Reader, Writer, Shared) {
+fn keyed_writer(disk: &SimDisk) -> (diary_store::Reader, Box<Writer>, Shared) {
     let opened = diary_store::open(Arc::new(disk.clone()), Path::new("/diary")).unwrap();
     let (appender, reader) = opened.with_derived().unwrap();
-    let (writer, shared) = Writer::new(appender, reader.clone(), TimeZone::UTC);
+    let (writer, shared) = Writer::new(appender, reader.clone(), TimeZone::UTC, &Common::new());
     (reader, writer, shared)
 }
 
@@ -308,6 +311,77 @@ fn checks_share_one_trial_behind_the_batch() {
     let (done, _stopped) = oneshot::channel();
     shared.queue.send(Command::Stop(done)).unwrap();
     let late = ask(&shared);
-    writer.run();
+    writer.run(&Rest::new());
     assert_eq!(told(late), Err(Code::Stopping));
+}
+
+/// Waits until the writer rests, or has been called again.
+fn is_resting(shared: &Shared) -> bool {
+    format!("{:?}", shared.rest).contains("true")
+}
+
+#[test]
+fn an_idle_writer_gives_its_thread_back_and_goes_on_with_the_next_append() {
+    let (_, reader, mut writer, shared) = writer();
+    writer.idle = Duration::from_millis(1);
+    let failed = writer.common.failed.clone();
+    assert!(shared.rest.put(writer).is_ok());
+    for round in 1..=20 {
+        let (command, outcome) = append(1);
+        shared.send(command).unwrap();
+        assert!(matches!(outcome.blocking_recv().unwrap()[..], [Part::Acked { .. }]));
+        assert_eq!(reader.head().seq, round);
+        while round % 2 == 0 && !is_resting(&shared) {
+            thread::yield_now();
+        }
+    }
+    // A stop finds it wherever it is.
+    let (done, stopped) = oneshot::channel();
+    shared.send(Command::Stop(done)).unwrap();
+    stopped.blocking_recv().unwrap();
+    assert!(shared.send(append(1).0).is_err());
+    assert!(!failed.is_cancelled());
+}
+
+/// Many threads send while the writer goes to rest again and again: a message that it misses would never be answered.
+#[test]
+fn a_writer_that_goes_to_rest_misses_nothing() {
+    const SENDERS: u64 = 4;
+    const EACH: u64 = 300;
+    let (_, reader, mut writer, shared) = writer();
+    writer.idle = Duration::ZERO;
+    assert!(shared.rest.put(writer).is_ok());
+    thread::scope(|scope| {
+        for _ in 0..SENDERS {
+            scope.spawn(|| {
+                for _ in 0..EACH {
+                    let (command, outcome) = append(1);
+                    shared.send(command).unwrap();
+                    assert!(matches!(outcome.blocking_recv().unwrap()[..], [Part::Acked { .. }]));
+                }
+            });
+        }
+    });
+    assert_eq!(reader.head().seq, SENDERS * EACH);
+}
+
+#[test]
+fn a_writer_without_handles_ends_and_harms_nothing() {
+    for rests in [true, false] {
+        let (disk, _, mut writer, shared) = writer();
+        writer.idle = Duration::from_secs(600);
+        let failed = writer.common.failed.clone();
+        assert!(shared.rest.put(writer).is_ok());
+        if !rests {
+            let (command, outcome) = append(1);
+            shared.send(command).unwrap();
+            outcome.blocking_recv().unwrap();
+        }
+        drop(shared);
+        // The folder's lock is given back.
+        while diary_store::open(Arc::new(disk.clone()), Path::new("/data/diary")).is_err() {
+            thread::yield_now();
+        }
+        assert!(!failed.is_cancelled());
+    }
 }

@@ -9,7 +9,7 @@ use crate::command::{Day, Scope, Which};
 use crate::entry::Author;
 use crate::filter::Filter;
 use crate::frame::{self, Frame, IGNORABLE_FROM};
-use crate::limits::{SECRET_MAX_BYTES, SECRET_MIN_BYTES};
+use crate::limits::{SECRET_MAX_BYTES, SECRET_MIN_BYTES, VERSION};
 use crate::refusal::Refusal;
 
 /// What a client says.
@@ -66,6 +66,15 @@ pub struct Hello {
     pub secret: Bytes,
     /// What it saw last, if it comes back.
     pub resume: Option<Resume>,
+    /// The journal that it means; empty for the one that the greeting names.
+    pub journal: String,
+}
+
+impl Default for Hello {
+    fn default() -> Self {
+        let (author, journal) = (String::new(), String::new());
+        Self { version: VERSION, author, secret: Bytes::new(), resume: None, journal }
+    }
 }
 
 /// The newest entry that a client saw, by which a server tells whether it is the same journal.
@@ -96,6 +105,7 @@ impl ClientMessage {
                     out.extend_from_slice(&resume.seq.to_be_bytes());
                     out.extend_from_slice(&resume.crc.to_be_bytes());
                 }
+                put_str(out, &hello.journal);
             }),
             Self::Append(append) => frame::write(out, kind_of(append), |out| append.write(out)),
             Self::History { id, scope } => frame::write(out, kind::HISTORY, |out| {
@@ -241,7 +251,9 @@ impl Body {
             true => Some(Resume { id: self.u64()?, seq: self.u64()?, crc: self.u32()? }),
             false => None,
         };
-        Some(Hello { version, author, secret, resume })
+        // Earlier clients end here.
+        let journal = if self.0.is_empty() { String::new() } else { self.string()? };
+        Some(Hello { version, author, secret, resume, journal })
     }
 
     fn history(&mut self) -> Option<ClientMessage> {

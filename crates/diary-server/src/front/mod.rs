@@ -9,7 +9,7 @@ pub(crate) mod udp;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
-use diary_proto::{Author, Code, Command, Filter, Refusal, Scope, Seal, Time};
+use diary_proto::{Author, Code, Command, Filter, JournalName, Refusal, Scope, Seal, Time};
 
 use frame::FrameDecoder;
 use line::{LineReader, Voice};
@@ -51,6 +51,8 @@ pub(crate) enum Request {
         id: u32,
     },
     Name(Author),
+    /// Go to this journal, or list those that there are.
+    Journal(Option<JournalName>),
     Quiet,
     Help,
     Quit,
@@ -102,6 +104,7 @@ impl Request {
             Request::Hello(_)
             | Request::FollowOff { .. }
             | Request::Name(_)
+            | Request::Journal(_)
             | Request::Quiet
             | Request::Help
             | Request::Quit
@@ -119,6 +122,7 @@ impl From<Command> for Request {
             Command::FollowOff => Request::FollowOff { id: 0 },
             Command::Search(text) => Request::Search { id: 0, filter: Filter::of_text(text).into() },
             Command::Name(name) => Request::Name(name),
+            Command::Journal(name) => Request::Journal(name),
             Command::Quiet => Request::Quiet,
             Command::Help => Request::Help,
             Command::Quit => Request::Quit,

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use diary_engine::{Appends, Part, ReadError};
+use diary_engine::{Appends, Journal, Part, ReadError};
 use diary_proto::answer::{MARK, push_ack, push_error, push_gap};
 use diary_proto::block::{Step, Walker};
 use diary_proto::entry::SealedLine;
@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use super::refusals::{RefusalLog, quoting};
 use crate::context::{Context, permits};
 use crate::limits::{DATAGRAM_MAX_BYTES, DATAGRAM_READINGS_MAX, DATAGRAM_REPLY_MAX_BYTES};
+use crate::listener::Datagrams;
 use crate::peer::{Peer, Right};
 use sources::{Sources, is_entry};
 
@@ -81,6 +82,7 @@ impl Request {
 /// A socket on which datagrams are answered.
 pub(crate) struct Listener {
     socket: UdpSocket,
+    journal: Arc<Journal>,
     context: Arc<Context>,
     sources: Sources,
     log: RefusalLog,
@@ -120,12 +122,18 @@ struct Answered {
 
 impl Listener {
     /// `ports` are those of all sockets for datagrams that this server has.
-    pub(crate) fn new(socket: UdpSocket, name: &str, ports: Arc<[u16]>, context: Arc<Context>) -> Self {
+    pub(crate) fn new(
+        datagrams: Datagrams,
+        journal: Arc<Journal>,
+        ports: Arc<[u16]>,
+        context: Arc<Context>,
+    ) -> Self {
         let limits = &context.limits;
         Self {
-            socket,
+            socket: datagrams.socket,
+            journal,
             sources: Sources::new(ports, limits),
-            log: RefusalLog::new(name.to_owned()),
+            log: RefusalLog::new(datagrams.address),
             appends: Arc::new(Semaphore::new(limits.session_unacked_bytes)),
             readings: Arc::new(Semaphore::new(DATAGRAM_READINGS_MAX)),
             answering: JoinSet::new(),
@@ -168,12 +176,12 @@ impl Listener {
             return self.log.tell(Some(from.ip()), &from, &quoting(&refusal, datagram), 1);
         }
         let client = Client::new(from, datagram);
-        let context = Arc::clone(&self.context);
+        let (context, journal) = (Arc::clone(&self.context), Arc::clone(&self.journal));
         let said = match (Request::read(datagram), client.peer.may(Right::Read)) {
             (Request::Entry(text), _) => match self.room(&text) {
                 Some(place) => {
                     self.answering.spawn(async move {
-                        let said = append(&context, &client.peer, &text).await;
+                        let said = append(&context, &journal, &client.peer, &text).await;
                         Answered { client, said, _place: place }
                     });
                     return;
@@ -188,7 +196,7 @@ impl Listener {
             (Request::History, Ok(())) => match Arc::clone(&self.readings).try_acquire_owned() {
                 Ok(place) => {
                     self.answering.spawn(async move {
-                        let said = history(&context).await;
+                        let said = history(&journal).await;
                         Answered { client, said, _place: place }
                     });
                     return;
@@ -262,9 +270,9 @@ fn marked(answer: Vec<u8>) -> Vec<u8> {
     if is_entry(&answer) { answer } else { [MARK.as_bytes(), &answer].concat() }
 }
 
-async fn append(context: &Context, peer: &Peer, text: &str) -> Said {
+async fn append(context: &Context, journal: &Journal, peer: &Peer, text: &str) -> Said {
     let may_read = peer.may(Right::Read).is_ok();
-    match store(context, peer, text).await {
+    match store(context, journal, peer, text).await {
         Ok(stored) => stored.said(may_read),
         Err(refusal) => Said::not_stored(&refusal, text.as_bytes()),
     }
@@ -288,9 +296,8 @@ impl Stored {
     }
 }
 
-async fn store(context: &Context, peer: &Peer, text: &str) -> Result<Stored, Refusal> {
+async fn store(context: &Context, journal: &Journal, peer: &Peer, text: &str) -> Result<Stored, Refusal> {
     peer.may(Right::Append)?;
-    let journal = &context.journal;
     let room = context.room_for_appends(text.len()).await;
     let mut appends = Appends::new(Arc::clone(&peer.author), None);
     appends.push(text);
@@ -305,16 +312,15 @@ async fn store(context: &Context, peer: &Peer, text: &str) -> Result<Stored, Ref
     }
 }
 
-async fn history(context: &Context) -> Said {
-    Said::words(newest(context).await.unwrap_or_else(|failure| {
+async fn history(journal: &Journal) -> Said {
+    Said::words(newest(journal).await.unwrap_or_else(|failure| {
         tracing::error!(error = %failure, "entries cannot be read");
         b"error unreadable: the disk could not be read\n".to_vec()
     }))
 }
 
 /// The newest entries that fit, whole, and how many are left out.
-async fn newest(context: &Context) -> Result<Vec<u8>, ReadError> {
-    let journal = &context.journal;
+async fn newest(journal: &Journal) -> Result<Vec<u8>, ReadError> {
     let mut cursor = journal.find(Which::Last(HISTORY_ENTRIES)).await?;
     if cursor.last() < cursor.first() {
         return Ok(b"the diary is empty\n".to_vec());

@@ -1,10 +1,10 @@
 //! The last stage: what is at the front of the queue is done, and its answer is written down.
 
-use diary_engine::{InOrder, Journal, ReadError};
+use diary_engine::{InOrder, ReadError};
 use diary_proto::answer::HELP;
 use diary_proto::limits::VERSION;
 use diary_proto::message::{Hello, Welcome};
-use diary_proto::{Author, Code, Date, Filter, Producer, Refusal, Time, Which};
+use diary_proto::{Author, Code, Date, Filter, JournalName, Producer, Refusal, Time, Which};
 
 use super::queue::{Slot, answer_part};
 use super::stream::{Piece, Stream};
@@ -41,15 +41,21 @@ impl Session {
                         self.execute(request);
                     }
                 }
-                Some(Slot::Waiting(..) | Slot::Stream(_) | Slot::Resuming(_) | Slot::Checking(..)) | None => {
-                    return;
-                }
+                Some(
+                    Slot::Waiting(..)
+                    | Slot::Stream(_)
+                    | Slot::Resuming(_)
+                    | Slot::Opening(_)
+                    | Slot::Listing(_)
+                    | Slot::Checking(..),
+                )
+                | None => return,
             }
         }
     }
 
     fn execute(&mut self, request: Request) {
-        let journal = &self.context.journal;
+        let journal = &self.offer.journal;
         let answer = match &request {
             Request::Append(_) => unreachable!("appends have slots of their own"),
             Request::Refused { id, refusal } => Answer::Error { id: *id, fatal: false, refusal },
@@ -59,6 +65,8 @@ impl Session {
                 self.peer.author = std::sync::Arc::new(name.clone());
                 Answer::Words(&format!("ok name {name}\n"))
             }
+            Request::Journal(None) => return self.begin_listing(),
+            Request::Journal(Some(name)) => return self.begin_opening(name.clone(), None),
             Request::Quiet => Answer::Quiet,
             Request::Help => Answer::Words(HELP),
             Request::Hello(hello) => return self.begin_hello(hello),
@@ -91,7 +99,7 @@ impl Session {
     }
 
     fn begin_search(&mut self, id: u32, filter: &Filter) {
-        let journal = &self.context.journal;
+        let journal = &self.offer.journal;
         // Its client checks what it gets, and cannot check what it does not get. People at a terminal ask for the
         // history of a place that they doubt.
         let checks = self.encoder.is_frame();
@@ -109,7 +117,18 @@ impl Session {
             let message = format!("this server speaks version {VERSION}, not {}", hello.version);
             return self.fail(&Refusal::new(Code::Version, message));
         }
-        let journal = &self.context.journal;
+        let named = match hello.journal.as_str() {
+            "" => return self.begin_resuming(hello),
+            named => named.parse::<JournalName>(),
+        };
+        match named {
+            Ok(name) => self.begin_opening(name, Some(hello.clone())),
+            Err(bad) => self.fail(&Refusal::new(Code::BadArgument, bad.to_string())),
+        }
+    }
+
+    pub(super) fn begin_resuming(&mut self, hello: &Hello) {
+        let journal = &self.offer.journal;
         match &hello.resume {
             Some(resume) if resume.id != journal.about().id => {
                 self.fail(&Refusal::new(Code::OtherJournal, "this is not the journal that you saw before"));
@@ -140,13 +159,13 @@ impl Session {
             }
         }
         self.producer = Some((Producer::of_secret(&hello.secret), InOrder::default()));
-        let about = self.context.journal.about();
+        let about = self.offer.journal.about();
         let welcome = Welcome {
             version: VERSION,
             journal_id: about.id,
-            head: self.context.journal.head(),
+            head: self.offer.journal.head(),
             author: self.peer.author.to_string(),
-            journal: about.name.clone(),
+            journal: about.name.to_string(),
             zone: about.zone_name.clone(),
             day_start: about.day_start,
             clock_micros: Time::now(&about.zone).micros,
@@ -160,7 +179,7 @@ impl Session {
         match refusal {
             Some(refusal) => self.refuse(id, &refusal),
             None => {
-                let check = Box::pin(self.context.journal.check());
+                let check = Box::pin(self.offer.journal.check());
                 self.queue.push_front(Slot::Checking(id, check));
             }
         }
@@ -177,8 +196,7 @@ impl Session {
     /// A piece of the history or search at the front.
     pub(super) fn take_piece(&mut self, piece: Result<Piece, ReadError>) {
         let Some(Slot::Stream(stream)) = self.queue.front_mut() else { return };
-        let journal = &self.context.journal;
-        if pass_on(&mut self.encoder, &mut self.transport.out, journal, stream, piece) {
+        if pass_on(&mut self.encoder, &mut self.transport.out, stream, piece) {
             self.queue.pop_front();
         }
     }
@@ -186,8 +204,7 @@ impl Session {
     /// A piece of what this session follows. It comes only between answers.
     pub(super) fn take_followed(&mut self, piece: Result<Piece, ReadError>) {
         let Some(stream) = self.follow.as_deref_mut() else { return };
-        let journal = &self.context.journal;
-        if pass_on(&mut self.encoder, &mut self.transport.out, journal, stream, piece) {
+        if pass_on(&mut self.encoder, &mut self.transport.out, stream, piece) {
             self.follow = None;
         }
     }
@@ -207,7 +224,6 @@ fn check_range(which: Which, today: Date) -> Result<(), Refusal> {
 fn pass_on(
     encoder: &mut Encoder,
     out: &mut Vec<u8>,
-    journal: &Journal,
     stream: &mut Stream,
     piece: Result<Piece, ReadError>,
 ) -> bool {
@@ -218,11 +234,11 @@ fn pass_on(
         }
         Ok(Piece::Lines((lines, _reserved))) => {
             encoder.encode(Answer::Lines { id, lines: &lines, walk: &mut stream.walk }, out);
-            journal.tell_gaps(&mut stream.walk.gaps);
+            stream.tell_gaps();
         }
         Ok(Piece::CaughtUp { last }) => {
             encoder.encode(Answer::CaughtUp { last, walk: &mut stream.walk }, out);
-            journal.tell_gaps(&mut stream.walk.gaps);
+            stream.tell_gaps();
             if stream.kind != Kind::Follow {
                 encoder.encode(Answer::End { id, walk: &stream.walk }, out);
                 return true;

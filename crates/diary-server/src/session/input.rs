@@ -165,11 +165,12 @@ impl Session {
             && let Some((appends, entries)) = self.queue.waiting()
         {
             let (context, keyed, bytes) = (Arc::clone(&self.context), appends.keys.is_some(), entries.bytes);
+            let journal = Arc::clone(&self.offer.journal);
             let outcome_bytes = appends.outcome_max_bytes();
             let small = self.queue.unreserved_bytes() + outcome_bytes <= context.answers.free_bytes();
             let outcome = if small { None } else { context.answers.try_reserve(outcome_bytes) };
             if (small || outcome.is_some())
-                && (!keyed || context.journal.knows_derived())
+                && (!keyed || journal.knows_derived())
                 && let Some(permit) = context.try_room_for_appends(bytes)
             {
                 self.admit(Room { permit, outcome });
@@ -177,7 +178,7 @@ impl Session {
             }
             self.admission = Some(Box::pin(async move {
                 if keyed {
-                    context.journal.derived_known().await;
+                    journal.derived_known().await;
                 }
                 let outcome = match outcome {
                     None if !small => Some(Arc::clone(&context.answers).reserve(outcome_bytes, None).await),
@@ -190,7 +191,7 @@ impl Session {
     }
 
     fn admit(&mut self, room: Room) {
-        let journal = &self.context.journal;
+        let journal = &self.offer.journal;
         self.queue.admit(room, |appends, permit| journal.append(appends, permit));
     }
 }

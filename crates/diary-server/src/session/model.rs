@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use tokio_util::codec::Decoder as _;
 
 use super::Session;
-use crate::context::Context;
+use crate::context::{Context, Offer};
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::transport::{Socket, Transport, memory};
@@ -103,7 +103,7 @@ impl Mode {
     fn bytes(self, items: &[Item], resume: Option<Resume>) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, mut ends, mut counter) = (Vec::new(), Vec::new(), 0);
         if self == Mode::Frame {
-            let hello = Hello { version: 1, secret: [7; 16].to_vec().into(), author: String::new(), resume };
+            let hello = Hello { secret: [7; 16].to_vec().into(), resume, ..Hello::default() };
             ClientMessage::Hello(hello).write(&mut bytes);
         }
         for item in items {
@@ -270,7 +270,7 @@ async fn append(journal: &Journal, writer: &mut ManualWriter, text: &str) -> Res
 async fn case(mode: Mode, seed: u64) {
     let random = &mut Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let items = mode.items(random);
-    let (journal, mut writer) = sim::journal(&SimDisk::new());
+    let (journals, journal, mut writer) = sim::journals(&SimDisk::new());
     // Some resume, so that a read of the disk stands before all else.
     let before = if random.one_in(2) { vec!["before".to_owned()] } else { Vec::new() };
     let resume = match &before[..] {
@@ -286,12 +286,13 @@ async fn case(mode: Mode, seed: u64) {
         answers_bytes: if random.one_in(4) { 1 } else { 10_000 },
         ..Limits::default()
     };
-    let context = Context::new(journal, limits);
+    let context = Context::new(journals, limits);
     let window = if random.one_in(3) { 1 + random.below(30) } else { 10_000 };
     let (socket, client) = memory::pair(window);
     let peer = Peer::of_stream("memory".to_owned(), Author::new("local").unwrap());
     let session = Session::new(
         Arc::clone(&context),
+        Offer::of(&journal),
         Transport::new(Socket::Memory(socket), "diary/1 ready\n".to_owned()),
         peer,
     );
@@ -358,10 +359,10 @@ async fn case(mode: Mode, seed: u64) {
         told == due || (stopped && matches!(due, Told::History(_)) && *told == Told::Error(Code::Stopping))
     };
     assert!(told.len() == due.len() && told.iter().zip(&due).all(matches), "told {told:?}\ndue {due:?}");
-    let texts: Vec<String> = stored_lines(&context.journal)
+    let texts: Vec<String> = stored_lines(&journal)
         .await
         .iter()
-        .map(|line| parsed(line, context.journal.seal()).unescaped().into_owned())
+        .map(|line| parsed(line, journal.seal()).unescaped().into_owned())
         .collect();
     assert_eq!(texts, stored, "what is stored");
 }

@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 
 use diary_engine::Reading;
 use diary_engine::{Appends, Part, Receipt};
-use diary_proto::Refusal;
 use diary_proto::answer::is_old_command;
 use diary_proto::message::Hello;
+use diary_proto::{JournalName, Refusal};
 use futures::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::journals::Opening;
 use super::stream::Stream;
 use crate::budget::Reservation;
 use crate::front::{Answer, Encoder, Request};
@@ -49,6 +50,10 @@ pub(super) enum Slot {
     Stream(Box<Stream>),
     /// A Hello that resumes: whether this is the same journal.
     Resuming(Box<(Hello, Reading<bool>)>),
+    /// A journal is being opened.
+    Opening(Box<Opening>),
+    /// The names of the journals are being read.
+    Listing(Reading<Vec<JournalName>>),
     /// The writer tries whether it would take an append.
     Checking(u32, BoxFuture<'static, Result<(), Refusal>>),
 }
@@ -81,6 +86,8 @@ impl Queue {
                     | Slot::Request(_)
                     | Slot::Stream(_)
                     | Slot::Resuming(_)
+                    | Slot::Opening(_)
+                    | Slot::Listing(_)
                     | Slot::Checking(..),
                 ) => false,
             }

@@ -20,6 +20,7 @@ use crate::limits::{ANSWERS_FREE_BYTES, PAGES_IN_A_ROW_MAX};
 
 /// A stream of entries.
 pub(crate) struct Stream {
+    journal: Arc<Journal>,
     pub(crate) id: u32,
     pub(crate) kind: Kind,
     pub(crate) walk: Walk,
@@ -66,13 +67,13 @@ pub(crate) enum Piece {
 
 impl Stream {
     /// All of a scope that is [plain](Scope::is_plain).
-    pub(crate) fn history(journal: &Journal, id: u32, scope: Scope) -> Self {
+    pub(crate) fn history(journal: &Arc<Journal>, id: u32, scope: Scope) -> Self {
         Self::new(journal, id, Kind::History, journal.find(scope))
     }
 
     /// With `checks`, what is damaged or missing is noted among the hits.
     pub(crate) fn search(
-        journal: &Journal,
+        journal: &Arc<Journal>,
         searcher: Searcher,
         id: u32,
         filter: &Filter,
@@ -82,15 +83,16 @@ impl Stream {
         Self { checks, search, ..Self::new(journal, id, Kind::Search, journal.find(filter.scope)) }
     }
 
-    pub(crate) fn follow(journal: &Journal, id: u32, from: u64) -> Self {
+    pub(crate) fn follow(journal: &Arc<Journal>, id: u32, from: u64) -> Self {
         let mut stream = Self::new(journal, id, Kind::Follow, journal.follow(from));
         stream.progress = Some(journal.watch());
         stream.walk.walker = Some(Walker::new(from, journal.seal()));
         stream
     }
 
-    fn new(journal: &Journal, id: u32, kind: Kind, finding: Reading<Cursor>) -> Self {
+    fn new(journal: &Arc<Journal>, id: u32, kind: Kind, finding: Reading<Cursor>) -> Self {
         Self {
+            journal: Arc::clone(journal),
             id,
             kind,
             walk: Walk { seal: journal.seal(), walker: None, count: 0, gaps: Vec::new() },
@@ -112,7 +114,7 @@ impl Stream {
                 State::Finding(finding) => {
                     let found = finding.await;
                     self.state = State::Over;
-                    if let Some(begin) = self.begin(found?, &context.journal) {
+                    if let Some(begin) = self.begin(found?) {
                         return Ok(begin);
                     }
                 }
@@ -139,7 +141,7 @@ impl Stream {
                         std::mem::replace(&mut self.state, State::Over)
                     {
                         let reserve = move || (bytes, reserved);
-                        self.state = State::Reading(self.begin_page(&context.journal, cursor, reserve));
+                        self.state = State::Reading(self.begin_page(cursor, reserve));
                     }
                 }
                 State::CaughtUp(cursor) => {
@@ -173,9 +175,9 @@ impl Stream {
         }
     }
 
-    fn begin(&mut self, mut cursor: Cursor, journal: &Journal) -> Option<Piece> {
+    fn begin(&mut self, mut cursor: Cursor) -> Option<Piece> {
         if let Some((needle, searcher)) = self.search.as_ref().filter(|_| cursor.is_unsought()) {
-            self.state = State::Finding(journal.seek(cursor, Arc::clone(needle), searcher));
+            self.state = State::Finding(self.journal.seek(cursor, Arc::clone(needle), searcher));
             return None;
         }
         let (first, last, dense) = (cursor.first(), cursor.last(), cursor.is_dense());
@@ -196,7 +198,7 @@ impl Stream {
         let page_bytes = |has_room: bool| if has_room { PAGE_BYTES } else { ANSWERS_FREE_BYTES };
         if self.search.is_none() {
             let max_bytes = page_bytes(context.answers.has_room());
-            if let Some(lines) = context.journal.try_page(&mut cursor, max_bytes) {
+            if let Some(lines) = self.journal.try_page(&mut cursor, max_bytes) {
                 let ended = lines.is_empty();
                 self.state = if ended { State::Ending(cursor) } else { State::More(cursor) };
                 return (!ended).then_some(lines);
@@ -207,20 +209,24 @@ impl Stream {
             let reserved = answers.try_reserve(PAGE_BYTES);
             (page_bytes(reserved.is_some()), reserved)
         };
-        self.state = State::Reading(self.begin_page(&context.journal, cursor, reserve));
+        self.state = State::Reading(self.begin_page(cursor, reserve));
         None
     }
 
     fn begin_page(
         &self,
-        journal: &Journal,
         cursor: Cursor,
         reserve: impl FnOnce() -> (usize, Option<Reservation>) + Send + 'static,
     ) -> Reading<Reserved<Page>> {
         match &self.search {
-            Some((needle, searcher)) => journal.search(cursor, Arc::clone(needle), searcher, reserve),
-            None => journal.page(cursor, reserve),
+            Some((needle, searcher)) => self.journal.search(cursor, Arc::clone(needle), searcher, reserve),
+            None => self.journal.page(cursor, reserve),
         }
+    }
+
+    /// Logs the gaps that were met.
+    pub(crate) fn tell_gaps(&mut self) {
+        self.journal.tell_gaps(&mut self.walk.gaps);
     }
 
     /// Whether it holds memory that was reserved for its next piece, or soon will.

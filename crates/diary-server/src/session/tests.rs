@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use diary_engine::Journal;
 use diary_engine::Part;
 use diary_engine::limits::ENTRY_MIN_BYTES;
 use diary_engine::sim::{self, ManualWriter, SimDisk};
@@ -17,7 +18,7 @@ use tokio::time::sleep;
 use tokio_util::codec::Decoder as _;
 
 use super::{Event, Session};
-use crate::context::Context;
+use crate::context::{Context, Offer};
 use crate::limits::{
     ANSWERS_FREE_BYTES, INPUT_FREE_BYTES, LINGER_MAX, Limits, READ_BYTES, SESSION_UNACKED_MAX_BYTES,
     STALL_ANSWERING_TIMES, STALL_LOOKS,
@@ -31,6 +32,7 @@ const WINDOW_BYTES: usize = 1 << 20;
 
 struct Served {
     context: Arc<Context>,
+    journal: Arc<Journal>,
     writer: ManualWriter,
     disk: SimDisk,
 }
@@ -38,15 +40,15 @@ struct Served {
 impl Served {
     fn new(limits: Limits) -> Self {
         let disk = SimDisk::new();
-        let (journal, writer) = sim::journal(&disk);
-        Self { context: Context::new(journal, limits), writer, disk }
+        let (journals, journal, writer) = sim::journals(&disk);
+        Self { context: Context::new(journals, limits), journal, writer, disk }
     }
 
     fn connect(&self, window: usize) -> Client {
         let (socket, wire) = memory::pair(window);
         let transport = Transport::new(Socket::Memory(socket), "diary/1 ready\n".to_owned());
         let peer = Peer::of_stream("memory".to_owned(), Author::new("local").unwrap());
-        let session = Session::new(Arc::clone(&self.context), transport, peer);
+        let session = Session::new(Arc::clone(&self.context), Offer::of(&self.journal), transport, peer);
         Client { wire, running: tokio::spawn(session.run()), heard: Vec::new() }
     }
 }
@@ -66,8 +68,7 @@ impl Client {
     fn say_hello(&self, secret: u8) {
         let mut bytes = Vec::new();
         let secret = vec![secret; 16].into();
-        ClientMessage::Hello(Hello { version: 1, secret, author: String::new(), resume: None })
-            .write(&mut bytes);
+        ClientMessage::Hello(Hello { secret, ..Hello::default() }).write(&mut bytes);
         self.wire.send(&bytes);
     }
 
@@ -425,8 +426,8 @@ async fn input_that_waits_to_be_decoded_is_kept_when_more_can_be_read() {
     let (socket, wire) = memory::pair(WINDOW_BYTES);
     let transport = Transport::new(Socket::Memory(socket), "diary/1 ready\n".to_owned());
     let peer = Peer::of_stream("memory".to_owned(), Author::new("local").unwrap());
-    let mut session =
-        Session::new(Arc::clone(&served.context), transport, peer).with_input(b"one\ntwo\n".to_vec());
+    let mut session = Session::new(Arc::clone(&served.context), Offer::of(&served.journal), transport, peer)
+        .with_input(b"one\ntwo\n".to_vec());
     wire.send(b"three\n");
     // Memory for answers came free after the input had to wait for it.
     session.handle(Event::Ready(Ok(Ready::READABLE))).unwrap();

@@ -152,6 +152,11 @@ impl Talk<'_> {
                 self.follow = None;
                 self.note(format_args!("not following"));
             }
+            Command::Journal(_) => {
+                self.note(format_args!(
+                    "this conversation stays in its journal; for another one, run diary --journal NAME"
+                ));
+            }
             Command::Quiet => self.quiet = true,
             Command::Help => {
                 self.note(format_args!("{}", HELP.trim_end()));

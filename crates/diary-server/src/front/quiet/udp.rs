@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use diary_engine::{Appends, Outcome, Part};
+use diary_engine::{Appends, Journal, Outcome, Part};
 use diary_proto::syslog;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -15,11 +15,13 @@ use tokio::net::UdpSocket;
 use crate::context::Context;
 use crate::front::refusals::{RefusalLog, quoting};
 use crate::limits::{DATAGRAM_MAX_BYTES, DATAGRAMS_IN_A_ROW_MAX, READ_BYTES};
+use crate::listener::Datagrams;
 use crate::peer::{Peer, Right};
 
 /// Stores datagrams until the server stops. As a session, it reads on while it has less than so much that is not acked.
-pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>) {
-    let log = RefusalLog::new(name);
+pub(crate) async fn serve(datagrams: Datagrams, journal: Arc<Journal>, context: Arc<Context>) {
+    let Datagrams { socket, address, .. } = datagrams;
+    let log = RefusalLog::new(address);
     let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
     // At most one waits for room, so that all keep their order.
     let (mut admitting, mut appended) = (FuturesUnordered::new(), FuturesUnordered::new());
@@ -39,7 +41,7 @@ pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>
                 }
                 let groups = gather(&socket, &mut buffer, &log);
                 unacked_bytes += groups.iter().map(|(_, appends)| appends.bytes()).sum::<usize>();
-                admitting.push(admit(&context, groups));
+                admitting.push(admit(&context, &journal, groups));
             }
             () = log.tell_counted() => {}
             () = context.stop.cancelled() => break,
@@ -57,13 +59,14 @@ pub(crate) async fn serve(socket: UdpSocket, name: String, context: Arc<Context>
 /// cancel safe: those that wait are lost.
 async fn admit(
     context: &Context,
+    journal: &Journal,
     groups: Vec<(SocketAddr, Appends)>,
 ) -> Vec<impl Future<Output = (SocketAddr, usize, Outcome)>> {
     let mut receipts = Vec::new();
     for (from, appends) in groups {
         let bytes = appends.bytes();
         let room = context.room_for_appends(bytes).await;
-        let receipt = context.journal.append(appends, room);
+        let receipt = journal.append(appends, room);
         receipts.push(async move { (from, bytes, receipt.await) });
     }
     receipts
@@ -128,20 +131,24 @@ mod tests {
     const UNACKED_BYTES: usize = 1_000_000;
     const LISTENER_UNACKED_BYTES: usize = 100_000;
 
+    fn datagrams(socket: UdpSocket) -> Datagrams {
+        Datagrams { socket, address: "quiet:udp".to_owned(), journal: None }
+    }
+
     /// A flood while the disk hangs.
     #[tokio::test]
     async fn a_flood_leaves_room_for_the_appends_of_others() {
-        let (journal, mut writer) = sim::journal(&SimDisk::new());
+        let (journals, journal, mut writer) = sim::journals(&SimDisk::new());
         let limits = Limits {
             unacked_bytes: UNACKED_BYTES,
             session_unacked_bytes: LISTENER_UNACKED_BYTES,
             ..Limits::default()
         };
-        let context = Context::new(journal, limits);
+        let context = Context::new(journals, limits);
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let source = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         source.connect(socket.local_addr().unwrap()).await.unwrap();
-        let serving = tokio::spawn(serve(socket, "quiet:udp".to_owned(), Arc::clone(&context)));
+        let serving = tokio::spawn(serve(datagrams(socket), Arc::clone(&journal), Arc::clone(&context)));
         let taken = || UNACKED_BYTES - context.unacked.available_permits();
         let datagram = vec![b'x'; 30_000];
         for _ in 0..UNACKED_BYTES / datagram.len() {
@@ -159,7 +166,7 @@ mod tests {
 
         // The disk goes on, and so do they.
         let stored = async {
-            while context.journal.head() < 6 || taken() > 0 {
+            while journal.head() < 6 || taken() > 0 {
                 writer.commit();
                 yield_now().await;
             }
@@ -171,8 +178,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_stores_what_was_read_and_waits_for_room() {
-        let (journal, mut writer) = sim::journal(&SimDisk::new());
-        let context = Context::new(journal, Limits { unacked_bytes: 1_000, ..Limits::default() });
+        let (journals, journal, mut writer) = sim::journals(&SimDisk::new());
+        let context = Context::new(journals, Limits { unacked_bytes: 1_000, ..Limits::default() });
         let others = Arc::clone(&context.unacked).acquire_many_owned(1_000).await.unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let (one, two) = tokio::join!(UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.2:0"));
@@ -182,7 +189,7 @@ mod tests {
         }
         one.send(b"one").await.unwrap();
         two.send(b"two").await.unwrap();
-        let serving = tokio::spawn(serve(socket, "quiet:udp".to_owned(), Arc::clone(&context)));
+        let serving = tokio::spawn(serve(datagrams(socket), Arc::clone(&journal), Arc::clone(&context)));
         // It has read them when it waits for room.
         for _ in 0..1000 {
             yield_now().await;
@@ -196,6 +203,6 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(60), stopped).await.expect("it ends");
-        assert_eq!(context.journal.head(), 2);
+        assert_eq!(journal.head(), 2);
     }
 }

@@ -14,18 +14,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Served {
     address: SocketAddr,
     context: Arc<Context>,
+    journal: Arc<Journal>,
     writer: ManualWriter,
     serving: JoinHandle<()>,
 }
 
 impl Served {
     async fn new(limits: Limits) -> Self {
-        let (journal, writer) = sim::journal(&SimDisk::new());
-        let context = Context::new(journal, limits);
+        let (journals, journal, writer) = sim::journals(&SimDisk::new());
+        let context = Context::new(journals, limits);
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let listener = Listener::new(socket, "udp", [address.port()].into(), Arc::clone(&context));
-        Self { address, context, writer, serving: tokio::spawn(listener.serve()) }
+        let datagrams = Datagrams { socket, address: "udp".to_owned(), journal: None };
+        let ports = [address.port()].into();
+        let listener = Listener::new(datagrams, Arc::clone(&journal), ports, Arc::clone(&context));
+        Self { address, context, journal, writer, serving: tokio::spawn(listener.serve()) }
     }
 
     async fn connect(&self) -> UdpSocket {
@@ -86,7 +89,7 @@ async fn readings_are_answered_while_entries_wait_for_the_disk() {
         let replies = served.replies(writer, EACH).await;
         assert!(replies.iter().all(|reply| is_entry(reply.as_bytes())));
     }
-    assert_eq!(served.context.journal.head(), 2 * EACH as u64);
+    assert_eq!(served.journal.head(), 2 * EACH as u64);
 }
 
 #[tokio::test]
@@ -105,7 +108,7 @@ async fn entries_that_wait_are_bounded_and_what_is_beyond_is_told() {
     other.send(long.as_bytes()).await.unwrap();
     assert!(reply(&other).await.starts_with("diary/1 error busy: "));
     served.replies(&writer, 3).await;
-    assert_eq!(served.context.journal.head(), 3);
+    assert_eq!(served.journal.head(), 3);
     // There is room again, and a stop loses nothing of what was taken.
     for _ in 0..3 {
         writer.send(long.as_bytes()).await.unwrap();
@@ -114,7 +117,7 @@ async fn entries_that_wait_are_bounded_and_what_is_beyond_is_told() {
     reply(&other).await;
     served.context.stop.cancel();
     served.replies(&writer, 3).await;
-    assert_eq!(served.context.journal.head(), 6);
+    assert_eq!(served.journal.head(), 6);
     timeout(PATIENCE, served.serving).await.expect("it ends").unwrap();
 }
 

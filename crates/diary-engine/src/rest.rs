@@ -1,0 +1,93 @@
+//! A writer that has nothing to do needs no thread: it rests here, and the next message gives it one.
+
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use diary_store::Derived;
+
+use crate::shared::Command;
+use crate::writer::Writer;
+
+/// Where a writer rests.
+pub(crate) struct Rest(Mutex<State>);
+
+enum State {
+    /// A thread runs the writer, or did until it ended.
+    Away,
+    Resting(Box<Writer>),
+    /// A thread is about to fetch it.
+    Called(Box<Writer>),
+}
+
+impl Rest {
+    /// A place for a writer that runs.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State::Away)))
+    }
+
+    /// Runs the writer on a thread if it rests. To be called after each message to it.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        let mut state = self.lock();
+        *state = match mem::replace(&mut *state, State::Away) {
+            State::Resting(writer) => State::Called(writer),
+            other => {
+                *state = other;
+                return;
+            }
+        };
+        let rest = Arc::clone(self);
+        let run = move || {
+            if let Some(writer) = rest.fetch() {
+                writer.run(&rest);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("writer".to_owned()).spawn(run)
+            && let State::Called(mut writer) = mem::replace(&mut *state, State::Away)
+        {
+            tracing::error!(%error, "there is no thread for a writer; what it was to write is refused");
+            writer.refuse_waiting();
+            *state = State::Resting(writer);
+        }
+    }
+
+    /// Leaves a writer here that has nothing to do. Gives it back if that is not so.
+    pub(crate) fn put(&self, mut writer: Box<Writer>) -> Result<(), Box<Writer>> {
+        // Locked first: a message that comes behind this look finds the writer here.
+        let mut state = self.lock();
+        if writer.has_work() {
+            return Err(writer);
+        }
+        writer.disarm();
+        *state = State::Resting(writer);
+        Ok(())
+    }
+
+    /// Gives the derived state to the writer. It needs no thread for that.
+    pub(crate) fn know(&self, derived: Derived, queue: &tokio::sync::mpsc::UnboundedSender<Command>) {
+        match &mut *self.lock() {
+            State::Resting(writer) | State::Called(writer) => writer.know_derived(derived),
+            // An error means that the writer has stopped already.
+            State::Away => _ = queue.send(Command::Derived(derived)),
+        }
+    }
+
+    fn fetch(&self) -> Option<Box<Writer>> {
+        match mem::replace(&mut *self.lock(), State::Away) {
+            State::Called(writer) | State::Resting(writer) => Some(writer),
+            State::Away => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let resting = matches!(*self.lock(), State::Resting(_));
+        f.debug_struct("Rest").field("resting", &resting).finish()
+    }
+}

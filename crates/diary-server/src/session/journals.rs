@@ -1,0 +1,114 @@
+//! Going from one journal to another, and listing those that there are.
+
+use std::sync::Arc;
+
+use diary_engine::{Journal, OpenError, ReadError};
+use diary_proto::answer::{changed_journal, journals};
+use diary_proto::message::Hello;
+use diary_proto::{Code, JournalName, Refusal};
+use futures::future::BoxFuture;
+
+use super::Session;
+use super::queue::Slot;
+use crate::context::Context;
+use crate::front::Answer;
+use crate::limits::JOURNALS_LISTED_MAX;
+
+/// How similar two names are (Jaro–Winkler, 0 to 1) where one may be meant for the other.
+const SIMILAR: f64 = 0.8;
+
+/// A journal that is being opened, and what for.
+pub(super) struct Opening {
+    journal: BoxFuture<'static, Result<Arc<Journal>, Refusal>>,
+    /// The Hello that names it; a command of line mode if there is none.
+    hello: Option<Hello>,
+}
+
+impl Opening {
+    /// Cancel safe.
+    pub(super) async fn opened(&mut self) -> Result<Arc<Journal>, Refusal> {
+        (&mut self.journal).await
+    }
+}
+
+impl Session {
+    /// Begins to open a journal, unless it is not offered here.
+    pub(super) fn begin_opening(&mut self, name: JournalName, hello: Option<Hello>) {
+        let here = &self.offer.journal.about().name;
+        if self.offer.only && *here != name {
+            let message = format!("this address has the journal {here} only");
+            return self.finish_opening_for(hello, Err(Refusal::new(Code::NoJournal, message)));
+        }
+        let journal = Box::pin(find(Arc::clone(&self.context), name));
+        self.queue.push_front(Slot::Opening(Box::new(Opening { journal, hello })));
+    }
+
+    pub(super) fn finish_opening(&mut self, opened: Result<Arc<Journal>, Refusal>) {
+        if let Some(Slot::Opening(opening)) = self.queue.pop_front() {
+            self.finish_opening_for(opening.hello, opened);
+        }
+    }
+
+    fn finish_opening_for(&mut self, hello: Option<Hello>, opened: Result<Arc<Journal>, Refusal>) {
+        let journal = match (opened, &hello) {
+            (Ok(journal), _) => journal,
+            (Err(refusal), None) => return self.refuse(0, &refusal),
+            (Err(refusal), Some(_)) => return self.fail(&refusal),
+        };
+        self.offer.journal = journal;
+        if let Some(hello) = hello {
+            return self.begin_resuming(&hello);
+        }
+        // Its seqs are those of another journal.
+        self.follow = None;
+        let (about, head) = (self.offer.journal.about(), self.offer.journal.head());
+        let words = changed_journal(about.name.as_str(), about.id, head);
+        self.encoder.encode(Answer::Words(&words), &mut self.transport.out);
+    }
+
+    pub(super) fn begin_listing(&mut self) {
+        match self.offer.only {
+            true => self.tell_journals(&[self.offer.journal.about().name.clone()]),
+            false => self.queue.push_front(Slot::Listing(self.context.journals.names())),
+        }
+    }
+
+    pub(super) fn finish_listing(&mut self, names: Result<Vec<JournalName>, ReadError>) {
+        self.queue.pop_front();
+        match names {
+            Ok(names) => self.tell_journals(&names),
+            Err(error) => {
+                tracing::error!(%error, "the data folder cannot be listed");
+                self.refuse(0, &Refusal::new(Code::Unreadable, "the journals cannot be listed now"));
+            }
+        }
+    }
+
+    fn tell_journals(&mut self, names: &[JournalName]) {
+        let shown = names.iter().take(JOURNALS_LISTED_MAX).map(JournalName::as_str);
+        let words = journals(self.offer.journal.about().name.as_str(), shown, names.len());
+        self.encoder.encode(Answer::Words(&words), &mut self.transport.out);
+    }
+}
+
+/// The journal of this name. Cancel safe.
+async fn find(context: Arc<Context>, name: JournalName) -> Result<Arc<Journal>, Refusal> {
+    match context.journals.get(&name).await {
+        Ok(journal) => Ok(journal),
+        Err(OpenError::None(_)) => {
+            let names = context.journals.names().await.unwrap_or_default();
+            let similar = |other: &JournalName| strsim::jaro_winkler(name.as_str(), other.as_str());
+            let nearest = names.iter().max_by(|a, b| similar(a).total_cmp(&similar(b)));
+            let message = match nearest.filter(|nearest| similar(nearest) >= SIMILAR) {
+                Some(nearest) => format!("there is no journal {name}; did you mean {nearest}?"),
+                None => format!("there is no journal {name}; /journal lists those that there are"),
+            };
+            Err(Refusal::new(Code::NoJournal, message))
+        }
+        Err(error) => {
+            tracing::error!(%error, "a journal cannot be opened");
+            let message = format!("the journal {name} cannot be opened; the server's log says why");
+            Err(Refusal::new(Code::Unreadable, message))
+        }
+    }
+}
