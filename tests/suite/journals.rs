@@ -284,7 +284,8 @@ async fn journals_are_added_listed_and_looked_after_together() {
     assert!(!data.join("diary.repaired").exists());
     let archived = maintained(data, &["archive", "--journal", "diary"]).await;
     assert!(archived.contains("the entries up to 2 are in "), "{archived}");
-    assert!(day_files(&data.join("diary")).is_empty() && !day_files(&data.join("work")).is_empty());
+    assert!(day_files(&data.join("diary")).is_empty());
+    assert!(!day_files(&data.join("work")).is_empty());
     let archived = maintained(data, &["archive"]).await;
     assert!(
         archived.starts_with("journal diary:\nthere are no entries to archive\njournal work:\n"),
@@ -293,45 +294,79 @@ async fn journals_are_added_listed_and_looked_after_together() {
     assert!(day_files(&data.join("work")).is_empty());
 
     // One that cannot be looked at does not keep the others from it.
-    fs::write(data.join("diary/head"), "not a head\n").unwrap();
-    let both = maintain(data, &["verify"]).await;
-    assert!(String::from_utf8(both.stdout).unwrap().contains("journal work.repaired:\n"));
-    assert_ne!(both.status.code(), Some(0));
+    fs::create_dir(data.join("broken")).unwrap();
+    fs::create_dir(data.join("broken/2026-11-21.log")).unwrap();
+    let all = maintain(data, &["verify"]).await;
+    let said = String::from_utf8(all.stdout).unwrap();
+    assert!(said.starts_with("journal broken:\n") && said.contains("journal work:\nno damage: "), "{said}");
+    // Nor does a reader who has seen enough.
+    let day = data.join("work/2020-01-01.log");
+    fs::write(day, "not a day file\n").unwrap();
+    fs::remove_dir_all(data.join("broken")).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut verify = plain_server_command();
+    verify.args(["verify", "--data"]).arg(data).stdout(writer);
+    assert_eq!(soon("it ends", verify.status()).await.unwrap().code(), Some(6));
 }
 
-/// A thousand journals, ten of which are written, and the same ten alone.
+/// A thousand journals, ten of which are written, and the same ten alone. Their writers have a thread each.
 #[tokio::test]
 async fn journals_that_nobody_uses_cost_nothing() {
+    const WRITTEN: usize = 10;
     let mut costs = Vec::new();
-    for journals in [10, 1000] {
-        let folder = tempfile::tempdir().unwrap();
-        for number in 0..journals {
+    for journals in [WRITTEN, 1000] {
+        let names: Vec<String> = (0..WRITTEN).map(|number| format!("journal-{number}")).collect();
+        let folder = with_journals(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        for number in WRITTEN..journals {
             let dir = folder.path().join(format!("journal-{number}"));
             fs::create_dir(&dir).unwrap();
-            fs::write(dir.join("lock"), "").unwrap();
+            fs::copy(folder.path().join("journal-0/head"), dir.join("head")).unwrap();
         }
         let process = Process::start(folder.path(), &["127.0.0.1:0=journal-0"], &[]).await;
-        let open = Process::start(folder.path(), &["127.0.0.1:0"], &["--journal", "other"]).await;
-        drop(process);
+        let plain = Process::start(folder.path(), &["127.0.0.1:0"], &["--journal", "other"]).await;
+        process.stop().await;
         let mut clients = Vec::new();
-        for number in 1..10 {
-            let mut client = Lines::connect(open.address()).await;
-            client.ask(&format!("/journal journal-{number}")).await;
+        for name in &names {
+            let mut client = Lines::connect(plain.address()).await;
+            client.ask(&format!("/journal {name}")).await;
             assert!(is_ack(&client.ask("a").await, 1));
             clients.push(client);
         }
-        let pid = open.child.id().unwrap();
-        let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
-        // Threads for blocking work come and go; those of writers have a name.
-        let writers = fs::read_dir(format!("/proc/{pid}/task")).unwrap().filter(|task| {
-            let name = fs::read_to_string(task.as_ref().unwrap().path().join("comm")).unwrap_or_default();
-            name == "writer\n"
+        clients[0].send("/journal\n").await;
+        assert_eq!(clients[0].line().await, "ok journal journal-0");
+        let mut listed = 0;
+        let end = loop {
+            let line = clients[0].line().await;
+            if line.starts_with("end ") {
+                break line;
+            }
+            listed += usize::from(line.starts_with("journal "));
+        };
+        // With the default one, they are one more than are listed at once.
+        let expected =
+            if journals == 1000 { "end 1000 of 1001".to_owned() } else { format!("end {}", journals + 1) };
+        assert_eq!((end, listed), (expected, (journals + 1).min(1000)));
+
+        let pid = plain.child.id().unwrap();
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(|descriptor| {
+            let path = fs::read_link(descriptor.unwrap().path()).ok()?;
+            path.starts_with(folder.path()).then_some(path)
         });
-        costs.push((count("fd"), writers.count()));
-        assert_eq!(clients[0].ask("/journal").await, "ok journal journal-1");
+        // Readings of caches come and go; the locks stay.
+        let locks = open.filter(|path| path.ends_with("lock")).count();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let named = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        let writers = named.filter(|name| name == "writer\n").count();
+        costs.push((locks, writers, plain.memory("VmRSS")));
     }
-    assert_eq!(costs[0], costs[1], "descriptors and writers' threads");
-    assert_eq!(costs[0].1, 9);
+    let [(ten, ten_writers, ten_bytes), (thousand, thousand_writers, thousand_bytes)] = costs[..] else {
+        panic!()
+    };
+    assert_eq!((ten, ten_writers), (WRITTEN + 1, WRITTEN));
+    assert_eq!((thousand, thousand_writers), (WRITTEN + 1, WRITTEN));
+    // A listing of a thousand names is in there, too.
+    assert!(thousand_bytes < ten_bytes + 4 * 1024 * 1024, "{ten_bytes} and {thousand_bytes} bytes");
 }
 
 /// Clients that write to several journals over one connection, and a server that is killed again and again.
@@ -428,7 +463,11 @@ async fn the_client_keeps_journals_apart() {
     fs::write(home.0.path().join("config/diary/config.toml"), "journal = \"work\"\n").unwrap();
     let log = home.run(&address, &["log", "--last", "1"]).await;
     assert!(log.stdout.ends_with("now\n"), "{log:?}");
-    let log = home.run(&address, &["log", "--last", "1", "--journal", "diary"]).await;
+    // A flag goes before what stands behind an address, and both before a variable and the file.
+    let log = home.run(&in_work, &["log", "--last", "1", "--journal", "diary"]).await;
+    assert!(log.stdout.ends_with("private\n"), "{log:?}");
+    let mut command = home.cli(&format!("{address}=diary"), &["log", "--last", "1"]);
+    let log = crate::support::run(command.env("DIARY_JOURNAL", "work"), "").await;
     assert!(log.stdout.ends_with("private\n"), "{log:?}");
 
     let wrong = home.run(&address, &["log", "--journal", "wrok"]).await;

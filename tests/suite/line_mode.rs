@@ -398,7 +398,7 @@ async fn what_is_followed_never_stands_inside_another_answer() {
                     assert_eq!(seq, next, "followed, between answers");
                     next += 1;
                 } else if line.starts_with("help ") {
-                    while client.line().await != "end 8" {}
+                    while !client.line().await.starts_with("end ") {}
                     asked -= 1;
                 } else {
                     assert!(line == "ok history" || line == "ok search", "{line}");

@@ -47,7 +47,7 @@ fn name<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Author>, D::Error>
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) server: Address,
-    /// Server that the command line names.
+    /// Server or journal that the command line names.
     pub(crate) named_server: Option<Address>,
     /// Author of new entries; `None` leaves it to the server.
     pub(crate) author: Option<Author>,
@@ -77,11 +77,15 @@ impl Config {
         };
         let default = || DEFAULT_SERVER.parse().expect("it is an address");
         let server_is_said = server.is_some();
+        // A journal that is said for its own sake goes before one behind an address; both, before the file.
+        let said = server.as_ref().and_then(|server| server.journal.clone());
+        let (flag, variable) = (settings.journal.clone(), settings.journal.clone());
+        let journal = flag.filter(|_| settings.journal_is_flag).or(said).or(variable).or(file.journal);
         let mut server = server.or(file.server).unwrap_or_else(default);
-        server.journal = server.journal.or_else(|| settings.journal.clone()).or(file.journal);
+        server.journal = journal.or(server.journal);
         Self {
             server_is_said,
-            named_server: settings.server_is_flag.then(|| server.clone()),
+            named_server: (settings.server_is_flag || settings.journal_is_flag).then(|| server.clone()),
             server,
             author: settings.name.clone().or(file.name).or_else(login_name),
             colour: settings.color.or(file.colour).unwrap_or_default(),

@@ -19,8 +19,13 @@ impl InOrder {
     /// An append was refused.
     pub(crate) fn note(&self, refusal: &Refusal) {
         if refusal.code.is_for_now() {
-            // An error means that an earlier one was.
-            let _ = self.0.set(refusal.clone());
+            self.refuse_rest(refusal);
         }
+    }
+
+    /// Everything behind it is refused with this.
+    pub(crate) fn refuse_rest(&self, refusal: &Refusal) {
+        // An error means that an earlier one was refused.
+        let _ = self.0.set(refusal.clone());
     }
 }

@@ -23,7 +23,7 @@ pub const RECENT_MAX_BYTES: usize = 1024 * 1024;
 /// See [`RECENT_MAX_BYTES`].
 pub const RECENT_MAX_BATCHES: usize = 64;
 
-/// The same of all journals together. Past it, a journal keeps its newest batch only.
+/// The same of all journals together. Past it, followers read the disk.
 pub const RECENT_ALL_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Threads that read the disk; more would only contend for it. The runtime of the sessions is built with as many threads
@@ -62,6 +62,9 @@ pub const REPEATS_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// A writer gives its thread back when nothing has come for so long: journals that are written now and then keep theirs,
 /// and a thousand that were written once have none.
 pub const WRITER_IDLE: Duration = Duration::from_secs(30);
+
+/// Journals that are stopped at once: each writes two small files, if it has written anything.
+pub const STOPS_AT_ONCE: usize = 64;
 
 /// Between two pages that are checked after they were read: with [`PAGE_BYTES`] it makes 64 MiB a second, which takes less
 /// than a thirtieth of one core.

@@ -31,7 +31,11 @@ pub fn make(dir: &Path) -> Result<bool, OpenError> {
         return Ok(false);
     }
     diary_store::open(disk(), dir)?;
-    Ok(true)
+    // A head that could not be written down is a warning there, and what makes a journal here.
+    match diary_store::is_journal(&RealDisk, dir).map_err(looking)? {
+        true => Ok(true),
+        false => Err(looking(io::Error::other("its head could not be written"))),
+    }
 }
 
 fn disk() -> Arc<dyn Disk> {

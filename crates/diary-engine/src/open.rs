@@ -10,6 +10,7 @@ use diary_proto::{DayStart, JournalName};
 use diary_store::disk::Disk;
 use diary_store::{Derived, DerivedLoader, Opened};
 use jiff::tz::TimeZone;
+use tokio_util::sync::CancellationToken;
 
 use crate::common::Common;
 use crate::journal::{About, Journal};
@@ -35,6 +36,14 @@ pub enum OpenError {
     /// There is none of this name.
     #[error("there is no journal {0}")]
     None(JournalName),
+    /// It has the id of another one, which is open.
+    #[error(
+        "the journal {0} is a copy of {1}, which is open; two of one id would give the same numbers to different entries"
+    )]
+    Copy(JournalName, JournalName),
+    /// The most journals are open that the limit on open files allows.
+    #[error("too many journals are open to open {0}, too; raise the server's limit on open files")]
+    TooMany(JournalName),
     /// Whether there is one cannot be told.
     #[error("cannot look for the journal {0}: {1}")]
     Look(JournalName, io::Error),
@@ -54,10 +63,10 @@ pub(crate) fn start(
     common: &Common,
 ) -> Result<Journal, OpenError> {
     let (journal, writer, derived) = open_on(disk, name, options, common)?;
-    let (head, shared) = (journal.head(), journal.shared().clone());
+    let (head, shared, failed) = (journal.head(), journal.shared().clone(), common.failed.clone());
     // It has nothing to do yet, as nobody else has the journal.
     let _ = shared.rest.put(writer);
-    let load = move || load_derived(derived, head, &shared);
+    let load = move || load_derived(derived, head, &shared, &failed);
     thread::Builder::new().name("derived".to_owned()).spawn(load).map_err(OpenError::Thread)?;
     Ok(journal)
 }
@@ -82,7 +91,7 @@ pub(crate) fn open_on(
 
 /// Loads the derived state, while the server serves everything that does not need it. The writer gets a state in any
 /// case, because appends with keys and readings by day wait for it.
-fn load_derived(loader: DerivedLoader, head: u64, shared: &Shared) {
+fn load_derived(loader: DerivedLoader, head: u64, shared: &Shared, failed: &CancellationToken) {
     const WHAT_NOW: &str = "retries that cannot be judged are refused, and days are slow to find";
     // Unwind safe: the loader is not used after a panic.
     let loaded = catch_unwind(AssertUnwindSafe(|| loader.load()));
@@ -97,7 +106,10 @@ fn load_derived(loader: DerivedLoader, head: u64, shared: &Shared) {
             Derived::unknown(head)
         }
     };
-    shared.rest.know(derived, &shared.queue);
+    if catch_unwind(AssertUnwindSafe(|| shared.rest.know(derived, &shared.queue))).is_err() {
+        tracing::error!("taking keys and days over panicked");
+        failed.cancel();
+    }
 }
 
 #[cfg(test)]

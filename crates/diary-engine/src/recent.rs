@@ -39,7 +39,7 @@ impl Recent {
         let mut bytes = bytes_of(&batches);
         while bytes > RECENT_MAX_BYTES
             || batches.len() > RECENT_MAX_BATCHES
-            || (others + bytes > RECENT_ALL_MAX_BYTES && batches.len() > 1)
+            || (others + bytes > RECENT_ALL_MAX_BYTES && !batches.is_empty())
         {
             bytes -= batches.pop_front().map_or(0, |batch| batch.lines.len());
         }

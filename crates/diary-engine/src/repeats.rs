@@ -4,6 +4,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
@@ -25,6 +26,8 @@ pub(crate) struct Repeats {
     queue: mpsc::Sender<Work>,
     /// Memory of what waits here, in bytes. Past it, the senders' own budget has to do.
     budget: Arc<Semaphore>,
+    /// What is queued or being compared.
+    pending: Arc<AtomicUsize>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -35,16 +38,24 @@ impl Repeats {
     /// Those of starting a thread.
     pub(crate) fn start(reader: Reader, budget: Arc<Semaphore>) -> io::Result<Self> {
         let (queue, works) = mpsc::channel();
-        let thread =
-            thread::Builder::new().name("repeats".to_owned()).spawn(move || serve(&reader, works))?;
-        Ok(Self { queue, budget, thread })
+        let pending = Arc::<AtomicUsize>::default();
+        let left = Arc::clone(&pending);
+        let compare = move || serve(&reader, works, &left);
+        let thread = thread::Builder::new().name("repeats".to_owned()).spawn(compare)?;
+        Ok(Self { queue, budget, pending, thread })
     }
 
     /// Queues `work`, whose entries are all settled, to be compared and answered.
     pub(crate) fn push(&self, mut work: Work) {
         work.move_to(&self.budget);
+        self.pending.fetch_add(1, Ordering::Relaxed);
         // An error means that the thread is gone. Dropping the work answers that the outcome is unknown.
         let _ = self.queue.send(work);
+    }
+
+    /// Whether everything is answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) == 0
     }
 
     /// Waits until everything is answered.
@@ -54,7 +65,7 @@ impl Repeats {
     }
 }
 
-fn serve(reader: &Reader, works: mpsc::Receiver<Work>) {
+fn serve(reader: &Reader, works: mpsc::Receiver<Work>, pending: &AtomicUsize) {
     for work in works {
         // A panic must not leave later retries without an answer.
         if catch_unwind(AssertUnwindSafe(|| answer(reader, work))).is_err() {
@@ -62,6 +73,7 @@ fn serve(reader: &Reader, works: mpsc::Receiver<Work>) {
                 "comparing retried entries panicked; their sender is told that the outcome is unknown"
             );
         }
+        pending.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

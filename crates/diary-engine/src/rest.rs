@@ -30,13 +30,12 @@ impl Rest {
     /// Runs the writer on a thread if it rests. To be called after each message to it.
     pub(crate) fn wake(self: &Arc<Self>) {
         let mut state = self.lock();
-        *state = match mem::replace(&mut *state, State::Away) {
-            State::Resting(writer) => State::Called(writer),
-            other => {
-                *state = other;
-                return;
-            }
-        };
+        if !matches!(*state, State::Resting(_)) {
+            return;
+        }
+        if let State::Resting(writer) = mem::replace(&mut *state, State::Away) {
+            *state = State::Called(writer);
+        }
         let rest = Arc::clone(self);
         let run = move || {
             if let Some(writer) = rest.fetch() {
@@ -47,8 +46,13 @@ impl Rest {
             && let State::Called(mut writer) = mem::replace(&mut *state, State::Away)
         {
             tracing::error!(%error, "there is no thread for a writer; what it was to write is refused");
-            writer.refuse_waiting();
-            *state = State::Resting(writer);
+            match writer.refuse_waiting() {
+                None => *state = State::Resting(writer),
+                Some(stopped) => {
+                    writer.end();
+                    let _ = stopped.send(());
+                }
+            }
         }
     }
 
@@ -59,7 +63,7 @@ impl Rest {
         if writer.has_work() {
             return Err(writer);
         }
-        writer.disarm();
+        writer.settle_down();
         *state = State::Resting(writer);
         Ok(())
     }
@@ -75,8 +79,8 @@ impl Rest {
 
     fn fetch(&self) -> Option<Box<Writer>> {
         match mem::replace(&mut *self.lock(), State::Away) {
-            State::Called(writer) | State::Resting(writer) => Some(writer),
-            State::Away => None,
+            State::Called(writer) => Some(writer),
+            State::Away | State::Resting(_) => None,
         }
     }
 

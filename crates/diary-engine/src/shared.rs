@@ -64,7 +64,12 @@ impl Command {
     pub(crate) fn refuse(self, refusal: Refusal) {
         // An error means that nobody waits for the answer.
         match self {
-            Command::Append(appends, _, reply) => _ = reply.send(refused(appends.count_u32(), refusal)),
+            Command::Append(appends, _, reply) => {
+                if let Some(in_order) = &appends.in_order {
+                    in_order.refuse_rest(&refusal);
+                }
+                let _ = reply.send(refused(appends.count_u32(), refusal));
+            }
             Command::Check(reply) => _ = reply.send(Err(refusal)),
             Command::Derived(_) | Command::Stop(_) => {}
         }

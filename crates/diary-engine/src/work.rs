@@ -144,7 +144,7 @@ impl Work {
                     *time = committed.time;
                     continue;
                 }
-                Err(CommitError::Full(_)) => disk_full(),
+                Err(CommitError::Full(error)) => disk_full(error),
                 Err(CommitError::Failed(_)) => Refusal::new(
                     Code::UnknownOutcome,
                     "the disk failed while this was written; it may or may not be stored",
@@ -214,8 +214,16 @@ impl Work {
 }
 
 /// The refusal where there is no room.
-pub(crate) fn disk_full() -> Refusal {
-    Refusal::new(Code::DiskFull, "the disk is full; this is not stored, try again later")
+pub(crate) fn disk_full(error: &std::io::Error) -> Refusal {
+    Refusal::new(
+        Code::DiskFull,
+        match diary_store::is_out_of_descriptors(error) {
+            true => {
+                "the server has too many open files to make a new one; this is not stored, try again later"
+            }
+            false => "the disk is full; this is not stored, try again later",
+        },
+    )
 }
 
 /// The refusal for what was not written before the disk failed.

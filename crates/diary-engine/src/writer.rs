@@ -114,6 +114,10 @@ impl Writer {
         let served = loop {
             self.failed.get_or_insert_with(|| self.common.failed.clone().drop_guard());
             match self.serve() {
+                // Who appends next is not to wait for somebody's retries.
+                Ok(Served::Idle) if self.repeats.as_ref().is_some_and(|repeats| !repeats.is_idle()) => {
+                    continue;
+                }
                 Ok(Served::Idle) => {}
                 served => break served,
             }
@@ -138,7 +142,7 @@ impl Writer {
     }
 
     /// Refuses what came too late, and writes what the next start can use.
-    fn end(mut self: Box<Self>) {
+    pub(crate) fn end(mut self: Box<Self>) {
         self.queue.close();
         while let Ok(command) = self.queue.try_recv() {
             command.refuse_stopped();
@@ -159,8 +163,9 @@ impl Writer {
         }
     }
 
-    /// From here on, dropping it is no failure.
-    pub(crate) fn disarm(&mut self) {
+    /// Nothing comes for a while: it needs no room for it, and dropping it is no failure.
+    pub(crate) fn settle_down(&mut self) {
+        self.appender.rest();
         if let Some(failed) = self.failed.take() {
             failed.disarm();
         }
@@ -182,12 +187,18 @@ impl Writer {
         !self.queue.is_empty() || self.queue.is_closed()
     }
 
-    /// Refuses what is queued: there is no thread to write it.
-    pub(crate) fn refuse_waiting(&mut self) {
+    /// Refuses what is queued, because there is no thread to write it. Returns whom to tell of a stop, if it was told to.
+    pub(crate) fn refuse_waiting(&mut self) -> Option<oneshot::Sender<()>> {
         while let Ok(command) = self.queue.try_recv() {
-            command
-                .refuse(Refusal::new(Code::Busy, "the server has no thread to write this; it is not stored"));
+            match command {
+                Command::Stop(done) => return Some(done),
+                command => {
+                    let message = "the server has no thread to write this; it is not stored, try again later";
+                    command.refuse(Refusal::new(Code::Busy, message));
+                }
+            }
         }
+        None
     }
 
     /// Commits what is queued, in one batch if it fits. False if nothing was queued, or the disk has failed.
@@ -283,7 +294,7 @@ impl Writer {
             std::mem::replace(&mut self.trial_failed, matches!(tried, Err(CommitError::Failed(_))));
         match tried {
             Ok(()) => Ok(()),
-            Err(CommitError::Full(_)) => Err(disk_full()),
+            Err(CommitError::Full(error)) => Err(disk_full(&error)),
             Err(CommitError::Failed(error)) => {
                 if !failed_before {
                     tracing::error!(%error, "a trial file could not be written; no entry is harmed by that");
@@ -403,7 +414,7 @@ impl Writer {
             }
             Err(CommitError::Full(error)) => {
                 if !std::mem::replace(&mut self.full, true) {
-                    tracing::error!(%error, "the disk is full; appends are refused until there is room");
+                    tracing::error!(%error, "there is no room; appends are refused until there is");
                 }
                 Ok(())
             }

@@ -1,6 +1,5 @@
 //! Names of journals, and addresses that name one.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -67,12 +66,6 @@ impl FromStr for JournalName {
             return Err(BadJournalName::Reserved);
         }
         Ok(Self(name.into()))
-    }
-}
-
-impl Borrow<str> for JournalName {
-    fn borrow(&self) -> &str {
-        &self.0
     }
 }
 

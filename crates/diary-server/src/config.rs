@@ -111,7 +111,7 @@ pub(crate) enum Maintenance {
         #[arg(long)]
         json: bool,
     },
-    /// Write a copy without damage beside a journal, which is not touched; without --journal, of each that is damaged.
+    /// Write a copy without damage beside a journal, which is not touched; of several journals, beside each damaged one.
     Repair {
         #[command(flatten)]
         place: Place,

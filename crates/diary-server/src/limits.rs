@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use diary_engine::{Appends, Part};
-use diary_proto::limits::{
-    FRAME_MAX_BYTES, JOURNAL_NAME_MAX_BYTES, PROXY_HEADER_MAX_BYTES, STORED_LINE_MAX_BYTES,
-};
+use diary_proto::limits::{FRAME_MAX_BYTES, PROXY_HEADER_MAX_BYTES, STORED_LINE_MAX_BYTES};
 use diary_proto::message::APPEND_MAX_ENTRIES;
 
 /// Connections at once. Each costs a task and a descriptor; beyond this a proxy belongs in front.
@@ -20,6 +18,15 @@ pub const BACKLOG: i32 = 1024;
 
 /// Descriptors kept back from connections: day files, listeners, the runtime's own, and connections that are turned away.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// Descriptors of an open journal: its lock and its newest day file.
+pub const DESCRIPTORS_PER_JOURNAL: usize = 2;
+
+/// Journals that may be added while the server runs, and find descriptors.
+pub const JOURNALS_TO_COME: usize = 16;
+
+/// The part of all descriptors that journals may take, as a divisor: the rest is for connections.
+pub const JOURNAL_DESCRIPTORS_DIVISOR: usize = 4;
 
 /// Connections that are turned away and stay until their peers have heard so, for [`LINGER_MAX`] at most. Those beyond are
 /// closed at once: a peer that has spoken first may then see a reset, and not why.
@@ -152,10 +159,8 @@ pub const DATAGRAMS_IN_A_ROW_MAX: usize = 256;
 /// Readings of one listener for datagrams at once.
 pub const DATAGRAM_READINGS_MAX: usize = 256;
 
-/// Journals that `/journal` names: their names fit into the answers that may wait for a peer.
+/// Journals that `/journal` names.
 pub const JOURNALS_LISTED_MAX: usize = 1000;
-
-const _: () = assert!(JOURNALS_LISTED_MAX * (JOURNAL_NAME_MAX_BYTES + 16) <= UNSENT_MAX_BYTES);
 
 /// Longest datagram of IPv4 and IPv6 without jumbograms.
 pub const DATAGRAM_MAX_BYTES: usize = 64 * 1024;

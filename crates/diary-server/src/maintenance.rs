@@ -11,6 +11,9 @@ use serde::Serialize;
 use crate::config::{DataFolder, JournalAction, Maintenance, Place};
 use crate::zone;
 
+/// What ends the name of a copy that `repair` makes.
+const REPAIRED: &str = ".repaired";
+
 /// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Done {
@@ -54,7 +57,8 @@ fn report(command: Maintenance) -> anyhow::Result<Done> {
             each(&journals, |name, dir| {
                 head(several, name, out)?;
                 if several && maintenance::verify(dir, |_| {})?.findings == 0 {
-                    writeln!(out, "no damage, no copy")?;
+                    // As for the heading.
+                    let _ = writeln!(out, "no damage, no copy");
                     return Ok(Done::Well);
                 }
                 repair(dir, to.as_deref().unwrap_or(&beside(dir)), out)
@@ -91,12 +95,13 @@ fn names(data: &Path) -> anyhow::Result<Vec<JournalName>> {
     Ok(looked.map_err(|cause| OpenError::Io { doing: "list", path: data.to_owned(), cause })?)
 }
 
-/// The journals that are meant, with their folders. If there are none, it is the one that a server would make.
+/// The journals that are meant, with their folders: all but copies that `repair` has made, if none is named. If there are
+/// none, it is the one that a server would make.
 fn meant(place: Place) -> anyhow::Result<Vec<(JournalName, PathBuf)>> {
     let data = folder(place.data)?;
     let mut meant = match place.journal {
         Some(name) => vec![name],
-        None => names(&data)?,
+        None => names(&data)?.into_iter().filter(|name| !name.as_str().ends_with(REPAIRED)).collect(),
     };
     if meant.is_empty() {
         meant.push(JournalName::default());
@@ -129,7 +134,9 @@ fn each(
 
 /// Says which journal the next lines are about, where there are several.
 fn head(several: bool, name: &JournalName, out: &mut impl Write) -> io::Result<()> {
-    if several { writeln!(out, "journal {name}:") } else { Ok(()) }
+    let said = if several { writeln!(out, "journal {name}:") } else { Ok(()) };
+    // The reader may have closed the pipe. The work is to be done all the same.
+    said.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
 fn add(data: DataFolder, name: &JournalName, out: &mut impl Write) -> anyhow::Result<Done> {
@@ -289,7 +296,7 @@ fn counted(count: u64, what: &str) -> String {
 
 fn beside(dir: &Path) -> PathBuf {
     let mut name = dir.file_name().unwrap_or_default().to_owned();
-    name.push(".repaired");
+    name.push(REPAIRED);
     dir.with_file_name(name)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diary_engine::{Journals, OpenError, Options};
+use diary_engine::{Journals, Options};
 use diary_proto::JournalName;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
@@ -14,7 +14,10 @@ use crate::accept::Accept;
 use crate::config::{At, Config};
 use crate::context::{Context, Offer};
 use crate::front::{quiet, udp};
-use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_STOP_MAX};
+use crate::limits::{
+    DESCRIPTORS_PER_JOURNAL, DESCRIPTORS_RESERVED, JOURNAL_DESCRIPTORS_DIVISOR, JOURNALS_TO_COME, KILL_MAX,
+    Limits, WRITER_STOP_MAX,
+};
 use crate::listener::{Datagrams, Listener, bind_udp};
 use crate::places::Places;
 use crate::start_error::StartError;
@@ -69,8 +72,17 @@ impl Server {
         }
         let (data, day_start) = (config.data, config.day_start);
         let journals = Journals::new(Options { data, zone, zone_name, day_start });
+        // If they cannot be counted, opening one says why.
+        let (connections, open) =
+            shares(&config.limits, journals.names().await.map_or(0, |names| names.len()));
+        journals.open_at_most(open);
+        let only = config.listen.iter().map(|listen| &listen.journal);
+        for name in only.chain(config.udp.iter().map(|udp| &udp.journal)).flatten() {
+            // Before the default one is made.
+            journals.get(name).await?;
+        }
         let offered = Offered { journals: &journals, default: config.journal };
-        let places = Places::new(connections_max(&config.limits), &config.limits);
+        let places = Places::new(connections, &config.limits);
         Ok(Self {
             listeners: offered.at(listeners, |listener| listener.journal.as_ref()).await?,
             udp: offered.at(udp, |datagrams| datagrams.journal.as_ref()).await?,
@@ -140,7 +152,7 @@ impl Server {
 
 /// What addresses have to offer.
 struct Offered<'a> {
-    journals: &'a Journals,
+    journals: &'a Arc<Journals>,
     default: JournalName,
 }
 
@@ -155,10 +167,7 @@ impl Offered<'_> {
         for bound in bound {
             let offer = match only(&bound) {
                 None => Offer { journal: self.journals.get_or_make(&self.default).await?, only: false },
-                Some(name) => match self.journals.get(name).await {
-                    Err(OpenError::None(name)) => return Err(StartError::NoJournal(name)),
-                    journal => Offer { journal: journal?, only: true },
-                },
+                Some(name) => Offer { journal: self.journals.get(name).await?, only: true },
             };
             offered.push((bound, offer));
         }
@@ -178,13 +187,17 @@ async fn give_back_memory(freed: Arc<Notify>) {
     }
 }
 
-/// Raises the limit on open files to its hard one, and keeps connections below it.
-fn connections_max(limits: &Limits) -> usize {
+/// Raises the limit on open files to its hard one, and shares them out: how many connections there may be, and how many
+/// journals may be open, of which there are so many now.
+fn shares(limits: &Limits, journals: usize) -> (usize, usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
         tracing::debug!("the limit on open files could not be raised");
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let by_files = usize::try_from(files.saturating_sub(DESCRIPTORS_RESERVED)).unwrap_or(usize::MAX);
-    limits.connections.min(by_files.max(1))
+    let files = usize::try_from(files.saturating_sub(DESCRIPTORS_RESERVED)).unwrap_or(usize::MAX);
+    let wanted = (journals + JOURNALS_TO_COME) * DESCRIPTORS_PER_JOURNAL;
+    let for_journals = wanted.min(files / JOURNAL_DESCRIPTORS_DIVISOR);
+    let open = if for_journals < wanted { for_journals / DESCRIPTORS_PER_JOURNAL } else { usize::MAX };
+    (limits.connections.min(files.saturating_sub(for_journals)).max(1), open.max(1))
 }

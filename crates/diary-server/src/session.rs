@@ -24,7 +24,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use diary_engine::{InOrder, Journal, Outcome, ReadError, Searcher};
-use diary_proto::{Code, JournalName, Producer, Refusal};
+use diary_proto::{Code, Producer, Refusal};
 use tokio::io::Ready;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -39,6 +39,7 @@ use crate::limits::{READS_IN_A_ROW_MAX, STALL_LOOKS, UNSENT_FILL_BYTES};
 use crate::peer::Peer;
 use crate::transport::Transport;
 use input::Granted;
+use journals::Listed;
 use queue::{Queue, Slot};
 use stream::{Piece, Stream};
 
@@ -97,7 +98,7 @@ enum Event {
     Resumed(bool),
     Checked(u32, Result<(), Refusal>),
     Opened(Result<Arc<Journal>, Refusal>),
-    Listed(Result<Vec<JournalName>, ReadError>),
+    Listed(Listed),
     Followed(Result<Piece, ReadError>),
     Stop,
     Evicted(Memory),

@@ -69,7 +69,7 @@ pub struct Committed {
 /// Why a batch was not committed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// There is no room. Nothing of the batch is stored, and later ones may be.
+    /// There is no room, or no descriptor for a new file. Nothing of the batch is stored, and later ones may be.
     #[error("the disk is full: {0}")]
     Full(io::Error),
     /// The disk failed. Whether the batch is stored cannot be known before a restart; this appender
@@ -94,6 +94,8 @@ pub struct Appender {
     /// How many bytes the last cache has.
     cached_bytes: u64,
     batch: Batch,
+    /// Nothing was committed since it was opened, with its head written down.
+    unchanged: bool,
     failed: bool,
     day_start: DayStart,
     /// The log says that the clock is so far behind the journal.
@@ -106,6 +108,7 @@ impl Appender {
         shared: Arc<Shared>,
         file: Option<Box<dyn DiskFile>>,
         line_feed_first: bool,
+        head_is_noted: bool,
         lock: Box<dyn Send + Sync>,
     ) -> Self {
         let head = shared.view().head;
@@ -120,10 +123,18 @@ impl Appender {
             uncached_bytes: 0,
             cached_bytes: 0,
             batch,
+            unchanged: head_is_noted,
             failed: false,
             day_start: DayStart::default(),
             clock_told: Behind::default(),
             _lock: lock,
+        }
+    }
+
+    /// Gives back the room of the last batch: nothing comes for a while.
+    pub fn rest(&mut self) {
+        if self.batch.count == 0 {
+            self.batch = Batch::default();
         }
     }
 
@@ -202,7 +213,10 @@ impl Appender {
         let result = match (batch.count, self.failed) {
             (_, true) => Err(failed("it failed before")),
             (0, _) => Ok(()),
-            _ => self.write(&batch, clock.time),
+            _ => {
+                self.unchanged = false;
+                self.write(&batch, clock.time)
+            }
         };
         if let Err(error) = &result {
             self.failed |= matches!(error, CommitError::Failed(_));
@@ -266,7 +280,7 @@ impl Appender {
     /// # Errors
     /// Those of writing a file. The journal is none the worse for it.
     pub fn stop(mut self) -> io::Result<()> {
-        if self.failed {
+        if self.failed || (self.unchanged && self.uncached_bytes == 0) {
             return Ok(());
         }
         let cached = self.snapshot_now().map_or(Ok(()), Snapshot::write);
@@ -400,13 +414,20 @@ fn tell_clock(now: Time, clock: &Clock) {
 /// A full disk is not a failed one, as long as the file can be brought back to what it was; that must
 /// be durable before anybody is told that nothing was stored.
 fn give_up(error: io::Error, undo: impl FnOnce() -> io::Result<()>) -> CommitError {
-    if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    if !is_full && !is_out_of_descriptors(&error) {
         return CommitError::Failed(error);
     }
     match undo() {
         Ok(()) => CommitError::Full(error),
         Err(error) => CommitError::Failed(error),
     }
+}
+
+/// Whether a file could not be opened because this process or the system has too many of them. No other call fails so.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let out = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|number| out.contains(&number))
 }
 
 fn cut_back(file: &dyn DiskFile, end: u64) -> io::Result<()> {

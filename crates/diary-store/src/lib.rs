@@ -35,7 +35,7 @@ mod tables;
 pub mod verify;
 mod view;
 
-pub use append::{Appender, CommitError, Committed, NewEntry, Staged};
+pub use append::{Appender, CommitError, Committed, NewEntry, Staged, is_out_of_descriptors};
 pub use archive::archive;
 pub use derive::{Derived, DerivedLoader};
 pub use disk::OpenError;

@@ -1,6 +1,5 @@
 //! Opening a journal, whatever an earlier process left.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +13,6 @@ use crate::format::day_file::date_of_name;
 use crate::format::head;
 use crate::plan;
 use crate::recover::{Examined, LOCK, Recovered, Recovery};
-use crate::tables::cache;
 use crate::view::{Reader, Shared};
 
 /// A journal, ready.
@@ -39,18 +37,16 @@ impl Opened {
     }
 }
 
-/// Whether `dir` holds a journal: day files, or what a server leaves there if it was there only once.
+/// Whether `dir` holds a journal: a head that was written down, or day files.
 ///
 /// # Errors
 /// Those of looking.
 pub fn is_journal(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
-    let is_of_journal = |name: &OsString| {
-        name.to_str().is_some_and(|name| {
-            [LOCK, head::FILE, cache::FILE].contains(&name) || date_of_name(name).is_some()
-        })
-    };
+    if head::is_there(disk, dir) {
+        return Ok(true);
+    }
     match disk.list(dir) {
-        Ok(names) => Ok(names.iter().any(is_of_journal)),
+        Ok(names) => Ok(names.iter().any(|name| name.to_str().and_then(date_of_name).is_some())),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(false)
         }
@@ -58,21 +54,18 @@ pub fn is_journal(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
     }
 }
 
-/// The journals in the folder `data`, by name.
+/// The journals in the folder `data`, by name. What cannot be looked at counts as one, so that whoever uses it is told why.
 ///
 /// # Errors
-/// Those of looking.
+/// Those of listing `data`.
 pub fn journals(disk: &dyn Disk, data: &Path) -> io::Result<Vec<JournalName>> {
     let files = match disk.list(data) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         files => files?,
     };
-    let mut names = Vec::new();
-    for name in files.iter().filter_map(|name| name.to_str()?.parse::<JournalName>().ok()) {
-        if is_journal(disk, &data.join(name.as_str()))? {
-            names.push(name);
-        }
-    }
+    let named = files.iter().filter_map(|name| name.to_str()?.parse::<JournalName>().ok());
+    let mut names: Vec<_> =
+        named.filter(|name| is_journal(disk, &data.join(name.as_str())).unwrap_or(true)).collect();
     names.sort_unstable();
     Ok(names)
 }
@@ -88,23 +81,26 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Opened, OpenError> {
     let lock = disk.lock(&lock_path).doing("lock", &lock_path)?;
     let lock = lock.ok_or_else(|| OpenError::Held(dir.to_owned()))?;
 
+    plan::carry_out(&*disk, dir)?;
+    let Recovered { examined, file, line_feed_first } = Recovery::new(&*disk, dir)?.run()?;
+    // Not before: who tries again and again to open what cannot be opened fills no log.
     for exposed in disk.exposed(dir).doing("look at", dir)? {
         tracing::warn!("{exposed}");
     }
-    plan::carry_out(&*disk, dir)?;
-    let Recovered { examined, file, line_feed_first } = Recovery::new(&*disk, dir)?.run()?;
     let id = match examined.id {
         Some(id) => id,
         None => getrandom::u64().map_err(io::Error::other).doing("make an id for", dir)?,
     };
     let Examined { days, ends, head, .. } = examined;
     let shared = Arc::new(Shared::new(disk, dir.to_owned(), id, days, ends, head));
-    if !examined.has_evidence
-        && let Err(error) = shared.write_head(&head)
-    {
-        tracing::warn!(%error, "the head could not be written down");
+    let mut is_noted = examined.is_clean;
+    if !examined.has_evidence {
+        match shared.write_head(&head) {
+            Ok(()) => is_noted = true,
+            Err(error) => tracing::warn!(%error, "the head could not be written down"),
+        }
     }
     let reader = Reader::new(Arc::clone(&shared));
-    let appender = Appender::new(shared, file, line_feed_first, lock);
+    let appender = Appender::new(shared, file, line_feed_first, is_noted, lock);
     Ok(Opened { appender, derived: DerivedLoader::new(reader.clone()), reader })
 }

@@ -65,7 +65,7 @@ pub(crate) struct Examined {
     /// Whether there is a head that an earlier start or stop wrote down.
     pub(crate) has_evidence: bool,
     /// A clean stop left the journal like this.
-    is_clean: bool,
+    pub(crate) is_clean: bool,
     /// Entries up to this one are known to have been committed.
     pub(crate) known_seq: u64,
 }

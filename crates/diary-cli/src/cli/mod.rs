@@ -67,6 +67,10 @@ pub(crate) struct Settings {
     /// The server comes from the command line, not from the environment.
     #[arg(skip)]
     pub(crate) server_is_flag: bool,
+
+    /// The same for the journal.
+    #[arg(skip)]
+    pub(crate) journal_is_flag: bool,
 }
 
 /// A command.
@@ -314,9 +318,10 @@ impl Args {
         let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
         let command = without_empty_variables(Self::command());
         let mut matches = command.try_get_matches_from(&words).map_err(|error| better(error, &words))?;
-        let server_is_flag = matches.value_source("server") == Some(ValueSource::CommandLine);
+        let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let (server_is_flag, journal_is_flag) = (is_flag("server"), is_flag("journal"));
         let mut args = Self::from_arg_matches_mut(&mut matches)?;
-        args.settings.server_is_flag = server_is_flag;
+        (args.settings.server_is_flag, args.settings.journal_is_flag) = (server_is_flag, journal_is_flag);
         let conflict = match (&args.command, &args.address, &args.past) {
             (Some(_), Some(address), _) => format!("with a command, use --server {address}"),
             (Some(_), _, Some(_)) => "-n goes after the command: diary log -n 5".to_owned(),
@@ -375,9 +380,11 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 
 /// Parses an address. A single word other than `localhost` is more likely a mistyped command than a host.
 fn parse_address(word: &str) -> Result<Address, String> {
-    let is_word = !word.is_empty() && !word.contains([':', '.', '/', '[']) && word != "localhost";
+    let host = word.split('=').next().unwrap_or_default();
+    let is_word = !word.is_empty() && !host.contains([':', '.', '/', '[']) && host != "localhost";
     if is_word {
-        return Err(format!("no such command; for a host of this name, write {word}:{DEFAULT_PORT}"));
+        let rest = &word[host.len()..];
+        return Err(format!("no such command; for a host of this name, write {host}:{DEFAULT_PORT}{rest}"));
     }
     word.parse::<Address>().map_err(|error| error.to_string())
 }
@@ -451,6 +458,7 @@ mod tests {
         for (words, address, name, past) in [
             (&["localhost"][..], "localhost:8888", None, Which::Last(20)),
             (&["localhost:1"], "localhost:1", None, Which::Last(20)),
+            (&["localhost=work"], "localhost:8888=work", None, Which::Last(20)),
             (&["[::1]:1", "-n", "all"], "[::1]:1", None, Which::All),
             (&["unix:/run/d", "--name", "小明", "-n0"], "unix:/run/d", Some("小明"), Which::Last(0)),
             (&["-n", "7", "h:1", "--name=a"], "h:1", Some("a"), Which::Last(7)),
@@ -488,6 +496,7 @@ mod tests {
         for (words, part) in [
             (&["myhost"][..], "no such command; for a host of this name, write myhost:8888"),
             (&["serach"], "a similar subcommand exists: 'search'"),
+            (&["myhost=work"], "write myhost:8888=work"),
             (&["lgo"], "no such command"),
             (&["lgo", "x"], "unrecognized subcommand 'lgo'"),
             (&["serach", "x"], "unrecognized subcommand 'serach'"),

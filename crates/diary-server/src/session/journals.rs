@@ -4,18 +4,29 @@ use std::sync::Arc;
 
 use diary_engine::{Journal, OpenError, ReadError};
 use diary_proto::answer::{changed_journal, journals};
+use diary_proto::limits::JOURNAL_NAME_MAX_BYTES;
 use diary_proto::message::Hello;
 use diary_proto::{Code, JournalName, Refusal};
 use futures::future::BoxFuture;
 
 use super::Session;
 use super::queue::Slot;
+use crate::budget::Reservation;
 use crate::context::Context;
 use crate::front::Answer;
 use crate::limits::JOURNALS_LISTED_MAX;
 
 /// How similar two names are (Jaro–Winkler, 0 to 1) where one may be meant for the other.
 const SIMILAR: f64 = 0.8;
+
+/// What the answer to `/journal` may take.
+const LISTING_MAX_BYTES: usize = JOURNALS_LISTED_MAX * (JOURNAL_NAME_MAX_BYTES + LISTED_BYTES);
+
+/// What stands around a name there.
+const LISTED_BYTES: usize = 16;
+
+/// The names of the journals, and the memory that they take.
+pub(super) type Listed = (Result<Vec<JournalName>, ReadError>, Reservation);
 
 /// A journal that is being opened, and what for.
 pub(super) struct Opening {
@@ -35,7 +46,10 @@ impl Session {
     /// Begins to open a journal, unless it is not offered here.
     pub(super) fn begin_opening(&mut self, name: JournalName, hello: Option<Hello>) {
         let here = &self.offer.journal.about().name;
-        if self.offer.only && *here != name {
+        if *here == name {
+            return self.finish_opening_for(hello, Ok(Arc::clone(&self.offer.journal)));
+        }
+        if self.offer.only {
             let message = format!("this address has the journal {here} only");
             return self.finish_opening_for(hello, Err(Refusal::new(Code::NoJournal, message)));
         }
@@ -55,12 +69,14 @@ impl Session {
             (Err(refusal), None) => return self.refuse(0, &refusal),
             (Err(refusal), Some(_)) => return self.fail(&refusal),
         };
-        self.offer.journal = journal;
+        if !Arc::ptr_eq(&journal, &self.offer.journal) {
+            // Its seqs are those of another journal.
+            self.follow = None;
+            self.offer.journal = journal;
+        }
         if let Some(hello) = hello {
             return self.begin_resuming(&hello);
         }
-        // Its seqs are those of another journal.
-        self.follow = None;
         let (about, head) = (self.offer.journal.about(), self.offer.journal.head());
         let words = changed_journal(about.name.as_str(), about.id, head);
         self.encoder.encode(Answer::Words(&words), &mut self.transport.out);
@@ -69,16 +85,23 @@ impl Session {
     pub(super) fn begin_listing(&mut self) {
         match self.offer.only {
             true => self.tell_journals(&[self.offer.journal.about().name.clone()]),
-            false => self.queue.push_front(Slot::Listing(self.context.journals.names())),
+            false => {
+                let context = Arc::clone(&self.context);
+                self.queue.push_front(Slot::Listing(Box::pin(async move {
+                    // Before they are read: many who list them are to wait for memory, and not to take it.
+                    let reserved = Arc::clone(&context.answers).reserve(LISTING_MAX_BYTES, None).await;
+                    (context.journals.names().await, reserved)
+                })));
+            }
         }
     }
 
-    pub(super) fn finish_listing(&mut self, names: Result<Vec<JournalName>, ReadError>) {
+    pub(super) fn finish_listing(&mut self, (names, _reserved): Listed) {
         self.queue.pop_front();
         match names {
             Ok(names) => self.tell_journals(&names),
             Err(error) => {
-                tracing::error!(%error, "the data folder cannot be listed");
+                tracing::debug!(%error, "the data folder cannot be listed");
                 self.refuse(0, &Refusal::new(Code::Unreadable, "the journals cannot be listed now"));
             }
         }
@@ -105,8 +128,11 @@ async fn find(context: Arc<Context>, name: JournalName) -> Result<Arc<Journal>, 
             };
             Err(Refusal::new(Code::NoJournal, message))
         }
-        Err(error) => {
-            tracing::error!(%error, "a journal cannot be opened");
+        Err(OpenError::TooMany(_)) => {
+            Err(Refusal::new(Code::Busy, "too many journals are open on this server to open another one"))
+        }
+        // The engine has logged it.
+        Err(_) => {
             let message = format!("the journal {name} cannot be opened; the server's log says why");
             Err(Refusal::new(Code::Unreadable, message))
         }

@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 
 use diary_engine::Reading;
 use diary_engine::{Appends, Part, Receipt};
+use diary_proto::Refusal;
 use diary_proto::answer::is_old_command;
 use diary_proto::message::Hello;
-use diary_proto::{JournalName, Refusal};
 use futures::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::journals::Opening;
+use super::journals::{Listed, Opening};
 use super::stream::Stream;
 use crate::budget::Reservation;
 use crate::front::{Answer, Encoder, Request};
@@ -53,7 +53,7 @@ pub(super) enum Slot {
     /// A journal is being opened.
     Opening(Box<Opening>),
     /// The names of the journals are being read.
-    Listing(Reading<Vec<JournalName>>),
+    Listing(BoxFuture<'static, Listed>),
     /// The writer tries whether it would take an append.
     Checking(u32, BoxFuture<'static, Result<(), Refusal>>),
 }

@@ -10,7 +10,7 @@ use diary_proto::{Date, Seal, Time};
 
 use super::day_file::{date_of_name, name};
 use super::sealed::{self, Fields};
-use crate::disk::{Disk, Doing, OpenError, open_if_there, write_whole};
+use crate::disk::{Disk, Doing, How, OpenError, open_if_there, write_whole};
 
 /// The file's name.
 pub(crate) const FILE: &str = "head";
@@ -72,6 +72,13 @@ pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Evidence>, Open
         tracing::warn!("the head file is damaged; going on without it");
     }
     Ok(evidence)
+}
+
+/// Whether a folder has a head file that is sound.
+pub(crate) fn is_there(disk: &dyn Disk, dir: &Path) -> bool {
+    let mut bytes = [0; 256];
+    let read = disk.open(&dir.join(FILE), How::Read).and_then(|file| file.read_full_at(&mut bytes, 0));
+    read.is_ok_and(|read| parse(&bytes[..read]).is_some())
 }
 
 fn parse(bytes: &[u8]) -> Option<Evidence> {
