@@ -30,11 +30,11 @@ pub(crate) struct Args {
     /// Address to listen on (repeatable, or separated by commas).
     ///
     /// HOST:PORT, :PORT for every address, or unix:PATH. quiet: in front is for programs that never read, such as
-    /// syslog forwarders; proxy: for a proxy that sends the header of the PROXY protocol; quiet:proxy: for both; and
-    /// quiet:udp: before HOST:PORT for syslog datagrams.
+    /// syslog forwarders; proxy: for a proxy that sends the header of the PROXY protocol; tls: for TLS; they go together
+    /// in this order. quiet:udp: before HOST:PORT is for syslog datagrams.
     #[arg(
         long,
-        value_name = "[quiet:][proxy:]ADDR|unix:PATH|quiet:udp:ADDR",
+        value_name = "[quiet:][proxy:][tls:]ADDR|unix:PATH|quiet:udp:ADDR",
         env = "DIARY_LISTEN",
         value_delimiter = ','
     )]
@@ -43,6 +43,16 @@ pub(crate) struct Args {
     /// Address to answer datagrams on [default: none].
     #[arg(long, value_name = "HOST:PORT", env = "DIARY_UDP", value_parser = check_host_port)]
     udp: Option<String>,
+
+    /// Certificate of tls: listeners and those above it, in PEM [default: one that the server makes for itself].
+    ///
+    /// Read again when it changes, and on SIGHUP, which then does not stop the server.
+    #[arg(long, value_name = "FILE", env = "DIARY_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", env = "DIARY_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 
     /// Mode of the files of Unix sockets, as for chmod: who may connect, and so read and write the diary.
     #[arg(long, value_name = "MODE", env = "DIARY_SOCKET_MODE", default_value = "600", value_parser = check_mode)]
@@ -128,6 +138,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Where to answer datagrams.
     pub udp: Option<String>,
+    /// Who TLS listeners are; if not said, the server makes itself a key and a certificate, and keeps them in `data`.
+    pub tls: Option<TlsFiles>,
     /// The mode of Unix sockets' files: who may connect.
     pub socket_mode: u32,
     /// The folder that holds journals.
@@ -148,6 +160,7 @@ impl Config {
         Self {
             listen: vec![Listen::tcp("127.0.0.1:0")],
             udp: None,
+            tls: None,
             socket_mode: 0o600,
             data: data.into(),
             journal: "diary".to_owned(),
@@ -165,11 +178,12 @@ impl Config {
         } else {
             args.listen
         };
+        let tls = args.tls_cert.zip(args.tls_key).map(|(cert, key)| TlsFiles { cert, key });
         let Args { udp, socket_mode, place: Place { data, journal }, timezone, day_start, .. } = args;
         let data = data.or_else(default_data)?;
         let connections_per_address = args.connections_per_address.map(NonZeroUsize::get);
         let limits = Limits { connections_per_address, ..Limits::default() };
-        Some(Self { listen, udp, socket_mode, data, journal, timezone, day_start, limits })
+        Some(Self { listen, udp, tls, socket_mode, data, journal, timezone, day_start, limits })
     }
 }
 
@@ -178,6 +192,15 @@ fn default_data() -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))?;
     Some(data.join("diary"))
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those above it, in PEM.
+    pub cert: PathBuf,
+    /// The private key, in PEM.
+    pub key: PathBuf,
 }
 
 /// Where to listen.
@@ -189,6 +212,8 @@ pub struct Listen {
     pub quiet: bool,
     /// Every connection begins with the header of the PROXY protocol, which says whose it is.
     pub proxy: bool,
+    /// Everything, but the header of a proxy, travels in TLS. Only TCP has it.
+    pub tls: bool,
     /// A machine without this kind of address starts without it.
     optional: bool,
 }
@@ -207,17 +232,23 @@ pub enum At {
 impl Listen {
     /// A TCP listener at `HOST:PORT`.
     pub fn tcp(host_port: &str) -> Self {
-        Self { at: At::Tcp(host_port.to_owned()), quiet: false, proxy: false, optional: false }
+        Self { at: At::Tcp(host_port.to_owned()), quiet: false, proxy: false, tls: false, optional: false }
     }
 
     /// A listener on a Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
-        Self { at: At::Unix(path.into()), quiet: false, proxy: false, optional: false }
+        Self { at: At::Unix(path.into()), quiet: false, proxy: false, tls: false, optional: false }
     }
 
     /// A quiet listener for datagrams at `HOST:PORT`.
     pub fn quiet_udp(host_port: &str) -> Self {
-        Self { at: At::QuietUdp(host_port.to_owned()), quiet: true, proxy: false, optional: false }
+        Self {
+            at: At::QuietUdp(host_port.to_owned()),
+            quiet: true,
+            proxy: false,
+            tls: false,
+            optional: false,
+        }
     }
 
     /// The same, quiet.
@@ -232,14 +263,16 @@ impl Listen {
         Self { proxy: true, ..self }
     }
 
+    /// The same, with TLS. Of the kinds of addresses, only TCP has it.
+    #[must_use]
+    pub fn tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
+
     /// What stands before the address.
-    pub(crate) fn prefix(&self) -> &'static str {
-        match (self.quiet, self.proxy) {
-            (false, false) => "",
-            (true, false) => "quiet:",
-            (false, true) => "proxy:",
-            (true, true) => "quiet:proxy:",
-        }
+    pub(crate) fn prefix(&self) -> String {
+        let prefixes = [(self.quiet, "quiet:"), (self.proxy, "proxy:"), (self.tls, "tls:")];
+        prefixes.iter().filter(|(is, _)| *is).map(|(_, prefix)| *prefix).collect()
     }
 
     pub(crate) fn is_optional(&self) -> bool {
@@ -259,6 +292,9 @@ impl FromStr for Listen {
                 None => Ok(Self::from_str(rest)?.quiet()),
             };
         }
+        if strip("tls:").is_some_and(|rest| rest.starts_with("udp:")) {
+            return Err("there is no TLS for datagrams; leave tls: out, or udp:".to_owned());
+        }
         if strip("udp:").is_some() {
             return Err(
                 "datagrams are answered with --udp HOST:PORT, or taken silently with quiet:udp:".to_owned()
@@ -270,6 +306,15 @@ impl FromStr for Listen {
                 Self { quiet: true, .. } => Err("quiet: comes before proxy:".to_owned()),
                 Self { proxy: true, .. } => Err("proxy: is said twice".to_owned()),
                 listen => Ok(listen.proxy()),
+            };
+        }
+        if let Some(rest) = strip("tls:") {
+            return match Self::from_str(rest)? {
+                Self { quiet: true, .. } => Err("quiet: comes before tls:".to_owned()),
+                Self { proxy: true, .. } => Err("proxy: comes before tls:".to_owned()),
+                Self { tls: true, .. } => Err("tls: is said twice".to_owned()),
+                Self { at: At::Unix(_), .. } => Err(TLS_ON_UNIX.to_owned()),
+                listen => Ok(listen.tls()),
             };
         }
         match text.strip_prefix("unix:") {
@@ -293,6 +338,10 @@ impl fmt::Display for Listen {
         }
     }
 }
+
+/// Why `tls:unix:` is refused.
+pub(crate) const TLS_ON_UNIX: &str =
+    "a Unix socket needs no TLS: nothing on it leaves this machine; leave tls: out";
 
 fn check_host_port(text: &str) -> Result<String, String> {
     if text.is_empty() {
@@ -352,6 +401,11 @@ mod tests {
             ("proxy:80", Listen::tcp("proxy:80")),
             ("proxy:unix:x", Listen::unix("x").proxy()),
             ("quiet:proxy:[::1]:514", Listen::tcp("[::1]:514").proxy().quiet()),
+            ("tls::8889", Listen::tcp(":8889").tls()),
+            ("tls:8889", Listen::tcp("tls:8889")),
+            ("quiet:tls:localhost:6514", Listen::tcp("localhost:6514").tls().quiet()),
+            ("proxy:tls:[::1]:1", Listen::tcp("[::1]:1").tls().proxy()),
+            ("quiet:proxy:tls:x:1", Listen::tcp("x:1").tls().proxy().quiet()),
         ] {
             assert_eq!(text.parse(), Ok(listen.clone()), "{text}");
             assert_eq!(listen.to_string(), text);
@@ -369,6 +423,13 @@ mod tests {
             "quiet:udp:localhost",
             "proxy:quiet:[::1]:514",
             "proxy:proxy:[::1]:1",
+            "tls:tls:[::1]:1",
+            "tls:quiet:[::1]:1",
+            "tls:proxy:[::1]:1",
+            "tls:unix:x",
+            "quiet:proxy:tls:unix:x",
+            "tls:udp:x:1",
+            "quiet:tls:udp:x:1",
         ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }

@@ -1,6 +1,6 @@
 //! What all sessions share: the journal, and the budgets of the whole server.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use diary_engine::Journal;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -13,6 +13,8 @@ use crate::limits::{ANSWERS_FREE_BYTES, APPEND_MIN_BYTES, INPUT_FREE_BYTES, Limi
 pub(crate) struct Context {
     pub(crate) journal: Journal,
     pub(crate) limits: Limits,
+    /// Where TLS is, in words; empty if it is nowhere.
+    pub(crate) tls_at: OnceLock<String>,
     /// Appends that are not committed.
     pub(crate) unacked: Arc<Semaphore>,
     /// Input that is not appended.
@@ -32,6 +34,7 @@ impl Context {
         let freed = Arc::new(Notify::new());
         Arc::new(Self {
             journal,
+            tls_at: OnceLock::new(),
             unacked: Arc::new(Semaphore::new(limits.unacked_bytes)),
             input: Budget::new(limits.input_bytes, INPUT_FREE_BYTES, limits.patience, &freed),
             answers: Budget::new(limits.answers_bytes, ANSWERS_FREE_BYTES, limits.patience, &freed),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use diary_engine::Options;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ServerConfig;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use crate::limits::{DESCRIPTORS_RESERVED, KILL_MAX, Limits, WRITER_STOP_MAX};
 use crate::listener::{Listener, bind_udp};
 use crate::places::Places;
 use crate::start_error::StartError;
+use crate::tls::{Identity, server_config};
 use crate::zone;
 
 /// From freeing much memory to giving it back, again and again: more follows while sessions end, little by little.
@@ -36,11 +38,33 @@ pub enum Stopped {
 pub struct Server {
     context: Arc<Context>,
     listeners: Vec<Listener>,
+    /// If there are TLS listeners.
+    tls: Option<Tls>,
+    reload: Reload,
     /// For datagrams, with their addresses.
     udp: Vec<(UdpSocket, String)>,
     quiet_udp: Vec<(UdpSocket, String)>,
     addresses: Vec<String>,
     places: Arc<Places>,
+}
+
+struct Tls {
+    identity: Arc<Identity>,
+    config: Arc<ServerConfig>,
+    /// Its files are the user's, and may change.
+    watched: bool,
+}
+
+/// Has the files of `--tls-cert` and `--tls-key` read again. Clones are handles of the same server.
+#[derive(Debug, Clone)]
+pub struct Reload(Arc<Notify>);
+
+impl Reload {
+    /// Has them read again soon. New connections then meet what they hold; if that cannot be used, the log says why, and
+    /// everything stays as it is. Without such files it does nothing.
+    pub fn reload(&self) {
+        self.0.notify_one();
+    }
 }
 
 impl Server {
@@ -68,6 +92,16 @@ impl Server {
             udp = bind_udp(at, false).await?;
             addresses.extend(udp.iter().map(|(_, address)| address.clone()));
         }
+        let tls = match &config.tls {
+            Some(_) if listeners.iter().all(|listener| !listener.tls) => {
+                return Err(StartError::NoTlsListener);
+            }
+            files if listeners.iter().any(|listener| listener.tls) => {
+                let identity = Identity::load(files.as_ref(), &config.data)?;
+                Some(Tls { config: server_config(Arc::clone(&identity)), identity, watched: files.is_some() })
+            }
+            _ => None,
+        };
         let journal = diary_engine::open(Options {
             dir: config.data.join(&config.journal),
             name: config.journal,
@@ -76,9 +110,17 @@ impl Server {
             day_start: config.day_start,
         })?;
         let places = Places::new(connections_max(&config.limits), &config.limits);
+        let context = Context::new(journal, config.limits);
+        let mut tls_at: Vec<String> = listeners.iter().filter_map(Listener::tls_address).collect();
+        tls_at.dedup();
+        if !tls_at.is_empty() {
+            context.tls_at.get_or_init(|| tls_at.join(" and "));
+        }
         Ok(Self {
-            context: Context::new(journal, config.limits),
+            context,
             listeners,
+            tls,
+            reload: Reload(Arc::default()),
             udp,
             quiet_udp,
             addresses,
@@ -86,17 +128,31 @@ impl Server {
         })
     }
 
-    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`, `udp:…`.
+    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`, `tls:…`,
+    /// `udp:…`.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// The fingerprint of the public key (SubjectPublicKeyInfo) that its TLS clients meet, as `sha256:` and 64 hex digits.
+    /// None without TLS listeners.
+    pub fn fingerprint(&self) -> Option<String> {
+        Some(self.tls.as_ref()?.identity.fingerprint())
+    }
+
+    /// Has the TLS certificate read again, also while the server runs.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Serves until `stop` is cancelled or the disk fails; then commits and answers what was read, and
     /// ends within 10 s. Not cancel safe: dropping it drops all sessions.
     pub async fn run(self, stop: CancellationToken) -> Stopped {
         let (tasks, kill) = (TaskTracker::new(), CancellationToken::new());
+        let tls = self.tls.as_ref().map(|tls| Arc::clone(&tls.config));
         for listener in self.listeners {
             let accept = Accept {
+                tls: tls.clone().filter(|_| listener.tls),
                 context: Arc::clone(&self.context),
                 places: Arc::clone(&self.places),
                 tasks: tasks.clone(),
@@ -119,6 +175,10 @@ impl Server {
             tasks.spawn(quiet::udp::serve(socket, address, Arc::clone(&self.context)));
         }
 
+        let files = self
+            .tls
+            .filter(|tls| tls.watched)
+            .map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.identity.watch(self.reload.0))));
         let heap = AbortOnDropHandle::new(tokio::spawn(give_back_memory(Arc::clone(&self.context.freed))));
         tokio::select! {
             () = stop.cancelled() => {}
@@ -138,7 +198,7 @@ impl Server {
         if !ended {
             tracing::error!("the disk is too slow to wait for the last batch; it was not acknowledged");
         }
-        drop(heap);
+        drop((heap, files));
         if ended && !self.context.journal.has_failed() { Stopped::Clean } else { Stopped::DiskFailed }
     }
 }
