@@ -142,18 +142,19 @@ async fn the_shell_page() {
     let socket = folder.path().join("socket");
     let server = Server::with(|config| {
         config.listen.push(Listen::tcp("127.0.0.1:0").quiet());
+        config.listen.push(Listen::tcp("127.0.0.1:0").tls());
         config.listen.push(Listen::unix(&socket));
     })
     .await;
     let (host, port) = server.address().split_once(':').unwrap();
-    let (_, quiet) = server.addresses()[1].rsplit_once(':').unwrap();
+    let [quiet, tls] = [1, 2].map(|listener: usize| server.addresses()[listener].rsplit_once(':').unwrap().1);
     let page = std::fs::read_to_string(source("shell.md")).unwrap();
     let blocks = blocks(&page);
     assert!(!blocks.is_empty(), "the page has no block to run");
     for Block { script, output } in blocks {
         let mut bash = peer("bash");
         bash.args(["-euc", &script]).current_dir(folder.path());
-        bash.env("HOST", host).env("PORT", port).env("QUIET", quiet).env("SOCKET", &socket);
+        bash.env("HOST", host).env("PORT", port).env("QUIET", quiet).env("TLS", tls).env("SOCKET", &socket);
         bash.env("DATA", server.journal().parent().unwrap());
         let ran = run(&mut bash, "").await;
         assert_eq!(ran.code, Some(0), "{script}\n{ran:?}");

@@ -45,6 +45,8 @@ mod stopping;
 mod support;
 mod syslog;
 mod telnet;
+mod tls;
+mod tls_identity;
 mod udp;
 mod unharmed;
 mod unix;

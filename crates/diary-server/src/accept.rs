@@ -10,16 +10,18 @@ use diary_proto::proxy::Header;
 use diary_proto::{Code, Refusal, answer};
 use futures::StreamExt;
 use futures::stream::{FuturesUnordered, unfold};
+use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::context::{Context, Offer};
 use crate::front::refusals::RefusalLog;
+use crate::limits::LINGER_MAX;
 use crate::listener::Listener;
 use crate::peer::Peer;
 use crate::places::{NoPlace, Place, Places};
 use crate::session::Session;
-use crate::transport::{Socket, Transport, with_scratch};
+use crate::transport::{Insecure, Socket, Transport, with_scratch};
 
 /// After a failed accept: no event says when descriptors are free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -33,6 +35,8 @@ pub(crate) struct Accept {
     pub(crate) kill: CancellationToken,
     pub(crate) listener: Listener,
     pub(crate) offer: Offer,
+    /// If the listener has TLS.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 impl Accept {
@@ -47,7 +51,7 @@ impl Accept {
                 Some((socket, peer)) = accepted.next() => match self.places.take(peer.ip) {
                     Ok(place) => {
                         let transport = prepared(socket, &peer);
-                        if self.listener.proxy {
+                        if self.listener.proxy || self.tls.is_some() {
                             introducing.push(self.introduce(transport, peer, place));
                         } else {
                             self.begin(transport, peer, Vec::new(), place, &messages);
@@ -55,15 +59,15 @@ impl Accept {
                     }
                     Err(no_place) => {
                         let transport = Transport::new(socket, String::new());
-                        self.turn_away(transport, &peer, &no_place.into(), &log);
+                        self.turn_away(transport, &peer, no_place.into(), self.told(Vec::new()), &log);
                     }
                 },
                 Some(introduced) = introducing.next() => match introduced {
                     Introduced::Begin { transport, peer, input, place } => {
                         self.begin(transport, peer, input, place, &messages);
                     }
-                    Introduced::Refused { transport, peer, refusal } => {
-                        self.turn_away(transport, &peer, &refusal, &log);
+                    Introduced::Refused { transport, peer, refusal, told } => {
+                        self.turn_away(transport, &peer, refusal, told, &log);
                     }
                     Introduced::Gone => {}
                 },
@@ -74,28 +78,69 @@ impl Accept {
         }
     }
 
+    /// Waits for what comes before a session: the header of a proxy, and the handshake of TLS. Not cancel safe: what was
+    /// read is lost.
+    async fn introduce(&self, transport: Transport, peer: Peer, place: Place) -> Introduced {
+        let (transport, peer, input, place) = if self.listener.proxy {
+            match self.receive_source(transport, peer, place).await {
+                Introduced::Begin { transport, peer, input, place } => (transport, peer, input, place),
+                other => return other,
+            }
+        } else {
+            (transport, peer, Vec::new(), place)
+        };
+        let Some(config) = &self.tls else {
+            return Introduced::Begin { transport, peer, input, place };
+        };
+        let (config, within) = (Arc::clone(config), self.context.limits.tls_handshake);
+        // A task of its own: it costs as much time as many accepts.
+        let handshake = self.tasks.spawn(async move { transport.secure(config, &input, within).await });
+        match AbortOnDropHandle::new(handshake).await {
+            Ok(Ok(transport)) => Introduced::Begin { transport, peer, input: Vec::new(), place },
+            Ok(Err(Insecure::Refused { transport, refusal, in_words })) => {
+                let told = if in_words { Told::InWords } else { Told::Nothing };
+                Introduced::Refused { transport, peer, refusal, told }
+            }
+            Ok(Err(Insecure::Gone(error))) => {
+                tracing::debug!(peer = peer.address, %error, "gone before its TLS handshake");
+                Introduced::Gone
+            }
+            // It has panicked, which is logged.
+            Err(_) => Introduced::Gone,
+        }
+    }
+
     /// Waits for the header in which a proxy says who its peer is. The greeting comes behind it: nobody else is told
     /// anything. Until then the connection counts for the proxy. Not cancel safe: what was read is lost.
-    async fn introduce(&self, transport: Transport, proxy: Peer, mut place: Place) -> Introduced {
-        let header = tokio::time::timeout(self.context.limits.proxy_header, receive_header(&transport));
-        let refused = |transport, peer, refusal| Introduced::Refused { transport, peer, refusal };
-        match header.await {
+    async fn receive_source(&self, mut transport: Transport, proxy: Peer, mut place: Place) -> Introduced {
+        let header =
+            tokio::time::timeout(self.context.limits.proxy_header, receive_header(&mut transport)).await;
+        let refused = |transport, peer, message: String| Introduced::Refused {
+            transport,
+            peer,
+            refusal: Refusal::new(Code::Proxy, message),
+            told: Told::InWords,
+        };
+        match header {
             Ok(Ok((header, input))) => {
                 let peer = proxy.proxied(header.source);
                 match place.count_for(peer.ip) {
                     Ok(()) => Introduced::Begin { transport, peer, input, place },
-                    Err(no_place) => refused(transport, peer, no_place.into()),
+                    Err(no_place) => {
+                        let (refusal, told) = (no_place.into(), self.told(input));
+                        Introduced::Refused { transport, peer, refusal, told }
+                    }
                 }
             }
             Ok(Err(bad)) if bad.kind() == io::ErrorKind::InvalidData => {
-                refused(transport, proxy, Refusal::new(Code::Proxy, bad.to_string()))
+                refused(transport, proxy, bad.to_string())
             }
             // A proxy may only look whether the server is there.
             Ok(Err(error)) => {
                 tracing::debug!(peer = proxy.address, %error, "gone before its PROXY header");
                 Introduced::Gone
             }
-            Err(_) => refused(transport, proxy, Refusal::new(Code::Proxy, "no PROXY header came in time")),
+            Err(_) => refused(transport, proxy, "no PROXY header came in time".to_owned()),
         }
     }
 
@@ -120,22 +165,60 @@ impl Accept {
         self.tasks.spawn(talk(session.with_input(input), place, self.kill.clone()));
     }
 
+    /// How a peer is told that has kept to the rules so far, and has sent `input` behind the header of a proxy.
+    fn told(&self, input: Vec<u8>) -> Told {
+        match &self.tls {
+            Some(config) => Told::InTls(Arc::clone(config), input),
+            None => Told::InWords,
+        }
+    }
+
     /// Tells a connection why it has no session, and closes it.
-    fn turn_away(&self, mut transport: Transport, peer: &Peer, refusal: &Refusal, log: &RefusalLog) {
-        log.tell(peer.ip, &peer.address, refusal, 1);
-        if !self.listener.quiet {
-            answer::push_error(&mut transport.out, refusal);
+    fn turn_away(
+        &self,
+        mut transport: Transport,
+        peer: &Peer,
+        refusal: Refusal,
+        told: Told,
+        log: &RefusalLog,
+    ) {
+        log.tell(peer.ip, &peer.address, &refusal, 1);
+        if matches!(told, Told::InWords) && !self.listener.quiet {
+            answer::push_error(&mut transport.out, &refusal);
         }
         // A new socket has room for one line; if not, there is nobody to tell.
         if transport.flush().is_ok()
             && let Some(leave) = self.places.leave()
         {
+            let quiet = self.listener.quiet;
             self.tasks.spawn(async move {
                 // It is gone if this fails.
-                let _ = transport.close().await;
+                let _ = match told {
+                    Told::InTls(config, input) if !quiet => {
+                        close_in_tls(transport, config, input, &refusal).await
+                    }
+                    _ => transport.close().await,
+                };
                 drop(leave);
             });
         }
+    }
+}
+
+/// Shakes hands only to say why there is no session.
+async fn close_in_tls(
+    transport: Transport,
+    config: Arc<ServerConfig>,
+    input: Vec<u8>,
+    refusal: &Refusal,
+) -> io::Result<()> {
+    match transport.secure(config, &input, LINGER_MAX).await {
+        Ok(mut transport) => {
+            answer::push_error(&mut transport.out, refusal);
+            transport.flush()?;
+            transport.close().await
+        }
+        Err(_) => Ok(()),
     }
 }
 
@@ -162,11 +245,20 @@ fn prepared(socket: Socket, peer: &Peer) -> Transport {
     Transport::new(socket, String::new())
 }
 
-/// What became of a connection to a listener for proxies.
+/// What became of a connection before its session.
 enum Introduced {
     Begin { transport: Transport, peer: Peer, input: Vec<u8>, place: Place },
-    Refused { transport: Transport, peer: Peer, refusal: Refusal },
+    Refused { transport: Transport, peer: Peer, refusal: Refusal, told: Told },
     Gone,
+}
+
+/// How a peer is told that it is turned away.
+enum Told {
+    InWords,
+    /// Once it has shaken hands, for which it has sent so much.
+    InTls(Arc<ServerConfig>, Vec<u8>),
+    /// It speaks TLS, and no handshake can be made.
+    Nothing,
 }
 
 impl From<NoPlace> for Refusal {
@@ -179,7 +271,7 @@ impl From<NoPlace> for Refusal {
 ///
 /// # Errors
 /// Those of the socket; `UnexpectedEof`, and `InvalidData` for what is no header.
-async fn receive_header(transport: &Transport) -> io::Result<(Header, Vec<u8>)> {
+async fn receive_header(transport: &mut Transport) -> io::Result<(Header, Vec<u8>)> {
     let mut input = Vec::new();
     loop {
         let header = Header::read(&input).map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))?;

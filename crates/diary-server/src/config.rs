@@ -30,14 +30,30 @@ pub(crate) struct Args {
     /// Address to listen on (repeatable, or separated by commas).
     ///
     /// HOST:PORT, :PORT for every address, or unix:PATH. quiet: in front is for programs that never read, such as
-    /// syslog forwarders; proxy: for a proxy that sends the header of the PROXY protocol; quiet:proxy: for both; and
-    /// quiet:udp: before HOST:PORT for syslog datagrams. With =NAME behind it, an address serves this journal only.
-    #[arg(long, value_name = "[quiet:][proxy:]ADDR[=NAME]", env = "DIARY_LISTEN", value_delimiter = ',')]
+    /// syslog forwarders; proxy: for a proxy that sends the header of the PROXY protocol; tls: for TLS; they go together
+    /// in this order. quiet:udp: before HOST:PORT is for syslog datagrams. With =NAME behind it, an address serves this
+    /// journal only.
+    #[arg(
+        long,
+        value_name = "[quiet:][proxy:][tls:]ADDR[=NAME]",
+        env = "DIARY_LISTEN",
+        value_delimiter = ','
+    )]
     listen: Vec<Listen>,
 
     /// Address to answer datagrams on [default: none].
     #[arg(long, value_name = "HOST:PORT[=NAME]", env = "DIARY_UDP")]
     udp: Option<Udp>,
+
+    /// Certificate of tls: listeners and those above it, in PEM [default: one that the server makes for itself].
+    ///
+    /// Read again when it changes, and on SIGHUP, which then does not stop the server.
+    #[arg(long, value_name = "FILE", env = "DIARY_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", env = "DIARY_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 
     /// Mode of the files of Unix sockets, as for chmod: who may connect, and so read and write the diary.
     #[arg(long, value_name = "MODE", env = "DIARY_SOCKET_MODE", default_value = "600", value_parser = check_mode)]
@@ -156,6 +172,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Where to answer datagrams.
     pub udp: Option<Udp>,
+    /// Who TLS listeners are; if not said, the server makes itself a key and a certificate, and keeps them in `data`.
+    pub tls: Option<TlsFiles>,
     /// The mode of Unix sockets' files: who may connect.
     pub socket_mode: u32,
     /// The folder that holds journals.
@@ -176,6 +194,7 @@ impl Config {
         Self {
             listen: vec![Listen::tcp("127.0.0.1:0")],
             udp: None,
+            tls: None,
             socket_mode: 0o600,
             data: data.into(),
             journal: JournalName::default(),
@@ -193,11 +212,12 @@ impl Config {
         } else {
             args.listen
         };
+        let tls = args.tls_cert.zip(args.tls_key).map(|(cert, key)| TlsFiles { cert, key });
         let Args { udp, socket_mode, data, journal, timezone, day_start, .. } = args;
         let data = data.path()?;
         let connections_per_address = args.connections_per_address.map(NonZeroUsize::get);
         let limits = Limits { connections_per_address, ..Limits::default() };
-        Some(Self { listen, udp, socket_mode, data, journal, timezone, day_start, limits })
+        Some(Self { listen, udp, tls, socket_mode, data, journal, timezone, day_start, limits })
     }
 }
 
@@ -206,6 +226,15 @@ fn default_data() -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))?;
     Some(data.join("diary"))
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those above it, in PEM.
+    pub cert: PathBuf,
+    /// The private key, in PEM.
+    pub key: PathBuf,
 }
 
 /// Where to listen.
@@ -219,6 +248,8 @@ pub struct Listen {
     pub proxy: bool,
     /// The only journal that it serves; all of them, if none is named.
     pub journal: Option<JournalName>,
+    /// Everything, but the header of a proxy, travels in TLS. Only TCP has it.
+    pub tls: bool,
     /// A machine without this kind of address starts without it.
     optional: bool,
 }
@@ -251,7 +282,7 @@ impl Listen {
     }
 
     fn of(at: At) -> Self {
-        Self { at, quiet: false, proxy: false, journal: None, optional: false }
+        Self { at, quiet: false, proxy: false, tls: false, journal: None, optional: false }
     }
 
     /// The same, quiet.
@@ -272,14 +303,16 @@ impl Listen {
         Self { journal: Some(journal), ..self }
     }
 
+    /// The same, with TLS. Of the kinds of addresses, only TCP has it.
+    #[must_use]
+    pub fn tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
+
     /// What stands before the address.
-    pub(crate) fn prefix(&self) -> &'static str {
-        match (self.quiet, self.proxy) {
-            (false, false) => "",
-            (true, false) => "quiet:",
-            (false, true) => "proxy:",
-            (true, true) => "quiet:proxy:",
-        }
+    pub(crate) fn prefix(&self) -> String {
+        let prefixes = [(self.quiet, "quiet:"), (self.proxy, "proxy:"), (self.tls, "tls:")];
+        prefixes.iter().filter(|(is, _)| *is).map(|(_, prefix)| *prefix).collect()
     }
 
     pub(crate) fn is_optional(&self) -> bool {
@@ -306,6 +339,9 @@ impl Listen {
                 None => Ok(Self::of_address(rest)?.quiet()),
             };
         }
+        if strip("tls:").is_some_and(|rest| rest.starts_with("udp:")) {
+            return Err("there is no TLS for datagrams; leave tls: out, or udp:".to_owned());
+        }
         if strip("udp:").is_some() {
             return Err(
                 "datagrams are answered with --udp HOST:PORT, or taken silently with quiet:udp:".to_owned()
@@ -317,6 +353,15 @@ impl Listen {
                 Self { quiet: true, .. } => Err("quiet: comes before proxy:".to_owned()),
                 Self { proxy: true, .. } => Err("proxy: is said twice".to_owned()),
                 listen => Ok(listen.proxy()),
+            };
+        }
+        if let Some(rest) = strip("tls:") {
+            return match Self::from_str(rest)? {
+                Self { quiet: true, .. } => Err("quiet: comes before tls:".to_owned()),
+                Self { proxy: true, .. } => Err("proxy: comes before tls:".to_owned()),
+                Self { tls: true, .. } => Err("tls: is said twice".to_owned()),
+                Self { at: At::Unix(_), .. } => Err(TLS_ON_UNIX.to_owned()),
+                listen => Ok(listen.tls()),
             };
         }
         match text.strip_prefix("unix:") {
@@ -362,6 +407,10 @@ impl FromStr for Udp {
         Ok(Self { host_port: check_host_port(host_port)?, journal })
     }
 }
+
+/// Why `tls:unix:` is refused.
+pub(crate) const TLS_ON_UNIX: &str =
+    "a Unix socket needs no TLS: nothing on it leaves this machine; leave tls: out";
 
 fn check_host_port(text: &str) -> Result<String, String> {
     if text.is_empty() {
@@ -416,6 +465,11 @@ mod tests {
             (":8888=work", Listen::tcp(":8888").only(work.clone())),
             ("unix:/run/d=work", Listen::unix("/run/d").only(work.clone())),
             ("quiet:udp::514=work", Listen::quiet_udp(":514").only(work.clone())),
+            ("tls::8889", Listen::tcp(":8889").tls()),
+            ("tls:8889", Listen::tcp("tls:8889")),
+            ("quiet:tls:localhost:6514", Listen::tcp("localhost:6514").tls().quiet()),
+            ("proxy:tls:[::1]:1", Listen::tcp("[::1]:1").tls().proxy()),
+            ("quiet:proxy:tls:x:1", Listen::tcp("x:1").tls().proxy().quiet()),
         ] {
             assert_eq!(text.parse(), Ok(listen.clone()), "{text}");
             assert_eq!(listen.to_string(), text);
@@ -437,6 +491,13 @@ mod tests {
             ":8888=.work",
             ":8888=tls",
             "=work",
+            "tls:tls:[::1]:1",
+            "tls:quiet:[::1]:1",
+            "tls:proxy:[::1]:1",
+            "tls:unix:x",
+            "quiet:proxy:tls:unix:x",
+            "tls:udp:x:1",
+            "quiet:tls:udp:x:1",
         ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }

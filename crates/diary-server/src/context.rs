@@ -1,6 +1,6 @@
 //! What all sessions share: the journals, and the budgets of the whole server.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use diary_engine::{Journal, Journals};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -30,6 +30,8 @@ impl Offer {
 pub(crate) struct Context {
     pub(crate) journals: Arc<Journals>,
     pub(crate) limits: Limits,
+    /// Where TLS is, in words; empty if it is nowhere.
+    pub(crate) tls_at: OnceLock<String>,
     /// Appends that are not committed.
     pub(crate) unacked: Arc<Semaphore>,
     /// Input that is not appended.
@@ -49,6 +51,7 @@ impl Context {
         let freed = Arc::new(Notify::new());
         Arc::new(Self {
             journals,
+            tls_at: OnceLock::new(),
             unacked: Arc::new(Semaphore::new(limits.unacked_bytes)),
             input: Budget::new(limits.input_bytes, INPUT_FREE_BYTES, limits.patience, &freed),
             answers: Budget::new(limits.answers_bytes, ANSWERS_FREE_BYTES, limits.patience, &freed),

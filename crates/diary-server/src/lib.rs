@@ -5,7 +5,7 @@
 //! - [`config`]: flags, `DIARY_*` variables and defaults; [`limits`]: every bound, with its reason;
 //! - [`server`]: start, serve, drain; `listener`, `unix_socket`: bind; `accept`: connections become sessions; `places`: how
 //!   many may;
-//! - `transport`: a connection's bytes; `peer`: who is at its other end, and what they may do;
+//! - `transport`: a connection's bytes, in TLS or not; `tls`: the server's certificate; `peer`: who is at its other end, and what they may do;
 //! - `front`: bytes to requests and answers to bytes, for line mode, frame mode, quiet listeners and UDP;
 //! - `session`: one connection's conversation, whichever mode;
 //! - `context`: what sessions share; `budget`: memory that they hold because of their peers, bounded in sum;
@@ -31,13 +31,15 @@ mod program;
 pub mod server;
 mod session;
 mod start_error;
+mod tls;
 mod transport;
 mod unix_socket;
 mod zone;
 
-pub use config::{Config, Listen};
+pub use config::{Config, Listen, TlsFiles};
 pub use limits::Limits;
 pub use program::main;
-pub use server::{Server, Stopped};
+pub use server::{Reload, Server, Stopped};
 pub use start_error::StartError;
+pub use tls::TlsError;
 pub use zone::UnknownZone;

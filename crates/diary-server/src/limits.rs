@@ -112,6 +112,21 @@ pub const HELLO_MAX: Duration = Duration::from_secs(10);
 /// at least, in which a lost packet comes again.
 pub const PROXY_HEADER_MAX: Duration = Duration::from_secs(5);
 
+/// From a connection on a `tls:` listener to the end of its handshake.
+pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// What a client may send for its handshake, so that those who do not end it hold little. Hellos have 2 KiB and less, also
+/// with keys that are safe from quantum computers.
+pub const TLS_HANDSHAKE_MAX_BYTES: usize = 8 * 1024;
+
+/// Answers of a TLS connection that are encrypted and not sent: what a session makes at a time, so that it goes out in one
+/// write. They count as unsent.
+pub const TLS_UNSENT_MAX_BYTES: usize = UNSENT_FILL_BYTES;
+
+/// Between two looks at the files of `--tls-cert` and `--tls-key`. A change is taken up once both are as they were at the
+/// look before.
+pub const TLS_FILES_PAUSE: Duration = Duration::from_millis(500);
+
 // What is read before a session has begun is not counted.
 const _: () = assert!(PROXY_HEADER_MAX_BYTES <= INPUT_FREE_BYTES);
 
@@ -210,6 +225,8 @@ pub struct Limits {
     pub hello: Duration,
     /// [`PROXY_HEADER_MAX`].
     pub proxy_header: Duration,
+    /// [`TLS_HANDSHAKE_MAX`].
+    pub tls_handshake: Duration,
     /// [`DRAIN_MAX`].
     pub drain: Duration,
     /// [`SOURCE_BURST`].
@@ -234,6 +251,7 @@ impl Default for Limits {
             stall: STALL_MAX,
             hello: HELLO_MAX,
             proxy_header: PROXY_HEADER_MAX,
+            tls_handshake: TLS_HANDSHAKE_MAX,
             drain: DRAIN_MAX,
             source_burst: SOURCE_BURST,
             source_refill: SOURCE_REFILL,

@@ -7,7 +7,7 @@ use diary_proto::JournalName;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UdpSocket, lookup_host};
 
-use crate::config::{At, Listen};
+use crate::config::{At, Listen, TLS_ON_UNIX};
 use crate::limits::BACKLOG;
 use crate::peer::Peer;
 use crate::start_error::StartError;
@@ -17,7 +17,7 @@ use crate::unix_socket::UnixSocket;
 /// A bound address that takes connections.
 pub(crate) struct Listener {
     at: Bound,
-    /// Where it listens, with the port that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`.
+    /// Where it listens, with the port that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`, `tls:…`.
     pub(crate) address: String,
     /// For programs that never read.
     pub(crate) quiet: bool,
@@ -25,6 +25,8 @@ pub(crate) struct Listener {
     pub(crate) proxy: bool,
     /// The only journal that it serves.
     pub(crate) journal: Option<JournalName>,
+    /// Everything behind that header travels in TLS.
+    pub(crate) tls: bool,
 }
 
 enum Bound {
@@ -40,14 +42,16 @@ impl Listener {
     pub(crate) async fn bind(listen: &Listen, socket_mode: u32) -> Result<Vec<Self>, StartError> {
         let wrong =
             |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error, "--listen") };
-        let (quiet, proxy, journal, prefix) = (listen.quiet, listen.proxy, &listen.journal, listen.prefix());
-        let suffix = suffix_of(journal.as_ref());
+        let Listen { quiet, proxy, tls, journal, .. } = listen.clone();
+        let (prefix, suffix) = (listen.prefix(), suffix_of(journal.as_ref()));
         let host_port = match &listen.at {
+            At::Unix(_) if tls => {
+                return Err(StartError::Listen { at: listen.to_string(), why: TLS_ON_UNIX.to_owned() });
+            }
             At::Unix(path) => {
                 let socket = UnixSocket::bind(path, socket_mode).await.map_err(|error| wrong(&error))?;
                 let address = format!("{prefix}unix:{}{suffix}", path.display());
-                let (at, journal) = (Bound::Unix(socket), journal.clone());
-                return Ok(vec![Self { at, address, quiet, proxy, journal }]);
+                return Ok(vec![Self { at: Bound::Unix(socket), address, quiet, proxy, tls, journal }]);
             }
             At::Tcp(host_port) => host_port,
             // No connections come from it: `bind_udp`.
@@ -72,9 +76,19 @@ impl Listener {
                 quiet,
                 proxy,
                 journal: journal.clone(),
+                tls,
             });
         }
         Ok(listeners)
+    }
+
+    /// Where TLS clients that are not a proxy's reach it, for those who come elsewhere.
+    pub(crate) fn tls_address(&self) -> Option<String> {
+        let address = self.address.strip_prefix("tls:")?;
+        match address.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_unspecified() => Some(format!("port {}", address.port())),
+            _ => Some(address.to_owned()),
+        }
     }
 
     /// The next connection. Cancel safe.

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -9,6 +10,7 @@ use clap::Parser;
 use diary_engine::limits::READER_THREADS;
 use diary_engine::maintenance::OpenError;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -19,6 +21,7 @@ use crate::maintenance::{self, Done};
 use crate::outlet::Outlet;
 use crate::server::{Server, Stopped};
 use crate::start_error::StartError;
+use crate::tls::TlsError;
 
 const USAGE: u8 = 2;
 const CANNOT_LISTEN: u8 = 3;
@@ -53,7 +56,7 @@ impl Drop for Outlets {
 /// Runs `diary-server` with the process's arguments. Returns 0 after a clean stop, 2 for wrong usage, 3
 /// if it cannot listen, 4 if the data folder cannot be used, 5 if the disk failed, 6 if `verify` found
 /// damage. A second signal to stop ends the process at once, with 128 and the signal's number: 129 for SIGHUP, 130 for
-/// SIGINT, 143 for SIGTERM.
+/// SIGINT, 143 for SIGTERM. SIGHUP stops nothing if `--tls-cert` is given.
 pub fn main() -> ExitCode {
     let outlets = match Outlets::start() {
         Ok(outlets) => outlets,
@@ -86,7 +89,8 @@ pub fn main() -> ExitCode {
                 ) => CANNOT_LISTEN,
                 Some(StartError::Journal { .. }) => DATA_FOLDER,
                 None if error.is::<OpenError>() => DATA_FOLDER,
-                Some(StartError::Zone(_)) | None => USAGE,
+                Some(StartError::Tls(TlsError::Own { .. })) => DATA_FOLDER,
+                Some(StartError::Zone(_) | StartError::Tls(_) | StartError::NoTlsListener) | None => USAGE,
             })
         }
     }
@@ -132,16 +136,30 @@ fn run(mut args: Args, outlets: &Outlets) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(config: Config, outlets: &Outlets) -> anyhow::Result<Stopped> {
-    let stop = stop_on_signal(outlets.log.clone())?;
+    let hangups = config.tls.is_some().then(|| Arc::new(Notify::new()));
+    let stop = stop_on_signal(outlets.log.clone(), hangups.clone())?;
     let server = Server::start(config).await?;
+    if let Some(hangups) = hangups {
+        let reload = server.reload();
+        tokio::spawn(async move {
+            loop {
+                hangups.notified().await;
+                reload.reload();
+            }
+        });
+    }
     for address in server.addresses() {
         outlets.addresses.push(format!("listening on {address}\n").as_bytes());
+    }
+    if let Some(fingerprint) = server.fingerprint() {
+        outlets.addresses.push(format!("fingerprint {fingerprint}\n").as_bytes());
     }
     Ok(server.run(stop).await)
 }
 
-/// A token that SIGTERM, SIGINT or the end of the terminal cancels; a second one ends the process at once.
-fn stop_on_signal(log: Outlet) -> anyhow::Result<CancellationToken> {
+/// A token that SIGTERM, SIGINT or the end of the terminal cancels; a second one ends the process at once. With `hangups`,
+/// SIGHUP is told there and stops nothing: it comes from whoever has renewed the certificate.
+fn stop_on_signal(log: Outlet, hangups: Option<Arc<Notify>>) -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
@@ -149,10 +167,15 @@ fn stop_on_signal(log: Outlet) -> anyhow::Result<CancellationToken> {
     let token = stop.clone();
     tokio::spawn(async move {
         let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => SignalKind::terminate(),
-                _ = interrupt.recv() => SignalKind::interrupt(),
-                _ = hangup.recv() => SignalKind::hangup(),
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return SignalKind::terminate(),
+                    _ = interrupt.recv() => return SignalKind::interrupt(),
+                    _ = hangup.recv() => match &hangups {
+                        Some(hangups) => hangups.notify_one(),
+                        None => return SignalKind::hangup(),
+                    },
+                }
             }
         };
         next().await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use diary_engine::{Journals, Options};
 use diary_proto::JournalName;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ServerConfig;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -21,6 +22,7 @@ use crate::limits::{
 use crate::listener::{Datagrams, Listener, bind_udp};
 use crate::places::Places;
 use crate::start_error::StartError;
+use crate::tls::{Identity, server_config};
 use crate::zone;
 
 /// From freeing much memory to giving it back, again and again: more follows while sessions end, little by little.
@@ -39,10 +41,32 @@ pub enum Stopped {
 pub struct Server {
     context: Arc<Context>,
     listeners: Vec<(Listener, Offer)>,
+    /// If there are TLS listeners.
+    tls: Option<Tls>,
+    reload: Reload,
     udp: Vec<(Datagrams, Offer)>,
     quiet_udp: Vec<(Datagrams, Offer)>,
     addresses: Vec<String>,
     places: Arc<Places>,
+}
+
+struct Tls {
+    identity: Arc<Identity>,
+    config: Arc<ServerConfig>,
+    /// Its files are the user's, and may change.
+    watched: bool,
+}
+
+/// Has the files of `--tls-cert` and `--tls-key` read again. Clones are handles of the same server.
+#[derive(Debug, Clone)]
+pub struct Reload(Arc<Notify>);
+
+impl Reload {
+    /// Has them read again soon. New connections then meet what they hold; if that cannot be used, the log says why, and
+    /// everything stays as it is. Without such files it does nothing.
+    pub fn reload(&self) {
+        self.0.notify_one();
+    }
 }
 
 impl Server {
@@ -71,6 +95,16 @@ impl Server {
             addresses.extend(udp.iter().map(|datagrams| datagrams.address.clone()));
         }
         let (data, day_start) = (config.data, config.day_start);
+        let tls = match &config.tls {
+            Some(_) if listeners.iter().all(|listener| !listener.tls) => {
+                return Err(StartError::NoTlsListener);
+            }
+            files if listeners.iter().any(|listener| listener.tls) => {
+                let identity = Identity::load(files.as_ref(), &data)?;
+                Some(Tls { config: server_config(Arc::clone(&identity)), identity, watched: files.is_some() })
+            }
+            _ => None,
+        };
         let journals = Journals::new(Options { data, zone, zone_name, day_start });
         // If they cannot be counted, opening one says why.
         let (connections, open) =
@@ -83,27 +117,49 @@ impl Server {
         }
         let offered = Offered { journals: &journals, default: config.journal };
         let places = Places::new(connections, &config.limits);
+        let context = Context::new(Arc::clone(&journals), config.limits);
+        let mut tls_at: Vec<String> = listeners.iter().filter_map(Listener::tls_address).collect();
+        tls_at.dedup();
+        if !tls_at.is_empty() {
+            context.tls_at.get_or_init(|| tls_at.join(" and "));
+        }
         Ok(Self {
+            tls,
+            reload: Reload(Arc::default()),
             listeners: offered.at(listeners, |listener| listener.journal.as_ref()).await?,
             udp: offered.at(udp, |datagrams| datagrams.journal.as_ref()).await?,
             quiet_udp: offered.at(quiet_udp, |datagrams| datagrams.journal.as_ref()).await?,
-            context: Context::new(Arc::clone(&journals), config.limits),
+            context,
             addresses,
             places,
         })
     }
 
-    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`, `udp:…`.
+    /// Where it listens, with the ports that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`, `tls:…`,
+    /// `udp:…`.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// The fingerprint of the public key (SubjectPublicKeyInfo) that its TLS clients meet, as `sha256:` and 64 hex digits.
+    /// None without TLS listeners.
+    pub fn fingerprint(&self) -> Option<String> {
+        Some(self.tls.as_ref()?.identity.fingerprint())
+    }
+
+    /// Has the TLS certificate read again, also while the server runs.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Serves until `stop` is cancelled or the disk fails; then commits and answers what was read, and
     /// ends within 10 s. Not cancel safe: dropping it drops all sessions.
     pub async fn run(self, stop: CancellationToken) -> Stopped {
         let (tasks, kill) = (TaskTracker::new(), CancellationToken::new());
+        let tls = self.tls.as_ref().map(|tls| Arc::clone(&tls.config));
         for (listener, offer) in self.listeners {
             let accept = Accept {
+                tls: tls.clone().filter(|_| listener.tls),
                 context: Arc::clone(&self.context),
                 places: Arc::clone(&self.places),
                 tasks: tasks.clone(),
@@ -126,6 +182,10 @@ impl Server {
             tasks.spawn(quiet::udp::serve(datagrams, offer.journal, Arc::clone(&self.context)));
         }
 
+        let files = self
+            .tls
+            .filter(|tls| tls.watched)
+            .map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.identity.watch(self.reload.0))));
         let heap = AbortOnDropHandle::new(tokio::spawn(give_back_memory(Arc::clone(&self.context.freed))));
         tokio::select! {
             () = stop.cancelled() => {}
@@ -145,7 +205,7 @@ impl Server {
         if !ended {
             tracing::error!("the disk is too slow to wait for the last batch; it was not acknowledged");
         }
-        drop(heap);
+        drop((heap, files));
         if ended && !self.context.journals.has_failed() { Stopped::Clean } else { Stopped::DiskFailed }
     }
 }

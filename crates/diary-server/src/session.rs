@@ -187,7 +187,7 @@ impl Session {
         loop {
             self.advance();
             self.transport.flush()?;
-            if self.phase == Phase::Closing && self.transport.unsent_bytes() == 0 {
+            if self.phase == Phase::Closing && self.transport.unsent_bytes() == 0 && self.transport.end()? {
                 // Boxed so that an idle connection does not hold its space.
                 let Self { transport, .. } = *self;
                 return Box::pin(transport.close()).await;
@@ -358,7 +358,8 @@ impl Session {
     /// Tells the budgets what is held now, and who is to blame for it.
     fn count_memory(&mut self) {
         let stalled_since = self.transport.stalled_since();
-        let input = self.decoder.partial_bytes() + self.stash.len() + self.queue.waiting_bytes();
+        let undecoded = self.transport.input_bytes() + self.decoder.partial_bytes() + self.stash.len();
+        let input = undecoded + self.queue.waiting_bytes();
         let free = input <= self.context.input.free_bytes();
         let waits_for_input = self.phase == Phase::Open && self.admission.is_none() && self.takes_input();
         let since = match waits_for_input && !free {

@@ -1,5 +1,6 @@
 //! Why a server cannot start.
 
+use crate::tls::TlsError;
 use crate::zone::UnknownZone;
 
 /// Why a server cannot start. Each displays as one sentence.
@@ -20,6 +21,12 @@ pub enum StartError {
         #[from]
         source: diary_engine::OpenError,
     },
+    /// There is no identity for TLS listeners.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A certificate is given, and no listener has TLS.
+    #[error("--tls-cert is for TLS listeners, and there is none; add one, as --listen tls:127.0.0.1:8889")]
+    NoTlsListener,
     /// There is no such time zone.
     #[error(transparent)]
     Zone(UnknownZone),

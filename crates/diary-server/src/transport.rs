@@ -4,13 +4,17 @@
 
 #[cfg(test)]
 pub(crate) mod memory;
+mod tls;
 
 use std::cell::RefCell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
+use diary_proto::{Code, Refusal};
+use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -20,6 +24,7 @@ use crate::limits::{
     KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, LINGER_MAX, LINGER_MAX_BYTES, READ_BYTES,
     STALL_ANSWERING_TIMES,
 };
+use tls::{HandshakeError, TlsSocket};
 
 /// What is kept of the buffer for answers, so that an idle connection holds none that is large.
 const IDLE_CAPACITY_BYTES: usize = 1024;
@@ -61,14 +66,44 @@ impl Transport {
         Self { socket, out: greeting.into_bytes(), sent: 0, stall: None }
     }
 
+    /// The same connection, with TLS. `input` has been read already. Not cancel safe: the connection is closed.
+    ///
+    /// # Errors
+    /// The connection as it was, and what to say of it.
+    pub(crate) async fn secure(
+        self,
+        config: Arc<ServerConfig>,
+        input: &[u8],
+        within: Duration,
+    ) -> Result<Self, Insecure> {
+        let Socket::Tcp(stream) = self.socket else { unreachable!("TLS listeners are TCP's") };
+        let mut tls = Box::new(TlsSocket::new(stream, config));
+        let why = match tokio::time::timeout(within, tls.handshake(input)).await {
+            Ok(Ok(())) => return Ok(Self { socket: Socket::Tls(tls), ..self }),
+            Ok(Err(HandshakeError::Gone(error))) => return Err(Insecure::Gone(error)),
+            Ok(Err(HandshakeError::NotTls)) => NOT_TLS.into(),
+            Ok(Err(HandshakeError::Failed(error))) => format!("the TLS handshake failed: {error}"),
+            Err(_) => "no TLS handshake was made in time".to_owned(),
+        };
+        // Whoever has said nothing waits for a greeting.
+        let in_words = why == NOT_TLS || !tls.has_heard();
+        let transport = Self { socket: Socket::Tcp(tls.into_plain()), ..self };
+        Err(Insecure::Refused { transport, refusal: Refusal::new(Code::Tls, why), in_words })
+    }
+
     /// Bytes that are not sent yet.
     pub(crate) fn unsent_bytes(&self) -> usize {
-        self.out.len() - self.sent
+        self.out.len() - self.sent + self.socket.unsent_bytes()
     }
 
     /// Memory of what is not sent yet, in bytes.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.out.capacity()
+        self.out.capacity() + self.socket.unsent_bytes()
+    }
+
+    /// Memory of what has come and is not read yet, in bytes.
+    pub(crate) fn input_bytes(&self) -> usize {
+        self.socket.input_bytes()
     }
 
     /// Since when the peer has taken nothing of what waits for it, as far as is known from the last look.
@@ -107,11 +142,14 @@ impl Transport {
             (false, true) => Interest::WRITABLE,
             (false, false) => Interest::ERROR,
         };
+        if reads && self.socket.has_input() {
+            return Ok(Ready::READABLE);
+        }
         self.socket.ready(interest).await
     }
 
     /// Reads what is there; nothing at the end of the input.
-    pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.socket.try_read(into)
     }
 
@@ -147,15 +185,27 @@ impl Transport {
         Ok(())
     }
 
+    /// Says in TLS that nothing more will be sent. True once that is on its way, as it is at once without TLS.
+    pub(crate) fn end(&mut self) -> io::Result<bool> {
+        if let Socket::Tls(socket) = &mut self.socket {
+            socket.end();
+            self.flush()?;
+        }
+        Ok(self.unsent_bytes() == 0)
+    }
+
     /// Closes so that the peer gets the last answer: a connection that is closed with input unread is reset, and
     /// what was on its way is lost. Not cancel safe: the peer may then miss the last answer.
-    pub(crate) async fn close(self) -> io::Result<()> {
-        self.socket.shutdown_write()?;
+    pub(crate) async fn close(mut self) -> io::Result<()> {
+        self.end()?;
+        // What comes is not decrypted any more.
+        let mut socket = self.socket.into_plain();
+        socket.shutdown_write()?;
         let drain = async {
             let mut left = LINGER_MAX_BYTES;
             while left > 0 {
-                self.socket.ready(Interest::READABLE).await?;
-                match with_scratch(|scratch| self.socket.try_read(scratch)) {
+                socket.ready(Interest::READABLE).await?;
+                match with_scratch(|scratch| socket.try_read(scratch)) {
                     Ok(0) => break,
                     Ok(read) => left = left.saturating_sub(read),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -168,11 +218,29 @@ impl Transport {
     }
 }
 
+/// What a plain client of a TLS listener is told.
+const NOT_TLS: &str = "this address speaks TLS, not plain text";
+
+/// What became of a connection that should have been made secure.
+#[derive(Debug)]
+pub(crate) enum Insecure {
+    /// It was gone before it said anything.
+    Gone(io::Error),
+    Refused {
+        transport: Transport,
+        refusal: Refusal,
+        /// The peer does not speak TLS, as far as is known.
+        in_words: bool,
+    },
+}
+
 /// A connected stream socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Boxed so that other connections do not hold its space.
+    Tls(Box<TlsSocket>),
     #[cfg(test)]
     Memory(memory::MemorySocket),
 }
@@ -195,11 +263,32 @@ impl Socket {
         SockRef::from(stream).set_tcp_keepalive(&keepalive)
     }
 
+    /// Whether a read may bring something before the socket is ready.
+    fn has_input(&self) -> bool {
+        matches!(self, Socket::Tls(socket) if socket.has_input())
+    }
+
+    /// Bytes that were received and not read.
+    fn input_bytes(&self) -> usize {
+        if let Socket::Tls(socket) = self { socket.input_bytes() } else { 0 }
+    }
+
+    /// Bytes that were taken and not sent.
+    fn unsent_bytes(&self) -> usize {
+        if let Socket::Tls(socket) = self { socket.unsent_bytes() } else { 0 }
+    }
+
+    /// The connection below.
+    fn into_plain(self) -> Self {
+        if let Socket::Tls(socket) = self { Socket::Tcp(socket.into_plain()) } else { self }
+    }
+
     /// Waits until the socket is ready in one of these ways. Cancel safe.
     async fn ready(&self, interest: Interest) -> io::Result<Ready> {
         match self {
             Socket::Tcp(stream) => stream.ready(interest).await,
             Socket::Unix(stream) => stream.ready(interest).await,
+            Socket::Tls(socket) => socket.stream().ready(interest).await,
             #[cfg(test)]
             Socket::Memory(socket) => socket.ready(interest).await,
         }
@@ -207,7 +296,7 @@ impl Socket {
 
     /// Reads what is there. On TCP, if that is less than fits, the next wait for readiness knows whether there is more,
     /// without another read. A read ends before urgent data, and nothing tells of what is behind it but the socket.
-    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+    fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut short = None;
         let mut read = |socket: BorrowedFd<'_>| {
             let (read, left) = diary_sys::receive(socket, &mut *into)?;
@@ -229,15 +318,18 @@ impl Socket {
             }
             // A read of these ends where a descriptor was sent along.
             Socket::Unix(stream) => stream.try_read(into),
+            Socket::Tls(socket) => socket.try_read(into),
             #[cfg(test)]
             Socket::Memory(socket) => socket.try_read(into),
         }
     }
 
-    fn try_write(&self, from: &[u8]) -> io::Result<usize> {
+    /// Takes some of `from`. It may be none, if what was taken before went on its way.
+    fn try_write(&mut self, from: &[u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => stream.try_write(from),
             Socket::Unix(stream) => stream.try_write(from),
+            Socket::Tls(socket) => socket.try_write(from),
             #[cfg(test)]
             Socket::Memory(socket) => socket.try_write(from),
         }
@@ -248,6 +340,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => diary_sys::untaken_bytes(stream.as_fd()),
             Socket::Unix(stream) => diary_sys::untaken_bytes(stream.as_fd()),
+            Socket::Tls(socket) => diary_sys::untaken_bytes(socket.stream().as_fd()),
             #[cfg(test)]
             Socket::Memory(socket) => Ok(socket.untaken_bytes()),
         }
@@ -257,6 +350,7 @@ impl Socket {
     fn silence(&self) -> io::Result<Duration> {
         match self {
             Socket::Tcp(stream) => diary_sys::silence(stream.as_fd()),
+            Socket::Tls(socket) => diary_sys::silence(socket.stream().as_fd()),
             // It is this one.
             Socket::Unix(_) => Ok(Duration::ZERO),
             #[cfg(test)]
@@ -269,6 +363,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
             Socket::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Socket::Tls(socket) => SockRef::from(socket.stream()).shutdown(Shutdown::Write),
             #[cfg(test)]
             Socket::Memory(socket) => socket.shutdown_write(),
         }
@@ -289,7 +384,7 @@ mod tests {
     async fn what_is_behind_urgent_data_is_ready() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let socket = Socket::Tcp(listener.accept().await.unwrap().0);
+        let mut socket = Socket::Tcp(listener.accept().await.unwrap().0);
         socket.prepare().unwrap();
         // In the first round, the runtime takes a new socket for ready.
         for _ in 0..3 {

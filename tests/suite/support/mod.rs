@@ -10,6 +10,7 @@ mod random;
 mod relay;
 mod stored;
 mod terminal;
+mod tls;
 
 use std::future::Future;
 use std::io::{PipeReader, PipeWriter};
@@ -34,6 +35,10 @@ pub(crate) use random::Random;
 pub(crate) use relay::Relay;
 pub(crate) use stored::{day_files, seal_in, stored};
 pub(crate) use terminal::{ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, CTRL_R, CTRL_Z, LEFT, Terminal, UP};
+pub(crate) use tls::{
+    EC, RSA, certificate_in, certificate_of, connect_tls, make_certificate, records, shake_hands, tls_client,
+    tunnel,
+};
 
 /// For anything that should happen at once: a test that waits longer has failed. It is no measure of
 /// speed, so it is generous.
@@ -220,7 +225,12 @@ impl Lines {
 
     /// Goes away, so that the server hears of it at once.
     pub(crate) fn reset(self) {
-        self.reader.into_inner().reunite(self.writer).unwrap().set_zero_linger().unwrap();
+        self.into_stream().set_zero_linger().unwrap();
+    }
+
+    /// The connection.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.reader.into_inner().reunite(self.writer).unwrap()
     }
 
     /// Everything up to the server's end.

@@ -245,7 +245,7 @@ impl Decoder {
                     return None;
                 }
                 Some(Mode::Tls) => {
-                    let refusal = Refusal::new(Code::Tls, "this diary speaks plain text, not TLS");
+                    let refusal = Refusal::new(Code::Tls, "this address speaks plain text, not TLS");
                     return Some(Decoded::Request(Request::Fatal(refusal)));
                 }
                 Some(Mode::Frame) if *quiet => {

@@ -59,7 +59,14 @@ impl Session {
         let answer = match &request {
             Request::Append(_) => unreachable!("appends have slots of their own"),
             Request::Refused { id, refusal } => Answer::Error { id: *id, fatal: false, refusal },
-            Request::Fatal(refusal) => return self.fail(refusal),
+            Request::Fatal(refusal) => match self.context.tls_at.get() {
+                Some(at) if refusal.code == Code::Tls => {
+                    let refusal =
+                        Refusal::new(Code::Tls, format!("this address speaks plain text; TLS is at {at}"));
+                    return self.fail(&refusal);
+                }
+                _ => return self.fail(refusal),
+            },
             Request::Quit => return self.say_bye(""),
             Request::Name(name) => {
                 self.peer.author = std::sync::Arc::new(name.clone());
