@@ -284,14 +284,14 @@ async fn journals_are_added_listed_and_looked_after_together() {
     assert!(!data.join("diary.repaired").exists());
     let archived = maintained(data, &["archive", "--journal", "diary"]).await;
     assert!(archived.contains("the entries up to 2 are in "), "{archived}");
-    assert!(day_files(&data.join("diary")).is_empty());
-    assert!(!day_files(&data.join("work")).is_empty());
+    let is_archived = |name: &str| data.join(name).join("archive").exists();
+    assert!(is_archived("diary") && !is_archived("work"));
     let archived = maintained(data, &["archive"]).await;
     assert!(
         archived.starts_with("journal diary:\nthere are no entries to archive\njournal work:\n"),
         "{archived}"
     );
-    assert!(day_files(&data.join("work")).is_empty());
+    assert!(is_archived("work") && !is_archived("work.repaired"));
 
     // One that cannot be looked at does not keep the others from it.
     fs::create_dir(data.join("broken")).unwrap();

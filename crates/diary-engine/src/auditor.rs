@@ -38,7 +38,9 @@ struct Audited {
 /// The way to the thread, which the first message starts; `None` if it cannot start. Unbounded, because few messages pass
 /// through it: of each journal at most [`GAPS_TOLD`] gaps, and a wake-up when something is to be checked.
 #[derive(Debug, Default)]
-pub(crate) struct Audits(OnceLock<Option<mpsc::Sender<(Arc<Audited>, Message)>>>);
+pub(crate) struct Audits(OnceLock<Option<Sender>>);
+
+type Sender = mpsc::Sender<(Arc<Audited>, Message)>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -114,7 +116,7 @@ impl Auditor {
     }
 }
 
-fn start() -> io::Result<mpsc::Sender<(Arc<Audited>, Message)>> {
+fn start() -> io::Result<Sender> {
     let (queue, messages) = mpsc::channel();
     thread::Builder::new().name("auditor".to_owned()).spawn(move || serve(&messages))?;
     Ok(queue)

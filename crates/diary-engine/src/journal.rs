@@ -115,9 +115,7 @@ impl Journal {
         appends.shrink();
         let (reply, outcome) = oneshot::channel();
         let receipt = Receipt::new(outcome, appends.count_u32());
-        if let Err(refused) = self.shared.send(Command::Append(appends, permit, reply)) {
-            refused.0.refuse_stopped();
-        }
+        self.shared.send(Command::Append(appends, permit, reply));
         receipt
     }
 
@@ -125,9 +123,7 @@ impl Journal {
     /// that was handed to it before; those who ask meanwhile share one trial. Cancel safe.
     pub fn check(&self) -> impl Future<Output = Result<(), Refusal>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        if let Err(refused) = self.shared.send(Command::Check(reply)) {
-            refused.0.refuse_stopped();
-        }
+        self.shared.send(Command::Check(reply));
         // An error means that the disk has failed meanwhile, or the writer has panicked.
         async { answer.await.unwrap_or_else(|_| Err(disk_failed())) }
     }
@@ -136,7 +132,7 @@ impl Journal {
     /// cancel the stop, only the wait.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
-        let stopping = self.shared.send(Command::Stop(done)).is_ok();
+        let stopping = self.shared.send(Command::Stop(done));
         // Meanwhile: the process may end with the stop.
         let _ = tokio::time::timeout(AUDIT_STOP_MAX, self.auditor.flush()).await;
         if stopping {

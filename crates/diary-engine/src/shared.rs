@@ -32,14 +32,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Hands a message to the writer.
-    ///
-    /// # Errors
-    /// The message, if the writer has stopped.
-    pub(crate) fn send(&self, command: Command) -> Result<(), mpsc::error::SendError<Command>> {
-        self.queue.send(command)?;
-        self.rest.wake();
-        Ok(())
+    /// Hands a message to the writer. False if the writer has stopped; the message is refused then.
+    pub(crate) fn send(&self, command: Command) -> bool {
+        match self.queue.send(command) {
+            Ok(()) => {
+                self.rest.wake();
+                true
+            }
+            Err(refused) => {
+                refused.0.refuse_stopped();
+                false
+            }
+        }
     }
 }
 

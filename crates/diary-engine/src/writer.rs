@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use diary_proto::time::BadClock;
 use diary_proto::{Code, Refusal, Time};
-use diary_store::{Appender, CommitError, Derived, NewEntry, Reader, Staged};
+use diary_store::{Appender, CommitError, Derived, NewEntry, Reader, Staged, is_out_of_descriptors};
 use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::DropGuard;
@@ -412,9 +412,15 @@ impl Writer {
                 }
                 Ok(())
             }
+            Err(CommitError::Full(error)) if is_out_of_descriptors(&error) => {
+                if !std::mem::replace(&mut self.full, true) {
+                    tracing::error!(%error, "a day file cannot be opened; appends are refused until one can");
+                }
+                Ok(())
+            }
             Err(CommitError::Full(error)) => {
                 if !std::mem::replace(&mut self.full, true) {
-                    tracing::error!(%error, "there is no room; appends are refused until there is");
+                    tracing::error!(%error, "the disk is full; appends are refused until there is room");
                 }
                 Ok(())
             }

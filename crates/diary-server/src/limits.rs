@@ -22,8 +22,10 @@ pub const DESCRIPTORS_RESERVED: u64 = 64;
 /// Descriptors of an open journal: its lock and its newest day file.
 pub const DESCRIPTORS_PER_JOURNAL: usize = 2;
 
-/// Journals that may be added while the server runs, and find descriptors.
-pub const JOURNALS_TO_COME: usize = 16;
+/// Journals whose descriptors are among [`DESCRIPTORS_RESERVED`].
+pub const JOURNALS_RESERVED: usize = 8;
+
+const _: () = assert!((JOURNALS_RESERVED * DESCRIPTORS_PER_JOURNAL) as u64 <= DESCRIPTORS_RESERVED / 4);
 
 /// The part of all descriptors that journals may take, as a divisor: the rest is for connections.
 pub const JOURNAL_DESCRIPTORS_DIVISOR: usize = 4;

@@ -83,11 +83,10 @@ pub fn main() -> ExitCode {
         Err(error) => {
             outlets.log.push(format!("diary-server: {error:#}\n").as_bytes());
             ExitCode::from(match error.downcast_ref() {
-                Some(
-                    StartError::Listen { .. }
-                    | StartError::Journal { source: diary_engine::OpenError::Thread(_) },
-                ) => CANNOT_LISTEN,
-                Some(StartError::Journal { .. }) => DATA_FOLDER,
+                Some(StartError::Listen { .. } | StartError::Journal(diary_engine::OpenError::Thread(_))) => {
+                    CANNOT_LISTEN
+                }
+                Some(StartError::Journal(_) | StartError::NoJournal(_)) => DATA_FOLDER,
                 None if error.is::<OpenError>() => DATA_FOLDER,
                 Some(StartError::Tls(TlsError::Own { .. })) => DATA_FOLDER,
                 Some(StartError::Zone(_) | StartError::Tls(_) | StartError::NoTlsListener) | None => USAGE,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diary_engine::{Journals, Options};
+use diary_engine::{Journals, OpenError, Options};
 use diary_proto::JournalName;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
@@ -16,7 +16,7 @@ use crate::config::{At, Config};
 use crate::context::{Context, Offer};
 use crate::front::{quiet, udp};
 use crate::limits::{
-    DESCRIPTORS_PER_JOURNAL, DESCRIPTORS_RESERVED, JOURNAL_DESCRIPTORS_DIVISOR, JOURNALS_TO_COME, KILL_MAX,
+    DESCRIPTORS_PER_JOURNAL, DESCRIPTORS_RESERVED, JOURNAL_DESCRIPTORS_DIVISOR, JOURNALS_RESERVED, KILL_MAX,
     Limits, WRITER_STOP_MAX,
 };
 use crate::listener::{Datagrams, Listener, bind_udp};
@@ -113,7 +113,10 @@ impl Server {
         let only = config.listen.iter().map(|listen| &listen.journal);
         for name in only.chain(config.udp.iter().map(|udp| &udp.journal)).flatten() {
             // Before the default one is made.
-            journals.get(name).await?;
+            match journals.get(name).await {
+                Err(OpenError::None(name)) => return Err(StartError::NoJournal(name)),
+                opened => drop(opened?),
+            }
         }
         let offered = Offered { journals: &journals, default: config.journal };
         let places = Places::new(connections, &config.limits);
@@ -256,8 +259,8 @@ fn shares(limits: &Limits, journals: usize) -> (usize, usize) {
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let files = usize::try_from(files.saturating_sub(DESCRIPTORS_RESERVED)).unwrap_or(usize::MAX);
-    let wanted = (journals + JOURNALS_TO_COME) * DESCRIPTORS_PER_JOURNAL;
-    let for_journals = wanted.min(files / JOURNAL_DESCRIPTORS_DIVISOR);
-    let open = if for_journals < wanted { for_journals / DESCRIPTORS_PER_JOURNAL } else { usize::MAX };
-    (limits.connections.min(files.saturating_sub(for_journals)).max(1), open.max(1))
+    let most = files / JOURNAL_DESCRIPTORS_DIVISOR;
+    let for_journals = (journals.saturating_sub(JOURNALS_RESERVED) * DESCRIPTORS_PER_JOURNAL).min(most);
+    let open = JOURNALS_RESERVED + most / DESCRIPTORS_PER_JOURNAL;
+    (limits.connections.min(files.saturating_sub(for_journals)).max(1), open)
 }

@@ -14,13 +14,12 @@ pub enum StartError {
         /// Why not, and the way out.
         why: String,
     },
+    /// An address is to serve a journal that there is not.
+    #[error("there is no journal {0}; `diary-server journal add {0}` makes it")]
+    NoJournal(diary_proto::JournalName),
     /// A journal cannot be opened.
-    #[error("{source}{}", way_out(source))]
-    Journal {
-        /// Why not.
-        #[from]
-        source: diary_engine::OpenError,
-    },
+    #[error(transparent)]
+    Journal(#[from] diary_engine::OpenError),
     /// There is no identity for TLS listeners.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -30,11 +29,4 @@ pub enum StartError {
     /// There is no such time zone.
     #[error(transparent)]
     Zone(UnknownZone),
-}
-
-fn way_out(error: &diary_engine::OpenError) -> String {
-    match error {
-        diary_engine::OpenError::None(name) => format!("; `diary-server journal add {name}` makes it"),
-        _ => String::new(),
-    }
 }

@@ -328,7 +328,7 @@ fn an_idle_writer_gives_its_thread_back_and_goes_on_with_the_next_append() {
     assert!(shared.rest.put(writer).is_ok());
     for round in 1..=20 {
         let (command, outcome) = append(1);
-        shared.send(command).unwrap();
+        assert!(shared.send(command));
         assert!(matches!(outcome.blocking_recv().unwrap()[..], [Part::Acked { .. }]));
         assert_eq!(reader.head().seq, round);
         while round % 2 == 0 && !is_resting(&shared) {
@@ -337,9 +337,9 @@ fn an_idle_writer_gives_its_thread_back_and_goes_on_with_the_next_append() {
     }
     // A stop finds it wherever it is.
     let (done, stopped) = oneshot::channel();
-    shared.send(Command::Stop(done)).unwrap();
+    assert!(shared.send(Command::Stop(done)));
     stopped.blocking_recv().unwrap();
-    assert!(shared.send(append(1).0).is_err());
+    assert!(!shared.send(append(1).0));
     assert!(!failed.is_cancelled());
 }
 
@@ -356,7 +356,7 @@ fn a_writer_that_goes_to_rest_misses_nothing() {
             scope.spawn(|| {
                 for _ in 0..EACH {
                     let (command, outcome) = append(1);
-                    shared.send(command).unwrap();
+                    assert!(shared.send(command));
                     assert!(matches!(outcome.blocking_recv().unwrap()[..], [Part::Acked { .. }]));
                 }
             });
@@ -374,7 +374,7 @@ fn a_writer_without_handles_ends_and_harms_nothing() {
         assert!(shared.rest.put(writer).is_ok());
         if !rests {
             let (command, outcome) = append(1);
-            shared.send(command).unwrap();
+            assert!(shared.send(command));
             outcome.blocking_recv().unwrap();
         }
         drop(shared);
