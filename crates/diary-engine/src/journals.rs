@@ -95,20 +95,16 @@ impl Journals {
         if !makes && !is_there.map_err(|error| OpenError::Look(name.clone(), error))? {
             return Err(OpenError::None(name.clone()));
         }
-        let opened = self.open_one(name);
+        let journal = self.open_one(name)?;
         let mut state = self.state();
-        match &opened {
-            Ok(journal) => {
-                state.broken.remove(name);
-                state.open.insert(name.clone(), Arc::clone(journal));
-            }
-            Err(error) => {
-                if state.broken.insert(name.clone()) {
-                    tracing::error!(%error, "the journal {name} cannot be opened");
-                }
-            }
-        }
-        opened
+        state.broken.remove(name);
+        state.open.insert(name.clone(), Arc::clone(&journal));
+        Ok(journal)
+    }
+
+    /// Whether it is news that this journal cannot be opened: once, until it can.
+    pub fn is_newly_broken(&self, name: &JournalName) -> bool {
+        self.state().broken.insert(name.clone())
     }
 
     fn open_one(&self, name: &JournalName) -> Result<Arc<Journal>, OpenError> {
@@ -269,13 +265,18 @@ mod tests {
         let file = disk.open(Path::new("/copy/head"), How::CreateNew).unwrap();
         file.write_all_at(&head[..read], 0).unwrap();
         assert!(matches!(journals.get(&copy).await, Err(OpenError::Copy(_, of)) if of == a));
+        assert!(
+            journals.is_newly_broken(&copy)
+                && !journals.is_newly_broken(&copy)
+                && journals.is_newly_broken(&c)
+        );
 
         journals.open_at_most(1);
         assert!(matches!(journals.get_or_make(&c).await, Err(OpenError::TooMany(_))));
         assert_eq!(journals.get(&a).await.unwrap().head(), 0);
         journals.open_at_most(2);
         assert_eq!(journals.get_or_make(&c).await.unwrap().head(), 0);
-        assert!(journals.state().broken.contains(&copy) && !journals.state().broken.contains(&c));
+        assert!(journals.is_newly_broken(&c), "it was open meanwhile");
     }
 
     #[tokio::test]

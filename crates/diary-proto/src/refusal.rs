@@ -72,7 +72,7 @@ codes! {
     DiskFailed = "disk-failed",
     /// Stored bytes could not be read.
     Unreadable = "unreadable",
-    /// Too many connections, or others wait for memory that this one holds.
+    /// Too many connections or open journals, no thread to write with, or others wait for memory that this one holds.
     Busy = "busy",
     /// The server stops; this was not done.
     Stopping = "stopping",

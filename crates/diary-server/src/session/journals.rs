@@ -131,8 +131,10 @@ async fn find(context: Arc<Context>, name: JournalName) -> Result<Arc<Journal>, 
         Err(OpenError::TooMany(_)) => {
             Err(Refusal::new(Code::Busy, "too many journals are open on this server to open another one"))
         }
-        // The engine has logged it.
-        Err(_) => {
+        Err(error) => {
+            if context.journals.is_newly_broken(&name) {
+                tracing::error!(%error, "the journal {name} cannot be opened");
+            }
             let message = format!("the journal {name} cannot be opened; the server's log says why");
             Err(Refusal::new(Code::Unreadable, message))
         }
