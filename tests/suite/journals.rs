@@ -5,11 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use diary_proto::message::{ClientMessage, Hello, Resume};
+use diary_proto::message::{ClientMessage, Hello, Resume, ServerMessage, Welcome};
 use diary_proto::{JournalName, Which};
 use diary_server::Listen;
 use rustix::process::Signal;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
 
 use crate::cli_add::{Home, address_to_be, assert_quiet};
 use crate::support::{
@@ -162,6 +163,15 @@ async fn frame_clients_name_their_journal_and_keys_are_of_one_journal() {
         assert_eq!(client.history(2, Which::All).await.texts(), [(1, "same key".to_owned())]);
     }
     assert!(ids[0] == ids[2] && ids[0] != ids[1], "{ids:x?}");
+    // An earlier client's Hello ends before the journal.
+    let mut bytes = Vec::new();
+    ClientMessage::Hello(hello(1)).write(&mut bytes);
+    bytes.truncate(bytes.len() - 2);
+    bytes[3] -= 2;
+    let mut client = Frames::connect(server.address()).await;
+    client.send_bytes(bytes).await;
+    let ServerMessage::Welcome(welcome) = client.message().await else { panic!("it is welcome") };
+    assert_eq!(welcome.journal, "diary");
     let resume = Some(Resume { id: ids[0], seq: 0, crc: 0 });
     let mut client = Frames::connect(server.address()).await;
     client.send(&ClientMessage::Hello(Hello { resume, ..in_journal("work") })).await;
@@ -478,4 +488,41 @@ async fn the_client_keeps_journals_apart() {
     assert!(kept.stderr.contains("there is no journal wrok; did you mean work?"), "{kept:?}");
     assert_eq!(home.run(&address, &["log", "--journal", "a b"]).await.code, Some(2));
     server.stop().await;
+}
+
+/// A server of an earlier version welcomes whoever names a journal to the one that it has.
+#[tokio::test]
+async fn the_client_sends_nothing_to_a_server_that_has_another_journal() {
+    let home = Home::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("{}=work", listener.local_addr().unwrap());
+    let served = tokio::spawn(async move {
+        let mut frames = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"diary/1 ready head=0 journal=diary id=0000000000000007\n").await.unwrap();
+            let mut heard = [0; 1000];
+            let length = stream.read(&mut heard).await.unwrap();
+            frames.push(heard[4..length].to_vec());
+            let mut welcome = Vec::new();
+            let journal = "diary".to_owned();
+            ServerMessage::Welcome(Welcome { version: 1, journal_id: 7, journal, ..Welcome::default() })
+                .write(&mut welcome);
+            stream.write_all(&welcome).await.unwrap();
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.unwrap();
+            frames.push(rest);
+            if frames.len() == 4 {
+                return frames;
+            }
+        }
+    });
+    let why = "no-journal: this server has the journal diary only, and not work";
+    let read = home.run(&address, &["log"]).await;
+    assert!(read.code == Some(4) && read.stderr.contains(why), "{read:?}");
+    let added = home.run(&address, &["add", "for work"]).await;
+    assert!(added.code == Some(5) && added.stderr.contains(why), "{added:?}");
+    assert_eq!(home.files().len(), 1, "it is kept");
+    let frames = soon("both were there", served).await.unwrap();
+    assert!(frames[1].is_empty() && frames[3].is_empty(), "nothing follows a Hello: {frames:?}");
 }

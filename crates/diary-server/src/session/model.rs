@@ -36,6 +36,8 @@ enum Item {
     History(u64),
     /// Whether an append would be taken. There is room at all times. Frame mode only.
     Check,
+    /// Goes to the journal that it is in, or to one that is not there. Line mode only.
+    Journal(bool),
     Refused,
     Quit,
 }
@@ -47,6 +49,7 @@ enum Told {
     Error(Code),
     History(Vec<String>),
     Checked,
+    Journal,
     Bye,
     ByeStopping,
 }
@@ -81,6 +84,7 @@ impl Mode {
                 0 | 1 => Item::History(1 + random.below(3) as u64),
                 2 => Item::Refused,
                 3 if self == Mode::Frame => Item::Check,
+                3 => Item::Journal(random.one_in(2)),
                 _ => {
                     let count = if self == Mode::Line { 1 } else { 1 + random.below(3) };
                     let texts = (0..count).map(|_| {
@@ -113,6 +117,8 @@ impl Mode {
                         format!("{}\n", texts[0].as_deref().unwrap_or_default()).into_bytes()
                     }
                     Item::History(count) => format!("/history {count}\n").into_bytes(),
+                    Item::Journal(true) => b"/journal diary\n".to_vec(),
+                    Item::Journal(false) => b"/journal nothing\n".to_vec(),
                     Item::Check => unreachable!("it is frame mode's"),
                     Item::Refused => b"\xc3\x28\n".to_vec(),
                     Item::Quit => b"/quit\n".to_vec(),
@@ -132,6 +138,7 @@ impl Mode {
                         ClientMessage::History { id: 1, scope: Which::Last(*count).into() }.write(&mut bytes);
                     }
                     Item::Check => ClientMessage::Check { id: 2 }.write(&mut bytes),
+                    Item::Journal(_) => unreachable!("it is line mode's"),
                     // A second Hello's type with no body.
                     Item::Refused => bytes.extend_from_slice(&[0, 0, 0, 1, 1]),
                     Item::Quit => ClientMessage::Quit.write(&mut bytes),
@@ -153,6 +160,7 @@ impl Mode {
                 let (first, second) = (words.next().unwrap(), words.next().unwrap_or_default());
                 match first {
                     "ok" if second == "history" => history = Some(Vec::new()),
+                    "ok" if second == "journal" => told.push(Told::Journal),
                     "ok" => told.push(Told::Acked(second.parse().unwrap())),
                     "end" => told.push(Told::History(history.take().expect("it has begun"))),
                     "error" => {
@@ -220,6 +228,8 @@ fn expected(mode: Mode, items: &[Item], before: &[String]) -> (Vec<Told>, Vec<St
                 told.push(Told::History(stored[first..].to_vec()));
             }
             Item::Check => told.push(Told::Checked),
+            Item::Journal(true) => told.push(Told::Journal),
+            Item::Journal(false) => told.push(Told::Error(Code::NoJournal)),
             Item::Refused => {
                 told.push(Told::Error(if mode == Mode::Line { Code::Utf8 } else { Code::BadFrame }));
             }
