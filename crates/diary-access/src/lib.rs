@@ -11,7 +11,7 @@
 //!
 //! - `token`: the secret, and the hash that is kept of it;
 //! - `rights` and `journals`: what a token may do, and where; `name`: who writes with it;
-//! - `grant`: all of these, one line of the file;
+//! - `grant`: all of these, one line of the file; `expiry`: parses when a token expires;
 //! - `access`: the text of the file;
 //!
 //! # No file, and no tokens
@@ -22,6 +22,7 @@
 //! tokens when the file disappears, and stop asking for them only at its next start.
 
 mod access;
+mod expiry;
 mod grant;
 mod journals;
 mod limits;
@@ -30,6 +31,7 @@ mod rights;
 mod token;
 
 pub use access::{Access, BadAccess, ChangeError};
+pub use expiry::{BadExpiry, parse_expiry};
 pub use grant::Grant;
 pub use journals::{BadJournals, Journals};
 pub use limits::{FILE_MAX_BYTES, JOURNALS_MAX, LINE_MAX_BYTES, TOKENS_MAX};
