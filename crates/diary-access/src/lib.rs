@@ -13,18 +13,22 @@
 //! - `rights` and `journals`: what a token may do, and where; `name`: who writes with it;
 //! - `grant`: all of these, one line of the file; `expiry`: parses when a token expires;
 //! - `access`: the text of the file;
+//! - `file`: reads and changes the file;
+//! - `last_use`: when each token was last used, in its own file.
 //!
 //! # No file, and no tokens
 //!
-//! If the file is missing, tokens are not in use. If it exists without tokens,
+//! If the file is missing ([`AccessFile::read`] returns `None`), tokens are not in use. If it exists without tokens,
 //! nobody has access: removing the last token must not open the diary to everyone, so the file stays. To stop using
 //! tokens, delete the file. Some editors briefly remove a file while they save it, so a running server should keep its
 //! tokens when the file disappears, and stop asking for them only at its next start.
 
 mod access;
 mod expiry;
+mod file;
 mod grant;
 mod journals;
+mod last_use;
 mod limits;
 mod name;
 mod rights;
@@ -32,8 +36,10 @@ mod token;
 
 pub use access::{Access, BadAccess, ChangeError};
 pub use expiry::{BadExpiry, parse_expiry};
+pub use file::{AccessFile, Error, Stamp};
 pub use grant::Grant;
 pub use journals::{BadJournals, Journals};
+pub use last_use::LastUse;
 pub use limits::{FILE_MAX_BYTES, JOURNALS_MAX, LINE_MAX_BYTES, TOKENS_MAX};
 pub use name::{BadName, Name};
 pub use rights::{BadRights, Right, Rights};
