@@ -226,7 +226,8 @@ impl Journal {
         })
     }
 
-    /// Searches the next lines for what `needle` takes, when it is the turn of `searcher`: [`SEARCHES_MAX`] searches run at
+    /// Searches the next lines for what `needle` takes, when it is the turn of `searcher`:
+    /// [`SEARCHES_MAX`](crate::limits::SEARCHES_MAX) searches run at
     /// once. `reserve` as for [`page`](Self::page). If the newest entries come first, so do the lines of a page.
     pub fn search<R: Send + 'static>(
         &self,
