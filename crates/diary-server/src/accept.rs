@@ -218,7 +218,14 @@ async fn close_in_tls(
             transport.flush()?;
             transport.close().await
         }
-        Err(_) => Ok(()),
+        Err(Insecure::Refused { mut transport, in_words, .. }) => {
+            if in_words {
+                answer::push_error(&mut transport.out, refusal);
+                transport.flush()?;
+            }
+            transport.close().await
+        }
+        Err(Insecure::Gone(_)) => Ok(()),
     }
 }
 

@@ -84,7 +84,7 @@ impl Listener {
 
     /// Where TLS clients that are not a proxy's reach it, for those who come elsewhere.
     pub(crate) fn tls_address(&self) -> Option<String> {
-        let address = self.address.strip_prefix("tls:")?;
+        let address = self.address.strip_prefix("tls:").filter(|_| self.journal.is_none())?;
         match address.parse::<SocketAddr>() {
             Ok(address) if address.ip().is_unspecified() => Some(format!("port {}", address.port())),
             _ => Some(address.to_owned()),

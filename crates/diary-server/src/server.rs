@@ -1,5 +1,6 @@
 //! The server: start, serve, drain.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use diary_proto::JournalName;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::accept::Accept;
-use crate::config::{At, Config};
+use crate::config::{At, Config, TlsFiles};
 use crate::context::{Context, Offer};
 use crate::front::{quiet, udp};
 use crate::limits::{
@@ -22,7 +24,7 @@ use crate::limits::{
 use crate::listener::{Datagrams, Listener, bind_udp};
 use crate::places::Places;
 use crate::start_error::StartError;
-use crate::tls::{Identity, server_config};
+use crate::tls::{Identity, TlsError, server_config};
 use crate::zone;
 
 /// From freeing much memory to giving it back, again and again: more follows while sessions end, little by little.
@@ -55,6 +57,16 @@ struct Tls {
     config: Arc<ServerConfig>,
     /// Its files are the user's, and may change.
     watched: bool,
+}
+
+impl Tls {
+    /// Reads the files, or those of the server's own, which are made if they are not there.
+    async fn load(files: Option<TlsFiles>, data: PathBuf) -> Result<Self, TlsError> {
+        let watched = files.is_some();
+        let load = spawn_blocking(move || Identity::load(files.as_ref(), &data));
+        let identity = load.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        Ok(Self { config: server_config(Arc::clone(&identity)), identity, watched })
+    }
 }
 
 /// Has the files of `--tls-cert` and `--tls-key` read again. Clones are handles of the same server.
@@ -95,17 +107,11 @@ impl Server {
             addresses.extend(udp.iter().map(|datagrams| datagrams.address.clone()));
         }
         let (data, day_start) = (config.data, config.day_start);
-        let tls = match &config.tls {
-            Some(_) if listeners.iter().all(|listener| !listener.tls) => {
-                return Err(StartError::NoTlsListener);
-            }
-            files if listeners.iter().any(|listener| listener.tls) => {
-                let identity = Identity::load(files.as_ref(), &data)?;
-                Some(Tls { config: server_config(Arc::clone(&identity)), identity, watched: files.is_some() })
-            }
-            _ => None,
-        };
-        let journals = Journals::new(Options { data, zone, zone_name, day_start });
+        let has_tls = listeners.iter().any(|listener| listener.tls);
+        if config.tls.is_some() && !has_tls {
+            return Err(StartError::NoTlsListener);
+        }
+        let journals = Journals::new(Options { data: data.clone(), zone, zone_name, day_start });
         // If they cannot be counted, opening one says why.
         let (connections, open) =
             shares(&config.limits, journals.names().await.map_or(0, |names| names.len()));
@@ -118,10 +124,12 @@ impl Server {
                 opened => drop(opened?),
             }
         }
+        let tls = if has_tls { Some(Tls::load(config.tls, data).await?) } else { None };
         let offered = Offered { journals: &journals, default: config.journal };
         let places = Places::new(connections, &config.limits);
         let context = Context::new(Arc::clone(&journals), config.limits);
         let mut tls_at: Vec<String> = listeners.iter().filter_map(Listener::tls_address).collect();
+        tls_at.sort_unstable();
         tls_at.dedup();
         if !tls_at.is_empty() {
             context.tls_at.get_or_init(|| tls_at.join(" and "));

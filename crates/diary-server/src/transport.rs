@@ -101,6 +101,11 @@ impl Transport {
         self.out.capacity() + self.socket.unsent_bytes()
     }
 
+    /// Whether a read may bring something although the socket is not ready.
+    pub(crate) fn has_input(&self) -> bool {
+        self.socket.has_input()
+    }
+
     /// Memory of what has come and is not read yet, in bytes.
     pub(crate) fn input_bytes(&self) -> usize {
         self.socket.input_bytes()

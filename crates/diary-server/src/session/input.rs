@@ -40,7 +40,7 @@ impl Session {
         if input.has_room() {
             return self.read(max_bytes);
         }
-        match input.free_bytes().saturating_sub(self.decoder.partial_bytes()) {
+        match input.free_bytes().saturating_sub(self.decoder.partial_bytes() + self.transport.input_bytes()) {
             0 => {
                 let reserving = Arc::clone(input).reserve(max_bytes, self.input.ticket());
                 self.admission = Some(Box::pin(async { Granted::Read(reserving.await) }));
@@ -73,7 +73,12 @@ impl Session {
                     self.reads_in_a_row = if full { READS_IN_A_ROW_MAX } else { self.reads_in_a_row + 1 };
                     self.decode(&scratch[..read]);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Records that brought nothing.
+                    if self.transport.has_input() {
+                        self.reads_in_a_row = READS_IN_A_ROW_MAX;
+                    }
+                }
                 Err(error) => return Err(error),
             }
             Ok(())

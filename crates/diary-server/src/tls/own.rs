@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType, date_time_ymd};
@@ -29,19 +29,47 @@ pub(super) fn make_missing(folder: &Path) -> Result<TlsFiles, TlsError> {
 
 fn try_make_missing(folder: &Path, files: &TlsFiles) -> Result<(), Box<dyn Error>> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    if !fs::symlink_metadata(folder)?.is_dir() {
+        return Err("it is not a folder".into());
+    }
+    // A power cut must not take the key away again: clients know it.
+    for above in folder.ancestors().skip(1).take(2).filter(|above| !above.as_os_str().is_empty()) {
+        File::open(above)?.sync_all()?;
+    }
     // Servers of several journals may share the folder. Where it cannot be locked, they are not started at once.
     let lock = File::open(folder)?;
     let _ = flock(&lock, FlockOperation::LockExclusive);
-    if !files.key.try_exists()? {
+    if is_there(&files.key)? {
+        let mode = fs::symlink_metadata(&files.key)?.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let key = files.key.display();
+            return Err(
+                format!("{key} is open to other users (mode {mode:03o}); run: chmod 600 '{key}'").into()
+            );
+        }
+    } else {
         write_whole(folder, &files.key, &KeyPair::generate()?.serialize_pem())?;
         // One for another key.
         remove(&files.cert)?;
     }
-    if !files.cert.try_exists()? {
+    if !is_there(&files.cert)? {
         let key = KeyPair::from_pem(&fs::read_to_string(&files.key)?)?;
         write_whole(folder, &files.cert, &params()?.self_signed(&key)?.pem())?;
     }
     Ok(())
+}
+
+/// Whether there is a file.
+///
+/// # Errors
+/// There is something else, such as a link.
+fn is_there(path: &Path) -> Result<bool, Box<dyn Error>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => Ok(true),
+        Ok(_) => Err(format!("{} is not a regular file", path.display()).into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn params() -> Result<CertificateParams, Box<dyn Error>> {

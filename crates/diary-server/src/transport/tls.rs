@@ -15,6 +15,9 @@ use crate::limits::{TLS_HANDSHAKE_MAX_BYTES, TLS_UNSENT_MAX_BYTES};
 /// Type, version and length of a record (RFC 8446, 5.1).
 const RECORD_HEADER_BYTES: usize = 5;
 
+/// What encryption adds to a record, beside its header: a nonce, a tag and a type at the most.
+const RECORD_ADDED_BYTES: usize = 32;
+
 /// The longest message of TLS itself that rustls takes, as its documentation of `read_tls` has it.
 const MESSAGE_MAX_BYTES: usize = 64 * 1024;
 
@@ -32,6 +35,8 @@ pub(crate) struct TlsSocket {
     undecrypted: usize,
     /// There may be input that the socket's readiness does not tell of.
     has_input: bool,
+    /// Bytes that may still be taken from the socket before others have their turn: records need not bring plaintext.
+    wire_left: usize,
     ended: bool,
     /// Why the input ended, once everything before it is read.
     broken: Option<io::Error>,
@@ -61,6 +66,7 @@ impl TlsSocket {
             plaintext: 0,
             undecrypted: 0,
             has_input: true,
+            wire_left: usize::MAX,
             ended: false,
             broken: None,
         }
@@ -93,6 +99,8 @@ impl TlsSocket {
                 Err(error) => return Err(self.gone(error)),
             }
         }
+        // What is not part of a record is done with.
+        self.undecrypted = self.records.partial_bytes();
         Ok(())
     }
 
@@ -125,16 +133,18 @@ impl TlsSocket {
     }
 
     /// Reads what is there; nothing at the end of the input. A peer may end it without saying so in TLS, as many do, but not
-    /// within a record.
+    /// within a record. Takes little more from the socket than fits `into`, so it may bring nothing and
+    /// [have input](Self::has_input) all the same.
     pub(crate) fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.has_input = true;
+        self.wire_left = into.len() + RECORD_HEADER_BYTES + RECORD_ADDED_BYTES;
         let mut read = 0;
         while read < into.len() {
             match self.read_some(&mut into[read..]) {
                 Ok(0) => break,
                 Ok(some) => read += some,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.has_input = false;
+                    self.has_input = self.wire_left == 0;
                     return if read == 0 { Err(error) } else { Ok(read) };
                 }
                 Err(error) if read > 0 => {
@@ -171,7 +181,7 @@ impl TlsSocket {
 
     /// Takes in what has come. Everything before it must have been read.
     fn receive(&mut self) -> io::Result<()> {
-        let mut wire = Wire { stream: &self.stream, records: &mut self.records };
+        let mut wire = Wire { stream: &self.stream, records: &mut self.records, left: &mut self.wire_left };
         match self.tls.read_tls(&mut wire)? {
             0 => {}
             received => return self.process(received),
@@ -223,7 +233,7 @@ impl TlsSocket {
     }
 
     fn send(&mut self) -> io::Result<()> {
-        let mut wire = Wire { stream: &self.stream, records: &mut self.records };
+        let mut wire = Wire { stream: &self.stream, records: &mut self.records, left: &mut self.wire_left };
         self.unsent = self.unsent.saturating_sub(self.tls.write_tls(&mut wire)?);
         Ok(())
     }
@@ -248,11 +258,18 @@ fn is_not_tls(error: &io::Error) -> bool {
 struct Wire<'a> {
     stream: &'a TcpStream,
     records: &'a mut Records,
+    /// Bytes that may still be read.
+    left: &'a mut usize,
 }
 
 impl Read for Wire<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.try_read(into)?;
+        let most = into.len().min(*self.left);
+        if most == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let read = self.stream.try_read(&mut into[..most])?;
+        *self.left -= read;
         self.records.pass(&into[..read]);
         Ok(read)
     }
@@ -375,6 +392,40 @@ mod tests {
         let (shaken, ()) = tokio::join!(socket.handshake(b""), shaking);
         shaken.unwrap();
         (socket, client, peer)
+    }
+
+    #[tokio::test]
+    async fn a_handshake_leaves_nothing_that_counts_as_input() {
+        let (socket, ..) = pair().await;
+        assert_eq!(socket.input_bytes(), 0);
+    }
+
+    /// What a peer sends need not bring anything. So one read is bounded by what it takes from the socket.
+    #[tokio::test]
+    async fn a_read_takes_little_more_from_the_socket_than_it_has_room_for() {
+        let (mut socket, mut client, peer) = pair().await;
+        for _ in 0..10 {
+            client.writer().write_all(&[b'x'; 3000]).unwrap();
+        }
+        send(&mut client, &peer);
+        let waiting = |socket: &TlsSocket| {
+            usize::try_from(rustix::io::ioctl_fionread(socket.stream()).unwrap()).unwrap()
+        };
+        while waiting(&socket) < 30_000 {
+            tokio::task::yield_now().await;
+        }
+        let (mut read, mut reads, mut into) = (0, 0, [0; 500]);
+        while read < 30_000 {
+            let before = waiting(&socket);
+            match socket.try_read(&mut into) {
+                Ok(some) => read += some,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            assert!(before - waiting(&socket) <= into.len() + RECORD_HEADER_BYTES + RECORD_ADDED_BYTES);
+            assert!(read == 30_000 || socket.has_input(), "there is more, after {read}");
+            reads += 1;
+        }
+        assert!(reads < 150, "{reads}");
     }
 
     fn send(client: &mut ClientConnection, peer: &TcpStream) {
