@@ -8,6 +8,7 @@ mod chunks;
 mod cli_add;
 mod cli_completions;
 mod cli_doctor;
+mod cli_drafts;
 mod cli_editor;
 mod cli_follow;
 mod cli_import;

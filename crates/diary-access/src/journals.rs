@@ -3,7 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::limits::{JOURNAL_MAX_BYTES, JOURNALS_MAX};
+use diary_proto::journal::{BadJournalName, JournalName};
+use diary_proto::limits::JOURNAL_NAME_MAX_BYTES;
+
+use crate::limits::JOURNALS_MAX;
 use crate::quoted;
 
 /// Ends a prefix.
@@ -19,7 +22,7 @@ pub enum BadJournals {
     /// One of them is neither a name nor a prefix.
     #[error(
         "\"{0}\" does not name a journal; use a name, a prefix as in work*, or * for every journal; a name has 1 to \
-         {JOURNAL_MAX_BYTES} bytes of letters, digits, '-', '_' and '.', and does not start with '.'"
+         {JOURNAL_NAME_MAX_BYTES} bytes of letters, digits, '-', '_' and '.', and does not start with '.'"
     )]
     Form(String),
     /// There are more than [`JOURNALS_MAX`].
@@ -59,9 +62,12 @@ impl FromStr for Journals {
 }
 
 fn is_pattern(pattern: &str) -> bool {
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let name = pattern.strip_suffix(ANY).unwrap_or(pattern);
-    !pattern.is_empty() && name.len() <= JOURNAL_MAX_BYTES && !name.starts_with('.') && name.chars().all(fits)
+    match pattern.strip_suffix(ANY) {
+        Some("") => true,
+        // Longer names may begin with a reserved one.
+        Some(prefix) => matches!(prefix.parse::<JournalName>(), Ok(_) | Err(BadJournalName::Reserved)),
+        None => pattern.parse::<JournalName>().is_ok(),
+    }
 }
 
 impl fmt::Display for Journals {
@@ -76,10 +82,11 @@ mod tests {
 
     #[test]
     fn which_journals_are_covered() {
-        let long = "x".repeat(JOURNAL_MAX_BYTES);
+        let long = "x".repeat(JOURNAL_NAME_MAX_BYTES);
         for (list, covered, others) in [
             ("*", &["diary", "work", "工作"][..], &[][..]),
             ("work*", &["work", "work-2", "workshop"], &["wor", "Work", "my-work", "diary"]),
+            ("tls*", &["tls-notes"], &["tl"]),
             ("work", &["work"], &["work-2", "wor", "work*", ""]),
             ("diary,work-*", &["diary", "work-", "work-2"], &["work", "diary2"]),
             ("工*", &["工作", "工"], &["作工"]),
@@ -95,9 +102,22 @@ mod tests {
 
     #[test]
     fn what_is_no_list_of_journals() {
-        for bad in
-            ["", ",", "a,", "a b", "a,*b", "**", "a**", "*a", "a/b", "..", ".a*", "a\n", &"x".repeat(65)]
-        {
+        for bad in [
+            "",
+            ",",
+            "a,",
+            "tls",
+            "a b",
+            "a,*b",
+            "**",
+            "a**",
+            "*a",
+            "a/b",
+            "..",
+            ".a*",
+            "a\n",
+            &"x".repeat(65),
+        ] {
             let error = bad.parse::<Journals>().unwrap_err();
             assert!(matches!(error, BadJournals::Form(_)), "{bad:?}: {error}");
         }

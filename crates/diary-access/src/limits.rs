@@ -1,15 +1,12 @@
 //! Every bound of the file, unit last in the name, with its reason.
 
-use diary_proto::limits::AUTHOR_MAX_BYTES;
+use diary_proto::limits::{AUTHOR_MAX_BYTES, JOURNAL_NAME_MAX_BYTES};
 
 /// Tokens in one file. Each request with a token is compared with all of them.
 pub const TOKENS_MAX: usize = 10_000;
 
 /// Journals, exact or by prefix, that one token names. More are better named by a prefix.
 pub const JOURNALS_MAX: usize = 16;
-
-/// Longest name or prefix of a journal, which is the name of a folder.
-pub(crate) const JOURNAL_MAX_BYTES: usize = 64;
 
 /// Longest line, line feed excluded: a token's, or a comment.
 pub const LINE_MAX_BYTES: usize = 2 * 1024;
@@ -29,7 +26,7 @@ const HASH_BYTES: usize = 64;
 /// A `*` and a comma for each journal; five spaces.
 const GRANT_MAX_BYTES: usize = AUTHOR_MAX_BYTES
     + RIGHTS_MAX_BYTES
-    + JOURNALS_MAX * (JOURNAL_MAX_BYTES + 2)
+    + JOURNALS_MAX * (JOURNAL_NAME_MAX_BYTES + 2)
     + 2 * TIME_MAX_BYTES
     + HASH_BYTES
     + 5;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use diary_store::Derived;
+use tokio::sync::mpsc;
 
 use crate::shared::Command;
 use crate::writer::Writer;
@@ -29,13 +30,9 @@ impl Rest {
 
     /// Runs the writer on a thread if it rests. To be called after each message to it.
     pub(crate) fn wake(self: &Arc<Self>) {
+        let Some(writer) = self.borrow() else { return };
         let mut state = self.lock();
-        if !matches!(*state, State::Resting(_)) {
-            return;
-        }
-        if let State::Resting(writer) = mem::replace(&mut *state, State::Away) {
-            *state = State::Called(writer);
-        }
+        *state = State::Called(writer);
         let rest = Arc::clone(self);
         let run = move || {
             if let Some(writer) = rest.fetch() {
@@ -68,12 +65,33 @@ impl Rest {
         Ok(())
     }
 
-    /// Gives the derived state to the writer. It needs no thread for that.
-    pub(crate) fn know(&self, derived: Derived, queue: &tokio::sync::mpsc::UnboundedSender<Command>) {
-        match &mut *self.lock() {
-            State::Resting(writer) | State::Called(writer) => writer.know_derived(derived),
+    /// Gives the derived state to the writer, which needs no thread of its own for that. Not while it is locked: it takes
+    /// as long as there are entries with own times, and sessions wake the writer meanwhile.
+    pub(crate) fn know(self: &Arc<Self>, derived: Derived, queue: &mpsc::UnboundedSender<Command>) {
+        let Some(mut writer) = self.borrow() else {
             // An error means that the writer has stopped already.
-            State::Away => _ = queue.send(Command::Derived(derived)),
+            let _ = queue.send(Command::Derived(derived));
+            return;
+        };
+        writer.know_derived(derived);
+        let mut state = self.lock();
+        let has_work = writer.has_work();
+        *state = State::Resting(writer);
+        drop(state);
+        if has_work {
+            self.wake();
+        }
+    }
+
+    /// The writer, if it rests. Nobody wakes it until it is back.
+    fn borrow(&self) -> Option<Box<Writer>> {
+        let mut state = self.lock();
+        if !matches!(*state, State::Resting(_)) {
+            return None;
+        }
+        match mem::replace(&mut *state, State::Away) {
+            State::Resting(writer) => Some(writer),
+            State::Away | State::Called(_) => None,
         }
     }
 

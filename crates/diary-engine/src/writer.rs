@@ -63,7 +63,6 @@ pub(crate) struct Writer {
 struct Failed;
 
 /// Why the queue is not served any more.
-#[derive(PartialEq, Eq)]
 enum Served {
     /// Nothing comes at the moment.
     Idle,

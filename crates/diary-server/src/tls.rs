@@ -122,6 +122,8 @@ impl Identity {
             });
             match looked.await {
                 Ok(looked) => (read, seen) = looked,
+                // It is logged.
+                Err(error) if error.is_panic() => {}
                 // The runtime ends.
                 Err(_) => return,
             }

@@ -1,0 +1,239 @@
+//! Tests of a reading's position.
+
+use super::*;
+use crate::event::{Block, Event};
+use diary_proto::Seal;
+use diary_proto::block::Step;
+use diary_proto::entry::{Author, NewLine};
+
+const JOURNAL: u64 = 1;
+
+fn seal() -> Seal {
+    Seal::of_journal(JOURNAL)
+}
+
+fn block(seqs: impl IntoIterator<Item = u64>) -> ServerMessage {
+    block_of(seal(), seqs)
+}
+
+fn block_of(seal: Seal, seqs: impl IntoIterator<Item = u64>) -> ServerMessage {
+    let author = Author::new("anna").unwrap();
+    let mut lines = Vec::new();
+    for seq in seqs {
+        let time = b"2026-11-21T08:15:02.123456+08:00";
+        NewLine { seq, time, own: None, day: None, author: &author, text: "t", index: 0, key: None }
+            .write(&mut lines, seal);
+    }
+    ServerMessage::Block { id: 1, lines: lines.into() }
+}
+
+/// Returns gap notes as a server writes them.
+fn gaps(gaps: &[(u64, u64)]) -> ServerMessage {
+    let mut lines = Vec::new();
+    gaps.iter().for_each(|&(first, last)| Gap { first, last }.write_note("lost", &mut lines, seal()));
+    ServerMessage::Block { id: 1, lines: lines.into() }
+}
+
+fn answer(first: u64, last: u64, dense: bool) -> ServerMessage {
+    ServerMessage::Answer { id: 1, first, last, dense }
+}
+
+const END: ServerMessage = ServerMessage::End { id: 1 };
+
+struct Test(Cursor);
+
+impl Test {
+    fn new(ask: Ask) -> Self {
+        Self(Cursor::new(ask, Seen::of(Some(JOURNAL))))
+    }
+
+    fn of(scope: impl Into<Scope>) -> Self {
+        Self::new(Ask::Select(scope.into().into()))
+    }
+
+    /// Checks the outcome of some messages.
+    fn check(&mut self, messages: impl IntoIterator<Item = ServerMessage>, expected: &str) {
+        let (mut events, mut end) = (Vec::<Event>::new(), String::new());
+        for message in messages {
+            end = match self.0.take_in(message, &mut events) {
+                Ok(Taken::More) => " …".into(),
+                Ok(Taken::Done) => " done".into(),
+                Ok(Taken::Failed(error)) => format!(" failed {error}"),
+                Err(error) => format!(" lost: {error}"),
+            };
+        }
+        let shown = events.iter().map(|event| match event {
+            Event::Entry(stored) => stored.entry.seq.to_string(),
+            Event::Gap(gap) => format!("gap {}..{}", gap.first, gap.last),
+            Event::Damaged { lines } => format!("damaged {lines}"),
+            Event::Restored { head } => format!("restored {head}"),
+        });
+        assert_eq!(shown.collect::<Vec<_>>().join(" ") + &end, expected);
+    }
+
+    fn asks(&self, expected: &str) {
+        let show = |Scope { which, up_to, newest, reverse }: Scope| {
+            let bound =
+                |word, bound: Option<u64>| bound.map_or_else(String::new, |bound| format!(" {word} {bound}"));
+            let (up_to, newest) = (bound("up to", up_to), bound("newest", newest));
+            format!("{which}{up_to}{newest}{}", if reverse { " reverse" } else { "" })
+        };
+        let request = self.0.request().map(|request| match request {
+            ClientMessage::History { scope, .. } => format!("history {}", show(scope)),
+            ClientMessage::Follow { from, .. } => format!("follow {from:?}"),
+            ClientMessage::Search { filter, .. } => {
+                format!("search {} {:?}", show(filter.scope), filter.contains)
+            }
+            other => format!("{other:?}"),
+        });
+        assert_eq!(request.as_deref().unwrap_or("nothing"), expected);
+    }
+}
+
+#[test]
+fn a_history_that_breaks_goes_on_where_it_was_and_keeps_its_end() {
+    let mut test = Test::of(Which::Last(5));
+    test.asks("history 5");
+    test.check([answer(10, 14, true), block(10..=11)], "10 11 …");
+    test.asks("history #12.. up to 14");
+    test.check([answer(12, 20, true), block(12..=13)], "12 13 …");
+    test.check([block(14..=17)], "14 done");
+    test.asks("nothing");
+}
+
+#[test]
+fn gaps_at_the_end_are_told_once() {
+    let mut test = Test::of(Which::All);
+    test.check([answer(1, 5, true), block([2, 3]), END], "gap 1..1 2 3 gap 4..5 done");
+    let mut test = Test::of(Which::All);
+    test.check([answer(1, 5, true), block([2, 3])], "gap 1..1 2 3 …");
+    test.check([answer(4, 9, true), block([8])], "gap 4..5 done");
+    let mut test = Test::of(Which::From(9));
+    test.check([answer(9, 3, true), END], " done");
+}
+
+#[test]
+fn a_follow_resumes_from_what_was_not_delivered() {
+    let mut test = Test::new(Ask::Follow(None));
+    test.asks("follow None");
+    test.check([answer(7, u64::MAX, true)], " …");
+    test.asks("follow Some(7)");
+    test.check([block(7..=8)], "7 8 …");
+    test.asks("follow Some(9)");
+    test.check([answer(9, u64::MAX, true), block([10])], "gap 9..9 10 …");
+    test.check([END], " lost: the server broke the protocol: it ended a follow");
+}
+
+#[test]
+fn a_search_leaves_out_what_was_delivered() {
+    let mut test = Test::new(Ask::Select(Filter::of_text("t")));
+    test.check([answer(1, 30, false), block([3, 7])], "3 7 …");
+    test.asks("search #8.. up to 30 [\"t\"]");
+    // A server that returns more than was requested does no harm.
+    test.check([answer(1, 40, false), block([3, 7, 9, 31]), END], "9 done");
+}
+
+#[test]
+fn a_search_tells_what_its_server_notes_once() {
+    let mut test = Test::new(Ask::Select(Filter::of_text("t")));
+    test.check([answer(1, 30, false), block([3]), gaps(&[(5, 6)])], "3 gap 5..6 …");
+    test.asks("search #7.. up to 30 [\"t\"]");
+    let again = gaps(&[(2, 3), (5, 6), (7, 8), (25, 40), (50, 60)]);
+    test.check([answer(5, 60, false), block([7]), again, END], "7 gap 8..8 gap 25..30 done");
+}
+
+#[test]
+fn the_newest_so_many_stay_the_same() {
+    let newest = |newest, reverse| Filter {
+        scope: Scope { newest: Some(newest), reverse, ..Which::All.into() },
+        ..Filter::of_text("t")
+    };
+    let mut test = Test::new(Ask::Select(newest(4, false)));
+    test.asks("search all newest 4 [\"t\"]");
+    test.check([answer(12, 30, false), block([13, 17])], "13 17 …");
+    test.asks("search #18.. up to 30 [\"t\"]");
+    test.check([answer(18, 30, false), block([20, 30])], "20 30 …");
+    test.asks("nothing");
+
+    let mut test = Test::new(Ask::Select(newest(4, true)));
+    test.asks("search all newest 4 reverse [\"t\"]");
+    test.check([answer(1, 30, false), block([30]), block([20, 17])], "30 20 17 …");
+    test.asks("search #1.. up to 16 newest 1 reverse [\"t\"]");
+    test.check([answer(1, 16, false), block([18, 13]), END], "13 done");
+}
+
+#[test]
+fn a_history_of_the_newest_or_with_the_newest_first_is_not_dense() {
+    let scope = |newest, reverse| Scope { newest, reverse, ..Which::All.into() };
+    let mut test = Test::of(scope(Some(3), false));
+    test.asks("history all newest 3");
+    test.check([answer(4, 9, false), block([5])], "5 …");
+    test.asks("history #6.. up to 9");
+    test.check([answer(6, 9, true), block([6, 9])], "6 gap 7..8 9 done");
+    let mut test = Test::of(scope(None, true));
+    test.asks("history all reverse");
+    test.check([answer(1, 9, false), block([9]), gaps(&[(5, 8)]), block([4])], "9 gap 5..8 4 …");
+    test.asks("history #1.. up to 3 reverse");
+    test.check([answer(1, 3, false), gaps(&[(3, 8)]), block([2, 1]), END], "gap 3..3 2 1 done");
+    let wrong = " lost: the server broke the protocol: wrong kind of range";
+    Test::of(scope(None, true)).check([answer(1, 9, true)], wrong);
+}
+
+#[test]
+fn a_damaged_hit_is_counted() {
+    let ServerMessage::Block { lines, .. } = block([3, 4]) else { unreachable!() };
+    let mut lines = lines.to_vec();
+    lines[5] ^= 1;
+    let mut test = Test::new(Ask::Select(Filter::of_text("t")));
+    test.check([answer(1, 30, false), ServerMessage::Block { id: 1, lines: lines.into() }], "4 damaged 1 …");
+}
+
+/// As when a server serves files that others put into its directory.
+#[test]
+fn lines_of_another_journal_are_no_entries() {
+    let other = Seal::of_journal(JOURNAL + 1);
+    let mut test = Test::of(Which::All);
+    test.check([answer(1, 4, true), block([1]), block_of(other, [2, 3]), block([4])], "1 gap 2..3 4 done");
+    let mut test = Test::new(Ask::Select(Filter::of_text("t")));
+    let mut note = Vec::new();
+    Gap { first: 8, last: 9 }.write_note("lost", &mut note, other);
+    let note = ServerMessage::Block { id: 1, lines: note.into() };
+    test.check([answer(1, 30, false), block([3]), block_of(other, [4]), note], "3 damaged 1 damaged 1 …");
+
+    let mut cursor = Cursor::new(Ask::Select(Filter::default()), Seen::of(Some(JOURNAL)));
+    let mut gathered = Block::default();
+    assert!(cursor.take_in(answer(1, 3, true), &mut gathered).is_ok());
+    let (ServerMessage::Block { lines: own, .. }, ServerMessage::Block { lines: foreign, .. }) =
+        (block([1, 3]), block_of(other, [2]))
+    else {
+        unreachable!()
+    };
+    let lines = [&own[..own.len() / 2], &foreign, &own[own.len() / 2..]].concat();
+    let block = ServerMessage::Block { id: 1, lines: lines.into() };
+    assert!(cursor.take_in(block, &mut gathered).is_ok());
+    assert_eq!((gathered.entries, &gathered.gaps[..]), (2, &[Gap { first: 2, last: 2 }][..]));
+    let mut seqs = Vec::new();
+    gathered.for_each(|step| {
+        if let Step::Entry(line) = step {
+            seqs.push(line.seq);
+        }
+    });
+    assert_eq!(seqs, [1, 3]);
+}
+
+#[test]
+fn what_a_server_must_not_say() {
+    let refused =
+        |code, fatal| ServerMessage::Error { id: 1, fatal, refusal: diary_proto::Refusal::new(code, "why") };
+    for (messages, expected) in [
+        (vec![block([1])], " lost: the server broke the protocol: a block before its answer"),
+        (vec![END], " lost: the server broke the protocol: an end before its answer"),
+        (vec![answer(1, 2, false)], " lost: the server broke the protocol: wrong kind of range"),
+        (vec![ServerMessage::End { id: 2 }], " lost: the server broke the protocol: unexpected answer"),
+        (vec![ServerMessage::Acks(Vec::new())], " lost: the server broke the protocol: unexpected answer"),
+        (vec![refused(Code::Unreadable, false)], " failed unreadable: why"),
+        (vec![refused(Code::Stopping, false)], " lost: the server refused the connection: stopping: why"),
+    ] {
+        Test::of(Which::All).check(messages, expected);
+    }
+}
