@@ -146,7 +146,7 @@ fn the_conversations_say_something() {
         "error nul",
         "error utf8",
         "error too-long",
-        "end 9",
+        "end 10",
         "ok search",
         "unheard",
     ] {

@@ -143,6 +143,7 @@ impl Connector {
             secret: self.secret.clone(),
             resume,
             journal: self.address.journal.as_ref().map_or_else(String::new, JournalName::to_string),
+            token: None,
         });
         connection.outgoing.push(&hello);
         connection.outgoing.flush().await.map_err(Error::broken)?;

@@ -27,12 +27,23 @@ pub fn greeting(journal: &str, id: u64, head: u64) -> String {
     )
 }
 
+/// The greeting where nothing can be done without a token. It tells nothing of the journal.
+pub const GREETING_LOGIN: &str = "diary/1 ready login needed; /login TOKEN logs in, /help lists commands\n";
+
+/// The answer to `/login`: whose token it is and, if it may do anything here, where the client is.
+pub fn logged_in(name: &str, here: Option<(&str, u64, u64)>) -> String {
+    match here {
+        Some((journal, id, head)) => format!("ok login {name} journal={journal} head={head} id={id:016x}\n"),
+        None => format!("ok login {name}; nothing in this journal, /journal lists yours\n"),
+    }
+}
+
 /// The answer to `/journal NAME`.
 pub fn changed_journal(journal: &str, id: u64, head: u64) -> String {
     format!("ok journal {journal} head={head} id={id:016x}\n")
 }
 
-/// The answer to `/journal`: the current one, then all of them, or the first ones of `total`.
+/// The answer to `/journal`: the current one (`-` if it is not to be named), then all of them, or the first ones of `total`.
 pub fn journals<'a>(current: &str, names: impl ExactSizeIterator<Item = &'a str>, total: usize) -> String {
     let shown = names.len();
     let mut answer = format!("ok journal {current}\n");
@@ -72,10 +83,11 @@ help /follow [#SEQ | off]  show entries as they arrive, from SEQ or from now on
 help /search TEXT  show entries that contain TEXT; case matters only if TEXT has a capital
 help /name NAME  write as NAME from here on
 help /journal [NAME]  list the journals, or change to one
+help /login TOKEN  log in, where a token is needed
 help /quiet  stop printing acks
 help /quit  end
 help //text  stores a text that starts with /
-end 9
+end 10
 ";
 
 #[cfg(test)]

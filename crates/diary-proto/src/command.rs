@@ -4,11 +4,15 @@ use std::fmt;
 
 use jiff::civil::Date;
 
+use crate::credential::Credential;
 use crate::entry::{Author, parse_number};
 use crate::escape::escape;
 use crate::journal::JournalName;
 use crate::refusal::{Code, Refusal};
 use crate::time::parse_date;
+
+/// What every token begins with.
+pub const TOKEN_PREFIX: &str = "diary_";
 
 /// How many entries `/history` shows when nobody says.
 pub const HISTORY_DEFAULT: u64 = 20;
@@ -28,6 +32,8 @@ pub enum Command {
     Name(Author),
     /// `/journal NAME`: go to that journal; without a name, list them.
     Journal(Option<JournalName>),
+    /// `/login TOKEN`
+    Login(Credential),
     /// `/quiet`: stop printing acks.
     Quiet,
     /// `/help`
@@ -139,9 +145,15 @@ impl Command {
                 Ok(name) => Ok(Command::Journal(Some(name))),
                 Err(bad) => Err(Refusal::new(Code::BadArgument, bad.to_string())),
             },
+            "login" if argument.is_empty() => Err(bad("/login needs a token: /login TOKEN")),
+            "login" => Ok(Command::Login(Credential::new(argument))),
             "quiet" => alone(argument, Command::Quiet, "/quiet"),
             "help" => Ok(Command::Help),
             "quit" => alone(argument, Command::Quit, "/quit"),
+            // Somebody who mistypes /login shows a token to nobody.
+            _ if word.contains(TOKEN_PREFIX) => {
+                Err(Refusal::new(Code::UnknownCommand, "this is not a command; a token goes behind /login"))
+            }
             _ => {
                 let shown: String = word.chars().take(40).collect();
                 let message = format!(

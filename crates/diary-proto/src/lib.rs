@@ -20,6 +20,7 @@ pub mod answer;
 mod author;
 pub mod block;
 pub mod command;
+mod credential;
 pub mod entry;
 mod erase;
 pub mod escape;
@@ -40,6 +41,7 @@ pub mod telnet;
 pub mod time;
 
 pub use command::{Command, Day, Scope, Which};
+pub use credential::Credential;
 pub use entry::{Author, Entry, Key, Producer, StoredLine};
 pub use filter::{Filter, Sieve};
 pub use jiff::civil::Date;

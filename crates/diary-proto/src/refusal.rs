@@ -54,6 +54,10 @@ codes! {
     Version = "version",
     /// The server has no journal of this name, or not at this address.
     NoJournal = "no-journal",
+    /// The client has no right to this; logging in with a token may give it.
+    NotPermitted = "not-permitted",
+    /// The token is unknown, removed or expired.
+    BadToken = "bad-token",
     /// The client resumes a journal that this one is not.
     OtherJournal = "other-journal",
     /// The client resumes this journal, which does not have the entry that it saw last.

@@ -10,7 +10,7 @@ use diary_proto::message::{
     ACKS_MAX_RUNS, APPEND_MAX_ENTRIES, Append, BLOCK_MAX_BYTES, ClientMessage, Hello, NewText, Resume, Run,
     ServerMessage, Texts, Welcome,
 };
-use diary_proto::{Author, Code, Date, Day, DayStart, Filter, Refusal, Scope, Seal, Time, Which};
+use diary_proto::{Author, Code, Credential, Date, Day, DayStart, Filter, Refusal, Scope, Seal, Time, Which};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -54,13 +54,15 @@ fn hello() -> impl Strategy<Value = Hello> {
         vec(any::<u8>(), SECRET_MIN_BYTES..=SECRET_MAX_BYTES),
         option::of(resume),
         any::<String>(),
+        option::of(".+".prop_map(Credential::new)),
     )
-        .prop_map(|(version, author, secret, resume, journal)| Hello {
+        .prop_map(|(version, author, secret, resume, journal, token)| Hello {
             version,
             author,
             secret: secret.into(),
             resume,
             journal,
+            token,
         })
 }
 

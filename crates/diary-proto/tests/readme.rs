@@ -383,15 +383,16 @@ fn check_stored(line: &str, seen: &mut Seen) {
 
 fn describe_client(message: &ClientMessage) -> String {
     match message {
-        ClientMessage::Hello(message::Hello { version, author, secret, resume, journal }) => {
+        ClientMessage::Hello(message::Hello { version, author, secret, resume, journal, token }) => {
             let producer = Producer::of_secret(secret);
             let secret = std::str::from_utf8(secret).expect("a secret that can be shown");
             let resume = resume.map_or("none".into(), |message::Resume { id, seq, crc }| {
                 format!("{id:016x}:{seq}:{crc:08x}")
             });
             let journal = if journal.is_empty() { String::new() } else { format!(" journal={journal:?}") };
+            let token = token.as_ref().map_or_else(String::new, |token| format!(" token={}", token.reveal()));
             format!(
-                "Hello version={version} author={author:?} secret={secret:?} resume={resume}{journal} (producer {producer})"
+                "Hello version={version} author={author:?} secret={secret:?} resume={resume}{journal}{token} (producer {producer})"
             )
         }
         ClientMessage::Append(message::Append { first_counter, retry, texts }) => {

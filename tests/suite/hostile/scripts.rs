@@ -205,6 +205,7 @@ fn say_hello(random: &mut Random) -> ClientMessage {
         secret,
         resume,
         journal: random.pick(&["", "", "", "diary", "work", "..", "diary\u{202e}"]).to_owned(),
+        token: random.once_in(4).then(|| Credential::new("diary_x")),
     })
 }
 

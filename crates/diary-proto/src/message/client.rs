@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use super::append::{Append, Form};
 use super::{Body, bad_body, kind, put_bytes, put_str, unknown_kind};
 use crate::command::{Day, Scope, Which};
+use crate::credential::Credential;
 use crate::entry::Author;
 use crate::filter::Filter;
 use crate::frame::{self, Frame, IGNORABLE_FROM};
@@ -68,12 +69,14 @@ pub struct Hello {
     pub resume: Option<Resume>,
     /// The journal that it means; empty for the one that the greeting names.
     pub journal: String,
+    /// The token that it logs in with.
+    pub token: Option<Credential>,
 }
 
 impl Default for Hello {
     fn default() -> Self {
         let (author, journal) = (String::new(), String::new());
-        Self { version: VERSION, author, secret: Bytes::new(), resume: None, journal }
+        Self { version: VERSION, author, secret: Bytes::new(), resume: None, journal, token: None }
     }
 }
 
@@ -106,6 +109,9 @@ impl ClientMessage {
                     out.extend_from_slice(&resume.crc.to_be_bytes());
                 }
                 put_str(out, &hello.journal);
+                if let Some(token) = &hello.token {
+                    put_str(out, token.reveal());
+                }
             }),
             Self::Append(append) => frame::write(out, kind_of(append), |out| append.write(out)),
             Self::History { id, scope } => frame::write(out, kind::HISTORY, |out| {
@@ -253,7 +259,9 @@ impl Body {
         };
         // Earlier clients end here.
         let journal = if self.0.is_empty() { String::new() } else { self.string()? };
-        Some(Hello { version, author, secret, resume, journal })
+        let token = if self.0.is_empty() { String::new() } else { self.string()? };
+        let token = Some(token).filter(|token| !token.is_empty()).map(Credential::new);
+        Some(Hello { version, author, secret, resume, journal, token })
     }
 
     fn history(&mut self) -> Option<ClientMessage> {

@@ -9,7 +9,7 @@ pub(crate) mod udp;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
-use diary_proto::{Author, Code, Command, Filter, JournalName, Refusal, Scope, Seal, Time};
+use diary_proto::{Author, Code, Command, Credential, Filter, JournalName, Refusal, Scope, Seal, Time};
 
 use frame::FrameDecoder;
 use line::{LineReader, Voice};
@@ -53,6 +53,7 @@ pub(crate) enum Request {
     Name(Author),
     /// Go to this journal, or list those that there are.
     Journal(Option<JournalName>),
+    Login(Credential),
     Quiet,
     Help,
     Quit,
@@ -105,6 +106,7 @@ impl Request {
             | Request::FollowOff { .. }
             | Request::Name(_)
             | Request::Journal(_)
+            | Request::Login(_)
             | Request::Quiet
             | Request::Help
             | Request::Quit
@@ -123,6 +125,7 @@ impl From<Command> for Request {
             Command::Search(text) => Request::Search { id: 0, filter: Filter::of_text(text).into() },
             Command::Name(name) => Request::Name(name),
             Command::Journal(name) => Request::Journal(name),
+            Command::Login(credential) => Request::Login(credential),
             Command::Quiet => Request::Quiet,
             Command::Help => Request::Help,
             Command::Quit => Request::Quit,

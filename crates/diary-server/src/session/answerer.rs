@@ -74,6 +74,9 @@ impl Session {
             }
             Request::Journal(None) => return self.begin_listing(),
             Request::Journal(Some(name)) => return self.begin_opening(name.clone(), None),
+            Request::Login(_) => {
+                return self.refuse(0, &Refusal::new(Code::BadToken, "this server asks for no tokens"));
+            }
             Request::Quiet => Answer::Quiet,
             Request::Help => Answer::Words(HELP),
             Request::Hello(hello) => return self.begin_hello(hello),

@@ -157,6 +157,9 @@ impl Talk<'_> {
                     "this conversation stays in its journal; for another one, run diary --journal NAME"
                 ));
             }
+            Command::Login(_) => {
+                self.note(format_args!("this conversation has its server; to log in there, run diary login"));
+            }
             Command::Quiet => self.quiet = true,
             Command::Help => {
                 self.note(format_args!("{}", HELP.trim_end()));
