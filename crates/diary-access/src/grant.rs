@@ -48,7 +48,13 @@ impl Grant {
 
     /// Whether it grants a right in a journal. An expired token grants nothing.
     pub fn may(&self, right: Right, journal: &str, now: Timestamp) -> bool {
-        !self.is_expired(now) && self.rights.has(right) && self.journals.cover(journal)
+        self.rights_in(journal, now).has(right)
+    }
+
+    /// Returns the rights that it grants in a journal: none where it does not cover it, or has expired.
+    pub fn rights_in(&self, journal: &str, now: Timestamp) -> Rights {
+        let granted = !self.is_expired(now) && self.journals.cover(journal);
+        if granted { self.rights } else { Rights::NONE }
     }
 
     /// Whether it has expired.

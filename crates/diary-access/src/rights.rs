@@ -32,7 +32,7 @@ impl Right {
         }
     }
 
-    fn bit(self) -> u8 {
+    const fn bit(self) -> u8 {
         1 << self as u8
     }
 }
@@ -43,7 +43,7 @@ impl fmt::Display for Right {
     }
 }
 
-/// At least one right, written as in `read,append`. The default is these two.
+/// A set of rights, written as in `read,append`. The default is these two. Only a written one has at least one right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rights(u8);
 
@@ -53,6 +53,20 @@ pub struct Rights(u8);
 pub struct BadRights(String);
 
 impl Rights {
+    /// No right.
+    pub const NONE: Self = Self(0);
+    /// To add entries, and nothing else.
+    pub const APPEND: Self = Self(Right::Append.bit());
+    /// Every right.
+    pub const ALL: Self =
+        Self(Right::Read.bit() | Right::Append.bit() | Right::Redact.bit() | Right::Admin.bit());
+
+    /// Returns the rights of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether they include a right.
     pub fn has(self, right: Right) -> bool {
         self.0 & right.bit() != 0

@@ -54,7 +54,7 @@ impl Accept {
                         if self.listener.proxy || self.tls.is_some() {
                             introducing.push(self.introduce(transport, peer, place));
                         } else {
-                            self.begin(transport, peer, Vec::new(), place, &messages);
+                            self.begin(transport, peer, Vec::new(), place, &messages, &log);
                         }
                     }
                     Err(no_place) => {
@@ -64,7 +64,7 @@ impl Accept {
                 },
                 Some(introduced) = introducing.next() => match introduced {
                     Introduced::Begin { transport, peer, input, place } => {
-                        self.begin(transport, peer, input, place, &messages);
+                        self.begin(transport, peer, input, place, &messages, &log);
                     }
                     Introduced::Refused { transport, peer, refusal, told } => {
                         self.turn_away(transport, &peer, refusal, told, &log);
@@ -152,14 +152,28 @@ impl Accept {
         input: Vec<u8>,
         place: Place,
         messages: &RefusalLog,
+        log: &RefusalLog,
     ) {
-        tracing::info!(peer = peer.address, "connected");
         let (context, offer) = (Arc::clone(&self.context), self.offer.clone());
+        let journal = offer.journal.about().name.as_str();
+        let peer = if self.listener.quiet {
+            match context.guard.admit(peer.clone(), journal) {
+                Ok(peer) => peer,
+                Err(refusal) => return self.turn_away(transport, &peer, refusal, Told::Nothing, log),
+            }
+        } else {
+            peer
+        };
+        tracing::info!(peer = peer.address, "connected");
         let session = if self.listener.quiet {
             Session::quiet(context, offer, transport, peer, messages.clone())
         } else {
-            let (about, head) = (offer.journal.about(), offer.journal.head());
-            transport.out = answer::greeting(about.name.as_str(), about.id, head).into_bytes();
+            transport.out = match context.guard.may_enter(&peer, journal) {
+                Ok(()) => {
+                    answer::greeting(journal, offer.journal.about().id, offer.journal.head()).into_bytes()
+                }
+                Err(_) => answer::GREETING_LOGIN.as_bytes().to_vec(),
+            };
             Session::new(context, offer, transport, peer)
         };
         self.tasks.spawn(talk(session.with_input(input), place, self.kill.clone()));

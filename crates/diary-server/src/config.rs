@@ -2,13 +2,18 @@
 
 use std::env;
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
+use clap::builder::BoolishValueParser;
+use diary_access::{Journals, Name, Rights};
 use diary_proto::{DayStart, JournalName};
+use ipnet::IpNet;
 
+use crate::guard::Rules;
 use crate::limits::Limits;
 
 /// The port, if nobody says otherwise.
@@ -58,6 +63,22 @@ pub(crate) struct Args {
     /// Mode of the files of Unix sockets, as for chmod: who may connect, and so read and write the diary.
     #[arg(long, value_name = "MODE", env = "DIARY_SOCKET_MODE", default_value = "600", value_parser = check_mode)]
     socket_mode: u32,
+
+    /// Let whoever reaches an address read and write, also from other machines, without a token.
+    #[arg(long, env = "DIARY_OPEN", value_parser = BoolishValueParser::new())]
+    open: bool,
+
+    /// What clients on loopback may do without a token [default: read and append; nothing once there are tokens].
+    #[arg(long, value_name = "RIGHTS", env = "DIARY_LOOPBACK_CAN")]
+    loopback_can: Option<Rights>,
+
+    /// What other users of this machine may do on Unix sockets without a token [default: as --loopback-can has it].
+    #[arg(long, value_name = "RIGHTS", env = "DIARY_UNIX_CAN")]
+    unix_can: Option<Rights>,
+
+    /// Network that may write to quiet listeners and over UDP (repeatable, or separated by commas), as 10.0.0.0/8.
+    #[arg(long, value_name = "CIDR", env = "DIARY_ALLOW", value_delimiter = ',', value_parser = parse_network)]
+    allow: Vec<IpNet>,
 
     /// Most connections at once from one address (IPv6: one /64) [default: a tenth of all, at most 1000].
     ///
@@ -119,6 +140,11 @@ pub(crate) enum Maintenance {
         #[command(subcommand)]
         action: JournalAction,
     },
+    /// Add, list or remove tokens, also while a server runs.
+    Token {
+        #[command(subcommand)]
+        action: TokenAction,
+    },
     /// Check every line, chain and number, also while a server runs; exit with 6 if anything is damaged.
     Verify {
         #[command(flatten)]
@@ -165,6 +191,39 @@ pub(crate) enum JournalAction {
     },
 }
 
+/// What can be done with tokens.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum TokenAction {
+    /// Make a token and print it, this one time.
+    Add {
+        #[command(flatten)]
+        data: DataFolder,
+        /// Name of the token, which is the author of all that is written with it.
+        name: Name,
+        /// What it may do, separated by commas: read, append, redact, admin.
+        #[arg(long, value_name = "RIGHTS", default_value_t)]
+        can: Rights,
+        /// Journals in which it may do that, separated by commas: names, prefixes as work*, or * for all.
+        #[arg(long, value_name = "PATTERN", default_value_t)]
+        journal: Journals,
+        /// When it expires: a date, a time with an offset, or a distance as 30d or 12h [default: never].
+        #[arg(long, value_name = "WHEN")]
+        expires: Option<String>,
+    },
+    /// Print the names of all tokens, with what they may do, where, their last login, and when they expire.
+    List {
+        #[command(flatten)]
+        data: DataFolder,
+    },
+    /// Remove a token. Whoever is logged in with it has no rights any more within a second.
+    Remove {
+        #[command(flatten)]
+        data: DataFolder,
+        /// Name of the token.
+        name: Name,
+    },
+}
+
 /// A server's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -174,6 +233,8 @@ pub struct Config {
     pub udp: Option<Udp>,
     /// Who TLS listeners are; if not said, the server makes itself a key and a certificate, and keeps them in `data`.
     pub tls: Option<TlsFiles>,
+    /// What is allowed without a token.
+    pub rules: Rules,
     /// The mode of Unix sockets' files: who may connect.
     pub socket_mode: u32,
     /// The folder that holds journals.
@@ -195,6 +256,7 @@ impl Config {
             listen: vec![Listen::tcp("127.0.0.1:0")],
             udp: None,
             tls: None,
+            rules: Rules::default(),
             socket_mode: 0o600,
             data: data.into(),
             journal: JournalName::default(),
@@ -213,11 +275,13 @@ impl Config {
             args.listen
         };
         let tls = args.tls_cert.zip(args.tls_key).map(|(cert, key)| TlsFiles { cert, key });
+        let Args { open, loopback_can, unix_can, allow, .. } = args;
+        let rules = Rules { open, loopback_can, unix_can, allow };
         let Args { udp, socket_mode, data, journal, timezone, day_start, .. } = args;
         let data = data.path()?;
         let connections_per_address = args.connections_per_address.map(NonZeroUsize::get);
         let limits = Limits { connections_per_address, ..Limits::default() };
-        Some(Self { listen, udp, tls, socket_mode, data, journal, timezone, day_start, limits })
+        Some(Self { listen, udp, tls, rules, socket_mode, data, journal, timezone, day_start, limits })
     }
 }
 
@@ -431,6 +495,13 @@ fn check_host_port(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A network, or one address.
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.to_canonical().into()));
+    let network: IpNet = network.map_err(|_| format!("{text} is not a network; write one as 10.0.0.0/8"))?;
+    Ok(network.trunc())
+}
+
 fn check_count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| format!("{text} is not a number of connections (1 or more)"))
 }
@@ -507,6 +578,18 @@ mod tests {
     fn arguments_are_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+        for (network, parsed) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("fd00::1/64", "fd00::/64"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+        ] {
+            assert_eq!(parse_network(network).unwrap().to_string(), parsed);
+        }
+        for bad in ["", "x", "10.0.0.0/33", "10.0.0/8", "localhost", "10.0.0.0/8 "] {
+            assert!(parse_network(bad).is_err(), "{bad:?}");
+        }
         for bad in ["0", "-1", "x", ""] {
             assert!(check_count(bad).is_err(), "{bad:?}");
         }

@@ -3,10 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use diary_engine::{Journal, Journals};
+use diary_proto::{Code, Refusal};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Uncounted};
+use crate::guard::Guard;
 use crate::limits::{ANSWERS_FREE_BYTES, APPEND_MIN_BYTES, INPUT_FREE_BYTES, Limits};
 
 /// What is to be had at an address.
@@ -29,6 +31,7 @@ impl Offer {
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) journals: Arc<Journals>,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) limits: Limits,
     /// Where TLS is, in words; empty if it is nowhere.
     pub(crate) tls_at: OnceLock<String>,
@@ -47,10 +50,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(journals: Arc<Journals>, limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(journals: Arc<Journals>, guard: Arc<Guard>, limits: Limits) -> Arc<Self> {
         let freed = Arc::new(Notify::new());
         Arc::new(Self {
             journals,
+            guard,
             tls_at: OnceLock::new(),
             unacked: Arc::new(Semaphore::new(limits.unacked_bytes)),
             input: Budget::new(limits.input_bytes, INPUT_FREE_BYTES, limits.patience, &freed),
@@ -60,6 +64,17 @@ impl Context {
             stop: CancellationToken::new(),
             limits,
         })
+    }
+
+    /// Why a token is not taken that anybody on the way can read.
+    pub(crate) fn insecure(&self) -> Refusal {
+        let message = match self.tls_at.get() {
+            Some(at) => format!("a token must not travel in plain text, and this one is now to be replaced; TLS is at {at}"),
+            None => "a token must not travel in plain text, and this one is now to be replaced; this server has no \
+                     TLS listener"
+                .to_owned(),
+        };
+        Refusal::new(Code::NotPermitted, message)
     }
 
     /// Waits for room in the budget for appends, in turn with all others. Cancel safe, but the turn is lost.

@@ -5,11 +5,11 @@
 //! - [`config`]: flags, `DIARY_*` variables and defaults; [`limits`]: every bound, with its reason;
 //! - [`server`]: start, serve, drain; `listener`, `unix_socket`: bind; `accept`: connections become sessions; `places`: how
 //!   many may;
-//! - `transport`: a connection's bytes, in TLS or not; `tls`: the server's certificate; `peer`: who is at its other end, and what they may do;
+//! - `transport`: a connection's bytes, in TLS or not; `tls`: the server's certificate; `peer`: who is at its other end; `guard`: what they may do;
 //! - `front`: bytes to requests and answers to bytes, for line mode, frame mode, quiet listeners and UDP;
 //! - `session`: one connection's conversation, whichever mode;
 //! - `context`: what sessions share; `budget`: memory that they hold because of their peers, bounded in sum;
-//! - `maintenance`: verify, repair and archive, beside serving.
+//! - `maintenance`: journals, verify, repair and archive; `tokens`: adds, lists and removes tokens; both beside serving.
 //!
 //! The program is [`main`]: `program`, and `outlet`, by which its log holds nothing up. A program that embeds a [`Server`] has a
 //! subscriber of its own for `tracing`, and that one must not block: sessions and the writer log on their own threads.
@@ -21,6 +21,7 @@ mod budget;
 pub mod config;
 mod context;
 mod front;
+mod guard;
 pub mod limits;
 mod listener;
 mod maintenance;
@@ -32,11 +33,13 @@ pub mod server;
 mod session;
 mod start_error;
 mod tls;
+mod tokens;
 mod transport;
 mod unix_socket;
 mod zone;
 
 pub use config::{Config, Listen, TlsFiles};
+pub use guard::Rules;
 pub use limits::Limits;
 pub use program::main;
 pub use server::{Reload, Server, Stopped};

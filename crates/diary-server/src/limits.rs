@@ -129,6 +129,31 @@ pub const TLS_UNSENT_MAX_BYTES: usize = UNSENT_FILL_BYTES;
 /// look before.
 pub const TLS_FILES_PAUSE: Duration = Duration::from_millis(500);
 
+/// Between two looks at the file with the tokens: what is removed there is gone within a second.
+pub const ACCESS_PAUSE: Duration = Duration::from_millis(400);
+
+/// From a token's use to when it is written down, at most.
+pub const LAST_USE_PAUSE: Duration = Duration::from_secs(60);
+
+/// For the same when the server stops.
+pub const LAST_USE_STOP_MAX: Duration = Duration::from_millis(400);
+
+/// Between two looks at whether a token has expired, for a clock that is set meanwhile.
+pub const EXPIRY_LOOK_MAX: Duration = Duration::from_secs(60);
+
+/// Wrong tokens from one address, or IPv6 network of 64 bits, that cost no time in [`GUESSES_WINDOW`]: typing errors, and
+/// programs whose token was removed.
+pub const GUESSES_FREE: u32 = 10;
+
+/// For how long wrong tokens are remembered.
+pub const GUESSES_WINDOW: Duration = Duration::from_secs(60);
+
+/// Longest wait of a token from an address that guesses. Whoever has the right one at that address has to be let in.
+pub const GUESS_DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Addresses whose guesses are remembered: 1 MiB.
+pub const GUESSERS_MAX: usize = 10_000;
+
 // What is read before a session has begun is not counted.
 const _: () = assert!(PROXY_HEADER_MAX_BYTES <= INPUT_FREE_BYTES);
 
@@ -164,7 +189,7 @@ pub const OUTLET_FLUSH_MAX: Duration = Duration::from_millis(500);
 // A stop takes 10 s at most.
 const _: () = {
     let stop = DRAIN_MAX.as_millis() + KILL_MAX.as_millis() + WRITER_STOP_MAX.as_millis();
-    assert!(stop + OUTLET_FLUSH_MAX.as_millis() <= 10_000);
+    assert!(stop + LAST_USE_STOP_MAX.as_millis() + OUTLET_FLUSH_MAX.as_millis() <= 10_000);
 };
 
 /// For other servers to bind their Unix sockets in a folder first.

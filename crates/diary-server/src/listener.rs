@@ -19,6 +19,8 @@ pub(crate) struct Listener {
     at: Bound,
     /// Where it listens, with the port that it got: `127.0.0.1:8888`, `unix:PATH`, `quiet:…`, `proxy:…`, `tls:…`.
     pub(crate) address: String,
+    /// Only programs on this machine reach it. A proxy's peers are elsewhere.
+    pub(crate) is_local: bool,
     /// For programs that never read.
     pub(crate) quiet: bool,
     /// Every connection begins with the header of a proxy.
@@ -51,7 +53,16 @@ impl Listener {
             At::Unix(path) => {
                 let socket = UnixSocket::bind(path, socket_mode).await.map_err(|error| wrong(&error))?;
                 let address = format!("{prefix}unix:{}{suffix}", path.display());
-                return Ok(vec![Self { at: Bound::Unix(socket), address, quiet, proxy, tls, journal }]);
+                let is_local = !proxy;
+                return Ok(vec![Self {
+                    at: Bound::Unix(socket),
+                    address,
+                    is_local,
+                    quiet,
+                    proxy,
+                    tls,
+                    journal,
+                }]);
             }
             At::Tcp(host_port) => host_port,
             // No connections come from it: `bind_udp`.
@@ -67,10 +78,8 @@ impl Listener {
                 bound => bound.map_err(|error| wrong(&error))?,
             };
             let address = listener.local_addr().map_err(|error| wrong(&error))?;
-            if !address.ip().to_canonical().is_loopback() {
-                tracing::warn!(%address, "whoever reaches this address reads and writes the whole diary");
-            }
             listeners.push(Self {
+                is_local: !proxy && address.ip().to_canonical().is_loopback(),
                 at: Bound::Tcp(listener),
                 address: format!("{prefix}{address}{suffix}"),
                 quiet,
@@ -96,7 +105,7 @@ impl Listener {
         match &self.at {
             Bound::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((Socket::Tcp(stream), Peer::of_tcp(peer)))
+                Ok((Socket::Tcp(stream), Peer::of_tcp(peer, self.tls)))
             }
             Bound::Unix(socket) => {
                 let stream = socket.accept().await?;
@@ -112,6 +121,8 @@ pub(crate) struct Datagrams {
     pub(crate) socket: UdpSocket,
     /// `udp:127.0.0.1:8888`, `quiet:udp:…`.
     pub(crate) address: String,
+    /// Only programs on this machine reach it.
+    pub(crate) is_local: bool,
     /// The journal that it serves; the server's default, if none.
     pub(crate) journal: Option<JournalName>,
 }
@@ -140,11 +151,9 @@ pub(crate) async fn bind_udp(
             bound => bound.map_err(|error| wrong(&error))?,
         };
         let address = socket.local_addr().map_err(|error| wrong(&error))?;
-        if !address.ip().to_canonical().is_loopback() {
-            tracing::warn!(%address, "whoever reaches this address writes into the diary");
-        }
+        let is_local = address.ip().to_canonical().is_loopback();
         let address = format!("{prefix}{address}{suffix}");
-        sockets.push(Datagrams { socket, address, journal: journal.cloned() });
+        sockets.push(Datagrams { socket, address, is_local, journal: journal.cloned() });
     }
     Ok(sockets)
 }

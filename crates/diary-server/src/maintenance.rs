@@ -9,7 +9,7 @@ use diary_proto::{DayStart, JournalName, Time};
 use serde::Serialize;
 
 use crate::config::{DataFolder, JournalAction, Maintenance, Place};
-use crate::zone;
+use crate::{tokens, zone};
 
 /// What ends the name of a copy that `repair` makes.
 const REPAIRED: &str = ".repaired";
@@ -37,6 +37,10 @@ fn report(command: Maintenance) -> anyhow::Result<Done> {
     let done = match command {
         Maintenance::Journal { action: JournalAction::Add { data, name } } => add(data, &name, out)?,
         Maintenance::Journal { action: JournalAction::List { data } } => list(data, out)?,
+        Maintenance::Token { action } => {
+            tokens::run(action, out)?;
+            Done::Well
+        }
         Maintenance::Verify { place, json: true } => {
             each(&meant(place)?, |name, dir| verify_json(name, dir, out))?
         }

@@ -4,7 +4,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use diary_proto::{Author, Code, Refusal};
+use diary_proto::Author;
+use rustix::process::geteuid;
+
+use crate::guard::Login;
 
 /// The other end of a connection, or the sender of a datagram.
 #[derive(Debug, Clone)]
@@ -15,64 +18,78 @@ pub(crate) struct Peer {
     pub(crate) ip: Option<IpAddr>,
     /// Whose entries it writes, unless an entry says otherwise.
     pub(crate) author: Arc<Author>,
-    /// Whether entries may be read to it.
-    reads: bool,
+    /// How it came here.
+    pub(crate) door: Door,
+    /// What it says travels in TLS.
+    pub(crate) tls: bool,
+    /// Since it has logged in.
+    pub(crate) login: Option<Login>,
 }
 
-/// What a request needs.
+/// How a peer comes here, by which it has rights without a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Right {
-    Append,
-    Read,
+pub(crate) enum Door {
+    /// The user that the server runs as, on a Unix socket.
+    Own,
+    /// Another user of this machine, on a Unix socket.
+    User,
+    Loopback,
+    /// Another machine, or a proxy.
+    Network,
+    /// A network that may write where nobody logs in.
+    Allowed,
 }
 
 impl Peer {
     /// The other end of a TCP connection.
-    pub(crate) fn of_tcp(address: SocketAddr) -> Self {
-        let ip = address.ip();
-        Self { ip: Some(ip), ..Self::of_stream(address.to_string(), author_of(ip)) }
+    pub(crate) fn of_tcp(address: SocketAddr, tls: bool) -> Self {
+        Self { tls, ..Self::of_ip(address.ip(), address.to_string()) }
     }
 
     /// A user of this machine, on the Unix socket at `path`.
     pub(crate) fn of_unix(path: &Path, uid: u32) -> Self {
+        let door = if uid == geteuid().as_raw() { Door::Own } else { Door::User };
         let uid = format!("uid:{uid}");
         let author = Author::new(&uid).expect("a number is a name");
-        Self::of_stream(format!("unix:{} {uid}", path.display()), author)
+        Self { door, ..Self::of_stream(format!("unix:{} {uid}", path.display()), author) }
     }
 
-    /// The peer that this one, a proxy, passes on, if it can say who that is.
+    /// The peer that this one, a proxy, passes on, if it can say who that is. Whatever it says, nothing on the way to it is
+    /// known, so the peer is another machine's.
     pub(crate) fn proxied(self, source: Option<SocketAddr>) -> Self {
-        match source {
+        let peer = match source {
             Some(source) => {
                 let address = format!("{source} through {}", self.address);
-                Self { address, ..Self::of_tcp(source) }
+                Self { address, ..Self::of_tcp(source, self.tls) }
             }
             None => self,
-        }
+        };
+        Self { door: Door::Network, ..peer }
     }
 
-    /// Whoever reaches a listener of streams reads and writes.
+    /// The other end of a stream of this process's own user.
     pub(crate) fn of_stream(address: String, author: Author) -> Self {
-        Self { address, ip: None, author: Arc::new(author), reads: true }
+        Self { address, ip: None, author: Arc::new(author), door: Door::Own, tls: false, login: None }
     }
 
-    /// The source of a datagram can be forged, so only private networks are read to.
+    /// The sender of a datagram, as it says.
     pub(crate) fn of_datagram(ip: IpAddr) -> Self {
-        let author = Arc::new(author_of(ip));
-        Self { address: ip.to_string(), ip: Some(ip), author, reads: is_private(ip.to_canonical()) }
+        Self::of_ip(ip, ip.to_string())
     }
 
-    /// Whether the peer may do something: the one place that decides this.
-    ///
-    /// # Errors
-    /// What it is told if not.
-    pub(crate) fn may(&self, right: Right) -> Result<(), Refusal> {
-        match right {
-            Right::Read if !self.reads => {
-                Err(Refusal::new(Code::Denied, "only private networks may read over UDP"))
-            }
-            Right::Append | Right::Read => Ok(()),
-        }
+    fn of_ip(ip: IpAddr, address: String) -> Self {
+        let door = if ip.to_canonical().is_loopback() { Door::Loopback } else { Door::Network };
+        Self { ip: Some(ip), door, ..Self::of_stream(address, author_of(ip)) }
+    }
+
+    /// Whether nobody on the way reads what it says.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.tls || matches!(self.door, Door::Own | Door::User | Door::Loopback)
+    }
+
+    /// Whether it is on this machine, or has an address of a private network.
+    pub(crate) fn is_private(&self) -> bool {
+        self.ip.is_none_or(|ip| is_private(ip.to_canonical()))
     }
 }
 

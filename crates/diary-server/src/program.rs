@@ -86,13 +86,27 @@ pub fn main() -> ExitCode {
                 Some(StartError::Listen { .. } | StartError::Journal(diary_engine::OpenError::Thread(_))) => {
                     CANNOT_LISTEN
                 }
-                Some(StartError::Journal(_) | StartError::NoJournal(_)) => DATA_FOLDER,
+                Some(StartError::Journal(_) | StartError::NoJournal(_) | StartError::Access(_)) => {
+                    DATA_FOLDER
+                }
                 None if error.is::<OpenError>() => DATA_FOLDER,
+                None if is_access(&error) => DATA_FOLDER,
                 Some(StartError::Tls(TlsError::Own { .. })) => DATA_FOLDER,
-                Some(StartError::Zone(_) | StartError::Tls(_) | StartError::NoTlsListener) | None => USAGE,
+                Some(
+                    StartError::Zone(_)
+                    | StartError::Tls(_)
+                    | StartError::NoTlsListener
+                    | StartError::Exposed { .. },
+                )
+                | None => USAGE,
             })
         }
     }
+}
+
+/// The file with the tokens cannot be used; what a person asked for wrongly is wrong usage.
+fn is_access(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(error) if !matches!(error, diary_access::Error::Change(_)))
 }
 
 fn start_log(filter: &str, outlet: &Outlet) -> anyhow::Result<()> {

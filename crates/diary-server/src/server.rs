@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diary_access::Stamp;
 use diary_engine::{Journals, OpenError, Options};
 use diary_proto::JournalName;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -17,9 +18,10 @@ use crate::accept::Accept;
 use crate::config::{At, Config, TlsFiles};
 use crate::context::{Context, Offer};
 use crate::front::{quiet, udp};
+use crate::guard::{Guard, Rules};
 use crate::limits::{
     DESCRIPTORS_PER_JOURNAL, DESCRIPTORS_RESERVED, JOURNAL_DESCRIPTORS_DIVISOR, JOURNALS_RESERVED, KILL_MAX,
-    Limits, WRITER_STOP_MAX,
+    LAST_USE_STOP_MAX, Limits, WRITER_STOP_MAX,
 };
 use crate::listener::{Datagrams, Listener, bind_udp};
 use crate::places::Places;
@@ -45,6 +47,8 @@ pub struct Server {
     listeners: Vec<(Listener, Offer)>,
     /// If there are TLS listeners.
     tls: Option<Tls>,
+    /// What the file with the tokens was like when it was read.
+    access: Stamp,
     reload: Reload,
     udp: Vec<(Datagrams, Offer)>,
     quiet_udp: Vec<(Datagrams, Offer)>,
@@ -107,6 +111,8 @@ impl Server {
             addresses.extend(udp.iter().map(|datagrams| datagrams.address.clone()));
         }
         let (data, day_start) = (config.data, config.day_start);
+        let (guard, access) = Guard::start(config.rules, &data).await?;
+        check_exposed(&guard, &listeners, udp.iter().chain(&quiet_udp))?;
         let has_tls = listeners.iter().any(|listener| listener.tls);
         if config.tls.is_some() && !has_tls {
             return Err(StartError::NoTlsListener);
@@ -127,7 +133,7 @@ impl Server {
         let tls = if has_tls { Some(Tls::load(config.tls, data).await?) } else { None };
         let offered = Offered { journals: &journals, default: config.journal };
         let places = Places::new(connections, &config.limits);
-        let context = Context::new(Arc::clone(&journals), config.limits);
+        let context = Context::new(Arc::clone(&journals), guard, config.limits);
         let mut tls_at: Vec<String> = listeners.iter().filter_map(Listener::tls_address).collect();
         tls_at.sort_unstable();
         tls_at.dedup();
@@ -136,6 +142,7 @@ impl Server {
         }
         Ok(Self {
             tls,
+            access,
             reload: Reload(Arc::default()),
             listeners: offered.at(listeners, |listener| listener.journal.as_ref()).await?,
             udp: offered.at(udp, |datagrams| datagrams.journal.as_ref()).await?,
@@ -197,6 +204,8 @@ impl Server {
             .tls
             .filter(|tls| tls.watched)
             .map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.identity.watch(self.reload.0))));
+        let guard = Arc::clone(&self.context.guard);
+        let access = AbortOnDropHandle::new(tokio::spawn(guard.watch(self.access)));
         let heap = AbortOnDropHandle::new(tokio::spawn(give_back_memory(Arc::clone(&self.context.freed))));
         tokio::select! {
             () = stop.cancelled() => {}
@@ -216,9 +225,48 @@ impl Server {
         if !ended {
             tracing::error!("the disk is too slow to wait for the last batch; it was not acknowledged");
         }
-        drop((heap, files));
+        let _ = tokio::time::timeout(LAST_USE_STOP_MAX, self.context.guard.write_last_use()).await;
+        drop((heap, files, access));
         if ended && !self.context.journals.has_failed() { Stopped::Clean } else { Stopped::DiskFailed }
     }
+}
+
+/// Refuses addresses that other machines reach, and where nobody would have to log in.
+fn check_exposed<'a>(
+    guard: &Guard,
+    listeners: &[Listener],
+    datagrams: impl Iterator<Item = &'a Datagrams>,
+) -> Result<(), StartError> {
+    let Rules { open, allow, .. } = guard.rules();
+    let silent = listeners.iter().filter(|listener| listener.quiet && !listener.is_local);
+    let silent = silent.map(|listener| &listener.address);
+    let datagrams = datagrams.filter(|datagrams| !datagrams.is_local).map(|datagrams| &datagrams.address);
+    for at in silent.chain(datagrams) {
+        if *open {
+            tracing::warn!(address = at, "whoever reaches this address writes into the diary");
+        } else if allow.is_empty() {
+            let way_out = "say which networks may write with --allow CIDR, or let everyone with --open";
+            return Err(StartError::Exposed { at: at.clone(), way_out });
+        }
+    }
+    for listener in listeners.iter().filter(|listener| !listener.quiet && !listener.is_local) {
+        let at = &listener.address;
+        if *open {
+            tracing::warn!(address = at, "whoever reaches this address reads and writes the whole diary");
+        } else if !guard.has_tokens() {
+            if listener.tls {
+                tracing::warn!(
+                    address = at,
+                    "nobody has a token yet; `diary-server token add NAME` makes one"
+                );
+                continue;
+            }
+            let way_out = "make tokens with `diary-server token add NAME` and listen on tls:ADDR, or let everyone read \
+                           and write with --open";
+            return Err(StartError::Exposed { at: at.clone(), way_out });
+        }
+    }
+    Ok(())
 }
 
 /// What addresses have to offer.

@@ -11,6 +11,7 @@
 mod answerer;
 mod input;
 mod journals;
+mod login;
 #[cfg(test)]
 mod model;
 mod queue;
@@ -71,6 +72,8 @@ pub(crate) struct Session {
     queue: Queue,
 
     encoder: Encoder,
+    /// The log has been told that something was not permitted.
+    told_refused: bool,
     follow: Option<Box<Stream>>,
     /// Since its first search.
     searcher: Option<Searcher>,
@@ -99,6 +102,10 @@ enum Event {
     Checked(u32, Result<(), Refusal>),
     Opened(Result<Arc<Journal>, Refusal>),
     Listed(Listed),
+    /// A token has waited long enough.
+    LoginDue,
+    /// What is followed may not be read any more.
+    Forbidden(Refusal),
     Followed(Result<Piece, ReadError>),
     Stop,
     Evicted(Memory),
@@ -165,6 +172,7 @@ impl Session {
             unfinished_since: None,
             queue: Queue::default(),
             encoder,
+            told_refused: false,
             follow: None,
             searcher: None,
             answers,
@@ -234,7 +242,8 @@ impl Session {
     async fn next_event(&mut self, stop: Pin<&mut WaitForCancellationFutureOwned>) -> Event {
         let reads = self.phase == Phase::Open && self.admission.is_none() && self.takes_input();
         let (may_answer, late) = (self.may_answer(), self.late_at());
-        let Self { context, transport, queue, input, answers, admission, follow, phase, .. } = self;
+        let Self { context, offer, transport, peer, queue, input, answers, admission, follow, phase, .. } =
+            self;
         let between_answers = !matches!(queue.front(), Some(Slot::Stream(_)));
         // What is reserved is taken as soon as it comes: nobody can be blamed for it meanwhile.
         let first_has_reserved = matches!(queue.front(), Some(Slot::Stream(stream)) if stream.has_reserved());
@@ -246,6 +255,7 @@ impl Session {
             granted = granted(admission.as_mut()) => Event::Granted(granted),
             ready = transport.ready(reads) => Event::Ready(ready),
             piece = followed(follow.as_deref_mut(), context), if (may_answer || follow_has_reserved) && between_answers => Event::Followed(piece),
+            refusal = forbidden(context, peer, offer), if follow.is_some() && peer.login.is_some() && may_answer && between_answers => Event::Forbidden(refusal),
             () = stop, if open => Event::Stop,
             () = input.evicted() => Event::Evicted(Memory::Input),
             () = answers.evicted() => Event::Evicted(Memory::Answers),
@@ -270,6 +280,8 @@ impl Session {
             Event::Checked(id, answer) => self.finish_check(id, answer),
             Event::Opened(opened) => self.finish_opening(opened),
             Event::Listed(names) => self.finish_listing(names),
+            Event::LoginDue => self.finish_waiting_login(),
+            Event::Forbidden(refusal) => self.end_follow(&refusal),
             Event::Piece(piece) => self.take_piece(piece),
             Event::Followed(piece) => self.take_followed(piece),
             Event::Stop => self.begin_drain(),
@@ -314,10 +326,17 @@ impl Session {
             // It waits for room to read.
             self.admission = None;
         }
-        if let Some(Slot::Stream(stream)) = self.queue.front() {
-            let id = stream.id;
-            self.queue.pop_front();
-            self.refuse(id, &stopping());
+        match self.queue.front() {
+            Some(Slot::Stream(stream)) => {
+                let id = stream.id;
+                self.queue.pop_front();
+                self.refuse(id, &stopping());
+            }
+            Some(Slot::LoggingIn(_)) => {
+                self.queue.pop_front();
+                self.fail(&stopping());
+            }
+            _ => {}
         }
     }
 
@@ -328,11 +347,13 @@ impl Session {
 
     /// A request cannot be served.
     fn refuse(&mut self, id: u32, refusal: &Refusal) {
+        self.tell_refused(refusal);
         self.encoder.encode(Answer::Error { id, fatal: false, refusal }, &mut self.transport.out);
     }
 
     /// Tells the client why the connection cannot go on, and ends it.
     fn fail(&mut self, refusal: &Refusal) {
+        self.tell_refused(refusal);
         self.encoder.encode(Answer::Error { id: 0, fatal: true, refusal }, &mut self.transport.out);
         self.end();
     }
@@ -402,8 +423,16 @@ async fn front(slot: Option<&mut Slot>, context: &Arc<Context>) -> Event {
         Some(Slot::Checking(id, check)) => Event::Checked(*id, check.await),
         Some(Slot::Opening(opening)) => Event::Opened(opening.opened().await),
         Some(Slot::Listing(names)) => Event::Listed(names.await),
+        Some(Slot::LoggingIn(login)) => {
+            login.due().await;
+            Event::LoginDue
+        }
         Some(Slot::Waiting(..) | Slot::Settled(..) | Slot::Request(_)) | None => pending().await,
     }
+}
+
+async fn forbidden(context: &Context, peer: &Peer, offer: &Offer) -> Refusal {
+    Box::pin(context.guard.cannot_read(peer, offer.journal.about().name.as_str())).await
 }
 
 async fn granted(admission: Option<&mut Pin<Box<dyn Future<Output = Granted> + Send>>>) -> Granted {

@@ -23,6 +23,17 @@ pub enum StartError {
     /// There is no identity for TLS listeners.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file with the tokens cannot be used.
+    #[error(transparent)]
+    Access(#[from] diary_access::Error),
+    /// Other machines would reach an address at which nobody has to log in.
+    #[error("other machines can reach {at}, and nobody logs in there: {way_out}")]
+    Exposed {
+        /// Where.
+        at: String,
+        /// What to do.
+        way_out: &'static str,
+    },
     /// A certificate is given, and no listener has TLS.
     #[error("--tls-cert is for TLS listeners, and there is none; add one, as --listen tls:127.0.0.1:8889")]
     NoTlsListener,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use diary_proto::limits::{FRAME_MAX_BYTES, TEXT_MAX_BYTES};
 use diary_proto::message::{Append, ClientMessage, Hello, NewText, Resume, Texts};
-use diary_proto::{Author, Filter, Scope, Time, Which};
+use diary_proto::{Author, Credential, Filter, Scope, Time, Which};
 
 use crate::support::Random;
 

@@ -15,7 +15,7 @@ use frame::FrameDecoder;
 use line::{LineReader, Voice};
 use quiet::QuietReader;
 
-use crate::peer::Right;
+use diary_access::Right;
 
 /// What a decoder finds. A text is not copied: most input is texts.
 #[derive(Debug)]
@@ -100,11 +100,10 @@ impl Request {
     /// What its client must be allowed to do, if anything.
     pub(crate) fn right(&self) -> Option<Right> {
         match self {
-            Request::Append(_) | Request::Check { .. } => Some(Right::Append),
+            Request::Append(_) | Request::Check { .. } | Request::Name(_) => Some(Right::Append),
             Request::History { .. } | Request::Follow { .. } | Request::Search { .. } => Some(Right::Read),
             Request::Hello(_)
             | Request::FollowOff { .. }
-            | Request::Name(_)
             | Request::Journal(_)
             | Request::Login(_)
             | Request::Quiet

@@ -29,7 +29,7 @@ use super::refusals::{RefusalLog, quoting};
 use crate::context::{Context, permits};
 use crate::limits::{DATAGRAM_MAX_BYTES, DATAGRAM_READINGS_MAX, DATAGRAM_REPLY_MAX_BYTES};
 use crate::listener::Datagrams;
-use crate::peer::{Peer, Right};
+use crate::peer::Peer;
 use sources::{Sources, is_entry};
 
 /// No entry's line is shorter than its time, so no more entries can fit into a reply.
@@ -175,13 +175,20 @@ impl Listener {
         if let Err(refusal) = self.sources.admit(from, datagram, Instant::now()) {
             return self.log.tell(Some(from.ip()), &from, &quoting(&refusal, datagram), 1);
         }
-        let client = Client::new(from, datagram);
+        let guard = &self.context.guard;
+        let peer = match guard.admit(Peer::of_datagram(from.ip()), self.journal.about().name.as_str()) {
+            Ok(peer) => peer,
+            // Not even a word, which would go wherever somebody says that it came from.
+            Err(refusal) => return self.log.tell(Some(from.ip()), &from, &quoting(&refusal, datagram), 1),
+        };
+        let may_read = guard.may_read_datagrams(&peer);
+        let client = Client::new(from, peer, datagram);
         let (context, journal) = (Arc::clone(&self.context), Arc::clone(&self.journal));
-        let said = match (Request::read(datagram), client.peer.may(Right::Read)) {
-            (Request::Entry(text), _) => match self.room(&text) {
+        let said = match (Request::read(datagram), may_read) {
+            (Request::Entry(text), may_read) => match self.room(&text) {
                 Some(place) => {
                     self.answering.spawn(async move {
-                        let said = append(&context, &journal, &client.peer, &text).await;
+                        let said = append(&context, &journal, &client.peer, &text, may_read.is_ok()).await;
                         Answered { client, said, _place: place }
                     });
                     return;
@@ -233,11 +240,12 @@ fn busy() -> Refusal {
 }
 
 impl Client {
-    fn new(from: SocketAddr, datagram: &[u8]) -> Self {
-        let peer = Peer::of_datagram(from.ip());
-        let private = peer.may(Right::Read).is_ok();
-        let limit =
-            if private { DATAGRAM_REPLY_MAX_BYTES } else { datagram.len().min(DATAGRAM_REPLY_MAX_BYTES) };
+    fn new(from: SocketAddr, peer: Peer, datagram: &[u8]) -> Self {
+        let limit = if peer.is_private() {
+            DATAGRAM_REPLY_MAX_BYTES
+        } else {
+            datagram.len().min(DATAGRAM_REPLY_MAX_BYTES)
+        };
         Self { from, peer, limit, may_be_empty: !datagram.is_empty() }
     }
 
@@ -270,8 +278,7 @@ fn marked(answer: Vec<u8>) -> Vec<u8> {
     if is_entry(&answer) { answer } else { [MARK.as_bytes(), &answer].concat() }
 }
 
-async fn append(context: &Context, journal: &Journal, peer: &Peer, text: &str) -> Said {
-    let may_read = peer.may(Right::Read).is_ok();
+async fn append(context: &Context, journal: &Journal, peer: &Peer, text: &str, may_read: bool) -> Said {
     match store(context, journal, peer, text).await {
         Ok(stored) => stored.said(may_read),
         Err(refusal) => Said::not_stored(&refusal, text.as_bytes()),
@@ -297,7 +304,6 @@ impl Stored {
 }
 
 async fn store(context: &Context, journal: &Journal, peer: &Peer, text: &str) -> Result<Stored, Refusal> {
-    peer.may(Right::Append)?;
     let room = context.room_for_appends(text.len()).await;
     let mut appends = Appends::new(Arc::clone(&peer.author), None);
     appends.push(text);

@@ -47,6 +47,7 @@ impl Session {
                     | Slot::Resuming(_)
                     | Slot::Opening(_)
                     | Slot::Listing(_)
+                    | Slot::LoggingIn(_)
                     | Slot::Checking(..),
                 )
                 | None => return,
@@ -58,7 +59,7 @@ impl Session {
         let journal = &self.offer.journal;
         let answer = match &request {
             Request::Append(_) => unreachable!("appends have slots of their own"),
-            Request::Refused { id, refusal } => Answer::Error { id: *id, fatal: false, refusal },
+            Request::Refused { id, refusal } => return self.refuse(*id, refusal),
             Request::Fatal(refusal) => match self.context.tls_at.get() {
                 Some(at) if refusal.code == Code::Tls => {
                     let refusal =
@@ -69,14 +70,15 @@ impl Session {
             },
             Request::Quit => return self.say_bye(""),
             Request::Name(name) => {
+                if let Err(refusal) = self.may_be(name) {
+                    return self.refuse(0, &refusal);
+                }
                 self.peer.author = std::sync::Arc::new(name.clone());
                 Answer::Words(&format!("ok name {name}\n"))
             }
             Request::Journal(None) => return self.begin_listing(),
             Request::Journal(Some(name)) => return self.begin_opening(name.clone(), None),
-            Request::Login(_) => {
-                return self.refuse(0, &Refusal::new(Code::BadToken, "this server asks for no tokens"));
-            }
+            Request::Login(token) => return self.begin_login(token.clone(), None),
             Request::Quiet => Answer::Quiet,
             Request::Help => Answer::Words(HELP),
             Request::Hello(hello) => return self.begin_hello(hello),
@@ -127,6 +129,14 @@ impl Session {
             let message = format!("this server speaks version {VERSION}, not {}", hello.version);
             return self.fail(&Refusal::new(Code::Version, message));
         }
+        match &hello.token {
+            Some(token) => self.begin_login(token.clone(), Some(hello.clone())),
+            None => self.go_on_with_hello(hello),
+        }
+    }
+
+    /// The client is logged in, if it has a token.
+    pub(super) fn go_on_with_hello(&mut self, hello: &Hello) {
         let named = match hello.journal.as_str() {
             "" => return self.begin_resuming(hello),
             named => named.parse::<JournalName>(),
@@ -138,6 +148,9 @@ impl Session {
     }
 
     pub(super) fn begin_resuming(&mut self, hello: &Hello) {
+        if let Err(refusal) = self.context.guard.may_enter(&self.peer, self.journal_name()) {
+            return self.fail(&refusal);
+        }
         let journal = &self.offer.journal;
         match &hello.resume {
             Some(resume) if resume.id != journal.about().id => {
@@ -164,7 +177,10 @@ impl Session {
         }
         if !hello.author.is_empty() {
             match Author::new(&hello.author) {
-                Ok(author) => self.peer.author = std::sync::Arc::new(author),
+                Ok(author) => match self.may_be(&author) {
+                    Ok(()) => self.peer.author = std::sync::Arc::new(author),
+                    Err(refusal) => return self.fail(&refusal),
+                },
                 Err(refusal) => return self.fail(&refusal),
             }
         }
@@ -205,6 +221,12 @@ impl Session {
 
     /// A piece of the history or search at the front.
     pub(super) fn take_piece(&mut self, piece: Result<Piece, ReadError>) {
+        if let Err(refusal) = self.may_read() {
+            if let Some(Slot::Stream(stream)) = self.queue.pop_front() {
+                self.refuse(stream.id, &refusal);
+            }
+            return;
+        }
         let Some(Slot::Stream(stream)) = self.queue.front_mut() else { return };
         if pass_on(&mut self.encoder, &mut self.transport.out, stream, piece) {
             self.queue.pop_front();
@@ -213,6 +235,9 @@ impl Session {
 
     /// A piece of what this session follows. It comes only between answers.
     pub(super) fn take_followed(&mut self, piece: Result<Piece, ReadError>) {
+        if let Err(refusal) = self.may_read() {
+            return self.end_follow(&refusal);
+        }
         let Some(stream) = self.follow.as_deref_mut() else { return };
         if pass_on(&mut self.encoder, &mut self.transport.out, stream, piece) {
             self.follow = None;

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use diary_access::{Right, Rights};
 use diary_engine::{Appends, Keys, Own};
 use diary_proto::entry::check_text;
 use diary_proto::message::{Append, NewText};
@@ -13,8 +14,9 @@ use super::queue::{Entries, Room};
 use super::{Phase, Session};
 use crate::budget::Reservation;
 use crate::front::{Decoded, Encoder, Request};
+use crate::guard::Guard;
 use crate::limits::{ANSWERS_FREE_BYTES, READS_IN_A_ROW_MAX, UNSENT_MAX_BYTES};
-use crate::peer::{Peer, Right};
+use crate::peer::Peer;
 use crate::transport::with_scratch;
 
 /// What a session has waited for.
@@ -97,13 +99,14 @@ impl Session {
         while self.undecoded && self.takes_input() {
             // All texts up to the next request become one append: they change nothing that this loop asks for.
             let mut texts = None;
+            let rights = self.rights();
             let request = loop {
                 let Some(decoded) = self.decoder.next(&mut input, &mut self.transport.out) else {
                     self.undecoded = false;
                     break None;
                 };
                 completed = true;
-                match checked(decoded, &self.peer) {
+                match checked(decoded, &self.context.guard, &self.peer, rights) {
                     Ok(text) => push_text(text, &self.peer, &mut texts),
                     Err(request) => break Some(request),
                 }
@@ -114,11 +117,16 @@ impl Session {
         self.note_progress(completed);
     }
 
+    /// What the client may do now.
+    fn rights(&self) -> Rights {
+        self.context.guard.rights(&self.peer, self.journal_name())
+    }
+
     /// The client has said all that it will. What has no end yet ends here.
     fn end_input(&mut self) {
         self.phase = Phase::InputEnded;
-        let (mut texts, mut request) = (None, None);
-        match self.decoder.finish().map(|decoded| checked(decoded, &self.peer)) {
+        let (mut texts, mut request, rights) = (None, None, self.rights());
+        match self.decoder.finish().map(|decoded| checked(decoded, &self.context.guard, &self.peer, rights)) {
             None => {}
             Some(Ok(text)) => push_text(text, &self.peer, &mut texts),
             Some(Err(invalid)) => request = Some(invalid),
@@ -136,7 +144,7 @@ impl Session {
             (None, _) => {}
             (Some(Request::Append(append)), Some((producer, in_order))) => {
                 let entries = Entries::new(append.first_counter);
-                let mut appends = appends_of(&append, *producer, &self.peer);
+                let mut appends = self.appends_of(&append, *producer);
                 appends.in_order = Some(in_order.clone());
                 self.queue.push_appends(appends, entries);
             }
@@ -148,6 +156,27 @@ impl Session {
             (Some(request), _) => self.queue.push_request(request),
         }
         self.admit_waiting();
+    }
+
+    /// The texts of a frame. One that cannot be stored is refused in its place.
+    fn appends_of(&self, append: &Append, producer: Producer) -> Appends {
+        let keys = Keys { producer, first_counter: append.first_counter, retry: append.retry };
+        let mut appends = Appends::new(Arc::clone(&self.peer.author), Some(keys));
+        let allowed = self.context.guard.require(&self.peer, self.rights(), Right::Append);
+        let mut authors = None;
+        for new in append.texts.iter() {
+            let text =
+                allowed.clone().and_then(|()| check_new(new, &mut authors, |author| self.may_be(author)));
+            match text {
+                Ok((text, None)) => appends.push(text),
+                Ok((text, Some(own))) => {
+                    appends.push(text);
+                    appends.set_own(own);
+                }
+                Err(refusal) => appends.push_refused(refusal),
+            }
+        }
+        appends
     }
 
     /// Some input was decoded. If it completed a message, what is unfinished began later.
@@ -201,13 +230,20 @@ impl Session {
     }
 }
 
-/// A text, or a request. What is not allowed, or is larger than what may wait, is refused in its place.
-fn checked<'a>(decoded: Decoded<'a>, peer: &Peer) -> Result<&'a str, Request> {
+/// A text, or a request. What is not allowed, or is larger than what may wait, is refused in its place. An append is
+/// refused text by text.
+fn checked<'a>(decoded: Decoded<'a>, guard: &Guard, peer: &Peer, rights: Rights) -> Result<&'a str, Request> {
     let request = match decoded {
-        Decoded::Text(text) => return peer.may(Right::Append).map(|()| text).map_err(Request::refused),
+        Decoded::Text(text) => {
+            let allowed = guard.require(peer, rights, Right::Append);
+            return allowed.map(|()| text).map_err(Request::refused);
+        }
         Decoded::Request(request) => request,
     };
-    let allowed = request.right().map_or(Ok(()), |right| peer.may(right));
+    let allowed = match (&request, request.right()) {
+        (Request::Append(_), _) | (_, None) => Ok(()),
+        (_, Some(right)) => guard.require(peer, rights, right),
+    };
     let valid = allowed.and_then(|()| match &request {
         Request::Search { filter, .. } => filter.check(),
         _ => Ok(()),
@@ -224,28 +260,11 @@ fn push_text(text: &str, peer: &Peer, texts: &mut Option<(Appends, Entries)>) {
     entries.push(appends, text);
 }
 
-/// The texts of a frame. One that cannot be stored is refused in its place.
-fn appends_of(append: &Append, producer: Producer, peer: &Peer) -> Appends {
-    let keys = Keys { producer, first_counter: append.first_counter, retry: append.retry };
-    let mut appends = Appends::new(Arc::clone(&peer.author), Some(keys));
-    let mut authors = None;
-    for new in append.texts.iter() {
-        match check_new(new, &mut authors) {
-            Ok((text, None)) => appends.push(text),
-            Ok((text, Some(own))) => {
-                appends.push(text);
-                appends.set_own(own);
-            }
-            Err(refusal) => appends.push_refused(refusal),
-        }
-    }
-    appends
-}
-
 /// Checks a text and what it says of itself. `author` is the one that was named last: many texts by one share it.
 fn check_new<'a>(
     new: NewText<'a>,
     author: &mut Option<Arc<Author>>,
+    may_be: impl Fn(&Author) -> Result<(), Refusal>,
 ) -> Result<(&'a str, Option<Own>), Refusal> {
     let utf8 = |bytes, refusal: &'static str| {
         std::str::from_utf8(bytes).map_err(|_| Refusal::new(Code::Utf8, refusal))
@@ -257,7 +276,9 @@ fn check_new<'a>(
     }
     let name = utf8(new.author, "this author is not valid UTF-8; nothing is stored")?;
     if author.as_ref().is_none_or(|author| author.as_str() != name) {
-        *author = Some(Arc::new(Author::new(name)?));
+        let named = Author::new(name)?;
+        may_be(&named)?;
+        *author = Some(Arc::new(named));
     }
     Ok((text, Some(Own { at: new.at, author: author.clone() })))
 }

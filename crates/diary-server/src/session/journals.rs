@@ -15,6 +15,7 @@ use crate::budget::Reservation;
 use crate::context::Context;
 use crate::front::Answer;
 use crate::limits::JOURNALS_LISTED_MAX;
+use crate::peer::Peer;
 
 /// How similar two names are (Jaro–Winkler, 0 to 1) where one may be meant for the other.
 const SIMILAR: f64 = 0.8;
@@ -46,14 +47,20 @@ impl Session {
     /// Begins to open a journal, unless it is not offered here.
     pub(super) fn begin_opening(&mut self, name: JournalName, hello: Option<Hello>) {
         let here = &self.offer.journal.about().name;
-        if *here == name {
+        if self.peer.login.is_none()
+            && let Err(refusal) = self.context.guard.may_enter(&self.peer, name.as_str())
+        {
+            return self.finish_opening_for(hello, Err(refusal));
+        }
+        let may_enter = self.context.guard.may_enter(&self.peer, name.as_str()).is_ok();
+        if *here == name && may_enter {
             return self.finish_opening_for(hello, Ok(Arc::clone(&self.offer.journal)));
         }
-        if self.offer.only {
+        if self.offer.only && self.context.guard.may_enter(&self.peer, here.as_str()).is_ok() {
             let message = format!("this address has the journal {here} only");
             return self.finish_opening_for(hello, Err(Refusal::new(Code::NoJournal, message)));
         }
-        let journal = Box::pin(find(Arc::clone(&self.context), name));
+        let journal = Box::pin(find(Arc::clone(&self.context), self.peer.clone(), name));
         self.queue.push_front(Slot::Opening(Box::new(Opening { journal, hello })));
     }
 
@@ -83,8 +90,13 @@ impl Session {
     }
 
     pub(super) fn begin_listing(&mut self) {
+        if self.peer.login.is_none()
+            && let Err(refusal) = self.context.guard.may_enter(&self.peer, self.journal_name())
+        {
+            return self.refuse(0, &refusal);
+        }
         match self.offer.only {
-            true => self.tell_journals(&[self.offer.journal.about().name.clone()]),
+            true => self.tell_journals(vec![self.offer.journal.about().name.clone()]),
             false => {
                 let context = Arc::clone(&self.context);
                 self.queue.push_front(Slot::Listing(Box::pin(async move {
@@ -99,7 +111,7 @@ impl Session {
     pub(super) fn finish_listing(&mut self, (names, _reserved): Listed) {
         self.queue.pop_front();
         match names {
-            Ok(names) => self.tell_journals(&names),
+            Ok(names) => self.tell_journals(names),
             Err(error) => {
                 tracing::debug!(%error, "the data folder cannot be listed");
                 self.refuse(0, &Refusal::new(Code::Unreadable, "the journals cannot be listed now"));
@@ -107,19 +119,30 @@ impl Session {
         }
     }
 
-    fn tell_journals(&mut self, names: &[JournalName]) {
+    /// Tells those that the client has any right in.
+    fn tell_journals(&mut self, mut names: Vec<JournalName>) {
+        let may_enter = |name: &str| self.context.guard.may_enter(&self.peer, name).is_ok();
+        names.retain(|name| may_enter(name.as_str()));
+        let here = Some(self.journal_name()).filter(|here| may_enter(here)).unwrap_or("-");
         let shown = names.iter().take(JOURNALS_LISTED_MAX).map(JournalName::as_str);
-        let words = journals(self.offer.journal.about().name.as_str(), shown, names.len());
+        let words = journals(here, shown, names.len());
         self.encoder.encode(Answer::Words(&words), &mut self.transport.out);
     }
 }
 
 /// The journal of this name. Cancel safe.
-async fn find(context: Arc<Context>, name: JournalName) -> Result<Arc<Journal>, Refusal> {
-    match context.journals.get(&name).await {
+async fn find(context: Arc<Context>, peer: Peer, name: JournalName) -> Result<Arc<Journal>, Refusal> {
+    let may_enter = |name: &JournalName| context.guard.may_enter(&peer, name.as_str()).is_ok();
+    let found = match may_enter(&name) {
+        true => context.journals.get(&name).await,
+        // As if there were none.
+        false => Err(OpenError::None(name.clone())),
+    };
+    match found {
         Ok(journal) => Ok(journal),
         Err(OpenError::None(_)) => {
-            let names = context.journals.names().await.unwrap_or_default();
+            let mut names = context.journals.names().await.unwrap_or_default();
+            names.retain(may_enter);
             let similar = |other: &JournalName| strsim::jaro_winkler(name.as_str(), other.as_str());
             let nearest = names.iter().max_by(|a, b| similar(a).total_cmp(&similar(b)));
             let message = match nearest.filter(|nearest| similar(nearest) >= SIMILAR) {

@@ -21,6 +21,7 @@ use tokio_util::codec::Decoder as _;
 
 use super::Session;
 use crate::context::{Context, Offer};
+use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::transport::{Socket, Transport, memory};
@@ -296,7 +297,7 @@ async fn case(mode: Mode, seed: u64) {
         answers_bytes: if random.one_in(4) { 1 } else { 10_000 },
         ..Limits::default()
     };
-    let context = Context::new(journals, limits);
+    let context = Context::new(journals, Guard::without_tokens(), limits);
     let window = if random.one_in(3) { 1 + random.below(30) } else { 10_000 };
     let (socket, client) = memory::pair(window);
     let peer = Peer::of_stream("memory".to_owned(), Author::new("local").unwrap());

@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::journals::{Listed, Opening};
+use super::login::LoggingIn;
 use super::stream::Stream;
 use crate::budget::Reservation;
 use crate::front::{Answer, Encoder, Request};
@@ -54,6 +55,8 @@ pub(super) enum Slot {
     Opening(Box<Opening>),
     /// The names of the journals are being read.
     Listing(BoxFuture<'static, Listed>),
+    /// A token waits.
+    LoggingIn(Box<LoggingIn>),
     /// The writer tries whether it would take an append.
     Checking(u32, BoxFuture<'static, Result<(), Refusal>>),
 }
@@ -88,6 +91,7 @@ impl Queue {
                     | Slot::Resuming(_)
                     | Slot::Opening(_)
                     | Slot::Listing(_)
+                    | Slot::LoggingIn(_)
                     | Slot::Checking(..),
                 ) => false,
             }

@@ -19,6 +19,7 @@ use tokio_util::codec::Decoder as _;
 
 use super::{Event, Session};
 use crate::context::{Context, Offer};
+use crate::guard::Guard;
 use crate::limits::{
     ANSWERS_FREE_BYTES, INPUT_FREE_BYTES, LINGER_MAX, Limits, READ_BYTES, SESSION_UNACKED_MAX_BYTES,
     STALL_ANSWERING_TIMES, STALL_LOOKS,
@@ -41,7 +42,7 @@ impl Served {
     fn new(limits: Limits) -> Self {
         let disk = SimDisk::new();
         let (journals, journal, writer) = sim::journals(&disk);
-        Self { context: Context::new(journals, limits), journal, writer, disk }
+        Self { context: Context::new(journals, Guard::without_tokens(), limits), journal, writer, disk }
     }
 
     fn connect(&self, window: usize) -> Client {

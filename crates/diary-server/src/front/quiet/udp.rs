@@ -14,9 +14,10 @@ use tokio::net::UdpSocket;
 
 use crate::context::Context;
 use crate::front::refusals::{RefusalLog, quoting};
+use crate::guard::Guard;
 use crate::limits::{DATAGRAM_MAX_BYTES, DATAGRAMS_IN_A_ROW_MAX, READ_BYTES};
 use crate::listener::Datagrams;
-use crate::peer::{Peer, Right};
+use crate::peer::Peer;
 
 /// Stores datagrams until the server stops. As a session, it reads on while it has less than so much that is not acked.
 pub(crate) async fn serve(datagrams: Datagrams, journal: Arc<Journal>, context: Arc<Context>) {
@@ -39,7 +40,7 @@ pub(crate) async fn serve(datagrams: Datagrams, journal: Arc<Journal>, context: 
                     tracing::error!(%error, "datagrams cannot be received");
                     return;
                 }
-                let groups = gather(&socket, &mut buffer, &log);
+                let groups = gather(&socket, &mut buffer, &log, &context.guard, journal.about().name.as_str());
                 unacked_bytes += groups.iter().map(|(_, appends)| appends.bytes()).sum::<usize>();
                 admitting.push(admit(&context, &journal, groups));
             }
@@ -73,7 +74,13 @@ async fn admit(
 }
 
 /// The texts that lie in the socket, in their order: those that one source sent in a row together.
-fn gather(socket: &UdpSocket, buffer: &mut [u8], log: &RefusalLog) -> Vec<(SocketAddr, Appends)> {
+fn gather(
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+    log: &RefusalLog,
+    guard: &Guard,
+    journal: &str,
+) -> Vec<(SocketAddr, Appends)> {
     let mut groups: Vec<(SocketAddr, Appends)> = Vec::new();
     let mut bytes = 0;
     for _ in 0..DATAGRAMS_IN_A_ROW_MAX {
@@ -86,14 +93,11 @@ fn gather(socket: &UdpSocket, buffer: &mut [u8], log: &RefusalLog) -> Vec<(Socke
             }
         };
         bytes += length;
-        let peer = Peer::of_datagram(from.ip());
-        let text = match syslog::datagram(&buffer[..length]) {
-            None => continue,
-            Some(text) => peer.may(Right::Append).and(text),
-        };
-        match text {
+        let Some(text) = syslog::datagram(&buffer[..length]) else { continue };
+        let admitted = guard.admit(Peer::of_datagram(from.ip()), journal);
+        match admitted.and_then(|peer| Ok((peer, text?))) {
             Err(refusal) => log.tell(Some(from.ip()), &from, &quoting(&refusal, &buffer[..length]), 1),
-            Ok(text) => {
+            Ok((peer, text)) => {
                 if groups.last().is_none_or(|(source, _)| source.ip() != from.ip()) {
                     groups.push((from, Appends::new(Arc::clone(&peer.author), None)));
                 }
@@ -132,7 +136,7 @@ mod tests {
     const LISTENER_UNACKED_BYTES: usize = 100_000;
 
     fn datagrams(socket: UdpSocket) -> Datagrams {
-        Datagrams { socket, address: "quiet:udp".to_owned(), journal: None }
+        Datagrams { socket, address: "quiet:udp".to_owned(), is_local: true, journal: None }
     }
 
     /// A flood while the disk hangs.
@@ -144,7 +148,7 @@ mod tests {
             session_unacked_bytes: LISTENER_UNACKED_BYTES,
             ..Limits::default()
         };
-        let context = Context::new(journals, limits);
+        let context = Context::new(journals, Guard::without_tokens(), limits);
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let source = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         source.connect(socket.local_addr().unwrap()).await.unwrap();
@@ -179,7 +183,11 @@ mod tests {
     #[tokio::test]
     async fn a_stop_stores_what_was_read_and_waits_for_room() {
         let (journals, journal, mut writer) = sim::journals(&SimDisk::new());
-        let context = Context::new(journals, Limits { unacked_bytes: 1_000, ..Limits::default() });
+        let context = Context::new(
+            journals,
+            Guard::without_tokens(),
+            Limits { unacked_bytes: 1_000, ..Limits::default() },
+        );
         let others = Arc::clone(&context.unacked).acquire_many_owned(1_000).await.unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let (one, two) = tokio::join!(UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.2:0"));

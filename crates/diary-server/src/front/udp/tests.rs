@@ -5,6 +5,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::guard::Guard;
 use crate::limits::Limits;
 
 /// For anything that happens at once.
@@ -22,10 +23,10 @@ struct Served {
 impl Served {
     async fn new(limits: Limits) -> Self {
         let (journals, journal, writer) = sim::journals(&SimDisk::new());
-        let context = Context::new(journals, limits);
+        let context = Context::new(journals, Guard::without_tokens(), limits);
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let datagrams = Datagrams { socket, address: "udp".to_owned(), journal: None };
+        let datagrams = Datagrams { socket, address: "udp".to_owned(), is_local: true, journal: None };
         let ports = [address.port()].into();
         let listener = Listener::new(datagrams, Arc::clone(&journal), ports, Arc::clone(&context));
         Self { address, context, journal, writer, serving: tokio::spawn(listener.serve()) }

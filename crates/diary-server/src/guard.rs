@@ -1,0 +1,385 @@
+//! Who may do what: what each kind of connection may without a token, and what tokens add to it.
+//!
+//! Rights are looked up for every request, in what the file `access` says now, so that a change counts at once.
+
+mod guesses;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use diary_access::{Access, AccessFile, Error, Grant, LastUse, Name, Right, Rights, Stamp, Token, TokenHash};
+use diary_proto::{Author, Code, Credential, Refusal};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use crate::limits::{ACCESS_PAUSE, EXPIRY_LOOK_MAX, LAST_USE_PAUSE};
+use crate::peer::{Door, Peer};
+use guesses::Guesses;
+
+/// Target of the log's lines about who logged in, who was refused, and whose rights changed.
+pub(crate) const AUDIT: &str = "diary::access";
+
+/// What is allowed without a token.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Whoever reaches an address reads and writes, also from other machines.
+    pub open: bool,
+    /// What clients on loopback may do. If not said: read and append, and nothing once there are tokens.
+    pub loopback_can: Option<Rights>,
+    /// What other users of this machine may do on a Unix socket. If not said, as for loopback.
+    pub unix_can: Option<Rights>,
+    /// Networks that may write to quiet listeners and over UDP.
+    pub allow: Vec<IpNet>,
+}
+
+/// Decides what a peer may do.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    rules: Rules,
+    file: AccessFile,
+    /// None while tokens are not in use.
+    tokens: watch::Sender<Option<Arc<Tokens>>>,
+    used: Mutex<Used>,
+    guesses: Guesses,
+}
+
+#[derive(Debug)]
+struct Tokens {
+    access: Access,
+    by_name: HashMap<Name, Grant>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    last: LastUse,
+    changed: bool,
+}
+
+/// The token that a client has logged in with. What it grants is looked up each time.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    pub(crate) name: Name,
+    hash: TokenHash,
+}
+
+impl From<Access> for Tokens {
+    fn from(access: Access) -> Self {
+        let by_name = access.grants().map(|grant| (grant.name.clone(), grant.clone())).collect();
+        Self { access, by_name }
+    }
+}
+
+impl Tokens {
+    /// What a login grants, unless it is removed. Another token of the name is another one.
+    fn of(&self, login: &Login) -> Option<&Grant> {
+        self.by_name.get(&login.name).filter(|grant| grant.hash == login.hash)
+    }
+}
+
+impl Guard {
+    /// Reads the tokens in the data folder.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub(crate) async fn start(rules: Rules, data: &Path) -> Result<(Arc<Self>, Stamp), Error> {
+        let file = AccessFile::at(data);
+        let at_start = file.clone();
+        let read = spawn_blocking(move || (at_start.stamp(), at_start.read(), at_start.read_last_use()));
+        let (stamp, access, last) =
+            read.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        // Nothing depends on it.
+        let last = last.unwrap_or_default();
+        let tokens = watch::Sender::new(access?.map(|access| Arc::new(access.into())));
+        let used = Mutex::new(Used { last, changed: false });
+        Ok((Arc::new(Self { rules, file, tokens, used, guesses: Guesses::default() }), stamp))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn without_tokens() -> Arc<Self> {
+        let file = AccessFile::at("/nowhere");
+        let (tokens, used) = (watch::Sender::new(None), Mutex::default());
+        Arc::new(Self { rules: Rules::default(), file, tokens, used, guesses: Guesses::default() })
+    }
+
+    /// Whether tokens are in use.
+    pub(crate) fn has_tokens(&self) -> bool {
+        self.tokens.borrow().is_some()
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The rights of a peer in a journal.
+    pub(crate) fn rights(&self, peer: &Peer, journal: &str) -> Rights {
+        let tokens = self.tokens.borrow();
+        let unsaid = if tokens.is_none() || self.rules.open { Rights::default() } else { Rights::NONE };
+        let without = match peer.door {
+            Door::Own => Rights::ALL,
+            Door::User => self.rules.unix_can.unwrap_or(unsaid),
+            Door::Loopback => self.rules.loopback_can.unwrap_or(unsaid),
+            Door::Network if self.rules.open => Rights::default(),
+            Door::Network => Rights::NONE,
+            Door::Allowed => Rights::APPEND,
+        };
+        let grant = tokens.as_ref().zip(peer.login.as_ref()).and_then(|(tokens, login)| tokens.of(login));
+        grant.map_or(without, |grant| without.and(grant.rights_in(journal, Timestamp::now())))
+    }
+
+    /// Whether a peer may do something in a journal.
+    ///
+    /// # Errors
+    /// What it is told if not.
+    pub(crate) fn may(&self, peer: &Peer, right: Right, journal: &str) -> Result<(), Refusal> {
+        self.require(peer, self.rights(peer, journal), right)
+    }
+
+    /// The same for one who is known to have `rights`.
+    ///
+    /// # Errors
+    /// What it is told if not.
+    pub(crate) fn require(&self, peer: &Peer, rights: Rights, right: Right) -> Result<(), Refusal> {
+        match rights.has(right) {
+            true => Ok(()),
+            false => Err(self.refusal(peer, &format!("the right {right}"))),
+        }
+    }
+
+    /// Whether a peer has any right in a journal: else it is told nothing about it, not even that it exists.
+    ///
+    /// # Errors
+    /// What it is told if not, where the journal is the one that it is in.
+    pub(crate) fn may_enter(&self, peer: &Peer, journal: &str) -> Result<(), Refusal> {
+        match self.rights(peer, journal) {
+            Rights::NONE => Err(self.refusal(peer, "a right")),
+            _ => Ok(()),
+        }
+    }
+
+    fn refusal(&self, peer: &Peer, what: &str) -> Refusal {
+        let message = match &peer.login {
+            None if self.has_tokens() => {
+                format!("this needs {what} in this journal; log in with /login TOKEN")
+            }
+            None => format!("this needs {what} in this journal, and nobody has it from here"),
+            Some(login) => {
+                let name = &login.name;
+                let now = Timestamp::now();
+                match self.tokens.borrow().as_ref().and_then(|tokens| tokens.of(login)) {
+                    None => format!("this needs {what}, and the token {name} has been removed"),
+                    Some(grant) if grant.is_expired(now) => {
+                        format!("this needs {what}, and the token {name} has expired")
+                    }
+                    Some(_) => {
+                        format!("this needs {what}, which the token {name} does not have in this journal")
+                    }
+                }
+            }
+        };
+        Refusal::new(Code::NotPermitted, message)
+    }
+
+    /// Whether a peer may write as `author` in a journal. Nobody takes the name of another's token.
+    ///
+    /// # Errors
+    /// What it is told if not.
+    pub(crate) fn may_be(&self, peer: &Peer, author: &Author, journal: &str) -> Result<(), Refusal> {
+        let author = author.as_str();
+        let base = author.split('/').next().unwrap_or_default();
+        let tokens = self.tokens.borrow().clone();
+        let Some(tokens) = tokens else { return Ok(()) };
+        if self.rights(peer, journal).has(Right::Admin) {
+            return Ok(());
+        }
+        let message = match &peer.login {
+            Some(login) if base == login.name.as_str() => return Ok(()),
+            Some(login) => {
+                let name = &login.name;
+                format!("the token {name} writes as {name}; a name can only add to it, as in {name}/phone")
+            }
+            None if base.parse().is_ok_and(|base: Name| tokens.by_name.contains_key(&base)) => {
+                format!("{base} is the name of a token, and only whoever logs in with it writes as {base}")
+            }
+            None => return Ok(()),
+        };
+        Err(Refusal::new(Code::NotPermitted, message))
+    }
+
+    /// A peer that never logs in, at a quiet listener or by a datagram: whether its network may write here.
+    ///
+    /// # Errors
+    /// Why it is turned away.
+    pub(crate) fn admit(&self, mut peer: Peer, journal: &str) -> Result<Peer, Refusal> {
+        let allowed =
+            |ip: IpAddr| self.rules.allow.iter().any(|network| network.contains(&ip.to_canonical()));
+        if peer.door != Door::Own && peer.ip.is_some_and(allowed) {
+            peer.door = Door::Allowed;
+        }
+        match self.rights(&peer, journal).has(Right::Append) {
+            true => Ok(peer),
+            false => {
+                let message = "this network may not write here; --allow CIDR lets it";
+                Err(Refusal::new(Code::NotPermitted, message))
+            }
+        }
+    }
+
+    /// Who reads over UDP, where nobody logs in and an address can be forged: private networks, where there are no tokens.
+    ///
+    /// # Errors
+    /// What others are told.
+    pub(crate) fn may_read_datagrams(&self, peer: &Peer) -> Result<(), Refusal> {
+        let why = match peer.is_private() {
+            false => return Err(Refusal::new(Code::Denied, "only private networks may read over UDP")),
+            true if self.has_tokens() => {
+                "this needs the right read, which takes a token, and UDP has no login"
+            }
+            true => return Ok(()),
+        };
+        Err(Refusal::new(Code::NotPermitted, why))
+    }
+
+    /// How long the next token from this address waits before it is looked at.
+    pub(crate) fn delay(&self, peer: &Peer) -> Duration {
+        self.guesses.delay(peer.ip, Instant::now())
+    }
+
+    /// Logs a peer in, which is the token's author from here on.
+    ///
+    /// # Errors
+    /// The token grants nothing; the peer stays what it was.
+    pub(crate) fn log_in(&self, peer: &mut Peer, shown: &Credential) -> Result<(), Refusal> {
+        let tokens = self.tokens.borrow().clone();
+        let now = Timestamp::now();
+        let found = tokens.as_ref().zip(shown.reveal().parse::<Token>().ok());
+        let grant = found.as_ref().and_then(|(tokens, token)| tokens.access.find(token));
+        let why = match grant {
+            Some(grant) if !grant.is_expired(now) => {
+                let Grant { name, hash, .. } = grant;
+                tracing::info!(target: AUDIT, peer = peer.address, token = %name, "logged in");
+                peer.author = Arc::new(name.author().clone());
+                peer.login = Some(Login { name: name.clone(), hash: *hash });
+                let mut used = self.used();
+                used.last.note(name, now);
+                used.changed = true;
+                return Ok(());
+            }
+            Some(grant) => {
+                tracing::warn!(target: AUDIT, peer = peer.address, token = %grant.name, "an expired token");
+                "this token has expired"
+            }
+            None if tokens.is_none() => "this server asks for no tokens; leave it out",
+            None => {
+                self.guesses.note(peer.ip, Instant::now());
+                tracing::warn!(target: AUDIT, peer = peer.address, "a wrong token");
+                "this is not a token of this server"
+            }
+        };
+        Err(Refusal::new(Code::BadToken, why))
+    }
+
+    /// Waits until a peer that is logged in may not read a journal any more. Cancel safe.
+    pub(crate) async fn cannot_read(&self, peer: &Peer, journal: &str) -> Refusal {
+        // Before the first look, so that no change is missed.
+        let mut changes = self.tokens.subscribe();
+        loop {
+            if let Err(refusal) = self.may(peer, Right::Read, journal) {
+                return refusal;
+            }
+            let expires = peer.login.as_ref().and_then(|login| self.expiry(login));
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = sleep(expires.unwrap_or(EXPIRY_LOOK_MAX).min(EXPIRY_LOOK_MAX)) => {}
+            }
+        }
+    }
+
+    /// How long a token still grants what it grants, if it expires.
+    fn expiry(&self, login: &Login) -> Option<Duration> {
+        let expires = self.tokens.borrow().as_ref()?.of(login)?.expires?;
+        // Past it by a little, so that one look is enough.
+        let left = Duration::try_from(expires.duration_since(Timestamp::now())).unwrap_or_default();
+        Some(left + Duration::from_millis(1))
+    }
+
+    /// Takes up changes of the file, and writes down when tokens were used, for as long as the server runs. Cancel safe.
+    pub(crate) async fn watch(self: Arc<Self>, mut stamp: Stamp) {
+        let mut write_at = Instant::now() + LAST_USE_PAUSE;
+        loop {
+            sleep(ACCESS_PAUSE).await;
+            let (file, before) = (self.file.clone(), stamp);
+            let look = spawn_blocking(move || {
+                let now = file.stamp();
+                let read = (now != before).then(|| file.read());
+                (now, read)
+            });
+            let Ok((now, read)) = look.await else { continue };
+            stamp = now;
+            if let Some(read) = read {
+                self.take(read);
+            }
+            if Instant::now() >= write_at {
+                self.write_last_use().await;
+                write_at = Instant::now() + LAST_USE_PAUSE;
+            }
+        }
+    }
+
+    /// Writes down when tokens were used.
+    pub(crate) async fn write_last_use(&self) {
+        let tokens = self.tokens.borrow().clone();
+        let used = std::mem::take(&mut self.used().changed);
+        let Some(tokens) = tokens.filter(|_| used) else { return };
+        let (file, mut last) = (self.file.clone(), self.used().last.clone());
+        let written = spawn_blocking(move || file.write_last_use(&mut last, &tokens.access)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "when tokens were used is not written down");
+        }
+    }
+
+    /// The file has changed. What cannot be used changes nothing.
+    fn take(&self, read: Result<Option<Access>, Error>) {
+        match read {
+            Ok(Some(access)) => {
+                let new = Tokens::from(access);
+                self.tell_changes(&new);
+                self.tokens.send_replace(Some(Arc::new(new)));
+            }
+            Ok(None) if self.has_tokens() => {
+                tracing::error!(target: AUDIT, "the file with the tokens is gone; they hold until the next start");
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(target: AUDIT, %error, "the tokens stay as they were"),
+        }
+    }
+
+    fn tell_changes(&self, new: &Tokens) {
+        let old = self.tokens.borrow().clone();
+        if old.is_none() {
+            tracing::warn!(target: AUDIT, "tokens are in use from now on");
+        }
+        let none = HashMap::new();
+        let old = old.as_ref().map_or(&none, |old| &old.by_name);
+        for (name, grant) in &new.by_name {
+            let Grant { rights, journals, .. } = grant;
+            match old.get(name) {
+                Some(before) if before == grant => {}
+                Some(_) => tracing::info!(target: AUDIT, token = %name, %rights, %journals, "changed"),
+                None => tracing::info!(target: AUDIT, token = %name, %rights, %journals, "added"),
+            }
+        }
+        for name in old.keys().filter(|name| !new.by_name.contains_key(name)) {
+            tracing::info!(target: AUDIT, token = %name, "removed");
+        }
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,102 @@
+//! Logging in, and what is not permitted.
+
+use std::pin::Pin;
+
+use diary_access::Right;
+use diary_proto::answer::logged_in;
+use diary_proto::message::Hello;
+use diary_proto::{Author, Code, Credential, Refusal};
+use tokio::time::{Sleep, sleep};
+
+use super::Session;
+use super::queue::Slot;
+use crate::front::Answer;
+use crate::guard::AUDIT;
+
+/// A token that waits, because there were many wrong ones from its address.
+pub(super) struct LoggingIn {
+    wait: Pin<Box<Sleep>>,
+    token: Credential,
+    /// The Hello that brought it; a command of line mode if there is none.
+    hello: Option<Hello>,
+}
+
+impl LoggingIn {
+    /// Cancel safe.
+    pub(super) async fn due(&mut self) {
+        self.wait.as_mut().await;
+    }
+}
+
+impl Session {
+    /// The name of the journal that the client is in.
+    pub(super) fn journal_name(&self) -> &str {
+        self.offer.journal.about().name.as_str()
+    }
+
+    pub(super) fn begin_login(&mut self, token: Credential, hello: Option<Hello>) {
+        if !self.peer.is_secure() {
+            // It is not compared: whether it was right is nobody's business on the way.
+            let refusal = self.context.insecure();
+            return self.finish_login(hello, Err(refusal));
+        }
+        let delay = self.context.guard.delay(&self.peer);
+        if delay.is_zero() {
+            return self.log_in(&token, hello);
+        }
+        let wait = Box::pin(sleep(delay));
+        self.queue.push_front(Slot::LoggingIn(Box::new(LoggingIn { wait, token, hello })));
+    }
+
+    pub(super) fn finish_waiting_login(&mut self) {
+        if let Some(Slot::LoggingIn(login)) = self.queue.pop_front() {
+            self.log_in(&login.token, login.hello);
+        }
+    }
+
+    fn log_in(&mut self, token: &Credential, hello: Option<Hello>) {
+        let done = self.context.guard.log_in(&mut self.peer, token);
+        self.finish_login(hello, done);
+    }
+
+    fn finish_login(&mut self, hello: Option<Hello>, done: Result<(), Refusal>) {
+        match (done, hello) {
+            (Ok(()), Some(hello)) => self.go_on_with_hello(&hello),
+            (Ok(()), None) => {
+                let about = self.offer.journal.about();
+                let here = (about.name.as_str(), about.id, self.offer.journal.head());
+                let may_enter = self.context.guard.may_enter(&self.peer, here.0).is_ok();
+                let name = self.peer.login.as_ref().map_or("", |login| login.name.as_str());
+                let words = logged_in(name, may_enter.then_some(here));
+                self.encoder.encode(Answer::Words(&words), &mut self.transport.out);
+            }
+            (Err(refusal), Some(_)) => self.fail(&refusal),
+            (Err(refusal), None) => self.refuse(0, &refusal),
+        }
+    }
+
+    /// Whether entries may be read to the client now.
+    pub(super) fn may_read(&self) -> Result<(), Refusal> {
+        self.context.guard.may(&self.peer, Right::Read, self.journal_name())
+    }
+
+    /// Whether the client may write under a name.
+    pub(super) fn may_be(&self, author: &Author) -> Result<(), Refusal> {
+        self.context.guard.may_be(&self.peer, author, self.journal_name())
+    }
+
+    /// What is followed may not be read any more.
+    pub(super) fn end_follow(&mut self, refusal: &Refusal) {
+        if let Some(follow) = self.follow.take() {
+            self.refuse(follow.id, refusal);
+        }
+    }
+
+    /// Tells the log once of each session.
+    pub(super) fn tell_refused(&mut self, refusal: &Refusal) {
+        if refusal.code == Code::NotPermitted && !std::mem::replace(&mut self.told_refused, true) {
+            let token = self.peer.login.as_ref().map(|login| tracing::field::display(&login.name));
+            tracing::info!(target: AUDIT, peer = self.peer.address, token, %refusal, "refused");
+        }
+    }
+}
