@@ -26,6 +26,7 @@ fn tcp4(behind: &[u8]) -> Vec<u8> {
 async fn with(listen: Listen, change: impl FnOnce(&mut Config)) -> (Server, String) {
     let server = Server::with(|config| {
         config.listen.push(listen);
+        config.rules.open = true;
         change(config);
     })
     .await;

@@ -150,6 +150,11 @@ mod tests {
         let hex = "5bcc892aa8ce6f1ff9598b6d75331bf27ee5b0f527edd06d2963e527b521b244";
         let hash = TEXT.parse::<Token>().unwrap().hash();
         assert_eq!((hash.to_string().as_str(), TokenHash::from_hex(hex)), (hex, Some(hash)));
+        for at in 0..hex.len() {
+            let other = if hex.as_bytes()[at] == b'0' { "1" } else { "0" };
+            let other = TokenHash::from_hex(&format!("{}{other}{}", &hex[..at], &hex[at + 1..]));
+            assert_ne!(other, Some(hash), "all of it is compared");
+        }
         for bad in ["", &hex[1..], &format!("{hex}0"), &hex.to_uppercase(), &hex.replace('a', "g"), TEXT] {
             assert_eq!(TokenHash::from_hex(bad), None, "{bad:?}");
         }
