@@ -35,7 +35,7 @@ async fn serve(folder: &tempfile::TempDir, listen: &[&str], arguments: &[&str]) 
     let mut command = server_command(folder.path());
     command
         .args(listen.iter().flat_map(|listen| ["--listen", listen]))
-        .args(["--log", "info"])
+        .args(["--log", "info", "--open"])
         .args(arguments);
     command.stderr(std::fs::File::create(folder.path().join("log")).unwrap());
     Process::spawn(command, listen.len()).await
@@ -141,6 +141,7 @@ async fn a_connection_counts_for_whoever_made_it_until_a_header_names_another() 
         return;
     }
     let server = Server::with(|config| {
+        config.rules.open = true;
         config.listen = vec![Listen::tcp("192.0.2.1:0").proxy(), Listen::tcp("127.0.0.1:0").proxy()];
         config.limits.connections_per_address = Some(20);
         config.limits.proxy_header = Duration::from_secs(3600);
@@ -200,7 +201,7 @@ async fn without_a_setting_nine_tenths_are_left_for_others() {
     // 64 files are kept back.
     command.arg("--nofile=264:264");
     let mut server = server_command(folder.path());
-    server.args(["--listen", "192.0.2.1:0", "--log", "error"]);
+    server.args(["--listen", "192.0.2.1:0", "--open", "--log", "error"]);
     let mut process = Process::spawn(crate::support::faulty::under(command, server), 1).await;
     let address = process.address().to_owned();
     let mut greeted = Vec::new();

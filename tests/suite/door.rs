@@ -24,6 +24,7 @@ async fn speak_first(address: &str, input: &[u8]) -> String {
 
 async fn with(listen: Listen, change: impl FnOnce(&mut Config)) -> (Server, String) {
     let server = Server::with(|config| {
+        config.rules.open = true;
         config.listen.push(listen);
         change(config);
     })
@@ -122,7 +123,7 @@ async fn a_flood_of_bad_headers_is_few_lines_of_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let mut server = server_command(&folder.path().join("data"));
-    server.args(["--listen", "proxy:127.0.0.1:0", "--timezone", "UTC"]);
+    server.args(["--listen", "proxy:127.0.0.1:0", "--open", "--timezone", "UTC"]);
     server.stderr(std::fs::File::create(&log).unwrap());
     let process = Process::spawn(server, 1).await;
     let address = process.address().strip_prefix("proxy:").unwrap();

@@ -197,7 +197,7 @@ async fn start(data: &Path, log: &Path) -> Process {
         "127.0.0.1:0,quiet:127.0.0.1:0,proxy:127.0.0.1:0,unix:{},quiet:udp:127.0.0.1:0",
         unix.display()
     );
-    command.args(["--listen", &listen, "--udp", "127.0.0.1:0"]);
+    command.args(["--listen", &listen, "--udp", "127.0.0.1:0", "--open"]);
     command.args(["--timezone", "UTC"]).stderr(File::create(log).unwrap());
     Process::spawn(command, 6).await
 }

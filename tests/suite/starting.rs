@@ -418,7 +418,7 @@ async fn without_ipv6_a_server_for_every_address_starts_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let has_ipv6 = TcpListener::bind("[::]:0").is_ok();
     let mut command = server_command(folder.path());
-    command.args(["--listen", ":0"]).stderr(Stdio::piped());
+    command.args(["--listen", ":0", "--open"]).stderr(Stdio::piped());
     let mut process = Process::spawn(command, 1 + usize::from(has_ipv6)).await;
     let port = process.address().strip_prefix("0.0.0.0:").unwrap().to_owned();
     assert!(Lines::connect(&format!("127.0.0.1:{port}")).await.greeting.starts_with("diary/1 "));

@@ -21,6 +21,7 @@ async fn with_tls() -> (Server, String) {
 
 async fn with(listen: Listen, change: impl FnOnce(&mut Config)) -> (Server, String) {
     let server = Server::with(|config| {
+        config.rules.open = true;
         config.listen.push(listen);
         change(config);
     })

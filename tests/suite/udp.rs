@@ -250,7 +250,11 @@ async fn the_diarys_other_sockets_are_no_clients_either() {
 
 #[tokio::test]
 async fn every_address_of_a_host_is_answered_on() {
-    let server = Server::with(|config| config.udp = Some(":0".parse().unwrap())).await;
+    let server = Server::with(|config| {
+        config.udp = Some(":0".parse().unwrap());
+        config.rules.open = true;
+    })
+    .await;
     let listeners: Vec<&str> =
         server.addresses().iter().filter_map(|address| address.strip_prefix("udp:")).collect();
     let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();

@@ -63,14 +63,14 @@ pub enum Error {
     #[error("{} is too large; it can have at most {FILE_MAX_BYTES} bytes", shown(.0))]
     TooLarge(PathBuf),
     /// A system call failed.
-    #[error("cannot {doing} {}: {source}", shown(path))]
+    #[error("cannot {doing} {}: {cause}", shown(path))]
     Io {
         /// What failed, such as `read`.
         doing: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// Error of the system.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A token was not added or removed.
     #[error(transparent)]
@@ -219,7 +219,7 @@ fn replace(folder: &File, path: &Path, text: &str) -> Result<(), Error> {
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
-    move |source| Error::Io { doing, path, source }
+    move |cause| Error::Io { doing, path, cause }
 }
 
 fn shown(path: &Path) -> String {
