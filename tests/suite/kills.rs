@@ -21,7 +21,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Frames, Process, Random, acked, budget, day_files, seal_in, server_command, soon};
+use crate::support::{
+    Frames, Process, Random, acked, budget, day_files, plain_server_command, run, seal_in, server_command,
+    soon,
+};
 
 /// Rounds that one diary lives through.
 const ROUNDS_PER_LIFE: u64 = 50;
@@ -98,6 +101,8 @@ async fn live(seed: u64) -> Tally {
     let mut random = Random::new(seed);
     let mut tally = Tally::default();
 
+    let made = run(plain_server_command().args(["journal", "add", "other", "--data"]).arg(&data), "").await;
+    assert_eq!(made.code, Some(0), "{made:?}");
     let mut process = start(&data, FIRST_LISTEN, &log).await;
     let address = process.address().to_owned();
     let moment = Moment::default();
@@ -105,6 +110,8 @@ async fn live(seed: u64) -> Tally {
     for number in 0..3 {
         producers.push(Producer::start(&address, number, &moment).await);
     }
+    // Another journal of the same server, in the middle of all that.
+    let elsewhere = Producer::start(&format!("{address}=other"), 3, &moment).await;
     // Two that follow all, one from the start, one from where it came.
     let watcher = client(&address, "watcher").await;
     let mut followers = [Follower::start(&watcher, Some(1)), Follower::start(&watcher, None)];
@@ -152,6 +159,8 @@ async fn live(seed: u64) -> Tally {
     for producer in producers {
         producer.finish(&mut seen).await;
     }
+    let mut seen_elsewhere = Seen::default();
+    elsewhere.finish(&mut seen_elsewhere).await;
     let pages = soon("the reader ends", reading).await.unwrap();
     let last = history(&address).await;
     assert!(last.starts_with(&journal), "seed {seed}");
@@ -168,6 +177,9 @@ async fn live(seed: u64) -> Tally {
     assert!(sound_entries(&data.join("diary")) == last, "seed {seed}: the same on disk");
 
     entries.check(seed, &seen, &mut tally);
+    let other = sound_entries(&data.join("other"));
+    let seal = seal_in(&fs::read(&day_files(&data.join("other"))[0]).unwrap());
+    Entries::of(&other, seal).check(seed, &seen_elsewhere, &mut tally);
     for (place, follower) in followers.iter().enumerate() {
         entries.check_slice(&follower.lefts, &format!("seed {seed}, follower {place}"));
         tally.followed += follower.lefts.len() as u64;
