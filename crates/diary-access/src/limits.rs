@@ -2,7 +2,7 @@
 
 use diary_proto::limits::{AUTHOR_MAX_BYTES, JOURNAL_NAME_MAX_BYTES};
 
-/// Tokens in one file. Each request with a token is compared with all of them.
+/// Tokens in one file. Each login is compared with all of them.
 pub const TOKENS_MAX: usize = 10_000;
 
 /// Journals, exact or by prefix, that one token names. More are better named by a prefix.

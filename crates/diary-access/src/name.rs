@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use diary_proto::Author;
@@ -19,6 +20,9 @@ pub enum BadName {
     /// `anna` and `anna/phone` would both be able to write as `anna/phone`.
     #[error("a token's name cannot contain '/'; its writer can add one with /name, as in anna/phone")]
     Slash,
+    /// Writers without a name are called so: `local`, an address, or `uid:` and a number.
+    #[error("a token cannot be named {0}, which is what the server calls writers without a name")]
+    Given(String),
     /// Its line would be a comment.
     #[error("a token's name cannot start with '#'")]
     Comment,
@@ -43,6 +47,9 @@ impl FromStr for Name {
         let author = Author::new(name).map_err(|refusal| BadName::Author(refusal.message))?;
         if name.contains('/') {
             return Err(BadName::Slash);
+        }
+        if name == "local" || name.starts_with("uid:") || name.parse::<IpAddr>().is_ok() {
+            return Err(BadName::Given(name.to_owned()));
         }
         if name.starts_with('#') {
             return Err(BadName::Comment);
@@ -75,6 +82,9 @@ mod tests {
                 "anna/phone",
                 "a token's name cannot contain '/'; its writer can add one with /name, as in anna/phone",
             ),
+            ("local", "a token cannot be named local, which is what the server calls writers without a name"),
+            ("::1", "a token cannot be named ::1, which is what the server calls writers without a name"),
+            ("uid:0", "a token cannot be named uid:0, which is what the server calls writers without a name"),
             ("#anna", "a token's name cannot start with '#'"),
         ] {
             assert_eq!(bad.parse::<Name>().unwrap_err().to_string(), why, "{bad:?}");

@@ -30,11 +30,18 @@ pub fn greeting(journal: &str, id: u64, head: u64) -> String {
 /// The greeting where nothing can be done without a token. It tells nothing of the journal.
 pub const GREETING_LOGIN: &str = "diary/1 ready login needed; /login TOKEN logs in, /help lists commands\n";
 
+/// The same where a token must not travel, and why.
+pub fn greeting_insecure(why: &str) -> String {
+    format!("{MARK}ready login needed; {why}\n")
+}
+
 /// The answer to `/login`: whose token it is and, if it may do anything here, where the client is.
 pub fn logged_in(name: &str, here: Option<(&str, u64, u64)>) -> String {
     match here {
         Some((journal, id, head)) => format!("ok login {name} journal={journal} head={head} id={id:016x}\n"),
-        None => format!("ok login {name}; nothing in this journal, /journal lists yours\n"),
+        None => format!(
+            "ok login {name}; it has no rights in this journal, and /journal lists those where it has\n"
+        ),
     }
 }
 

@@ -139,6 +139,9 @@ impl Command {
             "follow" => parse_follow(argument),
             "search" if argument.is_empty() => Err(bad("/search needs a text: /search TEXT")),
             "search" => Ok(Command::Search(argument.to_owned())),
+            "name" if argument.starts_with(TOKEN_PREFIX) => {
+                Err(bad("this looks like a token, which goes behind /login"))
+            }
             "name" => Author::new(argument).map(Command::Name),
             "journal" if argument.is_empty() => Ok(Command::Journal(None)),
             "journal" => match argument.parse() {
@@ -164,6 +167,19 @@ impl Command {
             }
         }
     }
+}
+
+/// Whether a text is a `/login` with a token, which a person did not mean to store.
+pub fn is_login(text: &str) -> bool {
+    let rest = text.trim_start().strip_prefix("/login");
+    rest.is_some_and(|rest| rest.trim_start().starts_with(TOKEN_PREFIX))
+}
+
+/// Why such a text is not stored. It is not to be quoted.
+pub fn stray_login() -> Refusal {
+    bad(
+        "this shows a token, and is not stored; /login TOKEN works at the start of a line, where one can log in",
+    )
 }
 
 fn bad(message: &'static str) -> Refusal {

@@ -2,14 +2,17 @@
 
 use std::fmt;
 
+/// Longest text that can be a token; longer ones are none.
+const CREDENTIAL_MAX_BYTES: usize = 128;
+
 /// A token as a client shows it, which may not be one. `Debug` does not show it, so that it gets into no log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(Box<str>);
 
 impl Credential {
-    /// Takes the text for a token.
-    pub fn new(text: impl Into<Box<str>>) -> Self {
-        Self(text.into())
+    /// Takes the text for a token. Of one that is too long to be one, nothing is kept.
+    pub fn new(text: &str) -> Self {
+        Self(if text.len() <= CREDENTIAL_MAX_BYTES { text.into() } else { Box::default() })
     }
 
     /// Returns the secret text.

@@ -54,7 +54,7 @@ fn hello() -> impl Strategy<Value = Hello> {
         vec(any::<u8>(), SECRET_MIN_BYTES..=SECRET_MAX_BYTES),
         option::of(resume),
         any::<String>(),
-        option::of(".+".prop_map(Credential::new)),
+        option::of(".{1,30}".prop_map(|token| Credential::new(&token))),
     )
         .prop_map(|(version, author, secret, resume, journal, token)| Hello {
             version,

@@ -172,7 +172,8 @@ impl Accept {
                 Ok(()) => {
                     answer::greeting(journal, offer.journal.about().id, offer.journal.head()).into_bytes()
                 }
-                Err(_) => answer::GREETING_LOGIN.as_bytes().to_vec(),
+                Err(_) if peer.is_secure() => answer::GREETING_LOGIN.as_bytes().to_vec(),
+                Err(_) => answer::greeting_insecure(&context.only_in_tls()).into_bytes(),
             };
             Session::new(context, offer, transport, peer)
         };

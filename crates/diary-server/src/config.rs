@@ -72,11 +72,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "RIGHTS", env = "DIARY_LOOPBACK_CAN")]
     loopback_can: Option<Rights>,
 
-    /// What other users of this machine may do on Unix sockets without a token [default: as --loopback-can has it].
+    /// What other users of this machine may do on Unix sockets without a token [default: what loopback may do].
     #[arg(long, value_name = "RIGHTS", env = "DIARY_UNIX_CAN")]
     unix_can: Option<Rights>,
 
-    /// Network that may write to quiet listeners and over UDP (repeatable, or separated by commas), as 10.0.0.0/8.
+    /// Network that may write to quiet listeners and over UDP (repeatable, or separated by commas), such as 10.0.0.0/8.
     #[arg(long, value_name = "CIDR", env = "DIARY_ALLOW", value_delimiter = ',', value_parser = parse_network)]
     allow: Vec<IpNet>,
 
@@ -210,7 +210,7 @@ pub(crate) enum TokenAction {
         #[arg(long, value_name = "WHEN")]
         expires: Option<String>,
     },
-    /// Print the names of all tokens, with what they may do, where, their last login, and when they expire.
+    /// Print the names of all tokens, with what they may do, where, their last use, and when they expire.
     List {
         #[command(flatten)]
         data: DataFolder,
@@ -498,8 +498,14 @@ fn check_host_port(text: &str) -> Result<String, String> {
 /// A network, or one address.
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.to_canonical().into()));
-    let network: IpNet = network.map_err(|_| format!("{text} is not a network; write one as 10.0.0.0/8"))?;
-    Ok(network.trunc())
+    let network: IpNet =
+        network.map_err(|_| format!("{text} is not a network; write one such as 10.0.0.0/8"))?;
+    match network {
+        IpNet::V6(network) if network.addr().to_ipv4_mapped().is_some() => {
+            Err(format!("{text} stands for IPv4 addresses; write it as such, as in 10.0.0.0/8"))
+        }
+        network => Ok(network.trunc()),
+    }
 }
 
 fn check_count(text: &str) -> Result<NonZeroUsize, String> {
@@ -587,7 +593,7 @@ mod tests {
         ] {
             assert_eq!(parse_network(network).unwrap().to_string(), parsed);
         }
-        for bad in ["", "x", "10.0.0.0/33", "10.0.0/8", "localhost", "10.0.0.0/8 "] {
+        for bad in ["", "x", "10.0.0.0/33", "10.0.0/8", "::ffff:10.0.0.0/104", "localhost", "10.0.0.0/8 "] {
             assert!(parse_network(bad).is_err(), "{bad:?}");
         }
         for bad in ["0", "-1", "x", ""] {

@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 
 use diary_engine::{Journal, Journals};
-use diary_proto::{Code, Refusal};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -66,15 +65,12 @@ impl Context {
         })
     }
 
-    /// Why a token is not taken that anybody on the way can read.
-    pub(crate) fn insecure(&self) -> Refusal {
-        let message = match self.tls_at.get() {
-            Some(at) => format!("a token must not travel in plain text, and this one is now to be replaced; TLS is at {at}"),
-            None => "a token must not travel in plain text, and this one is now to be replaced; this server has no \
-                     TLS listener"
-                .to_owned(),
-        };
-        Refusal::new(Code::NotPermitted, message)
+    /// Where a token may travel, for whoever has come elsewhere.
+    pub(crate) fn only_in_tls(&self) -> String {
+        match self.tls_at.get() {
+            Some(at) => format!("a token travels only in TLS, which is at {at}"),
+            None => "a token travels only in TLS, and no address with TLS is known here".to_owned(),
+        }
     }
 
     /// Waits for room in the budget for appends, in turn with all others. Cancel safe, but the turn is lost.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use diary_access::{Access, AccessFile, Error, Grant, LastUse, Name, Right, Rights, Stamp, Token, TokenHash};
-use diary_proto::{Author, Code, Credential, Refusal};
+use diary_proto::{Author, Code, Refusal};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -66,6 +66,57 @@ struct Used {
 pub(crate) struct Login {
     pub(crate) name: Name,
     hash: TokenHash,
+    /// When its use was noted.
+    noted: Instant,
+}
+
+/// What stands between a peer and a right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// There are no tokens.
+    Closed,
+    Nobody,
+    /// Nobody, where a token must not travel.
+    Insecure,
+    Removed,
+    Expired,
+    LoggedIn,
+}
+
+/// Sentences that are not made anew for each text: a frame may bring very many.
+macro_rules! needs {
+    ($right:expr, $rest:literal) => {
+        match $right {
+            Right::Read => concat!("this needs the right read", $rest),
+            Right::Append => concat!("this needs the right append", $rest),
+            Right::Redact => concat!("this needs the right redact", $rest),
+            Right::Admin => concat!("this needs the right admin", $rest),
+        }
+    };
+}
+
+impl Standing {
+    fn lacks(self, right: Right) -> &'static str {
+        match self {
+            Self::Closed => needs!(right, " in this journal, and nobody has it at this address"),
+            Self::Nobody => needs!(right, " in this journal; log in with /login TOKEN"),
+            Self::Insecure => needs!(right, " in this journal; log in with a token, over TLS"),
+            Self::Removed => needs!(right, ", and the token has been removed"),
+            Self::Expired => needs!(right, ", and the token has expired"),
+            Self::LoggedIn => needs!(right, ", which the token does not have in this journal"),
+        }
+    }
+
+    fn lacks_all(self) -> &'static str {
+        match self {
+            Self::Closed => "nobody has rights in this journal at this address",
+            Self::Nobody => "this needs a token; log in with /login TOKEN, or with Hello",
+            Self::Insecure => "this needs a token, which travels over TLS only",
+            Self::Removed => "the token has been removed",
+            Self::Expired => "the token has expired",
+            Self::LoggedIn => "the token has no rights in this journal",
+        }
+    }
 }
 
 impl From<Access> for Tokens {
@@ -122,14 +173,19 @@ impl Guard {
         let unsaid = if tokens.is_none() || self.rules.open { Rights::default() } else { Rights::NONE };
         let without = match peer.door {
             Door::Own => Rights::ALL,
-            Door::User => self.rules.unix_can.unwrap_or(unsaid),
+            Door::User => self.rules.unix_can.or(self.rules.loopback_can).unwrap_or(unsaid),
             Door::Loopback => self.rules.loopback_can.unwrap_or(unsaid),
             Door::Network if self.rules.open => Rights::default(),
             Door::Network => Rights::NONE,
             Door::Allowed => Rights::APPEND,
         };
-        let grant = tokens.as_ref().zip(peer.login.as_ref()).and_then(|(tokens, login)| tokens.of(login));
-        grant.map_or(without, |grant| without.and(grant.rights_in(journal, Timestamp::now())))
+        let (Some(login), false) = (&peer.login, peer.door == Door::Own) else { return without };
+        let (now, grant) = (Timestamp::now(), tokens.as_ref().and_then(|tokens| tokens.of(login)));
+        match grant.filter(|grant| !grant.is_expired(now)) {
+            Some(grant) => without.and(grant.rights_in(journal, now)),
+            // Whoever has somebody's token must not go on under that name, with rights that are everybody's.
+            None => Rights::NONE,
+        }
     }
 
     /// Whether a peer may do something in a journal.
@@ -147,7 +203,7 @@ impl Guard {
     pub(crate) fn require(&self, peer: &Peer, rights: Rights, right: Right) -> Result<(), Refusal> {
         match rights.has(right) {
             true => Ok(()),
-            false => Err(self.refusal(peer, &format!("the right {right}"))),
+            false => Err(Refusal::new(Code::NotPermitted, self.standing(peer).lacks(right))),
         }
     }
 
@@ -156,33 +212,40 @@ impl Guard {
     /// # Errors
     /// What it is told if not, where the journal is the one that it is in.
     pub(crate) fn may_enter(&self, peer: &Peer, journal: &str) -> Result<(), Refusal> {
-        match self.rights(peer, journal) {
-            Rights::NONE => Err(self.refusal(peer, "a right")),
-            _ => Ok(()),
+        match self.knows(peer, journal) {
+            true => Ok(()),
+            false => Err(Refusal::new(Code::NotPermitted, self.standing(peer).lacks_all())),
         }
     }
 
-    fn refusal(&self, peer: &Peer, what: &str) -> Refusal {
-        let message = match &peer.login {
-            None if self.has_tokens() => {
-                format!("this needs {what} in this journal; log in with /login TOKEN")
-            }
-            None => format!("this needs {what} in this journal, and nobody has it from here"),
-            Some(login) => {
-                let name = &login.name;
-                let now = Timestamp::now();
-                match self.tokens.borrow().as_ref().and_then(|tokens| tokens.of(login)) {
-                    None => format!("this needs {what}, and the token {name} has been removed"),
-                    Some(grant) if grant.is_expired(now) => {
-                        format!("this needs {what}, and the token {name} has expired")
-                    }
-                    Some(_) => {
-                        format!("this needs {what}, which the token {name} does not have in this journal")
-                    }
-                }
-            }
-        };
-        Refusal::new(Code::NotPermitted, message)
+    /// Whether a peer has any right in a journal.
+    pub(crate) fn knows(&self, peer: &Peer, journal: &str) -> bool {
+        self.rights(peer, journal) != Rights::NONE
+    }
+
+    /// Whether there may be a journal in which a peer has a right: else it has to log in first.
+    ///
+    /// # Errors
+    /// What it is told if not.
+    pub(crate) fn may_ask(&self, peer: &Peer, journal: &str) -> Result<(), Refusal> {
+        match self.standing(peer) {
+            Standing::LoggedIn => Ok(()),
+            _ => self.may_enter(peer, journal),
+        }
+    }
+
+    fn standing(&self, peer: &Peer) -> Standing {
+        let tokens = self.tokens.borrow();
+        match &peer.login {
+            None if tokens.is_none() => Standing::Closed,
+            None if peer.is_secure() => Standing::Nobody,
+            None => Standing::Insecure,
+            Some(login) => match tokens.as_ref().and_then(|tokens| tokens.of(login)) {
+                None => Standing::Removed,
+                Some(grant) if grant.is_expired(Timestamp::now()) => Standing::Expired,
+                Some(_) => Standing::LoggedIn,
+            },
+        }
     }
 
     /// Whether a peer may write as `author` in a journal. Nobody takes the name of another's token.
@@ -190,25 +253,20 @@ impl Guard {
     /// # Errors
     /// What it is told if not.
     pub(crate) fn may_be(&self, peer: &Peer, author: &Author, journal: &str) -> Result<(), Refusal> {
-        let author = author.as_str();
-        let base = author.split('/').next().unwrap_or_default();
-        let tokens = self.tokens.borrow().clone();
+        let base = author.as_str().split('/').next().unwrap_or_default();
+        let is_own = peer.login.as_ref().is_some_and(|login| login.name.as_str() == base);
+        let tokens = self.tokens.borrow().clone().filter(|_| !is_own);
         let Some(tokens) = tokens else { return Ok(()) };
-        if self.rights(peer, journal).has(Right::Admin) {
+        let is_taken = || base.parse().is_ok_and(|base: Name| tokens.by_name.contains_key(&base));
+        if self.rights(peer, journal).has(Right::Admin) || (peer.login.is_none() && !is_taken()) {
             return Ok(());
         }
-        let message = match &peer.login {
-            Some(login) if base == login.name.as_str() => return Ok(()),
-            Some(login) => {
-                let name = &login.name;
-                format!("the token {name} writes as {name}; a name can only add to it, as in {name}/phone")
-            }
-            None if base.parse().is_ok_and(|base: Name| tokens.by_name.contains_key(&base)) => {
-                format!("{base} is the name of a token, and only whoever logs in with it writes as {base}")
-            }
-            None => return Ok(()),
+        // Without names: a frame may bring very many.
+        let why = match peer.login {
+            Some(_) => "a token writes under its own name, which can only be added to, as in anna/phone",
+            None => "this is the name of a token, and only whoever logs in with it writes under it",
         };
-        Err(Refusal::new(Code::NotPermitted, message))
+        Err(Refusal::new(Code::NotPermitted, why))
     }
 
     /// A peer that never logs in, at a quiet listener or by a datagram: whether its network may write here.
@@ -235,14 +293,18 @@ impl Guard {
     /// # Errors
     /// What others are told.
     pub(crate) fn may_read_datagrams(&self, peer: &Peer) -> Result<(), Refusal> {
-        let why = match peer.is_private() {
-            false => return Err(Refusal::new(Code::Denied, "only private networks may read over UDP")),
-            true if self.has_tokens() => {
-                "this needs the right read, which takes a token, and UDP has no login"
-            }
+        let is_loopback = peer.ip.is_some_and(|ip| ip.to_canonical().is_loopback());
+        let is_limited = || self.rules.loopback_can.is_some_and(|can| !can.has(Right::Read));
+        let (code, why) = match peer.is_private() {
+            false => (Code::Denied, "only private networks may read over UDP"),
+            true if self.has_tokens() => (
+                Code::NotPermitted,
+                "this needs the right read, which takes a token, and there is no login over UDP",
+            ),
+            true if is_loopback && is_limited() => (Code::NotPermitted, Standing::Closed.lacks(Right::Read)),
             true => return Ok(()),
         };
-        Err(Refusal::new(Code::NotPermitted, why))
+        Err(Refusal::new(code, why))
     }
 
     /// How long the next token from this address waits before it is looked at.
@@ -254,20 +316,17 @@ impl Guard {
     ///
     /// # Errors
     /// The token grants nothing; the peer stays what it was.
-    pub(crate) fn log_in(&self, peer: &mut Peer, shown: &Credential) -> Result<(), Refusal> {
+    pub(crate) fn log_in(&self, peer: &mut Peer, token: Option<&Token>) -> Result<(), Refusal> {
         let tokens = self.tokens.borrow().clone();
         let now = Timestamp::now();
-        let found = tokens.as_ref().zip(shown.reveal().parse::<Token>().ok());
-        let grant = found.as_ref().and_then(|(tokens, token)| tokens.access.find(token));
+        let grant = tokens.as_ref().zip(token).and_then(|(tokens, token)| tokens.access.find(token));
         let why = match grant {
             Some(grant) if !grant.is_expired(now) => {
                 let Grant { name, hash, .. } = grant;
                 tracing::info!(target: AUDIT, peer = peer.address, token = %name, "logged in");
                 peer.author = Arc::new(name.author().clone());
-                peer.login = Some(Login { name: name.clone(), hash: *hash });
-                let mut used = self.used();
-                used.last.note(name, now);
-                used.changed = true;
+                peer.login = Some(Login { name: name.clone(), hash: *hash, noted: Instant::now() });
+                self.note_use(name);
                 return Ok(());
             }
             Some(grant) => {
@@ -282,6 +341,20 @@ impl Guard {
             }
         };
         Err(Refusal::new(Code::BadToken, why))
+    }
+
+    fn note_use(&self, name: &Name) {
+        let mut used = self.used();
+        used.last.note(name, Timestamp::now());
+        used.changed = true;
+    }
+
+    /// Notes that a login is still used, now and then.
+    pub(crate) fn note(&self, login: &mut Login) {
+        if login.noted.elapsed() >= LAST_USE_PAUSE {
+            login.noted = Instant::now();
+            self.note_use(&login.name);
+        }
     }
 
     /// Waits until a peer that is logged in may not read a journal any more. Cancel safe.
@@ -310,7 +383,7 @@ impl Guard {
 
     /// Takes up changes of the file, and writes down when tokens were used, for as long as the server runs. Cancel safe.
     pub(crate) async fn watch(self: Arc<Self>, mut stamp: Stamp) {
-        let mut write_at = Instant::now() + LAST_USE_PAUSE;
+        let (mut write_at, mut failed) = (Instant::now() + LAST_USE_PAUSE, false);
         loop {
             sleep(ACCESS_PAUSE).await;
             let (file, before) = (self.file.clone(), stamp);
@@ -320,9 +393,18 @@ impl Guard {
                 (now, read)
             });
             let Ok((now, read)) = look.await else { continue };
-            stamp = now;
-            if let Some(read) = read {
-                self.take(read);
+            match read {
+                None => {}
+                // It may be readable at the next look: the descriptors had run out, say.
+                Some(Err(error @ Error::Io { .. })) => {
+                    if !std::mem::replace(&mut failed, true) {
+                        tracing::error!(target: AUDIT, %error, "the tokens stay as they were until it can be read");
+                    }
+                }
+                Some(read) => {
+                    (stamp, failed) = (now, false);
+                    self.take(read);
+                }
             }
             if Instant::now() >= write_at {
                 self.write_last_use().await;
@@ -367,11 +449,14 @@ impl Guard {
         let none = HashMap::new();
         let old = old.as_ref().map_or(&none, |old| &old.by_name);
         for (name, grant) in &new.by_name {
-            let Grant { rights, journals, .. } = grant;
+            let Grant { rights, journals, expires, .. } = grant;
+            let expires = expires.map(tracing::field::display);
             match old.get(name) {
                 Some(before) if before == grant => {}
-                Some(_) => tracing::info!(target: AUDIT, token = %name, %rights, %journals, "changed"),
-                None => tracing::info!(target: AUDIT, token = %name, %rights, %journals, "added"),
+                Some(_) => {
+                    tracing::info!(target: AUDIT, token = %name, %rights, %journals, expires, "changed")
+                }
+                None => tracing::info!(target: AUDIT, token = %name, %rights, %journals, expires, "added"),
             }
         }
         for name in old.keys().filter(|name| !new.by_name.contains_key(name)) {

@@ -129,6 +129,9 @@ pub const TLS_UNSENT_MAX_BYTES: usize = UNSENT_FILL_BYTES;
 /// look before.
 pub const TLS_FILES_PAUSE: Duration = Duration::from_millis(500);
 
+/// Threads for blocking calls beside those of readings, so that a removed token is noticed whatever readings wait for.
+pub const OTHER_BLOCKING_THREADS: usize = 2;
+
 /// Between two looks at the file with the tokens: what is removed there is gone within a second.
 pub const ACCESS_PAUSE: Duration = Duration::from_millis(400);
 

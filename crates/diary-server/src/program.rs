@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Args, Config};
-use crate::limits::OUTLET_FLUSH_MAX;
+use crate::limits::{OTHER_BLOCKING_THREADS, OUTLET_FLUSH_MAX};
 use crate::maintenance::{self, Done};
 use crate::outlet::Outlet;
 use crate::server::{Server, Stopped};
@@ -136,7 +136,7 @@ fn run(mut args: Args, outlets: &Outlets) -> anyhow::Result<ExitCode> {
         Config::of_args(args).context("there is no home folder; say where the diary is with --data")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .max_blocking_threads(READER_THREADS)
+        .max_blocking_threads(READER_THREADS + OTHER_BLOCKING_THREADS)
         .build()
         .context("cannot start the runtime")?;
     let stopped = runtime.block_on(serve(config, outlets))?;

@@ -334,7 +334,7 @@ impl Session {
             }
             Some(Slot::LoggingIn(_)) => {
                 self.queue.pop_front();
-                self.fail(&stopping());
+                self.refuse(0, &stopping());
             }
             _ => {}
         }

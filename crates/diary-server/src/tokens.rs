@@ -1,6 +1,8 @@
 //! The commands for tokens: add, list, remove.
 
+use std::fs::DirBuilder;
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 
 use anyhow::Context;
 use diary_access::{Access, AccessFile, ChangeError, Grant, LastUse, parse_expiry};
@@ -22,7 +24,11 @@ pub(crate) fn run(action: TokenAction, out: &mut impl Write) -> anyhow::Result<(
             let (grant, token) = Grant::issue(name, can, journal, now.timestamp(), expires.transpose()?)
                 .context("the system has no random bytes")?;
             let first = file.read()?.is_none();
-            std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&data)
+                .with_context(|| format!("cannot make {}", data.display()))?;
             file.change(|access| access.add(grant))?;
             if first {
                 // Whoever has no log of this is told here, or nowhere.
@@ -52,7 +58,7 @@ pub(crate) fn run(action: TokenAction, out: &mut impl Write) -> anyhow::Result<(
 
 fn print_list(access: &Access, used: &LastUse, out: &mut impl Write) -> io::Result<()> {
     let now = Timestamp::now();
-    let mut rows = vec![["name", "rights", "journals", "last login", "expires"].map(str::to_owned)];
+    let mut rows = vec![["name", "rights", "journals", "last use", "expires"].map(str::to_owned)];
     rows.extend(access.grants().map(|grant| {
         let Grant { name, rights, journals, expires, .. } = grant;
         let expires = match expires {

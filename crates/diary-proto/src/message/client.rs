@@ -260,7 +260,9 @@ impl Body {
         // Earlier clients end here.
         let journal = if self.0.is_empty() { String::new() } else { self.string()? };
         let token = if self.0.is_empty() { String::new() } else { self.string()? };
-        let token = Some(token).filter(|token| !token.is_empty()).map(Credential::new);
+        let token = Some(token).filter(|token| !token.is_empty()).map(|token| Credential::new(&token));
+        // A copy lets go of the frame.
+        let secret = Bytes::copy_from_slice(&secret);
         Some(Hello { version, author, secret, resume, journal, token })
     }
 

@@ -2,6 +2,7 @@
 
 use diary_proto::answer::{push_ack, push_error, push_gap};
 use diary_proto::block::{Gap, Step};
+use diary_proto::command::{is_login, stray_login};
 use diary_proto::entry::SealedLine;
 use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
@@ -54,6 +55,7 @@ impl LineReader {
 
 fn decoded(line: Line<'_>) -> Decoded<'_> {
     Decoded::Request(match line {
+        Line::Text(text) if is_login(text) => Request::refused(stray_login()),
         Line::Text(text) => return Decoded::Text(text),
         Line::Refused(refusal) => Request::refused(refusal),
         Line::Quit => Request::Quit,

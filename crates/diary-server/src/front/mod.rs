@@ -93,6 +93,7 @@ impl Request {
                 size_of::<Filter>() + texts.map(String::len).sum::<usize>()
             }
             Request::Refused { refusal, .. } => refusal.message.len(),
+            Request::Hello(hello) => hello.author.len() + hello.journal.len() + hello.secret.len(),
             _ => 0,
         }
     }

@@ -4,6 +4,7 @@ pub(crate) mod udp;
 
 use std::net::IpAddr;
 
+use diary_proto::command::{is_login, stray_login};
 use diary_proto::syslog::{Message, SyslogDecoder};
 
 use super::line::{http, proxy};
@@ -40,6 +41,7 @@ impl QuietReader {
 
 fn decoded(message: Message<'_>) -> Decoded<'_> {
     Decoded::Request(match message {
+        Message::Text(text) if is_login(text) => Request::refused(stray_login()),
         Message::Text(text) => return Decoded::Text(text),
         Message::Refused { refusal, text } => Request::refused(quoting(&refusal, text)),
         Message::Http => Request::Fatal(http()),

@@ -5,11 +5,12 @@ use std::fmt::{Display, Write};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diary_proto::Refusal;
 use diary_proto::escape::escape;
+use diary_proto::{Code, Refusal};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::guard::AUDIT;
 use crate::limits::{REFUSAL_SHOWN_MAX_BYTES, REFUSALS_PAUSE, REFUSALS_TOLD_MAX};
 use crate::peer::network_of;
 
@@ -63,7 +64,11 @@ impl RefusalLog {
             return self.0.counted.notify_one();
         }
         state.told.insert(ip, now + REFUSALS_PAUSE);
-        tracing::warn!(%peer, %refusal, count, "{}", self.0.what);
+        if refusal.code == Code::NotPermitted {
+            tracing::warn!(target: AUDIT, %peer, %refusal, count, "{}", self.0.what);
+        } else {
+            tracing::warn!(%peer, %refusal, count, "{}", self.0.what);
+        }
     }
 
     /// Waits until something is to be told that was only counted, and tells it. Cancel safe.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use diary_engine::{Appends, Journal, Part, ReadError};
 use diary_proto::answer::{MARK, push_ack, push_error, push_gap};
 use diary_proto::block::{Step, Walker};
+use diary_proto::command::{is_login, stray_login};
 use diary_proto::entry::SealedLine;
 use diary_proto::entry::check_text;
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
@@ -174,6 +175,10 @@ impl Listener {
         tracing::debug!(peer = %from, length = datagram.len(), "datagram");
         if let Err(refusal) = self.sources.admit(from, datagram, Instant::now()) {
             return self.log.tell(Some(from.ip()), &from, &quoting(&refusal, datagram), 1);
+        }
+        if is_login(&String::from_utf8_lossy(datagram)) {
+            // Neither kept nor quoted.
+            return self.log.tell(Some(from.ip()), &from, &stray_login(), 1);
         }
         let guard = &self.context.guard;
         let peer = match guard.admit(Peer::of_datagram(from.ip()), self.journal.about().name.as_str()) {

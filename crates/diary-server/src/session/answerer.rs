@@ -2,6 +2,7 @@
 
 use diary_engine::{InOrder, ReadError};
 use diary_proto::answer::HELP;
+use diary_proto::journal::BadJournalName;
 use diary_proto::limits::VERSION;
 use diary_proto::message::{Hello, Welcome};
 use diary_proto::{Author, Code, Date, Filter, JournalName, Producer, Refusal, Time, Which};
@@ -78,7 +79,7 @@ impl Session {
             }
             Request::Journal(None) => return self.begin_listing(),
             Request::Journal(Some(name)) => return self.begin_opening(name.clone(), None),
-            Request::Login(token) => return self.begin_login(token.clone(), None),
+            Request::Login(token) => return self.begin_login(token, None),
             Request::Quiet => Answer::Quiet,
             Request::Help => Answer::Words(HELP),
             Request::Hello(hello) => return self.begin_hello(hello),
@@ -129,21 +130,28 @@ impl Session {
             let message = format!("this server speaks version {VERSION}, not {}", hello.version);
             return self.fail(&Refusal::new(Code::Version, message));
         }
-        match &hello.token {
-            Some(token) => self.begin_login(token.clone(), Some(hello.clone())),
-            None => self.go_on_with_hello(hello),
+        // Before it may wait for anything: what it holds is short from here on.
+        if !hello.author.is_empty()
+            && let Err(refusal) = Author::new(&hello.author)
+        {
+            return self.fail(&refusal);
+        }
+        if let Some(Err(bad)) = named(hello) {
+            return self.fail(&Refusal::new(Code::BadArgument, bad.to_string()));
+        }
+        let mut hello = hello.clone();
+        match hello.token.take() {
+            Some(token) => self.begin_login(&token, Some(hello)),
+            None => self.go_on_with_hello(&hello),
         }
     }
 
     /// The client is logged in, if it has a token.
     pub(super) fn go_on_with_hello(&mut self, hello: &Hello) {
-        let named = match hello.journal.as_str() {
-            "" => return self.begin_resuming(hello),
-            named => named.parse::<JournalName>(),
-        };
-        match named {
-            Ok(name) => self.begin_opening(name, Some(hello.clone())),
-            Err(bad) => self.fail(&Refusal::new(Code::BadArgument, bad.to_string())),
+        match named(hello) {
+            Some(Ok(name)) => self.begin_opening(name, Some(hello.clone())),
+            Some(Err(bad)) => self.fail(&Refusal::new(Code::BadArgument, bad.to_string())),
+            None => self.begin_resuming(hello),
         }
     }
 
@@ -156,7 +164,8 @@ impl Session {
             Some(resume) if resume.id != journal.about().id => {
                 self.fail(&Refusal::new(Code::OtherJournal, "this is not the journal that you saw before"));
             }
-            Some(resume) if resume.seq > 0 => {
+            // Whoever may not read must not find out what an entry is.
+            Some(resume) if resume.seq > 0 && self.may_read().is_ok() => {
                 let has = journal.has(resume.seq, resume.crc);
                 self.queue.push_front(Slot::Resuming(Box::new((hello.clone(), has))));
             }
@@ -238,11 +247,17 @@ impl Session {
         if let Err(refusal) = self.may_read() {
             return self.end_follow(&refusal);
         }
+        self.note_use();
         let Some(stream) = self.follow.as_deref_mut() else { return };
         if pass_on(&mut self.encoder, &mut self.transport.out, stream, piece) {
             self.follow = None;
         }
     }
+}
+
+/// The journal that a Hello names, if it names one.
+fn named(hello: &Hello) -> Option<Result<JournalName, BadJournalName>> {
+    (!hello.journal.is_empty()).then(|| hello.journal.parse())
 }
 
 /// A range of days that only `today` shows to be none.

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use diary_access::{Right, Rights};
+use diary_access::Rights;
 use diary_engine::{Appends, Keys, Own};
 use diary_proto::entry::check_text;
 use diary_proto::message::{Append, NewText};
@@ -96,17 +96,18 @@ impl Session {
     fn decode(&mut self, mut input: &[u8]) {
         let mut completed = false;
         self.undecoded = true;
+        self.note_use();
         while self.undecoded && self.takes_input() {
             // All texts up to the next request become one append: they change nothing that this loop asks for.
             let mut texts = None;
-            let rights = self.rights();
+            let (rights, append) = (self.rights(), self.may_append());
             let request = loop {
                 let Some(decoded) = self.decoder.next(&mut input, &mut self.transport.out) else {
                     self.undecoded = false;
                     break None;
                 };
                 completed = true;
-                match checked(decoded, &self.context.guard, &self.peer, rights) {
+                match checked(decoded, &self.context.guard, &self.peer, rights, &append) {
                     Ok(text) => push_text(text, &self.peer, &mut texts),
                     Err(request) => break Some(request),
                 }
@@ -125,8 +126,13 @@ impl Session {
     /// The client has said all that it will. What has no end yet ends here.
     fn end_input(&mut self) {
         self.phase = Phase::InputEnded;
-        let (mut texts, mut request, rights) = (None, None, self.rights());
-        match self.decoder.finish().map(|decoded| checked(decoded, &self.context.guard, &self.peer, rights)) {
+        let (mut texts, mut request) = (None, None);
+        let (rights, append) = (self.rights(), self.may_append());
+        match self
+            .decoder
+            .finish()
+            .map(|decoded| checked(decoded, &self.context.guard, &self.peer, rights, &append))
+        {
             None => {}
             Some(Ok(text)) => push_text(text, &self.peer, &mut texts),
             Some(Err(invalid)) => request = Some(invalid),
@@ -140,11 +146,18 @@ impl Session {
         if let Some((appends, entries)) = texts {
             self.queue.push_appends(appends, entries);
         }
+        let allowed = match request {
+            Some(Request::Append(_)) => self.may_append(),
+            _ => Ok(()),
+        };
+        if let Err(refusal) = &allowed {
+            self.tell_refused(refusal);
+        }
         match (request, &self.producer) {
             (None, _) => {}
             (Some(Request::Append(append)), Some((producer, in_order))) => {
                 let entries = Entries::new(append.first_counter);
-                let mut appends = self.appends_of(&append, *producer);
+                let mut appends = self.appends_of(&append, *producer, &allowed);
                 appends.in_order = Some(in_order.clone());
                 self.queue.push_appends(appends, entries);
             }
@@ -159,10 +172,9 @@ impl Session {
     }
 
     /// The texts of a frame. One that cannot be stored is refused in its place.
-    fn appends_of(&self, append: &Append, producer: Producer) -> Appends {
+    fn appends_of(&self, append: &Append, producer: Producer, allowed: &Result<(), Refusal>) -> Appends {
         let keys = Keys { producer, first_counter: append.first_counter, retry: append.retry };
         let mut appends = Appends::new(Arc::clone(&self.peer.author), Some(keys));
-        let allowed = self.context.guard.require(&self.peer, self.rights(), Right::Append);
         let mut authors = None;
         for new in append.texts.iter() {
             let text =
@@ -232,12 +244,15 @@ impl Session {
 
 /// A text, or a request. What is not allowed, or is larger than what may wait, is refused in its place. An append is
 /// refused text by text.
-fn checked<'a>(decoded: Decoded<'a>, guard: &Guard, peer: &Peer, rights: Rights) -> Result<&'a str, Request> {
+fn checked<'a>(
+    decoded: Decoded<'a>,
+    guard: &Guard,
+    peer: &Peer,
+    rights: Rights,
+    append: &Result<(), Refusal>,
+) -> Result<&'a str, Request> {
     let request = match decoded {
-        Decoded::Text(text) => {
-            let allowed = guard.require(peer, rights, Right::Append);
-            return allowed.map(|()| text).map_err(Request::refused);
-        }
+        Decoded::Text(text) => return append.clone().map(|()| text).map_err(Request::refused),
         Decoded::Request(request) => request,
     };
     let allowed = match (&request, request.right()) {

@@ -46,18 +46,20 @@ impl Opening {
 impl Session {
     /// Begins to open a journal, unless it is not offered here.
     pub(super) fn begin_opening(&mut self, name: JournalName, hello: Option<Hello>) {
-        let here = &self.offer.journal.about().name;
-        if self.peer.login.is_none()
-            && let Err(refusal) = self.context.guard.may_enter(&self.peer, name.as_str())
-        {
+        let guard = &self.context.guard;
+        if let Err(refusal) = guard.may_ask(&self.peer, name.as_str()) {
             return self.finish_opening_for(hello, Err(refusal));
         }
-        let may_enter = self.context.guard.may_enter(&self.peer, name.as_str()).is_ok();
-        if *here == name && may_enter {
+        let here = &self.offer.journal.about().name;
+        let knows_here = guard.knows(&self.peer, here.as_str());
+        if *here == name && knows_here {
             return self.finish_opening_for(hello, Ok(Arc::clone(&self.offer.journal)));
         }
-        if self.offer.only && self.context.guard.may_enter(&self.peer, here.as_str()).is_ok() {
-            let message = format!("this address has the journal {here} only");
+        if self.offer.only {
+            let message = match knows_here {
+                true => format!("this address has the journal {here} only"),
+                false => "this address has one journal only, and not this one".to_owned(),
+            };
             return self.finish_opening_for(hello, Err(Refusal::new(Code::NoJournal, message)));
         }
         let journal = Box::pin(find(Arc::clone(&self.context), self.peer.clone(), name));
@@ -90,9 +92,7 @@ impl Session {
     }
 
     pub(super) fn begin_listing(&mut self) {
-        if self.peer.login.is_none()
-            && let Err(refusal) = self.context.guard.may_enter(&self.peer, self.journal_name())
-        {
+        if let Err(refusal) = self.context.guard.may_ask(&self.peer, self.journal_name()) {
             return self.refuse(0, &refusal);
         }
         match self.offer.only {
@@ -121,9 +121,9 @@ impl Session {
 
     /// Tells those that the client has any right in.
     fn tell_journals(&mut self, mut names: Vec<JournalName>) {
-        let may_enter = |name: &str| self.context.guard.may_enter(&self.peer, name).is_ok();
-        names.retain(|name| may_enter(name.as_str()));
-        let here = Some(self.journal_name()).filter(|here| may_enter(here)).unwrap_or("-");
+        let knows = |name: &str| self.context.guard.knows(&self.peer, name);
+        names.retain(|name| knows(name.as_str()));
+        let here = Some(self.journal_name()).filter(|here| knows(here)).unwrap_or("-");
         let shown = names.iter().take(JOURNALS_LISTED_MAX).map(JournalName::as_str);
         let words = journals(here, shown, names.len());
         self.encoder.encode(Answer::Words(&words), &mut self.transport.out);
@@ -132,8 +132,8 @@ impl Session {
 
 /// The journal of this name. Cancel safe.
 async fn find(context: Arc<Context>, peer: Peer, name: JournalName) -> Result<Arc<Journal>, Refusal> {
-    let may_enter = |name: &JournalName| context.guard.may_enter(&peer, name.as_str()).is_ok();
-    let found = match may_enter(&name) {
+    let knows = |name: &JournalName| context.guard.knows(&peer, name.as_str());
+    let found = match knows(&name) {
         true => context.journals.get(&name).await,
         // As if there were none.
         false => Err(OpenError::None(name.clone())),
@@ -142,7 +142,7 @@ async fn find(context: Arc<Context>, peer: Peer, name: JournalName) -> Result<Ar
         Ok(journal) => Ok(journal),
         Err(OpenError::None(_)) => {
             let mut names = context.journals.names().await.unwrap_or_default();
-            names.retain(may_enter);
+            names.retain(knows);
             let similar = |other: &JournalName| strsim::jaro_winkler(name.as_str(), other.as_str());
             let nearest = names.iter().max_by(|a, b| similar(a).total_cmp(&similar(b)));
             let message = match nearest.filter(|nearest| similar(nearest) >= SIMILAR) {

@@ -2,21 +2,21 @@
 
 use std::pin::Pin;
 
-use diary_access::Right;
+use diary_access::{Right, Token};
 use diary_proto::answer::logged_in;
 use diary_proto::message::Hello;
 use diary_proto::{Author, Code, Credential, Refusal};
 use tokio::time::{Sleep, sleep};
 
-use super::Session;
 use super::queue::Slot;
+use super::{Phase, Session, stopping};
 use crate::front::Answer;
 use crate::guard::AUDIT;
 
 /// A token that waits, because there were many wrong ones from its address.
 pub(super) struct LoggingIn {
     wait: Pin<Box<Sleep>>,
-    token: Credential,
+    token: Option<Token>,
     /// The Hello that brought it; a command of line mode if there is none.
     hello: Option<Hello>,
 }
@@ -34,15 +34,19 @@ impl Session {
         self.offer.journal.about().name.as_str()
     }
 
-    pub(super) fn begin_login(&mut self, token: Credential, hello: Option<Hello>) {
+    pub(super) fn begin_login(&mut self, shown: &Credential, hello: Option<Hello>) {
         if !self.peer.is_secure() {
             // It is not compared: whether it was right is nobody's business on the way.
-            let refusal = self.context.insecure();
-            return self.finish_login(hello, Err(refusal));
+            let message = format!("{}; replace the one that you have sent", self.context.only_in_tls());
+            return self.finish_login(hello, Err(Refusal::new(Code::NotPermitted, message)));
         }
+        if self.phase == Phase::Draining {
+            return self.finish_login(hello, Err(stopping()));
+        }
+        let token = shown.reveal().parse().ok();
         let delay = self.context.guard.delay(&self.peer);
         if delay.is_zero() {
-            return self.log_in(&token, hello);
+            return self.log_in(token.as_ref(), hello);
         }
         let wait = Box::pin(sleep(delay));
         self.queue.push_front(Slot::LoggingIn(Box::new(LoggingIn { wait, token, hello })));
@@ -50,11 +54,13 @@ impl Session {
 
     pub(super) fn finish_waiting_login(&mut self) {
         if let Some(Slot::LoggingIn(login)) = self.queue.pop_front() {
-            self.log_in(&login.token, login.hello);
+            self.log_in(login.token.as_ref(), login.hello);
         }
     }
 
-    fn log_in(&mut self, token: &Credential, hello: Option<Hello>) {
+    fn log_in(&mut self, token: Option<&Token>, hello: Option<Hello>) {
+        // Another client, as far as the log goes.
+        self.told_refused = false;
         let done = self.context.guard.log_in(&mut self.peer, token);
         self.finish_login(hello, done);
     }
@@ -83,6 +89,20 @@ impl Session {
     /// Whether the client may write under a name.
     pub(super) fn may_be(&self, author: &Author) -> Result<(), Refusal> {
         self.context.guard.may_be(&self.peer, author, self.journal_name())
+    }
+
+    /// Whether the client may append now, under the name that it has.
+    pub(super) fn may_append(&self) -> Result<(), Refusal> {
+        let (guard, journal) = (&self.context.guard, self.journal_name());
+        guard.may(&self.peer, Right::Append, journal)?;
+        guard.may_be(&self.peer, &self.peer.author, journal)
+    }
+
+    /// Its login is used.
+    pub(super) fn note_use(&mut self) {
+        if let Some(login) = &mut self.peer.login {
+            self.context.guard.note(login);
+        }
     }
 
     /// What is followed may not be read any more.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use diary_engine::{Appends, Journal, Outcome, Part};
+use diary_proto::command::{is_login, stray_login};
 use diary_proto::syslog;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -93,6 +94,10 @@ fn gather(
             }
         };
         bytes += length;
+        if is_login(&String::from_utf8_lossy(&buffer[..length])) {
+            log.tell(Some(from.ip()), &from, &stray_login(), 1);
+            continue;
+        }
         let Some(text) = syslog::datagram(&buffer[..length]) else { continue };
         let admitted = guard.admit(Peer::of_datagram(from.ip()), journal);
         match admitted.and_then(|peer| Ok((peer, text?))) {
