@@ -396,10 +396,10 @@ impl Guard {
             match read {
                 None => {}
                 // It may be readable at the next look: the descriptors had run out, say.
+                Some(Err(Error::Io { .. })) if failed => {}
                 Some(Err(error @ Error::Io { .. })) => {
-                    if !std::mem::replace(&mut failed, true) {
-                        tracing::error!(target: AUDIT, %error, "the tokens stay as they were until it can be read");
-                    }
+                    failed = true;
+                    tracing::error!(target: AUDIT, %error, "the tokens stay as they were until it can be read");
                 }
                 Some(read) => {
                     (stamp, failed) = (now, false);
@@ -451,13 +451,12 @@ impl Guard {
         for (name, grant) in &new.by_name {
             let Grant { rights, journals, expires, .. } = grant;
             let expires = expires.map(tracing::field::display);
-            match old.get(name) {
-                Some(before) if before == grant => {}
-                Some(_) => {
-                    tracing::info!(target: AUDIT, token = %name, %rights, %journals, expires, "changed")
-                }
-                None => tracing::info!(target: AUDIT, token = %name, %rights, %journals, expires, "added"),
-            }
+            let what = match old.get(name) {
+                Some(before) if before == grant => continue,
+                Some(_) => "changed",
+                None => "added",
+            };
+            tracing::info!(target: AUDIT, token = %name, %rights, %journals, expires, "{what}");
         }
         for name in old.keys().filter(|name| !new.by_name.contains_key(name)) {
             tracing::info!(target: AUDIT, token = %name, "removed");

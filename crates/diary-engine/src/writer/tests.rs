@@ -343,6 +343,20 @@ fn an_idle_writer_gives_its_thread_back_and_goes_on_with_the_next_append() {
     assert!(!failed.is_cancelled());
 }
 
+#[test]
+fn a_writer_with_work_does_not_go_to_rest() {
+    let (_, reader, writer, shared) = writer();
+    let (command, outcome) = append(1);
+    // It has come behind the writer's last look, and finds it busy.
+    shared.queue.send(command).unwrap();
+    let writer = shared.rest.put(writer).expect_err("it has work");
+    let (done, _stopped) = oneshot::channel();
+    shared.queue.send(Command::Stop(done)).unwrap();
+    writer.run(&Rest::new());
+    assert!(matches!(outcome.blocking_recv().unwrap()[..], [Part::Acked { .. }]));
+    assert_eq!(reader.head().seq, 1);
+}
+
 /// Many threads send while the writer goes to rest again and again: a message that it misses would never be answered.
 #[test]
 fn a_writer_that_goes_to_rest_misses_nothing() {

@@ -72,7 +72,7 @@ impl FrameDecoder {
         match message {
             ClientMessage::Hello(hello) if first => {
                 self.hello = true;
-                Request::Hello(hello)
+                Request::Hello(hello.into())
             }
             ClientMessage::Hello(_) => {
                 Request::refused(Refusal::new(Code::Hello, "there was a Hello on this connection already"))

@@ -29,7 +29,8 @@ pub(crate) enum Decoded<'a> {
 pub(crate) enum Request {
     /// Texts to append, with keys.
     Append(Append),
-    Hello(Hello),
+    /// Boxed for the same reason as a search.
+    Hello(Box<Hello>),
     History {
         id: u32,
         scope: Scope,
@@ -93,7 +94,9 @@ impl Request {
                 size_of::<Filter>() + texts.map(String::len).sum::<usize>()
             }
             Request::Refused { refusal, .. } => refusal.message.len(),
-            Request::Hello(hello) => hello.author.len() + hello.journal.len() + hello.secret.len(),
+            Request::Hello(hello) => {
+                size_of::<Hello>() + hello.author.len() + hello.journal.len() + hello.secret.len()
+            }
             _ => 0,
         }
     }

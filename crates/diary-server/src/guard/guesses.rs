@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn any_number_of_networks_takes_bounded_memory() {
         let (guesses, now) = (Guesses::default(), Instant::now());
-        for network in 0..GUESSERS_MAX as u32 + 100 {
+        for network in 0..u32::try_from(GUESSERS_MAX).unwrap() + 100 {
             guesses.note(Some(IpAddr::from(network.to_be_bytes())), now);
         }
         assert_eq!(guesses.guessers().len(), GUESSERS_MAX);
