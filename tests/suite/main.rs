@@ -28,6 +28,7 @@ mod file_limits;
 mod filters;
 mod first_use;
 mod frame_mode;
+mod handed_over;
 mod hostile;
 mod journals;
 mod keys;

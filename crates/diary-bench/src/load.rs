@@ -3,13 +3,13 @@
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 
+use crate::stream::Stream;
 use crate::talk::{HANG, Protocol, Talk};
 
 /// Bytes of a text: a usual entry.
@@ -90,7 +90,7 @@ pub(crate) struct Load {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     talk: Talk,
     /// What is to be sent, and how much of it has been.
     unsent: Vec<u8>,
@@ -121,7 +121,7 @@ impl Load {
             .map(|number| {
                 let (stream, talk) =
                     Talk::open(address, protocol, group * shape.connections + number, text.clone())?;
-                stream.set_nonblocking(true)?;
+                stream.set_nonblocking()?;
                 let data = epoll::EventData::new_u64(number as u64);
                 epoll::add(&epoll, &stream, data, epoll::EventFlags::IN)?;
                 Ok(Connection {
@@ -158,7 +158,7 @@ impl Load {
             for event in &events {
                 let number = usize::try_from(event.data.u64())?;
                 let connection = &mut self.connections[number];
-                if connection.unsent.len() > connection.sent {
+                if connection.waits {
                     connection.flush(&self.epoll, number)?;
                 }
                 if connection.receive(&mut scratch)? && connection.unacked == 0 {
@@ -191,8 +191,12 @@ impl Connection {
     }
 
     fn flush(&mut self, epoll: &OwnedFd, number: usize) -> anyhow::Result<()> {
-        while self.sent < self.unsent.len() {
-            match self.stream.write(&self.unsent[self.sent..]) {
+        loop {
+            let unsent = &self.unsent[self.sent..];
+            let sent =
+                if unsent.is_empty() { self.stream.flush().map(|()| 0) } else { self.stream.write(unsent) };
+            match sent {
+                Ok(0) => break,
                 Ok(sent) => self.sent += sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if std::mem::replace(&mut self.waits, true) {

@@ -15,6 +15,7 @@ mod load;
 mod peers;
 mod programs;
 mod rows;
+mod stream;
 mod table;
 mod talk;
 mod trial;

@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 use crate::programs;
+use crate::stream::TLS;
 
 /// A server that takes longer to listen has a problem.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -28,17 +29,19 @@ const SLOW_SYNC_MICROS: u32 = 2000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Diary,
+    DiaryTls,
     Bare,
     Redis,
+    RedisTls,
     Nginx,
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Kind::Diary => "diary",
+            Kind::Diary | Kind::DiaryTls => "diary",
             Kind::Bare => "bare loop",
-            Kind::Redis => "redis",
+            Kind::Redis | Kind::RedisTls => "redis",
             Kind::Nginx => "nginx",
         })
     }
@@ -47,6 +50,7 @@ impl fmt::Display for Kind {
 /// A server that runs; it ends when this is dropped.
 pub(crate) struct Peer {
     pub(crate) kind: Kind,
+    /// With `tls:` before it, where there is TLS.
     pub(crate) address: String,
     /// When it was started.
     pub(crate) began: Instant,
@@ -59,7 +63,11 @@ impl Peer {
     pub(crate) fn start(kind: Kind, folder: &Path, slow_disk: bool) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let address = format!("127.0.0.1:{port}");
+        let at = format!("127.0.0.1:{port}");
+        let address = match kind {
+            Kind::DiaryTls | Kind::RedisTls => format!("{TLS}{at}"),
+            _ => at.clone(),
+        };
         let mut command = command(kind, folder, port)?;
         if slow_disk {
             slow_down(&mut command, folder)?;
@@ -72,7 +80,7 @@ impl Peer {
         let child = child.spawn().with_context(|| format!("cannot start {kind}"))?;
         let pid = Pid::from_child(&child);
         let mut peer = Self { kind, address, began, child, pid };
-        while TcpStream::connect(&peer.address).is_err() {
+        while TcpStream::connect(&at).is_err() {
             ensure!(began.elapsed() < START_MAX, "{kind} does not listen after {START_MAX:?}");
             if let Some(status) = peer.child.try_wait()? {
                 let said = fs::read_to_string(folder.join("stderr")).unwrap_or_default();
@@ -126,9 +134,10 @@ impl Drop for Peer {
 
 fn command(kind: Kind, folder: &Path, port: u16) -> anyhow::Result<Command> {
     let mut command = match kind {
-        Kind::Diary => {
+        Kind::Diary | Kind::DiaryTls => {
             let mut command = Command::new(programs::server()?);
-            command.arg("--data").arg(folder).args(["--listen", &format!("127.0.0.1:{port}")]);
+            let prefix = if kind == Kind::DiaryTls { TLS } else { "" };
+            command.arg("--data").arg(folder).args(["--listen", &format!("{prefix}127.0.0.1:{port}")]);
             command
         }
         Kind::Bare => {
@@ -136,7 +145,7 @@ fn command(kind: Kind, folder: &Path, port: u16) -> anyhow::Result<Command> {
             command.args(["bare", &format!("127.0.0.1:{port}")]).arg(folder.join("lines"));
             command
         }
-        Kind::Redis => {
+        Kind::Redis | Kind::RedisTls => {
             let mut command = Command::new(program("redis-server").context("redis-server is not here")?);
             command.args([
                 "--appendonly",
@@ -151,7 +160,14 @@ fn command(kind: Kind, folder: &Path, port: u16) -> anyhow::Result<Command> {
                 "--auto-aof-rewrite-percentage",
                 "0",
             ]);
-            command.args(["--port", &port.to_string(), "--dir"]).arg(folder);
+            command.arg("--dir").arg(folder);
+            if kind == Kind::Redis {
+                command.args(["--port", &port.to_string()]);
+            } else {
+                let (cert, key) = certificate(folder)?;
+                command.args(["--port", "0", "--tls-port", &port.to_string(), "--tls-auth-clients", "no"]);
+                command.arg("--tls-cert-file").arg(cert).arg("--tls-key-file").arg(key);
+            }
             command
         }
         Kind::Nginx => {
@@ -164,6 +180,15 @@ fn command(kind: Kind, folder: &Path, port: u16) -> anyhow::Result<Command> {
     };
     command.current_dir(folder);
     Ok(command)
+}
+
+/// Makes a certificate of the kind that the diary makes for itself, and its key.
+fn certificate(folder: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    fs::write(&cert, made.cert.pem())?;
+    fs::write(&key, made.signing_key.serialize_pem())?;
+    Ok((cert, key))
 }
 
 fn nginx_config(folder: &Path, port: u16) -> String {

@@ -87,9 +87,10 @@ pub(crate) fn compare(options: &Options) -> anyhow::Result<()> {
 
 type Measure = fn(&Bench) -> anyhow::Result<Vec<Row>>;
 
-const ROWS: [(&str, Measure); 17] = [
+const ROWS: [(&str, Measure); 18] = [
     ("append", append::appends),
     ("append-frames", append::frames),
+    ("append-tls", append::appends_over_tls),
     ("append-slow-disk", append::appends_on_a_slow_disk),
     ("read-bytes", read::bytes),
     ("read-checked", read::checked),

@@ -1,6 +1,6 @@
 //! How servers are spoken to: what an append looks like, and how its acks are counted.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use diary_proto::message::{Append, ClientMessage, Hello, ServerMessage, Texts};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType};
 use tokio_util::codec::Decoder;
+
+use crate::stream::{Stream, TLS};
 
 /// A server that answers nothing for so long hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(30);
@@ -45,23 +47,28 @@ enum Answers {
 }
 
 impl Talk {
-    /// Connects, up to the point from which appends may be sent. `number` tells connections apart.
+    /// Connects, up to the point from which appends may be sent. `number` tells connections apart. With `tls:` before it,
+    /// an address has TLS.
     pub(crate) fn open(
         address: &str,
         protocol: Protocol,
         number: usize,
         text: String,
-    ) -> anyhow::Result<(TcpStream, Self)> {
-        let stream = match protocol {
-            Protocol::Redis => connect(address)?,
-            Protocol::Line | Protocol::Frame => line_mode(address)?,
+    ) -> anyhow::Result<(Stream, Self)> {
+        let mut stream = match address.strip_prefix(TLS) {
+            Some(address) => Stream::tls(connect(address)?)?,
+            None => Stream::plain(connect(address)?),
         };
+        if protocol != Protocol::Redis {
+            read_greeting(address, &mut stream)?;
+        }
         let answers = match protocol {
             Protocol::Line => Answers::Lines { seen: 0, per_entry: 1, in_line: false },
             // `$15`, and then the entry's id.
             Protocol::Redis => Answers::Lines { seen: 0, per_entry: 2, in_line: false },
             Protocol::Frame => {
-                (&stream).write_all(&hello(format!("bench {number:010}")))?;
+                stream.write_all(&hello(format!("bench {number:010}")))?;
+                stream.flush()?;
                 Answers::Frames(BytesMut::new())
             }
         };
@@ -140,7 +147,9 @@ impl Talk {
 
 /// Connects to a diary, and reads its greeting.
 pub(crate) fn line_mode(address: &str) -> anyhow::Result<TcpStream> {
-    greeted(address, connect(address)?)
+    let stream = connect(address)?;
+    read_greeting(address, &stream)?;
+    Ok(stream)
 }
 
 /// The same with a receive buffer of so many bytes at the most, on an address of IPv4 or IPv6.
@@ -151,15 +160,17 @@ pub(crate) fn narrow_line_mode(address: &str, buffer_bytes: usize) -> anyhow::Re
     // Once connected, the peer has been promised more.
     set_socket_recv_buffer_size(&socket, buffer_bytes)?;
     rustix::net::connect(&socket, &to)?;
-    greeted(address, ready(socket.into())?)
+    let stream = ready(socket.into())?;
+    read_greeting(address, &stream)?;
+    Ok(stream)
 }
 
-fn greeted(address: &str, stream: TcpStream) -> anyhow::Result<TcpStream> {
+fn read_greeting(address: &str, stream: impl Read) -> anyhow::Result<()> {
     // The server has nothing else to say yet, so nothing behind the greeting is lost.
     let mut greeting = String::new();
-    BufReader::with_capacity(1, &stream).read_line(&mut greeting)?;
+    BufReader::with_capacity(1, stream).read_line(&mut greeting)?;
     ensure!(greeting.starts_with("diary/1 ready"), "{address} greets with {greeting:?}");
-    Ok(stream)
+    Ok(())
 }
 
 fn connect(address: &str) -> anyhow::Result<TcpStream> {

@@ -14,6 +14,7 @@ use diary_proto::{DayStart, JournalName};
 use ipnet::IpNet;
 
 use crate::guard::Rules;
+use crate::handed_over::HandedOver;
 use crate::limits::Limits;
 
 /// The port, if nobody says otherwise.
@@ -24,8 +25,8 @@ const SOCKET_PATH_MAX_BYTES: usize = 107;
 
 /// A durable diary that anything with a socket can write to.
 ///
-/// Without arguments it listens on 127.0.0.1:8888 and [::1]:8888, and keeps the diary in
-/// ~/.local/share/diary.
+/// Without arguments it listens on 127.0.0.1:8888 and [::1]:8888, or on the sockets that systemd or inetd hands over, and
+/// keeps the diary in ~/.local/share/diary.
 #[derive(Debug, Parser)]
 #[command(name = "diary-server", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -229,6 +230,8 @@ pub(crate) enum TokenAction {
 pub struct Config {
     /// Where to listen.
     pub listen: Vec<Listen>,
+    /// Sockets that listen already.
+    pub handed_over: Vec<HandedOver>,
     /// Where to answer datagrams.
     pub udp: Option<Udp>,
     /// Who TLS listeners are; if not said, the server makes itself a key and a certificate, and keeps them in `data`.
@@ -254,6 +257,7 @@ impl Config {
     pub fn local(data: impl Into<PathBuf>) -> Self {
         Self {
             listen: vec![Listen::tcp("127.0.0.1:0")],
+            handed_over: Vec::new(),
             udp: None,
             tls: None,
             rules: Rules::default(),
@@ -267,8 +271,8 @@ impl Config {
     }
 
     /// The settings that the arguments stand for; `None` if no folder is given and there is no home.
-    pub(crate) fn of_args(args: Args) -> Option<Self> {
-        let listen = if args.listen.is_empty() {
+    pub(crate) fn of_args(args: Args, handed_over: Vec<HandedOver>) -> Option<Self> {
+        let listen = if args.listen.is_empty() && handed_over.is_empty() {
             let ipv6 = Listen { optional: true, ..Listen::tcp(&format!("[::1]:{PORT}")) };
             vec![Listen::tcp(&format!("127.0.0.1:{PORT}")), ipv6]
         } else {
@@ -281,7 +285,19 @@ impl Config {
         let data = data.path()?;
         let connections_per_address = args.connections_per_address.map(NonZeroUsize::get);
         let limits = Limits { connections_per_address, ..Limits::default() };
-        Some(Self { listen, udp, tls, rules, socket_mode, data, journal, timezone, day_start, limits })
+        Some(Self {
+            listen,
+            handed_over,
+            udp,
+            tls,
+            rules,
+            socket_mode,
+            data,
+            journal,
+            timezone,
+            day_start,
+            limits,
+        })
     }
 }
 

@@ -3,8 +3,8 @@
 //! Read it along the way of an entry:
 //!
 //! - [`config`]: flags, `DIARY_*` variables and defaults; [`limits`]: every bound, with its reason;
-//! - [`server`]: start, serve, drain; `listener`, `unix_socket`: bind; `accept`: connections become sessions; `places`: how
-//!   many may;
+//! - [`server`]: start, serve, drain; `listener`, `unix_socket`: bind; `handed_over`: sockets that
+//!   others have bound; `accept`: connections become sessions; `places`: how many may;
 //! - `transport`: a connection's bytes, in TLS or not; `tls`: the server's certificate; `peer`: who is at its other end; `guard`: what they may do;
 //! - `front`: bytes to requests and answers to bytes, for line mode, frame mode, quiet listeners and UDP;
 //! - `session`: one connection's conversation, whichever mode;
@@ -22,6 +22,7 @@ pub mod config;
 mod context;
 mod front;
 mod guard;
+mod handed_over;
 pub mod limits;
 mod listener;
 mod maintenance;
@@ -40,6 +41,7 @@ mod zone;
 
 pub use config::{Config, Listen, TlsFiles};
 pub use guard::Rules;
+pub use handed_over::HandedOver;
 pub use limits::Limits;
 pub use program::main;
 pub use server::{Reload, Server, Stopped};

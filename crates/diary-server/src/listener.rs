@@ -44,25 +44,13 @@ impl Listener {
     pub(crate) async fn bind(listen: &Listen, socket_mode: u32) -> Result<Vec<Self>, StartError> {
         let wrong =
             |error: &io::Error| StartError::Listen { at: listen.to_string(), why: why(error, "--listen") };
-        let Listen { quiet, proxy, tls, journal, .. } = listen.clone();
-        let (prefix, suffix) = (listen.prefix(), suffix_of(journal.as_ref()));
         let host_port = match &listen.at {
-            At::Unix(_) if tls => {
+            At::Unix(_) if listen.tls => {
                 return Err(StartError::Listen { at: listen.to_string(), why: TLS_ON_UNIX.to_owned() });
             }
             At::Unix(path) => {
                 let socket = UnixSocket::bind(path, socket_mode).await.map_err(|error| wrong(&error))?;
-                let address = format!("{prefix}unix:{}{suffix}", path.display());
-                let is_local = !proxy;
-                return Ok(vec![Self {
-                    at: Bound::Unix(socket),
-                    address,
-                    is_local,
-                    quiet,
-                    proxy,
-                    tls,
-                    journal,
-                }]);
+                return Ok(vec![Self::of_unix(socket, listen)]);
             }
             At::Tcp(host_port) => host_port,
             // No connections come from it: `bind_udp`.
@@ -77,18 +65,28 @@ impl Listener {
                 }
                 bound => bound.map_err(|error| wrong(&error))?,
             };
-            let address = listener.local_addr().map_err(|error| wrong(&error))?;
-            listeners.push(Self {
-                is_local: !proxy && address.ip().to_canonical().is_loopback(),
-                at: Bound::Tcp(listener),
-                address: format!("{prefix}{address}{suffix}"),
-                quiet,
-                proxy,
-                journal: journal.clone(),
-                tls,
-            });
+            listeners.push(Self::of_tcp(listener, listen).map_err(|error| wrong(&error))?);
         }
         Ok(listeners)
+    }
+
+    /// A TCP socket that listens, and is all that `listen` says but its address.
+    pub(crate) fn of_tcp(listener: TcpListener, listen: &Listen) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let is_loopback = address.ip().to_canonical().is_loopback();
+        Ok(Self::of(Bound::Tcp(listener), &address.to_string(), is_loopback, listen))
+    }
+
+    /// A Unix socket that listens, and is all that `listen` says but its path.
+    pub(crate) fn of_unix(socket: UnixSocket, listen: &Listen) -> Self {
+        let address = format!("unix:{}", socket.path().display());
+        Self::of(Bound::Unix(socket), &address, true, listen)
+    }
+
+    fn of(at: Bound, address: &str, is_local: bool, listen: &Listen) -> Self {
+        let Listen { quiet, proxy, tls, journal, .. } = listen.clone();
+        let address = format!("{}{address}{}", listen.prefix(), suffix_of(journal.as_ref()));
+        Self { at, address, is_local: is_local && !proxy, quiet, proxy, journal, tls }
     }
 
     /// Where TLS clients that are not a proxy's reach it, for those who come elsewhere.
@@ -127,6 +125,17 @@ pub(crate) struct Datagrams {
     pub(crate) journal: Option<JournalName>,
 }
 
+impl Datagrams {
+    /// A bound socket, for datagrams that are answered or quiet ones.
+    pub(crate) fn of(socket: UdpSocket, journal: Option<JournalName>, quiet: bool) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let is_local = address.ip().to_canonical().is_loopback();
+        let prefix = if quiet { "quiet:udp:" } else { "udp:" };
+        let address = format!("{prefix}{address}{}", suffix_of(journal.as_ref()));
+        Ok(Self { socket, address, is_local, journal })
+    }
+}
+
 fn suffix_of(journal: Option<&JournalName>) -> String {
     journal.map_or_else(String::new, |journal| format!("={journal}"))
 }
@@ -140,7 +149,6 @@ pub(crate) async fn bind_udp(
     journal: Option<&JournalName>,
     quiet: bool,
 ) -> Result<Vec<Datagrams>, StartError> {
-    let suffix = suffix_of(journal);
     let (prefix, flag) = if quiet { ("quiet:udp:", "--listen") } else { ("udp:", "--udp") };
     let wrong =
         |error: &io::Error| StartError::Listen { at: format!("{prefix}{host_port}"), why: why(error, flag) };
@@ -150,10 +158,7 @@ pub(crate) async fn bind_udp(
             Err(error) if is_no_ipv6(&error) && host_port.starts_with(':') => continue,
             bound => bound.map_err(|error| wrong(&error))?,
         };
-        let address = socket.local_addr().map_err(|error| wrong(&error))?;
-        let is_local = address.ip().to_canonical().is_loopback();
-        let address = format!("{prefix}{address}{suffix}");
-        sockets.push(Datagrams { socket, address, is_local, journal: journal.cloned() });
+        sockets.push(Datagrams::of(socket, journal.cloned(), quiet).map_err(|error| wrong(&error))?);
     }
     Ok(sockets)
 }

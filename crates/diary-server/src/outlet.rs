@@ -7,7 +7,9 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
 use std::panic::{self, PanicHookInfo};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -52,9 +54,23 @@ impl Outlet {
     pub(crate) fn start(name: &str, to: impl AsFd) -> io::Result<Self> {
         // Not std's stderr: a write that hangs would hold its lock, and so whoever panics.
         let to = File::from(to.as_fd().try_clone_to_owned()?);
+        Self::run(name, move |lines| write(&to, lines))
+    }
+
+    /// An outlet to the syslog daemon whose socket is at `path`, and a thread of its own.
+    ///
+    /// # Errors
+    /// If there is no descriptor or no thread for it.
+    pub(crate) fn to_syslog(name: &str, path: &Path) -> io::Result<Self> {
+        let (to, path) = (UnixDatagram::unbound()?, path.to_owned());
+        Self::run(name, move |lines| send(&to, &path, lines))
+    }
+
+    /// `write` returns how many lines it could not write.
+    fn run(name: &str, write: impl Fn(&[u8]) -> u64 + Send + 'static) -> io::Result<Self> {
         let outlet = Self(Arc::default());
         let shared = Arc::clone(&outlet.0);
-        thread::Builder::new().name(name.to_owned()).spawn(move || shared.write_to(&to))?;
+        thread::Builder::new().name(name.to_owned()).spawn(move || shared.write_all_to(write))?;
         Ok(outlet)
     }
 
@@ -101,7 +117,7 @@ impl Shared {
     }
 
     /// Writes what comes, for ever.
-    fn write_to(&self, to: &File) {
+    fn write_all_to(&self, write: impl Fn(&[u8]) -> u64) {
         let mut state = self.lock();
         loop {
             state.writing = state.has_some();
@@ -113,7 +129,7 @@ impl Shared {
             let State { waiting, dropped, .. } = std::mem::take(&mut *state);
             state.writing = true;
             drop(state);
-            let unwritten = write_all(to, &waiting, dropped);
+            let unwritten = write_all(&write, &waiting, dropped);
             state = self.lock();
             state.dropped += unwritten;
         }
@@ -128,15 +144,15 @@ impl State {
 }
 
 /// Writes lines, and behind them how many were dropped. Returns how many lines are not written and not told of.
-fn write_all(to: &File, lines: &[u8], dropped: u64) -> u64 {
-    match write(to, lines) {
+fn write_all(write: impl Fn(&[u8]) -> u64, lines: &[u8], dropped: u64) -> u64 {
+    match write(lines) {
         0 if dropped == 0 => 0,
         0 => {
             let told = format!(
                 "{}  WARN lines of the log were dropped, since nobody took them count={dropped}\n",
                 now()
             );
-            if write(to, told.as_bytes()) == 0 { 0 } else { dropped }
+            if write(told.as_bytes()) == 0 { 0 } else { dropped }
         }
         unwritten => dropped + unwritten,
     }
@@ -160,6 +176,13 @@ fn write(mut to: &File, mut lines: &[u8]) -> u64 {
         }
     }
     count(lines)
+}
+
+/// Sends each line to syslog, as a daemon's (its facility is 3) informational (6) message. Returns how many it did not take.
+fn send(to: &UnixDatagram, path: &Path, lines: &[u8]) -> u64 {
+    let header = format!("<{}>diary-server[{}]: ", 3 << 3 | 6, std::process::id());
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| u64::from(to.send_to(&[header.as_bytes(), line].concat(), path).is_err())).sum()
 }
 
 /// Complete lines.
@@ -274,6 +297,23 @@ mod tests {
             outlet.flush(PATIENCE);
             let state = outlet.0.lock();
             assert_eq!((state.dropped, state.writing), (expected, false));
+        }
+    }
+
+    #[test]
+    fn syslog_gets_each_line_as_a_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let outlet = Outlet::to_syslog("log", &path).unwrap();
+        outlet.push(b"before the daemon\n");
+        outlet.flush(PATIENCE);
+        let daemon = UnixDatagram::bind(&path).unwrap();
+        outlet.push("one\n今天\n".as_bytes());
+        let mut message = [0; 1024];
+        for end in ["]: one", "]: 今天", "lines of the log were dropped, since nobody took them count=1"] {
+            let length = daemon.recv(&mut message).unwrap();
+            let text = std::str::from_utf8(&message[..length]).unwrap();
+            assert!(text.starts_with("<30>diary-server[") && text.ends_with(end), "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The program: arguments, log, runtime, signals, exit codes.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +18,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Args, Config};
 use crate::limits::{OTHER_BLOCKING_THREADS, OUTLET_FLUSH_MAX};
+use crate::handed_over::{self, HandedOver, has_no_reader};
 use crate::maintenance::{self, Done};
 use crate::outlet::Outlet;
 use crate::server::{Server, Stopped};
@@ -29,6 +31,8 @@ const DATA_FOLDER: u8 = 4;
 const DISK_FAILED: u8 = 5;
 const DAMAGE: u8 = 6;
 
+const SYSLOG: &str = "/dev/log";
+
 /// What the program prints, and nobody waits for.
 struct Outlets {
     /// The log, and why the program ends, on stderr.
@@ -39,9 +43,13 @@ struct Outlets {
 
 impl Outlets {
     fn start() -> io::Result<Self> {
-        let log = Outlet::start("stderr", io::stderr())?;
-        Ok(Self { log, addresses: Outlet::start("stdout", io::stdout())? })
+        Ok(Self { log: outlet("stderr", io::stderr())?, addresses: outlet("stdout", io::stdout())? })
     }
+}
+
+/// Under inetd these are the socket that listens: what would go there goes to syslog.
+fn outlet(name: &str, to: impl AsFd) -> io::Result<Outlet> {
+    if has_no_reader(&to) { Outlet::to_syslog(name, SYSLOG.as_ref()) } else { Outlet::start(name, to) }
 }
 
 /// The last lines are for whoever takes them in time.
@@ -58,6 +66,7 @@ impl Drop for Outlets {
 /// damage. A second signal to stop ends the process at once, with 128 and the signal's number: 129 for SIGHUP, 130 for
 /// SIGINT, 143 for SIGTERM. SIGHUP stops nothing if `--tls-cert` is given.
 pub fn main() -> ExitCode {
+    let handed_over = handed_over::take();
     let outlets = match Outlets::start() {
         Ok(outlets) => outlets,
         Err(error) => {
@@ -78,7 +87,7 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    match start_log(&args.log, &outlets.log).and_then(|()| run(args, &outlets)) {
+    match start_log(&args.log, &outlets.log).and_then(|()| run(args, handed_over, &outlets)) {
         Ok(code) => code,
         Err(error) => {
             outlets.log.push(format!("diary-server: {error:#}\n").as_bytes());
@@ -125,15 +134,19 @@ fn start_log(filter: &str, outlet: &Outlet) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(mut args: Args, outlets: &Outlets) -> anyhow::Result<ExitCode> {
+fn run(
+    mut args: Args,
+    handed_over: Result<Vec<HandedOver>, StartError>,
+    outlets: &Outlets,
+) -> anyhow::Result<ExitCode> {
     if let Some(command) = args.maintenance.take() {
         return Ok(match maintenance::run(command)? {
             Done::Well => ExitCode::SUCCESS,
             Done::Damaged => ExitCode::from(DAMAGE),
         });
     }
-    let config =
-        Config::of_args(args).context("there is no home folder; say where the diary is with --data")?;
+    let config = Config::of_args(args, handed_over?)
+        .context("there is no home folder; say where the diary is with --data")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(READER_THREADS + OTHER_BLOCKING_THREADS)

@@ -19,6 +19,7 @@ use crate::config::{At, Config, TlsFiles};
 use crate::context::{Context, Offer};
 use crate::front::{quiet, udp};
 use crate::guard::{Guard, Rules};
+use crate::handed_over::Served;
 use crate::limits::{
     DESCRIPTORS_PER_JOURNAL, DESCRIPTORS_RESERVED, JOURNAL_DESCRIPTORS_DIVISOR, JOURNALS_RESERVED, KILL_MAX,
     LAST_USE_STOP_MAX, Limits, WRITER_STOP_MAX,
@@ -86,7 +87,7 @@ impl Reload {
 }
 
 impl Server {
-    /// Binds every address and opens the journals that they offer. Must be called in a tokio runtime.
+    /// Binds every address, takes what is handed over, and opens the journals that they offer. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`StartError`].
@@ -106,6 +107,18 @@ impl Server {
                 listeners.extend(bound);
             }
         }
+        for socket in &config.handed_over {
+            match socket.listen()? {
+                Served::Connections(listener) => {
+                    addresses.push(listener.address.clone());
+                    listeners.push(listener);
+                }
+                Served::QuietDatagrams(datagrams) => {
+                    addresses.push(datagrams.address.clone());
+                    quiet_udp.push(datagrams);
+                }
+            }
+        }
         if let Some(at) = &config.udp {
             udp = bind_udp(&at.host_port, at.journal.as_ref(), false).await?;
             addresses.extend(udp.iter().map(|datagrams| datagrams.address.clone()));
@@ -122,8 +135,9 @@ impl Server {
         let (connections, open) =
             shares(&config.limits, journals.names().await.map_or(0, |names| names.len()));
         journals.open_at_most(open);
-        let only = config.listen.iter().map(|listen| &listen.journal);
-        for name in only.chain(config.udp.iter().map(|udp| &udp.journal)).flatten() {
+        let only = listeners.iter().map(|listener| &listener.journal);
+        let of_datagrams = quiet_udp.iter().chain(&udp).map(|datagrams| &datagrams.journal);
+        for name in only.chain(of_datagrams).flatten() {
             // Before the default one is made.
             match journals.get(name).await {
                 Err(OpenError::None(name)) => return Err(StartError::NoJournal(name)),

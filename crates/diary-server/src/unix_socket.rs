@@ -19,10 +19,11 @@ use crate::limits::{BACKLOG, SOCKET_LOCK_MAX};
 /// Between two tries to lock a folder: no event says when a lock is free.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// A Unix socket that listens. Its file goes with it, unless another server has the place by then.
+/// A Unix socket that listens. The file of one that we bound goes with it, unless another server has the place by then.
 pub(crate) struct UnixSocket {
     // Dropped first: as long as the socket listens, no other server takes its file for one that was left behind.
-    file: SocketFile,
+    _file: Option<SocketFile>,
+    path: PathBuf,
     listener: UnixListener,
 }
 
@@ -46,12 +47,17 @@ impl UnixSocket {
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         let listener = UnixListener::from_std(OwnedFd::from(socket).into())?;
-        Ok(Self { file, listener })
+        Ok(Self { _file: Some(file), path: path.to_owned(), listener })
+    }
+
+    /// One that somebody else has bound at `path`, and whose file is theirs.
+    pub(crate) fn of_another(listener: UnixListener, path: PathBuf) -> Self {
+        Self { _file: None, path, listener }
     }
 
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
-        &self.file.path
+        &self.path
     }
 
     /// The next connection. Cancel safe.

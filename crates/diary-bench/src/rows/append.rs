@@ -18,14 +18,20 @@ const SHAPES: [(Shape, f64, f64); 6] = [
     (Shape { connections: 64, depth: 128 }, 0.5, 5.0),
 ];
 
+/// The shape of appends over TLS.
+const OVER_TLS: Shape = Shape { connections: 64, depth: 16 };
+
+const PLAIN: [Kind; 3] = [Kind::Diary, Kind::Bare, Kind::Redis];
+
 pub(super) fn protocol(kind: Kind) -> Protocol {
-    if kind == Kind::Redis { Protocol::Redis } else { Protocol::Line }
+    if matches!(kind, Kind::Redis | Kind::RedisTls) { Protocol::Redis } else { Protocol::Line }
 }
 
 pub(super) fn appends(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (shape, of_bare, of_redis) in SHAPES.into_iter().filter(|(shape, ..)| bench.wants(*shape)) {
-        rows.extend(append(bench, shape, &[Goal::AtLeast(of_bare, 1), Goal::AtLeast(of_redis, 2)], false)?);
+        let goals = [Goal::AtLeast(of_bare, 1), Goal::AtLeast(of_redis, 2)];
+        rows.extend(append(bench, &PLAIN, shape, &goals, false)?);
     }
     Ok(rows)
 }
@@ -33,26 +39,40 @@ pub(super) fn appends(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 pub(super) fn appends_on_a_slow_disk(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (shape, ..) in SHAPES.into_iter().filter(|(shape, ..)| bench.wants(*shape)) {
-        rows.extend(append(bench, shape, &[], true)?);
+        rows.extend(append(bench, &PLAIN, shape, &[], true)?);
     }
     Ok(rows)
 }
 
-/// Appends of one shape to every server.
-fn append(bench: &Bench, shape: Shape, goals: &[Goal], slow_disk: bool) -> anyhow::Result<Vec<Row>> {
-    let kinds = bench.with(&[Kind::Diary, Kind::Bare, Kind::Redis]);
+pub(super) fn appends_over_tls(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    if !bench.wants(OVER_TLS) {
+        return Ok(Vec::new());
+    }
+    append(bench, &[Kind::DiaryTls, Kind::RedisTls], OVER_TLS, &[Goal::AtLeast(1.5, 1)], false)
+}
+
+/// Appends of one shape to each of these servers.
+fn append(
+    bench: &Bench,
+    kinds: &[Kind],
+    shape: Shape,
+    goals: &[Goal],
+    slow_disk: bool,
+) -> anyhow::Result<Vec<Row>> {
+    let how = if kinds.contains(&Kind::DiaryTls) { " over TLS" } else { "" };
+    let kinds = bench.with(kinds);
     let names: Vec<String> = kinds.iter().map(Kind::to_string).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let goals: Vec<Goal> = goals.iter().copied().filter(|goal| goal.of() < kinds.len()).collect();
     let disk = if slow_disk { ", every fdatasync 2 ms slower" } else { "" };
-    let mut rates = Row::new(format!("append {shape}{disk}"), "entries/s", &names, &goals);
+    let mut rates = Row::new(format!("append {shape}{how}{disk}"), "entries/s", &names, &goals);
     let waits_goals: &[Goal] =
         if (shape.connections, shape.depth, slow_disk, kinds.len()) == (64, 1, false, 3) {
             &[Goal::AtMost(1.0, 2)]
         } else {
             &[]
         };
-    let mut waits = Row::new(format!("ack latency p99 {shape}{disk}"), "µs", &names, waits_goals);
+    let mut waits = Row::new(format!("ack latency p99 {shape}{how}{disk}"), "µs", &names, waits_goals);
     let mut own = Own::new(&names);
     let folder = tempfile::tempdir()?;
     let peers = start(&kinds, folder.path(), slow_disk)?;
