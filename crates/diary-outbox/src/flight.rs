@@ -91,7 +91,11 @@ impl<T> Flight<T> {
     /// Returns a flight with the author and keys of a tray.
     pub(crate) fn of_tray(address: Address, tray: Tray) -> Self {
         let heading = &tray.contents.heading;
-        let options = Options { author: heading.author.clone(), secret: Some(heading.secret.clone()) };
+        let options = Options {
+            author: heading.author.clone(),
+            secret: Some(heading.secret.clone()),
+            ..Options::default()
+        };
         Self::new(address, options, Some(tray))
     }
 
@@ -150,7 +154,7 @@ impl<T> Flight<T> {
             Link::Up(state, _) => {
                 let state = state.borrow();
                 let away = state.error().cloned().map(|error| match error {
-                    Error::OtherJournal(_) => Held::Ended(error),
+                    error if error.is_final() => Held::Ended(error),
                     error => Held::Away(error),
                 });
                 away.or_else(|| state.full().cloned().map(Held::Full))

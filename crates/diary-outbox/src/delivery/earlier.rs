@@ -44,6 +44,7 @@ impl<T> Delivery<T> {
         let address = &self.own.address;
         let kept: Vec<_> = tray.contents.deliverable(address, self.journal).cloned().collect();
         let mut flight = Flight::of_tray(address.clone(), tray);
+        flight.options.access = self.own.options.access.clone();
         kept.into_iter().for_each(|kept| flight.push_kept(kept.counter, kept));
         self.earlier = Some(Earlier { flight, left, acked });
     }
