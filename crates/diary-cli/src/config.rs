@@ -69,7 +69,7 @@ pub(crate) struct Config {
     /// Why that, or the token of `DIARY_TOKEN_FILE`, is unusable, in one sentence.
     pub(crate) credentials_wrong: Option<String>,
     /// The token in `DIARY_TOKEN_FILE`, for `server` only.
-    token: Option<Credential>,
+    pub(crate) token: Option<Credential>,
     /// Folder for state that outlives a run: `$XDG_STATE_HOME/diary`, else `~/.local/state/diary`.
     pub(crate) state: Option<PathBuf>,
 }

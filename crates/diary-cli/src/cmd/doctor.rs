@@ -42,12 +42,12 @@ pub(crate) async fn run(config: &Config) -> Result<(), CliError> {
     report.line("credentials", credentials(config));
     report.line("outbox", outbox(config.state.as_deref()));
     // Without the configuration file, the server is known only from a flag or the environment.
-    match (&config.credentials_wrong, config.wrong.is_none() || config.server_is_said) {
-        (None, true) => server(config, &mut report).await,
-        (Some(_), _) => report.line("server", Err("not checked: it may know you by a token".to_owned())),
-        (None, false) => {
-            report.line("server", Err("not checked: the configuration could name another".to_owned()))
-        }
+    if config.credentials_wrong.is_some() {
+        report.line("server", Err("not checked: it may know you by a token".to_owned()));
+    } else if config.wrong.is_none() || config.server_is_said {
+        server(config, &mut report).await;
+    } else {
+        report.line("server", Err("not checked: the configuration could name another".to_owned()));
     }
     report.output.finish()?;
     CliError::told(report.code)
