@@ -80,6 +80,12 @@ impl<T> Delivery<T> {
         self
     }
 
+    /// Writes as this author from now on.
+    pub fn with_author(mut self, author: Option<Author>) -> Self {
+        self.own.options.author = author;
+        self
+    }
+
     /// Resends an entry of the outbox as new, so that the server cannot tell it from one that it stored before. The
     /// old key is given up in the same write that keeps the new one. The entry goes to the journal that is served
     /// now at `address`, or else at its original server.

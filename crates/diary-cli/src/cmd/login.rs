@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::Path;
 
 use diary_client::{Access, Address, At, Credential, Error, Fingerprint, Reader, Trust, identify};
+use diary_proto::command::TOKEN_PREFIX;
 use diary_proto::escape::escape;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -25,6 +26,11 @@ const TYPED_MAX_BYTES: u64 = 1024;
 pub(crate) async fn run(login: Login, config: &Config) -> Result<(), CliError> {
     let Login { address, token_file, no_token, fingerprint } = login;
     let server = &config.server;
+    if matches!(&server.at, At::Tcp(host) if host.starts_with(TOKEN_PREFIX)) {
+        let why =
+            "a token is no argument: others on this computer see those; diary login ADDRESS asks for it";
+        return Err(CliError::Usage(why.to_owned()));
+    }
     let is_tls = matches!(server.at, At::Tls(_));
     if !is_tls && (no_token || fingerprint.is_some()) {
         let why = format!("{server} is not a tls: address, so only a token can be kept for it");
@@ -34,7 +40,8 @@ pub(crate) async fn run(login: Login, config: &Config) -> Result<(), CliError> {
     let trust = whom_to_trust(server, fingerprint, config.access(server).trust).await?;
     let token = if no_token { None } else { Some(take_token(token_file.as_deref()).await?) };
     let access = Access { trust, token };
-    let reader = Reader::connect_at(server.clone(), access.clone(), None).await?;
+    let shown = Access { trust, token: access.token.clone().or_else(|| config.token.clone()) };
+    let reader = Reader::connect_at(server.clone(), shown, None).await?;
     let mut kept = config.credentials.clone();
     let journal = address.and_then(|address| address.journal);
     kept.keep(&Address { journal, ..server.clone() }, &access);
