@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// Makes a token that does not expire.
-fn token(data: &Path, name: &str, can: &str, journals: &str) -> Token {
+pub(crate) fn token(data: &Path, name: &str, can: &str, journals: &str) -> Token {
     token_until(data, name, can, journals, None)
 }
 
@@ -36,7 +36,7 @@ fn token_until(
 }
 
 /// A token of nobody.
-fn stranger() -> Token {
+pub(crate) fn stranger() -> Token {
     let (name, now) = ("x".parse().unwrap(), jiff::Timestamp::now());
     Grant::issue(name, Default::default(), Default::default(), now, None).unwrap().1
 }

@@ -19,7 +19,7 @@ const NETWORK: &str = "ip link set lo up && ip address add 192.0.2.1/24 dev lo &
 do ip address add $address/128 dev lo nodad || exit; done && exec \"$@\"";
 
 /// Runs this test again in a network of its own, or says that this is there.
-async fn is_inside(test: &str) -> bool {
+pub(crate) async fn is_inside(test: &str) -> bool {
     if env::var_os(INSIDE).is_some() {
         return true;
     }

@@ -38,6 +38,7 @@ async fn all_is_well() {
     let state = home.path().join(".local/state/diary/outbox");
     let first = [
         ("ok", "configuration", "not found (optional)"),
+        ("ok", "credentials", "none"),
         ("ok", "outbox", "empty"),
         ("ok", "server", server.address()),
         ("ok", "journal", "newest entry 0, time zone Asia/Shanghai; you write as anna"),
@@ -59,9 +60,9 @@ async fn all_is_well() {
     let ran = run(&mut cli(home.path(), &["doctor"]), "").await;
     let mut expected = first.to_vec();
     expected[0].2 = "config.toml";
-    expected[1].2 = "1 entry unsent; see diary outbox";
-    expected[3].2 = "newest entry 1, ";
-    expected[4].2 = "entry 1 by 小明, 20";
+    expected[2].2 = "1 entry unsent; see diary outbox";
+    expected[4].2 = "newest entry 1, ";
+    expected[5].2 = "entry 1 by 小明, 20";
     check(&ran, 0, &expected);
     // Its checks leave nothing behind, neither here nor in the diary.
     let names: Vec<_> = std::fs::read_dir(&state).unwrap().map(|file| file.unwrap().file_name()).collect();
@@ -79,11 +80,21 @@ async fn nothing_listens() {
     let address = socket.local_addr().unwrap().to_string();
     for address in [address, format!("unix:{}", home.path().join("none").display())] {
         let what = format!("no server is listening on {address}; start one with diary-server");
-        let expected = [("ok", "configuration", ""), ("ok", "outbox", ""), ("fail", "server", what.as_str())];
+        let expected = [
+            ("ok", "configuration", ""),
+            ("ok", "credentials", ""),
+            ("ok", "outbox", ""),
+            ("fail", "server", what.as_str()),
+        ];
         check(&doctor(home.path(), &address).await, 3, &expected);
     }
     let what = "cannot resolve no..such.host:8888: ";
-    let expected = [("ok", "configuration", ""), ("ok", "outbox", ""), ("fail", "server", what)];
+    let expected = [
+        ("ok", "configuration", ""),
+        ("ok", "credentials", ""),
+        ("ok", "outbox", ""),
+        ("fail", "server", what),
+    ];
     check(&doctor(home.path(), "no..such.host:8888").await, 3, &expected);
 }
 
@@ -101,7 +112,12 @@ async fn a_web_server_is_no_diary() {
         socket.write_all(b"HTTP/1.0 200 OK\r\n\r\n<html>").await.unwrap();
     });
     let what = "is not a diary server (it looks like HTTP); check the port";
-    let expected = [("ok", "configuration", ""), ("ok", "outbox", ""), ("fail", "server", what)];
+    let expected = [
+        ("ok", "configuration", ""),
+        ("ok", "credentials", ""),
+        ("ok", "outbox", ""),
+        ("fail", "server", what),
+    ];
     check(&doctor(home.path(), &address).await, 3, &expected);
     soon("the web server answers", web).await.unwrap();
 }
@@ -114,7 +130,7 @@ async fn what_is_wrong_at_home() {
     std::fs::write(home.path().join(".local"), "").unwrap();
     let ran = doctor(home.path(), server.address()).await;
     assert_eq!(ran.code, Some(4), "{ran:?}");
-    let outbox = ran.stdout.lines().nth(1).unwrap();
+    let outbox = ran.stdout.lines().nth(2).unwrap();
     assert!(outbox.starts_with("fail   outbox ") && outbox.contains("cannot write "), "{outbox}");
     assert!(ran.stdout.contains("ok     history"), "{ran:?}");
 
@@ -123,7 +139,8 @@ async fn what_is_wrong_at_home() {
     std::fs::write(config.join("config.toml"), "name = \"a\"\ntoken = \"never\"\n").unwrap();
     let what = "config.toml:2: unknown field `token`, expected one of `server`, ";
     // The server is set in that file, unless given on the command line.
-    let wrong = [("fail", "configuration", what), ("fail", "outbox", "cannot write ")];
+    let wrong =
+        [("fail", "configuration", what), ("ok", "credentials", "none"), ("fail", "outbox", "cannot write ")];
     let unknown = ("fail", "server", "not checked");
     check(&run(&mut cli(home.path(), &["doctor"]), "").await, 4, &[&wrong[..], &[unknown]].concat());
     let rest = ["server", "journal", "history", "clocks", "writing"].map(|step| ("ok", step, ""));

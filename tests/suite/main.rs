@@ -13,6 +13,7 @@ mod cli_drafts;
 mod cli_editor;
 mod cli_follow;
 mod cli_import;
+mod cli_login;
 mod cli_outbox;
 mod cli_pipe;
 mod cli_read;

@@ -68,7 +68,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// The SHA-256 of a certificate's public key, as OpenSSL has it.
-async fn fingerprint_by_openssl(cert: &Path) -> String {
+pub(crate) async fn fingerprint_by_openssl(cert: &Path) -> String {
     let script = r#"openssl x509 -in "$1" -pubkey -noout | openssl pkey -pubin -outform der | sha256sum"#;
     let ran = run(peer("bash").args(["-euc", script, "bash"]).arg(cert), "").await;
     format!("sha256:{}", ran.stdout.split(' ').next().unwrap())

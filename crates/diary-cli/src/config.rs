@@ -7,11 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use diary_client::{Address, Author, JournalName};
+use diary_client::{Access, Address, Author, Credential, JournalName};
 use diary_outbox::Outbox;
 use serde::de::{Deserialize, Deserializer, Error};
 
 use crate::cli::Settings;
+use crate::cmd::token_in;
+use crate::credentials::{Credentials, path_beside};
 use crate::query::select::parse_name;
 use crate::render::{Format, careful};
 use crate::term::Colour;
@@ -62,6 +64,12 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
     /// Why the file is unusable, in one sentence. The other settings are as if there were no file.
     pub(crate) wrong: Option<String>,
+    /// What `login` has kept.
+    pub(crate) credentials: Credentials,
+    /// Why that, or the token of `DIARY_TOKEN_FILE`, is unusable, in one sentence.
+    pub(crate) credentials_wrong: Option<String>,
+    /// The token in `DIARY_TOKEN_FILE`, for `server` only.
+    pub(crate) token: Option<Credential>,
     /// Folder for state that outlives a run: `$XDG_STATE_HOME/diary`, else `~/.local/state/diary`.
     pub(crate) state: Option<PathBuf>,
 }
@@ -83,6 +91,16 @@ impl Config {
         let journal = flag.filter(|_| settings.journal_is_flag).or(said).or(variable).or(file.journal);
         let mut server = server.or(file.server).unwrap_or_else(default);
         server.journal = journal.or(server.journal);
+        let credentials = path
+            .as_deref()
+            .map_or_else(|| Ok(Credentials::default()), |path| Credentials::read(&path_beside(path)));
+        let token_file = env::var_os("DIARY_TOKEN_FILE").filter(|path| !path.is_empty());
+        let token = token_file.map(|path| token_in(Path::new(&path))).transpose();
+        let credentials_wrong = credentials.as_ref().err().or(token.as_ref().err()).cloned();
+        let (credentials, token) = (credentials.unwrap_or_default(), token.unwrap_or_default());
+        // Whoever has a token has its name.
+        let has_token = token.is_some() || credentials.access(&server).token.is_some();
+        let login_name = || if has_token { None } else { login_name() };
         Self {
             server_is_said,
             named_server: (settings.server_is_flag || settings.journal_is_flag).then(|| server.clone()),
@@ -93,8 +111,25 @@ impl Config {
             history: file.history.unwrap_or(true),
             file: path,
             wrong,
+            credentials,
+            credentials_wrong,
+            token,
             state: home("XDG_STATE_HOME", ".local/state").map(|home| home.join("diary")),
         }
+    }
+
+    /// Returns why the configuration or the credentials are unusable.
+    pub(crate) fn unusable(&self) -> Option<&String> {
+        self.wrong.as_ref().or(self.credentials_wrong.as_ref())
+    }
+
+    /// Returns how a server proves who it is, and the token for it.
+    pub(crate) fn access(&self, address: &Address) -> Access {
+        let mut access = self.credentials.access(address);
+        if let Some(token) = self.token.as_ref().filter(|_| address.at == self.server.at) {
+            access.token = Some(token.clone());
+        }
+        access
     }
 
     /// Returns the outbox, which keeps unacked entries.

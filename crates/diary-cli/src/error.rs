@@ -1,6 +1,6 @@
 //! Exit codes, and the program's error type.
 
-use diary_client::{Error, ErrorKind};
+use diary_client::{Code, Error, ErrorKind};
 
 use crate::query;
 use crate::term::output::Unwritable;
@@ -141,6 +141,17 @@ pub(crate) fn advice(error: &Error) -> Option<&'static str> {
         Error::Bye(_) | Error::Broken(_) => Some("try again when the server is back"),
         Error::Protocol(_) => Some("use a client of the server's version"),
         Error::OtherJournal(_) => Some("check the address"),
+        Error::Tls { .. } => Some("check the address and the port"),
+        Error::ChangedKey { .. } => Some(
+            "someone may be in between; if the server has a new key, compare its fingerprint and run diary login again",
+        ),
+        Error::Untrusted { .. } => Some("run diary login for this address"),
+        Error::PlainToken(_) => Some("use a tls: address of this server"),
+        Error::TurnedAway(refusal) => match refusal.code {
+            Code::BadToken => Some("run diary login with another token"),
+            Code::NotPermitted => Some("run diary login with a token that has this right"),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! The `diary` program, a client of the diary.
 //!
-//! `cli` has the arguments and `config` the settings. `cmd` has a module per command, plus the conversation and
+//! `cli` has the arguments, `config` the settings and `credentials` what `login` keeps. `cmd` has a module per command, plus the conversation and
 //! lines from a pipe. Below it are `query` (which entries), `render` (how they look) and `term` (the terminal or
 //! its substitute). Writing goes through the crate `diary-outbox`. `diary-import` parses files of other programs,
 //! `diary-calendar` parses days and times as people write them, and `diary-stats` counts.
@@ -8,6 +8,7 @@
 mod cli;
 mod cmd;
 mod config;
+mod credentials;
 mod error;
 mod query;
 mod render;
@@ -38,7 +39,7 @@ fn run() -> Result<(), CliError> {
     }
     let config = Config::read(args.server(), &args.settings);
     let copes = args.command.as_ref().is_some_and(cli::Command::copes_without_file);
-    if let Some(why) = config.wrong.as_ref().filter(|_| !copes) {
+    if let Some(why) = config.unusable().filter(|_| !copes) {
         return Err(CliError::Usage(why.clone()));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -14,6 +14,8 @@ use crate::error::unreachable_sentence;
 /// Returns every error of the client library.
 fn errors() -> Vec<Error> {
     let address: diary_client::Address = "diary.example:8888".parse().unwrap();
+    let tls: diary_client::Address = "tls:diary.example:8888".parse().unwrap();
+    let fingerprint = |byte: &str| format!("sha256:{}", byte.repeat(32)).parse().unwrap();
     let io = |kind: io::ErrorKind| Arc::new(io::Error::from(kind));
     let not_a_diary = |says: &str, looks_like| {
         let (address, says) = (address.clone(), says.to_owned());
@@ -33,6 +35,12 @@ fn errors() -> Vec<Error> {
         not_a_diary("hello", None),
         not_a_diary("", None),
         Error::TurnedAway(refusal.clone()),
+        Error::TurnedAway(Refusal::new(Code::BadToken, "this token is not known here")),
+        Error::TurnedAway(Refusal::new(Code::NotPermitted, "nothing can be done here without a token")),
+        Error::Tls { address: tls.clone(), why: "it does not speak TLS".to_owned() },
+        Error::ChangedKey { address: tls.clone(), expected: fingerprint("1f"), found: fingerprint("2e") },
+        Error::Untrusted { address: tls, found: fingerprint("2e"), why: "its issuer is unknown".to_owned() },
+        Error::PlainToken(address.clone()),
         Error::Bye("the server stops".to_owned()),
         Error::Broken(io(io::ErrorKind::ConnectionReset)),
         Error::Protocol("second welcome".to_owned()),
@@ -63,6 +71,8 @@ fn bad_addresses() {
         "localhost:",
         "localhost:65536",
         "localhost:1:2",
+        "tls:",
+        "tls:::1",
         "unix:",
         "/run/diary.sock",
         "http://diary.example/",
@@ -123,6 +133,10 @@ fn usage_errors() {
         &["export"],
         &["export", "--format", "pretty"],
         &["export", "--format", "json", "--force"],
+        &["login", "tls:"],
+        &["login", "--fingerprint", "sha256:12"],
+        &["login", "tls:h:1", "--server", "i:2"],
+        &["login", "--no-token", "--token-file", "a"],
         &["outbox", "dorp"],
         &["outbox", "drop"],
         &["outbox", "zzz"],

@@ -8,6 +8,9 @@ use std::str::FromStr;
 use diary_proto::escape::escape;
 use diary_proto::journal::{BadJournalName, JournalName};
 
+/// Prefix of an address that speaks TLS.
+const TLS_PREFIX: &str = "tls:";
+
 /// Prefix of an address on a Unix socket.
 const UNIX_PREFIX: &str = "unix:";
 
@@ -28,6 +31,8 @@ pub struct Address {
 pub enum At {
     /// `HOST:PORT`, with brackets around an IPv6 address. A host alone gets the [`DEFAULT_PORT`].
     Tcp(String),
+    /// `tls:HOST:PORT`.
+    Tls(String),
     /// `unix:PATH`.
     Unix(PathBuf),
 }
@@ -50,6 +55,15 @@ impl FromStr for At {
         }
         if let Some(path) = address.strip_prefix(UNIX_PREFIX) {
             return if path.is_empty() { Err(BadAddress::Path) } else { Ok(Self::Unix(path.into())) };
+        }
+        if let Some(rest) = address.strip_prefix(TLS_PREFIX) {
+            return match rest.parse() {
+                // Without a host, this is what is left of `tls:PORT`.
+                Ok(Self::Tcp(_)) if rest.bytes().all(|b| b.is_ascii_digit()) => Err(BadAddress::Tls),
+                Ok(Self::Tcp(host_port)) => Ok(Self::Tls(host_port)),
+                Ok(_) | Err(BadAddress::Empty | BadAddress::Prefix(_)) => Err(BadAddress::Tls),
+                Err(error) => Err(error.of_tls()),
+            };
         }
         if address.starts_with(['/', '.']) {
             return Err(BadAddress::Prefix(shown(address)));
@@ -118,6 +132,7 @@ impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => f.write_str(address),
+            Self::Tls(address) => write!(f, "{TLS_PREFIX}{address}"),
             Self::Unix(path) => write!(f, "{UNIX_PREFIX}{}", path.display()),
         }
     }
@@ -127,7 +142,7 @@ impl fmt::Display for At {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadAddress {
     /// An empty string.
-    #[error("an address is HOST:PORT or unix:PATH")]
+    #[error("an address is HOST:PORT, tls:HOST:PORT or unix:PATH")]
     Empty,
     /// A socket path without its prefix.
     #[error("write the path of a socket as unix:{0}")]
@@ -150,9 +165,25 @@ pub enum BadAddress {
     /// Something behind an `=` that is not the name of a journal.
     #[error(transparent)]
     Journal(#[from] BadJournalName),
+    /// `tls:` without a host.
+    #[error("tls: needs a host and a port: tls:HOST:PORT")]
+    Tls,
     /// `unix:` alone.
     #[error("unix: needs the path of the socket: unix:PATH")]
     Path,
+}
+
+impl BadAddress {
+    /// Makes the corrected form one that speaks TLS, too.
+    fn of_tls(self) -> Self {
+        let tls = |right| format!("{TLS_PREFIX}{right}");
+        match self {
+            Self::Brackets(right) => Self::Brackets(tls(right)),
+            Self::Ports(right) => Self::Ports(right.map(tls)),
+            Self::Scheme(right) => Self::Scheme(right.map(tls)),
+            other => other,
+        }
+    }
 }
 
 /// Returns the corrected form, or the general one.
@@ -175,6 +206,8 @@ mod tests {
             "localhost:1=work",
             "unix:/run/d.sock=工作",
             "unix:/run/a=b/d.sock",
+            "tls:diary.example:443",
+            "tls:[::1]:8888=work",
         ] {
             assert_eq!(good.parse::<Address>().map(|a| a.to_string()), Ok(good.to_owned()));
         }
@@ -183,6 +216,7 @@ mod tests {
             ("10.0.0.7", "10.0.0.7:8888"),
             ("[::1]", "[::1]:8888"),
             ("localhost=work", "localhost:8888=work"),
+            ("tls:localhost=work", "tls:localhost:8888=work"),
         ] {
             assert_eq!(host.parse::<Address>().map(|a| a.to_string()), Ok(whole.to_owned()));
         }
@@ -191,7 +225,7 @@ mod tests {
     #[test]
     fn what_is_none() {
         for (bad, why) in [
-            ("", "an address is HOST:PORT or unix:PATH"),
+            ("", "an address is HOST:PORT, tls:HOST:PORT or unix:PATH"),
             ("::1:8888", "put an IPv6 address in brackets: [::1]:8888"),
             ("::1", "put an IPv6 address in brackets: [::1]:8888"),
             ("fe80::1%eth0", "put an IPv6 address in brackets: [fe80::1%eth0]:8888"),
@@ -213,6 +247,14 @@ mod tests {
             ("localhost:0", "a port is a number from 1 to 65535: HOST:PORT"),
             ("localhost:+1", "a port is a number from 1 to 65535: HOST:PORT"),
             ("localhost:65536", "a port is a number from 1 to 65535: HOST:PORT"),
+            ("tls:", "tls: needs a host and a port: tls:HOST:PORT"),
+            ("tls:8888", "tls: needs a host and a port: tls:HOST:PORT"),
+            ("tls:unix:/run/d.sock", "tls: needs a host and a port: tls:HOST:PORT"),
+            ("tls:tls:x:1", "tls: needs a host and a port: tls:HOST:PORT"),
+            ("tls:::1", "put an IPv6 address in brackets: tls:[::1]:8888"),
+            ("tls:https://x/", "leave out http://: tls:x:8888"),
+            ("tls:x:1:2", "an address has one port: tls:x:2"),
+            ("tls:x:0", "a port is a number from 1 to 65535: HOST:PORT"),
             ("unix:", "unix: needs the path of the socket: unix:PATH"),
             ("localhost:8888=", "a journal's name has 1 to 64 bytes of letters, digits, '-', '_' and '.'"),
             ("localhost=a b", "a journal's name has 1 to 64 bytes of letters, digits, '-', '_' and '.'"),

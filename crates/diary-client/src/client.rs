@@ -19,6 +19,7 @@ use crate::reader::Reader;
 use crate::redial::Redial;
 use crate::seen::Seen;
 use crate::state::{Link, State};
+use crate::tls::Access;
 use crate::window::{Open, Window};
 use crate::writer::{self, Command, Shared, Writer};
 
@@ -37,6 +38,9 @@ const COMMANDS_MAX: usize = WINDOW_BYTES / WINDOW_ENTRY_BYTES;
 pub struct Options {
     /// Author of all entries it appends [default: the name the server gives it].
     pub author: Option<Author>,
+    /// How the server proves who it is, and the token that is shown to it [default: the system's certificates, and no
+    /// token].
+    pub access: Access,
     /// Secret of the entries' keys [default: a new, random one]. For diary-outbox, which keeps it.
     #[doc(hidden)]
     pub secret: Option<Secret>,
@@ -173,7 +177,7 @@ impl Client {
     /// Cancel safe. The client closes all the same, or another handle can [give it up](Self::give_up).
     ///
     /// # Errors
-    /// If the client ended before: [`Error::OtherJournal`], or [`Error::Closed`] if it was given up.
+    /// If the client ended before: an error that [is final](Error::is_final), or [`Error::Closed`] if it was given up.
     pub async fn close(self) -> Result<(), Error> {
         self.shared.room.close();
         let (reply, answer) = oneshot::channel();
@@ -207,16 +211,17 @@ struct Parts {
 
 impl Parts {
     fn new(address: Address, options: Options) -> Result<Self, Error> {
-        let Options { author, secret } = options;
+        let Options { author, access, secret } = options;
         let secret = secret.map_or_else(Secret::random, Ok)?.bytes();
         let seen = Seen::default();
         let for_readings = Connector {
             address: address.clone(),
+            access: access.clone(),
             author: author.clone(),
             secret: Secret::random()?.bytes(),
             seen: seen.clone(),
         };
-        let connector = Connector { address, author, secret, seen };
+        let connector = Connector { address, access, author, secret, seen };
         Ok(Self { connector, for_readings, window: Window::new() })
     }
 

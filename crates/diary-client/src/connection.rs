@@ -13,7 +13,7 @@ use diary_proto::message::{ClientMessage, Hello, Resume, ServerMessage, Welcome}
 use diary_proto::{Code, JournalName, Refusal, escape};
 use futures::StreamExt;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::{Decoder, FramedRead};
@@ -21,6 +21,7 @@ use tokio_util::codec::{Decoder, FramedRead};
 use crate::address::{Address, At};
 use crate::error::Error;
 use crate::seen::{Before, Seen};
+use crate::tls::{Access, Fingerprint, Trust, fingerprint_of, shake_hands};
 
 /// Time limit for connection, greeting and welcome together. A server on the other side of the earth needs a
 /// second; a person does not wait longer than this.
@@ -72,6 +73,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     pub(crate) address: Address,
+    pub(crate) access: Access,
     pub(crate) author: Option<Author>,
     pub(crate) secret: Bytes,
     pub(crate) seen: Seen,
@@ -110,10 +112,12 @@ impl Connector {
     pub(crate) async fn connect_at(&self, place: Option<Resume>) -> Result<Connection, Error> {
         let (address, limit, before) = (self.address.clone(), CONNECT_LIMIT, self.seen.before());
         let deadline = Instant::now() + limit;
-        let Ok(opened) = timeout_at(deadline, self.open()).await else {
+        let Ok(opened) = timeout_at(deadline, open(&self.address)).await else {
             return Err(Error::Silent { address, limit });
         };
-        let (reader, writer) = opened?;
+        let secured = timeout_at(deadline, self.secure(opened?)).await;
+        let Ok(secured) = secured else { return Err(Error::NoWelcome { address, limit }) };
+        let (reader, writer) = secured?;
         let mut connection = Opening {
             incoming: Incoming(FramedRead::with_capacity(reader, ServerCodec::default(), READ_BUFFER_BYTES)),
             outgoing: Outgoing { writer, bytes: Vec::new(), written: 0 },
@@ -143,7 +147,7 @@ impl Connector {
             secret: self.secret.clone(),
             resume,
             journal: self.address.journal.as_ref().map_or_else(String::new, JournalName::to_string),
-            token: None,
+            token: self.access.token.clone(),
         });
         connection.outgoing.push(&hello);
         connection.outgoing.flush().await.map_err(Error::broken)?;
@@ -158,49 +162,97 @@ impl Connector {
         Ok(Connection { incoming, outgoing, welcome, seen: self.seen.now() })
     }
 
-    async fn open(&self) -> Result<(Reader, Writer), Error> {
-        match &self.address.at {
-            At::Tcp(name) => {
-                let stream = self.open_tcp(name).await?;
-                set_up(&stream).map_err(Error::broken)?;
+    /// Makes sure that it is the right server, and that a token is sent to nobody else. Until this returns, nothing
+    /// but a TLS handshake is sent.
+    async fn secure(&self, opened: Opened) -> Result<(Reader, Writer), Error> {
+        match (opened, &self.address.at) {
+            (Opened::Tcp(stream), At::Tls(host_port)) => {
+                let stream = shake_hands(&self.address, host_port, self.access.trust, stream).await?;
+                let (reader, writer) = split(stream);
+                Ok((Box::new(reader), Box::new(writer)))
+            }
+            (Opened::Tcp(stream), _) => {
+                if self.access.token.is_some() && !is_loopback(&stream).map_err(Error::broken)? {
+                    return Err(Error::PlainToken(self.address.clone()));
+                }
                 let (reader, writer) = stream.into_split();
                 Ok((Box::new(reader), Box::new(writer)))
             }
-            At::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|source| self.unreachable(source))?;
+            (Opened::Unix(stream), _) => {
                 let (reader, writer) = stream.into_split();
                 Ok((Box::new(reader), Box::new(writer)))
             }
         }
     }
+}
 
-    /// Tries the host's addresses in turn. Each gets its share of the remaining time, so that one that drops
-    /// packets does not hide the next.
-    async fn open_tcp(&self, name: &str) -> Result<TcpStream, Error> {
-        let deadline = Instant::now() + CONNECT_LIMIT;
-        let unknown = |source| Error::UnknownHost { address: self.address.clone(), source };
-        let addresses: Vec<SocketAddr> =
-            lookup_host(name).await.map_err(|source| unknown(Arc::new(source)))?.collect();
-        let mut failure = unknown(Arc::new(io::Error::from(io::ErrorKind::NotFound)));
-        for (tried, address) in addresses.iter().enumerate() {
-            let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-            let share = deadline.saturating_duration_since(Instant::now()) / untried;
-            failure = match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(source)) => self.unreachable(source),
-                Err(_) => Error::Silent { address: self.address.clone(), limit: CONNECT_LIMIT },
-            };
+/// A connection before anything is sent.
+enum Opened {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+async fn open(address: &Address) -> Result<Opened, Error> {
+    match &address.at {
+        At::Tcp(host_port) | At::Tls(host_port) => {
+            let stream = open_tcp(address, host_port).await?;
+            set_up(&stream).map_err(Error::broken)?;
+            Ok(Opened::Tcp(stream))
         }
-        Err(failure)
-    }
-
-    fn unreachable(&self, source: io::Error) -> Error {
-        let address = self.address.clone();
-        match source.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Error::NothingListens(address),
-            _ => Error::Unreachable { address, source: Arc::new(source) },
+        At::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(|source| unreachable(address, source))?;
+            Ok(Opened::Unix(stream))
         }
     }
+}
+
+/// Tries the host's addresses in turn. Each gets its share of the remaining time, so that one that drops packets
+/// does not hide the next.
+async fn open_tcp(at: &Address, name: &str) -> Result<TcpStream, Error> {
+    let deadline = Instant::now() + CONNECT_LIMIT;
+    let unknown = |source| Error::UnknownHost { address: at.clone(), source };
+    let addresses: Vec<SocketAddr> =
+        lookup_host(name).await.map_err(|source| unknown(Arc::new(source)))?.collect();
+    let mut failure = unknown(Arc::new(io::Error::from(io::ErrorKind::NotFound)));
+    for (tried, address) in addresses.iter().enumerate() {
+        let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = deadline.saturating_duration_since(Instant::now()) / untried;
+        failure = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(source)) => unreachable(at, source),
+            Err(_) => Error::Silent { address: at.clone(), limit: CONNECT_LIMIT },
+        };
+    }
+    Err(failure)
+}
+
+fn unreachable(address: &Address, source: io::Error) -> Error {
+    let address = address.clone();
+    match source.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Error::NothingListens(address),
+        _ => Error::Unreachable { address, source: Arc::new(source) },
+    }
+}
+
+/// Returns whether what is sent stays on this machine.
+fn is_loopback(stream: &TcpStream) -> io::Result<bool> {
+    Ok(stream.peer_addr()?.ip().to_canonical().is_loopback())
+}
+
+/// Shakes hands with the server at a `tls:` address and hangs up. Returns the fingerprint of its key; `None` if the
+/// address speaks no TLS.
+///
+/// # Errors
+/// [`Error::Untrusted`] and [`Error::ChangedKey`] if it is not the server that `trust` asks for; the errors of
+/// connecting.
+pub async fn identify(address: &Address, trust: Trust) -> Result<Option<Fingerprint>, Error> {
+    let At::Tls(host_port) = &address.at else { return Ok(None) };
+    let limit = CONNECT_LIMIT;
+    let identified = timeout(limit, async {
+        let Opened::Tcp(stream) = open(address).await? else { return Ok(None) };
+        Ok(fingerprint_of(&shake_hands(address, host_port, trust, stream).await?))
+    });
+    identified.await.unwrap_or_else(|_| Err(Error::Silent { address: address.clone(), limit }))
 }
 
 /// Sets TCP options: send small messages at once, and detect a dead server.
@@ -331,6 +383,8 @@ fn closed() -> Error {
 
 fn frame_error(error: FrameError) -> Error {
     match error {
+        // TLS calls an end without a goodbye an error.
+        FrameError::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => closed(),
         FrameError::Io(source) => Error::broken(source),
         FrameError::Cut => closed(),
         FrameError::Length(_) => Error::protocol(error.to_string()),
@@ -399,12 +453,16 @@ impl Outgoing {
     ///
     /// Cancel safe.
     pub(crate) async fn write_some(&mut self) -> io::Result<()> {
-        let count = self.writer.write(&self.bytes[self.written..]).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+        if self.written < self.bytes.len() {
+            let count = self.writer.write(&self.bytes[self.written..]).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.written += count;
         }
-        self.written += count;
         if self.written == self.bytes.len() {
+            // TLS takes bytes before the socket does.
+            self.writer.flush().await?;
             self.bytes.clear();
             self.written = 0;
         }

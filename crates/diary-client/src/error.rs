@@ -7,6 +7,7 @@ use std::time::Duration;
 use diary_proto::{Code, Refusal};
 
 use crate::address::{Address, BadAddress};
+use crate::tls::Fingerprint;
 
 /// An error of the client. Cheap to clone, since one lost connection is reported to many.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -61,6 +62,39 @@ pub enum Error {
         /// Protocol that it seems to speak, such as `HTTP` or `Redis`.
         looks_like: Option<&'static str>,
     },
+    /// The TLS handshake failed.
+    #[error("no TLS connection to {address}: {why}")]
+    Tls {
+        /// Address that was tried.
+        address: Address,
+        /// Reason.
+        why: String,
+    },
+    /// The server has another key than the pinned one. Nothing was sent to it.
+    #[error(
+        "the key of {address} is not the expected one: expected {expected}, found {found}; nothing was sent"
+    )]
+    ChangedKey {
+        /// Address that was tried.
+        address: Address,
+        /// The pinned fingerprint.
+        expected: Fingerprint,
+        /// The fingerprint of the key that the server has.
+        found: Fingerprint,
+    },
+    /// No key is pinned, and this system does not trust the server's certificate. Nothing was sent to it.
+    #[error("this system does not trust the certificate of {address}: {why}; its fingerprint is {found}")]
+    Untrusted {
+        /// Address that was tried.
+        address: Address,
+        /// The fingerprint of the key that the server has.
+        found: Fingerprint,
+        /// Reason.
+        why: String,
+    },
+    /// A token would have been sent in the clear. Nothing was sent.
+    #[error("the token was not sent: the connection to {0} is not encrypted")]
+    PlainToken(Address),
     /// The server refuses this connection, or ended it with an error.
     #[error("the server refused the connection: {0}")]
     TurnedAway(Refusal),
@@ -112,19 +146,38 @@ impl Error {
     /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::TurnedAway(refusal) if refusal.code == Code::NoJournal => ErrorKind::Refused,
+            Self::TurnedAway(refusal)
+                if matches!(refusal.code, Code::NoJournal | Code::BadToken | Code::NotPermitted) =>
+            {
+                ErrorKind::Refused
+            }
             Self::NothingListens(_)
             | Self::UnknownHost { .. }
             | Self::Unreachable { .. }
             | Self::Silent { .. }
             | Self::NoWelcome { .. }
             | Self::NotADiary { .. }
+            | Self::Tls { .. }
             | Self::TurnedAway(_) => ErrorKind::Unreachable,
             Self::Bye(_) | Self::Broken(_) | Self::Protocol(_) => ErrorKind::Lost,
-            Self::Refused(_) => ErrorKind::Refused,
+            Self::Refused(_) | Self::ChangedKey { .. } | Self::Untrusted { .. } | Self::PlainToken(_) => {
+                ErrorKind::Refused
+            }
             Self::OtherJournal(_) => ErrorKind::OtherJournal,
             Self::Restored(_) => ErrorKind::Restored,
             Self::BadAddress(_) | Self::Closed | Self::NoSecret(_) => ErrorKind::Usage,
+        }
+    }
+
+    /// Returns whether reconnecting is pointless: someone has to change something first.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::TurnedAway(refusal) => matches!(refusal.code, Code::BadToken | Code::NotPermitted),
+            Self::ChangedKey { .. }
+            | Self::Untrusted { .. }
+            | Self::PlainToken(_)
+            | Self::OtherJournal(_) => true,
+            _ => false,
         }
     }
 

@@ -158,7 +158,7 @@ impl<G: Gather + Send + 'static> Reading<G> {
                 Err(error) => return End::Failed(error),
             };
             match self.read_connection(connection).await {
-                End::Lost(error @ Error::OtherJournal(_)) => return End::Failed(error),
+                End::Lost(error) if error.is_final() => return End::Failed(error),
                 End::Lost(error) => self.redial.lost(&error),
                 end => return end,
             }

@@ -15,6 +15,7 @@ use crate::history::{Blocks, History};
 use crate::redial::Redial;
 use crate::seen::Seen;
 use crate::state::{Link, State};
+use crate::tls::Access;
 
 /// Reads the diary of one server and writes nothing. Clones share what they know about it.
 ///
@@ -33,13 +34,13 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::NoSecret`] if the system provides no random bytes.
-    pub fn new(address: Address) -> Result<Self, Error> {
-        Self::at(address, None)
+    pub fn new(address: Address, access: Access) -> Result<Self, Error> {
+        Self::at(address, access, None)
     }
 
-    fn at(address: Address, place: Option<Resume>) -> Result<Self, Error> {
+    fn at(address: Address, access: Access, place: Option<Resume>) -> Result<Self, Error> {
         let secret = Secret::random()?.bytes();
-        Ok(Self::of(Connector { address, author: None, secret, seen: Seen::at(place) }))
+        Ok(Self::of(Connector { address, access, author: None, secret, seen: Seen::at(place) }))
     }
 
     /// Creates a reader and connects it now.
@@ -47,16 +48,16 @@ impl Reader {
     /// # Errors
     /// If the connection fails or takes more than five seconds.
     pub async fn connect(address: Address) -> Result<Self, Error> {
-        Self::connect_at(address, None).await
+        Self::connect_at(address, Access::default(), None).await
     }
 
-    /// Like [`connect`](Self::connect), but to a diary that must have the entry at `place`, if given. A place
+    /// Like [`connect`](Self::connect), but with this access, and to a diary that must have the entry at `place`, if given. A place
     /// with seq 0 stands for no entry, only for the journal.
     ///
     /// # Errors
     /// Those of [`connect`](Self::connect), [`Error::OtherJournal`] and [`Error::Restored`].
-    pub async fn connect_at(address: Address, place: Option<Resume>) -> Result<Self, Error> {
-        let reader = Self::at(address, place)?;
+    pub async fn connect_at(address: Address, access: Access, place: Option<Resume>) -> Result<Self, Error> {
+        let reader = Self::at(address, access, place)?;
         let first = reader.connector.connect_at(place).await?;
         *reader.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         Ok(reader)

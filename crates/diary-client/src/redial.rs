@@ -74,7 +74,7 @@ impl Redial {
     }
 
     /// Returns the next connection, however long it takes. Calls `welcomed` before the state is updated. An
-    /// error is final: the journal is another one.
+    /// error [is final](Error::is_final).
     ///
     /// Cancel safe: a cancelled attempt does not count.
     pub(crate) async fn connect(&mut self, welcomed: impl Fn(&Welcome)) -> Result<Connection, Error> {
@@ -94,7 +94,7 @@ impl Redial {
                     self.link.restored();
                     return Ok(connection);
                 }
-                Err(error @ Error::OtherJournal(_)) => return Err(error),
+                Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "no connection");
                     self.link.lost(&error);

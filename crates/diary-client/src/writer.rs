@@ -87,6 +87,7 @@ impl Writer {
 pub(crate) async fn run(mut writer: Writer, first: Result<Connection, Error>) {
     let mut end = match first {
         Ok(connection) => writer.serve(connection).await,
+        Err(error) if error.is_final() => End::Failed(error),
         Err(error) => End::Lost(error),
     };
     loop {
@@ -130,7 +131,7 @@ impl Writer {
                 message = incoming.next() => {
                     match message.and_then(|message| self.take_in(message, &mut postponed)) {
                         Ok(()) => {}
-                        Err(error @ Error::OtherJournal(_)) => return End::Failed(error),
+                        Err(error) if error.is_final() => return End::Failed(error),
                         Err(error) => return End::Lost(error),
                     }
                 }

@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::iter::from_fn;
 use std::path::PathBuf;
 
-use diary_client::{Address, Author, Error as ClientError, NewEntry, Options, Place, Producer, Secret, Time};
+use diary_client::{
+    Access, Address, Author, Error as ClientError, NewEntry, Options, Place, Producer, Secret, Time,
+};
 use diary_proto::entry::check_text;
 use futures::future::OptionFuture;
 use jiff::tz::TimeZone;
@@ -68,8 +70,20 @@ impl<T> Delivery<T> {
                 return Ok(Self::of(Flight::of_tray(address, tray), Some(outbox)));
             }
         };
-        let options = Options { author, secret: Some(secret) };
+        let options = Options { author, secret: Some(secret), ..Options::default() };
         Ok(Self::of(Flight::new(address, options, None), None))
+    }
+
+    /// Connects with this access from now on, also for what earlier runs left.
+    pub fn with_access(mut self, access: Access) -> Self {
+        self.own.options.access = access;
+        self
+    }
+
+    /// Writes as this author from now on.
+    pub fn with_author(mut self, author: Option<Author>) -> Self {
+        self.own.options.author = author;
+        self
     }
 
     /// Resends an entry of the outbox as new, so that the server cannot tell it from one that it stored before. The
@@ -110,7 +124,8 @@ impl<T> Delivery<T> {
     /// [`Error::NoRandom`].
     pub fn successor(&self, author: Option<Author>) -> Result<Self, Error> {
         let keys = self.outbox.clone().map_or(Keys::Fresh, Keys::Kept);
-        let mut successor = Self::new(self.own.address.clone(), author, keys)?;
+        let successor = Self::new(self.own.address.clone(), author, keys)?;
+        let mut successor = successor.with_access(self.own.options.access.clone());
         if let Some(journal) = self.journal {
             successor.met(journal);
         }

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use std::pin::Pin;
 
 use diary_client::{
-    Ack, Address, Client, Error, NewEntry, NotAcked, Options, Pending, Place, Producer, Secret, State, Time,
-    Welcome,
+    Ack, Address, Client, Error, NewEntry, NotAcked, Options, Pending, Place, Producer, Refusal, Secret,
+    State, Time, Welcome,
 };
 use futures::FutureExt;
 use jiff::tz::TimeZone;
@@ -91,7 +91,11 @@ impl<T> Flight<T> {
     /// Returns a flight with the author and keys of a tray.
     pub(crate) fn of_tray(address: Address, tray: Tray) -> Self {
         let heading = &tray.contents.heading;
-        let options = Options { author: heading.author.clone(), secret: Some(heading.secret.clone()) };
+        let options = Options {
+            author: heading.author.clone(),
+            secret: Some(heading.secret.clone()),
+            ..Options::default()
+        };
         Self::new(address, options, Some(tray))
     }
 
@@ -150,7 +154,7 @@ impl<T> Flight<T> {
             Link::Up(state, _) => {
                 let state = state.borrow();
                 let away = state.error().cloned().map(|error| match error {
-                    Error::OtherJournal(_) => Held::Ended(error),
+                    error if error.is_final() => Held::Ended(error),
                     error => Held::Away(error),
                 });
                 away.or_else(|| state.full().cloned().map(Held::Full))
@@ -269,6 +273,17 @@ impl<T> Flight<T> {
     pub(crate) fn pop_waiting(&mut self) -> Option<Outcome<T>> {
         let Waiting { tag, place: Place { counter, sent }, entry } = self.waiting.pop_front()?;
         Some(self.leave(tag, NotAcked { counter, text: entry.text, sent }))
+    }
+
+    /// Refuses what was never handed to the client, and returns that.
+    pub(crate) fn refuse_waiting(&mut self, refusal: &Refusal) -> Vec<(String, KeptEntry)> {
+        self.waiting_bytes = 0;
+        let Some(tray) = &mut self.tray else { return Vec::new() };
+        let refuse = |waiting: Waiting<T>| {
+            let kept = tray.contents.entries.get(&waiting.place.counter).cloned()?;
+            Some((tray.refused(waiting.place.counter, refusal)?, kept))
+        };
+        self.waiting.drain(..).filter_map(refuse).collect()
     }
 
     /// Ends the client. Answers so far still come as steps; the rest ends with an error.

@@ -88,7 +88,8 @@ pub enum Held {
     Silent(Address),
     /// The server is out of room. The client keeps retrying.
     Full(Refusal),
-    /// Nothing more can be sent: the server has a different journal now.
+    /// Nothing more can be sent: the error [is final](ClientError::is_final), for example because the server has a
+    /// different journal now.
     Ended(ClientError),
 }
 

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use diary_client::{Address, Author, DEFAULT_PORT, JournalName, Which};
+use diary_client::{Address, Author, DEFAULT_PORT, Fingerprint, JournalName, Which};
 use diary_import::{Kind, TimeFormat};
 use jiff::tz::TimeZone;
 
@@ -31,7 +31,7 @@ const SETTINGS_ORDER: usize = 100;
 #[command(name = "diary", version, after_help = EXIT_CODES, styles = Styles::styled())]
 pub(crate) struct Args {
     /// Server address; with a command, use --server
-    #[arg(value_name = "HOST:PORT|unix:PATH", value_parser = parse_address)]
+    #[arg(value_name = "HOST:PORT|tls:HOST:PORT|unix:PATH", value_parser = parse_address)]
     address: Option<Address>,
 
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Settings {
     /// Server address [default: 127.0.0.1:8888]
-    #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "HOST:PORT|unix:PATH", env = "DIARY_SERVER", hide_env_values = true)]
+    #[arg(long, global = true, display_order = SETTINGS_ORDER, value_name = "HOST:PORT|tls:HOST:PORT|unix:PATH", env = "DIARY_SERVER", hide_env_values = true)]
     pub(crate) server: Option<Address>,
 
     /// Journal [default: the one that the server offers]
@@ -154,7 +154,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<OutboxAction>,
     },
-    /// Check the configuration, the outbox and the server
+    /// Log in to a server: remember its key, and the token that it knows you by
+    Login(Login),
+    /// Forget the key and the token of a server
+    Logout {
+        /// Server address [default: --server]
+        #[arg(value_name = "HOST:PORT|tls:HOST:PORT|unix:PATH")]
+        address: Option<Address>,
+    },
+    /// Check the configuration, the credentials, the outbox and the server
     Doctor,
     /// Print shell completions
     Completions {
@@ -163,6 +171,27 @@ pub(crate) enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// Arguments of `login`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Login {
+    /// Server address [default: --server]; with =JOURNAL, the token is for that journal only
+    #[arg(value_name = "HOST:PORT|tls:HOST:PORT|unix:PATH")]
+    pub(crate) address: Option<Address>,
+
+    /// File with the token [default: ask at a terminal, else read stdin]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Remember the server's key only
+    #[arg(long, conflicts_with = "token_file")]
+    pub(crate) no_token: bool,
+
+    /// Fingerprint that the server must have, as it prints it [default: the system trusts its certificate, or you are
+    /// asked]
+    #[arg(long, value_name = "sha256:HEX")]
+    pub(crate) fingerprint: Option<Fingerprint>,
 }
 
 /// Arguments of `export`.
@@ -328,7 +357,11 @@ impl Args {
             (Some(Command::Outbox { json: true, action: Some(_) }), ..) => {
                 "--json is for the list only: diary outbox --json".to_owned()
             }
-            (None, Some(_), _) if server_is_flag => {
+            (Some(Command::Login(Login { address: Some(_), .. })), ..)
+            | (Some(Command::Logout { address: Some(_) }), ..)
+            | (None, Some(_), _)
+                if server_is_flag =>
+            {
                 "the server is given twice, as an address and with --server".to_owned()
             }
             _ => return Ok(args),
@@ -338,7 +371,11 @@ impl Args {
 
     /// Returns the server that the arguments or the environment name.
     pub(crate) fn server(&self) -> Option<Address> {
-        self.address.clone().or_else(|| self.settings.server.clone())
+        let own = match &self.command {
+            Some(Command::Login(Login { address, .. }) | Command::Logout { address }) => address,
+            _ => &self.address,
+        };
+        own.clone().or_else(|| self.settings.server.clone())
     }
 
     /// Returns the number of newest entries to show first.
@@ -497,7 +534,8 @@ mod tests {
             (&["myhost"][..], "no such command; for a host of this name, write myhost:8888"),
             (&["serach"], "a similar subcommand exists: 'search'"),
             (&["myhost=work"], "write myhost:8888=work"),
-            (&["lgo"], "no such command"),
+            (&["qqq"], "no such command"),
+            (&["lgo"], "unrecognized subcommand 'lgo'"),
             (&["lgo", "x"], "unrecognized subcommand 'lgo'"),
             (&["serach", "x"], "unrecognized subcommand 'serach'"),
             (&["--server", "h:1", "lgo", "--last", "3"], "unrecognized subcommand 'lgo'"),

@@ -46,7 +46,7 @@ async fn understand(
     config: &Config,
 ) -> Result<(String, Option<Time>), String> {
     let from_input = matches!(words, [word] if word == "-");
-    if let Some(why) = config.wrong.as_ref().filter(|_| from_input && io::stdin().is_terminal()) {
+    if let Some(why) = config.unusable().filter(|_| from_input && io::stdin().is_terminal()) {
         // Fail before the user types anything.
         return Err(why.clone());
     }
@@ -55,7 +55,7 @@ async fn understand(
         None => None,
     };
     let text = check(if from_input { read_text(io::stdin().lock())? } else { words.join(" ") })?;
-    match &config.wrong {
+    match config.unusable() {
         Some(why) => Err(set_aside(&text, at, why, config)),
         None => Ok((text, at)),
     }
@@ -69,7 +69,10 @@ async fn time_at(said: &str, config: &Config) -> Result<Time, String> {
     // A wrong time is reported without a server.
     let midnight = Calendar::here(DayStart::default());
     midnight.time(said).map_err(|error| error.to_string())?;
-    let welcome = Reader::connect(config.server.clone()).await.ok().map(|reader| reader.welcome());
+    let welcome = Reader::connect_at(config.server.clone(), config.access(&config.server), None)
+        .await
+        .ok()
+        .map(|reader| reader.welcome());
     let calendar = welcome.as_ref().map_or(midnight, |welcome| Calendar::here(welcome.day_start));
     let at = calendar.time(said).map_err(|error| error.to_string())?;
     say(format_args!("about {}", calendar.in_words(at)));
@@ -148,6 +151,7 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliE
         let text = escape(&text);
         CliError::NotAcked(format!("{why}; nothing was written, and this is not kept: {text}"))
     })?;
+    delivery = delivery.with_access(config.access(&config.server));
     // First of all: from here on, the text outlives this process.
     let entry = NewEntry { at, ..text.as_str().into() };
     if let Err(why) = delivery.submit((), entry) {
@@ -210,7 +214,7 @@ fn not_acked_sentence(
         Stopped::Interrupted => {
             format!("; diary outbox drop {id} cancels it, unless it is in the diary already")
         }
-        Stopped::GaveUp(Held::Away(error)) => {
+        Stopped::GaveUp(Held::Away(error) | Held::Ended(error)) => {
             advice(error).map_or_else(String::new, |advice| format!("; {advice}"))
         }
         Stopped::GaveUp(_) => String::new(),

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use diary_client::{Client, Error, Event, Options, Stored, Time, Welcome, Which};
+use diary_client::{At, Client, Code, Error, Event, Options, Stored, Time, Trust, Welcome, Which};
 use diary_outbox::{Listed, Outbox};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
@@ -39,11 +39,15 @@ pub(crate) async fn run(config: &Config) -> Result<(), CliError> {
     let mut report =
         Report { output: Output::new(io::stdout()), colour: config.colour.is_on(), code: exit::DONE };
     report.line("configuration", configuration(config));
+    report.line("credentials", credentials(config));
     report.line("outbox", outbox(config.state.as_deref()));
     // Without the configuration file, the server is known only from a flag or the environment.
-    match config.wrong.is_none() || config.server_is_said {
-        true => server(config, &mut report).await,
-        false => report.line("server", Err("not checked: the configuration could name another".to_owned())),
+    if config.credentials_wrong.is_some() {
+        report.line("server", Err("not checked: it may know you by a token".to_owned()));
+    } else if config.wrong.is_none() || config.server_is_said {
+        server(config, &mut report).await;
+    } else {
+        report.line("server", Err("not checked: the configuration could name another".to_owned()));
     }
     report.output.finish()?;
     CliError::told(report.code)
@@ -70,6 +74,16 @@ fn configuration(config: &Config) -> Finding {
         (None, Some(path)) if path.exists() => Ok(format!("read {}", path.display())),
         (None, Some(path)) => Ok(format!("{} not found (optional)", path.display())),
         (None, None) => Err("no folder for the configuration; set HOME or XDG_CONFIG_HOME".to_owned()),
+    }
+}
+
+fn credentials(config: &Config) -> Finding {
+    match (&config.credentials_wrong, config.credentials.len()) {
+        (Some(why), _) => Err(why.clone()),
+        (None, 0) => Ok("none (diary login keeps some)".to_owned()),
+        (None, number) => {
+            Ok(format!("kept for {}, readable by you only", count(number, "address", "addresses")))
+        }
     }
 }
 
@@ -107,18 +121,33 @@ fn waiting(entries: &[Listed]) -> Finding {
 
 /// Runs the checks that need the server.
 async fn server(config: &Config, report: &mut Report) {
-    let options = Options { author: config.author.clone(), ..Options::default() };
+    let access = config.access(&config.server);
+    let options = Options { author: config.author.clone(), access: access.clone(), ..Options::default() };
     let begin = Instant::now();
     let client = match Client::connect(config.server.clone(), options).await {
         Ok(client) => client,
         Err(error) => {
-            report.line("server", Err(unreachable_sentence(&error)));
+            report.line(step_of(&error), Err(unreachable_sentence(&error)));
             report.code = CliError::from(error).code();
             return;
         }
     };
     let millis = begin.elapsed().as_secs_f64() * 1e3;
     report.line("server", Ok(format!("{} answered within {millis:.1} ms", config.server)));
+    if matches!(config.server.at, At::Tls(_)) {
+        report.line(
+            "tls",
+            Ok(match access.trust {
+                Trust::Pinned(fingerprint) => {
+                    format!("the server has the key that login has kept, {fingerprint}")
+                }
+                Trust::System => "this system trusts the certificate of the server".to_owned(),
+            }),
+        );
+    }
+    if access.token.is_some() {
+        report.line("token", Ok("the server accepts it".to_owned()));
+    }
     let welcome = client.welcome();
     let [journal, author, zone] = [&welcome.journal, &welcome.author, &welcome.zone].map(|word| escape(word));
     let (id, head) = (welcome.journal_id, welcome.head);
@@ -139,6 +168,16 @@ async fn server(config: &Config, report: &mut Report) {
     report.line("writing", writing.map(|()| "the server accepts entries".to_owned()));
     // All checks are done, so errors on closing do not matter.
     let _ = client.close().await;
+}
+
+/// Returns the check that an error of connecting belongs to.
+fn step_of(error: &Error) -> &'static str {
+    match error {
+        Error::Tls { .. } | Error::ChangedKey { .. } | Error::Untrusted { .. } => "tls",
+        Error::PlainToken(_) => "token",
+        Error::TurnedAway(refusal) if matches!(refusal.code, Code::BadToken | Code::NotPermitted) => "token",
+        _ => "server",
+    }
 }
 
 /// Returns the newest entry, if there is one.

@@ -133,7 +133,8 @@ impl<'a> Work<'a> {
     fn delivery(&self) -> Result<Delivery<usize>, CliError> {
         // Damaged entries are imported again, so use fresh keys.
         let keys = if self.damage { Keys::Fresh } else { Keys::Derived(self.secret()?) };
-        let mut delivery = Delivery::new(self.config.server.clone(), self.author.clone(), keys)?;
+        let mut delivery = Delivery::new(self.config.server.clone(), self.author.clone(), keys)?
+            .with_access(self.config.access(&self.config.server));
         // Entries were compared with this journal, so they must not go to another.
         delivery.met(self.journal);
         Ok(delivery)

@@ -6,6 +6,7 @@ mod doctor;
 mod export;
 mod follow;
 mod import;
+mod login;
 mod outbox;
 mod page;
 mod patience;
@@ -32,6 +33,7 @@ use crate::term::output::Output;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
 use deliver::tell_waiting;
+pub(crate) use login::token_in;
 
 /// Runs a command.
 ///
@@ -42,6 +44,8 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliErro
         return Err(CliError::Usage("--csv-safe needs --format csv".to_owned()));
     }
     match command {
+        Command::Login(login) => login::run(login, config).await,
+        Command::Logout { address } => login::forget(address, config),
         Command::Doctor => doctor::run(config).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),

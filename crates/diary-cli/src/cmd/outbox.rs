@@ -1,7 +1,7 @@
 //! `outbox`: lists, sends or drops entries that could not be sent yet.
 
-use diary_client::{Address, Author, Reader};
-use diary_outbox::{Delivery, KeptEntry, Keys, Listed, Listing, Outbox, Outcome};
+use diary_client::{Author, Reader};
+use diary_outbox::{Delivery, Held, KeptEntry, Keys, Listed, Listing, Outbox, Outcome};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::deliver::{
 };
 use crate::cli::OutboxAction;
 use crate::config::Config;
-use crate::error::{CliError, exit};
+use crate::error::{CliError, advice, exit};
 use crate::render::count;
 use crate::render::push_json;
 use crate::term::output::{print, say};
@@ -28,7 +28,7 @@ pub(crate) async fn run(action: Option<OutboxAction>, json: bool, config: &Confi
     match action.unwrap_or(OutboxAction::List { json }) {
         OutboxAction::List { json } => list(&outbox, json),
         OutboxAction::Send => send(config).await,
-        OutboxAction::SendAsNew { id } => send_as_new(outbox, &id, config.named_server.clone()).await,
+        OutboxAction::SendAsNew { id } => send_as_new(&id, config).await,
         OutboxAction::Drop { id } => {
             // No other copy is kept.
             let KeptEntry { time, text, .. } = outbox.drop_entry(&id)?;
@@ -113,14 +113,15 @@ async fn send(config: &Config) -> Result<(), CliError> {
     }
     let (mut signals, mut known, mut is_away) = (signals(), Vec::new(), false);
     for server in servers {
-        let mut delivery = Delivery::<()>::new(server.clone(), None, Keys::Kept(outbox.clone()))?;
+        let mut delivery = Delivery::<()>::new(server.clone(), None, Keys::Kept(outbox.clone()))?
+            .with_access(config.access(&server));
         let connected = tokio::select! {
             biased;
             () = signals.any() => {
                 is_away = true;
                 break;
             }
-            connected = Reader::connect(server.clone()) => connected,
+            connected = Reader::connect_at(server.clone(), config.access(&server), None) => connected,
         };
         match connected {
             Ok(reader) => {
@@ -146,7 +147,12 @@ async fn send(config: &Config) -> Result<(), CliError> {
         printed?;
         if let Some(stopped) = stopped {
             is_away = true;
-            say(format_args!("{stopped}"));
+            let advice = match &stopped {
+                Stopped::GaveUp(Held::Ended(error)) => advice(error),
+                _ => None,
+            };
+            let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
+            say(format_args!("{stopped}{advice}"));
             if matches!(stopped, Stopped::Interrupted) {
                 break;
             }
@@ -161,9 +167,14 @@ fn signals() -> Signals {
 }
 
 /// Sends an entry under a fresh key.
-async fn send_as_new(outbox: Outbox, id: &str, to: Option<Address>) -> Result<(), CliError> {
-    let mut delivery = Delivery::as_new(outbox, id, to, ())?;
+async fn send_as_new(id: &str, config: &Config) -> Result<(), CliError> {
+    let delivery = Delivery::as_new(config.outbox(), id, config.named_server.clone(), ())?;
     let server = delivery.address().clone();
+    let access = config.access(&server);
+    // The name that it was written under may be one that the token does not have.
+    let delivery =
+        if access.token.is_some() { delivery.with_author(config.author.clone()) } else { delivery };
+    let mut delivery = delivery.with_access(access);
     let (mut ended, mut unacked) = (Ok(()), None);
     let stopped = drive(&mut delivery, &mut signals(), |outcome| match outcome {
         Outcome::Acked { ack, .. } => ended = print(format!("{}\n", ack.seq)).map_err(CliError::from),

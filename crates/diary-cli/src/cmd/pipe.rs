@@ -47,7 +47,8 @@ pub(crate) async fn run(
         }
         Err(error) => return Err(error.before_anything(NOTHING)),
     };
-    let delivery = Delivery::new(config.server.clone(), config.author.clone(), Keys::Fresh)?;
+    let delivery = Delivery::new(config.server.clone(), config.author.clone(), Keys::Fresh)?
+        .with_access(config.access(&config.server));
     Pipe::new(input, page.output, code).write(delivery, interrupt).await
 }
 

@@ -20,7 +20,7 @@ use diary_calendar::Calendar;
 /// Connects to a diary, which must have the entry at `place`, and reports entries that wait to be sent to any
 /// server.
 pub(super) async fn connect(config: &Config, place: Option<Resume>) -> Result<Reader, Error> {
-    let connected = Reader::connect_at(config.server.clone(), place).await;
+    let connected = Reader::connect_at(config.server.clone(), config.access(&config.server), place).await;
     let served = connected.as_ref().ok().map(|reader| (config.server.clone(), reader.welcome().journal_id));
     tell_waiting(config, served.as_slice(), true, &Ui::default());
     connected

@@ -26,7 +26,7 @@ use crate::error::{CliError, unreachable_sentence};
 use crate::render::Printer;
 use crate::term::above::Above;
 use crate::term::editor::Prompt;
-use crate::term::input::{Typed, is_command};
+use crate::term::input::{Typed, is_command, is_login};
 use crate::term::output::Output;
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
@@ -68,10 +68,11 @@ pub(crate) struct Ended {
 /// Talks until the user ends it. At a prompt, it waits for a server that is away.
 async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
     let (server, author) = (place.config.server.clone(), place.config.author.clone());
+    let access = place.config.access(&server);
     let delivery = Delivery::new(server.clone(), author.clone(), Keys::Kept(place.config.outbox()));
-    let begun = delivery
-        .map_err(CliError::from)
-        .and_then(|delivery| Ok(Talk::new(delivery, Reader::new(server)?, place)));
+    let begun = delivery.map_err(CliError::from).and_then(|delivery| {
+        Ok(Talk::new(delivery.with_access(access.clone()), Reader::new(server, access)?, place))
+    });
     let mut talk = match begun {
         Ok(talk) => talk,
         Err(error) => return Ended { how: Err(error), author },
@@ -250,6 +251,13 @@ impl<'a> Talk<'a> {
         self.at_prompt = false;
         match typed {
             _ if self.said_goodbye => {}
+            Some(Typed::Line(Ok(line))) if is_login(&line) => {
+                self.note(format_args!(
+                    "a token is shown here, so this line was neither sent nor kept; to log in, end this with /quit and run \
+                     diary login {}",
+                    self.place.config.server
+                ));
+            }
             Some(Typed::Line(Ok(line))) if is_command(&line) => self.take_command(line),
             Some(Typed::Line(Ok(line))) if line.trim().is_empty() => {
                 self.say(format_args!("nothing was written: the text is blank"));
@@ -372,7 +380,9 @@ impl<'a> Talk<'a> {
             Held::Full(refusal) => self.say(format_args!(
                 "error {refusal}; it and everything after it is saved, and sent once there is room"
             )),
-            Held::Ended(error) => self.say(format_args!("{error}; what you type is only saved")),
+            Held::Ended(error) => {
+                self.say(format_args!("{}; what you type is only saved", unreachable_sentence(error)));
+            }
         }
     }
 

@@ -35,7 +35,7 @@ use textwrap::core::display_width;
 use tokio::sync::mpsc;
 
 use crate::term::above::Above;
-use crate::term::input::{Typed, is_command};
+use crate::term::input::{Typed, is_command, is_login};
 use crate::term::ui::Ui;
 use crate::term::{obeys_escapes, width};
 use line::Editing;
@@ -221,8 +221,10 @@ impl Edited {
                 let text = line.trim_end_matches(['\n', '\r']);
                 let is_last = is_command(text) && Command::parse(text) == Ok(Command::Quit);
                 if !text.is_empty() {
-                    let _ = self.editor.add_history_entry(text);
-                    self.remember(text);
+                    if !is_login(text) {
+                        let _ = self.editor.add_history_entry(text);
+                        self.remember(text);
+                    }
                     let typed = Typed::Line(check_text(text).map(|()| text.to_owned()));
                     if self.lines.blocking_send(typed).is_err() {
                         // The conversation is over: keep the line for the next one.
@@ -231,6 +233,10 @@ impl Edited {
                 }
                 let next = self.draft_is_done();
                 if is_last { ControlFlow::Break(String::new()) } else { ControlFlow::Continue(next) }
+            }
+            Err(ReadlineError::Interrupted) if is_login(&line) => {
+                ui.say(format_args!("not sent; Ctrl-C again ends"));
+                ControlFlow::Continue(self.draft_is_done())
             }
             Err(ReadlineError::Interrupted) if !line.is_empty() => {
                 let _ = self.editor.add_history_entry(&line);
@@ -242,7 +248,9 @@ impl Edited {
                 ui.say(format_args!(
                     "the terminal sent a byte that is not UTF-8; the line was not sent, and is restored without it"
                 ));
-                self.remember(&line);
+                if !is_login(&line) {
+                    self.remember(&line);
+                }
                 ControlFlow::Continue(line)
             }
             // The end of input, or of the terminal, which may leave a line.

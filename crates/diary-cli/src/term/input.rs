@@ -25,6 +25,12 @@ pub(crate) fn is_command(text: &str) -> bool {
     text.starts_with('/') && !text.starts_with("//") && !text.contains('\n')
 }
 
+/// Whether a typed text is `/login`, or was meant to be. It may hold a token, so it is neither sent nor kept.
+pub(crate) fn is_login(text: &str) -> bool {
+    const LOGIN: &str = "/login";
+    text.trim_start().get(..LOGIN.len()).is_some_and(|word| word.eq_ignore_ascii_case(LOGIN))
+}
+
 /// Lines that are read ahead.
 const LINES_AHEAD_MAX: usize = 64;
 

@@ -1,6 +1,6 @@
 //! History, follow and search, complete and interrupted.
 
-use diary_client::{Client, Error, Event, History, Reader, Resume, Which};
+use diary_client::{Access, Client, Error, Event, History, Reader, Resume, Which};
 use diary_proto::message::{ClientMessage, ServerMessage};
 use diary_proto::{Code, Filter, Refusal, Scope};
 use tokio::io::AsyncWriteExt;
@@ -311,7 +311,7 @@ async fn a_history_that_had_begun_ends_when_the_diary_is_restored() {
 async fn a_reader_that_was_somewhere_is_told_if_it_is_not_there() {
     let fake = Fake::start().await;
     let place = Some(Resume { id: JOURNAL, seq: 7, crc: 0xc0_ffee });
-    let connect = || Reader::connect_at(fake.address().parse().unwrap(), place);
+    let connect = || Reader::connect_at(fake.address().parse().unwrap(), Access::default(), place);
     let server = async {
         let mut peer = fake.accept_hello(JOURNAL, 9).await;
         assert_eq!(peer.hello.resume, place);
@@ -353,7 +353,7 @@ async fn a_reader_needs_no_server_to_begin_with() {
     let fake = Fake::start().await;
     let address = fake.address();
     drop(fake);
-    let reader = Reader::new(address.parse().unwrap()).unwrap();
+    let reader = Reader::new(address.parse().unwrap(), Access::default()).unwrap();
     assert_eq!(reader.welcome().head, 0);
     let mut reading = reader.history(Which::All);
     soon(reader.state().wait_for(|state| state.error().is_some())).await.unwrap();

@@ -1,9 +1,11 @@
 //! Delivers what earlier runs left before anything else.
 
+use diary_client::{Code, Error as ClientError};
+
 use super::{Delivery, End};
 use crate::flight::Flight;
 use crate::outbox::Left;
-use crate::outcome::Outcome;
+use crate::outcome::{Held, Outcome};
 use crate::tray::Tray;
 
 /// Entries that earlier runs left, while they are sent.
@@ -44,8 +46,26 @@ impl<T> Delivery<T> {
         let address = &self.own.address;
         let kept: Vec<_> = tray.contents.deliverable(address, self.journal).cloned().collect();
         let mut flight = Flight::of_tray(address.clone(), tray);
+        flight.options.access = self.own.options.access.clone();
         kept.into_iter().for_each(|kept| flight.push_kept(kept.counter, kept));
         self.earlier = Some(Earlier { flight, left, acked });
+    }
+
+    /// If the server refuses the author of these entries, though not this client, a person has to decide: they must
+    /// not hold up the others.
+    fn refuse_earlier(&mut self) {
+        let Some(Earlier { flight, .. }) = &mut self.earlier else { return };
+        let refusal = match flight.trouble() {
+            Some(Held::Ended(ClientError::TurnedAway(refusal))) if !flight.has_arrived => refusal,
+            _ => return,
+        };
+        if refusal.code != Code::NotPermitted {
+            return;
+        }
+        let refused = flight.refuse_waiting(&refusal);
+        self.earlier_waiting = self.earlier_waiting.saturating_sub(refused.len());
+        let left = |(id, kept)| Outcome::LeftRefused { id, kept: Box::new(kept), refusal: refusal.clone() };
+        self.ready.extend(refused.into_iter().map(left));
     }
 
     pub(super) fn take_earlier(&mut self, outcome: Option<Outcome<u64>>) {
@@ -74,7 +94,7 @@ impl<T> Delivery<T> {
                 }
                 // Another server has just taken its place. The next connection looks for these entries again.
                 Some(_) => (self.earlier, self.earlier_waiting) = (None, 0),
-                None => {}
+                None => self.refuse_earlier(),
             },
         }
         self.look();

@@ -157,9 +157,6 @@ impl Talk<'_> {
                     "this conversation stays in its journal; for another one, run diary --journal NAME"
                 ));
             }
-            Command::Login(_) => {
-                self.note(format_args!("this conversation has its server; to log in there, run diary login"));
-            }
             Command::Quiet => self.quiet = true,
             Command::Help => {
                 self.note(format_args!("{}", HELP.trim_end()));
@@ -167,7 +164,8 @@ impl Talk<'_> {
                     self.note(format_args!("Alt-Enter, or \\ at the end of a line: add a line to the entry"));
                 }
             }
-            Command::Name(_) | Command::Quit => {}
+            // A login is answered before it gets here.
+            Command::Name(_) | Command::Quit | Command::Login(_) => {}
         }
     }
 

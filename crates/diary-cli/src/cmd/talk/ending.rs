@@ -46,6 +46,7 @@ impl Talk<'_> {
             None => "the input ended".to_owned(),
             Some(Stopped::Interrupted) => "interrupted".to_owned(),
             Some(Stopped::GaveUp(Held::Away(error))) if !self.has_arrived => unreachable_sentence(error),
+            Some(Stopped::GaveUp(Held::Ended(error))) => format!("gave up: {}", unreachable_sentence(error)),
             Some(Stopped::GaveUp(held)) => format!("gave up: {held}"),
         };
         if left + lost.len() == 0 {

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::CliError;
 use crate::render::Printer;
 use crate::term::editor::{self, Drafts};
-use crate::term::input;
+use crate::term::input::{self, is_login};
 use crate::term::output::{Output, say};
 use crate::term::signals::Signals;
 use crate::term::width;
@@ -31,7 +31,7 @@ pub(crate) async fn at_terminal(past: Which, config: &Config) -> Result<(), CliE
             let output = Output::new(prompt.above().clone());
             let place = Place { config, past, view, output, prompt: Some(prompt), bare: false };
             let ended = run(place, typed, signals).await;
-            if let Some(line) = screen.close().await {
+            if let Some(line) = screen.close().await.filter(|line| !is_login(line)) {
                 let kept = drafts.keep(ended.author.as_ref(), &line);
                 say(format_args!("{}", unsent_sentence(&line, kept, ended.author.as_ref(), config)));
             }
