@@ -317,7 +317,7 @@ impl Producer {
         let name = format!("producer-{number}");
         let author = Some(Author::new(&name).unwrap());
         let secret = Some(Secret::new(vec![number; 16]).unwrap());
-        let client = connected(address, Options { author, secret }).await;
+        let client = connected(address, Options { author, secret, ..Options::default() }).await;
         let moment = moment.clone();
         let running = tokio::spawn(async move {
             let (mut seen, mut in_flight) = (Vec::new(), VecDeque::new());
