@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) named_server: Option<Address>,
     /// Author of new entries; `None` leaves it to the server.
     pub(crate) author: Option<Author>,
+    /// The same, unless it is only the login name.
+    pub(crate) said_author: Option<Author>,
     pub(crate) colour: Colour,
     /// Output format of the configuration file.
     pub(crate) format: Option<Format>,
@@ -100,12 +102,14 @@ impl Config {
         let (credentials, token) = (credentials.unwrap_or_default(), token.unwrap_or_default());
         // Whoever has a token has its name.
         let has_token = token.is_some() || credentials.access(&server).token.is_some();
+        let said_author = settings.name.clone().or(file.name);
         let login_name = || if has_token { None } else { login_name() };
         Self {
             server_is_said,
             named_server: (settings.server_is_flag || settings.journal_is_flag).then(|| server.clone()),
             server,
-            author: settings.name.clone().or(file.name).or_else(login_name),
+            author: said_author.clone().or_else(login_name),
+            said_author,
             colour: settings.color.or(file.colour).unwrap_or_default(),
             format: file.format,
             history: file.history.unwrap_or(true),

@@ -66,6 +66,12 @@ impl<T> Delivery<T> {
         self.earlier_waiting = self.earlier_waiting.saturating_sub(refused.len());
         let left = |(id, kept)| Outcome::LeftRefused { id, kept: Box::new(kept), refusal: refusal.clone() };
         self.ready.extend(refused.into_iter().map(left));
+        if let Some(Earlier { flight, left, acked }) =
+            self.earlier.take_if(|earlier| earlier.flight.unanswered() == 0)
+        {
+            flight.part();
+            self.next_earlier(left, acked);
+        }
     }
 
     pub(super) fn take_earlier(&mut self, outcome: Option<Outcome<u64>>) {
