@@ -20,11 +20,16 @@ do ip address add $address/128 dev lo nodad || exit; done && exec \"$@\"";
 
 /// Runs this test again in a network of its own, or says that this is there.
 pub(crate) async fn is_inside(test: &str) -> bool {
+    is_inside_of(NETWORK, test).await
+}
+
+/// The same with other networks, which the script makes.
+pub(crate) async fn is_inside_of(script: &str, test: &str) -> bool {
     if env::var_os(INSIDE).is_some() {
         return true;
     }
     let mut command = peer("unshare");
-    command.args(["--user", "--map-root-user", "--net", "sh", "-euc", NETWORK, "sh"]);
+    command.args(["--user", "--map-root-user", "--net", "sh", "-euc", script, "sh"]);
     command.arg(env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
     let ran = run(&mut command, "").await;
     assert!(ran.code == Some(0) && ran.stdout.contains("1 passed"), "{}\n{}", ran.stdout, ran.stderr);

@@ -28,20 +28,20 @@ use crate::tls_identity::fingerprint_by_openssl;
 const TOKEN: &str = "diary_aaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dypq";
 
 /// A user's home.
-struct Home(tempfile::TempDir);
+pub(crate) struct Home(tempfile::TempDir);
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn cli(&self, words: &[&str]) -> Command {
+    pub(crate) fn cli(&self, words: &[&str]) -> Command {
         let mut command = cli_command();
         command.args(words).env("HOME", self.0.path()).env("USER", "zoe").env("TZ", "UTC");
         command
     }
 
-    async fn run(&self, words: &[&str], input: &str) -> Ran {
+    pub(crate) async fn run(&self, words: &[&str], input: &str) -> Ran {
         run(&mut self.cli(words), input).await
     }
 

@@ -51,6 +51,7 @@ mod syslog;
 mod telnet;
 mod tls;
 mod tls_identity;
+mod two_machines;
 mod udp;
 mod unharmed;
 mod unix;

@@ -17,8 +17,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Args, Config};
-use crate::limits::{OTHER_BLOCKING_THREADS, OUTLET_FLUSH_MAX};
 use crate::handed_over::{self, HandedOver, has_no_reader};
+use crate::limits::{OTHER_BLOCKING_THREADS, OUTLET_FLUSH_MAX};
 use crate::maintenance::{self, Done};
 use crate::outlet::Outlet;
 use crate::server::{Server, Stopped};
