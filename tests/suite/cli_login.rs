@@ -126,7 +126,7 @@ async fn nothing_is_kept_unless_all_of_it_works() {
     let mut by_file = home.cli(&["add", "from a script", "--server", &address]);
     check(&run(by_file.env("DIARY_TOKEN_FILE", &file), "").await, 0, &["3\n"]);
     let ran = home.run(&["--name", "ben", "add", "as ben", "--server", &address], "").await;
-    check(&ran, 5, &["the token anna writes as anna", "is kept in"]);
+    check(&ran, 5, &["not-permitted: ", "as in anna/phone", "is kept in"]);
     // That one holds up nothing, and is sent as what the token says once a person says so.
     let ran = home.run(&["add", "later", "--server", &address], "").await;
     check(&ran, 0, &["4\n", "refused the entry", "send-as-new"]);

@@ -197,7 +197,7 @@ async fn the_environment() {
 
     let ran = run(environment("").env("DIARY_SERVER", "http://nowhere"), "").await;
     assert_eq!(ran.code, Some(2));
-    let said = "'http://nowhere' for '--server <HOST:PORT|unix:PATH>': leave out http";
+    let said = "'http://nowhere' for '--server <HOST:PORT|tls:HOST:PORT|unix:PATH>': leave out http";
     assert!(ran.stderr.contains(said), "{ran:?}");
     server.stop().await;
 }
