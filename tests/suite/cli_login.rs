@@ -102,7 +102,6 @@ async fn nothing_is_kept_unless_all_of_it_works() {
     check(&home.run(&login(&other), anna.reveal()).await, 4, &[&other, &fingerprint, "nothing was sent"]);
     check(&home.run(&login(&fingerprint), nobody.reveal()).await, 4, &["bad-token"]);
     check(&home.run(&login(&fingerprint), "").await, 2, &["the token on stdin is empty"]);
-    check(&home.run(&[&login(&fingerprint)[..], &["--no-token"]].concat(), "").await, 4, &["not-permitted"]);
     check(&home.run(&["login", anna.reveal()], "").await, 2, &["a token is no argument"]);
     assert!(!home.credentials().exists());
     let ran = home.run(&["log", "--server", &address], "").await;
@@ -137,6 +136,12 @@ async fn nothing_is_kept_unless_all_of_it_works() {
     let ran = home.run(&["doctor", "--server", &address], "").await;
     check(&ran, 0, &["kept for 1 address", &fingerprint, "the server accepts it", "you write as anna"]);
 
+    check(&home.run(&["logout", &address], "").await, 0, &["logged out"]);
+    // The key alone, with a token that comes from elsewhere.
+    let alone = [&login(&fingerprint)[..], &["--no-token"]].concat();
+    check(&home.run(&alone, "").await, 0, &["trusted from now on"]);
+    let mut by_file = home.cli(&["add", "with the key alone", "--server", &address]);
+    check(&run(by_file.env("DIARY_TOKEN_FILE", &file), "").await, 0, &["6\n"]);
     check(&home.run(&["logout", &address], "").await, 0, &["logged out"]);
     check(&home.run(&["logout", &address], "").await, 1, &["nothing is kept for"]);
     assert!(home.files_with(anna.reveal()).is_empty());
@@ -195,7 +200,7 @@ async fn a_renewed_certificate_passes_and_another_key_does_not() {
     let address = server.address().to_owned();
     let fingerprint = fingerprint_by_openssl(&at("cert")).await;
     let words = ["login", &address, "--no-token", "--fingerprint", &fingerprint];
-    check(&home.run(&words, "").await, 0, &["local writes in diary at tls:"]);
+    check(&home.run(&words, "").await, 0, &["trusted from now on: tls:"]);
     server.stop().await;
 
     let server = serve(&data, &address, &at("renewed"), &at("key")).await;

@@ -14,6 +14,9 @@ use crate::time::parse_date;
 /// What every token begins with.
 pub const TOKEN_PREFIX: &str = "diary_";
 
+/// What follows: 32 bytes in base32 (RFC 4648).
+const TOKEN_CHARS: usize = 52;
+
 /// How many entries `/history` shows when nobody says.
 pub const HISTORY_DEFAULT: u64 = 20;
 
@@ -169,10 +172,16 @@ impl Command {
     }
 }
 
-/// Whether a text is a `/login` with a token, which a person did not mean to store.
+/// Whether a text is a token, alone or behind `/login`, which a person did not mean to store.
 pub fn is_login(text: &str) -> bool {
-    let rest = text.trim_start().strip_prefix("/login");
-    rest.is_some_and(|rest| rest.trim_start().starts_with(TOKEN_PREFIX))
+    let text = text.trim();
+    let token = text.strip_prefix("/login").map_or(text, str::trim_start);
+    match token.strip_prefix(TOKEN_PREFIX) {
+        // Whatever is wrong with it, it was meant for one.
+        Some(_) if token.len() < text.len() => true,
+        Some(rest) => rest.len() == TOKEN_CHARS && rest.bytes().all(|b| b.is_ascii_alphanumeric()),
+        None => false,
+    }
 }
 
 /// Why such a text is not stored. It is not to be quoted.
@@ -249,6 +258,19 @@ impl Day {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn tokens_among_texts() {
+        let token = format!("diary_{}", "a2".repeat(26));
+        for shown in [&*token, &format!(" {token} "), &format!("/login {token}"), " /login diary_x"] {
+            assert!(super::is_login(shown), "{shown}");
+        }
+        for text in
+            ["", "diary_", "/login", "diary_of a night", &format!("{token}a"), &format!("see {token}")]
+        {
+            assert!(!super::is_login(text), "{text}");
+        }
+    }
+
     use super::*;
 
     #[test]

@@ -16,9 +16,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::limits::{ACCESS_PAUSE, EXPIRY_LOOK_MAX, LAST_USE_PAUSE};
+use crate::limits::{ACCESS_PAUSE, EXPIRY_LOOK_MAX, LAST_USE_PAUSE, LOOK_MAX};
 use crate::peer::{Door, Peer};
 use guesses::Guesses;
 
@@ -47,6 +47,8 @@ pub(crate) struct Guard {
     tokens: watch::Sender<Option<Arc<Tokens>>>,
     used: Mutex<Used>,
     guesses: Guesses,
+    /// How often the file has been looked at.
+    looks: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -110,7 +112,7 @@ impl Standing {
     fn lacks_all(self) -> &'static str {
         match self {
             Self::Closed => "nobody has rights in this journal at this address",
-            Self::Nobody => "this needs a token; log in with /login TOKEN, or with Hello",
+            Self::Nobody => "this needs a token; log in with /login TOKEN",
             Self::Insecure => "this needs a token, which travels over TLS only",
             Self::Removed => "the token has been removed",
             Self::Expired => "the token has expired",
@@ -148,19 +150,26 @@ impl Guard {
         let last = last.unwrap_or_default();
         let tokens = watch::Sender::new(access?.map(|access| Arc::new(access.into())));
         let used = Mutex::new(Used { last, changed: false });
-        Ok((Arc::new(Self { rules, file, tokens, used, guesses: Guesses::default() }), stamp))
+        let (guesses, looks) = (Guesses::default(), watch::Sender::new(0));
+        Ok((Arc::new(Self { rules, file, tokens, used, guesses, looks }), stamp))
     }
 
     #[cfg(test)]
     pub(crate) fn without_tokens() -> Arc<Self> {
         let file = AccessFile::at("/nowhere");
         let (tokens, used) = (watch::Sender::new(None), Mutex::default());
-        Arc::new(Self { rules: Rules::default(), file, tokens, used, guesses: Guesses::default() })
+        let (guesses, looks) = (Guesses::default(), watch::Sender::new(0));
+        Arc::new(Self { rules: Rules::default(), file, tokens, used, guesses, looks })
     }
 
     /// Whether tokens are in use.
     pub(crate) fn has_tokens(&self) -> bool {
         self.tokens.borrow().is_some()
+    }
+
+    /// Whether tokens are in use, and there is none.
+    pub(crate) fn has_only_closed_doors(&self) -> bool {
+        self.tokens.borrow().as_ref().is_some_and(|tokens| tokens.by_name.is_empty())
     }
 
     pub(crate) fn rules(&self) -> &Rules {
@@ -307,9 +316,25 @@ impl Guard {
         Err(Refusal::new(code, why))
     }
 
-    /// How long the next token from this address waits before it is looked at.
-    pub(crate) fn delay(&self, peer: &Peer) -> Duration {
-        self.guesses.delay(peer.ip, Instant::now())
+    /// Whether a token may be somebody's, as far as is known now.
+    pub(crate) fn is_known(&self, token: Option<&Token>) -> bool {
+        let tokens = self.tokens.borrow().clone();
+        tokens.zip(token).is_some_and(|(tokens, token)| tokens.access.find(token).is_some())
+    }
+
+    /// Waits as long as a token does that is not known: until one that was made just now would be, and longer where there
+    /// were many wrong ones before. A right one does not wait. Cancel safe.
+    pub(crate) fn patience(self: &Arc<Self>, peer: &Peer) -> impl Future<Output = ()> + Send + use<> {
+        let (delay, guard) = (self.guesses.delay(peer.ip, Instant::now()), Arc::clone(self));
+        async move {
+            sleep(delay).await;
+            if guard.has_tokens() {
+                let mut looks = guard.looks.subscribe();
+                let seen = *looks.borrow() + 2;
+                // The disk may hang.
+                let _ = timeout(LOOK_MAX, looks.wait_for(|looks| *looks >= seen)).await;
+            }
+        }
     }
 
     /// Logs a peer in, which is the token's author from here on.
@@ -406,6 +431,7 @@ impl Guard {
                     self.take(read);
                 }
             }
+            self.looks.send_modify(|looks| *looks += 1);
             if Instant::now() >= write_at {
                 self.write_last_use().await;
                 write_at = Instant::now() + LAST_USE_PAUSE;

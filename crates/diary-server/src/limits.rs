@@ -135,6 +135,9 @@ pub const OTHER_BLOCKING_THREADS: usize = 2;
 /// Between two looks at the file with the tokens: what is removed there is gone within a second.
 pub const ACCESS_PAUSE: Duration = Duration::from_millis(400);
 
+/// For a look at that file, where the disk may hang.
+pub const LOOK_MAX: Duration = Duration::from_secs(2);
+
 /// From a token's use to when it is written down, at most.
 pub const LAST_USE_PAUSE: Duration = Duration::from_secs(60);
 
@@ -151,7 +154,7 @@ pub const GUESSES_FREE: u32 = 10;
 /// For how long wrong tokens are remembered.
 pub const GUESSES_WINDOW: Duration = Duration::from_secs(60);
 
-/// Longest wait of a token from an address that guesses. Whoever has the right one at that address has to be let in.
+/// Longest wait of a wrong token from an address that guesses. A right one never waits.
 pub const GUESS_DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// Addresses whose guesses are remembered: 1 MiB.

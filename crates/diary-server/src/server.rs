@@ -252,6 +252,11 @@ fn check_exposed<'a>(
     datagrams: impl Iterator<Item = &'a Datagrams>,
 ) -> Result<(), StartError> {
     let Rules { open, allow, .. } = guard.rules();
+    if guard.has_only_closed_doors() {
+        tracing::warn!(
+            "all tokens have been removed, so nobody can log in; to stop using tokens, remove the file access"
+        );
+    }
     let silent = listeners.iter().filter(|listener| listener.quiet && !listener.is_local);
     let silent = silent.map(|listener| &listener.address);
     let datagrams = datagrams.filter(|datagrams| !datagrams.is_local).map(|datagrams| &datagrams.address);
@@ -267,6 +272,8 @@ fn check_exposed<'a>(
         let at = &listener.address;
         if *open {
             tracing::warn!(address = at, "whoever reaches this address reads and writes the whole diary");
+        } else if guard.has_tokens() && !listener.tls {
+            tracing::warn!(address = at, "nobody can log in at this address, because it has no TLS");
         } else if !guard.has_tokens() {
             if listener.tls {
                 tracing::warn!(

@@ -34,8 +34,8 @@ pub(crate) fn run(action: TokenAction, out: &mut impl Write) -> anyhow::Result<(
                 // Whoever has no log of this is told here, or nowhere.
                 let _ = writeln!(
                     io::stderr(),
-                    "tokens are in use from now on: without one, nothing can be read or written but on the server's own \
-                     Unix socket, and what --loopback-can, --unix-can, --allow and --open let in"
+                    "tokens are in use from now on: without one, nothing can be read or written but by the server's own \
+                     user on a Unix socket, and what --loopback-can, --unix-can, --allow and --open let in"
                 );
             }
             writeln!(out, "{}", token.reveal())?;
@@ -49,7 +49,17 @@ pub(crate) fn run(action: TokenAction, out: &mut impl Write) -> anyhow::Result<(
             if file.read()?.is_none() {
                 return Err(ChangeError::UnknownName(name).into());
             }
-            file.change(|access| access.remove(&name))?;
+            let left = file.change(|access| {
+                access.remove(&name)?;
+                Ok(access.grants().count())
+            })?;
+            if left == 0 {
+                let path = file.path().display();
+                let _ = writeln!(
+                    io::stderr(),
+                    "no tokens are left, so nobody can log in; to stop using tokens, remove {path} and restart the server"
+                );
+            }
             writeln!(out, "removed the token {name}")?;
         }
     }

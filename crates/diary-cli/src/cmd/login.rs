@@ -24,7 +24,7 @@ const TYPED_MAX_BYTES: u64 = 1024;
 /// # Errors
 /// The server is not the expected one, cannot be reached, or refuses the token; the file cannot be written.
 pub(crate) async fn run(login: Login, config: &Config) -> Result<(), CliError> {
-    let Login { address, token_file, no_token, fingerprint } = login;
+    let Login { token_file, no_token, fingerprint, .. } = login;
     let server = &config.server;
     if matches!(&server.at, At::Tcp(host) if host.starts_with(TOKEN_PREFIX)) {
         let why =
@@ -38,18 +38,20 @@ pub(crate) async fn run(login: Login, config: &Config) -> Result<(), CliError> {
     }
     let path = file(config)?;
     let trust = whom_to_trust(server, fingerprint, config.access(server).trust).await?;
-    let token = if no_token { None } else { Some(take_token(token_file.as_deref()).await?) };
-    let access = Access { trust, token };
-    let shown = Access { trust, token: access.token.clone().or_else(|| config.token.clone()) };
-    let reader = Reader::connect_at(server.clone(), shown, None).await?;
     let mut kept = config.credentials.clone();
-    let journal = address.and_then(|address| address.journal);
-    kept.keep(&Address { journal, ..server.clone() }, &access);
+    if no_token {
+        // The server may want one, which comes from elsewhere then.
+        kept.keep(server, &Access { trust, token: None });
+        kept.write(&path)?;
+        return Ok(print(format!("trusted from now on: {server}\n"))?);
+    }
+    let access = Access { trust, token: Some(take_token(token_file.as_deref()).await?) };
+    let reader = Reader::connect_at(server.clone(), access.clone(), None).await?;
+    kept.keep(server, &access);
     kept.write(&path)?;
     let welcome = reader.welcome();
     let (author, journal) = (escape(&welcome.author), escape(&welcome.journal));
-    let logged_in = if access.token.is_some() { "logged in: " } else { "" };
-    Ok(print(format!("{logged_in}{author} writes in {journal} at {server}\n"))?)
+    Ok(print(format!("logged in: {author} writes in {journal} at {server}\n"))?)
 }
 
 /// Forgets the key and the token.
@@ -57,9 +59,13 @@ pub(crate) async fn run(login: Login, config: &Config) -> Result<(), CliError> {
 /// # Errors
 /// There are none, or the file cannot be written.
 pub(crate) fn forget(address: Option<Address>, config: &Config) -> Result<(), CliError> {
-    let server = address.unwrap_or_else(|| Address { journal: None, ..config.server.clone() });
+    let journal = address.is_none().then(|| config.server.journal.clone()).flatten();
+    let server = address.unwrap_or_else(|| config.server.clone());
     let mut kept: Credentials = config.credentials.clone();
-    if !kept.forget(&server) {
+    // A journal that is only configured may have no token of its own.
+    if !kept.forget(&server)
+        && (journal.is_none() || !kept.forget(&Address { journal: None, ..server.clone() }))
+    {
         return Err(CliError::NothingFound(format!("nothing is kept for {server}")));
     }
     kept.write(&file(config)?)?;

@@ -109,9 +109,7 @@ impl ClientMessage {
                     out.extend_from_slice(&resume.crc.to_be_bytes());
                 }
                 put_str(out, &hello.journal);
-                if let Some(token) = &hello.token {
-                    put_str(out, token.reveal());
-                }
+                put_str(out, hello.token.as_ref().map_or("", Credential::reveal));
             }),
             Self::Append(append) => frame::write(out, kind_of(append), |out| append.write(out)),
             Self::History { id, scope } => frame::write(out, kind::HISTORY, |out| {

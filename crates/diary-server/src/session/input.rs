@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use diary_access::Rights;
 use diary_engine::{Appends, Keys, Own};
+use diary_proto::command::{is_login, stray_login};
 use diary_proto::entry::check_text;
 use diary_proto::message::{Append, NewText};
 use diary_proto::{Author, Code, Producer, Refusal};
@@ -286,6 +287,9 @@ fn check_new<'a>(
     };
     let text = utf8(new.text, "this text is not valid UTF-8; nothing is stored")?;
     check_text(text)?;
+    if is_login(text) {
+        return Err(stray_login());
+    }
     if new.author.is_empty() {
         return Ok((text, new.at.map(|at| Own { at: Some(at), author: None })));
     }

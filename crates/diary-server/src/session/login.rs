@@ -1,21 +1,20 @@
 //! Logging in, and what is not permitted.
 
-use std::pin::Pin;
-
 use diary_access::{Right, Token};
 use diary_proto::answer::logged_in;
 use diary_proto::message::Hello;
 use diary_proto::{Author, Code, Credential, Refusal};
-use tokio::time::{Sleep, sleep};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::queue::Slot;
 use super::{Phase, Session, stopping};
 use crate::front::Answer;
 use crate::guard::AUDIT;
 
-/// A token that waits, because there were many wrong ones from its address.
+/// A token that is not known, and waits.
 pub(super) struct LoggingIn {
-    wait: Pin<Box<Sleep>>,
+    wait: BoxFuture<'static, ()>,
     token: Option<Token>,
     /// The Hello that brought it; a command of line mode if there is none.
     hello: Option<Hello>,
@@ -24,7 +23,7 @@ pub(super) struct LoggingIn {
 impl LoggingIn {
     /// Cancel safe.
     pub(super) async fn due(&mut self) {
-        self.wait.as_mut().await;
+        (&mut self.wait).await;
     }
 }
 
@@ -44,11 +43,11 @@ impl Session {
             return self.finish_login(hello, Err(stopping()));
         }
         let token = shown.reveal().parse().ok();
-        let delay = self.context.guard.delay(&self.peer);
-        if delay.is_zero() {
+        let guard = &self.context.guard;
+        if guard.is_known(token.as_ref()) || !guard.has_tokens() {
             return self.log_in(token.as_ref(), hello);
         }
-        let wait = Box::pin(sleep(delay));
+        let wait = guard.patience(&self.peer).boxed();
         self.queue.push_front(Slot::LoggingIn(Box::new(LoggingIn { wait, token, hello })));
     }
 
