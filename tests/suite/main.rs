@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test fails by panicking")]
 
 mod access;
+mod access_matrix;
+mod access_starting;
 mod addresses;
 mod bad_input;
 mod chunks;

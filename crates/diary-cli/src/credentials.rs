@@ -86,7 +86,10 @@ impl Credentials {
             ));
         }
         let mut text = String::new();
-        file.take(FILE_MAX_BYTES).read_to_string(&mut text).map_err(wrong)?;
+        file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(wrong)?;
+        if text.len() as u64 > FILE_MAX_BYTES {
+            return Err(format!("{shown} has more than {FILE_MAX_BYTES} bytes"));
+        }
         toml::from_str(&text).map(Self).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             format!("{shown}:{}: {}", before.matches('\n').count() + 1, careful(error.message()))
