@@ -170,7 +170,8 @@ fn parse_line(line: &str) -> Result<Line, String> {
     }
     let start = line.trim_start();
     if start.is_empty() || start.starts_with('#') {
-        return Ok(Line::Comment(line.to_owned()));
+        // `lines` takes one of them off, and would take another one off the next time.
+        return Ok(Line::Comment(line.trim_end_matches('\r').to_owned()));
     }
     Grant::parse(line).map(Line::Grant)
 }
@@ -323,6 +324,14 @@ mod tests {
         assert_eq!(access.to_text(), expected(&anna));
         access.remove(&name("anna")).unwrap();
         assert_eq!(access.to_text(), expected(""));
+    }
+
+    #[test]
+    fn carriage_returns_do_not_come_and_go() {
+        for text in ["# diary access 1\r\r\r\n", "# diary access 1\n# a\rb\r\r\n\r\r\n"] {
+            let access = Access::parse(text).unwrap();
+            assert_eq!(Access::parse(&access.to_text()), Ok(access));
+        }
     }
 
     #[test]
