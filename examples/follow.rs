@@ -1,5 +1,5 @@
 //! Prints entries as they are written, until Ctrl-C; with SEQ, from that one on:
-//! `cargo run --example follow [HOST:PORT|unix:PATH] [SEQ]`
+//! `cargo run --example follow [HOST:PORT|tls:HOST:PORT|unix:PATH] [SEQ]`
 //!
 //! The server may restart meanwhile: every entry is printed exactly once.
 

@@ -1,5 +1,5 @@
 //! Appends an entry and prints the last three:
-//! `cargo run --example hello_diary [HOST:PORT|unix:PATH] [TEXT]`
+//! `cargo run --example hello_diary [HOST:PORT|tls:HOST:PORT|unix:PATH] [TEXT]`
 
 #![allow(clippy::print_stdout, reason = "it shows something")]
 

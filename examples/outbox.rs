@@ -1,5 +1,5 @@
 //! Writes an entry exactly once, even if the server is away: the next run sends what was kept.
-//! `cargo run --example outbox HOST:PORT|unix:PATH FOLDER TEXT`
+//! `cargo run --example outbox HOST:PORT|tls:HOST:PORT|unix:PATH FOLDER TEXT`
 
 #![allow(clippy::print_stdout, reason = "it shows something")]
 

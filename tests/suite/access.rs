@@ -1,5 +1,6 @@
 //! Tokens in use: who writes, what ends with a token, and what nobody gets to see. `access_matrix` has every request.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use diary_proto::{Code, Credential};
 use diary_server::Listen;
 use tokio::net::{TcpSocket, UdpSocket};
 
+use crate::support::faulty::is_root;
 use crate::support::{
-    Frames, Lines, Process, Ran, Server, hello, is_ack, plain_server_command, run, say, soon, stored,
+    Frames, Lines, Process, Ran, Server, hello, is_ack, peer, plain_server_command, run, say, soon, stored,
 };
 
 /// Makes a token that does not expire.
@@ -60,6 +62,9 @@ async fn a_follow_ends_with_its_token() {
     let soon_over = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
     let expires = token_until(&data, "expires", "read", "*", Some(soon_over));
     let server = Server::on(folder, |_| {}).await;
+    let mut frames = Frames::connect(server.address()).await;
+    frames.greet(&Hello { token: Some(Credential::new(removed.reveal())), ..hello(1) }).await;
+    frames.send(&ClientMessage::Follow { id: 7, from: Some(1) }).await;
     let mut followers = Vec::new();
     for (token, ends) in [(&removed, "has been removed"), (&expires, "has expired")] {
         let mut client = server.lines().await;
@@ -80,6 +85,14 @@ async fn a_follow_ends_with_its_token() {
         assert!(answer.starts_with("error not-permitted: this needs the right read"), "{answer}");
         assert!(answer.contains(*ends), "{answer}");
     }
+    let refusal = loop {
+        match frames.message().await {
+            ServerMessage::Error { id: 7, refusal, .. } => break refusal,
+            ServerMessage::End { .. } => panic!("it ends without a reason"),
+            _ => {}
+        }
+    };
+    assert_eq!(refusal.code, Code::NotPermitted);
     assert!(is_ack(&client.ask("unheard").await, 2));
     for (follower, ends) in &mut followers {
         let answer = follower.ask("/history").await;
@@ -428,4 +441,34 @@ async fn quiet_listeners_take_what_their_networks_send() {
     let mut entries = stored(&journal);
     entries.sort_unstable();
     assert_eq!(entries, ["local by TCP", "local by a datagram", "local with an answer"]);
+}
+
+/// On a Unix socket, the server knows whose process is at the other end.
+#[tokio::test]
+async fn other_users_have_what_unix_can_says() {
+    if !is_root() {
+        return;
+    }
+    let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = folder.path().join("socket");
+    let server = Server::on(data, |config| {
+        config.listen.push(Listen::unix(&socket));
+        config.socket_mode = 0o666;
+        config.rules.unix_can = Some("append".parse().unwrap());
+    })
+    .await;
+    let input = "a text\n/history\n/quit\n";
+    let mut nc = peer("nc.openbsd");
+    nc.arg("-U").arg(&socket);
+    let mut others = peer("setpriv");
+    others.args(["--reuid=65534", "--regid=65534", "--clear-groups", "nc.openbsd", "-U"]).arg(&socket);
+    let said = run(&mut others, input).await.stdout;
+    assert!(
+        said.contains("\nok 1 ") && said.contains("error not-permitted: this needs the right read"),
+        "{said}"
+    );
+    let said = run(&mut nc, input).await.stdout;
+    assert!(said.contains("\nok 2 ") && !said.contains("error") && said.contains(" a text\n"), "{said}");
+    server.stop().await;
 }

@@ -40,6 +40,9 @@ async fn other_machines_need_a_token_or_open_doors() {
         command.args(allowed);
         Process::spawn(command, 1).await.stop().await;
     }
+    for (option, value) in [("--allow", "10.0.0.0/8"), ("--unix-can", "read")] {
+        refused(data, &["--listen", "127.0.0.1:0", option, value], 2, &[option, "there is none"]).await;
+    }
     token(data, "anna", "read", "*");
     let mut command = server_command(data);
     command.args(["--listen", "0.0.0.0:0"]);
@@ -88,6 +91,7 @@ async fn the_commands_for_tokens() {
     )
     .await;
     let token: Token = said.stdout.trim_end().parse().unwrap();
+    assert!(said.stderr.contains("no journal is called work* so far"), "{said:?}");
     assert!(said.code == Some(0) && said.stderr.contains("tokens are in use from now on"), "{said:?}");
     for (arguments, why) in [
         (&["token", "add", "anna"][..], "a token named anna already exists"),

@@ -104,12 +104,15 @@ async fn a_web_server_is_no_diary() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let web = tokio::spawn(async move {
+        // The client waits for a greeting, and asks over another connection.
+        let (silent, _) = listener.accept().await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         let mut socket = BufReader::new(socket);
         let mut request = String::new();
         while socket.read_line(&mut request).await.unwrap() > 2 {}
         assert_eq!(request, "GET / HTTP/1.0\r\n\r\n");
         socket.write_all(b"HTTP/1.0 200 OK\r\n\r\n<html>").await.unwrap();
+        silent
     });
     let what = "is not a diary server (it looks like HTTP); check the port";
     let expected = [
@@ -119,7 +122,7 @@ async fn a_web_server_is_no_diary() {
         ("fail", "server", what),
     ];
     check(&doctor(home.path(), &address).await, 3, &expected);
-    soon("the web server answers", web).await.unwrap();
+    drop(soon("the web server answers", web).await.unwrap());
 }
 
 #[tokio::test]

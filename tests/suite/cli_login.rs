@@ -134,7 +134,7 @@ async fn nothing_is_kept_unless_all_of_it_works() {
     let ran = home.run(&["log", "--server", &address], "").await;
     check(&ran, 0, &[" anna at home", " anna/phone on the way", " ben from a script", " anna as ben"]);
     let ran = home.run(&["doctor", "--server", &address], "").await;
-    check(&ran, 0, &["kept for 1 address", &fingerprint, "the server accepts it", "you write as anna"]);
+    check(&ran, 0, &["kept for 1 address", &fingerprint, "that login has kept", "you write as anna"]);
 
     check(&home.run(&["logout", &address], "").await, 0, &["logged out"]);
     // The key alone, with a token that comes from elsewhere.
@@ -377,5 +377,115 @@ async fn a_person_compares_and_types_unseen() {
     assert!(home.files_with(secret).is_empty(), "{:?}", home.files_with(secret));
     assert_eq!(home.files_with("an entry").len(), 1);
     assert_eq!(stored(&server.journal()), ["anna an entry"]);
+    server.stop().await;
+}
+
+/// An entry that was kept before its writer had a token is written under the token's name, unless a name was chosen.
+#[tokio::test]
+async fn what_was_kept_before_the_login_is_sent_as_what_the_token_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let anna = token(folder.path(), "anna", "read,append", "*");
+    let (server, address, fingerprint) = with_tls(folder).await;
+    let home = Home::new();
+    let folder = server.stop().await;
+    for words in [&["add", "early"][..], &["--name", "anna/phone", "add", "on the way"]] {
+        let words = [words, &["--server", &address]].concat();
+        check(&home.run(&words, "").await, 5, &["no server is listening", "is kept in"]);
+    }
+    let server = Server::on(folder, |config| {
+        config.listen.push(Listen::tcp(address.strip_prefix("tls:").unwrap()).tls());
+    })
+    .await;
+    let words = ["login", &address, "--fingerprint", &fingerprint];
+    check(&home.run(&words, anna.reveal()).await, 0, &[]);
+    check(&home.run(&["outbox", "send", "--server", &address], "").await, 0, &["2 entries are on disk"]);
+    assert_eq!(stored(&server.journal()), ["anna early", "anna/phone on the way"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_that_the_token_does_not_have_leaves_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let anna = token(folder.path(), "anna", "read,append", "*");
+    let (server, address, fingerprint) = with_tls(folder).await;
+    let home = Home::new();
+    let words = ["login", &address, "--fingerprint", &fingerprint];
+    check(&home.run(&words, anna.reveal()).await, 0, &[]);
+    let mut terminal = Terminal::start(home.cli(&[&address]));
+    terminal.sees("anna writes in diary at tls:").await;
+    for (name, told) in [
+        ("ben", "error not-permitted: "),
+        ("anna/phone", "you write as anna/phone"),
+        ("anna-2", "you still write as anna/phone"),
+    ] {
+        terminal.types(&format!("/name {name}\r")).await;
+        terminal.sees(told).await;
+        terminal.types(&format!("after {name}\r")).await;
+        terminal.sees("ok ").await;
+    }
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
+    let entries = ["anna after ben", "anna/phone after anna/phone", "anna/phone after anna-2"];
+    assert_eq!(stored(&server.journal()), entries);
+    server.stop().await;
+}
+
+/// Having few rights is no fault.
+#[tokio::test]
+async fn whoever_may_only_write_writes_and_whoever_may_only_read_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = ["append", "read"].map(|can| token(folder.path(), can, can, "*"));
+    let (server, address, fingerprint) = with_tls(folder).await;
+    let (home, file) = (Home::new(), server.journal().parent().unwrap().join("token"));
+    let words = ["login", &address, "--no-token", "--fingerprint", &fingerprint];
+    check(&home.run(&words, "").await, 0, &[]);
+    let [writer, reader] = tokens;
+    let run_with = async |token: &str, words: &[&str], input: &str| {
+        fs::write(&file, token).unwrap();
+        let mut command = home.cli(&[words, &["--server", &address]].concat());
+        run(command.env("DIARY_TOKEN_FILE", &file), input).await
+    };
+    let ran = run_with(writer.reveal(), &[], "a\nb\n").await;
+    check(&ran, 0, &["ok 1 ", "ok 2 ", "this needs the right read"]);
+    let ran = run_with(writer.reveal(), &["doctor"], "").await;
+    let of_file = "the server accepts the one from DIARY_TOKEN_FILE";
+    check(&ran, 0, &[of_file, "not for you: this needs the right read", "the server accepts entries"]);
+    let ran = run_with(reader.reveal(), &["doctor"], "").await;
+    check(&ran, 0, &[of_file, "entry 2 by append", "not for you: this needs the right append"]);
+    let ran = run_with(reader.reveal(), &[], "c\n").await;
+    check(&ran, 4, &["2 ", "line 1: error not-permitted: this needs the right append"]);
+    let ran = run_with(stranger().reveal(), &["log"], "").await;
+    check(&ran, 4, &["bad-token", "put another token into DIARY_TOKEN_FILE"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_in_the_place_of_a_text_goes_nowhere() {
+    let (home, server) = (Home::new(), Server::start().await);
+    let login = format!("/login {TOKEN}");
+    for (words, input, code) in [
+        (&["add", TOKEN][..], "", 2),
+        (&["add", &login], "", 2),
+        (&["add", "-"], TOKEN, 2),
+        (&[], &*format!("a\n {TOKEN}\n{login}\nb\n"), 4),
+    ] {
+        let ran = home.run(&[words, &["--server", server.address()]].concat(), input).await;
+        check(&ran, code, &["this is a token, and is neither sent nor kept"]);
+        assert!(!format!("{ran:?}").contains(TOKEN), "{ran:?}");
+    }
+    assert!(home.files_with(TOKEN).is_empty());
+    assert_eq!(stored(&server.journal()), ["zoe a", "zoe b"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_wrong_kind_of_address_is_told() {
+    let (server, address, _) = with_tls(tempfile::tempdir().unwrap()).await;
+    let home = Home::new();
+    let plain = address.strip_prefix("tls:").unwrap();
+    let ran = home.run(&["log", "--server", plain], "").await;
+    check(&ran, 3, &["this address speaks TLS, not plain text; write tls: before the address"]);
+    let ran = home.run(&["log", "--server", &format!("tls:{}", server.address())], "").await;
+    check(&ran, 3, &["this port does not speak TLS; check the address", "has no tls:"]);
     server.stop().await;
 }

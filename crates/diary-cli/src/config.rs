@@ -1,6 +1,7 @@
 //! The configuration file, and the settings of one run.
 
 use std::env;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
 use std::io;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use diary_client::{Access, Address, Author, Credential, JournalName};
-use diary_outbox::Outbox;
+use diary_outbox::{Delivery, Keys, Outbox};
 use serde::de::{Deserialize, Deserializer, Error};
 
 use crate::cli::Settings;
@@ -51,10 +52,10 @@ pub(crate) struct Config {
     pub(crate) server: Address,
     /// Server or journal that the command line names.
     pub(crate) named_server: Option<Address>,
-    /// Author of new entries; `None` leaves it to the server.
+    /// Author that the user chose.
     pub(crate) author: Option<Author>,
-    /// The same, unless it is only the login name.
-    pub(crate) said_author: Option<Author>,
+    /// Author otherwise, unless the server knows the user by a token.
+    pub(crate) login_name: Option<Author>,
     pub(crate) colour: Colour,
     /// Output format of the configuration file.
     pub(crate) format: Option<Format>,
@@ -96,20 +97,15 @@ impl Config {
         let credentials = path
             .as_deref()
             .map_or_else(|| Ok(Credentials::default()), |path| Credentials::read(&path_beside(path)));
-        let token_file = env::var_os("DIARY_TOKEN_FILE").filter(|path| !path.is_empty());
-        let token = token_file.map(|path| token_in(Path::new(&path))).transpose();
+        let token = token_file().map(|path| token_in(Path::new(&path))).transpose();
         let credentials_wrong = credentials.as_ref().err().or(token.as_ref().err()).cloned();
         let (credentials, token) = (credentials.unwrap_or_default(), token.unwrap_or_default());
-        // Whoever has a token has its name.
-        let has_token = token.is_some() || credentials.access(&server).token.is_some();
-        let said_author = settings.name.clone().or(file.name);
-        let login_name = || if has_token { None } else { login_name() };
         Self {
             server_is_said,
             named_server: (settings.server_is_flag || settings.journal_is_flag).then(|| server.clone()),
             server,
-            author: said_author.clone().or_else(login_name),
-            said_author,
+            author: settings.name.clone().or(file.name),
+            login_name: login_name(),
             colour: settings.color.or(file.colour).unwrap_or_default(),
             format: file.format,
             history: file.history.unwrap_or(true),
@@ -134,6 +130,25 @@ impl Config {
             access.token = Some(token.clone());
         }
         access
+    }
+
+    /// Returns the author of new entries; `None` leaves it to the server.
+    pub(crate) fn author(&self) -> Option<&Author> {
+        let login_name = || self.login_name.as_ref().filter(|_| self.access(&self.server).token.is_none());
+        self.author.as_ref().or_else(login_name)
+    }
+
+    /// Returns a delivery of new entries to the server.
+    ///
+    /// # Errors
+    /// As [`Delivery::new`].
+    pub(crate) fn delivery<T>(&self, keys: Keys) -> Result<Delivery<T>, diary_outbox::Error> {
+        let delivery = Delivery::new(self.server.clone(), self.author.clone(), keys)?;
+        let delivery = delivery.with_access(self.access(&self.server));
+        Ok(match self.author {
+            Some(_) => delivery,
+            None => delivery.with_default_author(self.login_name.clone()),
+        })
     }
 
     /// Returns the outbox, which keeps unacked entries.
@@ -170,6 +185,11 @@ impl File {
 fn home(variable: &str, default: &str) -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute(variable).or_else(|| Some(absolute("HOME")?.join(default)))
+}
+
+/// Returns the file of the token that is for this run only.
+pub(crate) fn token_file() -> Option<OsString> {
+    env::var_os("DIARY_TOKEN_FILE").filter(|path| !path.is_empty())
 }
 
 /// Returns the login name, if it can be an author.

@@ -2,6 +2,7 @@
 
 use diary_client::{Code, Error, ErrorKind};
 
+use crate::config::token_file;
 use crate::query;
 use crate::term::output::Unwritable;
 use crate::term::whole;
@@ -137,19 +138,23 @@ pub(crate) fn advice(error: &Error) -> Option<&'static str> {
         Error::Unreachable { .. } | Error::Silent { .. } => {
             Some("check the address, the network and the firewall")
         }
+        Error::NotADiary { looks_like: Some("TLS"), .. } => {
+            Some("if it is one, write tls: before the address")
+        }
         Error::NoWelcome { .. } | Error::NotADiary { .. } => Some("check the port (default 8888)"),
         Error::Bye(_) | Error::Broken(_) => Some("try again when the server is back"),
         Error::Protocol(_) => Some("use a client of the server's version"),
         Error::OtherJournal(_) => Some("check the address"),
-        Error::Tls { .. } => Some("check the address and the port"),
+        Error::Tls { .. } => Some("check the address; that of a port without TLS has no tls:"),
         Error::ChangedKey { .. } => Some(
             "someone may be in between; if the server has a new key, compare its fingerprint and run diary login again",
         ),
         Error::Untrusted { .. } => Some("run diary login for this address"),
         Error::PlainToken(_) => Some("use a tls: address of this server"),
         Error::TurnedAway(refusal) => match refusal.code {
+            Code::Tls => Some("write tls: before the address"),
+            Code::BadToken if token_file().is_some() => Some("put another token into DIARY_TOKEN_FILE"),
             Code::BadToken => Some("run diary login with another token"),
-            Code::NotPermitted => Some("run diary login with a token that has this right"),
             _ => None,
         },
         _ => None,

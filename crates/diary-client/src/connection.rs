@@ -13,9 +13,9 @@ use diary_proto::message::{ClientMessage, Hello, Resume, ServerMessage, Welcome}
 use diary_proto::{Code, JournalName, Refusal, escape};
 use futures::StreamExt;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, split};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::codec::{Decoder, FramedRead};
 
 use crate::address::{Address, At};
@@ -48,6 +48,10 @@ const GREETING_MAX_BYTES: usize = 4096;
 /// diary server refuses it and stores nothing.
 const PROBE: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 
+/// How long a greeting may take before the server is probed over another connection: longer than most take from the
+/// other side of the earth.
+const PROBE_AFTER: Duration = Duration::from_secs(1);
+
 /// Time limit for the answer to the probe.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -62,6 +66,9 @@ const OTHER_SERVERS: [(&[u8], &str); 7] = [
     // An alert record: a TLS server received plain text.
     (&[0x15, 0x03], "TLS"),
 ];
+
+/// Prefix of a greeting that turns a client away.
+const REFUSAL: &[u8] = b"error ";
 
 /// Characters shown of a line that is not a greeting.
 const SAYS_MAX_CHARS: usize = 60;
@@ -94,7 +101,7 @@ pub(crate) struct Connection {
 
 impl Connector {
     /// Connects and waits for the welcome, within [`CONNECT_LIMIT`]. Accepts a journal that was restored from
-    /// an older copy. A server that does not greet has [`PROBE_LIMIT`] more to show what it is.
+    /// an older copy.
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
         let place = self.seen.place();
         match self.connect_at(place).await {
@@ -124,15 +131,30 @@ impl Connector {
         };
         // Sending Hello before the greeting would save a round trip. But a server that turns us away closes the
         // connection; unread bytes of ours would make that a reset, and lose its reason.
-        match timeout_at(deadline, connection.greeting(&self.address)).await {
-            Ok(greeted) => greeted?,
-            Err(_) => {
-                let other = connection.probe(&self.address).await;
-                return Err(other.unwrap_or(Error::NoWelcome { address, limit }));
+        tokio::select! {
+            biased;
+            greeted = timeout_at(deadline, connection.greeting(&self.address)) => {
+                greeted.map_err(|_| Error::NoWelcome { address: address.clone(), limit })??;
             }
+            Some(other) = self.probe() => return Err(other),
         }
         let welcomed = timeout_at(deadline, self.be_welcomed(connection, place, &before)).await;
         welcomed.map_err(|_| Error::NoWelcome { address, limit })?
+    }
+
+    /// Identifies a server that does not greet; `None` if it stays unknown, or is a slow diary server.
+    async fn probe(&self) -> Option<Error> {
+        sleep(PROBE_AFTER).await;
+        let (reader, mut writer) = self.secure(open(&self.address).await.ok()?).await.ok()?;
+        writer.write_all(PROBE).await.ok()?;
+        let (mut line, mut reader) = (Vec::new(), BufReader::new(reader.take(GREETING_MAX_BYTES as u64)));
+        // TLS sends no line, and what it has sent is enough.
+        let _ = timeout(PROBE_LIMIT, reader.read_until(b'\n', &mut line)).await;
+        if let Some(refusal) = line.strip_prefix(REFUSAL) {
+            let refusal = read_refusal(String::from_utf8_lossy(refusal).trim_end());
+            return (refusal.code == Code::Tls).then_some(Error::TurnedAway(refusal));
+        }
+        (!line.is_empty() && !is_greeting(&line)).then(|| not_a_diary(&self.address, &line))
     }
 
     async fn be_welcomed(
@@ -287,25 +309,10 @@ impl Opening {
             Some(Err(error)) => return Err(frame_error(error)),
             None => return Err(closed()),
         };
-        if let Some(refusal) = line.strip_prefix(b"error ") {
+        if let Some(refusal) = line.strip_prefix(REFUSAL) {
             return Err(Error::TurnedAway(read_refusal(&String::from_utf8_lossy(refusal))));
         }
         if is_greeting(&line) { Ok(()) } else { Err(not_a_diary(address, &line)) }
-    }
-
-    /// Identifies a server that did not greet in time; `None` if it stays unknown, or is a slow diary server.
-    async fn probe(&mut self, address: &Address) -> Option<Error> {
-        self.outgoing.bytes.extend_from_slice(PROBE);
-        let answer = timeout(PROBE_LIMIT, async {
-            self.outgoing.flush().await.ok()?;
-            self.incoming.0.next().await
-        });
-        let line = match answer.await {
-            Ok(Some(Ok(Received::Greeting(line)))) => line,
-            // Not a whole line: TLS sends none.
-            _ => self.incoming.0.read_buffer().clone(),
-        };
-        (!line.is_empty() && !is_greeting(&line)).then(|| not_a_diary(address, &line))
     }
 
     async fn welcome(&mut self) -> Result<Welcome, Error> {

@@ -265,7 +265,7 @@ fn why_not(address: &Address, error: io::Error) -> Error {
             }
         }
         Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            Error::Tls { address, why: "it does not speak TLS".to_owned() }
+            Error::Tls { address, why: "this port does not speak TLS".to_owned() }
         }
         Some(error) => Error::Tls { address, why: error.to_string() },
         None => Error::broken(error),

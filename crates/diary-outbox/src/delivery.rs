@@ -82,8 +82,24 @@ impl<T> Delivery<T> {
 
     /// Writes as this author from now on.
     pub fn with_author(mut self, author: Option<Author>) -> Self {
-        self.own.options.author = author;
+        self.own.set_author(author, false);
         self
+    }
+
+    /// Writes as this author from now on, unless the server knows this client by a token.
+    pub fn with_default_author(mut self, author: Option<Author>) -> Self {
+        self.own.set_author(author, true);
+        self
+    }
+
+    /// Writes as this author from now on, for a delivery whose own author the server has refused: it connects again.
+    /// What was submitted already is written as this author, too.
+    pub fn retry_as(&mut self, author: Option<Author>) {
+        if !self.own.has_arrived {
+            self.own.set_author(author, false);
+            self.own.reconnect();
+            (self.held, self.trouble_since) = (None, None);
+        }
     }
 
     /// Resends an entry of the outbox as new, so that the server cannot tell it from one that it stored before. The
@@ -162,7 +178,7 @@ impl<T> Delivery<T> {
 
     /// Returns the author; `None` leaves it to the server.
     pub fn author(&self) -> Option<&Author> {
-        self.own.options.author.as_ref()
+        self.own.author()
     }
 
     /// Returns the public name in the keys of its entries.

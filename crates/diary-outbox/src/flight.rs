@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use std::pin::Pin;
 
 use diary_client::{
-    Ack, Address, Client, Error, NewEntry, NotAcked, Options, Pending, Place, Producer, Refusal, Secret,
-    State, Time, Welcome,
+    Ack, Address, Author, Client, Error, NewEntry, NotAcked, Options, Pending, Place, Producer, Refusal,
+    Secret, State, Time, Welcome,
 };
 use futures::FutureExt;
 use jiff::tz::TimeZone;
@@ -34,6 +34,8 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(crate) struct Flight<T> {
     pub(crate) address: Address,
     pub(crate) options: Options,
+    /// Whether nobody chose the author of the options: the name of a token goes before it.
+    pub(crate) author_is_default: bool,
     link: Link,
     pub(crate) tray: Option<Tray>,
     /// Entries not handed to the client yet, in order.
@@ -77,6 +79,7 @@ impl<T> Flight<T> {
         Self {
             address,
             options,
+            author_is_default: false,
             link: Link::Idle,
             tray,
             waiting: VecDeque::new(),
@@ -96,7 +99,29 @@ impl<T> Flight<T> {
             secret: Some(heading.secret.clone()),
             ..Options::default()
         };
-        Self::new(address, options, Some(tray))
+        Self { author_is_default: heading.author_is_default, ..Self::new(address, options, Some(tray)) }
+    }
+
+    /// Writes as this author from now on.
+    pub(crate) fn set_author(&mut self, author: Option<Author>, is_default: bool) {
+        if let Some(tray) = &mut self.tray {
+            tray.contents.heading.author.clone_from(&author);
+            tray.contents.heading.author_is_default = is_default;
+        }
+        (self.options.author, self.author_is_default) = (author, is_default);
+    }
+
+    /// Returns the author that the server is told.
+    pub(crate) fn author(&self) -> Option<&Author> {
+        self.options
+            .author
+            .as_ref()
+            .filter(|_| !self.author_is_default || self.options.access.token.is_none())
+    }
+
+    /// Connects anew at the next [`step`](Self::step). Nothing may be open.
+    pub(crate) fn reconnect(&mut self) {
+        self.link = Link::Idle;
     }
 
     /// Sends an entry that the tray already keeps.
@@ -172,13 +197,15 @@ impl<T> Flight<T> {
         let (tag, counter, answer) = loop {
             match &mut self.link {
                 Link::Idle => {
-                    let connecting = Client::connect(self.address.clone(), self.options.clone());
+                    let options = Options { author: self.author().cloned(), ..self.options.clone() };
+                    let connecting = Client::connect(self.address.clone(), options);
                     self.link = Link::Connecting(Box::pin(connecting));
                 }
                 Link::Connecting(connecting) => {
-                    let reconnect =
-                        |why| Client::reconnecting(self.address.clone(), self.options.clone(), why);
-                    let client = connecting.await.or_else(reconnect);
+                    let connected = connecting.await;
+                    let options = Options { author: self.author().cloned(), ..self.options.clone() };
+                    let reconnect = |why| Client::reconnecting(self.address.clone(), options, why);
+                    let client = connected.or_else(reconnect);
                     self.link = client.map_or_else(Link::Down, |client| Link::Up(client.state(), client));
                     return None;
                 }

@@ -101,7 +101,8 @@ impl Outbox {
     /// [`Error::NoRandom`].
     pub(crate) fn begin(&self, server: &Address, author: Option<&Author>) -> Result<Tray, Error> {
         let secret = Secret::random().map_err(Error::no_random)?;
-        let heading = Heading { server: server.clone(), author: author.cloned(), secret };
+        let heading =
+            Heading { server: server.clone(), author: author.cloned(), author_is_default: false, secret };
         let path = self.folder().map(|folder| new_path(folder, FILE_END)).transpose();
         Ok(Tray::new(path.map_err(Error::no_random)?, Contents::new(heading), None))
     }

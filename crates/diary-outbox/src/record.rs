@@ -13,6 +13,7 @@
 //! without its line feed is unfinished, and nothing relies on it.
 
 use std::collections::BTreeMap;
+use std::ops::Not;
 
 use diary_client::{Address, Author, Code, Refusal, Secret, Time};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ struct Header {
     secret: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     author: Option<String>,
+    #[serde(default, skip_serializing_if = "Not::not")]
+    author_is_default: bool,
 }
 
 /// A line after the header.
@@ -87,6 +90,8 @@ pub struct KeptEntry {
 pub(crate) struct Heading {
     pub(crate) server: Address,
     pub(crate) author: Option<Author>,
+    /// Whether nobody chose the author: the name of a token goes before it.
+    pub(crate) author_is_default: bool,
     pub(crate) secret: Secret,
 }
 
@@ -113,6 +118,7 @@ impl Heading {
     /// Returns the first line of a new file.
     pub(crate) fn line(&self) -> Vec<u8> {
         line(&Header {
+            author_is_default: self.author_is_default,
             format: FORMAT,
             server: self.server.to_string(),
             secret: self.secret.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -135,6 +141,7 @@ impl Heading {
                 .server
                 .parse()
                 .map_err(|error| format!("its server is not an address: {error}"))?,
+            author_is_default: header.author_is_default,
             author: author.map_err(|refusal| format!("its author is not a name: {}", refusal.message))?,
             secret: from_hex(&header.secret).ok_or("its secret is invalid")?,
         })
@@ -286,6 +293,7 @@ mod tests {
         Heading {
             server: "127.0.0.1:8888".parse().unwrap(),
             author: Some(Author::new("小明").unwrap()),
+            author_is_default: false,
             secret: Secret::new(vec![0xa5; 32]).unwrap(),
         }
     }

@@ -101,7 +101,7 @@ impl Standing {
     fn lacks(self, right: Right) -> &'static str {
         match self {
             Self::Closed => needs!(right, " in this journal, and nobody has it at this address"),
-            Self::Nobody => needs!(right, " in this journal; log in with /login TOKEN"),
+            Self::Nobody => needs!(right, " in this journal; log in with /login TOKEN, or `diary login`"),
             Self::Insecure => needs!(right, " in this journal; log in with a token, over TLS"),
             Self::Removed => needs!(right, ", and the token has been removed"),
             Self::Expired => needs!(right, ", and the token has expired"),
@@ -112,7 +112,7 @@ impl Standing {
     fn lacks_all(self) -> &'static str {
         match self {
             Self::Closed => "nobody has rights in this journal at this address",
-            Self::Nobody => "this needs a token; log in with /login TOKEN",
+            Self::Nobody => "this needs a token; log in with /login TOKEN, or `diary login`",
             Self::Insecure => "this needs a token, which travels over TLS only",
             Self::Removed => "the token has been removed",
             Self::Expired => "the token has expired",

@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
                 Some(
                     StartError::Zone(_)
                     | StartError::Tls(_)
-                    | StartError::NoTlsListener
+                    | StartError::NoListenerFor { .. }
                     | StartError::Exposed { .. },
                 )
                 | None => USAGE,

@@ -127,8 +127,32 @@ impl Server {
         let (guard, access) = Guard::start(config.rules, &data).await?;
         check_exposed(&guard, &listeners, udp.iter().chain(&quiet_udp))?;
         let has_tls = listeners.iter().any(|listener| listener.tls);
-        if config.tls.is_some() && !has_tls {
-            return Err(StartError::NoTlsListener);
+        let has_unix = listeners.iter().any(|listener| listener.address.contains("unix:"));
+        let has_silent = listeners.iter().any(|listener| listener.quiet) || udp.len() + quiet_udp.len() > 0;
+        // Who gives an option that does nothing believes that it does something.
+        for (is_idle, option, of, way_out) in [
+            (
+                config.tls.is_some() && !has_tls,
+                "--tls-cert",
+                "TLS listeners",
+                "add --listen tls:127.0.0.1:8889",
+            ),
+            (
+                guard.rules().unix_can.is_some() && !has_unix,
+                "--unix-can",
+                "Unix sockets",
+                "add --listen unix:PATH",
+            ),
+            (
+                !guard.rules().allow.is_empty() && !has_silent,
+                "--allow",
+                "quiet listeners and UDP",
+                "who comes in elsewhere needs a token, or --open",
+            ),
+        ] {
+            if is_idle {
+                return Err(StartError::NoListenerFor { option, of, way_out });
+            }
         }
         let journals = Journals::new(Options { data: data.clone(), zone, zone_name, day_start });
         // If they cannot be counted, opening one says why.

@@ -34,9 +34,16 @@ pub enum StartError {
         /// What to do.
         way_out: &'static str,
     },
-    /// A certificate is given, and no listener has TLS.
-    #[error("--tls-cert is for TLS listeners, and there is none; add one, as --listen tls:127.0.0.1:8889")]
-    NoTlsListener,
+    /// An option is given for a kind of address that there is not.
+    #[error("{option} is for {of}, and there is none; {way_out}")]
+    NoListenerFor {
+        /// The option.
+        option: &'static str,
+        /// The kind of address.
+        of: &'static str,
+        /// What to do.
+        way_out: &'static str,
+    },
     /// There is no such time zone.
     #[error(transparent)]
     Zone(UnknownZone),

@@ -6,6 +6,8 @@ use std::os::unix::fs::DirBuilderExt;
 
 use anyhow::Context;
 use diary_access::{Access, AccessFile, ChangeError, Grant, LastUse, parse_expiry};
+use diary_engine::maintenance;
+use diary_proto::JournalName;
 use jiff::{Timestamp, Zoned};
 
 use crate::config::TokenAction;
@@ -29,7 +31,18 @@ pub(crate) fn run(action: TokenAction, out: &mut impl Write) -> anyhow::Result<(
                 .mode(0o700)
                 .create(&data)
                 .with_context(|| format!("cannot make {}", data.display()))?;
+            let journals = grant.journals.clone();
             file.change(|access| access.add(grant))?;
+            // If they cannot be listed, the server says why.
+            let known = maintenance::journals(&data).unwrap_or_default();
+            if !journals.cover(JournalName::default().as_str())
+                && !known.iter().any(|name| journals.cover(name.as_str()))
+            {
+                let _ = writeln!(
+                    io::stderr(),
+                    "no journal is called {journals} so far; `diary-server journal add NAME` makes one"
+                );
+            }
             if first {
                 // Whoever has no log of this is told here, or nowhere.
                 let _ = writeln!(

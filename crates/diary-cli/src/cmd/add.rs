@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use diary_client::{Address, DayStart, NewEntry, Reader, Time};
-use diary_outbox::{Delivery, Held, Keys, Outcome};
+use diary_outbox::{Held, Keys, Outcome};
 use diary_proto::entry::check_text;
 use diary_proto::escape::escape;
 use diary_proto::limits::TEXT_MAX_BYTES;
@@ -19,6 +19,7 @@ use super::deliver::{
 };
 use crate::config::Config;
 use crate::error::{CliError, advice};
+use crate::term::input::no_login;
 use crate::term::output::{print, say};
 use crate::term::signals::Signals;
 use crate::term::ui::Ui;
@@ -98,7 +99,7 @@ fn agrees(apart: &str) -> bool {
 
 /// Rejects texts that cannot be entries, and blank ones.
 fn check(text: String) -> Result<String, String> {
-    match check_text(&text) {
+    match check_text(&text).and_then(|()| no_login(&text)) {
         Ok(()) if text.trim().is_empty() => Err("the text is blank".to_owned()),
         Ok(()) => Ok(text),
         Err(refusal) => Err(refusal.message.into_owned()),
@@ -111,7 +112,7 @@ fn set_aside(text: &str, at: Option<Time>, why: &str, config: &Config) -> String
     match config.outbox().set_aside(text) {
         Ok(path) => {
             let (path, at) = (path.display(), at.unwrap_or_else(|| Time::now(&TimeZone::system())));
-            let name = config.author.as_ref().map_or_else(String::new, |name| format!(" --name {name}"));
+            let name = config.author().map_or_else(String::new, |name| format!(" --name {name}"));
             format!(
                 "{why}; the text is in {path}; write it with diary{name} add --at {at} - < {path}, then remove it"
             )
@@ -147,11 +148,10 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliE
     // alone, so it continues under nohup.
     let mut signals = Signals::of(&[SignalKind::interrupt(), SignalKind::terminate()]);
     let keys = Keys::Kept(config.outbox());
-    let mut delivery = Delivery::new(config.server.clone(), config.author.clone(), keys).map_err(|why| {
+    let mut delivery = config.delivery(keys).map_err(|why| {
         let text = escape(&text);
         CliError::NotAcked(format!("{why}; nothing was written, and this is not kept: {text}"))
     })?;
-    delivery = delivery.with_access(config.access(&config.server));
     // First of all: from here on, the text outlives this process.
     let entry = NewEntry { at, ..text.as_str().into() };
     if let Err(why) = delivery.submit((), entry) {

@@ -1,12 +1,13 @@
 //! `doctor`: checks the configuration, the outbox and the server, one line per check.
 
+use std::borrow::Cow;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use diary_client::{At, Client, Code, Error, Event, Options, Stored, Time, Trust, Welcome, Which};
+use diary_client::{At, Client, Code, Error, Event, Options, Refusal, Stored, Time, Trust, Welcome, Which};
 use diary_outbox::{Listed, Outbox};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
@@ -122,7 +123,7 @@ fn waiting(entries: &[Listed]) -> Finding {
 /// Runs the checks that need the server.
 async fn server(config: &Config, report: &mut Report) {
     let access = config.access(&config.server);
-    let options = Options { author: config.author.clone(), access: access.clone(), ..Options::default() };
+    let options = Options { author: config.author().cloned(), access: access.clone(), ..Options::default() };
     let begin = Instant::now();
     let client = match Client::connect(config.server.clone(), options).await {
         Ok(client) => client,
@@ -146,26 +147,17 @@ async fn server(config: &Config, report: &mut Report) {
         );
     }
     if access.token.is_some() {
-        report.line("token", Ok("the server accepts it".to_owned()));
+        let from = if config.token.is_some() { "from DIARY_TOKEN_FILE" } else { "that login has kept" };
+        report.line("token", Ok(format!("the server accepts the one {from}")));
     }
     let welcome = client.welcome();
     let [journal, author, zone] = [&welcome.journal, &welcome.author, &welcome.zone].map(|word| escape(word));
     let (id, head) = (welcome.journal_id, welcome.head);
     let what = format!("{journal} ({id:016x}), newest entry {head}, time zone {zone}; you write as {author}");
     report.line("journal", Ok(what));
-    match newest(&client, head).await {
-        Ok(Some(newest)) => {
-            let entry = &newest.entry;
-            let here = entry.time.in_zone(&TimeZone::system()).minute();
-            report.line("history", Ok(format!("entry {} by {}, {here} local time", entry.seq, entry.author)));
-        }
-        Ok(None) => report.line("history", Ok("no entries yet".to_owned())),
-        Err(why) => report.line("history", Err(why)),
-    }
+    report.line("history", history(&client, head).await);
     report.line("clocks", clocks(&welcome));
-    let writing = in_time(client.check()).await;
-    let writing = writing.map_err(|why| format!("the server does not accept entries: {why}"));
-    report.line("writing", writing.map(|()| "the server accepts entries".to_owned()));
+    report.line("writing", writing(&client).await);
     // All checks are done, so errors on closing do not matter.
     let _ = client.close().await;
 }
@@ -180,20 +172,42 @@ fn step_of(error: &Error) -> &'static str {
     }
 }
 
-/// Returns the newest entry, if there is one.
-async fn newest(client: &Client, head: u64) -> Result<Option<Stored>, String> {
+/// Checks whether the newest entry can be read.
+async fn history(client: &Client, head: u64) -> Finding {
     let mut history = client.history(Which::Last(1));
-    match in_time(async { history.next().await.transpose() }).await? {
-        Some(Event::Entry(stored)) => Ok(Some(stored)),
-        None if head == 0 => Ok(None),
-        _ => Err(format!("entry {head} is damaged or missing; run diary-server verify on the server")),
-    }
+    Ok(match in_time(async { history.next().await.transpose() }).await? {
+        Ok(Some(Event::Entry(Stored { entry, .. }))) => {
+            let here = entry.time.in_zone(&TimeZone::system()).minute();
+            format!("entry {} by {}, {here} local time", entry.seq, entry.author)
+        }
+        Ok(None) if head == 0 => "no entries yet".to_owned(),
+        Ok(_) => {
+            return Err(format!("entry {head} is damaged or missing; run diary-server verify on the server"));
+        }
+        Err(not_permitted) => format!("not for you: {not_permitted}"),
+    })
 }
 
-async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+/// Checks whether the server would accept an entry.
+async fn writing(client: &Client) -> Finding {
+    let checked = in_time(client.check()).await;
+    Ok(match checked.map_err(|why| format!("the server does not accept entries: {why}"))? {
+        Ok(()) => "the server accepts entries".to_owned(),
+        Err(not_permitted) => format!("not for you: {not_permitted}"),
+    })
+}
+
+/// Waits for an answer. That something is not permitted is one: a token need not have every right.
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<Result<T, Cow<'static, str>>, String> {
     let answer = timeout(ANSWER_LIMIT, answer).await;
     let late = |_| format!("no answer within {} s; see the log of the server", ANSWER_LIMIT.as_secs());
-    answer.map_err(late)?.map_err(|error| unreachable_sentence(&error))
+    match answer.map_err(late)? {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(Error::Refused(Refusal { code: Code::NotPermitted, message })) => Ok(Err(message)),
+        Err(error) => Err(unreachable_sentence(&error)),
+    }
 }
 
 fn clocks(welcome: &Welcome) -> Finding {
@@ -206,7 +220,6 @@ fn clocks(welcome: &Welcome) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diary_client::{Code, Refusal};
     use insta::assert_snapshot;
 
     use diary_outbox::fake::Fake;
@@ -253,8 +266,8 @@ mod tests {
     async fn an_entry_that_is_missing() {
         let fake = Fake::start().await;
         let client = fake.client("anna").await;
-        assert_eq!(newest(&client, 0).await.map(|newest| newest.is_none()), Ok(true));
-        let why = newest(&client, 7).await.err().unwrap();
+        assert_eq!(history(&client, 0).await.as_deref(), Ok("no entries yet"));
+        let why = history(&client, 7).await.unwrap_err();
         assert_eq!(why, "entry 7 is damaged or missing; run diary-server verify on the server");
     }
 }

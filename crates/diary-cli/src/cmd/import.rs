@@ -99,7 +99,7 @@ impl<'a> Work<'a> {
         let mut work = Self {
             config,
             files,
-            author: import.author.clone().or_else(|| config.author.clone()),
+            author: import.author.as_ref().or(config.author()).cloned(),
             name: String::new(),
             journal: 0,
             sorted: Vec::new(),

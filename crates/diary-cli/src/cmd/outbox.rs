@@ -173,7 +173,7 @@ async fn send_as_new(id: &str, config: &Config) -> Result<(), CliError> {
     let access = config.access(&server);
     // The name that it was written under may be one that the token does not have.
     let delivery =
-        if access.token.is_some() { delivery.with_author(config.said_author.clone()) } else { delivery };
+        if access.token.is_some() { delivery.with_author(config.author.clone()) } else { delivery };
     let mut delivery = delivery.with_access(access);
     let (mut ended, mut unacked) = (Ok(()), None);
     let stopped = drive(&mut delivery, &mut signals(), |outcome| match outcome {

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::{Pin, pin};
 
-use diary_client::{Address, Error, NewEntry, Refusal, Which};
+use diary_client::{Address, Code, Error, NewEntry, Refusal, Which};
 use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::push_ack;
 use tokio::time::{Instant, sleep_until};
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::error::{CliError, exit};
 use crate::query::select::Select;
 use crate::render::Printer;
-use crate::term::input::{Chunks, Line, Lines};
+use crate::term::input::{Chunks, Line, Lines, no_login};
 use crate::term::output::{Output, say};
 use crate::term::ui::Ui;
 
@@ -41,15 +41,18 @@ pub(crate) async fn run(
     };
     let code = match read {
         Ok(()) => exit::DONE,
+        // Whoever may only write writes.
+        Err(error @ CliError::Reading(Error::Refused(Refusal { code: Code::NotPermitted, .. }))) => {
+            say(format_args!("{error}"));
+            exit::DONE
+        }
         Err(error @ CliError::Reading(Error::Refused(_))) => {
             say(format_args!("{error}"));
             error.code()
         }
         Err(error) => return Err(error.before_anything(NOTHING)),
     };
-    let delivery = Delivery::new(config.server.clone(), config.author.clone(), Keys::Fresh)?
-        .with_access(config.access(&config.server));
-    Pipe::new(input, page.output, code).write(delivery, interrupt).await
+    Pipe::new(input, page.output, code).write(config.delivery(Keys::Fresh)?, interrupt).await
 }
 
 async fn print_past(past: Which, config: &Config, page: &mut Page) -> Result<(), CliError> {
@@ -155,12 +158,14 @@ impl Pipe {
     fn submit(&mut self, delivery: &mut Delivery<u64>) {
         while delivery.has_room() && !self.needs_input {
             let line = self.lines.next(self.ended.is_some());
-            match line {
-                Some(Line { number, text: Ok(text) }) => {
+            let checked = line
+                .map(|Line { number, text }| (number, text.and_then(|text| no_login(&text).map(|()| text))));
+            match checked {
+                Some((number, Ok(text))) => {
                     // Cannot fail, since nothing is kept on disk.
                     let _ = delivery.submit(number, NewEntry::from(text));
                 }
-                Some(Line { number, text: Err(refusal) }) => self.refuse(number, &refusal),
+                Some((number, Err(refusal))) => self.refuse(number, &refusal),
                 None if self.ended.is_some() => return delivery.finish(),
                 None => self.needs_input = true,
             }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem::take;
 
-use diary_client::{Author, DayStart, History, Producer, Reader, State, Welcome, Which};
+use diary_client::{Author, DayStart, Error, History, Producer, Reader, Refusal, State, Welcome, Which};
 use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::{HINT, is_old_command};
 use diary_proto::escape::escape;
@@ -67,15 +67,15 @@ pub(crate) struct Ended {
 
 /// Talks until the user ends it. At a prompt, it waits for a server that is away.
 async fn run(place: Place<'_>, mut typed: mpsc::Receiver<Typed>, mut signals: Signals) -> Ended {
-    let (server, author) = (place.config.server.clone(), place.config.author.clone());
-    let access = place.config.access(&server);
-    let delivery = Delivery::new(server.clone(), author.clone(), Keys::Kept(place.config.outbox()));
-    let begun = delivery.map_err(CliError::from).and_then(|delivery| {
-        Ok(Talk::new(delivery.with_access(access.clone()), Reader::new(server, access)?, place))
-    });
+    let config = place.config;
+    let (server, access) = (config.server.clone(), config.access(&config.server));
+    let delivery = config.delivery(Keys::Kept(config.outbox()));
+    let begun = delivery
+        .map_err(CliError::from)
+        .and_then(|delivery| Ok(Talk::new(delivery, Reader::new(server, access)?, place)));
     let mut talk = match begun {
         Ok(talk) => talk,
-        Err(error) => return Ended { how: Err(error), author },
+        Err(error) => return Ended { how: Err(error), author: config.author().cloned() },
     };
     let stopped = talk.run(&mut typed, &mut signals).await;
     talk.finish(stopped, typed).await
@@ -114,6 +114,8 @@ struct Talk<'a> {
     quiet: bool,
     /// Whether the server was reached.
     has_arrived: bool,
+    /// The author that the server accepted last, and what it called that.
+    known_as: (Option<Author>, String),
     /// Whether the cursor is behind a prompt that no editor owns.
     at_prompt: bool,
 }
@@ -147,6 +149,7 @@ impl<'a> Talk<'a> {
             lost: Vec::new(),
             quiet: false,
             has_arrived: false,
+            known_as: (None, String::new()),
             at_prompt: false,
         }
     }
@@ -357,15 +360,23 @@ impl<'a> Talk<'a> {
             return;
         }
         self.deliveries.pop_front();
-        if let Some(author) = self.deliveries.front().and_then(Delivery::author).cloned() {
-            self.print_behind(format!("you write as {author}\n").as_bytes());
+    }
+
+    /// A name that the server does not take leaves the old one.
+    fn keep_name(&mut self, refusal: &Refusal) {
+        let (author, name) = self.known_as.clone();
+        self.say(format_args!("error {refusal}; you still write as {}", escape(&name)));
+        if let Some(delivery) = self.deliveries.front_mut() {
+            delivery.retry_as(author);
         }
+        self.show_state();
     }
 
     /// Reports what holds up the typed entries.
     fn tell_held(&mut self, held: &Held) {
         self.show_state();
         match held {
+            Held::Ended(Error::TurnedAway(refusal)) if self.is_new_name() => self.keep_name(refusal),
             Held::Away(error) if !self.has_arrived && self.place.prompt.is_some() => {
                 let why = unreachable_sentence(error);
                 self.note(format_args!("{why}; what you type is saved, and sent once the server is there"));
@@ -386,11 +397,23 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// Whether what holds up the delivery may be the name that the user has just chosen.
+    fn is_new_name(&self) -> bool {
+        let is_new =
+            |delivery: &Delivery<_>| !delivery.has_arrived() && delivery.author() != self.known_as.0.as_ref();
+        self.has_arrived && self.deliveries.front().is_some_and(is_new)
+    }
+
     /// Handles a connection: the first time, greets and shows the past.
     fn arrive(&mut self, welcome: &Welcome) {
+        let author = self.deliveries.front().and_then(Delivery::author).cloned();
+        let before = std::mem::replace(&mut self.known_as, (author, welcome.author.clone()));
         self.deliveries.iter_mut().for_each(|delivery| delivery.met(welcome.journal_id));
         self.show_state();
         if std::mem::replace(&mut self.has_arrived, true) {
+            if before.1 != welcome.author {
+                self.print_behind(format!("you write as {}\n", escape(&welcome.author)).as_bytes());
+            }
             return;
         }
         self.place.view.start_days_at(welcome.day_start);

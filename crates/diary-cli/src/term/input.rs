@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use bytes::BytesMut;
 use diary_client::{Code, Refusal};
+use diary_proto::command;
 use diary_proto::entry::check_text;
 use diary_proto::limits::TEXT_MAX_BYTES;
 use tokio::sync::mpsc;
@@ -25,10 +26,25 @@ pub(crate) fn is_command(text: &str) -> bool {
     text.starts_with('/') && !text.starts_with("//") && !text.contains('\n')
 }
 
-/// Whether a typed text is `/login`, or was meant to be. It may hold a token, so it is neither sent nor kept.
+/// Whether a typed text is `/login` or a token, or was meant to be. It may hold a token, so it is neither sent nor kept.
 pub(crate) fn is_login(text: &str) -> bool {
     const LOGIN: &str = "/login";
-    text.trim_start().get(..LOGIN.len()).is_some_and(|word| word.eq_ignore_ascii_case(LOGIN))
+    let is_meant = text.trim_start().get(..LOGIN.len()).is_some_and(|word| word.eq_ignore_ascii_case(LOGIN));
+    is_meant || command::is_login(text.strip_prefix('/').unwrap_or(text))
+}
+
+/// Refuses a token that is about to become an entry.
+///
+/// # Errors
+/// A refusal. The text is not to be quoted.
+pub(crate) fn no_login(text: &str) -> Result<(), Refusal> {
+    match command::is_login(text) {
+        true => Err(Refusal::new(
+            Code::BadArgument,
+            "this is a token, and is neither sent nor kept; diary login takes it",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Lines that are read ahead.

@@ -89,20 +89,22 @@ async fn a_server_of_another_kind() {
         (b"-ERR unknown command 'GET'\r\n", "is not a diary server (it looks like Redis)"),
         (b"\x15\x03\x01\0\x02\x02\x46", "is not a diary server (it looks like TLS)"),
         (b"what?\n", "is not a diary server (it says \"what?\")"),
+        (b"error tls: this is TLS\n", "refused the connection: tls: this is TLS"),
         // A slow diary server.
         (b"diary/1 ready head=0\n", "did not answer within 5 s"),
     ] {
         let fake = Fake::start().await;
         let address = fake.address();
         let server = async {
+            let silent = fake.accept_silent().await;
             let mut stream = fake.accept_silent().await;
             let mut asked = [0; 18];
             stream.read_exact(&mut asked).await.unwrap();
             assert_eq!(&asked, b"GET / HTTP/1.0\r\n\r\n");
             stream.write_all(answer).await.unwrap();
-            stream
+            (silent, stream)
         };
-        let (client, _stream) = tokio::join!(connect(&address), server);
+        let (client, _streams) = tokio::join!(connect(&address), server);
         let error = client.err().unwrap().to_string();
         assert!(error.ends_with(says), "{error}");
     }

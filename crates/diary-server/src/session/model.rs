@@ -27,7 +27,7 @@ use crate::peer::Peer;
 use crate::transport::{Socket, Transport, memory};
 
 /// Cases of each mode.
-const CASES: u64 = 60_000;
+const CASES: u64 = 40_000;
 
 /// What a client asks for.
 #[derive(Debug, Clone)]

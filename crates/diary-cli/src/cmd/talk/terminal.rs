@@ -23,7 +23,7 @@ pub(crate) async fn at_terminal(past: Which, config: &Config) -> Result<(), CliE
     let view = Printer::stdout(None, config.colour.is_on(), width());
     // Before the line editor starts, which restores what it found.
     let signals = Signals::at_a_terminal();
-    let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author.as_ref());
+    let drafts = Drafts::new(config.state.as_deref(), &config.server, config.author());
     let start = || editor::start(config.state.as_deref(), drafts.clone(), config.history);
     let editor = io::stdout().is_terminal().then(start);
     let ended = match editor {
@@ -55,7 +55,7 @@ pub(crate) async fn at_terminal(past: Which, config: &Config) -> Result<(), CliE
 
 /// Returns what became of an unsent line.
 fn unsent_sentence(line: &str, kept: io::Result<()>, author: Option<&Author>, config: &Config) -> String {
-    let renamed = author.filter(|_| author != config.author.as_ref());
+    let renamed = author.filter(|_| author != config.author());
     match (kept, renamed) {
         (Ok(()), None) => "draft saved".to_owned(),
         (Ok(()), Some(name)) => format!("draft saved for {name}"),
