@@ -103,12 +103,17 @@ async fn nothing_is_kept_unless_all_of_it_works() {
     check(&home.run(&login(&fingerprint), nobody.reveal()).await, 4, &["bad-token"]);
     check(&home.run(&login(&fingerprint), "").await, 2, &["the token on stdin is empty"]);
     check(&home.run(&["login", anna.reveal()], "").await, 2, &["a token is no argument"]);
+    check(
+        &home.run(&[&login(&fingerprint)[..], &["--name", "ben"]].concat(), anna.reveal()).await,
+        4,
+        &["not-permitted: ", "the name ben is that of --name"],
+    );
     assert!(!home.credentials().exists());
     let ran = home.run(&["log", "--server", &address], "").await;
     check(&ran, 4, &["does not trust the certificate", "run diary login"]);
 
     let ran = home.run(&login(&fingerprint), &format!("{}\r\n", anna.reveal())).await;
-    check(&ran, 0, &[&format!("logged in: anna writes in diary at {address}\n")]);
+    check(&ran, 0, &[&format!("logged in as anna, in diary at {address}\n")]);
     assert_eq!(fs::metadata(home.credentials()).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(home.files_with(anna.reveal()), [home.credentials()]);
 
@@ -350,7 +355,7 @@ async fn a_person_compares_and_types_unseen() {
             continue;
         }
         terminal.types(&format!("{}\r", anna.reveal())).await;
-        seen += &terminal.sees("logged in: anna writes in diary at tls:").await;
+        seen += &terminal.sees("logged in as anna, in diary at tls:").await;
         assert_eq!(terminal.modes(), terminal.modes_before());
         let (code, said) = terminal.ends().await;
         assert!(code == Some(0) && !(seen + &said).contains(anna.reveal()));
@@ -413,6 +418,9 @@ async fn a_name_that_the_token_does_not_have_leaves_the_old_one() {
     check(&home.run(&words, anna.reveal()).await, 0, &[]);
     let mut terminal = Terminal::start(home.cli(&[&address]));
     terminal.sees("anna writes in diary at tls:").await;
+    // Typed before the answer can have come.
+    terminal.types("/name eve\rafter eve\r").await;
+    terminal.sees_all(&["error not-permitted: ", "you still write as anna", "ok 1 "]).await;
     for (name, told) in [
         ("ben", "error not-permitted: "),
         ("anna/phone", "you write as anna/phone"),
@@ -425,7 +433,8 @@ async fn a_name_that_the_token_does_not_have_leaves_the_old_one() {
     }
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
-    let entries = ["anna after ben", "anna/phone after anna/phone", "anna/phone after anna-2"];
+    let entries =
+        ["anna after eve", "anna after ben", "anna/phone after anna/phone", "anna/phone after anna-2"];
     assert_eq!(stored(&server.journal()), entries);
     server.stop().await;
 }
@@ -447,6 +456,8 @@ async fn whoever_may_only_write_writes_and_whoever_may_only_read_reads() {
     };
     let ran = run_with(writer.reveal(), &[], "a\nb\n").await;
     check(&ran, 0, &["ok 1 ", "ok 2 ", "this needs the right read"]);
+    let ran = run_with(writer.reveal(), &["-n", "5"], "").await;
+    check(&ran, 4, &["this needs the right read"]);
     let ran = run_with(writer.reveal(), &["doctor"], "").await;
     let of_file = "the server accepts the one from DIARY_TOKEN_FILE";
     check(&ran, 0, &[of_file, "not for you: this needs the right read", "the server accepts entries"]);
@@ -455,7 +466,7 @@ async fn whoever_may_only_write_writes_and_whoever_may_only_read_reads() {
     let ran = run_with(reader.reveal(), &[], "c\n").await;
     check(&ran, 4, &["2 ", "line 1: error not-permitted: this needs the right append"]);
     let ran = run_with(stranger().reveal(), &["log"], "").await;
-    check(&ran, 4, &["bad-token", "put another token into DIARY_TOKEN_FILE"]);
+    check(&ran, 4, &["bad-token", "the token is that of DIARY_TOKEN_FILE"]);
     server.stop().await;
 }
 
@@ -464,15 +475,27 @@ async fn a_token_in_the_place_of_a_text_goes_nowhere() {
     let (home, server) = (Home::new(), Server::start().await);
     let login = format!("/login {TOKEN}");
     for (words, input, code) in [
-        (&["add", TOKEN][..], "", 2),
-        (&["add", &login], "", 2),
-        (&["add", "-"], TOKEN, 2),
+        (&["add", "-"][..], TOKEN, 2),
+        (&["add", "-"], &login, 2),
         (&[], &*format!("a\n {TOKEN}\n{login}\nb\n"), 4),
     ] {
         let ran = home.run(&[words, &["--server", server.address()]].concat(), input).await;
         check(&ran, code, &["this is a token, and is neither sent nor kept"]);
         assert!(!format!("{ran:?}").contains(TOKEN), "{ran:?}");
     }
+    for words in [&["add", TOKEN][..], &["add", &login], &["login", "tls:h:1", TOKEN], &["search", TOKEN]] {
+        let ran = home.run(words, "").await;
+        check(&ran, 2, &["a token is no argument"]);
+        assert!(!format!("{ran:?}").contains(TOKEN), "{ran:?}");
+    }
+    let mut terminal = Terminal::start(home.cli(&[server.address()]));
+    terminal.sees("zoe writes in diary at").await;
+    for line in [format!("/logn {TOKEN}"), format!("it is {TOKEN}"), format!("//{TOKEN}"), TOKEN.to_owned()] {
+        terminal.types(&format!("{line}\r")).await;
+        terminal.sees("neither sent nor kept").await;
+    }
+    terminal.types(CTRL_D).await;
+    assert_eq!(terminal.ends().await.0, Some(0));
     assert!(home.files_with(TOKEN).is_empty());
     assert_eq!(stored(&server.journal()), ["zoe a", "zoe b"]);
     server.stop().await;
@@ -487,5 +510,23 @@ async fn the_wrong_kind_of_address_is_told() {
     check(&ran, 3, &["this address speaks TLS, not plain text; write tls: before the address"]);
     let ran = home.run(&["log", "--server", &format!("tls:{}", server.address())], "").await;
     check(&ran, 3, &["this port does not speak TLS; check the address", "has no tls:"]);
+    server.stop().await;
+}
+
+/// The pin is for the server, and the token for its journal.
+#[tokio::test]
+async fn a_token_for_one_journal_says_which() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(crate::access::maintain(folder.path(), &["journal", "add", "work"]).await.code, Some(0));
+    let worker = token(folder.path(), "worker", "read,append", "work");
+    let (server, address, fingerprint) = with_tls(folder).await;
+    let (home, work) = (Home::new(), format!("{address}=work"));
+    let login = |address| ["login", address, "--fingerprint", &fingerprint];
+    let ran = home.run(&login(&address), worker.reveal()).await;
+    check(&ran, 4, &["no rights in this journal", &format!("logs in at {address}=JOURNAL")]);
+    let ran = home.run(&login(&work), worker.reveal()).await;
+    check(&ran, 0, &[&format!("logged in as worker, in work at {work}")]);
+    check(&home.run(&["add", "x", "--server", &work], "").await, 0, &["1\n"]);
+    check(&home.run(&["log", "--server", &address], "").await, 4, &["this needs a token"]);
     server.stop().await;
 }

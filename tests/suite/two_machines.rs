@@ -72,7 +72,7 @@ async fn one_writes_to_the_other_and_loses_the_network() {
     check(&ran, 0, &[greeting, "error not-permitted: "]);
 
     let ran = home.run(&["login", address, "--fingerprint", &fingerprint], anna.reveal()).await;
-    check(&ran, 0, &["logged in: anna writes in diary"]);
+    check(&ran, 0, &["logged in as anna, in diary"]);
     check(&home.run(&["add", "at first", "--server", address], "").await, 0, &["1\n"]);
     let mut openssl = peer("openssl");
     openssl.args(["s_client", "-quiet", "-verify_quiet", "-connect", "192.0.2.2:8889"]);

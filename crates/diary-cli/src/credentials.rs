@@ -79,7 +79,11 @@ impl Credentials {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             file => file.map_err(wrong)?,
         };
-        let mode = file.metadata().map_err(wrong)?.mode() & 0o777;
+        let metadata = file.metadata().map_err(wrong)?;
+        if !metadata.is_file() {
+            return Err(format!("{shown} is not a file"));
+        }
+        let mode = metadata.mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(format!(
                 "{shown} is open to other users (mode {mode:03o}); run: chmod 600 '{shown}'"
@@ -92,7 +96,8 @@ impl Credentials {
         }
         toml::from_str(&text).map(Self).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            format!("{shown}:{}: {}", before.matches('\n').count() + 1, careful(error.message()))
+            let (line, why) = (before.matches('\n').count() + 1, careful(error.message()));
+            format!("{shown}:{line}: {why}; mend it, or remove it and run diary login again")
         })
     }
 
@@ -113,7 +118,9 @@ impl Credentials {
         let server = Address { journal: None, ..address.clone() };
         let of = |address: &Address| self.0.get(&address.to_string());
         let kept = [of(address), of(&server)];
-        let trust = kept.iter().flatten().find_map(|saved| saved.fingerprint).map(Trust::Pinned);
+        // The key is that of the server, whatever the journal.
+        let known = self.0.iter().filter(|(other, _)| is_at(other, address));
+        let trust = known.into_iter().find_map(|(_, saved)| saved.fingerprint).map(Trust::Pinned);
         let token = kept.iter().flatten().find_map(|saved| saved.token.clone());
         Access { trust: trust.unwrap_or_default(), token }
     }
@@ -172,7 +179,7 @@ pub(crate) fn parse_token(text: &str) -> Result<Credential, String> {
         return Err("is empty".to_owned());
     }
     if text.len() > TOKEN_MAX_BYTES || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("has one word of at most {TOKEN_MAX_BYTES} bytes; this is something else"));
+        return Err(format!("is not one word of at most {TOKEN_MAX_BYTES} bytes"));
     }
     Ok(Credential::new(text))
 }
@@ -231,7 +238,7 @@ mod tests {
         let path = folder.path().join("credentials");
         for (text, part) in [
             ("[\"tls:h:1\"]\nfingerprint = \"diary_x\"\n", ":2: a fingerprint is sha256: and 64 hex digits"),
-            ("[\"tls:h:1\"]\ntoken = \"diary_x y\"\n", ":2: a token has one word"),
+            ("[\"tls:h:1\"]\ntoken = \"diary_x y\"\n", ":2: a token is not one word"),
             ("[\"tls:h:1\"]\ntoken = \"\"\n", ":2: a token is empty"),
             ("[\"tls:h:1\"]\ntoken = diary_x\n", ":2: "),
             ("[\"tls:h:1\"]\ntokens = \"diary_x\"\n", ":2: unknown field `tokens`"),

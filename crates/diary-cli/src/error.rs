@@ -153,8 +153,8 @@ pub(crate) fn advice(error: &Error) -> Option<&'static str> {
         Error::PlainToken(_) => Some("use a tls: address of this server"),
         Error::TurnedAway(refusal) => match refusal.code {
             Code::Tls => Some("write tls: before the address"),
-            Code::BadToken if token_file().is_some() => Some("put another token into DIARY_TOKEN_FILE"),
-            Code::BadToken => Some("run diary login with another token"),
+            Code::BadToken if token_file().is_some() => Some("the token is that of DIARY_TOKEN_FILE"),
+            Code::BadToken => Some("diary login and diary logout change what is kept"),
             _ => None,
         },
         _ => None,

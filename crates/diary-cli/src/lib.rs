@@ -18,6 +18,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use diary_proto::command::is_login;
 use jiff::Timestamp;
 
 use crate::cli::Args;
@@ -32,6 +33,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), CliError> {
+    if std::env::args_os().any(|word| word.to_str().is_some_and(is_login)) {
+        let why =
+            "a token is no argument, because others on this computer see those; diary login asks for it";
+        return Err(CliError::Usage(why.to_owned()));
+    }
     let args = Args::of(std::env::args_os())?;
     // New entries and the names of kept files carry the time.
     if Timestamp::try_from(SystemTime::now()).is_err() {

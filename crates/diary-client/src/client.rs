@@ -220,8 +220,9 @@ impl Parts {
             author: author.clone(),
             secret: Secret::random()?.bytes(),
             seen: seen.clone(),
+            probes: true,
         };
-        let connector = Connector { address, access, author, secret, seen };
+        let connector = Connector { address, access, author, secret, seen, probes: true };
         Ok(Self { connector, for_readings, window: Window::new() })
     }
 

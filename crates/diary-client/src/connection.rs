@@ -84,6 +84,8 @@ pub(crate) struct Connector {
     pub(crate) author: Option<Author>,
     pub(crate) secret: Bytes,
     pub(crate) seen: Seen,
+    /// Whether a server that does not greet is probed. One that has greeted before is only slow.
+    pub(crate) probes: bool,
 }
 
 type Reader = Box<dyn AsyncRead + Send + Unpin>;
@@ -136,7 +138,7 @@ impl Connector {
             greeted = timeout_at(deadline, connection.greeting(&self.address)) => {
                 greeted.map_err(|_| Error::NoWelcome { address: address.clone(), limit })??;
             }
-            Some(other) = self.probe() => return Err(other),
+            Some(other) = self.probe(), if self.probes => return Err(other),
         }
         let welcomed = timeout_at(deadline, self.be_welcomed(connection, place, &before)).await;
         welcomed.map_err(|_| Error::NoWelcome { address, limit })?

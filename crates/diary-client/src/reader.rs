@@ -40,7 +40,7 @@ impl Reader {
 
     fn at(address: Address, access: Access, place: Option<Resume>) -> Result<Self, Error> {
         let secret = Secret::random()?.bytes();
-        Ok(Self::of(Connector { address, access, author: None, secret, seen: Seen::at(place) }))
+        Ok(Self::of(Connector { address, access, author: None, secret, seen: Seen::at(place), probes: true }))
     }
 
     /// Creates a reader and connects it now.

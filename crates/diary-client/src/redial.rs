@@ -30,6 +30,7 @@ pub(crate) struct Redial {
 
 impl Redial {
     pub(crate) fn new(connector: Connector, link: Link) -> Self {
+        let connector = Connector { probes: false, ..connector };
         Self { connector, link, first: None, pause: None, connected_at: Instant::now() }
     }
 

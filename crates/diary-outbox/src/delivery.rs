@@ -7,7 +7,7 @@ use std::iter::from_fn;
 use std::path::PathBuf;
 
 use diary_client::{
-    Access, Address, Author, Error as ClientError, NewEntry, Options, Place, Producer, Secret, Time,
+    Access, Address, Author, Code, Error as ClientError, NewEntry, Options, Place, Producer, Secret, Time,
 };
 use diary_proto::entry::check_text;
 use futures::future::OptionFuture;
@@ -80,12 +80,6 @@ impl<T> Delivery<T> {
         self
     }
 
-    /// Writes as this author from now on.
-    pub fn with_author(mut self, author: Option<Author>) -> Self {
-        self.own.set_author(author, false);
-        self
-    }
-
     /// Writes as this author from now on, unless the server knows this client by a token.
     pub fn with_default_author(mut self, author: Option<Author>) -> Self {
         self.own.set_author(author, true);
@@ -95,7 +89,7 @@ impl<T> Delivery<T> {
     /// Writes as this author from now on, for a delivery whose own author the server has refused: it connects again.
     /// What was submitted already is written as this author, too.
     pub fn retry_as(&mut self, author: Option<Author>) {
-        if !self.own.has_arrived {
+        if !self.own.has_arrived && matches!(self.end, End::Open | End::Finishing) {
             self.own.set_author(author, false);
             self.own.reconnect();
             (self.held, self.trouble_since) = (None, None);
@@ -104,15 +98,29 @@ impl<T> Delivery<T> {
 
     /// Resends an entry of the outbox as new, so that the server cannot tell it from one that it stored before. The
     /// old key is given up in the same write that keeps the new one. The entry goes to the journal that is served
-    /// now at `address`, or else at its original server.
+    /// now at `address`, or else at its original server. If its author was not permitted, it is written as `author`, or
+    /// else as whoever the server takes this client for.
     ///
     /// # Errors
     /// There is no such entry, a running program holds it, or the change cannot be recorded.
-    pub fn as_new(outbox: Outbox, id: &str, address: Option<Address>, tag: T) -> Result<Self, Error> {
+    pub fn as_new(
+        outbox: Outbox,
+        id: &str,
+        address: Option<Address>,
+        author: Option<Author>,
+        tag: T,
+    ) -> Result<Self, Error> {
         let (mut tray, counter) = outbox.adopt_one(id)?;
+        let refusal = tray.contents.entries.get(&counter).and_then(|kept| kept.refusal.as_ref());
+        let is_author_refused = refusal.is_some_and(|refusal| refusal.code == Code::NotPermitted);
         let kept = tray.renew(counter)?;
         let address = address.unwrap_or_else(|| tray.contents.heading.server.clone());
         let mut flight = Flight::of_tray(address, tray);
+        if is_author_refused {
+            let is_default = author.is_none();
+            let author = author.or_else(|| flight.options.author.clone());
+            flight.set_author(author, is_default);
+        }
         flight.push_kept(tag, kept);
         Ok(Self::of(flight, Some(outbox)))
     }

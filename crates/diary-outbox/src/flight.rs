@@ -105,8 +105,7 @@ impl<T> Flight<T> {
     /// Writes as this author from now on.
     pub(crate) fn set_author(&mut self, author: Option<Author>, is_default: bool) {
         if let Some(tray) = &mut self.tray {
-            tray.contents.heading.author.clone_from(&author);
-            tray.contents.heading.author_is_default = is_default;
+            tray.set_author(author.clone(), is_default);
         }
         (self.options.author, self.author_is_default) = (author, is_default);
     }
@@ -117,6 +116,10 @@ impl<T> Flight<T> {
             .author
             .as_ref()
             .filter(|_| !self.author_is_default || self.options.access.token.is_none())
+    }
+
+    fn options(&self) -> Options {
+        Options { author: self.author().cloned(), ..self.options.clone() }
     }
 
     /// Connects anew at the next [`step`](Self::step). Nothing may be open.
@@ -197,14 +200,12 @@ impl<T> Flight<T> {
         let (tag, counter, answer) = loop {
             match &mut self.link {
                 Link::Idle => {
-                    let options = Options { author: self.author().cloned(), ..self.options.clone() };
-                    let connecting = Client::connect(self.address.clone(), options);
+                    let connecting = Client::connect(self.address.clone(), self.options());
                     self.link = Link::Connecting(Box::pin(connecting));
                 }
                 Link::Connecting(connecting) => {
                     let connected = connecting.await;
-                    let options = Options { author: self.author().cloned(), ..self.options.clone() };
-                    let reconnect = |why| Client::reconnecting(self.address.clone(), options, why);
+                    let reconnect = |why| Client::reconnecting(self.address.clone(), self.options(), why);
                     let client = connected.or_else(reconnect);
                     self.link = client.map_or_else(Link::Down, |client| Link::Up(client.state(), client));
                     return None;

@@ -76,7 +76,7 @@ pub struct Listed {
     pub id: String,
     /// Server that it was written for.
     pub server: Address,
-    /// Author; `None` leaves it to the server.
+    /// Author that was chosen; `None` leaves it to whoever sends it.
     pub author: Option<Author>,
     /// The entry.
     pub kept: KeptEntry,
@@ -195,7 +195,7 @@ impl Outbox {
             listing.entries.extend(contents.entries.into_values().map(|kept| Listed {
                 id: format!("{short}.{}", kept.counter),
                 server: contents.heading.server.clone(),
-                author: contents.heading.author.clone(),
+                author: contents.heading.author.clone().filter(|_| !contents.heading.author_is_default),
                 kept,
                 held,
             }));

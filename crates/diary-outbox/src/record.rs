@@ -4,11 +4,13 @@
 //! {"diary-outbox":1,"server":"127.0.0.1:8888","secret":"00ff…","author":"anna"}
 //! {"entry":{"counter":1,"time":"2026-11-21T08:15:02.123456+08:00","text":"今天天气很好"}}
 //! {"journal":{"id":"3717ff67fcd1b5c3"}}
+//! {"author":{"name":"anna/phone","is_default":false}}
 //! {"not_sent":{"from":1}}
 //! {"sending":{}}
 //! {"acked":{"counter":1}}
 //! ```
 //!
+//! A default author, which nobody chose, is that of the entries only where the server knows the client by no token.
 //! An entry is for the journal of the newest `journal` line, or else for the first journal that is met. A line
 //! without its line feed is unfinished, and nothing relies on it.
 
@@ -51,6 +53,12 @@ pub(crate) enum Record {
         /// Counter of the entry that this one replaces. In the same record, so that the text is never kept twice.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instead_of: Option<u64>,
+    },
+    /// Entries are written as this author from now on, also those before this line.
+    Author {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        is_default: bool,
     },
     /// The server serves this journal (in hex). Entries without a journal, and all later ones, are for it.
     Journal { id: String },
@@ -104,6 +112,8 @@ pub(crate) struct Contents {
     pub(crate) next_counter: u64,
     /// Journal that new entries are for.
     pub(crate) journal: Option<u64>,
+    /// Whether the author is another than the header's.
+    pub(crate) is_renamed: bool,
     /// Whether the file says of some entry that it was not sent.
     pub(crate) says_unsent: bool,
     /// Numbers of the unreadable lines.
@@ -159,6 +169,12 @@ impl Record {
         Self::Journal { id: format!("{id:016x}") }
     }
 
+    /// The author of a heading, where it is no longer that of the header.
+    pub(crate) fn author(heading: &Heading) -> Self {
+        let name = heading.author.as_ref().map(|author| author.as_str().to_owned());
+        Self::Author { name, is_default: heading.author_is_default }
+    }
+
     pub(crate) fn refused(counter: u64, refusal: &Refusal) -> Self {
         let (code, message) = (refusal.code.as_str().to_owned(), refusal.message.to_string());
         Self::Refused { counter, code, message }
@@ -178,6 +194,7 @@ impl Contents {
             entries: BTreeMap::new(),
             next_counter: 1,
             journal: None,
+            is_renamed: false,
             says_unsent: false,
             damaged: Vec::new(),
             header_bytes: 0,
@@ -241,6 +258,13 @@ impl Contents {
                 if let Some(other) = instead_of {
                     self.entries.remove(&other);
                 }
+            }
+            Record::Author { name, is_default } => {
+                self.heading.author = match name {
+                    Some(name) => Some(Author::new(&name).ok()?),
+                    None => None,
+                };
+                (self.heading.author_is_default, self.is_renamed) = (is_default, true);
             }
             Record::Journal { id } => {
                 let id = u64::from_str_radix(&id, 16).ok()?;
@@ -404,6 +428,13 @@ mod tests {
         assert_eq!(keeps(&records), ["1? a for 7", "2? b for 7"]);
         records.push(Record::entry(&kept(3, "a"), Some(1)));
         assert_eq!(keeps(&records), ["2? b for 7", "3? a"]);
+        let renamed = [(Some("anna"), true), (None, false)].map(|(name, is_default)| {
+            let name = name.map(str::to_owned);
+            let bytes = [heading().line(), Record::Author { name, is_default }.line()].concat();
+            let heading = Contents::read(&bytes).unwrap().heading;
+            (heading.author.map(|author| author.to_string()), heading.author_is_default)
+        });
+        assert_eq!(renamed, [(Some("anna".to_owned()), true), (None, false)]);
         records.extend([Record::journal(8), entry(4, "c")]);
         assert_eq!(keeps(&records), ["2? b for 7", "3? a for 8", "4? c for 8"]);
     }

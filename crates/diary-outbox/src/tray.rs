@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use diary_client::{Refusal, Time};
+use diary_client::{Author, Refusal, Time};
 
 use crate::error::Error;
 use crate::file::{FILE_END, create, create_folder, files, new_path, open_locked, short_part};
@@ -139,6 +139,17 @@ impl Tray {
         self.path.as_ref().map_or(Error::NoFolder, |path| Error::unwritable(path, error))
     }
 
+    /// Records that all entries are written as this author from now on.
+    pub(crate) fn set_author(&mut self, author: Option<Author>, is_default: bool) {
+        let heading = &mut self.contents.heading;
+        (heading.author, heading.author_is_default) = (author, is_default);
+        if self.file.is_some() {
+            self.contents.is_renamed = true;
+            // If it cannot be written, a later run is refused as this one was, and a person decides.
+            let _ = self.append(&Record::author(&self.contents.heading).line(), true);
+        }
+    }
+
     /// Records that the server serves this journal. Entries without a journal, and all later ones, are bound to it.
     pub(crate) fn met(&mut self, journal: u64) {
         if self.contents.journal != Some(journal) || self.entries().any(|kept| kept.journal.is_none()) {
@@ -221,6 +232,9 @@ impl Tray {
             self.contents.says_unsent = false;
             if let Some(journal) = self.contents.journal {
                 self.note(Record::journal(journal));
+            }
+            if self.contents.is_renamed {
+                self.note(Record::author(&self.contents.heading));
             }
         }
     }

@@ -193,7 +193,7 @@ async fn a_refusal_stays_for_a_choice_and_the_others_go_on() {
     assert_eq!(told, [""; 0], "it is not tried again, and nothing else waits");
 
     let id = outbox(&state).list().entries.remove(0).id;
-    let delivery = Delivery::as_new(outbox(&state), &id, None, STALE.to_owned()).unwrap();
+    let delivery = Delivery::as_new(outbox(&state), &id, None, None, STALE.to_owned()).unwrap();
     assert_eq!(finished(delivery).await, ["arrived 7", "4 stale"]);
     assert_eq!(fake.texts(), ["anna: a", "anna: b", "anna: c", "anna: stale"]);
     assert!(is_empty(&state));
@@ -366,7 +366,7 @@ async fn another_journal_gets_nothing_unasked() {
     assert!(outbox(&state).list().entries.iter().all(|listed| listed.kept.journal == Some(8)));
 
     let id = outbox(&state).list().entries.remove(0).id;
-    let delivery = Delivery::as_new(outbox(&state), &id, None, "before".to_owned()).unwrap();
+    let delivery = Delivery::as_new(outbox(&state), &id, None, None, "before".to_owned()).unwrap();
     assert_eq!(finished(delivery).await, ["arrived 7", "2 before"]);
     assert_eq!(left(&state), ["behind?"]);
 }

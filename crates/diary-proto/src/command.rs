@@ -142,15 +142,13 @@ impl Command {
             "follow" => parse_follow(argument),
             "search" if argument.is_empty() => Err(bad("/search needs a text: /search TEXT")),
             "search" => Ok(Command::Search(argument.to_owned())),
-            "name" if argument.starts_with(TOKEN_PREFIX) => {
-                Err(bad("this looks like a token, which goes behind /login"))
-            }
-            "name" => Author::new(argument).map(Command::Name),
-            "journal" if argument.is_empty() => Ok(Command::Journal(None)),
-            "journal" => match argument.parse() {
+            "journal" if !shows_token(argument) && !argument.is_empty() => match argument.parse() {
                 Ok(name) => Ok(Command::Journal(Some(name))),
                 Err(bad) => Err(Refusal::new(Code::BadArgument, bad.to_string())),
             },
+            "journal" if argument.is_empty() => Ok(Command::Journal(None)),
+            "name" if !argument.starts_with(TOKEN_PREFIX) => Author::new(argument).map(Command::Name),
+            "name" | "journal" => Err(bad("this looks like a token, which goes behind /login")),
             "login" if argument.is_empty() => Err(bad("/login needs a token: /login TOKEN")),
             "login" => Ok(Command::Login(Credential::new(argument))),
             "quiet" => alone(argument, Command::Quiet, "/quiet"),
@@ -173,15 +171,22 @@ impl Command {
 }
 
 /// Whether a text is a token, alone or behind `/login`, which a person did not mean to store.
+#[inline]
 pub fn is_login(text: &str) -> bool {
-    let text = text.trim();
-    let token = text.strip_prefix("/login").map_or(text, str::trim_start);
-    match token.strip_prefix(TOKEN_PREFIX) {
-        // Whatever is wrong with it, it was meant for one.
-        Some(_) if token.len() < text.len() => true,
-        Some(rest) => rest.len() == TOKEN_CHARS && rest.bytes().all(|b| b.is_ascii_alphanumeric()),
-        None => false,
-    }
+    // It is asked for every text, and hardly any begins like this.
+    let may_be = |b: &u8| matches!(b, b'/' | b'd' | b'l' | b'L') || b.is_ascii_whitespace() || !b.is_ascii();
+    text.as_bytes().first().is_some_and(may_be) && shows_token(text.trim())
+}
+
+fn shows_token(text: &str) -> bool {
+    const LOGIN: &str = "login";
+    let bare = text.trim_start_matches('/');
+    let is_login = bare.get(..LOGIN.len()).is_some_and(|word| word.eq_ignore_ascii_case(LOGIN));
+    let token = if is_login { bare[LOGIN.len()..].trim_start() } else { bare };
+    let Some(secret) = token.strip_prefix(TOKEN_PREFIX) else { return false };
+    let is_whole = secret.len() == TOKEN_CHARS && secret.bytes().all(|b| b.is_ascii_alphanumeric());
+    // Behind `/login`, it was meant for one, whatever is wrong with it.
+    is_whole || (is_login && bare.len() < text.len())
 }
 
 /// Why such a text is not stored. It is not to be quoted.
@@ -261,12 +266,27 @@ mod tests {
     #[test]
     fn tokens_among_texts() {
         let token = format!("diary_{}", "a2".repeat(26));
-        for shown in [&*token, &format!(" {token} "), &format!("/login {token}"), " /login diary_x"] {
+        for shown in [
+            &*token,
+            &format!(" {token} "),
+            &format!("/login {token}"),
+            " /login diary_x",
+            "/LOGIN diary_x",
+            &format!("login {token}"),
+            &format!("//{token}"),
+        ] {
             assert!(super::is_login(shown), "{shown}");
         }
-        for text in
-            ["", "diary_", "/login", "diary_of a night", &format!("{token}a"), &format!("see {token}")]
-        {
+        for text in [
+            "",
+            "diary_",
+            "/login",
+            "login",
+            "login diary_x",
+            "diary_of a night",
+            &format!("{token}a"),
+            &format!("see {token}"),
+        ] {
             assert!(!super::is_login(text), "{text}");
         }
     }

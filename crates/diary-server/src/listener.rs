@@ -89,6 +89,10 @@ impl Listener {
         Self { at, address, is_local: is_local && !proxy, quiet, proxy, journal, tls }
     }
 
+    pub(crate) fn is_unix(&self) -> bool {
+        matches!(self.at, Bound::Unix(_))
+    }
+
     /// Where TLS clients that are not a proxy's reach it, for those who come elsewhere.
     pub(crate) fn tls_address(&self) -> Option<String> {
         let address = self.address.strip_prefix("tls:").filter(|_| self.journal.is_none())?;

@@ -127,7 +127,7 @@ impl Server {
         let (guard, access) = Guard::start(config.rules, &data).await?;
         check_exposed(&guard, &listeners, udp.iter().chain(&quiet_udp))?;
         let has_tls = listeners.iter().any(|listener| listener.tls);
-        let has_unix = listeners.iter().any(|listener| listener.address.contains("unix:"));
+        let has_unix = listeners.iter().any(Listener::is_unix);
         let has_silent = listeners.iter().any(|listener| listener.quiet) || udp.len() + quiet_udp.len() > 0;
         // Who gives an option that does nothing believes that it does something.
         for (is_idle, option, of, way_out) in [

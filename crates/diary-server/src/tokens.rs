@@ -26,6 +26,9 @@ pub(crate) fn run(action: TokenAction, out: &mut impl Write) -> anyhow::Result<(
             let (grant, token) = Grant::issue(name, can, journal, now.timestamp(), expires.transpose()?)
                 .context("the system has no random bytes")?;
             let first = file.read()?.is_none();
+            if !data.exists() {
+                let _ = writeln!(io::stderr(), "there is no {} yet, so it is made", data.display());
+            }
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -47,7 +50,7 @@ pub(crate) fn run(action: TokenAction, out: &mut impl Write) -> anyhow::Result<(
                 // Whoever has no log of this is told here, or nowhere.
                 let _ = writeln!(
                     io::stderr(),
-                    "tokens are in use from now on: without one, nothing can be read or written but by the server's own \
+                    "tokens are in use from now on, and within a second where a server runs: without one, nothing can be read or written but by the server's own \
                      user on a Unix socket, and what --loopback-can, --unix-can, --allow and --open let in"
                 );
             }
@@ -73,7 +76,7 @@ pub(crate) fn run(action: TokenAction, out: &mut impl Write) -> anyhow::Result<(
                     "no tokens are left, so nobody can log in; to stop using tokens, remove {path} and restart the server"
                 );
             }
-            writeln!(out, "removed the token {name}")?;
+            writeln!(out, "removed the token {name}; a running server knows within a second")?;
         }
     }
     Ok(())

@@ -112,9 +112,11 @@ fn set_aside(text: &str, at: Option<Time>, why: &str, config: &Config) -> String
     match config.outbox().set_aside(text) {
         Ok(path) => {
             let (path, at) = (path.display(), at.unwrap_or_else(|| Time::now(&TimeZone::system())));
-            let name = config.author().map_or_else(String::new, |name| format!(" --name {name}"));
+            let name = config.author.as_ref().map(|name| format!(" --name {name}"));
+            let server = config.server_is_said.then(|| format!(" --server {}", config.server));
+            let said = [name, server].into_iter().flatten().collect::<String>();
             format!(
-                "{why}; the text is in {path}; write it with diary{name} add --at {at} - < {path}, then remove it"
+                "{why}; the text is in {path}; write it with diary{said} add --at {at} - < {path}, then remove it"
             )
         }
         Err(error) => format!("{why}; {error}, and the text is NOT kept: {}", escape(text)),

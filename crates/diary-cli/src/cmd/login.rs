@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::Path;
 
-use diary_client::{Access, Address, At, Credential, Error, Fingerprint, Reader, Trust, identify};
-use diary_proto::command::TOKEN_PREFIX;
+use diary_client::{
+    Access, Address, At, Client, Code, Credential, Error, Fingerprint, Options, Refusal, Trust, identify,
+};
 use diary_proto::escape::escape;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -26,11 +27,6 @@ const TYPED_MAX_BYTES: u64 = 1024;
 pub(crate) async fn run(login: Login, config: &Config) -> Result<(), CliError> {
     let Login { token_file, no_token, fingerprint, .. } = login;
     let server = &config.server;
-    if matches!(&server.at, At::Tcp(host) if host.starts_with(TOKEN_PREFIX)) {
-        let why =
-            "a token is no argument: others on this computer see those; diary login ADDRESS asks for it";
-        return Err(CliError::Usage(why.to_owned()));
-    }
     let is_tls = matches!(server.at, At::Tls(_));
     if !is_tls && (no_token || fingerprint.is_some()) {
         let why = format!("{server} is not a tls: address, so only a token can be kept for it");
@@ -46,12 +42,29 @@ pub(crate) async fn run(login: Login, config: &Config) -> Result<(), CliError> {
         return Ok(print(format!("trusted from now on: {server}\n"))?);
     }
     let access = Access { trust, token: Some(take_token(token_file.as_deref()).await?) };
-    let reader = Reader::connect_at(server.clone(), access.clone(), None).await?;
+    // With the name that entries will have.
+    let options = Options { author: config.author.clone(), access: access.clone(), ..Options::default() };
+    let client = Client::connect(server.clone(), options).await.map_err(|error| refused(error, config))?;
     kept.keep(server, &access);
     kept.write(&path)?;
-    let welcome = reader.welcome();
+    let welcome = client.welcome();
     let (author, journal) = (escape(&welcome.author), escape(&welcome.journal));
-    Ok(print(format!("logged in: {author} writes in {journal} at {server}\n"))?)
+    Ok(print(format!("logged in as {author}, in {journal} at {server}\n"))?)
+}
+
+/// Adds what a person can do who is not permitted to log in like this.
+fn refused(error: Error, config: &Config) -> CliError {
+    match (&error, &config.author, &config.server.journal) {
+        (Error::TurnedAway(Refusal { code: Code::NotPermitted, .. }), author, journal) => {
+            let name = author
+                .as_ref()
+                .map(|name| format!("the name {name} is that of --name, DIARY_NAME or the configuration"));
+            let elsewhere = || format!("a token for another journal logs in at {}=JOURNAL", config.server);
+            let then = name.or_else(|| journal.is_none().then(elsewhere));
+            CliError::Refused(then.map_or_else(|| error.to_string(), |then| format!("{error}; {then}")))
+        }
+        _ => error.into(),
+    }
 }
 
 /// Forgets the key and the token.

@@ -168,13 +168,10 @@ fn signals() -> Signals {
 
 /// Sends an entry under a fresh key.
 async fn send_as_new(id: &str, config: &Config) -> Result<(), CliError> {
-    let delivery = Delivery::as_new(config.outbox(), id, config.named_server.clone(), ())?;
+    let (outbox, author) = (config.outbox(), config.author.clone());
+    let delivery = Delivery::as_new(outbox, id, config.named_server.clone(), author, ())?;
     let server = delivery.address().clone();
-    let access = config.access(&server);
-    // The name that it was written under may be one that the token does not have.
-    let delivery =
-        if access.token.is_some() { delivery.with_author(config.author.clone()) } else { delivery };
-    let mut delivery = delivery.with_access(access);
+    let mut delivery = delivery.with_access(config.access(&server));
     let (mut ended, mut unacked) = (Ok(()), None);
     let stopped = drive(&mut delivery, &mut signals(), |outcome| match outcome {
         Outcome::Acked { ack, .. } => ended = print(format!("{}\n", ack.seq)).map_err(CliError::from),

@@ -39,20 +39,21 @@ pub(crate) async fn run(
         () = &mut interrupt, if past != Which::Last(0) => Err(CliError::Told(exit::INTERRUPTED)),
         read = print_past(past, config, &mut page) => read,
     };
+    let may_not_read = matches!(
+        &read,
+        Err(CliError::Reading(Error::Refused(refusal))) if refusal.code == Code::NotPermitted
+    );
     let code = match read {
         Ok(()) => exit::DONE,
-        // Whoever may only write writes.
-        Err(error @ CliError::Reading(Error::Refused(Refusal { code: Code::NotPermitted, .. }))) => {
-            say(format_args!("{error}"));
-            exit::DONE
-        }
         Err(error @ CliError::Reading(Error::Refused(_))) => {
             say(format_args!("{error}"));
             error.code()
         }
         Err(error) => return Err(error.before_anything(NOTHING)),
     };
-    Pipe::new(input, page.output, code).write(config.delivery(Keys::Fresh)?, interrupt).await
+    let mut pipe = Pipe::new(input, page.output, code);
+    pipe.may_not_read = may_not_read;
+    pipe.write(config.delivery(Keys::Fresh)?, interrupt).await
 }
 
 async fn print_past(past: Which, config: &Config, page: &mut Page) -> Result<(), CliError> {
@@ -74,6 +75,8 @@ struct Pipe {
     /// Number of the newest line in the diary; 0 for none.
     acked: u64,
     any_refused: bool,
+    /// Whether the past was refused for want of a right.
+    may_not_read: bool,
     /// First and last line that were sent and not acked.
     sent: Option<(u64, u64)>,
     /// First line that was read and not sent.
@@ -91,6 +94,7 @@ impl Pipe {
             ended: None,
             acked: 0,
             any_refused: false,
+            may_not_read: false,
             sent: None,
             unsent: None,
             code,
@@ -135,6 +139,9 @@ impl Pipe {
             }
             Some(stopped) => Err(self.not_all(&stopped)),
             None => {
+                // Whoever may only write has written.
+                let writes_only = self.may_not_read && self.acked > 0 && !self.any_refused;
+                self.code = if writes_only { exit::DONE } else { self.code };
                 let stored = |why| CliError::Usage(format!("in the diary: up to line {}; {why}", self.acked));
                 printed.map_err(stored).and(CliError::told(self.code))
             }

@@ -116,6 +116,8 @@ struct Talk<'a> {
     has_arrived: bool,
     /// The author that the server accepted last, and what it called that.
     known_as: (Option<Author>, String),
+    /// Whether the user has been told that this name stays.
+    keeps_name: bool,
     /// Whether the cursor is behind a prompt that no editor owns.
     at_prompt: bool,
 }
@@ -150,6 +152,7 @@ impl<'a> Talk<'a> {
             quiet: false,
             has_arrived: false,
             known_as: (None, String::new()),
+            keeps_name: false,
             at_prompt: false,
         }
     }
@@ -366,6 +369,7 @@ impl<'a> Talk<'a> {
     fn keep_name(&mut self, refusal: &Refusal) {
         let (author, name) = self.known_as.clone();
         self.say(format_args!("error {refusal}; you still write as {}", escape(&name)));
+        self.keeps_name = true;
         if let Some(delivery) = self.deliveries.front_mut() {
             delivery.retry_as(author);
         }
@@ -407,11 +411,11 @@ impl<'a> Talk<'a> {
     /// Handles a connection: the first time, greets and shows the past.
     fn arrive(&mut self, welcome: &Welcome) {
         let author = self.deliveries.front().and_then(Delivery::author).cloned();
-        let before = std::mem::replace(&mut self.known_as, (author, welcome.author.clone()));
+        self.known_as = (author, welcome.author.clone());
         self.deliveries.iter_mut().for_each(|delivery| delivery.met(welcome.journal_id));
         self.show_state();
         if std::mem::replace(&mut self.has_arrived, true) {
-            if before.1 != welcome.author {
+            if !take(&mut self.keeps_name) {
                 self.print_behind(format!("you write as {}\n", escape(&welcome.author)).as_bytes());
             }
             return;

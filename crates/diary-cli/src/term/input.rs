@@ -26,11 +26,20 @@ pub(crate) fn is_command(text: &str) -> bool {
     text.starts_with('/') && !text.starts_with("//") && !text.contains('\n')
 }
 
-/// Whether a typed text is `/login` or a token, or was meant to be. It may hold a token, so it is neither sent nor kept.
+/// Characters behind its prefix from which on a word is a token, or most of one.
+const SECRET_MIN_CHARS: usize = 40;
+
+/// Whether a typed text is `/login`, or was meant to be, or has a token in it: it is neither sent nor kept.
 pub(crate) fn is_login(text: &str) -> bool {
     const LOGIN: &str = "/login";
     let is_meant = text.trim_start().get(..LOGIN.len()).is_some_and(|word| word.eq_ignore_ascii_case(LOGIN));
-    is_meant || command::is_login(text.strip_prefix('/').unwrap_or(text))
+    let is_token = |word: &str| {
+        let secret = word.trim_start_matches('/').strip_prefix(command::TOKEN_PREFIX);
+        secret.is_some_and(|secret| {
+            secret.len() >= SECRET_MIN_CHARS && secret.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
+    };
+    is_meant || text.split_whitespace().any(is_token)
 }
 
 /// Refuses a token that is about to become an entry.

@@ -49,8 +49,11 @@ fn try_make_missing(folder: &Path, files: &TlsFiles) -> Result<(), Box<dyn Error
         }
     } else {
         write_whole(folder, &files.key, &KeyPair::generate()?.serialize_pem())?;
-        // One for another key.
-        remove(&files.cert)?;
+        if is_there(&files.cert)? {
+            // One for another key.
+            tracing::warn!(key = %files.key.display(), "the key is gone, and clients that have pinned it stop; a new one is made");
+            remove(&files.cert)?;
+        }
     }
     if !is_there(&files.cert)? {
         let key = KeyPair::from_pem(&fs::read_to_string(&files.key)?)?;

@@ -1,6 +1,6 @@
 //! The end of a conversation: unacked entries stay in the outbox, and the user is told.
 
-use diary_outbox::Held;
+use diary_outbox::{Held, Outcome};
 use diary_proto::escape::escape;
 use tokio::sync::mpsc;
 
@@ -29,7 +29,10 @@ impl Talk<'_> {
         while let Some(mut delivery) = self.deliveries.pop_front() {
             delivery.stop();
             while let Some(outcome) = delivery.next().await {
-                self.take(Some(outcome));
+                // What holds it up is told with the rest.
+                if !matches!(outcome, Outcome::Held(_)) {
+                    self.take(Some(outcome));
+                }
             }
             // Entries that earlier runs left.
             self.left += delivery.unanswered();
