@@ -1,6 +1,6 @@
 //! Runs commands, and shows entries.
 
-use diary_client::{Author, Error, Event, History, Scope, Stored, Which};
+use diary_client::{Author, Code, Error, Event, History, Scope, Stored, Which};
 use diary_outbox::Held;
 use diary_proto::Command;
 use diary_proto::entry::parse_number;
@@ -94,13 +94,15 @@ pub(super) struct Answer {
     count: u64,
     /// Whether to report the end; not for the past that is shown at the start.
     told: bool,
+    /// Whether it ends with an error that says enough.
+    ends_silently: bool,
     /// Selects the wanted events, if the server sends more.
     keeper: Option<Keeper>,
 }
 
 impl Answer {
     pub(super) fn of(history: History, told: bool) -> Self {
-        Self { history, begun: false, count: 0, told, keeper: None }
+        Self { history, begun: false, count: 0, told, ends_silently: false, keeper: None }
     }
 
     /// Returns the wanted part of an event; `None` is the end.
@@ -192,7 +194,10 @@ impl Talk<'_> {
                 }
             }
             Err(error) => {
-                answer.told = false;
+                // Whoever may not read the past may not follow, either.
+                let is_permitted =
+                    !matches!(&error, Error::Refused(refusal) if refusal.code == Code::NotPermitted);
+                answer.ends_silently = told || !is_permitted;
                 self.say(format_args!("error {error}"));
             }
         }
@@ -200,8 +205,9 @@ impl Talk<'_> {
 
     /// Ends a complete answer.
     fn end_answer(&mut self) {
-        let Some(Answer { count, told, .. }) = self.answer.take() else { return };
+        let Some(Answer { count, told, ends_silently, .. }) = self.answer.take() else { return };
         match count {
+            _ if ends_silently => {}
             _ if !told => self.follow_others(),
             0 => self.note(format_args!("no entries")),
             1 => self.note(format_args!("1 entry")),
