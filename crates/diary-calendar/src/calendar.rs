@@ -93,6 +93,7 @@ mod tests {
             time: time("2026-11-21T01:30:00.000000+08:00"),
             own: None,
             day: None,
+            relation: None,
             author,
             text: "x".to_owned(),
         };

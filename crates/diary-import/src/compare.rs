@@ -324,6 +324,7 @@ mod tests {
                 time,
                 own: None,
                 day: None,
+                relation: None,
                 author,
                 text: (*text).to_owned(),
             });

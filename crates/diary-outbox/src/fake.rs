@@ -293,6 +293,7 @@ impl Session {
                 time,
                 own: None,
                 day: None,
+                relation: None,
                 author: &author,
                 text: &text,
                 index: 0,

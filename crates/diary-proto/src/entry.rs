@@ -6,7 +6,8 @@
 //! `key` is the writer's own name for the append, or `-`. Names and values that a reader does not know
 //! are kept and ignored; `at=TIME` is the entry's own time where it differs from its commit, and
 //! `day=DATE` the day that it belongs to where that is not the date of its own time or, without one, of its
-//! commit.
+//! commit. `re=SEQ`, `corrects=SEQ` and `redacts=SEQ`, of which a line has one at most, say what the entry is to an
+//! earlier one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::escape::{escape_into, unescape};
 use crate::limits::TEXT_MAX_BYTES;
 use crate::own_time::OwnTime;
 use crate::refusal::{Code, Refusal};
+use crate::relation::Relation;
 use crate::seal::{self, Seal};
 use crate::time::{DATE_BYTES, TIME_BYTES, Time, parse_date};
 
@@ -39,6 +41,8 @@ pub struct Entry {
     /// The day that it was committed on, where that is not the date of `time`: days start later than midnight.
     /// `None` if it has a time of its own, which has a day.
     pub day: Option<Date>,
+    /// What it is to an earlier entry.
+    pub relation: Option<Relation>,
     /// Who wrote it.
     pub author: Author,
     /// What was written, unescaped.
@@ -137,6 +141,8 @@ pub struct NewLine<'a> {
     pub own: Option<OwnTime>,
     /// The day of the commit, where that is not the date of `time`. It is written if there is no own time.
     pub day: Option<Date>,
+    /// What it is to an earlier entry.
+    pub relation: Option<Relation>,
     /// Who wrote it.
     pub author: &'a Author,
     /// The text, not yet escaped.
@@ -161,6 +167,9 @@ impl NewLine<'_> {
         if let Some(own) = self.own {
             out.extend_from_slice(own_time_prefix(own.at).as_bytes());
         }
+        if let Some(relation) = self.relation {
+            out.extend_from_slice(relation_prefix(relation).as_bytes());
+        }
         escape_into(self.text, out);
         out.push(b'\t');
         push_number(out, self.index.into());
@@ -180,6 +189,9 @@ impl NewLine<'_> {
         if let Some(day) = day {
             out.extend_from_slice(format!(" day={day}").as_bytes());
         }
+        if let Some(relation) = self.relation {
+            out.extend_from_slice(format!(" {}={}", relation.field(), relation.seq()).as_bytes());
+        }
         out.push(b' ');
         seal.write(out, start)
     }
@@ -188,6 +200,11 @@ impl NewLine<'_> {
 /// What the left part of an entry with its own time has before the text.
 fn own_time_prefix(at: Time) -> String {
     format!("({}) ", at.minute())
+}
+
+/// What the left part of an entry that belongs to an earlier one has before the text, behind its own time.
+fn relation_prefix(relation: Relation) -> String {
+    format!("({relation}) ")
 }
 
 /// Appends `number` in decimal.
@@ -228,7 +245,7 @@ pub struct StoredLine<'a> {
     pub time: &'a str,
     /// Who wrote it.
     pub author: &'a str,
-    /// The text, escaped, without the own time that may stand before it.
+    /// The text, escaped, without the own time and the relation that may stand before it.
     pub text: &'a str,
     /// Place in its batch.
     pub index: u32,
@@ -238,6 +255,8 @@ pub struct StoredLine<'a> {
     pub own: Option<OwnTime>,
     /// The day of the commit, where that is not the date of `time`, and there is no own time.
     pub day: Option<Date>,
+    /// What the entry is to an earlier one.
+    pub relation: Option<Relation>,
     /// The line's checksum.
     pub crc: u32,
     /// All that stands left of the TAB.
@@ -275,7 +294,7 @@ impl<'a> StoredLine<'a> {
         let index = index.filter(|&n| u64::from(n) < seq).ok_or(BadLine::Field("index"))?;
         let (key, more) = split(rest, b' ').map_or((rest, None), |(key, more)| (key, Some(more)));
         let key = if key == "-" { None } else { Some(key.parse()?) };
-        let (mut at, mut day) = (None, None);
+        let (mut at, mut day, mut relation) = (None, None, None);
         for field in more.into_iter().flat_map(|more| more.split(' ')) {
             let (name, value) = field.split_once('=').ok_or(BadLine::Field("name=value"))?;
             match name {
@@ -285,13 +304,19 @@ impl<'a> StoredLine<'a> {
                     at = Some(own);
                 }
                 "day" => day = Some(parse_date(value).ok_or(BadLine::Field("day"))?),
-                _ => {}
+                _ => {
+                    let Some(read) = Relation::read(name, value, seq) else { continue };
+                    let read = read.map_err(BadLine::Field)?;
+                    let rest = text.strip_prefix(&relation_prefix(read)).filter(|_| relation.is_none());
+                    text = rest.ok_or(BadLine::Field(read.field()))?;
+                    relation = Some(read);
+                }
             }
         }
         let own = at.map(|at| OwnTime { at, day: day.unwrap_or_else(|| at.date()) });
         let day = day.filter(|_| own.is_none());
         unescape(text).map_err(|_| BadLine::Field("text"))?;
-        Ok(Self { seq, time, author, text, index, key, own, day, crc, left })
+        Ok(Self { seq, time, author, text, index, key, own, day, relation, crc, left })
     }
 
     /// The seq of the first entry of its batch.
@@ -324,6 +349,7 @@ impl<'a> StoredLine<'a> {
             time: Time::parse(self.time.as_bytes()).ok_or(BadLine::Field("time"))?,
             own: self.own,
             day: self.day,
+            relation: self.relation,
             author: Author::stored(self.author).ok_or(BadLine::Field("author"))?,
             text: self.unescaped().into_owned(),
         })
@@ -386,9 +412,13 @@ mod tests {
     }
 
     fn line(text: &str, own: Option<OwnTime>, key: Option<Key>) -> Vec<u8> {
+        line_of(None, text, own, key)
+    }
+
+    fn line_of(relation: Option<Relation>, text: &str, own: Option<OwnTime>, key: Option<Key>) -> Vec<u8> {
         let time = Time { micros: 1_795_220_102_123_456, offset_minutes: 480 }.to_bytes();
         let mut out = Vec::new();
-        NewLine { seq: 413, time: &time, own, day: None, author: &anna(), text, index: 2, key }
+        NewLine { seq: 413, time: &time, own, day: None, relation, author: &anna(), text, index: 2, key }
             .write(&mut out, SEAL);
         out
     }
@@ -405,6 +435,7 @@ mod tests {
             time: &time,
             own: None,
             day: None,
+            relation: None,
             author: &author,
             text: "今天天气很好",
             index: 0,
@@ -417,6 +448,7 @@ mod tests {
             time: &time,
             own: None,
             day: None,
+            relation: None,
             author: &local,
             text: "hello from telnet",
             index: 1,
@@ -459,8 +491,18 @@ mod tests {
             let mut bytes = Vec::new();
             let (time, author) = (time.to_bytes(), anna());
             let day = Some(evening);
-            NewLine { seq: 413, time: &time, own, day, author: &author, text: "x", index: 2, key: None }
-                .write(&mut bytes, SEAL);
+            NewLine {
+                seq: 413,
+                time: &time,
+                own,
+                day,
+                relation: None,
+                author: &author,
+                text: "x",
+                index: 2,
+                key: None,
+            }
+            .write(&mut bytes, SEAL);
             assert!(std::str::from_utf8(&bytes).unwrap().contains(right));
             let line = StoredLine::parse(&bytes[..bytes.len() - 1], SEAL).unwrap();
             assert_eq!(line.belongs_to(), own.map(|own| own.day).or(day));
@@ -497,6 +539,15 @@ mod tests {
             ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 - at=now ", "at"),
             ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 - day=2026-02-30 ", "day"),
             ("5 2026-11-21T08:15:02.123456+08:00 a t 0 - ", "tab"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a t\t0 - re=3 ", "re"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a (re 3)t\t0 - re=3 ", "re"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a (re 4) t\t0 - re=3 ", "re"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a (re 5) t\t0 - re=5 ", "re"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a (re 0) t\t0 - re=0 ", "re"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a (corrects 03) t\t0 - corrects=03 ", "corrects"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a (redacts 3) t\t0 - redacts=+3 ", "redacts"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a (re 3) (re 3) t\t0 - re=3 re=3 ", "re"),
+            ("5 2026-11-21T08:15:02.123456+08:00 a (re 3) (corrects 3) t\t0 - re=3 corrects=3 ", "corrects"),
         ] {
             let mut bytes = body.as_bytes().to_vec();
             SEAL.write(&mut bytes, 0);
@@ -535,12 +586,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(text in "[^\0]{1,80}", counter in any::<u64>(), producer in any::<u64>(), own in proptest::option::of((0i64..4_000_000_000_000_000, 0..24 * 60_u16))) {
+        fn round_trip(text in "[^\0]{1,80}", counter in any::<u64>(), producer in any::<u64>(), own in proptest::option::of((0i64..4_000_000_000_000_000, 0..24 * 60_u16)), relation in proptest::option::of((0..3usize, 1..413u64))) {
             let key = Key { producer: Producer(producer), counter };
             let own = own.map(|(micros, start)| {
                 OwnTime::new(Time { micros, offset_minutes: -90 }, DayStart::from_minutes(start).unwrap())
             });
-            let bytes = line(&text, own, Some(key));
+            let relations = [Relation::Answers, Relation::Corrects, Relation::Redacts];
+            let relation = relation.map(|(which, seq)| relations[which](seq));
+            let bytes = line_of(relation, &text, own, Some(key));
             prop_assert_eq!(memchr::memchr(b'\n', &bytes), Some(bytes.len() - 1));
             let stored = StoredLine::parse(&bytes[..bytes.len() - 1], SEAL).unwrap();
             let sealed = SealedLine::check(&bytes[..bytes.len() - 1], SEAL).unwrap();
@@ -549,7 +602,7 @@ mod tests {
             prop_assert_eq!(stored.key, Some(key));
             let entry = stored.to_entry().unwrap();
             prop_assert_eq!(entry.text, text);
-            prop_assert_eq!(entry.own, own);
+            prop_assert_eq!((entry.own, entry.relation), (own, relation));
         }
 
         #[test]

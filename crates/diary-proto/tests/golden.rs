@@ -1,12 +1,13 @@
 //! The golden day files pin format 1, byte for byte: what is written today must be readable, and be
-//! written the same, in twenty years. Never change `golden/`; a new format gets new files.
+//! written the same, in twenty years. Never change a file in `golden/`; what is new gets new files.
 
 use diary_proto::entry::{NewLine, is_note};
 use diary_proto::seal::SEAL_BYTES;
-use diary_proto::{Author, DayStart, Key, OwnTime, Producer, Seal, StoredLine, Time};
+use diary_proto::{Author, DayStart, Key, OwnTime, Producer, Relation, Seal, StoredLine, Time};
 
 const FIRST_DAY: &[u8] = include_bytes!("golden/2026-11-20.log");
 const SECOND_DAY: &[u8] = include_bytes!("golden/2026-11-21.log");
+const THIRD_DAY: &[u8] = include_bytes!("golden/2026-11-22.log");
 
 /// The journal's id, as it stands in the headers.
 const ID: u64 = 0x5f0c_9e27_a1b3_4d68;
@@ -28,12 +29,22 @@ struct Expected {
     index: u32,
     key: Option<(u64, u64)>,
     at: Option<&'static str>,
+    relation: Option<Relation>,
     /// Fields that this version does not know, each with the space behind it.
     unknown: &'static str,
 }
 
-const PLAIN: Expected =
-    Expected { seq: 0, time: "", author: "", text: "", index: 0, key: None, at: None, unknown: "" };
+const PLAIN: Expected = Expected {
+    seq: 0,
+    time: "",
+    author: "",
+    text: "",
+    index: 0,
+    key: None,
+    at: None,
+    relation: None,
+    unknown: "",
+};
 
 fn first_day() -> Vec<Line> {
     vec![
@@ -144,6 +155,60 @@ fn second_day() -> Vec<Line> {
             key: Some((XIAOMING, 4)),
             at: Some("2026-11-21T06:30:00.250000+08:00"),
             unknown: "mood=sleepy via=phone ",
+            ..PLAIN
+        }),
+    ]
+}
+
+/// What entries are to earlier ones.
+fn third_day() -> Vec<Line> {
+    vec![
+        Line::Header { rest: "2026-11-22 id=5f0c9e27a1b34d68 first=13 after=2026-11-21.log:12:LASTCRC" },
+        Line::Entry(Expected {
+            seq: 13,
+            time: "2026-11-22T08:00:00.000000+08:00",
+            author: "小明",
+            text: "你好",
+            key: Some((XIAOMING, 5)),
+            relation: Some(Relation::Answers(3)),
+            ..PLAIN
+        }),
+        Line::Entry(Expected {
+            seq: 14,
+            time: "2026-11-22T08:00:00.000000+08:00",
+            author: "anna",
+            text: "The very first entry.",
+            index: 1,
+            relation: Some(Relation::Corrects(1)),
+            ..PLAIN
+        }),
+        // With an own time before it, and a field of a later version behind it.
+        Line::Entry(Expected {
+            seq: 15,
+            time: "2026-11-22T08:30:00.000000+08:00",
+            author: "anna",
+            text: "a password",
+            at: Some("2026-11-22T07:15:00.000000+08:00"),
+            relation: Some(Relation::Redacts(9)),
+            unknown: "mood=sorry ",
+            ..PLAIN
+        }),
+        // What a text begins with is not what the entry is.
+        Line::Entry(Expected {
+            seq: 16,
+            time: "2026-11-22T09:00:00.000000+08:00",
+            author: "anna",
+            text: "(re 3) is how an answer looks",
+            ..PLAIN
+        }),
+        Line::Entry(Expected {
+            seq: 17,
+            time: "2026-11-22T09:00:00.000000+08:00",
+            author: "anna",
+            text: "(re 3) twice",
+            index: 1,
+            relation: Some(Relation::Answers(16)),
+            ..PLAIN
         }),
     ]
 }
@@ -164,6 +229,7 @@ impl Expected {
                 OwnTime::new(at, DayStart::default())
             }),
             day: None,
+            relation: self.relation,
             author: &author,
             text: self.text,
             index: self.index,
@@ -192,6 +258,7 @@ impl Expected {
         let entry = stored.to_entry().expect("a time and an author");
         assert_eq!(entry.time.to_string(), self.time);
         assert_eq!(entry.own.map(|own| own.at.to_string()).as_deref(), self.at);
+        assert_eq!((stored.relation, entry.relation), (self.relation, self.relation));
     }
 }
 
@@ -239,7 +306,8 @@ fn text(line: &[u8]) -> &str {
 #[test]
 fn the_golden_days_are_read_and_written_byte_for_byte() {
     let last_crc = check(FIRST_DAY, &first_day(), 0);
-    check(SECOND_DAY, &second_day(), last_crc);
+    let last_crc = check(SECOND_DAY, &second_day(), last_crc);
+    check(THIRD_DAY, &third_day(), last_crc);
 }
 
 #[test]
@@ -260,6 +328,16 @@ fn the_left_parts_read_as_a_diary() {
             "12 2026-11-21T09:00:00.000001+08:00 小明 (2026-11-21 06:30) 早",
         ]
     );
+    assert_eq!(
+        left(THIRD_DAY),
+        [
+            "13 2026-11-22T08:00:00.000000+08:00 小明 (re 3) 你好",
+            "14 2026-11-22T08:00:00.000000+08:00 anna (corrects 1) The very first entry.",
+            "15 2026-11-22T08:30:00.000000+08:00 anna (2026-11-22 07:15) (redacts 9) a password",
+            "16 2026-11-22T09:00:00.000000+08:00 anna (re 3) is how an answer looks",
+            "17 2026-11-22T09:00:00.000000+08:00 anna (re 16) (re 3) twice",
+        ]
+    );
     assert!(left(FIRST_DAY).contains(&"4 2026-11-20T08:15:02.123456+08:00 小明 第一行\\n第二行"));
 }
 
@@ -268,7 +346,9 @@ fn the_left_parts_read_as_a_diary() {
 fn another_journal_takes_no_line() {
     let others = (0..u64::BITS).map(|bit| Seal::of_journal(ID ^ 1 << bit)).chain([Seal::PLAIN]);
     for other in others {
-        for line in [FIRST_DAY, SECOND_DAY].iter().flat_map(|day| day.split(|&b| b == b'\n').skip(1)) {
+        for line in
+            [FIRST_DAY, SECOND_DAY, THIRD_DAY].iter().flat_map(|day| day.split(|&b| b == b'\n').skip(1))
+        {
             assert!(StoredLine::parse(line, other).is_err() && !is_note(line, other), "{}", text(line));
         }
     }
@@ -277,7 +357,7 @@ fn another_journal_takes_no_line() {
 /// Each bit of a golden file that is turned over is found, except those of the line feeds.
 #[test]
 fn a_changed_bit_is_never_served() {
-    for line in SECOND_DAY.split_inclusive(|&b| b == b'\n') {
+    for line in [SECOND_DAY, THIRD_DAY].iter().flat_map(|day| day.split_inclusive(|&b| b == b'\n')) {
         let bare = &line[..line.len() - 1];
         for bit in 0..bare.len() * 8 {
             let mut changed = bare.to_vec();

@@ -15,7 +15,9 @@ use diary_proto::message::{ClientMessage, NewText, Run, ServerMessage};
 use diary_proto::seal::{SEAL_BYTES, id_in_header};
 use diary_proto::syslog::{Message, SyslogDecoder};
 use diary_proto::tags::tags;
-use diary_proto::{Author, Code, Command, Filter, Refusal, Scope, Seal, StoredLine, filter, limits, message};
+use diary_proto::{
+    Author, Code, Command, Filter, Refusal, Relation, Scope, Seal, StoredLine, filter, limits, message,
+};
 use tokio_util::codec::Decoder;
 
 /// The id of the journal in the examples.
@@ -129,6 +131,8 @@ fn every_example_is_true_and_nothing_is_left_out() {
     assert_eq!(tags, expected);
     let parts: Vec<_> = seen.stored.keys().copied().collect();
     let kinds = [
+        "answer",
+        "correction",
         "header",
         "key",
         "note",
@@ -136,6 +140,7 @@ fn every_example_is_true_and_nothing_is_left_out() {
         "own time",
         "own time of the day before",
         "plain",
+        "redaction",
         "unknown field",
     ];
     assert_eq!(parts, kinds);
@@ -349,6 +354,7 @@ fn check_stored(line: &str, seen: &mut Seen) {
         time: stored.time.as_bytes().try_into().expect("32 bytes"),
         own: entry.own,
         day: entry.day,
+        relation: entry.relation,
         author: &author,
         text: &entry.text,
         index: stored.index,
@@ -360,7 +366,9 @@ fn check_stored(line: &str, seen: &mut Seen) {
     let fields = right.rsplit_once(' ').expect("a crc").0.split(' ');
     let unknown: String = fields
         .skip(2)
-        .filter(|f| !f.starts_with("at=") && !f.starts_with("day="))
+        .filter(|field| {
+            !["at=", "day=", "re=", "corrects=", "redacts="].iter().any(|known| field.starts_with(known))
+        })
         .flat_map(|field| [field, " "])
         .collect();
     if !unknown.is_empty() {
@@ -378,6 +386,12 @@ fn check_stored(line: &str, seen: &mut Seen) {
     });
     if stored.key.is_some() {
         mark("key");
+    }
+    match stored.relation {
+        Some(Relation::Answers(_)) => mark("answer"),
+        Some(Relation::Corrects(_)) => mark("correction"),
+        Some(Relation::Redacts(_)) => mark("redaction"),
+        None => {}
     }
 }
 

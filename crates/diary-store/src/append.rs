@@ -168,6 +168,7 @@ impl Appender {
             time: &clock.written,
             own,
             day: self.batch.day,
+            relation: None,
             author: entry.author,
             text: entry.text,
             index: self.batch.count,

@@ -27,7 +27,10 @@ fn look(line: &[u8]) {
     };
     let place = |name: &[u8]| line[tab..].windows(name.len()).position(|part| part == name);
     let in_order = own < 2 || place(b" at=") < place(b" day=");
-    if !spelled || !in_order || fields != 3 + own || check_text(&entry.text).is_err() {
+    let relation = usize::from(stored.relation.is_some());
+    let behind = |name: &[u8]| place(name).is_none_or(|at| line[tab + at + 1..].iter().filter(|&&b| b == b' ').count() == 1);
+    let in_order = in_order && [&b" re="[..], b" corrects=", b" redacts="].iter().all(|name| behind(name));
+    if !spelled || !in_order || fields != 3 + own + relation || check_text(&entry.text).is_err() {
         return;
     }
     let mut again = Vec::new();
@@ -36,6 +39,7 @@ fn look(line: &[u8]) {
         time: &time.to_bytes(),
         own: entry.own,
         day: entry.day,
+        relation: entry.relation,
         author: &author,
         text: &entry.text,
         index: stored.index,

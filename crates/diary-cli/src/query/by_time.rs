@@ -94,6 +94,7 @@ mod tests {
             time: time("2026-11-21T12:00:00.000000+00:00"),
             own: own.map(|own| OwnTime::new(time(own), DayStart::default())),
             day: None,
+            relation: None,
             author: Author::new("anna").unwrap(),
             text: "x".to_owned(),
         };

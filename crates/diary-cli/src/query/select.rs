@@ -461,7 +461,7 @@ mod tests {
     fn entry(seq: u64, time: &str, text: &str) -> Event {
         let time = Time::parse(time.as_bytes()).unwrap();
         let author = Author::new("anna").unwrap();
-        let entry = Entry { seq, time, own: None, day: None, author, text: text.to_owned() };
+        let entry = Entry { seq, time, own: None, day: None, relation: None, author, text: text.to_owned() };
         Event::Entry(Stored { entry, key: None, crc: 0, left: String::new() })
     }
 

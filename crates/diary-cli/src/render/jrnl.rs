@@ -118,7 +118,7 @@ mod tests {
         let own = own.map(|own| OwnTime::new(time(own), DayStart::default()));
         let author = Author::new("小明").unwrap();
         let (time, text) = (time("2026-11-21T08:15:02.123456+08:00"), text.to_owned());
-        let entry = Entry { seq, time, own, day: None, author, text };
+        let entry = Entry { seq, time, own, day: None, relation: None, author, text };
         Event::Entry(Stored { entry, key: None, crc: 0, left: String::new() })
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use csv::{Terminator, WriterBuilder};
 use diary_client::Stored;
+use diary_proto::Relation;
 use diary_proto::escape::escape;
 use serde::Serialize;
 
@@ -57,6 +58,12 @@ struct Object<'a> {
     at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     day: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    re: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    corrects: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacts: Option<u64>,
     author: &'a str,
     text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +77,17 @@ pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
         Some(own) => Some(own.day).filter(|day| *day != own.at.date()),
         None => entry.day,
     };
+    let (mut re, mut corrects, mut redacts) = (None, None, None);
+    match entry.relation {
+        Some(Relation::Answers(seq)) => re = Some(seq),
+        Some(Relation::Corrects(seq)) => corrects = Some(seq),
+        Some(Relation::Redacts(seq)) => redacts = Some(seq),
+        None => {}
+    }
     let object = Object {
+        re,
+        corrects,
+        redacts,
         seq: entry.seq,
         time: entry.time.to_string(),
         at: entry.own.map(|own| own.at.to_string()),

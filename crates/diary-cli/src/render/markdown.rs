@@ -3,6 +3,7 @@
 use diary_client::Stored;
 
 use super::Printer;
+use super::people::marked_text;
 use super::safe::{lines, needs_care, push_safe};
 
 /// Indent of continuation lines, so that they belong to the item.
@@ -19,7 +20,8 @@ impl Printer {
         }
         let (time, author) = (self.time(stored, "%H:%M"), inline(stored.entry.author.as_str()));
         out.extend_from_slice(format!("- {time} **{author}** ").as_bytes());
-        let mut rest = lines(&stored.entry.text).enumerate().peekable();
+        let text = marked_text(&stored.entry);
+        let mut rest = lines(&text).enumerate().peekable();
         while let Some((number, line)) = rest.next() {
             let line = if number == 0 { inline(line) } else { paragraph_line(line) };
             let line = line.trim_end();

@@ -1,8 +1,10 @@
 //! The formats for people: pretty, short and txt.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
-use diary_client::Stored;
+use diary_client::{Entry, Stored};
+use diary_proto::Relation;
 use diary_proto::escape::escape;
 use textwrap::{Options, WordSplitter, WrapAlgorithm};
 
@@ -26,6 +28,15 @@ pub(super) const YELLOW: u8 = 33;
 /// yellow of missing entries.
 const AUTHOR_COLOURS: [u8; 11] = [31, 32, 34, 35, 36, 91, 92, 93, 94, 95, 96];
 
+/// Returns the text, behind a mark that says what the entry is to an earlier one.
+pub(super) fn marked_text(entry: &Entry) -> Cow<'_, str> {
+    match entry.relation {
+        None => Cow::Borrowed(&entry.text),
+        Some(Relation::Answers(seq)) => Cow::Owned(format!("↳ {seq} {}", entry.text)),
+        Some(relation) => Cow::Owned(format!("({relation}) {}", entry.text)),
+    }
+}
+
 impl Printer {
     /// Prints a heading per day, then `HH:MM author text`, wrapped with a hanging indent.
     pub(super) fn pretty(&mut self, stored: &Stored, out: &mut Vec<u8>) {
@@ -34,7 +45,7 @@ impl Printer {
         }
         let time = self.painted(DIM, self.time(stored, "%H:%M"));
         let head = format!("{time} {} ", self.author(stored));
-        for (number, line) in lines(&stored.entry.text).enumerate() {
+        for (number, line) in lines(&marked_text(&stored.entry)).enumerate() {
             let (head, indent) = if number == 0 { (head.as_str(), "") } else { ("", INDENT) };
             self.push_wrapped(&format!("{head}{}", safe(line)), indent, out);
         }
@@ -43,7 +54,7 @@ impl Printer {
     /// Prints local date and time, author and text on one line.
     pub(super) fn short(&self, stored: &Stored, out: &mut Vec<u8>) {
         let time = self.painted(DIM, self.time(stored, "%Y-%m-%d %H:%M"));
-        push_row(&format!("{time} {} {}", self.author(stored), escape(&stored.entry.text)), out);
+        push_row(&format!("{time} {} {}", self.author(stored), escape(&marked_text(&stored.entry))), out);
     }
 
     /// Prints a heading per day, then time and author, with the text indented below.
@@ -52,7 +63,7 @@ impl Printer {
             push_row(&format!("{}\n", day.strftime("%Y-%m-%d %A")), out);
         }
         push_row(&format!("{} {}", self.time(stored, "%H:%M"), stored.entry.author), out);
-        for line in lines(&stored.entry.text) {
+        for line in lines(&marked_text(&stored.entry)) {
             push_row(&format!("{TXT_INDENT}{}", safe(line)), out);
         }
     }

@@ -2,7 +2,7 @@
 //! times, gaps and damage.
 
 use diary_client::{Author, Entry, Key, Producer, Time};
-use diary_proto::{DayStart, OwnTime};
+use diary_proto::{DayStart, OwnTime, Relation};
 use insta::assert_snapshot;
 
 use super::*;
@@ -15,6 +15,7 @@ fn entry(seq: u64, time: &str, at: Option<&str>, author: &str, text: &str) -> Ev
         time: parse(time),
         own: at.map(|at| OwnTime::new(parse(at), DayStart::default())),
         day: None,
+        relation: None,
         author: Author::new(author).unwrap(),
         text: text.to_owned(),
     };
@@ -24,7 +25,28 @@ fn entry(seq: u64, time: &str, at: Option<&str>, author: &str, text: &str) -> Ev
     Event::Entry(Stored { entry, key, crc: 0, left })
 }
 
+/// Makes an entry one that belongs to an earlier one.
+fn related(event: Event, relation: Relation) -> Event {
+    let Event::Entry(mut stored) = event else { return event };
+    stored.entry.relation = Some(relation);
+    let words: Vec<&str> = stored.left.splitn(4, ' ').collect();
+    stored.left = format!("{} ({relation}) {}", words[..3].join(" "), words[3]);
+    Event::Entry(stored)
+}
+
 fn events() -> Vec<Event> {
+    let related = [Relation::Answers(7), Relation::Corrects(7), Relation::Redacts(8)]
+        .into_iter()
+        .zip(31..)
+        .map(|(relation, seq)| {
+            related(entry(seq, "2026-11-25T10:00:00.000000+08:00", None, "anna", "two\nlines"), relation)
+        });
+    let mut events = plain_events();
+    events.extend(related);
+    events
+}
+
+fn plain_events() -> Vec<Event> {
     vec![
         entry(
             7,

@@ -153,6 +153,7 @@ pub(crate) fn lines(seqs: impl IntoIterator<Item = u64>) -> Vec<u8> {
             time: &TIME.to_bytes(),
             own: None,
             day: None,
+            relation: None,
             author: &author,
             text: &text,
             index: 0,
