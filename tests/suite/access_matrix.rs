@@ -1,5 +1,6 @@
 //! Every request of both modes, by everybody, at every kind of address: what is not granted is neither done nor told.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use diary_access::Token;
@@ -8,9 +9,11 @@ use diary_proto::message::{Append, ClientMessage, NewText, ServerMessage, Texts}
 use diary_proto::{Code, Command, Credential, Filter, Which};
 use diary_server::Listen;
 use futures::future::join_all;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
 
-use crate::support::{Frames, Lines, Server, connect_tls, hello, is_ack, say, shake_hands, tunnel};
+use crate::support::{
+    Frames, Lines, Server, connect_tls, hello, is_ack, say, shake_hands, soon, stored, tunnel,
+};
 
 use crate::access::{login, maintain, stranger, token, token_until};
 
@@ -356,4 +359,41 @@ async fn a_tls_client_logs_in_from_another_machine() {
     assert!(said.contains(&format!("which is at {}", doors.address(Door::Tls))), "{said}");
     drop(client);
     doors.server.stop().await;
+}
+
+/// There are no requests at a quiet listener: every line is a text, or nothing.
+#[tokio::test]
+async fn no_line_is_a_request_at_a_quiet_listener() {
+    let folder = tempfile::tempdir().unwrap();
+    token(folder.path(), "anna", "read", "*");
+    let server = Server::on(folder, |config| {
+        config.listen = vec![Listen::tcp("127.0.0.1:0").quiet(), Listen::quiet_udp("127.0.0.1:0")];
+        config.rules.allow = vec!["127.0.0.2/32".parse().unwrap()];
+    })
+    .await;
+    let at = |place: usize| server.addresses()[place].rsplit("quiet:").next().unwrap().replace("udp:", "");
+    let (tcp, udp): (SocketAddr, SocketAddr) = (at(0).parse().unwrap(), at(1).parse().unwrap());
+    for from in ["127.0.0.3:0", "127.0.0.2:0"] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(from.parse().unwrap()).unwrap();
+        let lines: String = LINES.iter().map(|(line, _)| format!("{line}\n")).collect();
+        assert_eq!(say(socket.connect(tcp).await.unwrap(), lines.as_bytes()).await, b"", "{from}");
+        let socket = UdpSocket::bind(from).await.unwrap();
+        for (line, _) in LINES {
+            socket.send_to(line.as_bytes(), udp).await.unwrap();
+        }
+    }
+    let mut expected: Vec<_> = LINES.iter().map(|(line, _)| format!("local {line}")).collect();
+    expected.extend(expected.clone());
+    expected.sort_unstable();
+    let all = async {
+        while stored(&server.journal()).len() < expected.len() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("all are on disk", all).await;
+    let mut entries = stored(&server.journal());
+    entries.sort_unstable();
+    assert_eq!(entries, expected);
+    server.stop().await;
 }
