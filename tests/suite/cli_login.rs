@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use diary_access::Token;
 use diary_server::Listen;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -45,6 +46,12 @@ impl Home {
         run(&mut self.cli(words), input).await
     }
 
+    /// Logs in, and asserts that it works.
+    async fn logs_in(&self, address: &str, fingerprint: &str, token: &Token) {
+        let words = ["login", address, "--fingerprint", fingerprint];
+        check(&self.run(&words, token.reveal()).await, 0, &["logged in as "]);
+    }
+
     fn credentials(&self) -> PathBuf {
         self.0.path().join(".config/diary/credentials")
     }
@@ -79,6 +86,12 @@ async fn with_tls(folder: tempfile::TempDir) -> (Server, String, String) {
     let server = Server::on(folder, |config| config.listen.push(Listen::tcp("127.0.0.1:0").tls())).await;
     let address = server.addresses()[1].clone();
     (server, address, fingerprint_by_openssl(&cert).await)
+}
+
+/// The same again, at an address that it had before.
+async fn with_tls_again(folder: tempfile::TempDir, address: &str) -> Server {
+    let host_port = address.strip_prefix("tls:").unwrap();
+    Server::on(folder, |config| config.listen.push(Listen::tcp(host_port).tls())).await
 }
 
 fn check(ran: &Ran, code: i32, parts: &[&str]) {
@@ -160,15 +173,11 @@ async fn what_waits_is_sent_with_the_rights_of_its_server() {
     let anna = token(folder.path(), "anna", "append", "*");
     let (server, address, fingerprint) = with_tls(folder).await;
     let (home, open) = (Home::new(), Server::start().await);
-    let words = ["login", &address, "--fingerprint", &fingerprint];
-    check(&home.run(&words, anna.reveal()).await, 0, &[]);
+    home.logs_in(&address, &fingerprint, &anna).await;
     let folder = server.stop().await;
     let ran = home.run(&["add", "on the train", "--server", &address], "").await;
     check(&ran, 5, &["no server is listening", "is kept in"]);
-    let server = Server::on(folder, |config| {
-        config.listen.push(Listen::tcp(address.strip_prefix("tls:").unwrap()).tls());
-    })
-    .await;
+    let server = with_tls_again(folder, &address).await;
     // The configured server knows no tokens.
     let mut send = home.cli(&["outbox", "send"]);
     let ran = run(send.env("DIARY_SERVER", open.address()), "").await;
@@ -397,12 +406,8 @@ async fn what_was_kept_before_the_login_is_sent_as_what_the_token_says() {
         let words = [words, &["--server", &address]].concat();
         check(&home.run(&words, "").await, 5, &["no server is listening", "is kept in"]);
     }
-    let server = Server::on(folder, |config| {
-        config.listen.push(Listen::tcp(address.strip_prefix("tls:").unwrap()).tls());
-    })
-    .await;
-    let words = ["login", &address, "--fingerprint", &fingerprint];
-    check(&home.run(&words, anna.reveal()).await, 0, &[]);
+    let server = with_tls_again(folder, &address).await;
+    home.logs_in(&address, &fingerprint, &anna).await;
     check(&home.run(&["outbox", "send", "--server", &address], "").await, 0, &["2 entries are on disk"]);
     assert_eq!(stored(&server.journal()), ["anna early", "anna/phone on the way"]);
     server.stop().await;
@@ -414,8 +419,7 @@ async fn a_name_that_the_token_does_not_have_leaves_the_old_one() {
     let anna = token(folder.path(), "anna", "read,append", "*");
     let (server, address, fingerprint) = with_tls(folder).await;
     let home = Home::new();
-    let words = ["login", &address, "--fingerprint", &fingerprint];
-    check(&home.run(&words, anna.reveal()).await, 0, &[]);
+    home.logs_in(&address, &fingerprint, &anna).await;
     let mut terminal = Terminal::start(home.cli(&[&address]));
     terminal.sees("anna writes in diary at tls:").await;
     // Typed before the answer can have come.
@@ -523,6 +527,9 @@ async fn a_token_for_one_journal_says_which() {
     let (home, work) = (Home::new(), format!("{address}=work"));
     let login = |address| ["login", address, "--fingerprint", &fingerprint];
     let ran = home.run(&login(&address), worker.reveal()).await;
+    check(&ran, 4, &["no rights in this journal", &format!("logs in at {address}=JOURNAL")]);
+    let named = [&login(&address)[..], &["--name", "worker/phone"]].concat();
+    let ran = home.run(&named, worker.reveal()).await;
     check(&ran, 4, &["no rights in this journal", &format!("logs in at {address}=JOURNAL")]);
     let ran = home.run(&login(&work), worker.reveal()).await;
     check(&ran, 0, &[&format!("logged in as worker, in work at {work}")]);

@@ -41,8 +41,7 @@ fn stored(text: &str, key: Option<Key>) -> Vec<u8> {
     let time = b"2026-11-21T08:15:02.123456+08:00";
     let (seal, mut out) = (lines_seal(), Vec::new());
     for seq in 1..=ENTRIES as u64 {
-        NewLine { seq, time, own: None, day: None, relation: None, author: &author, text, index: 0, key }
-            .write(&mut out, seal);
+        NewLine { key, ..NewLine::new(seq, time, &author, text) }.write(&mut out, seal);
     }
     out
 }

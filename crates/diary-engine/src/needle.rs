@@ -154,18 +154,7 @@ mod tests {
         let mut page = Vec::new();
         for (seq, (author, text)) in (1..).zip(entries) {
             let author = Author::new(author).unwrap();
-            NewLine {
-                seq,
-                time,
-                own: None,
-                day: None,
-                relation: None,
-                author: &author,
-                text,
-                index: 0,
-                key: None,
-            }
-            .write(&mut page, SEAL);
+            NewLine::new(seq, time, &author, text).write(&mut page, SEAL);
         }
         page
     }

@@ -98,8 +98,8 @@ impl<T> Delivery<T> {
 
     /// Resends an entry of the outbox as new, so that the server cannot tell it from one that it stored before. The
     /// old key is given up in the same write that keeps the new one. The entry goes to the journal that is served
-    /// now at `address`, or else at its original server. If its author was not permitted, it is written as `author`, or
-    /// else as whoever the server takes this client for.
+    /// now at `address`, or else at its original server. If it was refused as not permitted, which may be for
+    /// its author, it is written as `author`, or else as whoever the server takes this client for.
     ///
     /// # Errors
     /// There is no such entry, a running program holds it, or the change cannot be recorded.
@@ -112,11 +112,11 @@ impl<T> Delivery<T> {
     ) -> Result<Self, Error> {
         let (mut tray, counter) = outbox.adopt_one(id)?;
         let refusal = tray.contents.entries.get(&counter).and_then(|kept| kept.refusal.as_ref());
-        let is_author_refused = refusal.is_some_and(|refusal| refusal.code == Code::NotPermitted);
+        let was_not_permitted = refusal.is_some_and(|refusal| refusal.code == Code::NotPermitted);
         let kept = tray.renew(counter)?;
         let address = address.unwrap_or_else(|| tray.contents.heading.server.clone());
         let mut flight = Flight::of_tray(address, tray);
-        if is_author_refused {
+        if was_not_permitted {
             let is_default = author.is_none();
             let author = author.or_else(|| flight.options.author.clone());
             flight.set_author(author, is_default);

@@ -288,18 +288,8 @@ impl Session {
             let mut lines = Vec::new();
             let (author, text, key) = self.journal().entry(seq).clone();
             let time = &TIME.to_bytes();
-            NewLine {
-                seq,
-                time,
-                own: None,
-                day: None,
-                relation: None,
-                author: &author,
-                text: &text,
-                index: 0,
-                key: Some(key),
-            }
-            .write(&mut lines, Seal::of_journal(self.id));
+            NewLine { key: Some(key), ..NewLine::new(seq, time, &author, &text) }
+                .write(&mut lines, Seal::of_journal(self.id));
             self.say(&ServerMessage::Block { id, lines: lines.into() }).await;
         }
     }

@@ -124,18 +124,7 @@ mod tests {
         let mut out = Vec::new();
         for seq in seqs {
             let time = b"2026-11-21T08:15:02.123456+08:00";
-            NewLine {
-                seq,
-                time,
-                own: None,
-                day: None,
-                relation: None,
-                author: &author,
-                text: "t",
-                index: 0,
-                key: None,
-            }
-            .write(&mut out, SEAL);
+            NewLine::new(seq, time, &author, "t").write(&mut out, SEAL);
         }
         out
     }
@@ -214,18 +203,7 @@ mod tests {
         let time = b"2026-11-21T08:15:02.123456+08:00";
         let mut lines = Vec::new();
         for (seq, seal) in [(1, own), (2, other), (3, own)] {
-            NewLine {
-                seq,
-                time,
-                own: None,
-                day: None,
-                relation: None,
-                author: &author,
-                text: "t",
-                index: 0,
-                key: None,
-            }
-            .write(&mut lines, seal);
+            NewLine::new(seq, time, &author, "t").write(&mut lines, seal);
         }
         let mut seen = Vec::new();
         Walker::new(1, own).walk(&lines, |step| {

@@ -10,19 +10,18 @@
 //! earlier one.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
 
 use jiff::civil::Date;
 
 pub use crate::author::Author;
 use crate::author::is_name;
 use crate::escape::{escape_into, unescape};
+pub use crate::key::{Key, Producer};
 use crate::limits::TEXT_MAX_BYTES;
 use crate::own_time::OwnTime;
 use crate::refusal::{Code, Refusal};
 use crate::relation::Relation;
-use crate::seal::{self, Seal};
+use crate::seal::Seal;
 use crate::time::{DATE_BYTES, TIME_BYTES, Time, parse_date};
 
 // Not formatted for each refusal: one frame may bring many.
@@ -66,70 +65,6 @@ pub fn check_text(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The public name of a writer that retries: the first eight bytes of the SHA-256 of the secret that it
-/// sends in Hello, so that nobody who reads a key can use it. Written as 16 hex digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Producer(pub u64);
-
-impl Producer {
-    /// The producer that knows `secret`.
-    pub fn of_secret(secret: &[u8]) -> Self {
-        use sha2::Digest;
-        let hash = sha2::Sha256::digest(secret);
-        let first: [u8; 8] = hash[..8].try_into().expect("a SHA-256 has 32 bytes");
-        Self(u64::from_be_bytes(first))
-    }
-}
-
-impl fmt::Display for Producer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-/// A writer's own name for one append, so that a retry is not a second entry: `producer.counter`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
-    /// Whose.
-    pub producer: Producer,
-    /// Which of theirs; a producer counts up.
-    pub counter: u64,
-}
-
-impl Key {
-    /// Appends it as it is stored.
-    fn write(self, out: &mut Vec<u8>) {
-        let [high, low] = [self.producer.0 >> 32, self.producer.0 & 0xffff_ffff];
-        for half in [high, low] {
-            out.extend_from_slice(&seal::hex(u32::try_from(half).expect("half of a u64")));
-        }
-        out.push(b'.');
-        push_number(out, self.counter);
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.producer, self.counter)
-    }
-}
-
-impl FromStr for Key {
-    type Err = BadLine;
-
-    fn from_str(key: &str) -> Result<Self, BadLine> {
-        let (producer, counter) = key.split_once('.').ok_or(BadLine::Field("key"))?;
-        let number = u64::from_str_radix(producer, 16).map_err(|_| BadLine::Field("key"))?;
-        let counter = parse_number(counter.as_bytes()).ok_or(BadLine::Field("key"))?;
-        let read = Key { producer: Producer(number), counter };
-        if producer.len() == 16 && !producer.bytes().any(|b| b.is_ascii_uppercase() || b == b'+') {
-            Ok(read)
-        } else {
-            Err(BadLine::Field("key"))
-        }
-    }
-}
-
 /// What a new stored line is made of. The caller has checked the text and keeps time and seq in order.
 #[derive(Debug, Clone, Copy)]
 pub struct NewLine<'a> {
@@ -153,7 +88,12 @@ pub struct NewLine<'a> {
     pub key: Option<Key>,
 }
 
-impl NewLine<'_> {
+impl<'a> NewLine<'a> {
+    /// A line that says nothing of itself, first in its batch.
+    pub fn new(seq: u64, time: &'a [u8; TIME_BYTES], author: &'a Author, text: &'a str) -> Self {
+        Self { seq, time, own: None, day: None, relation: None, author, text, index: 0, key: None }
+    }
+
     /// Appends the whole line, line feed included, and returns its checksum.
     pub fn write(&self, out: &mut Vec<u8>, seal: Seal) -> u32 {
         let start = out.len();
@@ -403,6 +343,7 @@ pub fn is_note(line: &[u8], seal: Seal) -> bool {
 mod tests {
     use super::*;
     use crate::own_time::DayStart;
+    use crate::seal;
     use proptest::prelude::*;
 
     const SEAL: Seal = Seal::PLAIN;
@@ -430,31 +371,9 @@ mod tests {
         let time = Time::parse(b"2026-11-21T08:15:02.123456+08:00").unwrap().to_bytes();
         let mut out = Vec::new();
         let author = anna();
-        NewLine {
-            seq: 413,
-            time: &time,
-            own: None,
-            day: None,
-            relation: None,
-            author: &author,
-            text: "今天天气很好",
-            index: 0,
-            key,
-        }
-        .write(&mut out, seal);
+        NewLine { key, ..NewLine::new(413, &time, &author, "今天天气很好") }.write(&mut out, seal);
         let local = Author::new("local").unwrap();
-        NewLine {
-            seq: 414,
-            time: &time,
-            own: None,
-            day: None,
-            relation: None,
-            author: &local,
-            text: "hello from telnet",
-            index: 1,
-            key: None,
-        }
-        .write(&mut out, seal);
+        NewLine { index: 1, ..NewLine::new(414, &time, &local, "hello from telnet") }.write(&mut out, seal);
         assert_eq!(
             std::str::from_utf8(&out).unwrap(),
             "413 2026-11-21T08:15:02.123456+08:00 anna 今天天气很好\t0 6b1f09c2d4e8a735.17 9c585c28\n\

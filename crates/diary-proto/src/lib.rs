@@ -28,6 +28,7 @@ pub mod filter;
 pub mod frame;
 mod http;
 pub mod journal;
+mod key;
 pub mod limits;
 pub mod line;
 pub mod message;

@@ -5,7 +5,8 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::Path;
 
 use diary_client::{
-    Access, Address, At, Client, Code, Credential, Error, Fingerprint, Options, Refusal, Trust, identify,
+    Access, Address, At, Client, Code, Credential, Error, Fingerprint, Options, Refusal, Trust, Welcome,
+    identify,
 };
 use diary_proto::escape::escape;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -42,29 +43,35 @@ pub(crate) async fn run(login: Login, config: &Config) -> Result<(), CliError> {
         return Ok(print(format!("trusted from now on: {server}\n"))?);
     }
     let access = Access { trust, token: Some(take_token(token_file.as_deref()).await?) };
-    // With the name that entries will have.
-    let options = Options { author: config.author.clone(), access: access.clone(), ..Options::default() };
-    let client = Client::connect(server.clone(), options).await.map_err(|error| refused(error, config))?;
+    let welcome = be_welcomed(config, &access).await?;
     kept.keep(server, &access);
     kept.write(&path)?;
-    let welcome = client.welcome();
     let (author, journal) = (escape(&welcome.author), escape(&welcome.journal));
     Ok(print(format!("logged in as {author}, in {journal} at {server}\n"))?)
 }
 
-/// Adds what a person can do who is not permitted to log in like this.
-fn refused(error: Error, config: &Config) -> CliError {
-    match (&error, &config.author, &config.server.journal) {
-        (Error::TurnedAway(Refusal { code: Code::NotPermitted, .. }), author, journal) => {
-            let name = author
-                .as_ref()
-                .map(|name| format!("the name {name} is that of --name, DIARY_NAME or the configuration"));
-            let elsewhere = || format!("a token for another journal logs in at {}=JOURNAL", config.server);
-            let then = name.or_else(|| journal.is_none().then(elsewhere));
-            CliError::Refused(then.map_or_else(|| error.to_string(), |then| format!("{error}; {then}")))
+/// Logs in under the name that entries will have.
+///
+/// # Errors
+/// The sentence says what a person can do who is not permitted to.
+async fn be_welcomed(config: &Config, access: &Access) -> Result<Welcome, CliError> {
+    let server = &config.server;
+    let connect = async |author| {
+        let options = Options { author, access: access.clone(), ..Options::default() };
+        Client::connect(server.clone(), options).await.map(|client| client.welcome())
+    };
+    let error = match connect(config.author.clone()).await {
+        Err(error @ Error::TurnedAway(Refusal { code: Code::NotPermitted, .. })) => error,
+        welcomed => return Ok(welcomed?),
+    };
+    let then = match &config.author {
+        Some(name) if connect(None).await.is_ok() => {
+            format!("; the name {name} is that of --name, DIARY_NAME or the configuration")
         }
-        _ => error.into(),
-    }
+        _ if server.journal.is_none() => format!("; a token for another journal logs in at {server}=JOURNAL"),
+        _ => String::new(),
+    };
+    Err(CliError::Refused(format!("{error}{then}")))
 }
 
 /// Forgets the key and the token.

@@ -21,18 +21,7 @@ fn block_of(seal: Seal, seqs: impl IntoIterator<Item = u64>) -> ServerMessage {
     let mut lines = Vec::new();
     for seq in seqs {
         let time = b"2026-11-21T08:15:02.123456+08:00";
-        NewLine {
-            seq,
-            time,
-            own: None,
-            day: None,
-            relation: None,
-            author: &author,
-            text: "t",
-            index: 0,
-            key: None,
-        }
-        .write(&mut lines, seal);
+        NewLine::new(seq, time, &author, "t").write(&mut lines, seal);
     }
     ServerMessage::Block { id: 1, lines: lines.into() }
 }

@@ -148,18 +148,7 @@ pub(crate) fn lines(seqs: impl IntoIterator<Item = u64>) -> Vec<u8> {
     let mut out = Vec::new();
     for seq in seqs {
         let text = format!("text {seq}");
-        NewLine {
-            seq,
-            time: &TIME.to_bytes(),
-            own: None,
-            day: None,
-            relation: None,
-            author: &author,
-            text: &text,
-            index: 0,
-            key: None,
-        }
-        .write(&mut out, Seal::of_journal(JOURNAL));
+        NewLine::new(seq, &TIME.to_bytes(), &author, &text).write(&mut out, Seal::of_journal(JOURNAL));
     }
     out
 }
