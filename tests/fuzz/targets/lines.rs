@@ -60,7 +60,8 @@ fn look(line: &Line<'_>) -> String {
 fn look_at_command(line: &str) {
     let said = match Command::parse(line) {
         Ok(Command::Login(token)) => {
-            assert!(line.contains(token.reveal()));
+            // Of what is too long for a token, nothing is kept.
+            assert!(line.contains(token.reveal()) || (line.len() > 128 && token.reveal() == "-"));
             format!("{:?}", Command::Login(token))
         }
         Err(refusal) => refusal.to_string(),
