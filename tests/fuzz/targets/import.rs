@@ -26,7 +26,15 @@ fuzz_target!(|bytes: &[u8]| {
             assert!((1..=lines).contains(&found.line), "{kind:?}: {found:?}");
             assert!(check_text(&found.text).is_ok(), "{kind:?}: {found:?}");
             let (time, author) = (found.when.time, found.author.clone().unwrap_or(anna.clone()));
-            compared.is_there(&Entry { seq, time, own: None, day: None, relation: None, author, text: found.text.to_string() });
+            compared.is_there(&Entry {
+                seq,
+                time,
+                own: None,
+                day: None,
+                relation: None,
+                author,
+                text: found.text.to_string(),
+            });
         }
         assert!(compared.missing().iter().all(|missing| !missing), "{kind:?}");
     }

@@ -28,7 +28,9 @@ fn look(line: &[u8]) {
     let place = |name: &[u8]| line[tab..].windows(name.len()).position(|part| part == name);
     let in_order = own < 2 || place(b" at=") < place(b" day=");
     let relation = usize::from(stored.relation.is_some());
-    let behind = |name: &[u8]| place(name).is_none_or(|at| line[tab + at + 1..].iter().filter(|&&b| b == b' ').count() == 1);
+    let behind = |name: &[u8]| {
+        place(name).is_none_or(|at| line[tab + at + 1..].iter().filter(|&&b| b == b' ').count() == 1)
+    };
     let in_order = in_order && [&b" re="[..], b" corrects=", b" redacts="].iter().all(|name| behind(name));
     if !spelled || !in_order || fields != 3 + own + relation || check_text(&entry.text).is_err() {
         return;
