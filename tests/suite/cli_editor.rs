@@ -341,6 +341,7 @@ async fn a_catch_up_that_breaks_in_its_middle() {
     let numbers =
         seen.split(" missed ").skip(1).map(|entry| entry.split('\r').next().unwrap().parse::<u32>());
     assert!(numbers.map(Result::unwrap).eq(1..=5000));
+    terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     let stored = stored(&server.journal());

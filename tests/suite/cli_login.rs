@@ -386,6 +386,7 @@ async fn a_person_compares_and_types_unseen() {
     terminal.sees(&secret[..20]).await;
     terminal.types(CTRL_C).await;
     terminal.sees("not sent").await;
+    terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     assert!(home.files_with(secret).is_empty(), "{:?}", home.files_with(secret));
@@ -435,6 +436,7 @@ async fn a_name_that_the_token_does_not_have_leaves_the_old_one() {
         terminal.types(&format!("after {name}\r")).await;
         terminal.sees("ok ").await;
     }
+    terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     let entries =
@@ -498,6 +500,7 @@ async fn a_token_in_the_place_of_a_text_goes_nowhere() {
         terminal.types(&format!("{line}\r")).await;
         terminal.sees("neither sent nor kept").await;
     }
+    terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     assert!(home.files_with(TOKEN).is_empty());

@@ -172,6 +172,7 @@ async fn nothing_is_sent_before_it_is_on_disk() {
         terminal.types(&format!("{text}\r")).await;
         terminal.sees(&format!("ok {seq} on ")).await;
     }
+    terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     server.stop().await;

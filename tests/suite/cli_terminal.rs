@@ -52,6 +52,7 @@ async fn the_past_under_a_heading_then_an_ack_a_line() {
         terminal.sees(text).await;
         terminal.sees(&format!("ok {seq} on ")).await;
     }
+    terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     assert_eq!(stored(&server.journal())[3..], ["anna hello", "anna 你好", "anna /home is where"]);
@@ -217,6 +218,7 @@ async fn a_lost_connection_loses_nothing_that_was_typed() {
         server = Process::start(data.path(), &[&address], &[]).await;
         terminal.sees_all(&["reconnected\r\n", &format!("ok {seq} on ")]).await;
     }
+    terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     server.signal(Signal::TERM);
@@ -237,6 +239,7 @@ async fn ctrl_c_drops_no_half_line() {
     terminal.sees("half a line").await;
     terminal.types(" is whole\r").await;
     terminal.sees("ok 1 on ").await;
+    terminal.ends_in(&[">"]).await;
     terminal.types(CTRL_D).await;
     assert_eq!(terminal.ends().await.0, Some(0));
     assert_eq!(stored(&server.journal()), ["anna half a line is whole"]);

@@ -47,6 +47,7 @@ async fn three_kinds_of_clients_share_a_diary() {
         let is_shown = |(line, entry): (&str, &str)| line.ends_with(&format!(" {entry}"));
         assert!(lines.into_iter().zip(entries).filter(|shown| is_shown(*shown)).count() == 4, "{shown}");
     }
+    cli.ends_in(&[">"]).await;
     cli.types(CTRL_D).await;
     assert_eq!(cli.ends().await.0, Some(0));
     telnet.types("/quit\r").await;
