@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use diary_proto::entry::NewLine;
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
-use diary_proto::{Author, Date, DayStart, Key, OwnTime, Time};
+use diary_proto::{Author, Date, DayStart, Key, OwnTime, Relation, Time};
 
 use crate::derive::Derived;
 use crate::disk::{DiskFile, How, OpenError};
@@ -17,7 +17,7 @@ use crate::format::BATCH_MAX_BYTES;
 use crate::format::day_file::{After, Header, name};
 use crate::format::head::Head;
 use crate::quarantine;
-use crate::tables::cache::{self, Snapshot};
+use crate::tables::cache::{self, Snapshot, Tables};
 use crate::tables::keys::{Judgement, KeyTable};
 use crate::view::{Fresh, Shared};
 use batch::{Batch, Behind, Clock, clamp};
@@ -36,6 +36,8 @@ pub struct NewEntry<'a> {
     pub key: Option<(Key, bool)>,
     /// When it was, if that is not now.
     pub at: Option<Time>,
+    /// What it is to an earlier entry, which is there.
+    pub relation: Option<Relation>,
 }
 
 /// What became of an entry that was to join the batch.
@@ -168,7 +170,7 @@ impl Appender {
             time: &clock.written,
             own,
             day: self.batch.day,
-            relation: None,
+            relation: entry.relation,
             author: entry.author,
             text: entry.text,
             index: self.batch.count,
@@ -183,6 +185,9 @@ impl Appender {
         self.batch.last_crc = crc;
         let day = own.map(|own| own.day).or(self.batch.elsewhere);
         self.batch.own_days.extend(day.map(|day| (seq, day)));
+        if let Some(Relation::Answers(answered)) = entry.relation {
+            self.batch.answers.push((seq, answered));
+        }
         if let (Some((key, _)), Some(keys)) = (entry.key, &mut self.keys) {
             keys.insert(key, seq);
             if self.batch.producers.last() != Some(&key.producer) {
@@ -244,10 +249,11 @@ impl Appender {
 
     /// Knows what is derived from here on. No append with a key has been taken before.
     pub fn set_derived(&mut self, derived: Derived) {
-        self.keys = Some(derived.keys);
+        let Tables { own_days, keys, answers } = derived.tables;
+        self.keys = Some(keys);
         self.uncached_bytes += derived.uncached_bytes;
         self.cached_bytes = derived.cached_bytes;
-        self.shared.publish_derived(derived.own_days, derived.seq);
+        self.shared.publish_derived(own_days, answers, derived.seq);
     }
 
     /// The batch that was committed last, until another entry is staged; not if it was a large one.
@@ -271,7 +277,8 @@ impl Appender {
         self.uncached_bytes = 0;
         let Shared { disk, dir, id, .. } = &*self.shared;
         let own_days = self.shared.view().own_days;
-        let snapshot = Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys);
+        let answers = &self.shared.answers();
+        let snapshot = Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys, answers);
         self.cached_bytes = snapshot.bytes();
         Some(snapshot)
     }
@@ -357,7 +364,7 @@ impl Appender {
             end: end + batch.bytes.len() as u64,
         };
         // Required before anybody hears of the batch: the sync above has returned.
-        self.shared.publish(self.head, &batch.own_days);
+        self.shared.publish(self.head, &batch.own_days, &batch.answers);
         Ok(())
     }
 

@@ -2,16 +2,17 @@
 
 use std::io;
 
-use diary_proto::Date;
 use diary_proto::block::{Step, Walker};
 use diary_proto::entry::StoredLine;
+use diary_proto::{Date, Relation};
 
 use crate::disk::How;
 use crate::format::day_file::{day_files, name};
 use crate::format::find::first_entry_of;
 use crate::format::lines::for_each_line;
 use crate::scan::scan;
-use crate::tables::cache::{self, Cache, Place};
+use crate::tables::answers::Answers;
+use crate::tables::cache::{self, Cache, Place, Tables};
 use crate::tables::keys::KeyTable;
 use crate::tables::own_days::OwnDays;
 use crate::view::Reader;
@@ -29,8 +30,7 @@ pub struct DerivedLoader {
 /// What is derived of a journal's entries, and how far that is from what the cache holds.
 #[derive(Debug)]
 pub struct Derived {
-    pub(crate) keys: KeyTable,
-    pub(crate) own_days: OwnDays,
+    pub(crate) tables: Tables,
     /// The newest entry that was looked at.
     pub(crate) seq: u64,
     pub(crate) uncached_bytes: u64,
@@ -43,7 +43,8 @@ impl Derived {
     pub fn unknown(head: u64) -> Self {
         let mut own_days = OwnDays::default();
         own_days.doubt((1, head), Date::MIN, Date::MAX);
-        Self { keys: KeyTable::unknown(), own_days, seq: head, uncached_bytes: 0, cached_bytes: 0 }
+        let tables = Tables { own_days, keys: KeyTable::unknown(), answers: Answers::unknown(head) };
+        Self { tables, seq: head, uncached_bytes: 0, cached_bytes: 0 }
     }
 }
 
@@ -60,13 +61,12 @@ impl DerivedLoader {
         let reader = &self.reader;
         // Others may append while this reads; whoever takes what is derived knows what they did.
         let head = reader.head().seq;
-        if let Some((place, own_days, keys)) = cached(reader)? {
-            let mut gathered = Gathered { keys, own_days, next: place.seq + 1, own_day: None };
+        if let Some((place, tables)) = cached(reader)? {
+            let mut gathered = Gathered { tables, next: place.seq + 1, own_day: None };
             let uncached_bytes = gathered.take_range(reader, place.seq + 1)?;
             return Ok(Derived { cached_bytes: place.length, ..gathered.finish(head, uncached_bytes) });
         }
-        let mut gathered =
-            Gathered { keys: KeyTable::default(), own_days: OwnDays::default(), next: 1, own_day: None };
+        let mut gathered = Gathered { tables: Tables::default(), next: 1, own_day: None };
         take_archives(reader, &mut gathered)?;
         if let Some(archived) = reader.archived()? {
             gathered.reach(archived.seq);
@@ -81,10 +81,9 @@ impl DerivedLoader {
     }
 }
 
-/// What is derived, entry by entry. Where entries are missing, both tables know that they do not know.
+/// What is derived, entry by entry. Where entries are missing, the tables of keys and days know that they do not know.
 struct Gathered {
-    keys: KeyTable,
-    own_days: OwnDays,
+    tables: Tables,
     /// The seq that should come next.
     next: u64,
     /// The day of the entry before it, as far as the table of days notes it.
@@ -104,18 +103,22 @@ impl Gathered {
         self.own_day = own_day;
         self.reach(line.seq - 1);
         self.next = line.seq + 1;
+        let Tables { own_days, keys, answers } = &mut self.tables;
         if let Some(key) = line.key {
-            self.keys.insert(key, line.seq);
+            keys.insert(key, line.seq);
         }
         if let Some(day) = own_day {
-            self.own_days.insert(line.seq, day);
+            own_days.insert(line.seq, day);
+        }
+        if let Some(Relation::Answers(answered)) = line.relation {
+            answers.insert(line.seq, answered);
         }
     }
 
     /// Everything up to `last` should have been read.
     fn reach(&mut self, last: u64) {
         if self.next <= last {
-            self.keys.doubt();
+            self.tables.keys.doubt();
             self.next = last + 1;
         }
     }
@@ -125,7 +128,7 @@ impl Gathered {
     fn doubt_own_days(&mut self, seqs: (u64, u64), day_behind: Option<Date>) {
         let days = [self.own_day, day_behind];
         if let (Some(from), Some(to)) = (days.iter().flatten().min(), days.iter().flatten().max()) {
-            self.own_days.doubt(seqs, *from, *to);
+            self.tables.own_days.doubt(seqs, *from, *to);
         }
     }
 
@@ -134,13 +137,7 @@ impl Gathered {
             self.doubt_own_days((self.next, head), None);
         }
         self.reach(head);
-        Derived {
-            keys: self.keys,
-            own_days: self.own_days,
-            seq: self.next - 1,
-            uncached_bytes,
-            cached_bytes: 0,
-        }
+        Derived { tables: self.tables, seq: self.next - 1, uncached_bytes, cached_bytes: 0 }
     }
 
     /// Takes everything from `first` to the head; returns how many bytes it has.
@@ -197,7 +194,7 @@ fn take_archives(reader: &Reader, gathered: &mut Gathered) -> io::Result<()> {
 }
 
 /// What the cache holds, if there is one that fits the journal.
-fn cached(reader: &Reader) -> io::Result<Option<(Place, OwnDays, KeyTable)>> {
+fn cached(reader: &Reader) -> io::Result<Option<(Place, Tables)>> {
     let (disk, dir) = reader.disk();
     let Some(cache) = Cache::open(disk, dir)? else { return Ok(None) };
     let place = match cache.place {
@@ -207,11 +204,11 @@ fn cached(reader: &Reader) -> io::Result<Option<(Place, OwnDays, KeyTable)>> {
             return Ok(None);
         }
     };
-    let Some((own_days, keys)) = cache.tables(&place) else {
+    let Some(tables) = cache.tables(&place) else {
         tracing::warn!("the cache is damaged and is made again from the day files");
         return Ok(None);
     };
-    Ok(Some((place, own_days, keys)))
+    Ok(Some((place, tables)))
 }
 
 /// Whether the journal has, at this place, the entry that the cache ends with.

@@ -10,12 +10,13 @@ mod days;
 mod locate;
 mod pages;
 mod range;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use diary_proto::{Date, Seal};
 
@@ -25,6 +26,7 @@ use crate::format::find;
 use crate::format::head::{self, Head};
 use crate::format::notes::{Archived, archived_in};
 use crate::format::stray::Stray;
+use crate::tables::answers::Answers;
 use crate::tables::own_days::OwnDays;
 use pages::Opened;
 
@@ -41,6 +43,9 @@ pub(crate) struct Shared {
     /// What its lines are sealed with.
     pub(crate) seal: Seal,
     view: RwLock<View>,
+    /// Which entries answer which; not all of them before what is derived is loaded. It is no part of a view, because it only
+    /// grows: whoever looks into it looks no further than their view's head.
+    answers: RwLock<Answers>,
     /// The seqs of day files' first entries, as far as they were read; none where nothing is sound.
     first_seqs: Mutex<BTreeMap<Date, Option<u64>>>,
     /// Day files that were opened a moment ago to read history: those who read on need not open them.
@@ -98,6 +103,7 @@ impl Shared {
             id,
             seal: Seal::of_journal(id),
             view: RwLock::new(view),
+            answers: RwLock::default(),
             first_seqs: Mutex::default(),
             opened: Opened::default(),
             beginning: OnceLock::new(),
@@ -109,8 +115,12 @@ impl Shared {
     }
 
     /// Moves the head: from here on, readers see what lies before it. `own_days`: entries behind the old head that
-    /// belong to another day than their file's.
-    pub(crate) fn publish(&self, head: Head, own_days: &[(u64, Date)]) {
+    /// belong to another day than their file's; `answers`: those that answer others.
+    pub(crate) fn publish(&self, head: Head, own_days: &[(u64, Date)], answers: &[(u64, u64)]) {
+        if !answers.is_empty() {
+            let mut table = self.answers.write().unwrap_or_else(PoisonError::into_inner);
+            answers.iter().for_each(|&(seq, answered)| table.insert(seq, answered));
+        }
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(date) = head.file.filter(|date| view.days.last() != Some(date)) {
             Arc::make_mut(&mut view.days).push(date);
@@ -122,13 +132,22 @@ impl Shared {
         view.head = head;
     }
 
+    pub(crate) fn answers(&self) -> RwLockReadGuard<'_, Answers> {
+        self.answers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes the head down, as evidence for the next start.
     pub(crate) fn write_head(&self, head: &Head) -> io::Result<()> {
         head::write(&*self.disk, &self.dir, self.id, head)
     }
 
     /// Puts what is derived of the entries up to `seq` before what was published meanwhile.
-    pub(crate) fn publish_derived(&self, mut own_days: OwnDays, seq: u64) {
+    pub(crate) fn publish_derived(&self, mut own_days: OwnDays, mut answers: Answers, seq: u64) {
+        {
+            let mut known = self.answers.write().unwrap_or_else(PoisonError::into_inner);
+            answers.extend(&known, seq);
+            *known = answers;
+        }
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         own_days.extend(&view.own_days, seq);
         view.own_days = Arc::new(own_days);

@@ -63,7 +63,9 @@ fn four_days(own: bool) -> (Diary, Opened) {
             let about = about.then(|| Time { micros: NOON + (day + number - 5) * DAY, offset_minutes: 480 });
             let text = if (day, number) == (2, 5) { long.as_str() } else { "text" };
             let now = at(NOON + day * DAY);
-            let staged = opened.appender.stage(now, NewEntry { author: &author, text, key: None, at: about });
+            let staged = opened
+                .appender
+                .stage(now, NewEntry { author: &author, text, key: None, at: about, relation: None });
             assert!(matches!(staged, Staged::New(_)));
         }
         opened.appender.commit(at(NOON + day * DAY)).unwrap();

@@ -29,7 +29,8 @@ fn local(hours: i64, ahead: i16) -> Time {
 fn append(appender: &mut Appender, now: Time, texts: &[&str]) -> Committed {
     let author = Author::new("anna").unwrap();
     for text in texts {
-        let staged = appender.stage(now, NewEntry { author: &author, text, key: None, at: None });
+        let staged =
+            appender.stage(now, NewEntry { author: &author, text, key: None, at: None, relation: None });
         assert!(matches!(staged, Staged::New(_)), "{staged:?}");
     }
     appender.commit(now).unwrap()

@@ -369,8 +369,10 @@ fn a_day_file_that_somebody_changes_gets_no_acks_and_keeps_its_seqs() {
         change(&mut bytes);
         fs::write(&path, &bytes).unwrap();
         let author = diary_proto::Author::new("anna").unwrap();
-        appender
-            .stage(at(NOON), diary_store::NewEntry { author: &author, text: "three", key: None, at: None });
+        appender.stage(
+            at(NOON),
+            diary_store::NewEntry { author: &author, text: "three", key: None, at: None, relation: None },
+        );
         let error = appender.commit(at(NOON)).unwrap_err();
         assert!(error.to_string().contains("2026-11-20.log was changed"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "nothing is written into it");

@@ -418,7 +418,8 @@ fn damage_makes_the_file_that_the_head_names_no_other_one() {
     let author = diary_proto::Author::new("anna").unwrap();
     let west = Time { micros: NOON + 60_000_000, offset_minutes: -12 * 60 };
     for _ in 0..3 {
-        let entry = diary_store::NewEntry { author: &author, text: "west", key: None, at: None };
+        let entry =
+            diary_store::NewEntry { author: &author, text: "west", key: None, at: None, relation: None };
         appender.stage(west, entry);
         appender.commit(west).unwrap();
     }

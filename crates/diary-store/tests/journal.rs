@@ -122,7 +122,8 @@ fn a_retried_key_is_one_entry_across_a_restart() {
     let key = |counter| Some((Key { producer: Producer(7), counter }, true));
     let Opened { mut appender, reader } = diary.open();
     let stage = |appender: &mut Appender, counter, text| {
-        appender.stage(at(NOON), NewEntry { author: &author, text, key: key(counter), at: None })
+        appender
+            .stage(at(NOON), NewEntry { author: &author, text, key: key(counter), at: None, relation: None })
     };
     assert_eq!(stage(&mut appender, 1, "a"), Staged::New(1));
     assert_eq!(stage(&mut appender, 1, "a"), Staged::Known { seq: 1 });
@@ -144,7 +145,7 @@ fn a_full_batch_says_so_and_keeps_its_limit() {
     let Opened { mut appender, reader } = diary.open();
     let author = Author::new("a").unwrap();
     let text = "\u{1}".repeat(64 * 1024);
-    let entry = NewEntry { author: &author, text: &text, key: None, at: None };
+    let entry = NewEntry { author: &author, text: &text, key: None, at: None, relation: None };
     let staged = (0..100).take_while(|_| appender.stage(at(NOON), entry) != Staged::Full).count();
     assert_eq!(staged, 15, "15 times 256 KiB fit into 4 MiB with their fields");
     appender.commit(at(NOON)).unwrap();
@@ -191,7 +192,10 @@ fn a_cache_gives_the_same_keys_and_is_not_needed() {
     let key = |counter| Some((Key { producer: Producer(7), counter }, true));
     let stage = |appender: &mut Appender, counter: u64| {
         let text = format!("text {counter}");
-        appender.stage(at(NOON), NewEntry { author: &author, text: &text, key: key(counter), at: None })
+        appender.stage(
+            at(NOON),
+            NewEntry { author: &author, text: &text, key: key(counter), at: None, relation: None },
+        )
     };
     let diary = Diary::new();
     let Opened { mut appender, reader: _ } = diary.open();
@@ -246,7 +250,7 @@ fn a_cache_is_written_as_the_journal_grows() {
             let key = Key { producer: Producer(1), counter: batch * 50 + place };
             appender.stage(
                 at(NOON),
-                NewEntry { author: &author, text: &text, key: Some((key, false)), at: None },
+                NewEntry { author: &author, text: &text, key: Some((key, false)), at: None, relation: None },
             );
         }
         appender.commit(at(NOON)).unwrap();
@@ -270,7 +274,7 @@ fn a_day_file_that_was_replaced_gets_no_acks() {
     fs::write(diary.file("edited"), &bytes).unwrap();
     fs::rename(diary.file("edited"), &path).unwrap();
     let author = Author::new("anna").unwrap();
-    appender.stage(at(NOON), NewEntry { author: &author, text: "two", key: None, at: None });
+    appender.stage(at(NOON), NewEntry { author: &author, text: "two", key: None, at: None, relation: None });
     let error = appender.commit(at(NOON)).unwrap_err();
     assert!(matches!(error, diary_store::CommitError::Failed(_)), "{error}");
     assert_eq!(reader.head().seq, 1);
@@ -352,7 +356,7 @@ fn keys_that_could_not_be_read_are_read_by_the_next_start() {
     let author = Author::new("bot").unwrap();
     let stage = |appender: &mut Appender, counter, text, retry| {
         let key = Some((Key { producer: Producer(7), counter }, retry));
-        appender.stage(at(NOON), NewEntry { author: &author, text, key, at: None })
+        appender.stage(at(NOON), NewEntry { author: &author, text, key, at: None, relation: None })
     };
     let diary = Diary::new();
     let Opened { mut appender, reader: _ } = diary.open();
@@ -379,7 +383,10 @@ fn a_retry_of_what_is_damaged_is_never_a_second_entry() {
     let author = Author::new("bot").unwrap();
     let stage = |appender: &mut Appender, counter: u64, retry| {
         let (text, key) = (format!("text {counter}"), Key { producer: Producer(7), counter });
-        appender.stage(at(NOON), NewEntry { author: &author, text: &text, key: Some((key, retry)), at: None })
+        appender.stage(
+            at(NOON),
+            NewEntry { author: &author, text: &text, key: Some((key, retry)), at: None, relation: None },
+        )
     };
     let diary = Diary::new();
     let Opened { mut appender, reader: _ } = diary.open();

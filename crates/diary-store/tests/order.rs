@@ -24,7 +24,8 @@ fn start(disk: impl Disk + 'static) -> (Appender, Reader) {
 fn append(appender: &mut Appender, now: Time, texts: &[&str]) -> Result<Committed, CommitError> {
     let author = Author::new("anna").unwrap();
     for text in texts {
-        let staged = appender.stage(now, NewEntry { author: &author, text, key: None, at: None });
+        let staged =
+            appender.stage(now, NewEntry { author: &author, text, key: None, at: None, relation: None });
         assert!(matches!(staged, Staged::New(_)), "{staged:?}");
     }
     appender.commit(now)

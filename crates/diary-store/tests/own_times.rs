@@ -18,7 +18,8 @@ use support::{DAY, Diary, NOON, Opened, append, at};
 fn append_own(appender: &mut Appender, now: i64, entries: &[(&str, Option<Time>)]) {
     let author = Author::new("anna").unwrap();
     for (text, own) in entries {
-        let staged = appender.stage(at(now), NewEntry { author: &author, text, key: None, at: *own });
+        let staged =
+            appender.stage(at(now), NewEntry { author: &author, text, key: None, at: *own, relation: None });
         assert!(matches!(staged, Staged::New(_)), "{staged:?}");
     }
     appender.commit(at(now)).unwrap();
@@ -160,7 +161,7 @@ fn a_cache_of_an_earlier_version_is_made_again() {
     appender.stop().unwrap();
     let cache = fs::read(diary.file("cache")).unwrap();
     let place = &cache[..memchr::memmem::find(&cache, b" length=").unwrap()];
-    let place = std::str::from_utf8(place).unwrap().strip_prefix("cache 5 ").unwrap();
+    let place = std::str::from_utf8(place).unwrap().strip_prefix("cache 6 ").unwrap();
     // It fits the diary, and knows of no own time.
     let tables = [0; 9];
     let crc = String::from_utf8(seal::hex(seal::crc(&tables)).to_vec()).unwrap();

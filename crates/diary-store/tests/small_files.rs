@@ -29,7 +29,7 @@ fn run(disk: &SimDisk, counter: u64) {
     let Some((mut appender, _)) = start(disk) else { return };
     let author = Author::new("anna").unwrap();
     let key = Some((Key { producer: Producer(counter), counter }, false));
-    appender.stage(NOON, NewEntry { author: &author, text: "x", key, at: None });
+    appender.stage(NOON, NewEntry { author: &author, text: "x", key, at: None, relation: None });
     if appender.commit(NOON).is_ok() {
         let _ = appender.stop();
     }

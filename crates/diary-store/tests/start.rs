@@ -28,7 +28,13 @@ fn after_a_kill_a_start_reads_less_than_32_mib() {
     let (mut being_written, mut caches, mut counter) = (None, 0, 0);
     // Batches as large as they may be; the caches come as the writer makes them, but for the last two.
     while caches < 5 {
-        let entry = NewEntry { author: &author, text: &text, key: Some((key(counter), false)), at: None };
+        let entry = NewEntry {
+            author: &author,
+            text: &text,
+            key: Some((key(counter), false)),
+            at: None,
+            relation: None,
+        };
         if appender.stage(at(NOON), entry) != Staged::Full {
             counter += 1;
             continue;
@@ -55,6 +61,12 @@ fn after_a_kill_a_start_reads_less_than_32_mib() {
     let loaded = disk.0.load(Ordering::Relaxed);
     assert!(loaded > 16 * MIB && loaded < 32 * MIB, "{loaded} bytes");
     println!("recovery reads {recovered} bytes, the keys {loaded}");
-    let entry = NewEntry { author: &author, text: &text, key: Some((key(counter - 1), true)), at: None };
+    let entry = NewEntry {
+        author: &author,
+        text: &text,
+        key: Some((key(counter - 1), true)),
+        at: None,
+        relation: None,
+    };
     assert!(matches!(appender.stage(at(NOON), entry), Staged::Known { .. }));
 }

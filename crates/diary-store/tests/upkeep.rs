@@ -104,8 +104,10 @@ fn an_archive_begins_afresh_and_forgets_no_key() {
         let (mut appender, reader) = open(disk(), &diary.dir).unwrap().with_derived().unwrap();
         let stage = |appender: &mut diary_store::Appender, counter: u64| {
             let key = Some((Key { producer: Producer(7), counter }, true));
-            appender
-                .stage(at(NOON + round), NewEntry { author: &author, text: &text(counter), key, at: None })
+            appender.stage(
+                at(NOON + round),
+                NewEntry { author: &author, text: &text(counter), key, at: None, relation: None },
+            )
         };
         for counter in 1..next {
             assert_eq!(stage(&mut appender, counter), Staged::Known { seq: counter });
@@ -147,7 +149,7 @@ fn without_its_archive_a_diary_guesses_at_nothing() {
     let author = Author::new("bot").unwrap();
     let stage = |appender: &mut diary_store::Appender, micros, text, retry| {
         let key = Some((Key { producer: Producer(7), counter: 1 }, retry));
-        appender.stage(at(micros), NewEntry { author: &author, text, key, at: None })
+        appender.stage(at(micros), NewEntry { author: &author, text, key, at: None, relation: None })
     };
     let diary = Diary::new();
     let (mut appender, _) = open(disk(), &diary.dir).unwrap().with_derived().unwrap();

@@ -25,7 +25,7 @@ fn append(appender: &mut Appender, day: i64, own: bool) {
     let author = Author::new("anna").unwrap();
     let own = own.then(|| at(day - 1));
     for own in [None, own, own] {
-        let entry = NewEntry { author: &author, text: "x", key: None, at: own };
+        let entry = NewEntry { author: &author, text: "x", key: None, at: own, relation: None };
         assert!(matches!(appender.stage(at(day), entry), Staged::New(_)));
     }
     appender.commit(at(day)).unwrap();

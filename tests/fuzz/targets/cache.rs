@@ -28,7 +28,7 @@ fn append(appender: &mut Appender, counter: u64, retry: bool, own_hours: Option<
     let author = Author::new("anna").expect("a name");
     let at = own_hours.map(|hours| Time { micros: NOON.micros - hours * HOUR, ..NOON });
     let key = Key { producer: Producer(counter % 2), counter };
-    let staged = appender.stage(NOON, NewEntry { author: &author, text: "x", key: Some((key, retry)), at });
+    let staged = appender.stage(NOON, NewEntry { author: &author, text: "x", key: Some((key, retry)), at, relation: None });
     appender.commit(NOON).expect("the disk writes");
     staged
 }

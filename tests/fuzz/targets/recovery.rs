@@ -69,7 +69,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!((everything(&reader), reader.head().seq), (seen.clone(), head));
 
     let author = Author::new("anna").expect("a name");
-    let entry = NewEntry { author: &author, text: "behind it", key: None, at: None };
+    let entry = NewEntry { author: &author, text: "behind it", key: None, at: None, relation: None };
     let Staged::New(seq) = appender.stage(NOON, entry) else { panic!("it is new") };
     assert_eq!(seq, head + 1);
     appender.commit(NOON).expect("the disk writes");

@@ -18,6 +18,8 @@ pub(super) struct Batch {
     pub(super) producers: Vec<Producer>,
     /// The days of those entries that have an own time.
     pub(super) own_days: Vec<(u64, Date)>,
+    /// The entries that answer others, and those.
+    pub(super) answers: Vec<(u64, u64)>,
     pub(super) clock: Option<Clock>,
     /// The day, where it is not the date of the clock: what entries without an own time carry.
     pub(super) day: Option<Date>,
@@ -57,8 +59,9 @@ impl Batch {
     pub(super) fn emptied(mut self) -> Self {
         self.producers.clear();
         self.own_days.clear();
-        let Self { bytes, producers, own_days, .. } = self;
-        Self { bytes, producers, own_days, ..Self::default() }
+        self.answers.clear();
+        let Self { bytes, producers, own_days, answers, .. } = self;
+        Self { bytes, producers, own_days, answers, ..Self::default() }
     }
 }
 

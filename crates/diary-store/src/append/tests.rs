@@ -13,9 +13,9 @@ const NOON: Time = Time { micros: 1_795_168_800_000_000, offset_minutes: 0 };
 fn append(appender: &mut Appender) -> u64 {
     let (author, text) = (Author::new("a").unwrap(), "x".repeat(60_000));
     let before = appender.head.end;
-    while appender.stage(NOON, NewEntry { author: &author, text: &text, key: None, at: None }) != Staged::Full
-    {
-    }
+    while appender.stage(NOON, NewEntry { author: &author, text: &text, key: None, at: None, relation: None })
+        != Staged::Full
+    {}
     appender.commit(NOON).unwrap();
     appender.head.end - before
 }
@@ -52,8 +52,8 @@ fn caches_cost_no_more_than_the_entries_between_them() {
     let own_days = large_table();
     let size = own_days.bytes() as u64;
     assert!(size > 11 * MIB, "{size}");
-    let keys = KeyTable::default();
-    appender.set_derived(Derived { keys, own_days, seq: 0, uncached_bytes: 0, cached_bytes: 0 });
+    let tables = Tables { own_days, ..Tables::default() };
+    appender.set_derived(Derived { tables, seq: 0, uncached_bytes: 0, cached_bytes: 0 });
     let between = bytes_between_caches(&mut appender, 4);
     // The first is not known to be large.
     assert!((8 * MIB..12 * MIB).contains(&between[0]), "{between:?}");

@@ -1,8 +1,8 @@
 //! The cache: what is derived from the day files, so that a start need not read them all.
 //!
-//! It holds, up to a place in the journal, the days of all entries with an own time and the keys of all
-//! appends: one sealed line `cache 5 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then both
-//! tables. What was appended behind that place is read from the day files. Without the file, or with one
+//! It holds, up to a place in the journal, the days of all entries with an own time, the keys of all appends, and which
+//! entries answer which: one sealed line `cache 6 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then the
+//! three tables. What was appended behind that place is read from the day files. Without the file, or with one
 //! that does not fit the journal, everything is read: the result is the same.
 
 use std::io;
@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diary_proto::{Seal, seal};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::answers::Answers;
 use super::keys::KeyTable;
 use super::own_days::OwnDays;
 use crate::disk::{Disk, DiskFile, Doing, OpenError, open_if_there, write_whole};
@@ -42,8 +43,25 @@ pub struct Snapshot {
     head: Head,
     /// Its bytes are made when it is written: nobody waits for that.
     own_days: Arc<OwnDays>,
-    /// The keys' bytes.
+    /// The bytes of the others.
     keys: Vec<u8>,
+    answers: Vec<u8>,
+}
+
+/// The three tables.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Tables {
+    pub(crate) own_days: OwnDays,
+    pub(crate) keys: KeyTable,
+    pub(crate) answers: Answers,
+}
+
+impl Tables {
+    /// Those that were read, if they are such that can be: what is read may be damaged.
+    fn checked(self) -> Option<Self> {
+        let Self { own_days, keys, answers } = self;
+        Some(Self { own_days: own_days.checked()?, keys: keys.checked()?, answers: answers.checked()? })
+    }
 }
 
 impl Snapshot {
@@ -54,13 +72,14 @@ impl Snapshot {
         head: Head,
         own_days: Arc<OwnDays>,
         keys: &KeyTable,
+        answers: &Answers,
     ) -> Self {
-        Self { disk, dir, id, head, own_days, keys: encode(keys) }
+        Self { disk, dir, id, head, own_days, keys: encode(keys), answers: encode(answers) }
     }
 
     /// About how many bytes it has.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.keys.len() + self.own_days.bytes()) as u64
+        (self.keys.len() + self.answers.len() + self.own_days.bytes()) as u64
     }
 
     /// Writes the cache.
@@ -72,17 +91,18 @@ impl Snapshot {
             return Ok(());
         }
         let own_days = encode(&*self.own_days);
-        let (length, table) =
-            (own_days.len() + self.keys.len(), seal::crc_on(seal::crc(&own_days), &self.keys));
+        let tables = [&own_days, &self.keys, &self.answers];
+        let length: usize = tables.iter().map(|table| table.len()).sum();
+        let table = tables[1..].iter().fold(seal::crc(&own_days), |crc, table| seal::crc_on(crc, table));
         let Head { seq, crc, .. } = self.head;
         let mut line = Vec::new();
         let id = self.id;
         sealed::write(
             &mut line,
             Seal::PLAIN,
-            format_args!("cache 5 id={id:016x} seq={seq} last={crc:08x} length={length} table={table:08x}"),
+            format_args!("cache 6 id={id:016x} seq={seq} last={crc:08x} length={length} table={table:08x}"),
         );
-        write_whole(&*self.disk, &self.dir, FILE, &[&line, &own_days, &self.keys])
+        write_whole(&*self.disk, &self.dir, FILE, &[&line, tables[0], tables[1], tables[2]])
     }
 }
 
@@ -125,24 +145,24 @@ impl Cache {
         Ok(Some(Self { file, place, tables_at: end.map_or(0, |end| end as u64 + 1) }))
     }
 
-    /// Both tables, unless they are damaged.
-    pub(crate) fn tables(&self, place: &Place) -> Option<(OwnDays, KeyTable)> {
+    /// The tables, unless they are damaged.
+    pub(crate) fn tables(&self, place: &Place) -> Option<Tables> {
         let mut bytes = vec![0; usize::try_from(place.length).ok()?];
         let read = self.file.read_full_at(&mut bytes, self.tables_at).ok()?;
         (read == bytes.len() && seal::crc(&bytes) == place.table).then_some(())?;
-        let ((own_days, keys), rest) = postcard::take_from_bytes::<(OwnDays, KeyTable)>(&bytes).ok()?;
-        Some((own_days.checked()?, keys.checked()?)).filter(|_| rest.is_empty())
+        let (tables, rest) = postcard::take_from_bytes::<Tables>(&bytes).ok()?;
+        tables.checked().filter(|_| rest.is_empty())
     }
 }
 
-/// A table's bytes: those of two, one behind the other, are those of both as a pair.
+/// A table's bytes: those of three, one behind the other, are those of [`Tables`].
 fn encode(table: &impl Serialize) -> Vec<u8> {
     postcard::to_allocvec(table).expect("tables have a length and are held in memory")
 }
 
 impl Place {
     fn parse(line: &[u8]) -> Option<Self> {
-        let mut fields = Fields::of(line, "cache 5 ")?;
+        let mut fields = Fields::of(line, "cache 6 ")?;
         Some(Self {
             id: fields.id()?,
             seq: fields.number("seq=")?,

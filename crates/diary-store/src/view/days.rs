@@ -16,6 +16,9 @@ const USUAL_LINE_BYTES: u64 = 256;
 /// Bytes that are looked at before whoever asked gets a turn, with what was found so far.
 const LOOK_MAX_BYTES: usize = 32 * 1024 * 1024;
 
+/// What a note says of a gap.
+pub(super) const GAP_WORDS: &str = "damaged or missing";
+
 /// The least that is read at once.
 const PAGE_MIN_BYTES: usize = 4 * 1024;
 
@@ -86,7 +89,7 @@ impl Picked {
 fn note(gap: Gap, last: u64, taken: &mut Vec<u8>, seal: Seal) {
     let gap = Gap { last: gap.last.min(last), ..gap };
     if gap.first <= gap.last {
-        gap.write_note("damaged or missing", taken, seal);
+        gap.write_note(GAP_WORDS, taken, seal);
     }
 }
 
@@ -94,7 +97,7 @@ impl Range {
     /// Every entry between its first and its last belongs to it. Where that is not so, notes among its lines
     /// tell what is damaged or missing ([`Gap::of_note`]).
     pub fn is_dense(&self) -> bool {
-        self.picked.is_none()
+        self.picked.is_none() && self.thread.is_none()
     }
 }
 

@@ -92,13 +92,23 @@ impl Reader {
     /// # Errors
     /// Those of reading day files.
     pub fn line<T>(&self, seq: u64, look: impl FnOnce(&StoredLine<'_>) -> T) -> io::Result<Option<T>> {
+        self.whole_line(seq, |_, line| look(line))
+    }
+
+    /// The same; `look` gets the line's bytes, too, without its line feed.
+    pub(super) fn whole_line<T>(
+        &self,
+        seq: u64,
+        look: impl FnOnce(&[u8], &StoredLine<'_>) -> T,
+    ) -> io::Result<Option<T>> {
         let mut range = self.from(seq)?;
         if range.first != seq || range.last < seq {
             return Ok(None);
         }
         let page = self.next_page(&mut range, LINE_BYTES)?.unwrap_or_default();
         let line = page.split(|&b| b == b'\n').next().unwrap_or_default();
-        Ok(StoredLine::parse(line, self.seal()).ok().filter(|line| line.seq == seq).as_ref().map(look))
+        let stored = StoredLine::parse(line, self.seal()).ok().filter(|stored| stored.seq == seq);
+        Ok(stored.map(|stored| look(line, &stored)))
     }
 
     /// The one way by which lines leave a reader. False at the range's end; `None` if it may not wait and
@@ -112,6 +122,11 @@ impl Reader {
     ) -> io::Result<Option<bool>> {
         if !may_wait {
             return self.dense_page_now(range, max_bytes, page);
+        }
+        if let Some(mut thread) = range.thread.take() {
+            let found = self.thread_page(&mut thread, max_bytes, page);
+            range.thread = Some(thread);
+            return found.map(Some);
         }
         let Some(mut picked) = range.picked.take() else {
             return self.dense_page(range, max_bytes, page).map(Some);

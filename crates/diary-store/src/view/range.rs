@@ -6,6 +6,7 @@ use bytes::Bytes;
 use diary_proto::{Date, Which};
 
 use super::days::Picked;
+use super::thread::Thread;
 use super::{Reader, View};
 use crate::format::find;
 use crate::format::head::Head;
@@ -23,8 +24,9 @@ pub struct Range {
     /// Where it ends: the file's length if this is `None`.
     pub(super) end_date: Option<Date>,
     pub(super) end_offset: Option<u64>,
-    /// Only some of the entries are wanted.
+    /// Only some of the entries are wanted: those of some days, or of a thread.
     pub(super) picked: Option<Box<Picked>>,
+    pub(super) thread: Option<Thread>,
 }
 
 /// A batch that was just committed, for those who read on where it begins: they need not ask the disk.
@@ -57,7 +59,16 @@ impl Range {
     }
 
     pub(super) fn empty() -> Self {
-        Self { first: 1, last: 0, date: None, offset: 0, end_date: None, end_offset: None, picked: None }
+        Self {
+            first: 1,
+            last: 0,
+            date: None,
+            offset: 0,
+            end_date: None,
+            end_offset: None,
+            picked: None,
+            thread: None,
+        }
     }
 
     /// The day of the file where reading goes on: after a page, the one that the page is of.
@@ -101,6 +112,7 @@ impl Reader {
             end_date: head.file,
             end_offset: Some(head.end),
             picked: None,
+            thread: None,
         };
         if range.first > head.seq {
             return Ok(range);
@@ -149,6 +161,7 @@ impl Reader {
             end_date: Some(last_date),
             end_offset: (head.file == Some(last_date)).then_some(head.end),
             picked: None,
+            thread: None,
         }
     }
 }

@@ -201,7 +201,7 @@ pub fn batch(
         let key = number.is_multiple_of(2).then_some((key, false));
         // Every third is about one of two days long ago.
         let at = number.is_multiple_of(3).then(|| long_ago(*number as i64 % 2));
-        let entry = NewEntry { author: &author, text: &text, key, at };
+        let entry = NewEntry { author: &author, text: &text, key, at, relation: None };
         let Staged::New(seq) = appender.stage(now, entry) else { panic!("nothing was sent twice") };
         record.sent.insert(text.clone());
         record.keyed.extend(key.map(|(key, _)| (key.counter, text.clone())));

@@ -128,8 +128,9 @@ fn check_keys(
     let now = Time { micros: START + 9 * DAY, offset_minutes: 0 };
     for (counter, text) in &record.keyed {
         let key = Key { producer: Producer(7), counter: *counter };
-        let staged =
-            opened.appender.stage(now, NewEntry { author: &author, text, key: Some((key, true)), at: None });
+        let staged = opened
+            .appender
+            .stage(now, NewEntry { author: &author, text, key: Some((key, true)), at: None, relation: None });
         let right = match (seqs.get(text), staged) {
             (Some(there), Staged::Known { seq, .. }) => *there == seq,
             (None, Staged::New(_)) => true,

@@ -79,7 +79,8 @@ pub fn at(micros: i64) -> Time {
 pub fn append(appender: &mut Appender, micros: i64, texts: &[&str]) {
     let author = Author::new("anna").unwrap();
     for text in texts {
-        let staged = appender.stage(at(micros), NewEntry { author: &author, text, key: None, at: None });
+        let staged = appender
+            .stage(at(micros), NewEntry { author: &author, text, key: None, at: None, relation: None });
         assert!(matches!(staged, Staged::New(_)), "{staged:?}");
     }
     assert_eq!(appender.commit(at(micros)).unwrap().count, texts.len() as u64);
