@@ -33,8 +33,8 @@ enum Need {
 /// A new command does not compile until it is here; its sample belongs into [`LINES`].
 fn need_of_command(command: &Command) -> Need {
     match command {
-        Command::History(_) | Command::Follow(_) | Command::Search(_) => Need::Read,
-        Command::Name(_) => Need::Append,
+        Command::History(_) | Command::Follow(_) | Command::Search(_) | Command::Thread(_) => Need::Read,
+        Command::Name(_) | Command::Answer(..) => Need::Append,
         Command::Journal(_) => Need::Any,
         Command::FollowOff | Command::Login(_) | Command::Quiet | Command::Help | Command::Quit => {
             Need::Nothing
@@ -46,9 +46,10 @@ fn need_of_command(command: &Command) -> Need {
 fn need_of_message(message: &ClientMessage) -> Need {
     match message {
         ClientMessage::Append(_) | ClientMessage::Check { .. } => Need::Append,
-        ClientMessage::History { .. } | ClientMessage::Follow { .. } | ClientMessage::Search { .. } => {
-            Need::Read
-        }
+        ClientMessage::History { .. }
+        | ClientMessage::Follow { .. }
+        | ClientMessage::Search { .. }
+        | ClientMessage::Thread { .. } => Need::Read,
         ClientMessage::Hello(_) => Need::Any,
         ClientMessage::FollowOff { .. } | ClientMessage::Quit => Need::Nothing,
     }
@@ -62,6 +63,8 @@ const LINES: &[(&str, &str)] = &[
     ("/follow #1", "ok follow from 1"),
     ("/follow off", "ok follow off"),
     ("/search kettle", "ok search"),
+    ("/re 1 an answer", "ok "),
+    ("/thread 1", "ok thread"),
     ("/name anna/phone", "ok name anna/phone"),
     ("/journal", "ok journal diary"),
     ("/journal diary", "ok journal diary head="),
@@ -71,7 +74,7 @@ const LINES: &[(&str, &str)] = &[
 ];
 
 fn messages() -> Vec<ClientMessage> {
-    let own = NewText { text: b"own", at: None, author: b"anna/phone" };
+    let own = NewText { text: b"own", author: b"anna/phone", answers: Some(1), ..NewText::default() };
     vec![
         ClientMessage::Append(Append { first_counter: 7, retry: false, texts: Texts::new(["from a frame"]) }),
         ClientMessage::Append(Append { first_counter: 8, retry: false, texts: Texts::own([own]) }),
@@ -80,6 +83,7 @@ fn messages() -> Vec<ClientMessage> {
         ClientMessage::FollowOff { id: 7 },
         ClientMessage::Search { id: 7, filter: Filter::of_text("kettle") },
         ClientMessage::Check { id: 7 },
+        ClientMessage::Thread { id: 7, seq: 1 },
         ClientMessage::Quit,
     ]
 }
@@ -293,7 +297,7 @@ async fn check_line(doors: &Doors, who: &Who, door: Door, line: &str, begins: &s
             _ => {}
         }
     }
-    line == "a text" && who.has(door, Need::Append)
+    matches!(line, "a text" | "/re 1 an answer") && who.has(door, Need::Append)
 }
 
 /// Checks what is said to a message behind a Hello, and returns whether it is stored.

@@ -36,7 +36,7 @@ async fn write(server: &Server, entries: &[New<'_>]) {
     };
     let texts = Texts::own(entries.iter().map(|(at, author, text)| {
         assert!(Author::new(author).is_ok());
-        NewText { at: at.map(time), author: author.as_bytes(), text: text.as_bytes() }
+        NewText { at: at.map(time), author: author.as_bytes(), text: text.as_bytes(), answers: None }
     }));
     let mut client = Frames::hello(server.address(), 1).await;
     client.send(&ClientMessage::Append(Append { first_counter: 0, retry: false, texts })).await;
@@ -231,8 +231,8 @@ async fn on_this_day_brings_every_year_before() {
         assert_eq!(seqs(&ran), expected, "{words:?}: {ran:?}");
     }
     let ran = ask(&server, &home, &["on-this-day", "--format", "pretty", "May", "7"]).await;
-    let expected = "── 1850-05-07 Tuesday ──\n12:30 anna 2 an old letter\n── 2015-05-07 Thursday ──\n12:30 小明 3\n\
-                    ── 2024-05-07 Tuesday ──\n12:30 anna 1 #lake\n";
+    let expected = "── 1850-05-07 Tuesday ──\n12:30 #2 anna 2 an old letter\n── 2015-05-07 Thursday ──\n12:30 #3 小明 3\n\
+                    ── 2024-05-07 Tuesday ──\n12:30 #1 anna 1 #lake\n";
     assert_eq!(ran.stdout, expected, "under the day that it is of");
     server.stop().await;
 }

@@ -45,7 +45,7 @@ async fn the_past_under_a_heading_then_an_ack_a_line() {
     let past = &past[past.find("──").unwrap()..];
     let second = if heading_after == heading { String::new() } else { format!("{heading_after}\r\n") };
     let expected =
-        format!("{heading}\r\n{minute} local 今天天气很好\r\n{second}{minute_after} local second\r\n");
+        format!("{heading}\r\n{minute} #2 local 今天天气很好\r\n{second}{minute_after} #3 local second\r\n");
     assert_eq!(past, expected);
     for (text, seq) in [("hello", 4), ("你好", 5), ("//home is where", 6)] {
         terminal.types(&format!("{text}\r")).await;

@@ -51,6 +51,7 @@ mod stopping;
 mod support;
 mod syslog;
 mod telnet;
+mod threads;
 mod tls;
 mod tls_identity;
 mod two_machines;

@@ -77,7 +77,7 @@ async fn what_cannot_be_an_own_time_or_author_is_refused_and_the_rest_is_stored(
     let server = Server::start().await;
     let mut frames = Frames::connect(server.address()).await;
     frames.greet(&hello(1)).await;
-    let new = |text, author| NewText { text, at: None, author };
+    let new = |text, author| NewText { text, author, ..NewText::default() };
     let texts = Texts::own([
         new(b"first", b""),
         new(b"second", b"a b"),

@@ -100,7 +100,13 @@ impl Filled {
             let run = number / RUN;
             let counter = run / PRODUCERS * RUN + number % RUN;
             let key = Key { producer: Producer(run % PRODUCERS + 1), counter };
-            let entry = NewEntry { author: &author, text, key: Some((key, false)), at: own_time(number) };
+            let entry = NewEntry {
+                author: &author,
+                text,
+                key: Some((key, false)),
+                at: own_time(number),
+                relation: None,
+            };
             // A batch has one day.
             if number * DAYS / entries != number.saturating_sub(1) * DAYS / entries {
                 appender.commit(now)?;

@@ -73,11 +73,13 @@ pub struct NewEntry {
     pub written: Option<Time>,
     /// Author of the entry, if not the [client's author](crate::Options::author).
     pub author: Option<Author>,
+    /// Number of the earlier entry that it answers, if it answers one. The server refuses it if there is none.
+    pub answers: Option<u64>,
 }
 
 impl<T: Into<String>> From<T> for NewEntry {
     fn from(text: T) -> Self {
-        Self { text: text.into(), at: None, written: None, author: None }
+        Self { text: text.into(), at: None, written: None, author: None, answers: None }
     }
 }
 

@@ -163,6 +163,11 @@ impl Client {
         self.reader.search(text)
     }
 
+    /// Reads an entry with all that answers it: see [`Reader::thread`].
+    pub fn thread(&self, seq: u64) -> History {
+        self.reader.thread(seq)
+    }
+
     /// Asks whether the server would take an append now: see [`Reader::check`].
     ///
     /// # Errors

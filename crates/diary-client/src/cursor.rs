@@ -22,6 +22,7 @@ const REQUEST: u32 = 1;
 pub(crate) enum Ask {
     Select(Filter),
     Follow(Option<u64>),
+    Thread(u64),
 }
 
 /// Position of a reading.
@@ -44,6 +45,17 @@ pub(crate) struct Range {
     reverse: bool,
     /// Number of entries still wanted.
     left: u64,
+    /// In a thread, entries are in no order of seqs.
+    thread: Option<InThread>,
+}
+
+/// Position in a thread. The order of the entries up to a seq stays the same, whatever answers come later.
+#[derive(Default)]
+struct InThread {
+    /// Number of entries that were met.
+    met: u64,
+    /// The same on the present connection, which begins anew.
+    now: u64,
 }
 
 /// Effect of a message on the reading.
@@ -79,6 +91,9 @@ impl Cursor {
         gathered: &mut impl Gather,
     ) -> Result<(), Error> {
         self.seen = seen.clone();
+        if let Some(thread) = self.range.as_mut().and_then(|range| range.thread.as_mut()) {
+            thread.now = 0;
+        }
         if !was_restored {
             return Ok(());
         }
@@ -88,11 +103,11 @@ impl Cursor {
                 *from = (*from).filter(|&from| !has_begun && from <= head).or(Some(head + 1));
                 gathered.take_restored(head);
             }
-            Ask::Select(_) if self.range.is_some() => {
+            Ask::Select(_) | Ask::Thread(_) if self.range.is_some() => {
                 let what = "the entries that were read are not those of before";
                 return Err(Error::Restored(what.to_owned()));
             }
-            Ask::Select(_) => {}
+            Ask::Select(_) | Ask::Thread(_) => {}
         }
         Ok(())
     }
@@ -108,6 +123,7 @@ impl Cursor {
                 let next = self.range.as_ref().map(|range| range.walker.next_seq());
                 ClientMessage::Follow { id, from: next.or(*from) }
             }
+            Ask::Thread(seq) => ClientMessage::Thread { id, seq: *seq },
             Ask::Select(filter) if filter.takes_all_of_its_scope() => {
                 ClientMessage::History { id, scope: self.rest(filter.scope) }
             }
@@ -174,6 +190,7 @@ impl Cursor {
     fn begin(&mut self, first: u64, last: u64, dense: bool) -> Result<(), Error> {
         let (may_be_dense, must_be, scope) = match &self.ask {
             Ask::Follow(_) => (true, true, None),
+            Ask::Thread(_) => (false, false, None),
             Ask::Select(Filter { scope, .. }) if scope.reverse => (false, false, Some(scope)),
             Ask::Select(filter) => {
                 let (plain, scope) = (filter.takes_all_of_its_scope(), &filter.scope);
@@ -187,7 +204,8 @@ impl Cursor {
         let seal = self.seen.seal().ok_or_else(|| Error::protocol("an answer before its welcome"))?;
         let reverse = scope.is_some_and(|scope| scope.reverse);
         let left = scope.and_then(|scope| scope.newest).unwrap_or(u64::MAX);
-        let new = || Range { walker: Walker::new(first, seal), last, dense, reverse, left };
+        let thread = matches!(self.ask, Ask::Thread(_)).then(InThread::default);
+        let new = || Range { walker: Walker::new(first, seal), last, dense, reverse, left, thread };
         self.range.get_or_insert_with(new).dense = dense;
         Ok(())
     }
@@ -236,15 +254,18 @@ impl Range {
                 // A note by the server on what it found damaged or missing between hits.
                 let gap = Gap::of_note(line, seal).map(|gap| Gap { first: gap.first.max(next), ..gap });
                 let gap = gap.filter(|gap| gap.last >= next).and_then(|gap| Self::clip(self.last, gap));
-                if let Some(gap) = gap {
-                    self.pass(gap);
+                if let Some(gap) = gap
+                    && self.passes(gap)
+                {
                     visit(Hit::Gap(gap));
                 }
                 continue;
             }
             match StoredLine::parse(line, seal) {
-                Ok(line) if (next..=self.last).contains(&line.seq) => {
-                    self.pass(Gap { first: line.seq, last: line.seq });
+                Ok(line)
+                    if (next..=self.last).contains(&line.seq)
+                        && self.passes(Gap { first: line.seq, last: line.seq }) =>
+                {
                     self.left = self.left.saturating_sub(1);
                     visit(Hit::Entry(line));
                 }
@@ -254,12 +275,19 @@ impl Range {
         }
     }
 
-    /// Marks these seqs as met, and those before them in the range's order.
-    fn pass(&mut self, Gap { first, last }: Gap) {
+    /// Marks these seqs as met, and those before them in the range's order. Whether they were not met before.
+    fn passes(&mut self, Gap { first, last }: Gap) -> bool {
+        if let Some(thread) = &mut self.thread {
+            thread.now += 1;
+            let is_new = thread.now > thread.met;
+            thread.met = thread.met.max(thread.now);
+            return is_new;
+        }
         match self.reverse {
             true => self.last = first.saturating_sub(1),
             false => self.walker = Walker::new(last.saturating_add(1), self.walker.seal()),
         }
+        true
     }
 }
 

@@ -116,6 +116,12 @@ impl Reader {
         self.select(Filter::of_text(text))
     }
 
+    /// Reads an entry with all that answers it, directly or not: each entry comes right behind the one that it answers, or
+    /// behind the older answers to that. [`Levels`](crate::Levels) tells how deep each is.
+    pub fn thread(&self, seq: u64) -> History {
+        self.read(Ask::Thread(seq))
+    }
+
     /// Asks whether the server would take an append now. It takes as long as the server's disk does.
     ///
     /// Cancel safe.

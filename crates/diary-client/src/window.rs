@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use diary_proto::limits::AUTHOR_MAX_BYTES;
-use diary_proto::message::{APPEND_MAX_ENTRIES, Append, NewText, Run, Texts};
+use diary_proto::message::{APPEND_MAX_ENTRIES, Append, NewText, RELATED_MAX_ENTRIES, Run, Texts};
 use diary_proto::{Code, Refusal};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -16,8 +16,10 @@ use crate::error::Error;
 /// enough that the cost of a frame is negligible.
 const APPEND_MAX_BYTES: usize = 256 * 1024;
 
-/// Bytes of each text in a frame besides the text itself: its length, and its optional time and author.
-const TEXT_HEAD_BYTES: usize = 4 + 1 + 8 + 2 + 2 + AUTHOR_MAX_BYTES;
+/// Bytes of each text in a frame besides the text itself: its length, and its optional time, author and number of the
+/// entry that it answers.
+const TEXT_HEAD_BYTES: usize = 4 + 1 + 8 + 2 + 2 + AUTHOR_MAX_BYTES + 8;
+const _: () = assert!(APPEND_MAX_BYTES / TEXT_HEAD_BYTES <= RELATED_MAX_ENTRIES);
 
 /// An entry written more recently than this counts as written now, since entry times are read by the minute.
 const WRITTEN_NOW_MICROS: i64 = 60 * 1_000_000;
@@ -235,20 +237,21 @@ fn now() -> Timestamp {
     Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::MAX)
 }
 
-/// Encodes the texts, with times and authors only if at least one entry has any.
+/// Encodes the texts, with what they say of themselves only if at least one entry says something.
 fn texts_of(entries: &[&NewEntry], now: Timestamp) -> Texts {
     let at = |entry: &NewEntry| {
         entry
             .at
             .or(entry.written.filter(|written| now.as_microsecond() - written.micros > WRITTEN_NOW_MICROS))
     };
-    if entries.iter().all(|entry| at(entry).is_none() && entry.author.is_none()) {
+    if entries.iter().all(|entry| at(entry).is_none() && entry.author.is_none() && entry.answers.is_none()) {
         return Texts::new(entries.iter().map(|entry| entry.text.as_str()));
     }
     Texts::own(entries.iter().map(|entry| NewText {
         text: entry.text.as_bytes(),
         at: at(entry),
         author: entry.author.as_ref().map_or(&[], |author| author.as_str().as_bytes()),
+        answers: entry.answers,
     }))
 }
 

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use diary_proto::limits::{AUTHOR_MAX_BYTES, STORED_LINE_MAX_BYTES};
-use diary_proto::{Author, Key, Producer, Refusal, Time};
+use diary_proto::message::RELATED_MAX_ENTRIES;
+use diary_proto::{Author, Key, Producer, Refusal, Relation, Time};
 use diary_store::BATCH_MAX_BYTES;
 
+use crate::earlier::Missing;
 use crate::in_order::InOrder;
 use crate::limits::{BATCH_MAX_ENTRIES, ENTRY_MIN_BYTES};
 use crate::outcome::Part;
@@ -27,10 +29,21 @@ pub struct Appends {
     ends: Vec<u32>,
     /// Times and authors that differ from the default; empty if none does.
     own: Vec<Own>,
+    /// Those that name an earlier entry, by their places.
+    related: Vec<Related>,
     /// Places of entries that cannot be stored, and why. Their texts are empty.
     refused: Vec<(usize, Refusal)>,
     /// Heap bytes of the authors in `own` and of the messages in `refused`.
     heap_bytes: usize,
+}
+
+/// An entry that names an earlier one.
+#[derive(Debug, Clone, Copy)]
+struct Related {
+    place: usize,
+    relation: Relation,
+    /// It cannot be stored, unless it was before.
+    missing: Option<Missing>,
 }
 
 const REFUSED_BYTES: usize = size_of::<(usize, Refusal)>();
@@ -41,8 +54,8 @@ const OWN_AUTHOR_BYTES: usize = 2 * size_of::<usize>() + size_of::<Author>();
 /// Most bytes that a byte of text takes in its line: `\xNN`.
 const ESCAPE_MAX_BYTES: usize = 4;
 
-/// Most bytes of a line beside its text. With every field at its longest they are 251.
-const LINE_FIELDS_MAX_BYTES: usize = 256;
+/// Most bytes of a line beside its text. With every field at its longest they are 313.
+const LINE_FIELDS_MAX_BYTES: usize = 320;
 const _: () = assert!(AUTHOR_MAX_BYTES == 64, "the author is one of these fields");
 const _: () = assert!(ENTRY_MIN_BYTES >= size_of::<u32>(), "it covers the end of the text");
 
@@ -76,6 +89,7 @@ impl Appends {
             texts: String::new(),
             ends: Vec::new(),
             own: Vec::new(),
+            related: Vec::new(),
             refused: Vec::new(),
             heap_bytes: 0,
         }
@@ -97,6 +111,28 @@ impl Appends {
         }
         self.own.resize_with(self.ends.len() - 1, Own::default);
         self.own.push(own);
+    }
+
+    /// Sets what the text that was added last is to an earlier entry, of which it is not known whether it is
+    /// [there](Self::note_missing).
+    pub fn relate(&mut self, relation: Relation) {
+        self.related.push(Related { place: self.ends.len() - 1, relation, missing: None });
+    }
+
+    /// The earlier entries that these name, ascending.
+    pub fn named(&self) -> Vec<u64> {
+        let mut named: Vec<u64> = self.related.iter().map(|related| related.relation.seq()).collect();
+        named.sort_unstable();
+        named.dedup();
+        named
+    }
+
+    /// Notes which of the entries that these name are [missing](crate::Journal::missing).
+    pub fn note_missing(&mut self, missing: &[(u64, Missing)]) {
+        for related in &mut self.related {
+            let found = missing.binary_search_by_key(&related.relation.seq(), |(seq, _)| *seq);
+            related.missing = found.ok().map(|at| missing[at].1);
+        }
     }
 
     /// Adds a place for an entry that cannot be stored, so that it is answered in its order. Where many may be refused,
@@ -122,6 +158,7 @@ impl Appends {
         self.texts.len()
             + self.ends.len() * ENTRY_MIN_BYTES
             + self.own.len() * size_of::<Own>()
+            + self.related.len() * size_of::<Related>()
             + self.refused.len() * REFUSED_BYTES
             + self.heap_bytes
     }
@@ -130,7 +167,8 @@ impl Appends {
     /// and whose refusals have static messages.
     pub const fn max_bytes(entries: usize, bytes: usize) -> usize {
         const BESIDE: usize = if REFUSED_BYTES > OWN_AUTHOR_BYTES { REFUSED_BYTES } else { OWN_AUTHOR_BYTES };
-        entries * (ENTRY_MIN_BYTES + size_of::<Own>() + BESIDE) + bytes
+        let related = if entries < RELATED_MAX_ENTRIES { entries } else { RELATED_MAX_ENTRIES };
+        entries * (ENTRY_MIN_BYTES + size_of::<Own>() + BESIDE) + related * size_of::<Related>() + bytes
     }
 
     /// The most bytes that their outcome can take.
@@ -148,7 +186,7 @@ impl Appends {
         const BATCH_MIN_BYTES: usize = BATCH_MAX_BYTES - STORED_LINE_MAX_BYTES;
         let lines = self.texts.len() * ESCAPE_MAX_BYTES + self.count() * LINE_FIELDS_MAX_BYTES;
         let ends = 1 + lines / BATCH_MIN_BYTES + self.count() / BATCH_MAX_ENTRIES;
-        2 * self.refused.len() + 1 + ends
+        2 * (self.refused.len() + self.related.len()) + 1 + ends
     }
 
     /// Frees buffers that are more than twice as large as what they hold.
@@ -164,6 +202,9 @@ impl Appends {
         }
         if wastes(self.own.capacity(), self.own.len()) {
             self.own.shrink_to_fit();
+        }
+        if wastes(self.related.capacity(), self.related.len()) {
+            self.related.shrink_to_fit();
         }
         if wastes(self.refused.capacity(), self.refused.len()) {
             self.refused.shrink_to_fit();
@@ -185,6 +226,12 @@ impl Appends {
     /// The own time and author at `place`.
     pub(crate) fn own(&self, place: usize) -> Option<&Own> {
         self.own.get(place)
+    }
+
+    /// What the entry at `place` is to an earlier one, and why that is not there, if it is not.
+    pub(crate) fn related(&self, place: usize) -> Option<(Relation, Option<Missing>)> {
+        let at = self.related.binary_search_by_key(&place, |related| related.place).ok()?;
+        Some((self.related[at].relation, self.related[at].missing))
     }
 
     /// The key at `place`.

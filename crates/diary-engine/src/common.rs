@@ -59,7 +59,7 @@ impl Common {
                 let readings = Arc::clone(&self.readings);
                 Reading::after(async move {
                     let permit = readings.acquire_owned().await.map_err(io::Error::other)?;
-                    Ok(Reading::blocking(holding(permit)).await?)
+                    Reading::blocking(holding(permit)).await
                 })
             }
         }

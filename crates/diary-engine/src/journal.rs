@@ -14,10 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use crate::appends::Appends;
 use crate::auditor::Auditor;
 use crate::common::Common;
-use crate::limits::{AUDIT_STOP_MAX, PAGE_BYTES, SEARCH_PART_MIN_BYTES, SEARCH_STEP_BYTES, SEARCH_STEP_TIME};
+use crate::earlier::{Missing, missing_of, outside};
+use crate::limits::{
+    AUDIT_STOP_MAX, LOOK_UPS_MAX, PAGE_BYTES, SEARCH_PART_MIN_BYTES, SEARCH_STEP_BYTES, SEARCH_STEP_TIME,
+};
 use crate::needle::{GAP_WORDS, Needle};
 use crate::outcome::Receipt;
-use crate::reading::{Cursor, Page, Reading};
+use crate::reading::{Cursor, Page, ReadError, Reading};
 use crate::recent::Recently;
 use crate::shared::{Command, Progress, Shared};
 use crate::turns::Searcher;
@@ -159,7 +162,7 @@ impl Journal {
         let journal = self.clone();
         Reading::after(async move {
             journal.derived_known().await;
-            Ok(journal.read(find).await?)
+            journal.read(find).await
         })
     }
 
@@ -256,6 +259,35 @@ impl Journal {
         })
     }
 
+    /// Finds an entry with all that answers it now: each entry right behind the one that it answers, or behind the older
+    /// answers to that. Waits until the derived state is loaded.
+    pub fn thread(&self, seq: u64) -> Reading<Cursor> {
+        let journal = self.clone();
+        Reading::after(async move {
+            journal.derived_known().await;
+            let reader = journal.reader.clone();
+            let outside = journal.read(move || outside(&reader, seq)).await?;
+            if let Some(missing) = outside {
+                return Err(ReadError::Missing(missing));
+            }
+            let range = journal.reader.thread(seq).ok_or(ReadError::Forgotten)?;
+            Ok(Cursor::new(journal.seal(), range, None))
+        })
+    }
+
+    /// Which of these entries are not there, and why. In the same order.
+    pub fn missing(&self, seqs: Vec<u64>) -> Reading<Vec<(u64, Missing)>> {
+        let journal = self.clone();
+        Reading::after(async move {
+            let mut found = Vec::new();
+            for some in seqs.chunks(LOOK_UPS_MAX) {
+                let (reader, some) = (journal.reader.clone(), some.to_vec());
+                found.extend(journal.read(move || missing_of(&reader, &some)).await?);
+            }
+            Ok(found)
+        })
+    }
+
     /// The stored left part of an entry, with a line feed.
     pub fn left(&self, seq: u64) -> Reading<Option<Vec<u8>>> {
         let reader = self.reader.clone();
@@ -284,7 +316,7 @@ fn in_turn<T: Send + 'static>(
     Reading::after(async move {
         let turn = searcher.turn().await;
         // The worker has the turn, so dropping the caller does not end it.
-        Ok(Reading::blocking(move || turn.take(work)).await?)
+        Reading::blocking(move || turn.take(work)).await
     })
 }
 

@@ -8,7 +8,7 @@
 //! - [`Journals`]: those of a data folder; [`Journal`]: the handle to one;
 //! - [`Appends`], [`Receipt`], [`Part`]: entries to append, and what became of them; [`InOrder`]: those of a connection
 //!   that must not overtake each other;
-//! - [`Cursor`], [`Page`], [`Reading`]: reading;
+//! - [`Cursor`], [`Page`], [`Reading`]: reading; [`Missing`]: why an earlier entry that another names is not there;
 //! - `writer`: the thread that writes, and `rest`, where it is without a thread; `work`: an outcome in the making; `repeats`: the thread that compares retries;
 //! - `recent`: the newest batches, for followers; `needle`: what a search looks for; `turns`: whose turn it is to search;
 //!   `auditor`: the thread that checks what was read and finds
@@ -20,6 +20,7 @@
 mod appends;
 mod auditor;
 mod common;
+mod earlier;
 mod in_order;
 mod journal;
 mod journals;
@@ -43,6 +44,7 @@ mod work;
 mod writer;
 
 pub use appends::{Appends, Keys, Own};
+pub use earlier::Missing;
 pub use in_order::InOrder;
 pub use journal::{About, Journal};
 pub use journals::Journals;

@@ -50,6 +50,9 @@ pub const SEARCH_STEP_TIME: Duration = Duration::from_millis(8);
 /// its hits were sent. Whoever waits for long gets no more.
 pub const SEARCH_CREDIT_MAX: Duration = Duration::from_millis(100);
 
+/// Earlier entries that are looked up in one step: each takes some tens of microseconds where nothing waits for the disk.
+pub const LOOK_UPS_MAX: usize = 64;
+
 pub use diary_store::PRODUCER_MAX_RUNS;
 
 /// Gaps that are logged, each once. `verify` lists them all.

@@ -12,18 +12,34 @@ use diary_store::Range;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::auditor::Auditor;
+use crate::earlier::Missing;
 use crate::recent::Recently;
 
 /// Entries could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the disk could not be read: {0}")]
-pub struct ReadError(io::Error);
+pub enum ReadError {
+    /// The disk failed, or the program.
+    #[error("the disk could not be read: {0}")]
+    Disk(#[from] io::Error),
+    /// They are not there.
+    #[error("{}", .0.refusal())]
+    Missing(Missing),
+    /// What would tell which they are has been forgotten.
+    #[error("{}", FORGOTTEN)]
+    Forgotten,
+}
 
 impl From<ReadError> for io::Error {
     fn from(error: ReadError) -> Self {
-        error.0
+        match error {
+            ReadError::Disk(error) => error,
+            other => io::Error::other(other),
+        }
     }
 }
+
+const FORGOTTEN: &str =
+    "it is no longer known what answers an entry so old: there are too many answers behind it";
 
 /// A place in the journal, and how far reading goes. Only the engine that made it can read from it.
 #[derive(Debug)]
@@ -127,16 +143,16 @@ impl Page {
 /// The pending result of a reading. Cancel safe; dropping it cancels: queued work never starts, running work finishes its
 /// step and is discarded.
 #[derive(Debug)]
-pub struct Reading<T>(AbortOnDropHandle<io::Result<T>>);
+pub struct Reading<T>(AbortOnDropHandle<Result<T, ReadError>>);
 
 impl<T: Send + 'static> Reading<T> {
     /// Runs `work` on a thread of the blocking pool.
     pub(crate) fn blocking(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Self {
-        Self(AbortOnDropHandle::new(tokio::task::spawn_blocking(work)))
+        Self(AbortOnDropHandle::new(tokio::task::spawn_blocking(|| Ok(work()?))))
     }
 
     /// Runs `work`, which may wait before it reads.
-    pub(crate) fn after(work: impl Future<Output = io::Result<T>> + Send + 'static) -> Self {
+    pub(crate) fn after(work: impl Future<Output = Result<T, ReadError>> + Send + 'static) -> Self {
         Self(AbortOnDropHandle::new(tokio::spawn(work)))
     }
 }
@@ -147,6 +163,6 @@ impl<T> Future for Reading<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // A join error means a panic, or the end of the runtime.
         let read = std::task::ready!(Pin::new(&mut self.0).poll(context));
-        Poll::Ready(read.map_err(io::Error::other).and_then(|read| read).map_err(ReadError))
+        Poll::Ready(read.map_err(|error| ReadError::Disk(io::Error::other(error))).and_then(|read| read))
     }
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use diary_proto::Time;
 use diary_proto::entry::{SealedLine, StoredLine};
+use diary_proto::{Relation, Time};
 use diary_store::{Range, Reader};
 use tokio::sync::Semaphore;
 
@@ -99,7 +99,8 @@ fn compare(reader: &Reader, work: &Work) -> Vec<Verdict> {
         for (seq, i) in (run.first_seq..).zip(0..run.count as usize) {
             let (text, own) = (work.appends.text(run.place + i), work.appends.own(run.place + i));
             let has_own_time = own.is_some_and(|own| own.at.is_some());
-            match stored.find(seq, |line| verdict(line, text, has_own_time)) {
+            let relation = work.appends.related(run.place + i).map(|(relation, _)| relation);
+            match stored.find(seq, |line| verdict(line, text, relation, has_own_time)) {
                 Ok(found) => verdicts[at + i] = found.flatten().unwrap_or(Verdict::Gone),
                 Err(error) => {
                     // The rest would wait for the same disk.
@@ -112,12 +113,18 @@ fn compare(reader: &Reader, work: &Work) -> Vec<Verdict> {
     verdicts
 }
 
-/// Compares `text` with a stored line. `None` if the line's time cannot be read.
-fn verdict(line: &StoredLine<'_>, text: &str, has_own_time: bool) -> Option<Verdict> {
+/// Compares `text` and `relation` with a stored line. `None` if the line's time cannot be read.
+fn verdict(
+    line: &StoredLine<'_>,
+    text: &str,
+    relation: Option<Relation>,
+    has_own_time: bool,
+) -> Option<Verdict> {
     // A time that its writer did not give is what the clock said at the commit, as its first ack.
     let clamped = line.own.filter(|_| !has_own_time).map(|own| own.at);
     let time = clamped.or_else(|| Time::parse(line.time.as_bytes()))?;
-    Some(if line.unescaped() == text { Verdict::Same(time) } else { Verdict::Other })
+    let is_same = line.unescaped() == text && line.relation == relation;
+    Some(if is_same { Verdict::Same(time) } else { Verdict::Other })
 }
 
 /// Reads entries in ascending order. It reads on while the next entry is near and bisects where it is not.

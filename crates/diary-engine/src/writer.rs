@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::DropGuard;
 
 use crate::common::Common;
+use crate::earlier::Missing;
 use crate::in_order::InOrder;
 use crate::limits::{BATCH_MAX_ENTRIES, WRITER_IDLE};
 use crate::recent::Recent;
@@ -357,13 +358,16 @@ impl Writer {
                 continue;
             }
             let own = work.appends.own(place);
+            let (relation, missing) = work.appends.related(place).unzip();
             let entry = NewEntry {
                 author: own.and_then(|own| own.author.as_deref()).unwrap_or(&work.appends.author),
                 text: work.appends.text(place),
                 key: work.appends.key(place),
                 at: own.and_then(|own| own.at),
+                relation,
             };
-            let staged = match &refusal {
+            let missing = missing.flatten().map(Missing::refusal);
+            let staged = match refusal.as_ref().or(missing.as_ref()) {
                 None => Ok(self.appender.stage(now, entry)),
                 Some(refusal) => {
                     entry.key.and_then(|(key, retry)| self.appender.judge(key, retry)).ok_or(refusal)

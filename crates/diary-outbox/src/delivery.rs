@@ -239,7 +239,7 @@ impl<T> Delivery<T> {
             None => *entry.written.get_or_insert_with(|| Time::now(&TimeZone::system())),
         };
         let Pushed { counter, kept } = match &mut self.own.tray {
-            Some(tray) => tray.push(entry.at, written, &entry.text),
+            Some(tray) => tray.push(written, &entry),
             None => Pushed { counter, kept: Ok(()) },
         };
         self.next_counter = counter + 1;

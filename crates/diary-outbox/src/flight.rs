@@ -129,8 +129,9 @@ impl<T> Flight<T> {
 
     /// Sends an entry that the tray already keeps.
     pub(crate) fn push_kept(&mut self, tag: T, kept: KeptEntry) {
-        let KeptEntry { counter, time, at, text, sent, .. } = kept;
-        self.push(tag, Place { counter, sent }, NewEntry { at, written: Some(time), ..text.into() });
+        let KeptEntry { counter, time, at, answers, text, sent, .. } = kept;
+        let entry = NewEntry { at, written: Some(time), answers, ..text.into() };
+        self.push(tag, Place { counter, sent }, entry);
     }
 
     pub(crate) fn push(&mut self, tag: T, place: Place, entry: NewEntry) {

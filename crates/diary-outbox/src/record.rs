@@ -49,6 +49,9 @@ pub(crate) enum Record {
         /// Explicit time, if it has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<String>,
+        /// Number of the entry that it answers, if it answers one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        re: Option<u64>,
         text: String,
         /// Counter of the entry that this one replaces. In the same record, so that the text is never kept twice.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +86,8 @@ pub struct KeptEntry {
     pub time: Time,
     /// Explicit time, if it has one.
     pub at: Option<Time>,
+    /// Number of the entry that it answers, if it answers one.
+    pub answers: Option<u64>,
     /// Its text.
     pub text: String,
     /// Why the server refuses it under its key. The entry waits for a person to decide.
@@ -160,9 +165,9 @@ impl Heading {
 
 impl Record {
     pub(crate) fn entry(kept: &KeptEntry, instead_of: Option<u64>) -> Self {
-        let KeptEntry { counter, time, at, text, .. } = kept;
+        let KeptEntry { counter, time, at, answers, text, .. } = kept;
         let (time, at) = (time.to_string(), at.map(|at| at.to_string()));
-        Self::Entry { counter: *counter, time, at, text: text.clone(), instead_of }
+        Self::Entry { counter: *counter, time, at, re: *answers, text: text.clone(), instead_of }
     }
 
     pub(crate) fn journal(id: u64) -> Self {
@@ -241,7 +246,7 @@ impl Contents {
     /// Applies a record; `None` if it is invalid.
     pub(crate) fn take_in(&mut self, record: Record) -> Option<()> {
         match record {
-            Record::Entry { counter, time, at, text, instead_of } => {
+            Record::Entry { counter, time, at, re: answers, text, instead_of } => {
                 if counter < self.next_counter {
                     return None;
                 }
@@ -253,7 +258,7 @@ impl Contents {
                 self.next_counter = counter.checked_add(1)?;
                 // A person who resends an entry as new means whichever journal is served now.
                 let journal = self.journal.filter(|_| instead_of.is_none());
-                let kept = KeptEntry { counter, time, at, text, refusal: None, journal, sent: true };
+                let kept = KeptEntry { counter, time, at, answers, text, refusal: None, journal, sent: true };
                 self.entries.insert(counter, kept);
                 if let Some(other) = instead_of {
                     self.entries.remove(&other);
@@ -324,7 +329,8 @@ mod tests {
 
     fn kept(counter: u64, text: &str) -> KeptEntry {
         let time = Time::parse(TIME.as_bytes()).unwrap();
-        KeptEntry { counter, time, at: None, text: text.to_owned(), refusal: None, journal: None, sent: true }
+        let text = text.to_owned();
+        KeptEntry { counter, time, at: None, answers: None, text, refusal: None, journal: None, sent: true }
     }
 
     fn entry(counter: u64, text: &str) -> Record {
@@ -420,6 +426,14 @@ mod tests {
         assert_eq!(keeps(&records), ["1? a", "3? c", "4? b"]);
         records.extend([Acked { counter: 1 }, Acked { counter: 1 }, Record::refused(7, &stale())]);
         assert_eq!(keeps(&records), ["3? c", "4? b"], "what is not kept is not settled again");
+    }
+
+    #[test]
+    fn what_an_entry_says_of_itself_is_kept() {
+        let at = Time::parse(TIME.as_bytes());
+        let entry = KeptEntry { at, answers: Some(413), ..kept(1, "a") };
+        let bytes = [heading().line(), Record::entry(&entry, None).line()].concat();
+        assert_eq!(Contents::read(&bytes).unwrap().entries[&1], entry);
     }
 
     #[test]

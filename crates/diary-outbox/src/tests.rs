@@ -29,7 +29,7 @@ fn server(number: u16) -> Address {
 fn tray(outbox: &Outbox, texts: &[&str]) -> Tray {
     let mut tray = outbox.begin(&server(1), Some(&Author::new("anna").unwrap())).unwrap();
     for (text, number) in texts.iter().zip(1..) {
-        let Pushed { counter, kept } = tray.push(None, TIME, text);
+        let Pushed { counter, kept } = tray.push(TIME, &(*text).into());
         kept.unwrap();
         assert_eq!(counter, number);
     }
@@ -126,7 +126,7 @@ fn what_is_settled_is_gone() {
     let path = first.path.clone().unwrap();
     first.acked(3);
     assert!(!fs::read_to_string(&path).unwrap().contains("text"), "texts do not stay on disk");
-    let Pushed { counter, kept: written } = first.push(None, TIME, "d");
+    let Pushed { counter, kept: written } = first.push(TIME, &"d".into());
     written.unwrap();
     assert_eq!(counter, 4, "a counter is never used again");
     drop(first);
@@ -155,7 +155,7 @@ fn the_oldest_goes_first_and_only_what_is_for_the_server() {
     let (_state, outbox) = outbox();
     let trays = ["a", "b", "c"].map(|text| tray(&outbox, &[text]));
     let mut other = outbox.begin(&server(2), None).unwrap();
-    other.push(None, TIME, "elsewhere").kept.unwrap();
+    other.push(TIME, &"elsewhere".into()).kept.unwrap();
     drop((trays, other));
     let (first, _) = adopt(&outbox, Some(&server(1)));
     assert_eq!(kept(&first), ["1? a", "1? b", "1? c"]);
@@ -213,9 +213,9 @@ fn cut_at_every_byte() {
     let (secret, path) = (first.contents.heading.secret.clone(), first.path.clone().unwrap());
     let mut states: Vec<(usize, &[&str])> = Vec::new();
     let mut state = |expected| states.push((fs::read(&path).unwrap().len(), expected));
-    first.push(None, TIME, "今天\n").kept.unwrap();
+    first.push(TIME, &"今天\n".into()).kept.unwrap();
     state(&["1? 今天\n"]);
-    first.push(None, TIME, "b").kept.unwrap();
+    first.push(TIME, &"b".into()).kept.unwrap();
     state(&["1? 今天\n", "2? b"]);
     first.acked(1);
     state(&["2? b"]);
@@ -223,7 +223,7 @@ fn cut_at_every_byte() {
     state(&["2 b"]);
     first.sending();
     state(&["2? b"]);
-    first.push(None, TIME, "c").kept.unwrap();
+    first.push(TIME, &"c".into()).kept.unwrap();
     state(&["2? b", "3? c"]);
     first.drop_entry(3).unwrap();
     state(&["2? b"]);
@@ -243,7 +243,7 @@ fn cut_at_every_byte() {
         assert_eq!(kept(&second), *expected, "{end}");
         assert_eq!(fs::read(&path).unwrap(), bytes[..*whole], "{end}: half a line is cut");
         assert!(second[0].contents.heading.secret == secret);
-        let counter = second[0].push(None, TIME, "more").counter;
+        let counter = second[0].push(TIME, &"more".into()).counter;
         let newest = expected.last().and_then(|entry| entry.split('?').next()?.parse::<u64>().ok());
         assert!(newest.is_none_or(|newest| counter > newest), "{end}");
         drop(second);
@@ -289,7 +289,7 @@ fn a_name_that_was_taken_is_not_used_again() {
     let mut second = tray(&outbox, &[]);
     let path = second.path.clone().unwrap();
     fs::write(&path, "not ours").unwrap();
-    second.push(None, TIME, "b").kept.unwrap();
+    second.push(TIME, &"b".into()).kept.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "not ours");
     assert!(second.path.as_ref().is_some_and(|taken| *taken != path && taken.exists()));
 }
@@ -370,11 +370,11 @@ fn an_outbox_that_cannot_be_written_says_so_and_counts_on() {
     let (state, outbox) = outbox();
     fs::write(state.path().join("outbox"), "").unwrap();
     let mut tray = outbox.begin(&server(1), None).unwrap();
-    let Pushed { counter, kept: written } = tray.push(None, TIME, "a");
+    let Pushed { counter, kept: written } = tray.push(TIME, &"a".into());
     let why = written.unwrap_err().to_string();
     assert!(counter == 1 && why.contains("outbox/") && why.starts_with("cannot write "), "{why}");
     fs::remove_file(state.path().join("outbox")).unwrap();
-    let Pushed { counter, kept: written } = tray.push(None, TIME, "b");
+    let Pushed { counter, kept: written } = tray.push(TIME, &"b".into());
     written.unwrap();
     assert_eq!(counter, 2);
     assert_eq!(kept(std::slice::from_ref(&tray)), ["1 a", "2 b"], "both can be sent");
@@ -382,7 +382,7 @@ fn an_outbox_that_cannot_be_written_says_so_and_counts_on() {
     assert_eq!(kept(&adopted(&outbox)), ["2? b"]);
 
     let mut nowhere = Outbox::default().begin(&server(1), None).unwrap();
-    assert_eq!(nowhere.push(None, TIME, "a").kept.unwrap_err().to_string(), "no folder for the outbox");
+    assert_eq!(nowhere.push(TIME, &"a".into()).kept.unwrap_err().to_string(), "no folder for the outbox");
     nowhere.acked(1);
 }
 

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use diary_client::{Author, Refusal, Time};
+use diary_client::{Author, NewEntry, Refusal, Time};
 
 use crate::error::Error;
 use crate::file::{FILE_END, create, create_folder, files, new_path, open_locked, short_part};
@@ -93,12 +93,12 @@ impl Tray {
         Some(format!("{}.{counter}", short_part(path, &files)))
     }
 
-    /// Keeps an entry. It and the name of its file are synced when this returns, so it may be sent. Counters start
-    /// at 1.
-    pub(crate) fn push(&mut self, at: Option<Time>, time: Time, text: &str) -> Pushed {
+    /// Keeps an entry that was written at `time`. It and the name of its file are synced when this returns, so it may be
+    /// sent. Counters start at 1.
+    pub(crate) fn push(&mut self, time: Time, entry: &NewEntry) -> Pushed {
         let (counter, journal) = (self.contents.next_counter, self.contents.journal);
-        let entry =
-            KeptEntry { counter, time, at, text: text.to_owned(), refusal: None, journal, sent: false };
+        let NewEntry { at, answers, text, .. } = entry.clone();
+        let entry = KeptEntry { counter, time, at, answers, text, refusal: None, journal, sent: false };
         let kept = self.keep(&entry, None);
         self.contents.entries.insert(counter, entry);
         if kept.is_err() {
@@ -318,7 +318,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let outbox = Outbox::new(state.path());
         let mut tray = outbox.begin(&"127.0.0.1:1".parse().unwrap(), None).unwrap();
-        tray.push(None, TIME, "a").kept.unwrap();
+        tray.push(TIME, &"a".into()).kept.unwrap();
         let path = tray.path.clone().unwrap();
         let lend = |tray: &mut Tray, options: &OpenOptions| {
             tray.file = None;
@@ -330,13 +330,13 @@ mod tests {
         // Neither writable nor truncatable.
         lend(&mut tray, OpenOptions::new().read(true));
         for text in ["b", "c"] {
-            tray.push(None, TIME, text).kept.unwrap_err();
+            tray.push(TIME, &text.into()).kept.unwrap_err();
             assert_eq!(tray.path.as_ref(), Some(&path));
             assert!(outbox.adopt(|_| true).next().is_none(), "it is held");
         }
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"entry\":{\"cou").unwrap();
         lend(&mut tray, OpenOptions::new().append(true));
-        tray.push(None, TIME, "d").kept.unwrap();
+        tray.push(TIME, &"d".into()).kept.unwrap();
         drop(tray);
         // Such a child may still hold it.
         File::open(&path).unwrap().lock().unwrap();

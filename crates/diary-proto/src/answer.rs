@@ -88,13 +88,15 @@ help a line is an entry; `ok SEQ TIME` means that it is on disk
 help /history [N | all | DATE | DATE..DATE | #SEQ..]  show entries (default: 20); DATE is 2026-11-21, today or yesterday
 help /follow [#SEQ | off]  show entries as they arrive, from SEQ or from now on
 help /search TEXT  show entries that contain TEXT; case matters only if TEXT has a capital
+help /re SEQ TEXT  answer an entry
+help /thread SEQ  show an entry with all that answers it
 help /name NAME  write as NAME from here on
 help /journal [NAME]  list the journals, or change to one
 help /login TOKEN  log in, where a token is needed
 help /quiet  stop printing acks
 help /quit  end
 help //text  stores a text that starts with /
-end 10
+end 12
 ";
 
 #[cfg(test)]

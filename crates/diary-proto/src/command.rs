@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::civil::Date;
 
 use crate::credential::Credential;
-use crate::entry::{Author, parse_number};
+use crate::entry::{Author, check_text, parse_number};
 use crate::escape::escape;
 use crate::journal::JournalName;
 use crate::refusal::{Code, Refusal};
@@ -31,6 +31,10 @@ pub enum Command {
     FollowOff,
     /// `/search TEXT`, smart case: a text without capitals finds any case.
     Search(String),
+    /// `/re SEQ TEXT`: an entry that answers another.
+    Answer(u64, String),
+    /// `/thread SEQ`: an entry with all that answers it.
+    Thread(u64),
     /// `/name NAME`
     Name(Author),
     /// `/journal NAME`: go to that journal; without a name, list them.
@@ -142,6 +146,12 @@ impl Command {
             "follow" => parse_follow(argument),
             "search" if argument.is_empty() => Err(bad("/search needs a text: /search TEXT")),
             "search" => Ok(Command::Search(argument.to_owned())),
+            "re" => parse_answer(rest),
+            "thread" => {
+                let seq =
+                    parse_seq(argument).ok_or(bad("/thread takes the number of an entry: /thread SEQ"))?;
+                Ok(Command::Thread(seq))
+            }
             "journal" if !shows_token(argument) && !argument.is_empty() => match argument.parse() {
                 Ok(name) => Ok(Command::Journal(Some(name))),
                 Err(bad) => Err(Refusal::new(Code::BadArgument, bad.to_string())),
@@ -205,6 +215,25 @@ fn alone(argument: &str, command: Command, name: &str) -> Result<Command, Refusa
         return Ok(command);
     }
     Err(Refusal::new(Code::BadArgument, format!("{name} takes no argument")))
+}
+
+/// Reads the number of an entry; a `#` may stand before it.
+pub fn parse_seq(word: &str) -> Option<u64> {
+    parse_number(word.strip_prefix('#').unwrap_or(word).as_bytes()).filter(|&seq| seq > 0)
+}
+
+fn parse_answer(rest: &str) -> Result<Command, Refusal> {
+    let rest = rest.trim_start();
+    let (word, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let seq = parse_seq(word).ok_or(bad("/re takes the number of an entry and a text: /re SEQ TEXT"))?;
+    if text.trim().is_empty() {
+        return Err(Refusal::new(Code::Empty, "an answer needs a text: /re SEQ TEXT"));
+    }
+    check_text(text)?;
+    if is_login(text) {
+        return Err(stray_login());
+    }
+    Ok(Command::Answer(seq, text.to_owned()))
 }
 
 fn parse_follow(argument: &str) -> Result<Command, Refusal> {
@@ -310,6 +339,11 @@ mod tests {
             ("/follow #1", Command::Follow(Some(1))),
             ("/follow off", Command::FollowOff),
             ("/search 天气 好", Command::Search("天气 好".into())),
+            ("/re 7 of course", Command::Answer(7, "of course".into())),
+            ("/re  #7  two ", Command::Answer(7, " two ".into())),
+            ("/re 7 /re 6 x", Command::Answer(7, "/re 6 x".into())),
+            ("/thread 7", Command::Thread(7)),
+            ("/thread #7", Command::Thread(7)),
             ("/name anna", Command::Name(Author::new("anna").unwrap())),
             ("/journal", Command::Journal(None)),
             ("/journal work", Command::Journal(Some("work".parse().unwrap()))),
@@ -337,6 +371,17 @@ mod tests {
             ("/history 99999999999999999999", Code::BadArgument),
             ("/follow 7", Code::BadArgument),
             ("/follow #0", Code::BadArgument),
+            ("/re", Code::BadArgument),
+            ("/re text", Code::BadArgument),
+            ("/re 0 text", Code::BadArgument),
+            ("/re ##7 text", Code::BadArgument),
+            ("/re 7", Code::Empty),
+            ("/re 7  ", Code::Empty),
+            ("/re 7 login diary_a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2", Code::BadArgument),
+            ("/thread", Code::BadArgument),
+            ("/thread 0", Code::BadArgument),
+            ("/thread 7 8", Code::BadArgument),
+            ("/follow ##7", Code::BadArgument),
             ("/search ", Code::BadArgument),
             ("/name", Code::BadArgument),
             ("/name a b", Code::BadArgument),

@@ -35,7 +35,7 @@ pub mod message;
 pub mod own_time;
 pub mod proxy;
 pub mod refusal;
-mod relation;
+pub mod relation;
 pub mod seal;
 pub mod syslog;
 pub mod tags;

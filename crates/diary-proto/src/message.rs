@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
 
-pub use append::{APPEND_MAX_ENTRIES, Append, NewText, Texts};
+pub use append::{APPEND_MAX_ENTRIES, Append, NewText, RELATED_MAX_ENTRIES, Texts};
 pub use client::{ClientMessage, Hello, Resume};
 pub use server::{ACKS_MAX_RUNS, BLOCK_MAX_BYTES, Run, ServerMessage, Welcome};
 
@@ -24,6 +24,7 @@ mod kind {
     pub(super) const QUIT: u8 = 0x07;
     pub(super) const APPEND_OWN: u8 = 0x08;
     pub(super) const CHECK: u8 = 0x09;
+    pub(super) const THREAD: u8 = 0x0a;
     pub(super) const WELCOME: u8 = 0x11;
     pub(super) const ACKS: u8 = 0x12;
     pub(super) const REFUSED: u8 = 0x13;

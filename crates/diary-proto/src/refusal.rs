@@ -46,6 +46,8 @@ codes! {
     Tls = "tls",
     /// A PROXY header where none is taken, or none where one has to come first.
     Proxy = "proxy",
+    /// An entry names an earlier one that is not there.
+    NoEntry = "no-entry",
     /// A frame that cannot be read: its length, type or body.
     BadFrame = "bad-frame",
     /// A frame that needs a Hello before it, a second Hello, or none in time.

@@ -48,8 +48,71 @@ impl Relation {
     }
 }
 
+/// The deepest level of a thread. What is deeper stands at this one.
+pub const LEVEL_MAX: usize = 16;
+
+/// How deep the entries of a thread are in it, as they come one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Levels {
+    /// The entry that came last, behind the ones above it.
+    above: Vec<u64>,
+}
+
+impl Levels {
+    /// The level of the next entry: 0 for the first, and at most [`LEVEL_MAX`].
+    pub fn next(&mut self, seq: u64, relation: Option<Relation>) -> usize {
+        if let Some(Relation::Answers(answered)) = relation
+            && let Some(at) = self.above.iter().rposition(|&above| above == answered)
+        {
+            self.above.truncate(at + 1);
+        }
+        // Where what it answers is damaged, or too deep, it stands below what came last.
+        let level = self.above.len();
+        if level < LEVEL_MAX {
+            self.above.push(seq);
+        }
+        level
+    }
+}
+
 impl fmt::Display for Relation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.field(), self.seq())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn levels(thread: impl IntoIterator<Item = (u64, Option<u64>)>) -> Vec<usize> {
+        let mut levels = Levels::default();
+        thread.into_iter().map(|(seq, answered)| levels.next(seq, answered.map(Relation::Answers))).collect()
+    }
+
+    #[test]
+    fn an_answer_is_one_level_below_what_it_answers() {
+        let thread = [
+            (2, Some(1)),
+            (3, Some(2)),
+            (5, Some(3)),
+            (8, Some(5)),
+            (9, Some(3)),
+            (6, Some(2)),
+            (7, Some(6)),
+        ];
+        assert_eq!(levels(thread), [0, 1, 2, 3, 2, 1, 2]);
+    }
+
+    #[test]
+    fn where_what_is_answered_is_missing_the_answer_is_below_what_came_last() {
+        assert_eq!(levels([(1, None), (5, Some(3)), (6, Some(1))]), [0, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_too_deep_stands_at_the_deepest_level() {
+        let chain = (1..40).map(|seq| (seq, Some(seq - 1))).chain([(40, Some(2))]);
+        let expected = (0..39).map(|level| level.min(LEVEL_MAX)).chain([2]);
+        assert_eq!(levels(chain), expected.collect::<Vec<_>>());
     }
 }

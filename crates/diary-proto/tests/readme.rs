@@ -417,7 +417,8 @@ fn describe_client(message: &ClientMessage) -> String {
                 let at = new.at.map_or_else(String::new, |at| format!(" at {at}"));
                 let author =
                     if new.author.is_empty() { String::new() } else { format!(" by {}", utf8(new.author)) };
-                format!("{:?}{at}{author}", utf8(new.text))
+                let re = new.answers.map_or_else(String::new, |seq| format!(" re {seq}"));
+                format!("{:?}{at}{author}{re}", utf8(new.text))
             };
             let name = if texts.are_own() { "AppendOwn" } else { "Append" };
             let texts = texts.iter().map(show).collect::<Vec<_>>().join(", ");
@@ -436,6 +437,7 @@ fn describe_client(message: &ClientMessage) -> String {
                  tags={tags:?}"
             )
         }
+        ClientMessage::Thread { id, seq } => format!("Thread id={id} seq={seq}"),
         ClientMessage::Check { id } => format!("Check id={id}"),
         ClientMessage::Quit => "Quit".into(),
     }

@@ -11,6 +11,11 @@ use crate::support::Random;
 const COMMANDS: &[&str] = &[
     "/history",
     "/history all",
+    "/re 1 answer",
+    "/re 99999999999999999999 x",
+    "/re 1",
+    "/thread 1",
+    "/thread #18446744073709551615",
     "/history 3",
     "/history 99999999999999999999",
     "/history 2026-11-21",
@@ -224,6 +229,7 @@ fn ask(random: &mut Random) -> ClientMessage {
         1 => ClientMessage::Follow { id, from: random.once_in(2).then(|| number(random)) },
         2 if random.once_in(4) => ClientMessage::Check { id },
         2 => ClientMessage::FollowOff { id },
+        5 if random.once_in(3) => ClientMessage::Thread { id, seq: number(random) },
         3 => {
             let contains = vec![random.pick(&["", "a", "天气", "\u{1b}"]).to_owned(); random.below(20)];
             let author = random.once_in(3).then(|| Author::new("anna").unwrap());
@@ -241,6 +247,7 @@ fn ask(random: &mut Random) -> ClientMessage {
                 text: if long.is_empty() { random.pick(TEXTS) } else { &long },
                 at: random.once_in(8).then_some(Time { micros: 1_000_000, offset_minutes: 480 }),
                 author: random.pick(&[&b""[..], b"", b"ben", b"\x1b[31m", b"\xff"]),
+                answers: random.once_in(8).then(|| number(random)),
             });
             let texts = Texts::own(texts.collect::<Vec<_>>());
             ClientMessage::Append(Append { first_counter: number(random), retry: random.once_in(2), texts })

@@ -10,6 +10,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use diary_client::{Address, Author, DEFAULT_PORT, Fingerprint, JournalName, Which};
 use diary_import::{Kind, TimeFormat};
+use diary_proto::command::parse_seq;
 use jiff::tz::TimeZone;
 
 use crate::query::select::{Conditions, Ordered, Select, parse_name};
@@ -89,9 +90,18 @@ pub(crate) enum Command {
         /// 2015-03-02T08:15:00+08:00. It may be in the future.
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
+        /// Number of the entry that this one answers
+        #[arg(long, value_name = "N", value_parser = parse_number)]
+        re: Option<u64>,
     },
     /// Print entries; those of a single day by time
     Log {
+        /// Number of the only entry to print
+        #[arg(value_name = "N", value_parser = parse_number, conflicts_with_all = ["Select", "Conditions", "reverse"])]
+        number: Option<u64>,
+        /// Also print all that answers it, indented
+        #[arg(long, requires = "number")]
+        thread: bool,
         #[command(flatten)]
         select: Ordered,
         #[command(flatten)]
@@ -468,6 +478,13 @@ const COUNTED_BY: [(By, &str); 6] = [
 
 fn parse_year(word: &str) -> Result<i16, &'static str> {
     word.parse().ok().filter(|year| (0..=9999).contains(year)).ok_or("not a year, such as 2026")
+}
+
+/// Parses the number of an entry; a `#` may stand before it.
+fn parse_number(word: &str) -> Result<u64, String> {
+    parse_seq(word).ok_or_else(|| {
+        "not the number of an entry, such as 57; days go behind --on, texts behind search".to_owned()
+    })
 }
 
 fn parse_past(word: &str) -> Result<Which, String> {

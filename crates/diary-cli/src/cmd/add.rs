@@ -33,19 +33,25 @@ const INPUT_MAX_BYTES: u64 = 2 * TEXT_MAX_BYTES as u64 + 6;
 ///
 /// # Errors
 /// The entry is not in the diary; the sentence says where its text is.
-pub(crate) async fn run(words: &[String], at: Option<&str>, config: &Config) -> Result<(), CliError> {
-    match understand(words, at, config).await {
-        Ok((text, at)) => add(text, at, config).await,
+pub(crate) async fn run(
+    words: &[String],
+    at: Option<&str>,
+    answers: Option<u64>,
+    config: &Config,
+) -> Result<(), CliError> {
+    match understand(words, at, answers, config).await {
+        Ok(entry) => add(entry, config).await,
         Err(why) => Err(CliError::Usage(format!("nothing was written: {why}"))),
     }
 }
 
-/// Returns the text and the time of the entry.
+/// Returns the entry.
 async fn understand(
     words: &[String],
     at: Option<&str>,
+    answers: Option<u64>,
     config: &Config,
-) -> Result<(String, Option<Time>), String> {
+) -> Result<NewEntry, String> {
     let from_input = matches!(words, [word] if word == "-");
     if let Some(why) = config.unusable().filter(|_| from_input && io::stdin().is_terminal()) {
         // Fail before the user types anything.
@@ -56,9 +62,10 @@ async fn understand(
         None => None,
     };
     let text = check(if from_input { read_text(io::stdin().lock())? } else { words.join(" ") })?;
+    let entry = NewEntry { at, answers, ..text.into() };
     match config.unusable() {
-        Some(why) => Err(set_aside(&text, at, why, config)),
-        None => Ok((text, at)),
+        Some(why) => Err(set_aside(&entry, why, config)),
+        None => Ok(entry),
     }
 }
 
@@ -108,15 +115,17 @@ fn check(text: String) -> Result<String, String> {
 
 /// Sets a text aside. Server and author are unknown, so a person has to send it. Returns a sentence with the reason
 /// and the place of the text.
-fn set_aside(text: &str, at: Option<Time>, why: &str, config: &Config) -> String {
+fn set_aside(entry: &NewEntry, why: &str, config: &Config) -> String {
+    let NewEntry { text, at, answers, .. } = entry;
     match config.outbox().set_aside(text) {
         Ok(path) => {
             let (path, at) = (path.display(), at.unwrap_or_else(|| Time::now(&TimeZone::system())));
             let name = config.author.as_ref().map(|name| format!(" --name {name}"));
             let server = config.server_is_said.then(|| format!(" --server {}", config.server));
             let said = [name, server].into_iter().flatten().collect::<String>();
+            let re = answers.map_or_else(String::new, |seq| format!(" --re {seq}"));
             format!(
-                "{why}; the text is in {path}; write it with diary{said} add --at {at} - < {path}, then remove it"
+                "{why}; the text is in {path}; write it with diary{said} add --at {at}{re} - < {path}, then remove it"
             )
         }
         Err(error) => format!("{why}; {error}, and the text is NOT kept: {}", escape(text)),
@@ -145,7 +154,8 @@ fn read_text(input: impl Read) -> Result<String, String> {
     Ok(text)
 }
 
-async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliError> {
+async fn add(entry: NewEntry, config: &Config) -> Result<(), CliError> {
+    let text = entry.text.clone();
     // Before anything is kept, so that no signal ends the program without saying where the text is. SIGHUP is left
     // alone, so it continues under nohup.
     let mut signals = Signals::of(&[SignalKind::interrupt(), SignalKind::terminate()]);
@@ -155,7 +165,6 @@ async fn add(text: String, at: Option<Time>, config: &Config) -> Result<(), CliE
         CliError::NotAcked(format!("{why}; nothing was written, and this is not kept: {text}"))
     })?;
     // First of all: from here on, the text outlives this process.
-    let entry = NewEntry { at, ..text.as_str().into() };
     if let Err(why) = delivery.submit((), entry) {
         say(format_args!("{why}; the entry is sent without being kept"));
     }
@@ -298,12 +307,13 @@ mod tests {
             author: Some(Author::new("anna").unwrap()),
             ..Config::read(None, &crate::cli::Settings::default())
         };
-        let aside = set_aside("a\nb", Some(TIME), "WHY", &config(Some(home.path())));
+        let entry = NewEntry { at: Some(TIME), answers: Some(57), .."a\nb".into() };
+        let aside = set_aside(&entry, "WHY", &config(Some(home.path())));
         let file = std::fs::read_dir(home.path().join("outbox")).unwrap().next().unwrap().unwrap().path();
         said.push(aside.replace(&file.display().to_string(), "FILE"));
         std::fs::write(home.path().join("a file"), "").unwrap();
-        said.push(set_aside("a\nb", Some(TIME), "WHY", &config(Some(&home.path().join("a file")))));
-        said.push(set_aside("a\nb", Some(TIME), "WHY", &config(None)));
+        said.push(set_aside(&entry, "WHY", &config(Some(&home.path().join("a file")))));
+        said.push(set_aside(&entry, "WHY", &config(None)));
         let said = said.join("\n").replace(&home.path().display().to_string(), "HOME");
         insta::assert_snapshot!("add", said);
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::pending;
 use std::time::Duration;
 
-use diary_client::{Address, Error, Refusal, Time, Welcome};
+use diary_client::{Address, Code, Error, Refusal, Time, Welcome};
 use diary_outbox::{Delivery, Held, KeptEntry, Listed, Listing, Outcome};
 use diary_proto::escape::escape;
 use jiff::tz::TimeZone;
@@ -149,14 +149,20 @@ pub(crate) fn refused_sentence(
     refusal: &Refusal,
 ) -> String {
     let of = kept.map(|kept| format!(" of {}", minute(kept.time))).unwrap_or_default();
-    format!("{server} refused the entry {id}{of}: {}; {}", escape(&refusal.to_string()), choices(id))
+    format!("{server} refused the entry {id}{of}: {}", refusal_and_choices(id, refusal))
 }
 
-/// Returns what to do with a refused entry.
-pub(crate) fn choices(id: &str) -> String {
-    format!(
-        "check whether it is in the diary, then run diary outbox drop {id} or diary outbox send-as-new {id}"
-    )
+/// Returns why an entry was refused, and what to do with it.
+pub(crate) fn refusal_and_choices(id: &str, refusal: &Refusal) -> String {
+    let choices = match refusal.code {
+        Code::NoEntry => {
+            format!("add its text with another number, or with none, then run diary outbox drop {id}")
+        }
+        _ => format!(
+            "check whether it is in the diary, then run diary outbox drop {id} or diary outbox send-as-new {id}"
+        ),
+    };
+    format!("{}; {choices}", escape(&refusal.to_string()))
 }
 
 /// Clock difference to the server from which on it is reported.

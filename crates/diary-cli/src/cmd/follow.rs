@@ -55,7 +55,7 @@ pub(super) async fn run(
     query.plan.filter.scope.up_to = Some(welcome.head);
     let wants_past =
         select.on.is_some() || select.from.is_some() || select.to.is_some() || select.last.is_some();
-    let page = Page::new(printer(&query, show, config), Output::watched(io::stdout()));
+    let page = Page::new(printer(&query.reader, show, config), Output::watched(io::stdout()));
     let mut follower = Follower { page, mark: cursor.as_ref().and_then(Cursor::mark), cursor, unsaved: 0 };
     let mut signals = Signals::of(&[SignalKind::interrupt()]);
     let ended = tokio::select! {

@@ -50,7 +50,8 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliErro
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),
         Command::Export(export) => export::run(export, config).await,
-        Command::Log { select, show } => read::log(|today| select.plan(today), &show, config).await,
+        Command::Log { number: Some(seq), thread, show, .. } => read::one(seq, thread, &show, config).await,
+        Command::Log { select, show, .. } => read::log(|today| select.plan(today), &show, config).await,
         Command::Search { text, mut select, show } => {
             select.select.conditions.contains.insert(0, text.join(" "));
             read::log(|today| select.plan(today), &show, config).await
@@ -63,7 +64,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliErro
         Command::Follow { select, show, cursor } => follow::run(select, &show, cursor, config).await,
         Command::Tags { select, json } => stats::tags(select, json, config).await,
         Command::Stats { select, options } => stats::stats(select, options, config).await,
-        Command::Add { text, at } => add::run(&text, at.as_deref(), config).await,
+        Command::Add { text, at, re } => add::run(&text, at.as_deref(), re, config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
         Command::Import(import) => import::run(import, config).await,
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
 use super::deliver::{
-    Stopped, choices, drive, minute, refused_sentence, tell_earlier, tell_waiting, when_sent,
+    Stopped, drive, minute, refusal_and_choices, refused_sentence, tell_earlier, tell_waiting, when_sent,
 };
 use crate::cli::OutboxAction;
 use crate::config::Config;
@@ -67,12 +67,13 @@ fn list(outbox: &Outbox, json: bool) -> Result<(), CliError> {
 /// Formats an entry.
 fn listed(entry: &Listed) -> String {
     let Listed { id, server, kept, held, .. } = entry;
-    let mut lines = format!("{id} {server} {} {}\n", minute(kept.time), escape(&kept.text));
+    let answers = kept.answers.map_or_else(String::new, |seq| format!("↳ {seq} "));
+    let mut lines = format!("{id} {server} {} {answers}{}\n", minute(kept.time), escape(&kept.text));
     if *held {
         lines.push_str("    held by a running diary process\n");
     }
     if let Some(refusal) = &kept.refusal {
-        lines.push_str(&format!("    {}; {}\n", escape(&refusal.to_string()), choices(id)));
+        lines.push_str(&format!("    {}\n", refusal_and_choices(id, refusal)));
     }
     lines
 }
@@ -86,6 +87,7 @@ fn object(entry: &Listed) -> Value {
         "id": id,
         "server": server.to_string(),
         "time": kept.time.in_zone(&TimeZone::system()).to_string(),
+        "re": kept.answers,
         "text": kept.text,
         "held": held,
         "author": author.as_ref().map(Author::as_str),
@@ -205,7 +207,16 @@ mod tests {
             id: "2e2d.1".to_owned(),
             server: "diary.example:8888".parse().unwrap(),
             author: Some(Author::new("anna").unwrap()),
-            kept: KeptEntry { counter: 1, time, at: None, text, refusal, journal: Some(7), sent: true },
+            kept: KeptEntry {
+                counter: 1,
+                time,
+                at: None,
+                answers: None,
+                text,
+                refusal,
+                journal: Some(7),
+                sent: true,
+            },
             held: false,
         }
     }

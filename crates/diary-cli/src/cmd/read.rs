@@ -1,9 +1,10 @@
 //! `log`, `search` and `on-this-day`: print existing entries, in a pager if there are many.
 
+use diary_client::{Code, Error, Reader, Scope, Which};
 use jiff::civil::Date;
 
 use super::page::Page;
-use super::reading::Query;
+use super::reading::{Query, Reading, connect};
 use crate::cli::Show;
 use crate::config::Config;
 use crate::error::CliError;
@@ -26,7 +27,7 @@ pub(super) async fn log(
     let query = Query::connect(config, None, plan).await?;
     query.echo();
     let sorted = query.by_time().await?;
-    let printer = printer(&query, show, config);
+    let printer = printer(&query.reader, show, config);
     let (output, pager) = Pager::start(printer.may_be_paged(), &Ui::default());
     let mut page = Page::new(printer, output);
     let read = match sorted {
@@ -41,10 +42,35 @@ pub(super) async fn log(
     read.and(ended)
 }
 
+/// Prints one entry, or an entry with all that answers it.
+///
+/// # Errors
+/// Reading failed, or found damage or nothing.
+pub(super) async fn one(seq: u64, thread: bool, show: &Show, config: &Config) -> Result<(), CliError> {
+    let reader = connect(config, None).await?;
+    let history = match thread {
+        true => reader.thread(seq),
+        false => reader.history(Scope { up_to: Some(seq), ..Which::From(seq).into() }),
+    };
+    let mut printer = printer(&reader, show, config);
+    printer.show_thread(thread);
+    let (output, pager) = Pager::start(printer.may_be_paged(), &Ui::default());
+    let mut page = Page::new(printer, output);
+    let read = Reading::of(&reader, history, true).print(&mut page).await.map_err(|error| match error {
+        CliError::Reading(Error::Refused(refusal)) if refusal.code == Code::NoEntry => {
+            CliError::NothingFound(refusal.message.into_owned())
+        }
+        error => error,
+    });
+    let ended = page.finish(format!("there is no entry {seq}"));
+    pager.finish(page.output);
+    read.and(ended)
+}
+
 /// Returns a printer that counts days as the server does.
-pub(super) fn printer(query: &Query, show: &Show, config: &Config) -> Printer {
+pub(super) fn printer(reader: &Reader, show: &Show, config: &Config) -> Printer {
     let mut printer = Printer::stdout(show.format().or(config.format), config.colour.is_on(), width());
     printer.csv_safe = show.csv_safe;
-    printer.start_days_at(query.reader.welcome().day_start);
+    printer.start_days_at(reader.welcome().day_start);
     printer
 }

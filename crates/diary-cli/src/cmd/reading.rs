@@ -149,6 +149,24 @@ impl Reading {
         Self { history, patience: Patience::of(reader.state()), asked: gives_up.then(Instant::now) }
     }
 
+    /// Prints all events.
+    ///
+    /// # Errors
+    /// Those of [`next`](Self::next).
+    pub(super) async fn print(mut self, page: &mut Page) -> Result<(), CliError> {
+        while !page.output.is_gone() {
+            tokio::select! {
+                biased;
+                event = self.next() => match event? {
+                    Some(event) => page.print(&event),
+                    None => break,
+                },
+                () = page.output.flush_when_idle() => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the next event; `None` at the end.
     ///
     /// Cancel safe.

@@ -11,7 +11,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem::take;
 
-use diary_client::{Author, DayStart, Error, History, Producer, Reader, Refusal, State, Welcome, Which};
+use diary_client::{
+    Author, DayStart, Error, History, NewEntry, Producer, Reader, Refusal, State, Welcome, Which,
+};
 use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::{HINT, is_old_command};
 use diary_proto::escape::escape;
@@ -268,7 +270,13 @@ impl<'a> Talk<'a> {
             Some(Typed::Line(Ok(line))) if line.trim().is_empty() => {
                 self.say(format_args!("nothing was written: the text is blank"));
             }
-            Some(Typed::Line(Ok(line))) => self.take_text(line),
+            Some(Typed::Line(Ok(line))) => {
+                let text = match line.strip_prefix("//") {
+                    Some(rest) if !rest.contains('\n') => format!("/{rest}"),
+                    _ => line,
+                };
+                self.take_entry(text.into());
+            }
             Some(Typed::Line(Err(refusal))) => self.say(format_args!("error {refusal}")),
             Some(Typed::Failed(error)) => {
                 self.say(format_args!("the input cannot be read: {error}"));
@@ -279,13 +287,9 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn take_text(&mut self, line: String) {
-        let text = match line.strip_prefix("//") {
-            Some(rest) if !rest.contains('\n') => format!("/{rest}"),
-            _ => line,
-        };
+    fn take_entry(&mut self, entry: NewEntry) {
         let Some(delivery) = self.deliveries.back_mut() else { return };
-        if let Err(why) = delivery.submit(text.clone(), text) {
+        if let Err(why) = delivery.submit(entry.text.clone(), entry) {
             self.say(format_args!("{why}; the entry is sent without being kept"));
         }
         if self.held().is_some() {
@@ -296,6 +300,9 @@ impl<'a> Talk<'a> {
     fn take_command(&mut self, line: String) {
         match understand(&line, &self.calendar) {
             Ok(Wanted::Name(name)) => self.rename(name),
+            Ok(Wanted::Answer(seq, text)) => {
+                self.take_entry(NewEntry { answers: Some(seq), ..text.into() });
+            }
             wanted => {
                 self.said_goodbye = matches!(wanted, Ok(Wanted::Quit));
                 self.commands.push_back((line, wanted));

@@ -3,7 +3,6 @@
 use diary_client::Stored;
 
 use super::Printer;
-use super::people::marked_text;
 use super::safe::{lines, needs_care, push_safe};
 
 /// Indent of continuation lines, so that they belong to the item.
@@ -18,9 +17,9 @@ impl Printer {
             let above = if self.first { "" } else { "\n" };
             out.extend_from_slice(format!("{above}## {}\n\n", day.strftime("%Y-%m-%d %A")).as_bytes());
         }
-        let (time, author) = (self.time(stored, "%H:%M"), inline(stored.entry.author.as_str()));
+        let (time, author) = (self.clock(stored), inline(stored.entry.author.as_str()));
         out.extend_from_slice(format!("- {time} **{author}** ").as_bytes());
-        let text = marked_text(&stored.entry);
+        let text = self.marked_text(&stored.entry);
         let mut rest = lines(&text).enumerate().peekable();
         while let Some((number, line)) = rest.next() {
             let line = if number == 0 { inline(line) } else { paragraph_line(line) };

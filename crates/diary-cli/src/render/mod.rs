@@ -15,7 +15,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
-use diary_client::{DayStart, Event, Gap, Stored};
+use diary_client::{DayStart, Event, Gap, Levels, Stored};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -25,6 +25,9 @@ use self::jrnl::Jrnl;
 pub(crate) use self::machine::{careful, push_json};
 use self::people::{YELLOW, push_row};
 use diary_calendar::Calendar;
+
+/// Local date and time.
+const DATE_AND_TIME: &str = "%Y-%m-%d %H:%M";
 
 /// Formats of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -81,6 +84,10 @@ pub(crate) struct Printer {
     /// Notices to print outside the output, where the format has no place for them.
     pub(crate) notices: Vec<String>,
     jrnl: Jrnl,
+    /// Set while a thread is printed, whose entries are indented and in no order of days.
+    levels: Option<Levels>,
+    /// Level of the entry that is being printed.
+    level: usize,
 }
 
 impl Printer {
@@ -109,12 +116,19 @@ impl Printer {
             day: None,
             first: true,
             notices: Vec::new(),
+            levels: None,
+            level: 0,
         }
     }
 
     /// Sets the server's start of days.
     pub(crate) fn start_days_at(&mut self, day_start: DayStart) {
         self.calendar.start_days_at(day_start);
+    }
+
+    /// Sets whether what comes next is a thread.
+    pub(crate) fn show_thread(&mut self, is_thread: bool) {
+        (self.levels, self.level) = (is_thread.then(Levels::default), 0);
     }
 
     /// Sets the width of the terminal.
@@ -149,7 +163,7 @@ impl Printer {
             out.push(b'\n');
         }
         match event {
-            Event::Entry(stored) => self.entry(stored, out),
+            Event::Entry(stored) => self.indented(stored, out),
             Event::Gap(Gap { first, last }) => {
                 let sentence = format!("gap {first}..{last}: these entries are damaged or missing");
                 self.missing(&sentence, &json!({ "gap": { "first": first, "last": last } }), out);
@@ -170,6 +184,24 @@ impl Printer {
             Format::Jrnl => self.end_jrnl(),
             Format::JrnlJson => self.end_jrnl_json(out),
             _ => {}
+        }
+    }
+
+    /// Prints an entry as deep as it is in its thread.
+    fn indented(&mut self, stored: &Stored, out: &mut Vec<u8>) {
+        let Some(levels) = &mut self.levels else { return self.entry(stored, out) };
+        self.level = levels.next(stored.entry.seq, stored.entry.relation);
+        if matches!(self.format, Format::Csv | Format::Json | Format::Jrnl | Format::JrnlJson) {
+            return self.entry(stored, out);
+        }
+        let (width, indent) = (self.width, "  ".repeat(self.level));
+        self.width = width.saturating_sub(indent.len());
+        let mut rows = Vec::new();
+        self.entry(stored, &mut rows);
+        self.width = width;
+        for row in rows.split_inclusive(|&byte| byte == b'\n') {
+            out.extend_from_slice(if row == b"\n" { b"" } else { indent.as_bytes() });
+            out.extend_from_slice(row);
         }
     }
 
@@ -202,12 +234,20 @@ impl Printer {
     }
 
     /// Formats the reader's clock time of an entry.
-    fn time(&self, stored: &Stored, format: &str) -> impl fmt::Display {
+    fn time(&self, stored: &Stored, format: &'static str) -> impl fmt::Display {
         self.calendar.clock(&stored.entry).strftime(format)
+    }
+
+    /// Formats the time of an entry below the heading of its day; with the date where there are no headings.
+    fn clock(&self, stored: &Stored) -> impl fmt::Display {
+        self.time(stored, if self.levels.is_some() { DATE_AND_TIME } else { "%H:%M" })
     }
 
     /// Returns the day of an entry if it needs a heading.
     fn turns_to(&mut self, stored: &Stored) -> Option<Date> {
+        if self.levels.is_some() {
+            return None;
+        }
         let date = self.calendar.day_of(&stored.entry);
         (self.day.replace(date) != Some(date)).then_some(date)
     }

@@ -9,7 +9,7 @@ use diary_proto::escape::escape;
 use textwrap::{Options, WordSplitter, WrapAlgorithm};
 
 use super::safe::{lines, safe};
-use super::{Format, Printer};
+use super::{DATE_AND_TIME, Format, Printer};
 
 /// Indent of continuation lines, as wide as `HH:MM `.
 const INDENT: &str = "      ";
@@ -28,33 +28,38 @@ pub(super) const YELLOW: u8 = 33;
 /// yellow of missing entries.
 const AUTHOR_COLOURS: [u8; 11] = [31, 32, 34, 35, 36, 91, 92, 93, 94, 95, 96];
 
-/// Returns the text, behind a mark that says what the entry is to an earlier one.
-pub(super) fn marked_text(entry: &Entry) -> Cow<'_, str> {
-    match entry.relation {
-        None => Cow::Borrowed(&entry.text),
-        Some(Relation::Answers(seq)) => Cow::Owned(format!("↳ {seq} {}", entry.text)),
-        Some(relation) => Cow::Owned(format!("({relation}) {}", entry.text)),
-    }
-}
-
 impl Printer {
-    /// Prints a heading per day, then `HH:MM author text`, wrapped with a hanging indent.
+    /// Returns the text, behind a mark that says what the entry is to an earlier one, unless its place says so.
+    pub(super) fn marked_text<'a>(&self, entry: &'a Entry) -> Cow<'a, str> {
+        match entry.relation {
+            Some(Relation::Answers(_)) if self.level > 0 => Cow::Borrowed(&entry.text),
+            Some(Relation::Answers(seq)) => Cow::Owned(format!("↳ {seq} {}", entry.text)),
+            Some(relation) => Cow::Owned(format!("({relation}) {}", entry.text)),
+            None => Cow::Borrowed(&entry.text),
+        }
+    }
+
+    /// Prints a heading per day, then `HH:MM #N author text`, wrapped with a hanging indent.
     pub(super) fn pretty(&mut self, stored: &Stored, out: &mut Vec<u8>) {
         if let Some(day) = self.turns_to(stored) {
             push_row(&self.painted(BOLD, day.strftime("── %Y-%m-%d %A ──")), out);
         }
-        let time = self.painted(DIM, self.time(stored, "%H:%M"));
-        let head = format!("{time} {} ", self.author(stored));
-        for (number, line) in lines(&marked_text(&stored.entry)).enumerate() {
+        let head = format!("{} {} ", self.when(stored, self.clock(stored)), self.author(stored));
+        for (number, line) in lines(&self.marked_text(&stored.entry)).enumerate() {
             let (head, indent) = if number == 0 { (head.as_str(), "") } else { ("", INDENT) };
             self.push_wrapped(&format!("{head}{}", safe(line)), indent, out);
         }
     }
 
-    /// Prints local date and time, author and text on one line.
+    /// Prints local date and time, number, author and text on one line.
     pub(super) fn short(&self, stored: &Stored, out: &mut Vec<u8>) {
-        let time = self.painted(DIM, self.time(stored, "%Y-%m-%d %H:%M"));
-        push_row(&format!("{time} {} {}", self.author(stored), escape(&marked_text(&stored.entry))), out);
+        let (when, author) = (self.when(stored, self.time(stored, DATE_AND_TIME)), self.author(stored));
+        push_row(&format!("{when} {author} {}", escape(&self.marked_text(&stored.entry))), out);
+    }
+
+    /// Formats the time and the number, by which other entries can name it.
+    fn when(&self, stored: &Stored, time: impl Display) -> String {
+        self.painted(DIM, format_args!("{time} #{}", stored.entry.seq))
     }
 
     /// Prints a heading per day, then time and author, with the text indented below.
@@ -62,8 +67,8 @@ impl Printer {
         if let Some(day) = self.turns_to(stored) {
             push_row(&format!("{}\n", day.strftime("%Y-%m-%d %A")), out);
         }
-        push_row(&format!("{} {}", self.time(stored, "%H:%M"), stored.entry.author), out);
-        for line in lines(&marked_text(&stored.entry)) {
+        push_row(&format!("{} {}", self.clock(stored), stored.entry.author), out);
+        for line in lines(&self.marked_text(&stored.entry)) {
             push_row(&format!("{TXT_INDENT}{}", safe(line)), out);
         }
     }

@@ -273,6 +273,33 @@ fn each_answer_has_its_own_headings() {
         }
         printer.end(&mut out);
     }
-    let day = "── 2026-11-21 Saturday ──\n08:15 a b\n08:15 a b\n";
+    let day = "── 2026-11-21 Saturday ──\n08:15 #1 a b\n08:15 #2 a b\n";
     assert_eq!(String::from_utf8(out).unwrap(), day.repeat(2));
+}
+
+#[test]
+fn a_thread_is_indented() {
+    let (first, later) = ("2026-11-21T08:15:02.123456+00:00", "2026-11-22T08:15:02.123456+00:00");
+    let answer = |seq, answered| {
+        let event = entry(seq, later, None, "anna", "two lines that are wrapped\nend");
+        related(event, Relation::Answers(answered))
+    };
+    let events = [
+        related(entry(7, first, None, "ben", "one"), Relation::Answers(3)),
+        answer(9, 7),
+        answer(12, 9),
+        Event::Gap(Gap { first: 13, last: 13 }),
+        answer(10, 7),
+    ];
+    let shown =
+        [Format::Pretty, Format::Short, Format::Txt, Format::Md, Format::Plain, Format::Csv].map(|format| {
+            let mut printer = Printer::of(format, false, TimeZone::UTC, 40);
+            let mut out = Vec::new();
+            printer.show_thread(true);
+            printer.begin(&mut out);
+            events.iter().for_each(|event| printer.event(event, &mut out));
+            printer.end(&mut out);
+            format!("{format:?}\n{}", String::from_utf8(out).unwrap())
+        });
+    assert_snapshot!("thread", shown.join("\n"));
 }

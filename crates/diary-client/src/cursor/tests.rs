@@ -236,3 +236,25 @@ fn what_a_server_must_not_say() {
         Test::of(Which::All).check(messages, expected);
     }
 }
+
+#[test]
+fn a_thread_that_breaks_goes_on_behind_what_was_read_whatever_is_answered_meanwhile() {
+    let mut test = Test::new(Ask::Thread(3));
+    test.asks("Thread { id: 1, seq: 3 }");
+    test.check([answer(3, 9, false), block([3, 5]), gaps(&[(8, 8)])], "3 5 gap 8..8 …");
+    let seen = test.0.seen.clone();
+    test.0.connected(&seen, 12, false, &mut Vec::<Event>::new()).unwrap();
+    test.asks("Thread { id: 1, seq: 3 }");
+    // 10 to 12 have come: they are no part of what was asked for.
+    test.check([answer(3, 12, false), block([3, 11, 5, 10])], " …");
+    test.check([gaps(&[(8, 8)]), block([6, 4, 12])], "6 4 …");
+    test.check([END], " done");
+}
+
+#[test]
+fn a_thread_of_a_journal_that_was_restored_is_another() {
+    let mut test = Test::new(Ask::Thread(3));
+    test.check([answer(3, 9, false), block([3])], "3 …");
+    let seen = test.0.seen.clone();
+    assert!(test.0.connected(&seen, 4, true, &mut Vec::<Event>::new()).is_err());
+}

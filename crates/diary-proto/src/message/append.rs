@@ -9,6 +9,9 @@ use crate::time::Time;
 /// Most entries in one append frame, so that its ack and its bookkeeping stay small.
 pub const APPEND_MAX_ENTRIES: usize = 64 * 1024;
 
+/// Most entries in one append frame that name an earlier one, because a server looks each of those up.
+pub const RELATED_MAX_ENTRIES: usize = 4096;
+
 /// Bytes of an append frame before its texts: type, counter, flags.
 const HEAD_BYTES: usize = 1 + 8 + 1;
 
@@ -32,6 +35,8 @@ pub struct NewText<'a> {
     pub at: Option<Time>,
     /// Who wrote it; empty for the author of the connection.
     pub author: &'a [u8],
+    /// The earlier entry that it answers.
+    pub answers: Option<u64>,
 }
 
 /// Texts one behind the other, as they travel.
@@ -46,12 +51,13 @@ pub struct Texts {
 pub(super) enum Form {
     /// `u32 length | text`.
     Plain,
-    /// `u8 what | [i64 microseconds | i16 minutes] | [string author] | u32 length | text`.
+    /// `u8 what | [i64 microseconds | i16 minutes] | [string author] | [u64 answered] | u32 length | text`.
     Own,
 }
 
 const OWN_AT: u8 = 1;
 const OWN_AUTHOR: u8 = 2;
+const OWN_ANSWERS: u8 = 4;
 
 impl Texts {
     /// Texts that say nothing of themselves.
@@ -64,20 +70,24 @@ impl Texts {
         Self::of(out, Form::Plain)
     }
 
-    /// Texts that have a time or an author of their own.
+    /// Texts that have a time or an author of their own, or answer an earlier entry.
     ///
     /// # Panics
     /// If they do not fit one frame, or an author is longer than 64 KiB.
     pub fn own<'a>(texts: impl IntoIterator<Item = NewText<'a>>) -> Self {
         let mut out = Vec::new();
-        for NewText { text, at, author } in texts {
+        for NewText { text, at, author, answers } in texts {
             let has_author = if author.is_empty() { 0 } else { OWN_AUTHOR };
-            out.push(if at.is_some() { OWN_AT } else { 0 } | has_author);
+            let has_answered = if answers.is_some() { OWN_ANSWERS } else { 0 };
+            out.push(if at.is_some() { OWN_AT } else { 0 } | has_author | has_answered);
             if let Some(at) = at {
                 super::put_time(&mut out, at);
             }
             if has_author != 0 {
                 super::put_bytes(&mut out, author);
+            }
+            if let Some(answered) = answers {
+                out.extend_from_slice(&answered.to_be_bytes());
             }
             put_text(&mut out, text);
         }
@@ -99,7 +109,7 @@ impl Texts {
         })
     }
 
-    /// Whether a time or an author may stand with each.
+    /// Whether more than a text may travel with each.
     pub fn are_own(&self) -> bool {
         self.form == Form::Own
     }
@@ -111,12 +121,15 @@ impl Texts {
     /// Checks that the lengths fit and counts the texts.
     fn check(bytes: Bytes, form: Form) -> Option<Self> {
         let mut rest = &bytes[..];
-        let mut count = 0;
+        let (mut count, mut related) = (0, 0);
         while !rest.is_empty() {
-            (_, rest) = split(rest, form)?;
+            let text;
+            (text, rest) = split(rest, form)?;
             count += 1;
+            related += usize::from(text.answers.is_some());
         }
-        (1..=APPEND_MAX_ENTRIES).contains(&count).then_some(Self { bytes, form })
+        let fits = (1..=APPEND_MAX_ENTRIES).contains(&count) && related <= RELATED_MAX_ENTRIES;
+        fits.then_some(Self { bytes, form })
     }
 }
 
@@ -132,7 +145,7 @@ fn split(mut rest: &[u8], form: Form) -> Option<(NewText<'_>, &[u8])> {
     if form == Form::Own {
         let what;
         (what, rest) = rest.split_first()?;
-        if what & !(OWN_AT | OWN_AUTHOR) != 0 {
+        if what & !(OWN_AT | OWN_AUTHOR | OWN_ANSWERS) != 0 {
             return None;
         }
         if what & OWN_AT != 0 {
@@ -145,6 +158,11 @@ fn split(mut rest: &[u8], form: Form) -> Option<(NewText<'_>, &[u8])> {
             let length;
             (length, rest) = rest.split_first_chunk::<2>()?;
             (new.author, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+        }
+        if what & OWN_ANSWERS != 0 {
+            let answered;
+            (answered, rest) = rest.split_first_chunk::<8>()?;
+            new.answers = Some(u64::from_be_bytes(*answered));
         }
     }
     let (length, rest) = rest.split_first_chunk::<4>()?;

@@ -46,6 +46,14 @@ pub enum ClientMessage {
         /// Which; whether it keeps its limits is [`Filter::check`]'s to say.
         filter: Filter,
     },
+    /// Asks for an entry with all that answers it: each entry comes right behind the one that it answers, or behind the
+    /// older answers to that.
+    Thread {
+        /// Repeated by the answer.
+        id: u32,
+        /// The entry.
+        seq: u64,
+    },
     /// Asks whether an append would be taken now: answered with [`ServerMessage::End`](super::ServerMessage::End), or with
     /// an error that holds the refusal that the append would get.
     Check {
@@ -136,6 +144,10 @@ impl ClientMessage {
                 put_str(out, filter.author.as_ref().map_or("", Author::as_str));
                 put_texts(out, &filter.tags);
             }),
+            Self::Thread { id, seq } => frame::write(out, kind::THREAD, |out| {
+                out.extend_from_slice(&id.to_be_bytes());
+                out.extend_from_slice(&seq.to_be_bytes());
+            }),
             Self::Check { id } => {
                 frame::write(out, kind::CHECK, |out| out.extend_from_slice(&id.to_be_bytes()));
             }
@@ -158,6 +170,7 @@ impl ClientMessage {
             kind::FOLLOW => body.follow(),
             kind::FOLLOW_OFF => body.u32().map(|id| Self::FollowOff { id }),
             kind::SEARCH => body.search(),
+            kind::THREAD => body.thread(),
             kind::CHECK => body.u32().map(|id| Self::Check { id }),
             kind::QUIT => Some(Self::Quit),
             IGNORABLE_FROM.. => return Ok(None),
@@ -306,6 +319,10 @@ impl Body {
         let author = author.map(|author| Author::new(&author)).transpose().ok()?;
         let tags = self.texts()?;
         Some(ClientMessage::Search { id, filter: Filter { scope, contains, without, author, tags } })
+    }
+
+    fn thread(&mut self) -> Option<ClientMessage> {
+        Some(ClientMessage::Thread { id: self.u32()?, seq: self.u64()? })
     }
 
     /// Texts or tags to look for, none of them empty.

@@ -83,6 +83,7 @@ impl FrameDecoder {
             ClientMessage::Follow { id, from } => Request::Follow { id, from },
             ClientMessage::FollowOff { id } => Request::FollowOff { id },
             ClientMessage::Search { id, filter } => Request::Search { id, filter: filter.into() },
+            ClientMessage::Thread { id, seq } => Request::Thread { id, seq },
             ClientMessage::Check { id } => Request::Check { id },
             ClientMessage::Quit => Request::Quit,
         }

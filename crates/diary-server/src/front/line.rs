@@ -3,7 +3,7 @@
 use diary_proto::answer::{push_ack, push_error, push_gap};
 use diary_proto::block::{Gap, Step};
 use diary_proto::command::{is_login, stray_login};
-use diary_proto::entry::SealedLine;
+use diary_proto::entry::{SealedLine, StoredLine};
 use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::{Code, Refusal};
@@ -12,6 +12,9 @@ use super::{Answer, Decoded, Kind, Request, Walk};
 
 /// `ok SEQ TIME` and its line feed, with a seq of ten digits.
 const ACK_BYTES: usize = 48;
+
+/// Before each line of a thread, once for each level.
+const INDENT: &[u8] = b"  ";
 
 /// How much a connection is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +98,9 @@ pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(format!("ok follow from {first}\n").as_bytes());
         }
         Answer::Begin { kind: Kind::History, .. } => out.extend_from_slice(b"ok history\n"),
+        Answer::Begin { kind: Kind::Thread, .. } => out.extend_from_slice(b"ok thread\n"),
         Answer::Begin { kind: Kind::Search, .. } => out.extend_from_slice(b"ok search\n"),
+        Answer::Lines { lines, walk, .. } if walk.levels.is_some() => push_thread(out, lines, walk),
         Answer::Lines { lines, walk, .. } => push_lines(out, lines, walk),
         Answer::CaughtUp { last, walk } => {
             if let Some(gap) = walk.walker.as_mut().and_then(|walker| walker.finish(last)) {
@@ -119,7 +124,7 @@ pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
 
 /// The left parts of stored lines, each checked; a gap where some are missing or damaged.
 fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
-    let Walk { seal, walker, count, gaps } = walk;
+    let Walk { seal, walker, count, gaps, .. } = walk;
     out.reserve(lines.len());
     let mut push = |step: Step<SealedLine<'_>>| match step {
         Step::Gap(gap) => {
@@ -141,6 +146,21 @@ fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
                 push(Step::Gap(gap));
             }
         }),
+    }
+}
+
+/// The same of a thread: each entry is indented as deep as it is in it.
+fn push_thread(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
+    for line in lines.split(|&b| b == b'\n') {
+        let before = out.len();
+        if let (Ok(stored), Some(levels)) = (StoredLine::parse(line, walk.seal), &mut walk.levels) {
+            (0..levels.next(stored.seq, stored.relation)).for_each(|_| out.extend_from_slice(INDENT));
+        }
+        let begun = out.len();
+        push_lines(out, line, walk);
+        if out.len() == begun {
+            out.truncate(before);
+        }
     }
 }
 

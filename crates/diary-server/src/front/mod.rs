@@ -9,6 +9,7 @@ pub(crate) mod udp;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
+use diary_proto::relation::Levels;
 use diary_proto::{Author, Code, Command, Credential, Filter, JournalName, Refusal, Scope, Seal, Time};
 
 use frame::FrameDecoder;
@@ -47,6 +48,13 @@ pub(crate) enum Request {
         id: u32,
         filter: Box<Filter>,
     },
+    /// An entry with all that answers it.
+    Thread {
+        id: u32,
+        seq: u64,
+    },
+    /// An entry that answers another, in line mode.
+    Answer(u64, String),
     /// Whether an append would be taken now.
     Check {
         id: u32,
@@ -80,6 +88,7 @@ impl Request {
             | Request::Follow { id, .. }
             | Request::FollowOff { id }
             | Request::Search { id, .. }
+            | Request::Thread { id, .. }
             | Request::Check { id }
             | Request::Refused { id, .. } => *id,
             _ => 0,
@@ -94,6 +103,7 @@ impl Request {
                 size_of::<Filter>() + texts.map(String::len).sum::<usize>()
             }
             Request::Refused { refusal, .. } => refusal.message.len(),
+            Request::Answer(_, text) => text.len(),
             Request::Hello(hello) => {
                 size_of::<Hello>() + hello.author.len() + hello.journal.len() + hello.secret.len()
             }
@@ -104,8 +114,13 @@ impl Request {
     /// What its client must be allowed to do, if anything.
     pub(crate) fn right(&self) -> Option<Right> {
         match self {
-            Request::Append(_) | Request::Check { .. } | Request::Name(_) => Some(Right::Append),
-            Request::History { .. } | Request::Follow { .. } | Request::Search { .. } => Some(Right::Read),
+            Request::Append(_) | Request::Answer(..) | Request::Check { .. } | Request::Name(_) => {
+                Some(Right::Append)
+            }
+            Request::History { .. }
+            | Request::Follow { .. }
+            | Request::Search { .. }
+            | Request::Thread { .. } => Some(Right::Read),
             Request::Hello(_)
             | Request::FollowOff { .. }
             | Request::Journal(_)
@@ -126,6 +141,8 @@ impl From<Command> for Request {
             Command::Follow(from) => Request::Follow { id: 0, from },
             Command::FollowOff => Request::FollowOff { id: 0 },
             Command::Search(text) => Request::Search { id: 0, filter: Filter::of_text(text).into() },
+            Command::Answer(seq, text) => Request::Answer(seq, text),
+            Command::Thread(seq) => Request::Thread { id: 0, seq },
             Command::Name(name) => Request::Name(name),
             Command::Journal(name) => Request::Journal(name),
             Command::Login(credential) => Request::Login(credential),
@@ -199,6 +216,7 @@ pub(crate) enum Answer<'a> {
 pub(crate) enum Kind {
     History,
     Search,
+    Thread,
     Follow,
 }
 
@@ -209,6 +227,8 @@ pub(crate) struct Walk {
     pub(crate) seal: Seal,
     /// Finds gaps; none where entries are not dense.
     pub(crate) walker: Option<Walker>,
+    /// Of a thread: how deep its lines are in it.
+    pub(crate) levels: Option<Levels>,
     /// Entries that were given out.
     pub(crate) count: u64,
     /// Gaps that were met and are to be told in the log.

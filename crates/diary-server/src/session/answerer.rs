@@ -80,6 +80,7 @@ impl Session {
             Request::Journal(None) => return self.begin_listing(),
             Request::Journal(Some(name)) => return self.begin_opening(name.clone(), None),
             Request::Login(token) => return self.begin_login(token, None),
+            Request::Answer(answered, text) => return self.append_answer(*answered, text),
             Request::Quiet => Answer::Quiet,
             Request::Help => Answer::Words(HELP),
             Request::Hello(hello) => return self.begin_hello(hello),
@@ -93,7 +94,9 @@ impl Session {
                 self.follow = Some(Box::new(Stream::follow(journal, *id, first)));
                 Answer::Begin { id: *id, first, last: u64::MAX, kind: Kind::Follow, dense: true }
             }
-            Request::History { id, .. } | Request::Search { id, .. } if self.phase == Phase::Draining => {
+            Request::History { id, .. } | Request::Search { id, .. } | Request::Thread { id, .. }
+                if self.phase == Phase::Draining =>
+            {
                 return self.refuse(*id, &stopping());
             }
             Request::History { id, scope } => match check_range(scope.which, journal.today()) {
@@ -103,6 +106,7 @@ impl Session {
                 Ok(()) => return self.begin_search(*id, &(*scope).into()),
                 Err(refusal) => return self.refuse(*id, &refusal),
             },
+            Request::Thread { id, seq } => return self.begin_stream(Stream::thread(journal, *id, *seq)),
             Request::Search { id, filter } => match check_range(filter.scope.which, journal.today()) {
                 Ok(()) => return self.begin_search(*id, filter),
                 Err(refusal) => return self.refuse(*id, &refusal),
@@ -295,14 +299,20 @@ fn pass_on(
             }
         }
         Err(error) => {
-            encoder.encode(Answer::Error { id, fatal: false, refusal: &unreadable(&error) }, out);
+            encoder.encode(Answer::Error { id, fatal: false, refusal: &refusal_of(&error) }, out);
             return true;
         }
     }
     false
 }
 
-fn unreadable(error: &ReadError) -> Refusal {
-    tracing::error!(%error, "entries cannot be read");
-    Refusal::new(Code::Unreadable, error.to_string())
+fn refusal_of(error: &ReadError) -> Refusal {
+    match error {
+        ReadError::Missing(missing) => missing.refusal(),
+        ReadError::Forgotten => Refusal::new(Code::NoEntry, error.to_string()),
+        ReadError::Disk(_) => {
+            tracing::error!(%error, "entries cannot be read");
+            Refusal::new(Code::Unreadable, error.to_string())
+        }
+    }
 }

@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use diary_access::Rights;
-use diary_engine::{Appends, Keys, Own};
+use diary_engine::{Appends, Journal, Keys, Missing, Own};
 use diary_proto::command::{is_login, stray_login};
 use diary_proto::entry::check_text;
 use diary_proto::message::{Append, NewText};
-use diary_proto::{Author, Code, Producer, Refusal};
+use diary_proto::{Author, Code, Producer, Refusal, Relation};
 use tokio::time::Instant;
 
 use super::queue::{Entries, Room};
@@ -24,7 +24,8 @@ use crate::transport::with_scratch;
 pub(super) enum Granted {
     /// Memory for what one read brings.
     Read(Reservation),
-    Append(Room),
+    /// Room for appends, and which of the entries that they name are not there.
+    Append(Room, Vec<(u64, Missing)>),
 }
 
 impl Session {
@@ -58,8 +59,8 @@ impl Session {
         match granted {
             // Given back behind the read, when what came of it is counted.
             Granted::Read(_reserved) => self.read(self.context.limits.read_bytes)?,
-            Granted::Append(room) => {
-                self.admit(room);
+            Granted::Append(room, missing) => {
+                self.admit(room, &missing);
                 self.admit_waiting();
             }
         }
@@ -181,10 +182,14 @@ impl Session {
             let text =
                 allowed.clone().and_then(|()| check_new(new, &mut authors, |author| self.may_be(author)));
             match text {
-                Ok((text, None)) => appends.push(text),
-                Ok((text, Some(own))) => {
+                Ok((text, own)) => {
                     appends.push(text);
-                    appends.set_own(own);
+                    if let Some(own) = own {
+                        appends.set_own(own);
+                    }
+                    if let Some(answered) = new.answers {
+                        appends.relate(Relation::Answers(answered));
+                    }
                 }
                 Err(refusal) => appends.push_refused(refusal),
             }
@@ -212,35 +217,64 @@ impl Session {
             && let Some((appends, entries)) = self.queue.waiting()
         {
             let (context, keyed, bytes) = (Arc::clone(&self.context), appends.keys.is_some(), entries.bytes);
-            let journal = Arc::clone(&self.offer.journal);
+            let (journal, named) = (Arc::clone(&self.offer.journal), appends.named());
             let outcome_bytes = appends.outcome_max_bytes();
             let small = self.queue.unreserved_bytes() + outcome_bytes <= context.answers.free_bytes();
             let outcome = if small { None } else { context.answers.try_reserve(outcome_bytes) };
             if (small || outcome.is_some())
                 && (!keyed || journal.knows_derived())
+                && named.is_empty()
                 && let Some(permit) = context.try_room_for_appends(bytes)
             {
-                self.admit(Room { permit, outcome });
+                self.admit(Room { permit, outcome }, &[]);
                 continue;
             }
             self.admission = Some(Box::pin(async move {
                 if keyed {
                     journal.derived_known().await;
                 }
+                // Before it takes room: to look them up may wait for the disk.
+                let missing = look_up(&journal, named).await;
                 let outcome = match outcome {
                     None if !small => Some(Arc::clone(&context.answers).reserve(outcome_bytes, None).await),
                     outcome => outcome,
                 };
                 let permit = context.room_for_appends(bytes).await;
-                Granted::Append(Room { permit, outcome })
+                Granted::Append(Room { permit, outcome }, missing)
             }));
         }
     }
 
-    fn admit(&mut self, room: Room) {
+    fn admit(&mut self, room: Room, missing: &[(u64, Missing)]) {
         let journal = &self.offer.journal;
-        self.queue.admit(room, |appends, permit| journal.append(appends, permit));
+        self.queue.admit(room, |mut appends, permit| {
+            appends.note_missing(missing);
+            journal.append(appends, permit)
+        });
     }
+
+    /// An entry of line mode that answers another. Everything before it is answered, and nothing behind it is decoded.
+    pub(super) fn append_answer(&mut self, answered: u64, text: &str) {
+        if let Err(refusal) = self.may_append() {
+            return self.refuse(0, &refusal);
+        }
+        let (mut appends, entries) = (Appends::new(Arc::clone(&self.peer.author), None), Entries::default());
+        appends.push(text);
+        appends.relate(Relation::Answers(answered));
+        self.queue.push_appends(appends, entries);
+        self.admit_waiting();
+    }
+}
+
+/// Which of these entries are not there.
+async fn look_up(journal: &Journal, named: Vec<u64>) -> Vec<(u64, Missing)> {
+    if named.is_empty() {
+        return Vec::new();
+    }
+    journal.missing(named.clone()).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "entries that others name cannot be looked up");
+        named.into_iter().map(|seq| (seq, Missing::Unreadable)).collect()
+    })
 }
 
 /// A text, or a request. What is not allowed, or is larger than what may wait, is refused in its place. An append is

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use diary_engine::limits::PAGE_BYTES;
 use diary_engine::{Cursor, Journal, Needle, Page, Progress, ReadError, Reading, Searcher};
 use diary_proto::block::Walker;
+use diary_proto::relation::Levels;
 use diary_proto::{Filter, Scope};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -83,6 +84,13 @@ impl Stream {
         Self { checks, search, ..Self::new(journal, id, Kind::Search, journal.find(filter.scope)) }
     }
 
+    /// An entry with all that answers it.
+    pub(crate) fn thread(journal: &Arc<Journal>, id: u32, seq: u64) -> Self {
+        let mut stream = Self::new(journal, id, Kind::Thread, journal.thread(seq));
+        stream.walk.levels = Some(Levels::default());
+        stream
+    }
+
     pub(crate) fn follow(journal: &Arc<Journal>, id: u32, from: u64) -> Self {
         let mut stream = Self::new(journal, id, Kind::Follow, journal.follow(from));
         stream.progress = Some(journal.watch());
@@ -95,7 +103,7 @@ impl Stream {
             journal: Arc::clone(journal),
             id,
             kind,
-            walk: Walk { seal: journal.seal(), walker: None, count: 0, gaps: Vec::new() },
+            walk: Walk { seal: journal.seal(), walker: None, levels: None, count: 0, gaps: Vec::new() },
             search: None,
             checks: false,
             progress: None,

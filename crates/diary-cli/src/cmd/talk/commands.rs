@@ -17,6 +17,7 @@ a line is an entry; `ok SEQ on SERVER` means that it is on disk there
 /history [N | all | DATE | DATE..DATE | #SEQ | #SEQ..]  show entries (default: 20); DATE is 2026-11, yesterday, last week, 昨天
 /follow [#SEQ | off]  show entries as they arrive, from SEQ or from now on
 /search TEXT  show entries that contain TEXT; case matters only if TEXT has a capital
+/re SEQ TEXT  answer an entry; /thread SEQ shows an entry with all that answers it
 /name NAME  write as NAME from here on
 /quiet  stop printing acks
 /quit  end, as Ctrl-D does; Ctrl-C ends at once
@@ -51,6 +52,8 @@ pub(super) enum Wanted {
     Days(Box<Plan>),
     /// Show one entry.
     One(u64),
+    /// Write an answer to an entry.
+    Answer(u64, String),
 }
 
 /// Parses a command of line mode, or a history of days as people name them, in the reader's calendar.
@@ -69,6 +72,7 @@ pub(super) fn understand(line: &str, calendar: &Calendar) -> Result<Wanted, Stri
     match Command::parse(line) {
         Err(_) | Ok(Command::History(Which::Days(..))) if is_days => days(argument, calendar),
         Ok(Command::Name(name)) => Ok(Wanted::Name(name)),
+        Ok(Command::Answer(seq, text)) => Ok(Wanted::Answer(seq, text)),
         Ok(Command::Quit) => Ok(Wanted::Quit),
         command => command.map(Wanted::Command).map_err(|refusal| format!("error {refusal}")),
     }
@@ -98,11 +102,13 @@ pub(super) struct Answer {
     ends_silently: bool,
     /// Selects the wanted events, if the server sends more.
     keeper: Option<Keeper>,
+    /// Whether it is a thread.
+    is_thread: bool,
 }
 
 impl Answer {
     pub(super) fn of(history: History, told: bool) -> Self {
-        Self { history, begun: false, count: 0, told, ends_silently: false, keeper: None }
+        Self { history, begun: false, count: 0, told, ends_silently: false, keeper: None, is_thread: false }
     }
 
     /// Returns the wanted part of an event; `None` is the end.
@@ -133,7 +139,7 @@ impl Talk<'_> {
                 self.begin(Answer::of(self.reader.history(scope), true));
             }
             Ok(Wanted::Quit) => self.end(),
-            Ok(Wanted::Name(_)) => {}
+            Ok(Wanted::Name(_) | Wanted::Answer(..)) => {}
             Err(why) => self.say(format_args!("{why}")),
         }
     }
@@ -141,6 +147,9 @@ impl Talk<'_> {
     fn do_command(&mut self, command: Command) {
         match command {
             Command::History(which) => self.begin(Answer::of(self.reader.history(which), true)),
+            Command::Thread(seq) => {
+                self.begin(Answer { is_thread: true, ..Answer::of(self.reader.thread(seq), true) });
+            }
             Command::Search(text) => self.begin(Answer::of(self.reader.search(text), true)),
             Command::Follow(from) => {
                 // A follow that is already active misses nothing.
@@ -166,8 +175,8 @@ impl Talk<'_> {
                     self.note(format_args!("Alt-Enter, or \\ at the end of a line: add a line to the entry"));
                 }
             }
-            // A login is answered before it gets here.
-            Command::Name(_) | Command::Quit | Command::Login(_) => {}
+            // They are handled before they get here.
+            Command::Name(_) | Command::Answer(..) | Command::Quit | Command::Login(_) => {}
         }
     }
 
@@ -177,6 +186,7 @@ impl Talk<'_> {
         }
         let mut bytes = Vec::new();
         self.place.view.begin(&mut bytes);
+        self.place.view.show_thread(answer.is_thread);
         self.print(&bytes);
         self.answer = Some(answer);
     }
@@ -206,6 +216,7 @@ impl Talk<'_> {
     /// Ends a complete answer.
     fn end_answer(&mut self) {
         let Some(Answer { count, told, ends_silently, .. }) = self.answer.take() else { return };
+        self.place.view.show_thread(false);
         match count {
             _ if ends_silently => {}
             _ if !told => self.follow_others(),

@@ -109,8 +109,8 @@ async fn a_history_of_what_people_say() {
     })
     .await;
     let heading = "── 2026-11-21 Saturday ──\n";
-    let both = format!("{heading}00:15 anna one\n00:15 anna two\n2 entries\n");
-    let one = format!("{heading}00:15 anna one\n1 entry\n");
+    let both = format!("{heading}00:15 #1 anna one\n00:15 #2 anna two\n2 entries\n");
+    let one = format!("{heading}00:15 #1 anna one\n1 entry\n");
     let answers = format!("{both}no entries\n{both}{one}");
     assert_eq!(below_welcome(&printed), acks(&fake, 1..=2) + &answers);
 }
@@ -129,7 +129,7 @@ async fn entries_and_commands() {
     let expected_parts = [
         &acks(&fake, 1..=2),
         &format!("ok 3 on {} (stored as a text; /help lists the commands)\n", fake.address()),
-        "── 2026-11-21 Saturday ──\n00:15 anna /usr is a path\n1 entry\n",
+        "── 2026-11-21 Saturday ──\n00:15 #2 anna /usr is a path\n1 entry\n",
     ];
     for part in expected_parts {
         assert!(below.contains(part), "{part:?} is not in {below}");
@@ -145,7 +145,7 @@ async fn the_past_and_the_end_of_input() {
     let fake = Fake::start().await;
     talk(&fake, &[], |person| async move { person.types("one\ntwo\nlast").await }).await;
     let (code, printed) = talk(&fake, &["-n", "2"], |_| async {}).await;
-    let expected = "── 2026-11-21 Saturday ──\n00:15 anna two\n00:15 anna last\n";
+    let expected = "── 2026-11-21 Saturday ──\n00:15 #2 anna two\n00:15 #3 anna last\n";
     assert_eq!((code, below_welcome(&printed)), (exit::DONE, expected));
     let (_, printed) = talk(&fake, &["-n", "0"], |_| async {}).await;
     assert_eq!(below_welcome(&printed), "");
