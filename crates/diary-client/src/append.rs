@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use diary_proto::entry::Author;
 use diary_proto::limits::{SECRET_MAX_BYTES, SECRET_MIN_BYTES};
-use diary_proto::{Code, Refusal, Time};
+use diary_proto::{Code, Refusal, Relation, Time};
 
 use crate::error::Error;
 
@@ -75,11 +75,20 @@ pub struct NewEntry {
     pub author: Option<Author>,
     /// Number of the earlier entry that it answers, if it answers one. The server refuses it if there is none.
     pub answers: Option<u64>,
+    /// Number of the earlier entry that it corrects, if it corrects one. It cannot do both.
+    pub corrects: Option<u64>,
+}
+
+impl NewEntry {
+    /// Returns what it is to an earlier entry.
+    pub fn relation(&self) -> Option<Relation> {
+        self.answers.map(Relation::Answers).or(self.corrects.map(Relation::Corrects))
+    }
 }
 
 impl<T: Into<String>> From<T> for NewEntry {
     fn from(text: T) -> Self {
-        Self { text: text.into(), at: None, written: None, author: None, answers: None }
+        Self { text: text.into(), at: None, written: None, author: None, answers: None, corrects: None }
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use diary_proto::entry::{Author, Producer, check_text};
 use diary_proto::limits::TEXT_MAX_BYTES;
 use diary_proto::message::Welcome;
-use diary_proto::{Filter, Scope, Which};
+use diary_proto::{Code, Filter, Refusal, Scope, Which};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::address::Address;
@@ -264,7 +264,7 @@ impl Room<'_> {
     /// Appends an entry, with the next counter in its key.
     ///
     /// # Errors
-    /// If the text breaks a limit. Nothing is sent then.
+    /// If the text breaks a limit, or it both answers and corrects. Nothing is sent then.
     pub fn send(self, entry: impl Into<NewEntry>) -> Result<Pending, Error> {
         self.push(entry.into(), None)
     }
@@ -282,6 +282,10 @@ impl Room<'_> {
 
     fn push(mut self, entry: NewEntry, place: Option<Place>) -> Result<Pending, Error> {
         check_text(&entry.text).map_err(Error::Refused)?;
+        if entry.answers.is_some() && entry.corrects.is_some() {
+            let message = "an entry cannot answer one and correct another";
+            return Err(Error::Refused(Refusal::new(Code::BadArgument, message)));
+        }
         // Room that this text does not need is free for others.
         drop(self.room.split(TEXT_MAX_BYTES - entry.text.len()));
         let (reply, answer) = oneshot::channel();

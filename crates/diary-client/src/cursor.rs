@@ -250,38 +250,37 @@ impl Range {
         let seal = self.walker.seal();
         for line in lines.split_inclusive(|&b| b == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
             let next = self.walker.next_seq();
-            if is_note(line, seal) {
+            let (hit, seqs) = if is_note(line, seal) {
                 // A note by the server on what it found damaged or missing between hits.
                 let gap = Gap::of_note(line, seal).map(|gap| Gap { first: gap.first.max(next), ..gap });
                 let gap = gap.filter(|gap| gap.last >= next).and_then(|gap| Self::clip(self.last, gap));
-                if let Some(gap) = gap
-                    && self.passes(gap)
-                {
-                    visit(Hit::Gap(gap));
+                let Some(gap) = gap else { continue };
+                (Hit::Gap(gap), gap)
+            } else {
+                match StoredLine::parse(line, seal) {
+                    Ok(line) if !(next..=self.last).contains(&line.seq) => continue,
+                    Ok(line) => (Hit::Entry(line), Gap { first: line.seq, last: line.seq }),
+                    Err(_) => (Hit::Damaged, Gap { first: next, last: next - 1 }),
                 }
-                continue;
-            }
-            match StoredLine::parse(line, seal) {
-                Ok(line)
-                    if (next..=self.last).contains(&line.seq)
-                        && self.passes(Gap { first: line.seq, last: line.seq }) =>
-                {
-                    self.left = self.left.saturating_sub(1);
-                    visit(Hit::Entry(line));
-                }
-                Ok(_) => {}
-                Err(_) => visit(Hit::Damaged),
+            };
+            if self.pass(&hit, seqs) {
+                visit(hit);
             }
         }
     }
 
-    /// Marks these seqs as met, and those before them in the range's order. Whether they were not met before.
-    fn passes(&mut self, Gap { first, last }: Gap) -> bool {
+    /// Goes on behind a hit, and all that is before it in the range's order. False if it was met before.
+    fn pass(&mut self, hit: &Hit<'_>, Gap { first, last }: Gap) -> bool {
         if let Some(thread) = &mut self.thread {
             thread.now += 1;
             let is_new = thread.now > thread.met;
             thread.met = thread.met.max(thread.now);
             return is_new;
+        }
+        match hit {
+            Hit::Damaged => return true,
+            Hit::Entry(_) => self.left = self.left.saturating_sub(1),
+            Hit::Gap(_) => {}
         }
         match self.reverse {
             true => self.last = first.saturating_sub(1),

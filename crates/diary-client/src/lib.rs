@@ -60,7 +60,7 @@ pub use connection::identify;
 pub use diary_proto::block::Gap;
 pub use diary_proto::entry::{Author, Entry, Key, Producer};
 pub use diary_proto::message::{Resume, Welcome};
-pub use diary_proto::relation::{Levels, Relation};
+pub use diary_proto::relation::{Level, Levels, Relation};
 pub use diary_proto::{
     Code, Credential, Day, DayStart, Filter, JournalName, OwnTime, Refusal, Scope, Time, Which,
 };

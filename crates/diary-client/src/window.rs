@@ -17,7 +17,7 @@ use crate::error::Error;
 const APPEND_MAX_BYTES: usize = 256 * 1024;
 
 /// Bytes of each text in a frame besides the text itself: its length, and its optional time, author and number of the
-/// entry that it answers.
+/// entry that it belongs to.
 const TEXT_HEAD_BYTES: usize = 4 + 1 + 8 + 2 + 2 + AUTHOR_MAX_BYTES + 8;
 const _: () = assert!(APPEND_MAX_BYTES / TEXT_HEAD_BYTES <= RELATED_MAX_ENTRIES);
 
@@ -244,7 +244,8 @@ fn texts_of(entries: &[&NewEntry], now: Timestamp) -> Texts {
             .at
             .or(entry.written.filter(|written| now.as_microsecond() - written.micros > WRITTEN_NOW_MICROS))
     };
-    if entries.iter().all(|entry| at(entry).is_none() && entry.author.is_none() && entry.answers.is_none()) {
+    if entries.iter().all(|entry| at(entry).is_none() && entry.author.is_none() && entry.relation().is_none())
+    {
         return Texts::new(entries.iter().map(|entry| entry.text.as_str()));
     }
     Texts::own(entries.iter().map(|entry| NewText {
@@ -252,6 +253,7 @@ fn texts_of(entries: &[&NewEntry], now: Timestamp) -> Texts {
         at: at(entry),
         author: entry.author.as_ref().map_or(&[], |author| author.as_str().as_bytes()),
         answers: entry.answers,
+        corrects: entry.corrects,
     }))
 }
 

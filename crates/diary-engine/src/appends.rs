@@ -8,7 +8,7 @@ use diary_proto::message::RELATED_MAX_ENTRIES;
 use diary_proto::{Author, Key, Producer, Refusal, Relation, Time};
 use diary_store::BATCH_MAX_BYTES;
 
-use crate::earlier::Missing;
+use crate::earlier::{Earlier, Found, Unfit};
 use crate::in_order::InOrder;
 use crate::limits::{BATCH_MAX_ENTRIES, ENTRY_MIN_BYTES};
 use crate::outcome::Part;
@@ -43,7 +43,7 @@ struct Related {
     place: usize,
     relation: Relation,
     /// It cannot be stored, unless it was before.
-    missing: Option<Missing>,
+    unfit: Option<Unfit>,
 }
 
 const REFUSED_BYTES: usize = size_of::<(usize, Refusal)>();
@@ -113,10 +113,9 @@ impl Appends {
         self.own.push(own);
     }
 
-    /// Sets what the text that was added last is to an earlier entry, of which it is not known whether it is
-    /// [there](Self::note_missing).
+    /// Sets what the text that was added last is to an earlier entry, which has to be [looked up](Self::note_found).
     pub fn relate(&mut self, relation: Relation) {
-        self.related.push(Related { place: self.ends.len() - 1, relation, missing: None });
+        self.related.push(Related { place: self.ends.len() - 1, relation, unfit: None });
     }
 
     /// The earlier entries that these name, ascending.
@@ -127,11 +126,28 @@ impl Appends {
         named
     }
 
-    /// Notes which of the entries that these name are [missing](crate::Journal::missing).
-    pub fn note_missing(&mut self, missing: &[(u64, Missing)]) {
-        for related in &mut self.related {
-            let found = missing.binary_search_by_key(&related.relation.seq(), |(seq, _)| *seq);
-            related.missing = found.ok().map(|at| missing[at].1);
+    /// Notes what was [found](crate::Journal::look_up) of the entries that these [name](Self::named). `judge` says whether
+    /// an entry by an author may be so related to one that was found.
+    pub fn note_found(
+        &mut self,
+        found: &[Found],
+        judge: impl Fn(Relation, &Earlier, &Author) -> Result<(), Unfit>,
+    ) {
+        for at in 0..self.related.len() {
+            let Related { place, relation, .. } = self.related[at];
+            let found = match found.binary_search_by_key(&relation.seq(), |(seq, _)| *seq) {
+                Ok(at) => found[at].1.as_ref().map_err(|unfit| *unfit),
+                Err(_) => Err(Unfit::Unreadable),
+            };
+            let judged = found.and_then(|earlier| {
+                let author = self.own(place).and_then(|own| own.author.as_ref()).unwrap_or(&self.author);
+                judge(relation, earlier, author).map(|()| earlier.seq)
+            });
+            let related = &mut self.related[at];
+            match judged {
+                Ok(seq) => related.relation = relation.to(seq),
+                Err(unfit) => related.unfit = Some(unfit),
+            }
         }
     }
 
@@ -228,10 +244,10 @@ impl Appends {
         self.own.get(place)
     }
 
-    /// What the entry at `place` is to an earlier one, and why that is not there, if it is not.
-    pub(crate) fn related(&self, place: usize) -> Option<(Relation, Option<Missing>)> {
+    /// What the entry at `place` is to an earlier one, and why it cannot be that, if it cannot.
+    pub(crate) fn related(&self, place: usize) -> Option<(Relation, Option<Unfit>)> {
         let at = self.related.binary_search_by_key(&place, |related| related.place).ok()?;
-        Some((self.related[at].relation, self.related[at].missing))
+        Some((self.related[at].relation, self.related[at].unfit))
     }
 
     /// The key at `place`.

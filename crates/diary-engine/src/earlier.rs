@@ -1,13 +1,22 @@
-//! Earlier entries that others name: whether they are there.
+//! Earlier entries that others name: whether they are there, and whose they are.
 
 use std::io;
 
-use diary_proto::{Code, Refusal};
-use diary_store::Reader;
+use diary_proto::{Author, Code, Refusal, Relation};
+use diary_store::{Reader, is_out_of_descriptors};
 
-/// Why an entry that another names is not there.
+/// An earlier entry that another names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    /// The entry that is meant: a correction stands for the one that it corrects.
+    pub seq: u64,
+    /// Who wrote that.
+    pub author: Author,
+}
+
+/// Why an entry cannot be named by another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
+pub enum Unfit {
     /// Its seq is not given out yet.
     NotYet,
     /// It is in an archive, which is not shown.
@@ -16,42 +25,76 @@ pub enum Missing {
     Damaged,
     /// Whether it is there cannot be told.
     Unreadable,
+    /// The same for now: there is no descriptor to read it with.
+    NoDescriptor,
+    /// Somebody else wrote it, so it cannot be corrected.
+    NotOwn,
+    /// The journal has as many corrections as it can have.
+    Full,
 }
 
-impl Missing {
+impl Unfit {
     /// The refusal of what names it. One append may bring many, so the messages are static.
     pub fn refusal(self) -> Refusal {
-        match self {
-            Self::NotYet => Refusal::new(Code::NoEntry, "there is no entry with that number yet"),
-            Self::Archived => Refusal::new(Code::NoEntry, "the entry with that number is archived"),
-            Self::Damaged => Refusal::new(Code::NoEntry, "the entry with that number is damaged or missing"),
-            Self::Unreadable => Refusal::new(
-                Code::Unreadable,
-                "the disk could not be read to see whether there is an entry with that number",
-            ),
+        let (code, message) = match self {
+            Self::NotYet => (Code::NoEntry, "there is no entry with that number"),
+            Self::Archived => (Code::NoEntry, "the entry with that number is archived"),
+            Self::Damaged => (Code::NoEntry, "the entry with that number is damaged or missing"),
+            Self::Unreadable => {
+                let message = "the disk could not be read to see whether there is an entry with that number";
+                (Code::Unreadable, message)
+            }
+            Self::NoDescriptor => {
+                (Code::DiskFull, "the server has too many open files to look an entry up; try again later")
+            }
+            Self::NotOwn => {
+                (Code::NotPermitted, "only who wrote an entry corrects it, or somebody with the right admin")
+            }
+            Self::Full => (Code::Denied, "this journal has a million corrections, and takes no more"),
+        };
+        Refusal::new(code, message)
+    }
+}
+
+/// What is known of an entry that others name.
+pub type Found = (u64, Result<Earlier, Unfit>);
+
+/// Looks these entries up.
+pub(crate) fn look_up(reader: &Reader, seqs: &[u64]) -> Vec<Found> {
+    let unreadable = |error: io::Error| {
+        tracing::error!(%error, "an entry that another names cannot be looked up");
+        Err(if is_out_of_descriptors(&error) { Unfit::NoDescriptor } else { Unfit::Unreadable })
+    };
+    seqs.iter().map(|&seq| (seq, find(reader, seq).unwrap_or_else(unreadable))).collect()
+}
+
+fn find(reader: &Reader, seq: u64) -> io::Result<Result<Earlier, Unfit>> {
+    match meant(reader, seq)? {
+        Err(unfit) => Ok(Err(unfit)),
+        Ok(seq) => {
+            let entry = reader.entry(seq)?;
+            Ok(entry.map(|entry| Earlier { seq, author: entry.author }).ok_or(Unfit::Damaged))
         }
     }
 }
 
-/// Which of these entries are not there, and why.
-pub(crate) fn missing_of(reader: &Reader, seqs: &[u64]) -> io::Result<Vec<(u64, Missing)>> {
-    let mut missing = Vec::new();
-    for &seq in seqs {
-        let found = match outside(reader, seq)? {
-            None => reader.line(seq, |_| ())?.is_none().then_some(Missing::Damaged),
-            outside => outside,
-        };
-        missing.extend(found.map(|why| (seq, why)));
+/// The entry that is meant by a number: a correction stands for what it corrects.
+pub(crate) fn meant(reader: &Reader, seq: u64) -> io::Result<Result<u64, Unfit>> {
+    if let Some(unfit) = outside(reader, seq)? {
+        return Ok(Err(unfit));
     }
-    Ok(missing)
+    Ok(Ok(match reader.line(seq, |line| line.relation)?.flatten() {
+        Some(Relation::Corrects(corrected)) => corrected,
+        _ => seq,
+    }))
 }
 
 /// Why the entry `seq` is not between the first and the last, if it is not.
-pub(crate) fn outside(reader: &Reader, seq: u64) -> io::Result<Option<Missing>> {
+fn outside(reader: &Reader, seq: u64) -> io::Result<Option<Unfit>> {
     Ok(if seq == 0 || seq > reader.head().seq {
-        Some(Missing::NotYet)
+        Some(Unfit::NotYet)
     } else if seq < reader.first()? {
-        Some(Missing::Archived)
+        Some(Unfit::Archived)
     } else {
         None
     })

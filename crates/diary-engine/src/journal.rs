@@ -1,28 +1,26 @@
 //! The handle to a journal.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
-use diary_proto::block::{Gap, Walker};
-use diary_proto::entry::parse_number;
+use diary_proto::block::Gap;
 use diary_proto::{Date, DayStart, JournalName, Refusal, Scope, Seal, Time, Which};
-use diary_store::{Range, Reader};
+use diary_store::Reader;
 use jiff::tz::TimeZone;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::appends::Appends;
 use crate::auditor::Auditor;
 use crate::common::Common;
-use crate::earlier::{Missing, missing_of, outside};
-use crate::limits::{
-    AUDIT_STOP_MAX, LOOK_UPS_MAX, PAGE_BYTES, SEARCH_PART_MIN_BYTES, SEARCH_STEP_BYTES, SEARCH_STEP_TIME,
-};
-use crate::needle::{GAP_WORDS, Needle};
+use crate::earlier::{Found, look_up, meant};
+use crate::limits::{AUDIT_STOP_MAX, LOOK_UPS_MAX};
+use crate::needle::Needle;
 use crate::outcome::Receipt;
 use crate::reading::{Cursor, Page, ReadError, Reading};
 use crate::recent::Recently;
+use crate::search::{scan, scan_back, seek};
 use crate::shared::{Command, Progress, Shared};
+use crate::shown::{self, Marks, first_of_newest};
 use crate::turns::Searcher;
 use crate::work::disk_failed;
 
@@ -144,19 +142,26 @@ impl Journal {
         }
     }
 
-    /// Finds entries. A range of days waits until the derived state is loaded.
+    /// Finds entries. A range of days, and one as people see it, waits until the derived state is loaded.
     pub fn find(&self, scope: impl Into<Scope>) -> Reading<Cursor> {
-        let Scope { which, up_to, newest, reverse } = scope.into();
+        let Scope { which, up_to, newest, reverse, shown } = scope.into();
         let (reader, today) = (self.reader.clone(), self.today());
         let find = move || {
+            let head = reader.head().seq;
+            let which = match which {
+                Which::Last(count) if shown => Which::From(first_of_newest(&reader, count, head)),
+                which => which,
+            };
             let mut range = reader.range(which, today)?;
             if let Some(up_to) = up_to {
                 let first = range.first;
                 reader.narrow(&mut range, first, up_to)?;
             }
-            Ok(Cursor::new(reader.seal(), range, None).in_scope(newest, reverse))
+            let cursor = Cursor::new(reader.seal(), range, None).in_scope(newest, reverse);
+            Ok(if shown { cursor.shown_as_of(head) } else { cursor })
         };
-        if !matches!(which, Which::Days(..)) || self.knows_derived() {
+        let needs_derived = shown || matches!(which, Which::Days(..));
+        if !needs_derived || self.knows_derived() {
             return self.read(find);
         }
         let journal = self.clone();
@@ -182,7 +187,15 @@ impl Journal {
             }
             self.reader.extend(&mut cursor.range);
         }
+        let before = cursor.shown.map(|_| cursor.range.clone());
         let lines = self.reader.next_page_now(&mut cursor.range, max_bytes)?;
+        if let Some(before) = before
+            && Marks::of(&self.reader, cursor.shown, &lines).is_some()
+        {
+            // It takes more readings.
+            cursor.range = before;
+            return None;
+        }
         cursor.pass(&lines, &self.auditor);
         Some(lines.into())
     }
@@ -202,7 +215,7 @@ impl Journal {
                 reader.extend(&mut cursor.range);
             }
             let before = cursor.range.clone();
-            let lines = reader.next_page(&mut cursor.range, max_bytes)?;
+            let lines = shown::next_page(&reader, &mut cursor.range, cursor.shown, max_bytes)?;
             let (ended, lines) = (lines.is_none(), lines.unwrap_or_default());
             if lines.len() > max_bytes {
                 cursor.range = before;
@@ -262,30 +275,50 @@ impl Journal {
     /// Finds an entry with all that answers it now: each entry right behind the one that it answers, or behind the older
     /// answers to that. Waits until the derived state is loaded.
     pub fn thread(&self, seq: u64) -> Reading<Cursor> {
+        self.find_related(seq, |reader, seq, head| {
+            let range = reader.thread(seq).ok_or(ReadError::Forgotten)?;
+            Ok(Cursor::new(reader.seal(), range, None).shown_as_of(head))
+        })
+    }
+
+    /// Finds an entry and all its corrections, the oldest first. Waits until the derived state is loaded.
+    pub fn versions(&self, seq: u64) -> Reading<Cursor> {
+        self.find_related(seq, |reader, seq, _| Ok(Cursor::new(reader.seal(), reader.versions(seq), None)))
+    }
+
+    fn find_related(
+        &self,
+        seq: u64,
+        find: fn(&Reader, u64, u64) -> Result<Cursor, ReadError>,
+    ) -> Reading<Cursor> {
         let journal = self.clone();
         Reading::after(async move {
             journal.derived_known().await;
             let reader = journal.reader.clone();
-            let outside = journal.read(move || outside(&reader, seq)).await?;
-            if let Some(missing) = outside {
-                return Err(ReadError::Missing(missing));
-            }
-            let range = journal.reader.thread(seq).ok_or(ReadError::Forgotten)?;
-            Ok(Cursor::new(journal.seal(), range, None))
+            let look_up = move || {
+                let head = reader.head().seq;
+                Ok(meant(&reader, seq)?.map_err(ReadError::Missing).and_then(|seq| find(&reader, seq, head)))
+            };
+            journal.read(look_up).await?
         })
     }
 
-    /// Which of these entries are not there, and why. In the same order.
-    pub fn missing(&self, seqs: Vec<u64>) -> Reading<Vec<(u64, Missing)>> {
+    /// Looks up entries that others name. In the same order.
+    pub fn look_up(&self, seqs: Vec<u64>) -> Reading<Vec<Found>> {
         let journal = self.clone();
         Reading::after(async move {
             let mut found = Vec::new();
             for some in seqs.chunks(LOOK_UPS_MAX) {
                 let (reader, some) = (journal.reader.clone(), some.to_vec());
-                found.extend(journal.read(move || missing_of(&reader, &some)).await?);
+                found.extend(journal.read(move || Ok(look_up(&reader, &some))).await?);
             }
             Ok(found)
         })
+    }
+
+    /// Whether there is room for more corrections in what is kept of them in memory.
+    pub fn takes_corrections(&self) -> bool {
+        self.reader.takes_corrections()
     }
 
     /// The stored left part of an entry, with a line feed.
@@ -318,188 +351,6 @@ fn in_turn<T: Send + 'static>(
         // The worker has the turn, so dropping the caller does not end it.
         Reading::blocking(move || turn.take(work)).await
     })
-}
-
-/// How much one step of a search has done.
-struct Step {
-    begun: Instant,
-    seen: usize,
-}
-
-impl Step {
-    fn begin() -> Self {
-        Self { begun: Instant::now(), seen: 0 }
-    }
-
-    /// At most [`SEARCH_STEP_BYTES`], and little more than [`SEARCH_STEP_TIME`].
-    fn goes_on(&self) -> bool {
-        self.seen < SEARCH_STEP_BYTES && self.begun.elapsed() < SEARCH_STEP_TIME
-    }
-}
-
-/// One step of a search.
-fn scan(
-    reader: &Reader,
-    auditor: &Auditor,
-    needle: &Needle,
-    mut cursor: Cursor,
-    max_bytes: usize,
-) -> std::io::Result<Page> {
-    let (mut page, mut lines, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut ended, mut step) = (false, Step::begin());
-    while !ended && lines.len() < max_bytes && step.goes_on() {
-        let before = (cursor.range.clone(), cursor.walker.clone(), lines.len(), gaps.len());
-        ended = !reader.next_page_into(&mut cursor.range, max_bytes.min(PAGE_BYTES), &mut page)?;
-        step.seen += page.len();
-        if ended {
-            break;
-        }
-        if !cursor.is_dense() {
-            needle.find_lines_among_notes(&page, &mut lines, &mut gaps);
-        } else if let Some(walker) = &mut cursor.walker {
-            needle.find_lines_and_gaps(&page, walker, &mut lines, &mut gaps);
-        } else {
-            needle.find_lines(&page, &mut lines);
-            cursor.pass(&page, auditor);
-        }
-        if lines.len() > max_bytes {
-            let needs_bytes = lines.len();
-            (cursor.range, cursor.walker) = (before.0, before.1);
-            lines.truncate(before.2);
-            gaps.truncate(before.3);
-            if lines.is_empty() {
-                return Ok(Page::too_long(cursor, needs_bytes));
-            }
-            break;
-        }
-    }
-    let last = cursor.last();
-    if ended && let Some(gap) = cursor.walker.as_mut().and_then(|walker| walker.finish(last)) {
-        gap.write_note(GAP_WORDS, &mut lines, cursor.seal);
-        gaps.push(gap);
-    }
-    Ok(Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None })
-}
-
-/// One step of a search with the newest entries first. It ends before the first hit that is not wanted any more, so that
-/// gaps right before the last one are told.
-fn scan_back(
-    reader: &Reader,
-    needle: &Needle,
-    mut cursor: Cursor,
-    max_bytes: usize,
-) -> std::io::Result<Page> {
-    let (mut lines, mut gaps) = (Vec::new(), Vec::new());
-    let (mut ended, mut step) = (false, Step::begin());
-    let has_room = |lines: &[u8]| lines.is_empty() || lines.len() + SEARCH_PART_MIN_BYTES <= max_bytes;
-    while !ended && has_room(&lines) && step.goes_on() {
-        let part_bytes = (max_bytes - lines.len()).clamp(SEARCH_PART_MIN_BYTES, PAGE_BYTES);
-        let (mut rest, mut left) = (cursor.range.clone(), cursor.left);
-        let Some(part) = Hits::of_end(reader, needle, &mut rest, part_bytes, cursor.seal)? else {
-            ended = true;
-            break;
-        };
-        step.seen += part.seen;
-        let before = lines.len();
-        for line in part.backwards() {
-            if entry_seq(line).is_some() {
-                ended = left == 0;
-                left = left.saturating_sub(1);
-            }
-            if ended {
-                break;
-            }
-            lines.extend_from_slice(line);
-        }
-        if lines.len() > max_bytes {
-            if before == 0 {
-                return Ok(Page::too_long(cursor, lines.len()));
-            }
-            lines.truncate(before);
-            ended = false;
-            break;
-        }
-        gaps.extend(part.gaps);
-        (cursor.range, cursor.left) = (rest, left);
-    }
-    Ok(Page { lines: lines.into(), cursor, ended, gaps, needs_bytes: None })
-}
-
-/// One step of looking for the first of the newest hits that are wanted: it is behind the newest one that is not.
-fn seek(reader: &Reader, needle: &Needle, cursor: &mut Cursor) -> std::io::Result<()> {
-    let Some(mut rest) = cursor.unsought.take() else { return Ok(()) };
-    let mut step = Step::begin();
-    while step.goes_on() {
-        let Some(part) = Hits::of_end(reader, needle, &mut rest, PAGE_BYTES, cursor.seal)? else {
-            return Ok(());
-        };
-        step.seen += part.seen;
-        for seq in part.backwards().filter_map(entry_seq) {
-            if cursor.left == 0 {
-                let last = cursor.range.last;
-                reader.narrow(&mut cursor.range, seq + 1, last)?;
-                cursor.next = cursor.range.first;
-                return Ok(());
-            }
-            cursor.left -= 1;
-        }
-    }
-    cursor.unsought = Some(rest);
-    Ok(())
-}
-
-/// What a search has found in a part of a range.
-#[derive(Default)]
-struct Hits {
-    /// Hits and notes, ascending.
-    lines: Vec<u8>,
-    gaps: Vec<Gap>,
-    /// Bytes that were looked at.
-    seen: usize,
-}
-
-impl Hits {
-    /// Those of the last part of a range, which is taken off it. `None` if there is none.
-    fn of_end(
-        reader: &Reader,
-        needle: &Needle,
-        range: &mut Range,
-        part_bytes: usize,
-        seal: Seal,
-    ) -> std::io::Result<Option<Self>> {
-        let Some(mut part) = reader.split_end(range, part_bytes)? else { return Ok(None) };
-        let (dense, last, mut walker) = (part.is_dense(), part.last, Walker::new(part.first, seal));
-        let (mut hits, mut page) = (Self::default(), Vec::new());
-        while reader.next_page_into(&mut part, PAGE_BYTES, &mut page)? {
-            hits.seen += page.len();
-            match dense {
-                true => needle.find_lines_and_gaps(&page, &mut walker, &mut hits.lines, &mut hits.gaps),
-                false => needle.find_lines_among_notes(&page, &mut hits.lines, &mut hits.gaps),
-            }
-        }
-        if let Some(gap) = walker.finish(last).filter(|_| dense) {
-            gap.write_note(GAP_WORDS, &mut hits.lines, seal);
-            hits.gaps.push(gap);
-        }
-        Ok(Some(hits))
-    }
-
-    /// Its lines, the last one first.
-    fn backwards(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &self.lines[..];
-        std::iter::from_fn(move || {
-            let end = rest.len().checked_sub(1)?;
-            let begin = memchr::memrchr(b'\n', &rest[..end]).map_or(0, |end| end + 1);
-            let line;
-            (rest, line) = rest.split_at(begin);
-            Some(line)
-        })
-    }
-}
-
-/// The seq of a line that is no note.
-fn entry_seq(line: &[u8]) -> Option<u64> {
-    parse_number(&line[..memchr::memchr(b' ', line)?])
 }
 
 /// The gaps that notes among these lines tell.

@@ -8,9 +8,9 @@
 //! - [`Journals`]: those of a data folder; [`Journal`]: the handle to one;
 //! - [`Appends`], [`Receipt`], [`Part`]: entries to append, and what became of them; [`InOrder`]: those of a connection
 //!   that must not overtake each other;
-//! - [`Cursor`], [`Page`], [`Reading`]: reading; [`Missing`]: why an earlier entry that another names is not there;
+//! - [`Cursor`], [`Page`], [`Reading`]: reading; [`Earlier`], [`Unfit`]: an entry that another names;
 //! - `writer`: the thread that writes, and `rest`, where it is without a thread; `work`: an outcome in the making; `repeats`: the thread that compares retries;
-//! - `recent`: the newest batches, for followers; `needle`: what a search looks for; `turns`: whose turn it is to search;
+//! - `recent`: the newest batches, for followers; `shown`: entries as people see them; `search`: its steps; `needle`: what a search looks for; `turns`: whose turn it is to search;
 //!   `auditor`: the thread that checks what was read and finds
 //!   damaged places for the log;
 //! - `common`: what all journals share;
@@ -34,7 +34,9 @@ mod reading;
 mod recent;
 mod repeats;
 mod rest;
+mod search;
 mod shared;
+mod shown;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(test)]
@@ -44,7 +46,7 @@ mod work;
 mod writer;
 
 pub use appends::{Appends, Keys, Own};
-pub use earlier::Missing;
+pub use earlier::{Earlier, Found, Unfit};
 pub use in_order::InOrder;
 pub use journal::{About, Journal};
 pub use journals::Journals;

@@ -12,7 +12,7 @@ use diary_store::Range;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::auditor::Auditor;
-use crate::earlier::Missing;
+use crate::earlier::Unfit;
 use crate::recent::Recently;
 
 /// Entries could not be read.
@@ -23,9 +23,9 @@ pub enum ReadError {
     Disk(#[from] io::Error),
     /// They are not there.
     #[error("{}", .0.refusal())]
-    Missing(Missing),
+    Missing(Unfit),
     /// What would tell which they are has been forgotten.
-    #[error("{}", FORGOTTEN)]
+    #[error("it is no longer known what answers an entry that is so old")]
     Forgotten,
 }
 
@@ -37,9 +37,6 @@ impl From<ReadError> for io::Error {
         }
     }
 }
-
-const FORGOTTEN: &str =
-    "it is no longer known what answers an entry so old: there are too many answers behind it";
 
 /// A place in the journal, and how far reading goes. Only the engine that made it can read from it.
 #[derive(Debug)]
@@ -59,12 +56,14 @@ pub struct Cursor {
     pub(crate) left: u64,
     /// Only the newest hits are wanted, and where they begin is not known yet: what has not been looked at for that.
     pub(crate) unsought: Option<Range>,
+    /// Lines come as people see them, as of this head.
+    pub(crate) shown: Option<u64>,
 }
 
 impl Cursor {
     pub(crate) fn new(seal: Seal, range: Range, follows: Option<Recently>) -> Self {
         let (next, walker, unsought) = (range.first, None, None);
-        Self { seal, range, next, walker, follows, reverse: false, left: u64::MAX, unsought }
+        Self { seal, range, next, walker, follows, reverse: false, left: u64::MAX, unsought, shown: None }
     }
 
     /// The same for only the newest hits of a search, or with the newest first.
@@ -72,6 +71,11 @@ impl Cursor {
         (self.reverse, self.left) = (reverse, newest.unwrap_or(u64::MAX));
         self.unsought = newest.filter(|_| !reverse).map(|_| self.range.clone());
         self
+    }
+
+    /// The same as people see it: the newest correction of an entry, as of `head`, comes right before that.
+    pub(crate) fn shown_as_of(self, head: u64) -> Self {
+        Self { shown: Some(head), ..self }
     }
 
     /// Whether [`Journal::seek`](crate::Journal::seek) has to find its first entry.

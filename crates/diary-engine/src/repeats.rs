@@ -13,6 +13,7 @@ use diary_proto::{Relation, Time};
 use diary_store::{Range, Reader};
 use tokio::sync::Semaphore;
 
+use crate::earlier::Unfit;
 use crate::limits::PAGE_BYTES;
 use crate::work::{RepeatedRun, Verdict, Work};
 
@@ -99,8 +100,8 @@ fn compare(reader: &Reader, work: &Work) -> Vec<Verdict> {
         for (seq, i) in (run.first_seq..).zip(0..run.count as usize) {
             let (text, own) = (work.appends.text(run.place + i), work.appends.own(run.place + i));
             let has_own_time = own.is_some_and(|own| own.at.is_some());
-            let relation = work.appends.related(run.place + i).map(|(relation, _)| relation);
-            match stored.find(seq, |line| verdict(line, text, relation, has_own_time)) {
+            let related = work.appends.related(run.place + i);
+            match stored.find(seq, |line| verdict(line, text, related, has_own_time)) {
                 Ok(found) => verdicts[at + i] = found.flatten().unwrap_or(Verdict::Gone),
                 Err(error) => {
                     // The rest would wait for the same disk.
@@ -113,17 +114,24 @@ fn compare(reader: &Reader, work: &Work) -> Vec<Verdict> {
     verdicts
 }
 
-/// Compares `text` and `relation` with a stored line. `None` if the line's time cannot be read.
+/// Compares a text, and what it is to an earlier entry, with a stored line. `None` if the line's time cannot be read.
 fn verdict(
     line: &StoredLine<'_>,
     text: &str,
-    relation: Option<Relation>,
+    related: Option<(Relation, Option<Unfit>)>,
     has_own_time: bool,
 ) -> Option<Verdict> {
     // A time that its writer did not give is what the clock said at the commit, as its first ack.
     let clamped = line.own.filter(|_| !has_own_time).map(|own| own.at);
     let time = clamped.or_else(|| Time::parse(line.time.as_bytes()))?;
-    let is_same = line.unescaped() == text && line.relation == relation;
+    let is_related = match (related, line.relation) {
+        // Which entry was meant can no longer be told.
+        (Some((relation, Some(_))), Some(stored)) => relation.to(0) == stored.to(0),
+        (Some((relation, None)), stored) => Some(relation) == stored,
+        (None, stored) => stored.is_none(),
+        (Some(_), None) => false,
+    };
+    let is_same = line.unescaped() == text && is_related;
     Some(if is_same { Verdict::Same(time) } else { Verdict::Other })
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::DropGuard;
 
 use crate::common::Common;
-use crate::earlier::Missing;
+use crate::earlier::Unfit;
 use crate::in_order::InOrder;
 use crate::limits::{BATCH_MAX_ENTRIES, WRITER_IDLE};
 use crate::recent::Recent;
@@ -358,7 +358,7 @@ impl Writer {
                 continue;
             }
             let own = work.appends.own(place);
-            let (relation, missing) = work.appends.related(place).unzip();
+            let (relation, unfit) = work.appends.related(place).unzip();
             let entry = NewEntry {
                 author: own.and_then(|own| own.author.as_deref()).unwrap_or(&work.appends.author),
                 text: work.appends.text(place),
@@ -366,8 +366,8 @@ impl Writer {
                 at: own.and_then(|own| own.at),
                 relation,
             };
-            let missing = missing.flatten().map(Missing::refusal);
-            let staged = match refusal.as_ref().or(missing.as_ref()) {
+            let unfit = unfit.flatten().map(Unfit::refusal);
+            let staged = match refusal.as_ref().or(unfit.as_ref()) {
                 None => Ok(self.appender.stage(now, entry)),
                 Some(refusal) => {
                     entry.key.and_then(|(key, retry)| self.appender.judge(key, retry)).ok_or(refusal)

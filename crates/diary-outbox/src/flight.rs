@@ -129,8 +129,8 @@ impl<T> Flight<T> {
 
     /// Sends an entry that the tray already keeps.
     pub(crate) fn push_kept(&mut self, tag: T, kept: KeptEntry) {
-        let KeptEntry { counter, time, at, answers, text, sent, .. } = kept;
-        let entry = NewEntry { at, written: Some(time), answers, ..text.into() };
+        let KeptEntry { counter, time, at, answers, corrects, text, sent, .. } = kept;
+        let entry = NewEntry { at, written: Some(time), answers, corrects, ..text.into() };
         self.push(tag, Place { counter, sent }, entry);
     }
 

@@ -52,6 +52,9 @@ pub(crate) enum Record {
         /// Number of the entry that it answers, if it answers one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         re: Option<u64>,
+        /// Number of the entry that it corrects, if it corrects one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        corrects: Option<u64>,
         text: String,
         /// Counter of the entry that this one replaces. In the same record, so that the text is never kept twice.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,6 +91,8 @@ pub struct KeptEntry {
     pub at: Option<Time>,
     /// Number of the entry that it answers, if it answers one.
     pub answers: Option<u64>,
+    /// Number of the entry that it corrects, if it corrects one.
+    pub corrects: Option<u64>,
     /// Its text.
     pub text: String,
     /// Why the server refuses it under its key. The entry waits for a person to decide.
@@ -96,6 +101,14 @@ pub struct KeptEntry {
     pub journal: Option<u64>,
     /// Whether it may have been sent, so it may be in the diary.
     pub sent: bool,
+}
+
+impl KeptEntry {
+    /// The journal that it is for once a person resends it as new: whichever is served then, unless it names an entry by
+    /// its number, which is another one elsewhere.
+    pub(crate) fn journal_as_new(&self) -> Option<u64> {
+        self.journal.filter(|_| self.answers.or(self.corrects).is_some())
+    }
 }
 
 /// The server, and the source of the keys.
@@ -165,9 +178,17 @@ impl Heading {
 
 impl Record {
     pub(crate) fn entry(kept: &KeptEntry, instead_of: Option<u64>) -> Self {
-        let KeptEntry { counter, time, at, answers, text, .. } = kept;
+        let KeptEntry { counter, time, at, answers, corrects, text, .. } = kept;
         let (time, at) = (time.to_string(), at.map(|at| at.to_string()));
-        Self::Entry { counter: *counter, time, at, re: *answers, text: text.clone(), instead_of }
+        Self::Entry {
+            counter: *counter,
+            time,
+            at,
+            re: *answers,
+            corrects: *corrects,
+            text: text.clone(),
+            instead_of,
+        }
     }
 
     pub(crate) fn journal(id: u64) -> Self {
@@ -246,7 +267,7 @@ impl Contents {
     /// Applies a record; `None` if it is invalid.
     pub(crate) fn take_in(&mut self, record: Record) -> Option<()> {
         match record {
-            Record::Entry { counter, time, at, re: answers, text, instead_of } => {
+            Record::Entry { counter, time, at, re: answers, corrects, text, instead_of } => {
                 if counter < self.next_counter {
                     return None;
                 }
@@ -256,13 +277,13 @@ impl Contents {
                     None => None,
                 };
                 self.next_counter = counter.checked_add(1)?;
-                // A person who resends an entry as new means whichever journal is served now.
-                let journal = self.journal.filter(|_| instead_of.is_none());
-                let kept = KeptEntry { counter, time, at, answers, text, refusal: None, journal, sent: true };
+                let journal = match instead_of.map(|other| self.entries.remove(&other)) {
+                    None => self.journal,
+                    Some(renewed) => renewed.and_then(|renewed| renewed.journal_as_new()),
+                };
+                let (refusal, sent) = (None, true);
+                let kept = KeptEntry { counter, time, at, answers, corrects, text, refusal, journal, sent };
                 self.entries.insert(counter, kept);
-                if let Some(other) = instead_of {
-                    self.entries.remove(&other);
-                }
             }
             Record::Author { name, is_default } => {
                 self.heading.author = match name {
@@ -330,7 +351,17 @@ mod tests {
     fn kept(counter: u64, text: &str) -> KeptEntry {
         let time = Time::parse(TIME.as_bytes()).unwrap();
         let text = text.to_owned();
-        KeptEntry { counter, time, at: None, answers: None, text, refusal: None, journal: None, sent: true }
+        KeptEntry {
+            counter,
+            time,
+            at: None,
+            answers: None,
+            corrects: None,
+            text,
+            refusal: None,
+            journal: None,
+            sent: true,
+        }
     }
 
     fn entry(counter: u64, text: &str) -> Record {
@@ -431,7 +462,7 @@ mod tests {
     #[test]
     fn what_an_entry_says_of_itself_is_kept() {
         let at = Time::parse(TIME.as_bytes());
-        let entry = KeptEntry { at, answers: Some(413), ..kept(1, "a") };
+        let entry = KeptEntry { at, answers: Some(413), corrects: Some(414), ..kept(1, "a") };
         let bytes = [heading().line(), Record::entry(&entry, None).line()].concat();
         assert_eq!(Contents::read(&bytes).unwrap().entries[&1], entry);
     }

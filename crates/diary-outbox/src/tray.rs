@@ -97,8 +97,9 @@ impl Tray {
     /// sent. Counters start at 1.
     pub(crate) fn push(&mut self, time: Time, entry: &NewEntry) -> Pushed {
         let (counter, journal) = (self.contents.next_counter, self.contents.journal);
-        let NewEntry { at, answers, text, .. } = entry.clone();
-        let entry = KeptEntry { counter, time, at, answers, text, refusal: None, journal, sent: false };
+        let NewEntry { at, answers, corrects, text, .. } = entry.clone();
+        let entry =
+            KeptEntry { counter, time, at, answers, corrects, text, refusal: None, journal, sent: false };
         let kept = self.keep(&entry, None);
         self.contents.entries.insert(counter, entry);
         if kept.is_err() {
@@ -113,9 +114,9 @@ impl Tray {
     /// There is no such entry, or the change cannot be recorded; nothing changes then.
     pub(crate) fn renew(&mut self, counter: u64) -> Result<KeptEntry, Error> {
         let fresh = self.contents.next_counter;
-        // A person who resends an entry as new means whichever journal is served now.
-        let entry =
-            KeptEntry { counter: fresh, refusal: None, journal: None, sent: false, ..self.entry(counter)? };
+        let old = self.entry(counter)?;
+        let journal = old.journal_as_new();
+        let entry = KeptEntry { counter: fresh, refusal: None, journal, sent: false, ..old };
         self.keep(&entry, Some(counter))?;
         self.contents.entries.remove(&counter);
         self.contents.entries.insert(fresh, entry.clone());

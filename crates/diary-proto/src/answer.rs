@@ -90,13 +90,14 @@ help /follow [#SEQ | off]  show entries as they arrive, from SEQ or from now on
 help /search TEXT  show entries that contain TEXT; case matters only if TEXT has a capital
 help /re SEQ TEXT  answer an entry
 help /thread SEQ  show an entry with all that answers it
+help /correct SEQ TEXT  give an entry a new text
 help /name NAME  write as NAME from here on
 help /journal [NAME]  list the journals, or change to one
 help /login TOKEN  log in, where a token is needed
 help /quiet  stop printing acks
 help /quit  end
 help //text  stores a text that starts with /
-end 12
+end 13
 ";
 
 #[cfg(test)]

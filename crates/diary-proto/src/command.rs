@@ -9,6 +9,7 @@ use crate::entry::{Author, check_text, parse_number};
 use crate::escape::escape;
 use crate::journal::JournalName;
 use crate::refusal::{Code, Refusal};
+use crate::relation::Relation;
 use crate::time::parse_date;
 
 /// What every token begins with.
@@ -31,8 +32,8 @@ pub enum Command {
     FollowOff,
     /// `/search TEXT`, smart case: a text without capitals finds any case.
     Search(String),
-    /// `/re SEQ TEXT`: an entry that answers another.
-    Answer(u64, String),
+    /// `/re SEQ TEXT` or `/correct SEQ TEXT`: an entry that answers or corrects an earlier one.
+    Related(Relation, String),
     /// `/thread SEQ`: an entry with all that answers it.
     Thread(u64),
     /// `/name NAME`
@@ -73,9 +74,17 @@ pub struct Scope {
     pub newest: Option<u64>,
     /// The newest first.
     pub reverse: bool,
+    /// As people see them: an entry that was corrected has its newest correction right before it. A search goes by the
+    /// newest texts, and the newest so many are counted without corrections.
+    pub shown: bool,
 }
 
 impl Scope {
+    /// The same, as people see them.
+    pub fn shown(self) -> Self {
+        Self { shown: true, ..self }
+    }
+
     /// It is a range of seqs or days and nothing else, in its own order.
     pub fn is_plain(&self) -> bool {
         self.newest.is_none() && !self.reverse
@@ -84,7 +93,7 @@ impl Scope {
 
 impl From<Which> for Scope {
     fn from(which: Which) -> Self {
-        Self { which, up_to: None, newest: None, reverse: false }
+        Self { which, up_to: None, newest: None, reverse: false, shown: false }
     }
 }
 
@@ -146,7 +155,15 @@ impl Command {
             "follow" => parse_follow(argument),
             "search" if argument.is_empty() => Err(bad("/search needs a text: /search TEXT")),
             "search" => Ok(Command::Search(argument.to_owned())),
-            "re" => parse_answer(rest),
+            "re" => {
+                parse_related(rest, Relation::Answers, FORM_OF_ANSWER, "an answer needs a text: /re SEQ TEXT")
+            }
+            "correct" => parse_related(
+                rest,
+                Relation::Corrects,
+                FORM_OF_CORRECTION,
+                "the new text is empty: /correct SEQ TEXT",
+            ),
             "thread" => {
                 let seq =
                     parse_seq(argument).ok_or(bad("/thread takes the number of an entry: /thread SEQ"))?;
@@ -222,18 +239,26 @@ pub fn parse_seq(word: &str) -> Option<u64> {
     parse_number(word.strip_prefix('#').unwrap_or(word).as_bytes()).filter(|&seq| seq > 0)
 }
 
-fn parse_answer(rest: &str) -> Result<Command, Refusal> {
+const FORM_OF_ANSWER: &str = "/re takes the number of an entry and a text: /re SEQ TEXT";
+const FORM_OF_CORRECTION: &str = "/correct takes the number of an entry and its new text: /correct SEQ TEXT";
+
+fn parse_related(
+    rest: &str,
+    relation: fn(u64) -> Relation,
+    form: &'static str,
+    empty: &'static str,
+) -> Result<Command, Refusal> {
     let rest = rest.trim_start();
     let (word, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let seq = parse_seq(word).ok_or(bad("/re takes the number of an entry and a text: /re SEQ TEXT"))?;
+    let seq = parse_seq(word).ok_or(bad(form))?;
     if text.trim().is_empty() {
-        return Err(Refusal::new(Code::Empty, "an answer needs a text: /re SEQ TEXT"));
+        return Err(Refusal::new(Code::Empty, empty));
     }
     check_text(text)?;
     if is_login(text) {
         return Err(stray_login());
     }
-    Ok(Command::Answer(seq, text.to_owned()))
+    Ok(Command::Related(relation(seq), text.to_owned()))
 }
 
 fn parse_follow(argument: &str) -> Result<Command, Refusal> {
@@ -339,9 +364,10 @@ mod tests {
             ("/follow #1", Command::Follow(Some(1))),
             ("/follow off", Command::FollowOff),
             ("/search 天气 好", Command::Search("天气 好".into())),
-            ("/re 7 of course", Command::Answer(7, "of course".into())),
-            ("/re  #7  two ", Command::Answer(7, " two ".into())),
-            ("/re 7 /re 6 x", Command::Answer(7, "/re 6 x".into())),
+            ("/re 7 of course", Command::Related(Relation::Answers(7), "of course".into())),
+            ("/re  #7  two ", Command::Related(Relation::Answers(7), " two ".into())),
+            ("/re 7 /re 6 x", Command::Related(Relation::Answers(7), "/re 6 x".into())),
+            ("/correct #7 two", Command::Related(Relation::Corrects(7), "two".into())),
             ("/thread 7", Command::Thread(7)),
             ("/thread #7", Command::Thread(7)),
             ("/name anna", Command::Name(Author::new("anna").unwrap())),
@@ -378,6 +404,8 @@ mod tests {
             ("/re 7", Code::Empty),
             ("/re 7  ", Code::Empty),
             ("/re 7 login diary_a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2", Code::BadArgument),
+            ("/correct text", Code::BadArgument),
+            ("/correct 7", Code::Empty),
             ("/thread", Code::BadArgument),
             ("/thread 0", Code::BadArgument),
             ("/thread 7 8", Code::BadArgument),

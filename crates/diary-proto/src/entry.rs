@@ -274,6 +274,13 @@ impl<'a> StoredLine<'a> {
         }
     }
 
+    /// The left part as people see it where `correction` is the newest version of the entry.
+    pub fn corrected_left(&self, correction: &StoredLine<'_>) -> String {
+        let (fields, date) =
+            (&self.left[..self.left.len() - self.text.len()], correction.time.get(..DATE_BYTES));
+        format!("{fields}(corrected {}) {}", date.unwrap_or_default(), correction.text)
+    }
+
     /// The text as it was written.
     pub fn unescaped(&self) -> Cow<'a, str> {
         unescape(self.text).unwrap_or(Cow::Borrowed(self.text))

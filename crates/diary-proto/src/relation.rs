@@ -23,6 +23,20 @@ impl Relation {
         }
     }
 
+    /// Whether it is a newer version of the earlier entry.
+    pub fn is_correction(self) -> bool {
+        matches!(self, Self::Corrects(_))
+    }
+
+    /// The same to another entry.
+    pub fn to(self, seq: u64) -> Self {
+        match self {
+            Self::Answers(_) => Self::Answers(seq),
+            Self::Corrects(_) => Self::Corrects(seq),
+            Self::Redacts(_) => Self::Redacts(seq),
+        }
+    }
+
     /// The name of the field that holds it.
     pub(crate) fn field(self) -> &'static str {
         match self {
@@ -54,24 +68,39 @@ pub const LEVEL_MAX: usize = 16;
 /// How deep the entries of a thread are in it, as they come one after the other.
 #[derive(Debug, Clone, Default)]
 pub struct Levels {
-    /// The entry that came last, behind the ones above it.
-    above: Vec<u64>,
+    /// The entry that came last, behind the ones above it; each with what it answers.
+    above: Vec<(u64, Option<u64>)>,
+}
+
+/// The place of an entry in a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level {
+    /// 0 for the first entry, and at most [`LEVEL_MAX`].
+    pub depth: usize,
+    /// It stands below the entry that it answers. Otherwise that is damaged, or too deep.
+    pub is_below: bool,
 }
 
 impl Levels {
-    /// The level of the next entry: 0 for the first, and at most [`LEVEL_MAX`].
-    pub fn next(&mut self, seq: u64, relation: Option<Relation>) -> usize {
-        if let Some(Relation::Answers(answered)) = relation
-            && let Some(at) = self.above.iter().rposition(|&above| above == answered)
-        {
-            self.above.truncate(at + 1);
+    /// The place of the next entry.
+    pub fn next(&mut self, seq: u64, relation: Option<Relation>) -> Level {
+        let answered = match relation {
+            Some(Relation::Answers(answered)) => Some(answered),
+            _ => None,
+        };
+        let found = self.above.iter().rposition(|&(above, _)| Some(above) == answered);
+        let is_beside = |&(_, other): &(u64, Option<u64>)| answered.is_some() && other == answered;
+        match (found, self.above.iter().rposition(is_beside)) {
+            (Some(at), _) => self.above.truncate(at + 1),
+            // What both answer is damaged.
+            (None, Some(at)) if at > 0 => self.above.truncate(at),
+            _ => {}
         }
-        // Where what it answers is damaged, or too deep, it stands below what came last.
-        let level = self.above.len();
-        if level < LEVEL_MAX {
-            self.above.push(seq);
+        let depth = self.above.len();
+        if depth < LEVEL_MAX {
+            self.above.push((seq, answered));
         }
-        level
+        Level { depth, is_below: found.is_some() }
     }
 }
 
@@ -87,7 +116,10 @@ mod tests {
 
     fn levels(thread: impl IntoIterator<Item = (u64, Option<u64>)>) -> Vec<usize> {
         let mut levels = Levels::default();
-        thread.into_iter().map(|(seq, answered)| levels.next(seq, answered.map(Relation::Answers))).collect()
+        thread
+            .into_iter()
+            .map(|(seq, answered)| levels.next(seq, answered.map(Relation::Answers)).depth)
+            .collect()
     }
 
     #[test]
@@ -106,7 +138,12 @@ mod tests {
 
     #[test]
     fn where_what_is_answered_is_missing_the_answer_is_below_what_came_last() {
-        assert_eq!(levels([(1, None), (5, Some(3)), (6, Some(1))]), [0, 1, 1]);
+        assert_eq!(
+            levels([(1, None), (5, Some(3)), (6, Some(3)), (7, Some(5)), (8, Some(1))]),
+            [0, 1, 1, 2, 1]
+        );
+        // The first one is damaged.
+        assert_eq!(levels([(2, Some(1)), (3, Some(1)), (4, Some(2))]), [0, 1, 1]);
     }
 
     #[test]

@@ -185,9 +185,7 @@ impl Appender {
         self.batch.last_crc = crc;
         let day = own.map(|own| own.day).or(self.batch.elsewhere);
         self.batch.own_days.extend(day.map(|day| (seq, day)));
-        if let Some(Relation::Answers(answered)) = entry.relation {
-            self.batch.answers.push((seq, answered));
-        }
+        self.batch.related.extend(entry.relation.map(|relation| (seq, relation)));
         if let (Some((key, _)), Some(keys)) = (entry.key, &mut self.keys) {
             keys.insert(key, seq);
             if self.batch.producers.last() != Some(&key.producer) {
@@ -249,11 +247,11 @@ impl Appender {
 
     /// Knows what is derived from here on. No append with a key has been taken before.
     pub fn set_derived(&mut self, derived: Derived) {
-        let Tables { own_days, keys, answers } = derived.tables;
+        let Tables { own_days, keys, related } = derived.tables;
         self.keys = Some(keys);
         self.uncached_bytes += derived.uncached_bytes;
         self.cached_bytes = derived.cached_bytes;
-        self.shared.publish_derived(own_days, answers, derived.seq);
+        self.shared.publish_derived(own_days, related, derived.seq);
     }
 
     /// The batch that was committed last, until another entry is staged; not if it was a large one.
@@ -277,8 +275,8 @@ impl Appender {
         self.uncached_bytes = 0;
         let Shared { disk, dir, id, .. } = &*self.shared;
         let own_days = self.shared.view().own_days;
-        let answers = &self.shared.answers();
-        let snapshot = Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys, answers);
+        let related = &self.shared.related();
+        let snapshot = Snapshot::new(Arc::clone(disk), dir.clone(), *id, self.head, own_days, keys, related);
         self.cached_bytes = snapshot.bytes();
         Some(snapshot)
     }
@@ -364,7 +362,7 @@ impl Appender {
             end: end + batch.bytes.len() as u64,
         };
         // Required before anybody hears of the batch: the sync above has returned.
-        self.shared.publish(self.head, &batch.own_days, &batch.answers);
+        self.shared.publish(self.head, &batch.own_days, &batch.related);
         Ok(())
     }
 

@@ -2,19 +2,19 @@
 
 use std::io;
 
+use diary_proto::Date;
 use diary_proto::block::{Step, Walker};
 use diary_proto::entry::StoredLine;
-use diary_proto::{Date, Relation};
 
 use crate::disk::How;
 use crate::format::day_file::{day_files, name};
 use crate::format::find::first_entry_of;
 use crate::format::lines::for_each_line;
 use crate::scan::scan;
-use crate::tables::answers::Answers;
 use crate::tables::cache::{self, Cache, Place, Tables};
 use crate::tables::keys::KeyTable;
 use crate::tables::own_days::OwnDays;
+use crate::tables::related::Related;
 use crate::view::Reader;
 
 /// How much of the day files is read at once.
@@ -43,7 +43,7 @@ impl Derived {
     pub fn unknown(head: u64) -> Self {
         let mut own_days = OwnDays::default();
         own_days.doubt((1, head), Date::MIN, Date::MAX);
-        let tables = Tables { own_days, keys: KeyTable::unknown(), answers: Answers::unknown(head) };
+        let tables = Tables { own_days, keys: KeyTable::unknown(), related: Related::unknown(head) };
         Self { tables, seq: head, uncached_bytes: 0, cached_bytes: 0 }
     }
 }
@@ -103,15 +103,15 @@ impl Gathered {
         self.own_day = own_day;
         self.reach(line.seq - 1);
         self.next = line.seq + 1;
-        let Tables { own_days, keys, answers } = &mut self.tables;
+        let Tables { own_days, keys, related } = &mut self.tables;
         if let Some(key) = line.key {
             keys.insert(key, line.seq);
         }
         if let Some(day) = own_day {
             own_days.insert(line.seq, day);
         }
-        if let Some(Relation::Answers(answered)) = line.relation {
-            answers.insert(line.seq, answered);
+        if let Some(relation) = line.relation {
+            related.insert(line.seq, relation);
         }
     }
 

@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use diary_proto::{Date, Seal};
+use diary_proto::{Date, Relation, Seal};
 
 use crate::disk::{Disk, DiskFile, How};
 use crate::format::day_file::{After, Header, first_bytes, first_line, name};
@@ -26,8 +26,8 @@ use crate::format::find;
 use crate::format::head::{self, Head};
 use crate::format::notes::{Archived, archived_in};
 use crate::format::stray::Stray;
-use crate::tables::answers::Answers;
 use crate::tables::own_days::OwnDays;
+use crate::tables::related::Related;
 use pages::Opened;
 
 pub(crate) use archives::ARCHIVE;
@@ -43,9 +43,9 @@ pub(crate) struct Shared {
     /// What its lines are sealed with.
     pub(crate) seal: Seal,
     view: RwLock<View>,
-    /// Which entries answer which; not all of them before what is derived is loaded. It is no part of a view, because it only
+    /// Which entries belong to which earlier ones; not all of them before what is derived is loaded. It is no part of a view, because it only
     /// grows: whoever looks into it looks no further than their view's head.
-    answers: RwLock<Answers>,
+    related: RwLock<Related>,
     /// The seqs of day files' first entries, as far as they were read; none where nothing is sound.
     first_seqs: Mutex<BTreeMap<Date, Option<u64>>>,
     /// Day files that were opened a moment ago to read history: those who read on need not open them.
@@ -103,7 +103,7 @@ impl Shared {
             id,
             seal: Seal::of_journal(id),
             view: RwLock::new(view),
-            answers: RwLock::default(),
+            related: RwLock::default(),
             first_seqs: Mutex::default(),
             opened: Opened::default(),
             beginning: OnceLock::new(),
@@ -115,11 +115,11 @@ impl Shared {
     }
 
     /// Moves the head: from here on, readers see what lies before it. `own_days`: entries behind the old head that
-    /// belong to another day than their file's; `answers`: those that answer others.
-    pub(crate) fn publish(&self, head: Head, own_days: &[(u64, Date)], answers: &[(u64, u64)]) {
-        if !answers.is_empty() {
-            let mut table = self.answers.write().unwrap_or_else(PoisonError::into_inner);
-            answers.iter().for_each(|&(seq, answered)| table.insert(seq, answered));
+    /// belong to another day than their file's; `related`: those that belong to earlier ones.
+    pub(crate) fn publish(&self, head: Head, own_days: &[(u64, Date)], related: &[(u64, Relation)]) {
+        if !related.is_empty() {
+            let mut table = self.related.write().unwrap_or_else(PoisonError::into_inner);
+            related.iter().for_each(|&(seq, relation)| table.insert(seq, relation));
         }
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(date) = head.file.filter(|date| view.days.last() != Some(date)) {
@@ -132,8 +132,8 @@ impl Shared {
         view.head = head;
     }
 
-    pub(crate) fn answers(&self) -> RwLockReadGuard<'_, Answers> {
-        self.answers.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn related(&self) -> RwLockReadGuard<'_, Related> {
+        self.related.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the head down, as evidence for the next start.
@@ -142,11 +142,11 @@ impl Shared {
     }
 
     /// Puts what is derived of the entries up to `seq` before what was published meanwhile.
-    pub(crate) fn publish_derived(&self, mut own_days: OwnDays, mut answers: Answers, seq: u64) {
+    pub(crate) fn publish_derived(&self, mut own_days: OwnDays, mut related: Related, seq: u64) {
         {
-            let mut known = self.answers.write().unwrap_or_else(PoisonError::into_inner);
-            answers.extend(&known, seq);
-            *known = answers;
+            let mut known = self.related.write().unwrap_or_else(PoisonError::into_inner);
+            related.extend(&known, seq);
+            *known = related;
         }
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         own_days.extend(&view.own_days, seq);

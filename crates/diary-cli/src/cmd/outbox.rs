@@ -67,8 +67,10 @@ fn list(outbox: &Outbox, json: bool) -> Result<(), CliError> {
 /// Formats an entry.
 fn listed(entry: &Listed) -> String {
     let Listed { id, server, kept, held, .. } = entry;
-    let answers = kept.answers.map_or_else(String::new, |seq| format!("↳ {seq} "));
-    let mut lines = format!("{id} {server} {} {answers}{}\n", minute(kept.time), escape(&kept.text));
+    let answers = kept.answers.map(|seq| format!("↳ {seq} "));
+    let corrects = kept.corrects.map(|seq| format!("(corrects {seq}) "));
+    let mark = answers.or(corrects).unwrap_or_default();
+    let mut lines = format!("{id} {server} {} {mark}{}\n", minute(kept.time), escape(&kept.text));
     if *held {
         lines.push_str("    held by a running diary process\n");
     }
@@ -88,6 +90,7 @@ fn object(entry: &Listed) -> Value {
         "server": server.to_string(),
         "time": kept.time.in_zone(&TimeZone::system()).to_string(),
         "re": kept.answers,
+        "corrects": kept.corrects,
         "text": kept.text,
         "held": held,
         "author": author.as_ref().map(Author::as_str),
@@ -212,6 +215,7 @@ mod tests {
                 time,
                 at: None,
                 answers: None,
+                corrects: None,
                 text,
                 refusal,
                 journal: Some(7),

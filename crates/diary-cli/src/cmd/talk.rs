@@ -12,7 +12,7 @@ use std::fmt;
 use std::mem::take;
 
 use diary_client::{
-    Author, DayStart, Error, History, NewEntry, Producer, Reader, Refusal, State, Welcome, Which,
+    Author, DayStart, Error, History, NewEntry, Producer, Reader, Refusal, Relation, State, Welcome, Which,
 };
 use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::{HINT, is_old_command};
@@ -300,8 +300,12 @@ impl<'a> Talk<'a> {
     fn take_command(&mut self, line: String) {
         match understand(&line, &self.calendar) {
             Ok(Wanted::Name(name)) => self.rename(name),
-            Ok(Wanted::Answer(seq, text)) => {
-                self.take_entry(NewEntry { answers: Some(seq), ..text.into() });
+            Ok(Wanted::Related(relation, text)) => {
+                let (answers, corrects) = match relation {
+                    Relation::Answers(seq) => (Some(seq), None),
+                    _ => (None, Some(relation.seq())),
+                };
+                self.take_entry(NewEntry { answers, corrects, ..text.into() });
             }
             wanted => {
                 self.said_goodbye = matches!(wanted, Ok(Wanted::Quit));

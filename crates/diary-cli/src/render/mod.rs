@@ -15,7 +15,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
-use diary_client::{DayStart, Event, Gap, Levels, Stored};
+use diary_client::{DayStart, Event, Gap, Level, Levels, Stored};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -25,6 +25,9 @@ use self::jrnl::Jrnl;
 pub(crate) use self::machine::{careful, push_json};
 use self::people::{YELLOW, push_row};
 use diary_calendar::Calendar;
+
+/// Place of an entry that is in no thread.
+const TOP: Level = Level { depth: 0, is_below: false };
 
 /// Local date and time.
 const DATE_AND_TIME: &str = "%Y-%m-%d %H:%M";
@@ -86,8 +89,8 @@ pub(crate) struct Printer {
     jrnl: Jrnl,
     /// Set while a thread is printed, whose entries are indented and in no order of days.
     levels: Option<Levels>,
-    /// Level of the entry that is being printed.
-    level: usize,
+    /// Place of the entry that is being printed.
+    level: Level,
 }
 
 impl Printer {
@@ -117,7 +120,7 @@ impl Printer {
             first: true,
             notices: Vec::new(),
             levels: None,
-            level: 0,
+            level: TOP,
         }
     }
 
@@ -128,7 +131,7 @@ impl Printer {
 
     /// Sets whether what comes next is a thread.
     pub(crate) fn show_thread(&mut self, is_thread: bool) {
-        (self.levels, self.level) = (is_thread.then(Levels::default), 0);
+        (self.levels, self.level) = (is_thread.then(Levels::default), TOP);
     }
 
     /// Sets the width of the terminal.
@@ -194,7 +197,7 @@ impl Printer {
         if matches!(self.format, Format::Csv | Format::Json | Format::Jrnl | Format::JrnlJson) {
             return self.entry(stored, out);
         }
-        let (width, indent) = (self.width, "  ".repeat(self.level));
+        let (width, indent) = (self.width, "  ".repeat(self.level.depth));
         self.width = width.saturating_sub(indent.len());
         let mut rows = Vec::new();
         self.entry(stored, &mut rows);

@@ -32,7 +32,7 @@ impl Printer {
     /// Returns the text, behind a mark that says what the entry is to an earlier one, unless its place says so.
     pub(super) fn marked_text<'a>(&self, entry: &'a Entry) -> Cow<'a, str> {
         match entry.relation {
-            Some(Relation::Answers(_)) if self.level > 0 => Cow::Borrowed(&entry.text),
+            Some(Relation::Answers(_)) if self.level.is_below => Cow::Borrowed(&entry.text),
             Some(Relation::Answers(seq)) => Cow::Owned(format!("↳ {seq} {}", entry.text)),
             Some(relation) => Cow::Owned(format!("({relation}) {}", entry.text)),
             None => Cow::Borrowed(&entry.text),

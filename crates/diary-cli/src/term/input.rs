@@ -21,9 +21,11 @@ pub(crate) enum Typed {
     Failed(io::Error),
 }
 
-/// Whether a typed text is a command. A text of several lines never is: it was pasted, or written as an entry.
+/// Whether a typed text is a command. One of several lines is none, as it was pasted, or written as an entry; only an
+/// answer or a correction may have several.
 pub(crate) fn is_command(text: &str) -> bool {
-    text.starts_with('/') && !text.starts_with("//") && !text.contains('\n')
+    let has_text = text.starts_with("/re ") || text.starts_with("/correct ");
+    text.starts_with('/') && !text.starts_with("//") && (has_text || !text.contains('\n'))
 }
 
 /// Characters behind its prefix from which on a word is a token, or most of one.

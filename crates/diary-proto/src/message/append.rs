@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Body;
 use crate::limits::FRAME_MAX_BYTES;
+use crate::relation::Relation;
 use crate::time::Time;
 
 /// Most entries in one append frame, so that its ack and its bookkeeping stay small.
@@ -37,6 +38,15 @@ pub struct NewText<'a> {
     pub author: &'a [u8],
     /// The earlier entry that it answers.
     pub answers: Option<u64>,
+    /// The earlier entry that it corrects; it cannot do both.
+    pub corrects: Option<u64>,
+}
+
+impl NewText<'_> {
+    /// What it is to an earlier entry.
+    pub fn relation(&self) -> Option<Relation> {
+        self.answers.map(Relation::Answers).or(self.corrects.map(Relation::Corrects))
+    }
 }
 
 /// Texts one behind the other, as they travel.
@@ -51,13 +61,14 @@ pub struct Texts {
 pub(super) enum Form {
     /// `u32 length | text`.
     Plain,
-    /// `u8 what | [i64 microseconds | i16 minutes] | [string author] | [u64 answered] | u32 length | text`.
+    /// `u8 what | [i64 microseconds | i16 minutes] | [string author] | [u64 answered] | [u64 corrected] | u32 length | text`.
     Own,
 }
 
 const OWN_AT: u8 = 1;
 const OWN_AUTHOR: u8 = 2;
 const OWN_ANSWERS: u8 = 4;
+const OWN_CORRECTS: u8 = 8;
 
 impl Texts {
     /// Texts that say nothing of themselves.
@@ -70,24 +81,28 @@ impl Texts {
         Self::of(out, Form::Plain)
     }
 
-    /// Texts that have a time or an author of their own, or answer an earlier entry.
+    /// Texts that have a time or an author of their own, or belong to an earlier entry.
     ///
     /// # Panics
     /// If they do not fit one frame, or an author is longer than 64 KiB.
     pub fn own<'a>(texts: impl IntoIterator<Item = NewText<'a>>) -> Self {
         let mut out = Vec::new();
-        for NewText { text, at, author, answers } in texts {
-            let has_author = if author.is_empty() { 0 } else { OWN_AUTHOR };
-            let has_answered = if answers.is_some() { OWN_ANSWERS } else { 0 };
-            out.push(if at.is_some() { OWN_AT } else { 0 } | has_author | has_answered);
+        for NewText { text, at, author, answers, corrects } in texts {
+            let what = [
+                (at.is_some(), OWN_AT),
+                (!author.is_empty(), OWN_AUTHOR),
+                (answers.is_some(), OWN_ANSWERS),
+                (corrects.is_some(), OWN_CORRECTS),
+            ];
+            out.push(what.into_iter().filter(|(has, _)| *has).map(|(_, bit)| bit).sum());
             if let Some(at) = at {
                 super::put_time(&mut out, at);
             }
-            if has_author != 0 {
+            if !author.is_empty() {
                 super::put_bytes(&mut out, author);
             }
-            if let Some(answered) = answers {
-                out.extend_from_slice(&answered.to_be_bytes());
+            for seq in [answers, corrects].into_iter().flatten() {
+                out.extend_from_slice(&seq.to_be_bytes());
             }
             put_text(&mut out, text);
         }
@@ -126,7 +141,7 @@ impl Texts {
             let text;
             (text, rest) = split(rest, form)?;
             count += 1;
-            related += usize::from(text.answers.is_some());
+            related += usize::from(text.relation().is_some());
         }
         let fits = (1..=APPEND_MAX_ENTRIES).contains(&count) && related <= RELATED_MAX_ENTRIES;
         fits.then_some(Self { bytes, form })
@@ -145,7 +160,7 @@ fn split(mut rest: &[u8], form: Form) -> Option<(NewText<'_>, &[u8])> {
     if form == Form::Own {
         let what;
         (what, rest) = rest.split_first()?;
-        if what & !(OWN_AT | OWN_AUTHOR | OWN_ANSWERS) != 0 {
+        if what & !(OWN_AT | OWN_AUTHOR | OWN_ANSWERS | OWN_CORRECTS) != 0 {
             return None;
         }
         if what & OWN_AT != 0 {
@@ -159,10 +174,17 @@ fn split(mut rest: &[u8], form: Form) -> Option<(NewText<'_>, &[u8])> {
             (length, rest) = rest.split_first_chunk::<2>()?;
             (new.author, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
         }
-        if what & OWN_ANSWERS != 0 {
-            let answered;
-            (answered, rest) = rest.split_first_chunk::<8>()?;
-            new.answers = Some(u64::from_be_bytes(*answered));
+        let mut seq_of = |bit| match what & bit {
+            0 => Some(None),
+            _ => {
+                let seq;
+                (seq, rest) = rest.split_first_chunk::<8>()?;
+                Some(Some(u64::from_be_bytes(*seq)))
+            }
+        };
+        (new.answers, new.corrects) = (seq_of(OWN_ANSWERS)?, seq_of(OWN_CORRECTS)?);
+        if new.answers.is_some() && new.corrects.is_some() {
+            return None;
         }
     }
     let (length, rest) = rest.split_first_chunk::<4>()?;

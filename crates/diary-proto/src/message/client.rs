@@ -193,6 +193,9 @@ fn put_texts(out: &mut Vec<u8>, texts: &[String]) {
     texts.iter().for_each(|text| put_str(out, text));
 }
 
+const HOW_REVERSE: u8 = 1;
+const HOW_SHOWN: u8 = 2;
+
 const WHICH_LAST: u8 = 0;
 const WHICH_ALL: u8 = 1;
 const WHICH_FROM: u8 = 2;
@@ -205,7 +208,7 @@ fn put_scope(out: &mut Vec<u8>, scope: &Scope) {
     put_which(out, scope.which);
     out.extend_from_slice(&scope.up_to.unwrap_or(UNBOUNDED).to_be_bytes());
     out.extend_from_slice(&scope.newest.unwrap_or(UNBOUNDED).to_be_bytes());
-    out.push(u8::from(scope.reverse));
+    out.push(u8::from(scope.reverse) * HOW_REVERSE + u8::from(scope.shown) * HOW_SHOWN);
 }
 
 fn put_which(out: &mut Vec<u8>, which: Which) {
@@ -285,7 +288,9 @@ impl Body {
         let which = self.which()?;
         let mut bound = || self.u64().map(|bound| Some(bound).filter(|&bound| bound != UNBOUNDED));
         let (up_to, newest) = (bound()?, bound()?);
-        Some(Scope { which, up_to, newest, reverse: self.flag()? })
+        let how = self.u8().filter(|how| how & !(HOW_REVERSE | HOW_SHOWN) == 0)?;
+        let (reverse, shown) = (how & HOW_REVERSE != 0, how & HOW_SHOWN != 0);
+        Some(Scope { which, up_to, newest, reverse, shown })
     }
 
     fn which(&mut self) -> Option<Which> {

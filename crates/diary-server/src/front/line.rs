@@ -3,10 +3,10 @@
 use diary_proto::answer::{push_ack, push_error, push_gap};
 use diary_proto::block::{Gap, Step};
 use diary_proto::command::{is_login, stray_login};
-use diary_proto::entry::{SealedLine, StoredLine};
+use diary_proto::entry::{SealedLine, StoredLine, parse_number};
 use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
-use diary_proto::{Code, Refusal};
+use diary_proto::{Code, Refusal, Relation, Seal};
 
 use super::{Answer, Decoded, Kind, Request, Walk};
 
@@ -100,7 +100,6 @@ pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
         Answer::Begin { kind: Kind::History, .. } => out.extend_from_slice(b"ok history\n"),
         Answer::Begin { kind: Kind::Thread, .. } => out.extend_from_slice(b"ok thread\n"),
         Answer::Begin { kind: Kind::Search, .. } => out.extend_from_slice(b"ok search\n"),
-        Answer::Lines { lines, walk, .. } if walk.levels.is_some() => push_thread(out, lines, walk),
         Answer::Lines { lines, walk, .. } => push_lines(out, lines, walk),
         Answer::CaughtUp { last, walk } => {
             if let Some(gap) = walk.walker.as_mut().and_then(|walker| walker.finish(last)) {
@@ -123,7 +122,11 @@ pub(super) fn encode(voice: &mut Voice, answer: Answer<'_>, out: &mut Vec<u8>) {
 }
 
 /// The left parts of stored lines, each checked; a gap where some are missing or damaged.
-fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
+pub(super) fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
+    let has_corrections = || memchr::memmem::find(lines, b" corrects=").is_some();
+    if walk.levels.is_some() || (walk.shown && has_corrections()) {
+        return push_as_seen(out, lines, walk);
+    }
     let Walk { seal, walker, count, gaps, .. } = walk;
     out.reserve(lines.len());
     let mut push = |step: Step<SealedLine<'_>>| match step {
@@ -139,29 +142,69 @@ fn push_lines(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
     };
     match walker {
         Some(walker) => walker.pass(lines, is_showable, push),
-        None => lines.split(|&b| b == b'\n').for_each(|line| {
-            if let Some(line) = SealedLine::check(line, *seal).filter(is_showable) {
-                push(Step::Entry(line));
-            } else if let Some(gap) = Gap::of_note(line, *seal) {
-                push(Step::Gap(gap));
-            }
-        }),
+        None => each_line(lines, *seal, &mut push),
     }
 }
 
-/// The same of a thread: each entry is indented as deep as it is in it.
-fn push_thread(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
+/// Visits the entries and noted gaps among lines that are not dense.
+fn each_line(lines: &[u8], seal: Seal, visit: &mut impl FnMut(Step<SealedLine<'_>>)) {
     for line in lines.split(|&b| b == b'\n') {
-        let before = out.len();
-        if let (Ok(stored), Some(levels)) = (StoredLine::parse(line, walk.seal), &mut walk.levels) {
-            (0..levels.next(stored.seq, stored.relation)).for_each(|_| out.extend_from_slice(INDENT));
-        }
-        let begun = out.len();
-        push_lines(out, line, walk);
-        if out.len() == begun {
-            out.truncate(before);
+        if let Some(line) = SealedLine::check(line, seal).filter(is_showable) {
+            visit(Step::Entry(line));
+        } else if let Some(gap) = Gap::of_note(line, seal) {
+            visit(Step::Gap(gap));
         }
     }
+}
+
+/// The same where people see some entries otherwise: with the text of the correction before them, without corrections of
+/// their own place, and indented in a thread.
+fn push_as_seen(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
+    let Walk { seal, walker, levels, count, gaps, .. } = walk;
+    let mut newest: Option<StoredLine<'_>> = None;
+    let mut rest = lines.split_inclusive(|&b| b == b'\n').peekable();
+    while let Some(line) = rest.next() {
+        let stored = StoredLine::parse(line.strip_suffix(b"\n").unwrap_or(line), *seal).ok();
+        let corrected = match stored.and_then(|stored| stored.relation) {
+            Some(Relation::Corrects(corrected)) => Some(corrected),
+            _ => None,
+        };
+        if corrected.is_some() && rest.peek().and_then(|next| seq_of(next)) == corrected {
+            newest = stored.filter(|stored| is_safe(stored.left.as_bytes()));
+            continue;
+        }
+        let newest = newest.take();
+        let mut push = |step: Step<SealedLine<'_>>| match step {
+            Step::Gap(gap) => {
+                gaps.push(gap);
+                push_gap(out, gap);
+            }
+            Step::Entry(_) if corrected.is_some() => {}
+            Step::Entry(sealed) => {
+                *count += 1;
+                if let (Some(levels), Some(stored)) = (&mut *levels, stored) {
+                    let level = levels.next(stored.seq, stored.relation);
+                    (0..level.depth).for_each(|_| out.extend_from_slice(INDENT));
+                }
+                match stored.zip(newest) {
+                    Some((stored, newest)) => {
+                        out.extend_from_slice(stored.corrected_left(&newest).as_bytes())
+                    }
+                    None => out.extend_from_slice(sealed.left),
+                }
+                out.push(b'\n');
+            }
+        };
+        match walker {
+            Some(walker) => walker.pass(line, is_showable, push),
+            None => each_line(line, *seal, &mut push),
+        }
+    }
+}
+
+/// The seq that a line begins with.
+fn seq_of(line: &[u8]) -> Option<u64> {
+    parse_number(&line[..memchr::memchr(b' ', line)?])
 }
 
 /// Whether the left part may reach a terminal. Bytes that should have been escaped, or that are not UTF-8, are damage

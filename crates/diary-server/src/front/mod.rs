@@ -10,7 +10,9 @@ use diary_proto::block::{Gap, Walker};
 use diary_proto::line::Mode;
 use diary_proto::message::{Append, Hello, Welcome};
 use diary_proto::relation::Levels;
-use diary_proto::{Author, Code, Command, Credential, Filter, JournalName, Refusal, Scope, Seal, Time};
+use diary_proto::{
+    Author, Code, Command, Credential, Filter, JournalName, Refusal, Relation, Scope, Seal, Time,
+};
 
 use frame::FrameDecoder;
 use line::{LineReader, Voice};
@@ -53,8 +55,8 @@ pub(crate) enum Request {
         id: u32,
         seq: u64,
     },
-    /// An entry that answers another, in line mode.
-    Answer(u64, String),
+    /// An entry that belongs to an earlier one, in line mode.
+    Related(Relation, String),
     /// Whether an append would be taken now.
     Check {
         id: u32,
@@ -103,7 +105,7 @@ impl Request {
                 size_of::<Filter>() + texts.map(String::len).sum::<usize>()
             }
             Request::Refused { refusal, .. } => refusal.message.len(),
-            Request::Answer(_, text) => text.len(),
+            Request::Related(_, text) => text.len(),
             Request::Hello(hello) => {
                 size_of::<Hello>() + hello.author.len() + hello.journal.len() + hello.secret.len()
             }
@@ -114,7 +116,7 @@ impl Request {
     /// What its client must be allowed to do, if anything.
     pub(crate) fn right(&self) -> Option<Right> {
         match self {
-            Request::Append(_) | Request::Answer(..) | Request::Check { .. } | Request::Name(_) => {
+            Request::Append(_) | Request::Related(..) | Request::Check { .. } | Request::Name(_) => {
                 Some(Right::Append)
             }
             Request::History { .. }
@@ -137,11 +139,15 @@ impl Request {
 impl From<Command> for Request {
     fn from(command: Command) -> Self {
         match command {
-            Command::History(which) => Request::History { id: 0, scope: which.into() },
+            Command::History(which) => Request::History { id: 0, scope: Scope::from(which).shown() },
             Command::Follow(from) => Request::Follow { id: 0, from },
             Command::FollowOff => Request::FollowOff { id: 0 },
-            Command::Search(text) => Request::Search { id: 0, filter: Filter::of_text(text).into() },
-            Command::Answer(seq, text) => Request::Answer(seq, text),
+            Command::Search(text) => {
+                let mut filter = Filter::of_text(text);
+                filter.scope.shown = true;
+                Request::Search { id: 0, filter: filter.into() }
+            }
+            Command::Related(relation, text) => Request::Related(relation, text),
             Command::Thread(seq) => Request::Thread { id: 0, seq },
             Command::Name(name) => Request::Name(name),
             Command::Journal(name) => Request::Journal(name),
@@ -227,12 +233,21 @@ pub(crate) struct Walk {
     pub(crate) seal: Seal,
     /// Finds gaps; none where entries are not dense.
     pub(crate) walker: Option<Walker>,
+    /// Lines come as people see them: corrections stand before their entries.
+    pub(crate) shown: bool,
     /// Of a thread: how deep its lines are in it.
     pub(crate) levels: Option<Levels>,
     /// Entries that were given out.
     pub(crate) count: u64,
     /// Gaps that were met and are to be told in the log.
     pub(crate) gaps: Vec<Gap>,
+}
+
+impl Walk {
+    /// The beginning of an answer whose lines are as they are stored, and not dense.
+    pub(crate) fn of(seal: Seal) -> Self {
+        Self { seal, walker: None, shown: false, levels: None, count: 0, gaps: Vec::new() }
+    }
 }
 
 /// Cuts a connection's bytes into requests, in the mode that its first bytes chose.

@@ -14,18 +14,19 @@ use std::sync::Arc;
 
 use diary_engine::{Appends, Journal, Part, ReadError};
 use diary_proto::answer::{MARK, push_ack, push_error, push_gap};
-use diary_proto::block::{Step, Walker};
+use diary_proto::block::Walker;
 use diary_proto::command::{is_login, stray_login};
-use diary_proto::entry::SealedLine;
 use diary_proto::entry::check_text;
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 use diary_proto::line::without_byte_order_mark;
-use diary_proto::{Code, Refusal, Which};
+use diary_proto::{Code, Refusal, Scope, Which};
 use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::Walk;
+use super::line::push_lines;
 use super::refusals::{RefusalLog, quoting};
 use crate::context::{Context, permits};
 use crate::limits::{DATAGRAM_MAX_BYTES, DATAGRAM_READINGS_MAX, DATAGRAM_REPLY_MAX_BYTES};
@@ -332,24 +333,29 @@ async fn history(journal: &Journal) -> Said {
 
 /// The newest entries that fit, whole, and how many are left out.
 async fn newest(journal: &Journal) -> Result<Vec<u8>, ReadError> {
-    let mut cursor = journal.find(Which::Last(HISTORY_ENTRIES)).await?;
+    let mut cursor = journal.find(Scope::from(Which::Last(HISTORY_ENTRIES)).shown()).await?;
     if cursor.last() < cursor.first() {
         return Ok(b"the diary is empty\n".to_vec());
     }
-    let before = cursor.first() - 1;
-    let last = cursor.last();
-    let mut walker = Walker::new(cursor.first(), journal.seal());
+    let (before, last) = (cursor.first() - 1, cursor.last());
+    let mut walk = Walk::of(journal.seal());
+    (walk.walker, walk.shown) = (Some(Walker::new(cursor.first(), journal.seal())), true);
     let mut newest = Newest { lines: VecDeque::new(), bytes: 0, left_out: before };
     loop {
-        let (page, ()) = journal.page(cursor, || (STORED_LINE_MAX_BYTES, ())).await?;
-        walker.pass(&page.lines, super::line::is_showable, |step| newest.push(step));
+        // An entry and its correction.
+        let (page, ()) = journal.page(cursor, || (2 * STORED_LINE_MAX_BYTES, ())).await?;
+        let mut lines = Vec::new();
+        push_lines(&mut lines, &page.lines, &mut walk);
+        lines.split_inclusive(|&b| b == b'\n').for_each(|line| newest.push(line));
         cursor = page.cursor;
         if page.ended {
             break;
         }
     }
-    if let Some(gap) = walker.finish(last) {
-        newest.push(Step::Gap(gap));
+    if let Some(gap) = walk.walker.and_then(|mut walker| walker.finish(last)) {
+        let mut line = Vec::new();
+        push_gap(&mut line, gap);
+        newest.push(&line);
     }
     Ok(newest.reply())
 }
@@ -365,17 +371,9 @@ impl Newest {
     /// Bytes for the line that says how many entries are left out, and the mark.
     const NOTE_BYTES: usize = 64;
 
-    fn push(&mut self, step: Step<SealedLine<'_>>) {
-        let line = match step {
-            Step::Entry(line) => [line.left, b"\n"].concat(),
-            Step::Gap(gap) => {
-                let mut line = Vec::new();
-                push_gap(&mut line, gap);
-                line
-            }
-        };
+    fn push(&mut self, line: &[u8]) {
         self.bytes += line.len();
-        self.lines.push_back(line);
+        self.lines.push_back(line.to_vec());
         while self.bytes > DATAGRAM_REPLY_MAX_BYTES - Self::NOTE_BYTES
             && let Some(oldest) = self.lines.pop_front()
         {

@@ -80,7 +80,7 @@ impl Session {
             Request::Journal(None) => return self.begin_listing(),
             Request::Journal(Some(name)) => return self.begin_opening(name.clone(), None),
             Request::Login(token) => return self.begin_login(token, None),
-            Request::Answer(answered, text) => return self.append_answer(*answered, text),
+            Request::Related(relation, text) => return self.append_related(*relation, text),
             Request::Quiet => Answer::Quiet,
             Request::Help => Answer::Words(HELP),
             Request::Hello(hello) => return self.begin_hello(hello),

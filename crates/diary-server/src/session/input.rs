@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use diary_access::Rights;
-use diary_engine::{Appends, Journal, Keys, Missing, Own};
+use diary_access::{Right, Rights};
+use diary_engine::{Appends, Earlier, Found, Keys, Own, Unfit};
 use diary_proto::command::{is_login, stray_login};
 use diary_proto::entry::check_text;
 use diary_proto::message::{Append, NewText};
@@ -24,8 +24,8 @@ use crate::transport::with_scratch;
 pub(super) enum Granted {
     /// Memory for what one read brings.
     Read(Reservation),
-    /// Room for appends, and which of the entries that they name are not there.
-    Append(Room, Vec<(u64, Missing)>),
+    /// Room for appends, and what is known of the entries that they name.
+    Append(Room, Vec<Found>),
 }
 
 impl Session {
@@ -59,8 +59,8 @@ impl Session {
         match granted {
             // Given back behind the read, when what came of it is counted.
             Granted::Read(_reserved) => self.read(self.context.limits.read_bytes)?,
-            Granted::Append(room, missing) => {
-                self.admit(room, &missing);
+            Granted::Append(room, found) => {
+                self.admit(room, &found);
                 self.admit_waiting();
             }
         }
@@ -187,8 +187,8 @@ impl Session {
                     if let Some(own) = own {
                         appends.set_own(own);
                     }
-                    if let Some(answered) = new.answers {
-                        appends.relate(Relation::Answers(answered));
+                    if let Some(relation) = new.relation() {
+                        appends.relate(relation);
                     }
                 }
                 Err(refusal) => appends.push_refused(refusal),
@@ -220,7 +220,8 @@ impl Session {
             let (journal, named) = (Arc::clone(&self.offer.journal), appends.named());
             let outcome_bytes = appends.outcome_max_bytes();
             let small = self.queue.unreserved_bytes() + outcome_bytes <= context.answers.free_bytes();
-            let outcome = if small { None } else { context.answers.try_reserve(outcome_bytes) };
+            let reserves_now = !small && named.is_empty();
+            let outcome = if reserves_now { context.answers.try_reserve(outcome_bytes) } else { None };
             if (small || outcome.is_some())
                 && (!keyed || journal.knows_derived())
                 && named.is_empty()
@@ -234,47 +235,51 @@ impl Session {
                     journal.derived_known().await;
                 }
                 // Before it takes room: to look them up may wait for the disk.
-                let missing = look_up(&journal, named).await;
+                let found = match named.is_empty() {
+                    true => Vec::new(),
+                    false => journal.look_up(named).await.unwrap_or_default(),
+                };
                 let outcome = match outcome {
                     None if !small => Some(Arc::clone(&context.answers).reserve(outcome_bytes, None).await),
                     outcome => outcome,
                 };
                 let permit = context.room_for_appends(bytes).await;
-                Granted::Append(Room { permit, outcome }, missing)
+                Granted::Append(Room { permit, outcome }, found)
             }));
         }
     }
 
-    fn admit(&mut self, room: Room, missing: &[(u64, Missing)]) {
-        let journal = &self.offer.journal;
-        self.queue.admit(room, |mut appends, permit| {
-            appends.note_missing(missing);
+    fn admit(&mut self, room: Room, found: &[Found]) {
+        let Self { offer, queue, context, peer, .. } = self;
+        let journal = &offer.journal;
+        let name = journal.about().name.as_str();
+        let is_admin = context.guard.rights(peer, name).has(Right::Admin);
+        let judge = |relation, earlier: &Earlier, author: &Author| match relation {
+            Relation::Answers(_) => Ok(()),
+            _ if !journal.takes_corrections() => Err(Unfit::Full),
+            // The name alone says who somebody is only where it is not a token's to give.
+            _ if is_admin || earlier.author == *author => Ok(()),
+            _ if peer.login.is_some() && context.guard.may_be(peer, &earlier.author, name).is_ok() => Ok(()),
+            _ => Err(Unfit::NotOwn),
+        };
+        queue.admit(room, |mut appends, permit| {
+            appends.note_found(found, judge);
             journal.append(appends, permit)
         });
     }
 
-    /// An entry of line mode that answers another. Everything before it is answered, and nothing behind it is decoded.
-    pub(super) fn append_answer(&mut self, answered: u64, text: &str) {
+    /// An entry of line mode that belongs to an earlier one. Everything before it is answered, and nothing behind it is
+    /// decoded.
+    pub(super) fn append_related(&mut self, relation: Relation, text: &str) {
         if let Err(refusal) = self.may_append() {
             return self.refuse(0, &refusal);
         }
         let (mut appends, entries) = (Appends::new(Arc::clone(&self.peer.author), None), Entries::default());
         appends.push(text);
-        appends.relate(Relation::Answers(answered));
+        appends.relate(relation);
         self.queue.push_appends(appends, entries);
         self.admit_waiting();
     }
-}
-
-/// Which of these entries are not there.
-async fn look_up(journal: &Journal, named: Vec<u64>) -> Vec<(u64, Missing)> {
-    if named.is_empty() {
-        return Vec::new();
-    }
-    journal.missing(named.clone()).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "entries that others name cannot be looked up");
-        named.into_iter().map(|seq| (seq, Missing::Unreadable)).collect()
-    })
 }
 
 /// A text, or a request. What is not allowed, or is larger than what may wait, is refused in its place. An append is

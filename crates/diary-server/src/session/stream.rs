@@ -69,7 +69,9 @@ pub(crate) enum Piece {
 impl Stream {
     /// All of a scope that is [plain](Scope::is_plain).
     pub(crate) fn history(journal: &Arc<Journal>, id: u32, scope: Scope) -> Self {
-        Self::new(journal, id, Kind::History, journal.find(scope))
+        let mut stream = Self::new(journal, id, Kind::History, journal.find(scope));
+        stream.walk.shown = scope.shown;
+        stream
     }
 
     /// With `checks`, what is damaged or missing is noted among the hits.
@@ -81,13 +83,15 @@ impl Stream {
         checks: bool,
     ) -> Self {
         let search = Some((Arc::new(Needle::new(filter, journal.seal())), searcher));
-        Self { checks, search, ..Self::new(journal, id, Kind::Search, journal.find(filter.scope)) }
+        let mut stream = Self::new(journal, id, Kind::Search, journal.find(filter.scope));
+        (stream.checks, stream.search, stream.walk.shown) = (checks, search, filter.scope.shown);
+        stream
     }
 
     /// An entry with all that answers it.
     pub(crate) fn thread(journal: &Arc<Journal>, id: u32, seq: u64) -> Self {
         let mut stream = Self::new(journal, id, Kind::Thread, journal.thread(seq));
-        stream.walk.levels = Some(Levels::default());
+        (stream.walk.shown, stream.walk.levels) = (true, Some(Levels::default()));
         stream
     }
 
@@ -103,7 +107,7 @@ impl Stream {
             journal: Arc::clone(journal),
             id,
             kind,
-            walk: Walk { seal: journal.seal(), walker: None, levels: None, count: 0, gaps: Vec::new() },
+            walk: Walk::of(journal.seal()),
             search: None,
             checks: false,
             progress: None,

@@ -1,7 +1,7 @@
 //! A batch on its way to the disk.
 
 use diary_proto::time::TIME_BYTES;
-use diary_proto::{Date, Producer, Time};
+use diary_proto::{Date, Producer, Relation, Time};
 
 /// A clock that jumped back by more than this is told: the entry gets its own time beside the batch's.
 const CLAMP_TOLD_MICROS: i64 = 1_000_000;
@@ -18,8 +18,8 @@ pub(super) struct Batch {
     pub(super) producers: Vec<Producer>,
     /// The days of those entries that have an own time.
     pub(super) own_days: Vec<(u64, Date)>,
-    /// The entries that answer others, and those.
-    pub(super) answers: Vec<(u64, u64)>,
+    /// The entries that belong to earlier ones.
+    pub(super) related: Vec<(u64, Relation)>,
     pub(super) clock: Option<Clock>,
     /// The day, where it is not the date of the clock: what entries without an own time carry.
     pub(super) day: Option<Date>,
@@ -59,9 +59,9 @@ impl Batch {
     pub(super) fn emptied(mut self) -> Self {
         self.producers.clear();
         self.own_days.clear();
-        self.answers.clear();
-        let Self { bytes, producers, own_days, answers, .. } = self;
-        Self { bytes, producers, own_days, answers, ..Self::default() }
+        self.related.clear();
+        let Self { bytes, producers, own_days, related, .. } = self;
+        Self { bytes, producers, own_days, related, ..Self::default() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The cache: what is derived from the day files, so that a start need not read them all.
 //!
 //! It holds, up to a place in the journal, the days of all entries with an own time, the keys of all appends, and which
-//! entries answer which: one sealed line `cache 6 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then the
+//! entries belong to which earlier ones: one sealed line `cache 6 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then the
 //! three tables. What was appended behind that place is read from the day files. Without the file, or with one
 //! that does not fit the journal, everything is read: the result is the same.
 
@@ -12,9 +12,9 @@ use std::sync::Arc;
 use diary_proto::{Seal, seal};
 use serde::{Deserialize, Serialize};
 
-use super::answers::Answers;
 use super::keys::KeyTable;
 use super::own_days::OwnDays;
+use super::related::Related;
 use crate::disk::{Disk, DiskFile, Doing, OpenError, open_if_there, write_whole};
 use crate::format::head::Head;
 use crate::format::sealed::{self, Fields};
@@ -45,7 +45,7 @@ pub struct Snapshot {
     own_days: Arc<OwnDays>,
     /// The bytes of the others.
     keys: Vec<u8>,
-    answers: Vec<u8>,
+    related: Vec<u8>,
 }
 
 /// The three tables.
@@ -53,14 +53,14 @@ pub struct Snapshot {
 pub(crate) struct Tables {
     pub(crate) own_days: OwnDays,
     pub(crate) keys: KeyTable,
-    pub(crate) answers: Answers,
+    pub(crate) related: Related,
 }
 
 impl Tables {
     /// Those that were read, if they are such that can be: what is read may be damaged.
     fn checked(self) -> Option<Self> {
-        let Self { own_days, keys, answers } = self;
-        Some(Self { own_days: own_days.checked()?, keys: keys.checked()?, answers: answers.checked()? })
+        let Self { own_days, keys, related } = self;
+        Some(Self { own_days: own_days.checked()?, keys: keys.checked()?, related: related.checked()? })
     }
 }
 
@@ -72,14 +72,14 @@ impl Snapshot {
         head: Head,
         own_days: Arc<OwnDays>,
         keys: &KeyTable,
-        answers: &Answers,
+        related: &Related,
     ) -> Self {
-        Self { disk, dir, id, head, own_days, keys: encode(keys), answers: encode(answers) }
+        Self { disk, dir, id, head, own_days, keys: encode(keys), related: encode(related) }
     }
 
     /// About how many bytes it has.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.keys.len() + self.answers.len() + self.own_days.bytes()) as u64
+        (self.keys.len() + self.related.len() + self.own_days.bytes()) as u64
     }
 
     /// Writes the cache.
@@ -91,7 +91,7 @@ impl Snapshot {
             return Ok(());
         }
         let own_days = encode(&*self.own_days);
-        let tables = [&own_days, &self.keys, &self.answers];
+        let tables = [&own_days, &self.keys, &self.related];
         let length: usize = tables.iter().map(|table| table.len()).sum();
         let table = tables[1..].iter().fold(seal::crc(&own_days), |crc, table| seal::crc_on(crc, table));
         let Head { seq, crc, .. } = self.head;

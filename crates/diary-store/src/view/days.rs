@@ -94,6 +94,11 @@ fn note(gap: Gap, last: u64, taken: &mut Vec<u8>, seal: Seal) {
 }
 
 impl Range {
+    /// Its pages can be as small as one entry.
+    pub fn has_small_pages(&self) -> bool {
+        self.picked.is_none()
+    }
+
     /// Every entry between its first and its last belongs to it. Where that is not so, notes among its lines
     /// tell what is damaged or missing ([`Gap::of_note`]).
     pub fn is_dense(&self) -> bool {

@@ -227,8 +227,11 @@ impl Reader {
             page.resize(here, 0);
             let read = file.read_full_at(page, *offset)?;
             page.truncate(read);
-            if let Some(last) = memchr::memrchr(b'\n', page) {
-                page.truncate(last + 1);
+            // Of a longer line, only that.
+            let end =
+                if size > max_bytes { memchr::memchr(b'\n', page) } else { memchr::memrchr(b'\n', page) };
+            if let Some(end) = end {
+                page.truncate(end + 1);
                 *offset += page.len() as u64;
                 return Ok(true);
             }

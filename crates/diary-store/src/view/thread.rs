@@ -1,5 +1,4 @@
-//! An entry with all that answers it: each entry right behind the one that it answers, or behind the answers to that
-//! which are older.
+//! An entry with all that answers it, or with all its corrections.
 
 use std::io;
 
@@ -7,27 +6,84 @@ use diary_proto::block::Gap;
 
 use super::days::GAP_WORDS;
 use super::{Range, Reader};
+use crate::tables::related::Place;
+
+/// Entries that are looked up before whoever asked gets a turn. Each takes some tens of microseconds where nothing waits
+/// for the disk.
+const LOOK_UPS_MAX: usize = 64;
 
 /// How far a thread has been read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Thread {
     root: u64,
-    /// None past its end.
-    next: Option<u64>,
+    at: At,
     head: u64,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum At {
+    /// This entry comes next.
+    Entry(u64),
+    /// What comes next in the thread is behind this.
+    Behind(Place),
+    /// The newest correction behind this one comes next.
+    Version(u64),
+    End,
+}
+
 impl Reader {
-    /// The entry `root`, which there is, with all that answers it now. `None` where it is not known any more what does.
-    /// What is derived must have been loaded.
+    /// The entry `root`, which there is, with all that answers it now: each entry right behind the one that it answers, or
+    /// behind the answers to that which are older. `None` where it is not known any more what does. What is derived must
+    /// have been loaded.
     pub fn thread(&self, root: u64) -> Option<Range> {
-        let head = self.head().seq;
-        let thread = Thread { root, next: Some(root), head };
-        let known = self.shared.answers().knows_thread_of(root);
-        known.then(|| Range { first: root, last: head, thread: Some(thread), ..Range::empty() })
+        let known = self.shared.related().knows_thread_of(root);
+        known.then(|| self.of_thread(root, At::Entry(root)))
     }
 
-    /// The next lines of a thread, and notes in the place of those that are damaged or missing.
+    /// The entry `root`, which there is, and all its corrections, the oldest first. What is derived must have been loaded.
+    pub fn versions(&self, root: u64) -> Range {
+        self.of_thread(root, At::Version(0))
+    }
+
+    fn of_thread(&self, root: u64, at: At) -> Range {
+        let head = self.head().seq;
+        Range { first: root, last: head, thread: Some(Thread { root, at, head }), ..Range::empty() }
+    }
+
+    /// Whether there is room for more corrections in what is kept of them in memory.
+    pub fn takes_corrections(&self) -> bool {
+        self.shared.related().takes_corrections()
+    }
+
+    /// The entries between these that were corrected up to `head`, ascending.
+    pub fn corrected(&self, first: u64, last: u64, head: u64) -> Vec<u64> {
+        if first > last { Vec::new() } else { self.shared.related().corrected(first..=last, head) }
+    }
+
+    /// How many corrections are among the entries from `first` to `head`.
+    pub fn corrections_from(&self, first: u64, head: u64) -> u64 {
+        self.shared.related().corrections_from(first, head)
+    }
+
+    /// The whole line of the newest correction of the entry `seq` up to `head`, of those that are sound.
+    ///
+    /// # Errors
+    /// Those of reading day files.
+    pub fn newest_correction(&self, seq: u64, head: u64) -> io::Result<Option<Vec<u8>>> {
+        let mut before = head;
+        loop {
+            let newest = self.shared.related().corrections_of(seq, 0, before).next_back();
+            let Some(newest) = newest else { return Ok(None) };
+            let line = self.whole_line(newest, |line, _| [line, b"\n"].concat())?;
+            if line.is_some() {
+                return Ok(line);
+            }
+            before = newest - 1;
+        }
+    }
+
+    /// The next lines of a thread, and notes in the place of those that are damaged or missing. There may be none of them
+    /// before its end, too.
     pub(super) fn thread_page(
         &self,
         thread: &mut Thread,
@@ -35,21 +91,57 @@ impl Reader {
         page: &mut Vec<u8>,
     ) -> io::Result<bool> {
         page.clear();
-        while let Some(seq) = thread.next {
-            let before = page.len();
-            let found = self.whole_line(seq, |line, _| {
-                page.extend_from_slice(line);
-                page.push(b'\n');
-            })?;
-            if found.is_none() {
-                Gap { first: seq, last: seq }.write_note(GAP_WORDS, page, self.seal());
+        for _ in 0..LOOK_UPS_MAX {
+            let related = self.shared.related();
+            match thread.at {
+                At::End => return Ok(!page.is_empty()),
+                At::Behind(mut place) => {
+                    thread.at = match related.next_in_thread(thread.root, &mut place, thread.head) {
+                        None => At::Behind(place),
+                        Some(next) => next.map_or(At::End, At::Entry),
+                    };
+                }
+                At::Entry(seq) => {
+                    drop(related);
+                    if !self.push_line(seq, max_bytes, page)? {
+                        break;
+                    }
+                    thread.at = At::Behind(Place::behind(seq));
+                }
+                At::Version(behind) => {
+                    let next = match behind {
+                        0 => Some(thread.root),
+                        _ => related.corrections_of(thread.root, behind, thread.head).next(),
+                    };
+                    drop(related);
+                    let Some(next) = next else {
+                        thread.at = At::End;
+                        continue;
+                    };
+                    if !self.push_line(next, max_bytes, page)? {
+                        break;
+                    }
+                    thread.at = At::Version(next);
+                }
             }
-            if before > 0 && page.len() > max_bytes {
-                page.truncate(before);
-                break;
-            }
-            thread.next = self.shared.answers().next_in_thread(thread.root, seq, thread.head);
         }
-        Ok(!page.is_empty())
+        Ok(true)
+    }
+
+    /// Adds an entry to a page, or a note that it is damaged or missing. False if it does not fit any more.
+    fn push_line(&self, seq: u64, max_bytes: usize, page: &mut Vec<u8>) -> io::Result<bool> {
+        let before = page.len();
+        let found = self.whole_line(seq, |line, _| {
+            page.extend_from_slice(line);
+            page.push(b'\n');
+        })?;
+        if found.is_none() {
+            Gap { first: seq, last: seq }.write_note(GAP_WORDS, page, self.seal());
+        }
+        let fits = before == 0 || page.len() <= max_bytes;
+        if !fits {
+            page.truncate(before);
+        }
+        Ok(fits)
     }
 }

@@ -1,6 +1,6 @@
 //! Runs commands, and shows entries.
 
-use diary_client::{Author, Code, Error, Event, History, Scope, Stored, Which};
+use diary_client::{Author, Code, Error, Event, History, Relation, Scope, Stored, Which};
 use diary_outbox::Held;
 use diary_proto::Command;
 use diary_proto::entry::parse_number;
@@ -18,6 +18,7 @@ a line is an entry; `ok SEQ on SERVER` means that it is on disk there
 /follow [#SEQ | off]  show entries as they arrive, from SEQ or from now on
 /search TEXT  show entries that contain TEXT; case matters only if TEXT has a capital
 /re SEQ TEXT  answer an entry; /thread SEQ shows an entry with all that answers it
+/correct SEQ TEXT  give an entry a new text; diary edit SEQ opens an editor for it
 /name NAME  write as NAME from here on
 /quiet  stop printing acks
 /quit  end, as Ctrl-D does; Ctrl-C ends at once
@@ -52,8 +53,8 @@ pub(super) enum Wanted {
     Days(Box<Plan>),
     /// Show one entry.
     One(u64),
-    /// Write an answer to an entry.
-    Answer(u64, String),
+    /// Write an entry that answers or corrects another.
+    Related(Relation, String),
 }
 
 /// Parses a command of line mode, or a history of days as people name them, in the reader's calendar.
@@ -72,7 +73,7 @@ pub(super) fn understand(line: &str, calendar: &Calendar) -> Result<Wanted, Stri
     match Command::parse(line) {
         Err(_) | Ok(Command::History(Which::Days(..))) if is_days => days(argument, calendar),
         Ok(Command::Name(name)) => Ok(Wanted::Name(name)),
-        Ok(Command::Answer(seq, text)) => Ok(Wanted::Answer(seq, text)),
+        Ok(Command::Related(relation, text)) => Ok(Wanted::Related(relation, text)),
         Ok(Command::Quit) => Ok(Wanted::Quit),
         command => command.map(Wanted::Command).map_err(|refusal| format!("error {refusal}")),
     }
@@ -139,7 +140,7 @@ impl Talk<'_> {
                 self.begin(Answer::of(self.reader.history(scope), true));
             }
             Ok(Wanted::Quit) => self.end(),
-            Ok(Wanted::Name(_) | Wanted::Answer(..)) => {}
+            Ok(Wanted::Name(_) | Wanted::Related(..)) => {}
             Err(why) => self.say(format_args!("{why}")),
         }
     }
@@ -176,7 +177,7 @@ impl Talk<'_> {
                 }
             }
             // They are handled before they get here.
-            Command::Name(_) | Command::Answer(..) | Command::Quit | Command::Login(_) => {}
+            Command::Name(_) | Command::Related(..) | Command::Quit | Command::Login(_) => {}
         }
     }
 
