@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::message::{ClientMessage, ServerMessage};
-use diary_proto::{Code, Filter, Scope, Which};
+use diary_proto::{Code, Filter, Relation, Scope, Which};
 
 use crate::connection::lost_by;
 use crate::error::Error;
@@ -23,6 +23,7 @@ pub(crate) enum Ask {
     Select(Filter),
     Follow(Option<u64>),
     Thread(u64),
+    Versions(u64),
 }
 
 /// Position of a reading.
@@ -47,6 +48,10 @@ pub(crate) struct Range {
     left: u64,
     /// In a thread, entries are in no order of seqs.
     thread: Option<InThread>,
+    /// Entries come as people see them.
+    shown: bool,
+    /// Line of the newest correction of the entry that comes next.
+    newest: Option<Vec<u8>>,
 }
 
 /// Position in a thread. The order of the entries up to a seq stays the same, whatever answers come later.
@@ -91,8 +96,11 @@ impl Cursor {
         gathered: &mut impl Gather,
     ) -> Result<(), Error> {
         self.seen = seen.clone();
-        if let Some(thread) = self.range.as_mut().and_then(|range| range.thread.as_mut()) {
-            thread.now = 0;
+        if let Some(range) = &mut self.range {
+            range.newest = None;
+            if let Some(thread) = &mut range.thread {
+                thread.now = 0;
+            }
         }
         if !was_restored {
             return Ok(());
@@ -103,11 +111,11 @@ impl Cursor {
                 *from = (*from).filter(|&from| !has_begun && from <= head).or(Some(head + 1));
                 gathered.take_restored(head);
             }
-            Ask::Select(_) | Ask::Thread(_) if self.range.is_some() => {
+            Ask::Select(_) | Ask::Thread(_) | Ask::Versions(_) if self.range.is_some() => {
                 let what = "the entries that were read are not those of before";
                 return Err(Error::Restored(what.to_owned()));
             }
-            Ask::Select(_) | Ask::Thread(_) => {}
+            Ask::Select(_) | Ask::Thread(_) | Ask::Versions(_) => {}
         }
         Ok(())
     }
@@ -124,6 +132,7 @@ impl Cursor {
                 ClientMessage::Follow { id, from: next.or(*from) }
             }
             Ask::Thread(seq) => ClientMessage::Thread { id, seq: *seq },
+            Ask::Versions(seq) => ClientMessage::Versions { id, seq: *seq },
             Ask::Select(filter) if filter.takes_all_of_its_scope() => {
                 ClientMessage::History { id, scope: self.rest(filter.scope) }
             }
@@ -190,7 +199,7 @@ impl Cursor {
     fn begin(&mut self, first: u64, last: u64, dense: bool) -> Result<(), Error> {
         let (may_be_dense, must_be, scope) = match &self.ask {
             Ask::Follow(_) => (true, true, None),
-            Ask::Thread(_) => (false, false, None),
+            Ask::Thread(_) | Ask::Versions(_) => (false, false, None),
             Ask::Select(Filter { scope, .. }) if scope.reverse => (false, false, Some(scope)),
             Ask::Select(filter) => {
                 let (plain, scope) = (filter.takes_all_of_its_scope(), &filter.scope);
@@ -204,8 +213,18 @@ impl Cursor {
         let seal = self.seen.seal().ok_or_else(|| Error::protocol("an answer before its welcome"))?;
         let reverse = scope.is_some_and(|scope| scope.reverse);
         let left = scope.and_then(|scope| scope.newest).unwrap_or(u64::MAX);
-        let thread = matches!(self.ask, Ask::Thread(_)).then(InThread::default);
-        let new = || Range { walker: Walker::new(first, seal), last, dense, reverse, left, thread };
+        let thread = matches!(self.ask, Ask::Thread(_) | Ask::Versions(_)).then(InThread::default);
+        let shown = scope.map_or(matches!(self.ask, Ask::Thread(_)), |scope| scope.shown);
+        let new = || Range {
+            walker: Walker::new(first, seal),
+            last,
+            dense,
+            reverse,
+            left,
+            thread,
+            shown,
+            newest: None,
+        };
         self.range.get_or_insert_with(new).dense = dense;
         Ok(())
     }
@@ -237,7 +256,10 @@ impl Range {
 
 /// An item of a range that is not dense.
 enum Hit<'a> {
-    Entry(StoredLine<'a>),
+    /// With the line of its newest correction.
+    Entry(StoredLine<'a>, Option<Vec<u8>>),
+    /// A correction in its own place, which people do not see.
+    Unseen,
     /// Gap noted by the server.
     Gap(Gap),
     /// A line that cannot be read.
@@ -257,9 +279,17 @@ impl Range {
                 let Some(gap) = gap else { continue };
                 (Hit::Gap(gap), gap)
             } else {
-                match StoredLine::parse(line, seal) {
+                let parsed = StoredLine::parse(line, seal);
+                if parsed.is_ok_and(|parsed| self.holds(&parsed, line)) {
+                    continue;
+                }
+                let newest = self.newest.take();
+                match parsed {
                     Ok(line) if !(next..=self.last).contains(&line.seq) => continue,
-                    Ok(line) => (Hit::Entry(line), Gap { first: line.seq, last: line.seq }),
+                    Ok(line) if self.shown && is_correction(&line) => {
+                        (Hit::Unseen, Gap { first: line.seq, last: line.seq })
+                    }
+                    Ok(line) => (Hit::Entry(line, newest), Gap { first: line.seq, last: line.seq }),
                     Err(_) => (Hit::Damaged, Gap { first: next, last: next - 1 }),
                 }
             };
@@ -267,6 +297,23 @@ impl Range {
                 visit(hit);
             }
         }
+    }
+
+    /// Whether some of these lines may be corrections, which are not seen in their own place.
+    fn may_be_corrected(&self, lines: &[u8]) -> bool {
+        self.shown && (self.newest.is_some() || memchr::memmem::find(lines, b" corrects=").is_some())
+    }
+
+    /// Keeps the newest correction of the entry that comes next. False if the line is none: only a copy comes before what it
+    /// corrects.
+    fn holds(&mut self, line: &StoredLine<'_>, bytes: &[u8]) -> bool {
+        let is_copy = self.shown
+            && is_correction(line)
+            && line.relation.is_some_and(|relation| relation.seq() >= self.walker.next_seq());
+        if is_copy {
+            self.newest = Some(bytes.to_vec());
+        }
+        is_copy
     }
 
     /// Goes on behind a hit, and all that is before it in the range's order. False if it was met before.
@@ -279,8 +326,8 @@ impl Range {
         }
         match hit {
             Hit::Damaged => return true,
-            Hit::Entry(_) => self.left = self.left.saturating_sub(1),
-            Hit::Gap(_) => {}
+            Hit::Entry(..) => self.left = self.left.saturating_sub(1),
+            Hit::Gap(_) | Hit::Unseen => {}
         }
         match self.reverse {
             true => self.last = first.saturating_sub(1),
@@ -288,6 +335,10 @@ impl Range {
         }
         true
     }
+}
+
+fn is_correction(line: &StoredLine<'_>) -> bool {
+    line.relation.is_some_and(Relation::is_correction)
 }
 
 #[cfg(test)]

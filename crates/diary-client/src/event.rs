@@ -1,8 +1,9 @@
 //! Items that readings deliver: entries, gaps, and blocks of stored lines.
 
 use bytes::Bytes;
+use diary_proto::Time;
 use diary_proto::block::{Gap, Step, Walker};
-use diary_proto::entry::{Entry, Key, StoredLine};
+use diary_proto::entry::{Author, Entry, Key, StoredLine};
 
 /// An item of a reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +37,42 @@ pub struct Stored {
     pub crc: u32,
     /// The line's human-readable part, left of the TAB: seq, time, author, escaped text.
     pub left: String,
+    /// Newest correction, if it has one. The entry's text and `left` are those that people see then. Only in readings that
+    /// ask for [what people see](diary_proto::Scope::shown).
+    pub correction: Option<Box<Correction>>,
+}
+
+/// The newest correction of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Correction {
+    /// Number of the correction, which is an entry itself.
+    pub seq: u64,
+    /// When it was committed.
+    pub time: Time,
+    /// Who wrote it.
+    pub author: Author,
+    /// Text of the entry as it was written first.
+    pub original: String,
 }
 
 impl Stored {
     /// Decodes a line; `None` if its fields cannot be read.
     pub(crate) fn read(line: &StoredLine<'_>) -> Option<Self> {
         let entry = line.to_entry().ok()?;
-        Some(Self { entry, key: line.key, crc: line.crc, left: line.left.to_owned() })
+        Some(Self { entry, key: line.key, crc: line.crc, left: line.left.to_owned(), correction: None })
+    }
+
+    /// Decodes the line of an entry whose newest correction is in the line `newest`.
+    pub(crate) fn read_corrected(line: &StoredLine<'_>, newest: Option<&StoredLine<'_>>) -> Option<Self> {
+        let mut stored = Self::read(line)?;
+        if let Some((newest, correction)) = newest.and_then(|newest| Some((newest, newest.to_entry().ok()?)))
+        {
+            stored.left = line.corrected_left(newest);
+            let original = std::mem::replace(&mut stored.entry.text, correction.text);
+            let Entry { seq, time, author, .. } = correction;
+            stored.correction = Some(Box::new(Correction { seq, time, author, original }));
+        }
+        Some(stored)
     }
 }
 

@@ -65,7 +65,7 @@ pub use diary_proto::{
     Code, Credential, Day, DayStart, Filter, JournalName, OwnTime, Refusal, Scope, Time, Which,
 };
 pub use error::{Error, ErrorKind};
-pub use event::{Block, Event, Stored};
+pub use event::{Block, Correction, Event, Stored};
 pub use history::{Blocks, History};
 pub use reader::Reader;
 pub use state::State;

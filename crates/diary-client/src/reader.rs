@@ -78,15 +78,16 @@ impl Reader {
         self.state.subscribe()
     }
 
-    /// Reads entries once, up to the newest one committed when the answer begins.
+    /// Reads entries once, up to the newest one committed when the answer begins: as they are stored, or as people [see
+    /// them](Scope::shown).
     pub fn history(&self, scope: impl Into<Scope>) -> History {
         self.read(Ask::Select(scope.into().into()))
     }
 
     /// Reads several ranges once, in the given order. All are requested at once over one connection. Entries in
     /// two ranges are delivered twice.
-    pub fn histories(&self, ranges: impl IntoIterator<Item = Which>) -> History {
-        History::start_all(ranges.into_iter().map(ask_for), self.redial())
+    pub fn histories(&self, ranges: impl IntoIterator<Item = Scope>) -> History {
+        History::start_all(ranges.into_iter().map(|scope| Ask::Select(scope.into())), self.redial())
     }
 
     /// Like [`history`](Self::history), but by the block and several times as fast: every checksum is verified,
@@ -120,6 +121,11 @@ impl Reader {
     /// behind the older answers to that. [`Levels`](crate::Levels) tells how deep each is.
     pub fn thread(&self, seq: u64) -> History {
         self.read(Ask::Thread(seq))
+    }
+
+    /// Reads an entry and all its corrections as they are stored, the oldest first.
+    pub fn versions(&self, seq: u64) -> History {
+        self.read(Ask::Versions(seq))
     }
 
     /// Asks whether the server would take an append now. It takes as long as the server's disk does.

@@ -25,6 +25,7 @@ mod kind {
     pub(super) const APPEND_OWN: u8 = 0x08;
     pub(super) const CHECK: u8 = 0x09;
     pub(super) const THREAD: u8 = 0x0a;
+    pub(super) const VERSIONS: u8 = 0x0b;
     pub(super) const WELCOME: u8 = 0x11;
     pub(super) const ACKS: u8 = 0x12;
     pub(super) const REFUSED: u8 = 0x13;

@@ -94,13 +94,22 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = parse_number)]
         re: Option<u64>,
     },
+    /// Write a new text for an entry, in an editor
+    Edit {
+        /// Number of the entry
+        #[arg(value_name = "N", value_parser = parse_number)]
+        number: u64,
+        /// New text, instead of the editor; words are joined with spaces. - reads the text from stdin
+        #[arg(value_name = "TEXT|-")]
+        text: Vec<String>,
+    },
     /// Print entries; those of a single day by time
     Log {
         /// Number of the only entry to print
         #[arg(value_name = "N", value_parser = parse_number, conflicts_with_all = ["Select", "Conditions", "reverse"])]
         number: Option<u64>,
         /// Also print all that answers it, indented
-        #[arg(long, requires = "number")]
+        #[arg(long, requires = "number", conflicts_with = "history")]
         thread: bool,
         #[command(flatten)]
         select: Ordered,

@@ -105,7 +105,7 @@ fn agrees(apart: &str) -> bool {
 }
 
 /// Rejects texts that cannot be entries, and blank ones.
-fn check(text: String) -> Result<String, String> {
+pub(super) fn check(text: String) -> Result<String, String> {
     match check_text(&text).and_then(|()| no_login(&text)) {
         Ok(()) if text.trim().is_empty() => Err("the text is blank".to_owned()),
         Ok(()) => Ok(text),
@@ -133,7 +133,7 @@ fn set_aside(entry: &NewEntry, why: &str, config: &Config) -> String {
 }
 
 /// Reads stdin as one text, without a byte order mark and the final line end. CR LF becomes LF.
-fn read_text(input: impl Read) -> Result<String, String> {
+pub(super) fn read_text(input: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = input.take(INPUT_MAX_BYTES).read_to_end(&mut bytes);
     read.map_err(|error| format!("the input cannot be read: {error}"))?;
@@ -154,7 +154,7 @@ fn read_text(input: impl Read) -> Result<String, String> {
     Ok(text)
 }
 
-async fn add(entry: NewEntry, config: &Config) -> Result<(), CliError> {
+pub(super) async fn add(entry: NewEntry, config: &Config) -> Result<(), CliError> {
     let text = entry.text.clone();
     // Before anything is kept, so that no signal ends the program without saying where the text is. SIGHUP is left
     // alone, so it continues under nohup.

@@ -3,6 +3,7 @@
 mod add;
 mod deliver;
 mod doctor;
+mod edit;
 mod export;
 mod follow;
 mod import;
@@ -50,7 +51,14 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliErro
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),
         Command::Export(export) => export::run(export, config).await,
-        Command::Log { number: Some(seq), thread, show, .. } => read::one(seq, thread, &show, config).await,
+        Command::Log { number: Some(seq), thread, select, show } => {
+            let how = match (thread, select.history) {
+                (true, _) => read::One::Thread,
+                (_, true) => read::One::Versions,
+                _ => read::One::Alone,
+            };
+            read::one(seq, how, &show, config).await
+        }
         Command::Log { select, show, .. } => read::log(|today| select.plan(today), &show, config).await,
         Command::Search { text, mut select, show } => {
             select.select.conditions.contains.insert(0, text.join(" "));
@@ -65,6 +73,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<(), CliErro
         Command::Tags { select, json } => stats::tags(select, json, config).await,
         Command::Stats { select, options } => stats::stats(select, options, config).await,
         Command::Add { text, at, re } => add::run(&text, at.as_deref(), re, config).await,
+        Command::Edit { number, text } => edit::run(number, &text, config).await,
         Command::Outbox { json, action } => outbox::run(action, json, config).await,
         Command::Import(import) => import::run(import, config).await,
     }

@@ -42,18 +42,30 @@ pub(super) async fn log(
     read.and(ended)
 }
 
-/// Prints one entry, or an entry with all that answers it.
+/// What to print of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum One {
+    /// Only its newest text.
+    Alone,
+    /// It with all that answers it.
+    Thread,
+    /// All its versions.
+    Versions,
+}
+
+/// Prints one entry, or an entry with all that belongs to it.
 ///
 /// # Errors
 /// Reading failed, or found damage or nothing.
-pub(super) async fn one(seq: u64, thread: bool, show: &Show, config: &Config) -> Result<(), CliError> {
+pub(super) async fn one(seq: u64, how: One, show: &Show, config: &Config) -> Result<(), CliError> {
     let reader = connect(config, None).await?;
-    let history = match thread {
-        true => reader.thread(seq),
-        false => reader.history(Scope { up_to: Some(seq), ..Which::From(seq).into() }),
+    let history = match how {
+        One::Thread => reader.thread(seq),
+        One::Versions => reader.versions(seq),
+        One::Alone => reader.history(Scope { up_to: Some(seq), ..Which::From(seq).into() }.shown()),
     };
     let mut printer = printer(&reader, show, config);
-    printer.show_thread(thread);
+    printer.show_thread(how == One::Thread);
     let (output, pager) = Pager::start(printer.may_be_paged(), &Ui::default());
     let mut page = Page::new(printer, output);
     let read = Reading::of(&reader, history, true).print(&mut page).await.map_err(|error| match error {

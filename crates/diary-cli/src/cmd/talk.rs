@@ -12,7 +12,8 @@ use std::fmt;
 use std::mem::take;
 
 use diary_client::{
-    Author, DayStart, Error, History, NewEntry, Producer, Reader, Refusal, Relation, State, Welcome, Which,
+    Author, DayStart, Error, History, NewEntry, Producer, Reader, Refusal, Relation, Scope, State, Welcome,
+    Which,
 };
 use diary_outbox::{Delivery, Held, Keys, Outcome};
 use diary_proto::answer::{HINT, is_old_command};
@@ -445,7 +446,7 @@ impl<'a> Talk<'a> {
         if self.answer.is_some() {
             // The user has asked for something meanwhile.
         } else if self.place.past != Which::Last(0) {
-            self.answer = Some(Answer::of(self.reader.history(self.place.past), false));
+            self.answer = Some(Answer::of(self.reader.history(Scope::from(self.place.past).shown()), false));
         } else {
             self.follow_others();
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use diary_client::{Day, Which};
+use diary_client::{Day, Scope, Which};
 use jiff::ToSpan;
 use jiff::civil::Date;
 
@@ -45,12 +45,12 @@ impl EachYear {
 
     /// Returns the server's days that may hold entries of these days for a reader in any zone. The ranges do not
     /// overlap.
-    pub(crate) fn ranges(&self) -> Vec<Which> {
+    pub(crate) fn ranges(&self) -> Vec<Scope> {
         let days = || self.days.range(Date::constant(YEAR_FIRST, 1, 1)..);
         let first = days().next().copied().unwrap_or(LAST_DAY);
         let before = Which::Days(Day::Date(FIRST_DAY), Day::Date(first.saturating_sub(3.days())));
         let around = |&day: &Date| server_days(Days { from: day, to: day });
-        std::iter::once(before).chain(days().map(around)).collect()
+        std::iter::once(before).chain(days().map(around)).map(|which| Scope::from(which).shown()).collect()
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
 
     fn asked(said: Option<&str>, today: &str) -> Vec<String> {
         let wanted = EachYear::of(said, today.parse().unwrap()).unwrap();
-        wanted.ranges().iter().map(Which::to_string).collect()
+        wanted.ranges().iter().map(|scope| scope.which.to_string()).collect()
     }
 
     #[test]

@@ -46,12 +46,17 @@ pub(crate) struct Ordered {
     /// Newest first
     #[arg(long)]
     reverse: bool,
+    /// Also print what was corrected: every version is an entry of its own
+    #[arg(long)]
+    pub(crate) history: bool,
 }
 
 impl Ordered {
     /// Like [`Select::plan`].
     pub(crate) fn plan(&self, today: Date) -> Result<Plan, QueryError> {
-        Ok(self.select.plan(today)?.in_order(self.reverse))
+        let mut plan = self.select.plan(today)?.in_order(self.reverse);
+        plan.filter.scope.shown = !self.history;
+        Ok(plan)
     }
 }
 
@@ -76,7 +81,8 @@ impl Conditions {
     /// Returns a filter over all entries.
     fn filter(&self) -> Result<Filter, QueryError> {
         let Self { contains, not: without, author, tag: tags } = self.clone();
-        let filter = Filter { scope: Which::All.into(), contains, without, author, tags };
+        let scope = Scope::from(Which::All).shown();
+        let filter = Filter { scope, contains, without, author, tags };
         filter.check()?;
         Ok(filter)
     }
@@ -186,7 +192,7 @@ impl Select {
             (None, Some(count)) if !conditions => (Which::Last(count), None, None),
             (None, last) => (Which::All, last, None),
         };
-        let scope = Scope { newest: wanted, ..which.into() };
+        let scope = Scope { which, newest: wanted, ..filter.scope };
         Ok(Plan { filter: Filter { scope, ..filter }, days, each_year: None, newest, today, echo })
     }
 

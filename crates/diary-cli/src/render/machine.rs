@@ -67,7 +67,18 @@ struct Object<'a> {
     author: &'a str,
     text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    corrected: Option<Corrected<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+}
+
+/// The newest correction, and the text as it was first.
+#[derive(Serialize)]
+struct Corrected<'a> {
+    seq: u64,
+    time: String,
+    author: &'a str,
+    original: &'a str,
 }
 
 /// Appends an entry as one line of JSON.
@@ -95,6 +106,12 @@ pub(super) fn json(stored: &Stored, out: &mut Vec<u8>) {
         day: day.map(|day| day.to_string()),
         author: entry.author.as_str(),
         text: &entry.text,
+        corrected: stored.correction.as_deref().map(|correction| Corrected {
+            seq: correction.seq,
+            time: correction.time.to_string(),
+            author: correction.author.as_str(),
+            original: &correction.original,
+        }),
         key: stored.key.map(|key| key.to_string()),
     };
     push_json(&object, out);

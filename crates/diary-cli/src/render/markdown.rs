@@ -19,7 +19,7 @@ impl Printer {
         }
         let (time, author) = (self.clock(stored), inline(stored.entry.author.as_str()));
         out.extend_from_slice(format!("- {time} **{author}** ").as_bytes());
-        let text = self.marked_text(&stored.entry);
+        let text = self.marked_text(stored);
         let mut rest = lines(&text).enumerate().peekable();
         while let Some((number, line)) = rest.next() {
             let line = if number == 0 { inline(line) } else { paragraph_line(line) };

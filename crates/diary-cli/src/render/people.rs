@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use diary_client::{Entry, Stored};
+use diary_client::{Stored, Time};
 use diary_proto::Relation;
 use diary_proto::escape::escape;
 use textwrap::{Options, WordSplitter, WrapAlgorithm};
@@ -29,13 +29,21 @@ pub(super) const YELLOW: u8 = 33;
 const AUTHOR_COLOURS: [u8; 11] = [31, 32, 34, 35, 36, 91, 92, 93, 94, 95, 96];
 
 impl Printer {
-    /// Returns the text, behind a mark that says what the entry is to an earlier one, unless its place says so.
-    pub(super) fn marked_text<'a>(&self, entry: &'a Entry) -> Cow<'a, str> {
-        match entry.relation {
-            Some(Relation::Answers(_)) if self.level.is_below => Cow::Borrowed(&entry.text),
-            Some(Relation::Answers(seq)) => Cow::Owned(format!("↳ {seq} {}", entry.text)),
-            Some(relation) => Cow::Owned(format!("({relation}) {}", entry.text)),
-            None => Cow::Borrowed(&entry.text),
+    /// Returns the text, behind marks that say what the entry is to an earlier one, unless its place says so, and when it
+    /// was corrected.
+    pub(super) fn marked_text<'a>(&self, stored: &'a Stored) -> Cow<'a, str> {
+        let relation = match stored.entry.relation {
+            Some(Relation::Answers(_)) if self.level.is_below => None,
+            Some(Relation::Answers(seq)) => Some(format!("↳ {seq} ")),
+            relation => relation.map(|relation| format!("({relation}) ")),
+        };
+        let corrected = stored.correction.as_ref().map(|correction| corrected(correction.time));
+        let text = &stored.entry.text;
+        match (relation, corrected) {
+            (None, None) => Cow::Borrowed(text),
+            (relation, corrected) => Cow::Owned(
+                [relation.unwrap_or_default(), corrected.unwrap_or_default(), text.clone()].concat(),
+            ),
         }
     }
 
@@ -45,7 +53,7 @@ impl Printer {
             push_row(&self.painted(BOLD, day.strftime("── %Y-%m-%d %A ──")), out);
         }
         let head = format!("{} {} ", self.when(stored, self.clock(stored)), self.author(stored));
-        for (number, line) in lines(&self.marked_text(&stored.entry)).enumerate() {
+        for (number, line) in lines(&self.marked_text(stored)).enumerate() {
             let (head, indent) = if number == 0 { (head.as_str(), "") } else { ("", INDENT) };
             self.push_wrapped(&format!("{head}{}", safe(line)), indent, out);
         }
@@ -54,7 +62,7 @@ impl Printer {
     /// Prints local date and time, number, author and text on one line.
     pub(super) fn short(&self, stored: &Stored, out: &mut Vec<u8>) {
         let (when, author) = (self.when(stored, self.time(stored, DATE_AND_TIME)), self.author(stored));
-        push_row(&format!("{when} {author} {}", escape(&self.marked_text(&stored.entry))), out);
+        push_row(&format!("{when} {author} {}", escape(&self.marked_text(stored))), out);
     }
 
     /// Formats the time and the number, by which other entries can name it.
@@ -68,7 +76,7 @@ impl Printer {
             push_row(&format!("{}\n", day.strftime("%Y-%m-%d %A")), out);
         }
         push_row(&format!("{} {}", self.clock(stored), stored.entry.author), out);
-        for line in lines(&self.marked_text(&stored.entry)) {
+        for line in lines(&self.marked_text(stored)) {
             push_row(&format!("{TXT_INDENT}{}", safe(line)), out);
         }
     }
@@ -94,6 +102,10 @@ impl Printer {
             false => what.to_string(),
         }
     }
+}
+
+fn corrected(time: Time) -> String {
+    format!("(corrected {}) ", time.date())
 }
 
 pub(super) fn push_row(row: &str, out: &mut Vec<u8>) {

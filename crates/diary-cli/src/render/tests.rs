@@ -22,7 +22,7 @@ fn entry(seq: u64, time: &str, at: Option<&str>, author: &str, text: &str) -> Ev
     let own = entry.own.map_or_else(String::new, |own| format!("({}) ", own.at.minute()));
     let left = format!("{seq} {time} {author} {own}{}", diary_proto::escape::escape(text));
     let key = seq.is_multiple_of(2).then_some(Key { producer: Producer(0x6b1f_09c2_d4e8_a735), counter: 17 });
-    Event::Entry(Stored { entry, key, crc: 0, left })
+    Event::Entry(Stored { entry, key, crc: 0, left, correction: None })
 }
 
 /// Makes an entry one that belongs to an earlier one.

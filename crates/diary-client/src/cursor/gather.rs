@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use diary_proto::block::{Gap, Step};
+use diary_proto::entry::StoredLine;
 
-use super::{Hit, Range};
+use super::{Hit, Range, is_correction};
 use crate::event::{Block, Event, Stored};
 use crate::seen::Seen;
 
@@ -40,29 +41,49 @@ impl Gather for Vec<Event> {
 
     fn take_block(&mut self, range: &mut Range, lines: Bytes, seen: &Seen) {
         let last = range.last;
-        range.walker.walk(&lines, |step| match step {
+        let mut take = |step: Step<StoredLine<'_>>, is_seen: bool, newest: Option<&StoredLine<'_>>| match step
+        {
             Step::Entry(line) if line.seq <= last => {
                 seen.saw(line.seq, line.crc);
                 let lost = Event::Gap(Gap { first: line.seq, last: line.seq });
-                self.push(Stored::read(&line).map_or(lost, Event::Entry));
+                if is_seen {
+                    self.push(Stored::read_corrected(&line, newest).map_or(lost, Event::Entry));
+                }
             }
             Step::Gap(gap) => self.extend(Range::clip(last, gap).map(Event::Gap)),
             // Entries committed after the first answer began are not part of the range.
             Step::Entry(_) => {}
-        });
+        };
+        if !range.may_be_corrected(&lines) {
+            return range.walker.walk(&lines, |step| take(step, true, None));
+        }
+        let seal = range.walker.seal();
+        for line in lines.split_inclusive(|&b| b == b'\n') {
+            let bytes = line.strip_suffix(b"\n").unwrap_or(line);
+            let parsed = StoredLine::parse(bytes, seal);
+            if parsed.is_ok_and(|parsed| range.holds(&parsed, bytes)) {
+                continue;
+            }
+            let newest = range.newest.take();
+            let newest = newest.as_deref().and_then(|newest| StoredLine::parse(newest, seal).ok());
+            let is_seen = !parsed.is_ok_and(|parsed| is_correction(&parsed));
+            range.walker.walk(line, |step| take(step, is_seen, newest.as_ref()));
+        }
     }
 
     fn take_hits(&mut self, range: &mut Range, lines: &[u8], seen: &Seen) {
-        let mut damaged = 0;
+        let (mut damaged, seal) = (0, range.walker.seal());
         range.hits(lines, |hit| match hit {
-            Hit::Entry(line) => {
+            Hit::Entry(line, newest) => {
                 seen.saw(line.seq, line.crc);
-                match Stored::read(&line) {
+                let newest = newest.as_deref().and_then(|newest| StoredLine::parse(newest, seal).ok());
+                match Stored::read_corrected(&line, newest.as_ref()) {
                     Some(stored) => self.push(Event::Entry(stored)),
                     None => damaged += 1,
                 }
             }
             Hit::Gap(gap) => self.take_gap(gap),
+            Hit::Unseen => {}
             Hit::Damaged => damaged += 1,
         });
         if damaged > 0 {
@@ -110,11 +131,12 @@ impl Gather for Block {
         let walker = Some(range.walker.clone());
         *self = Self { walker, last: range.last, is_sparse: true, ..Self::default() };
         range.hits(lines, |hit| match hit {
-            Hit::Entry(line) => {
+            Hit::Entry(line, _) => {
                 self.entries += 1;
                 seen.saw(line.seq, line.crc);
             }
             Hit::Gap(gap) => self.gaps.push(gap),
+            Hit::Unseen => {}
             Hit::Damaged => self.damaged += 1,
         });
         self.lines = Bytes::copy_from_slice(lines);

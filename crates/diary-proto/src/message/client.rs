@@ -54,6 +54,13 @@ pub enum ClientMessage {
         /// The entry.
         seq: u64,
     },
+    /// Asks for an entry and all its corrections, the oldest first.
+    Versions {
+        /// Repeated by the answer.
+        id: u32,
+        /// The entry, or a correction of it.
+        seq: u64,
+    },
     /// Asks whether an append would be taken now: answered with [`ServerMessage::End`](super::ServerMessage::End), or with
     /// an error that holds the refusal that the append would get.
     Check {
@@ -144,10 +151,8 @@ impl ClientMessage {
                 put_str(out, filter.author.as_ref().map_or("", Author::as_str));
                 put_texts(out, &filter.tags);
             }),
-            Self::Thread { id, seq } => frame::write(out, kind::THREAD, |out| {
-                out.extend_from_slice(&id.to_be_bytes());
-                out.extend_from_slice(&seq.to_be_bytes());
-            }),
+            Self::Thread { id, seq } => put_id_and_seq(out, kind::THREAD, *id, *seq),
+            Self::Versions { id, seq } => put_id_and_seq(out, kind::VERSIONS, *id, *seq),
             Self::Check { id } => {
                 frame::write(out, kind::CHECK, |out| out.extend_from_slice(&id.to_be_bytes()));
             }
@@ -170,7 +175,8 @@ impl ClientMessage {
             kind::FOLLOW => body.follow(),
             kind::FOLLOW_OFF => body.u32().map(|id| Self::FollowOff { id }),
             kind::SEARCH => body.search(),
-            kind::THREAD => body.thread(),
+            kind::THREAD => body.id_and_seq().map(|(id, seq)| Self::Thread { id, seq }),
+            kind::VERSIONS => body.id_and_seq().map(|(id, seq)| Self::Versions { id, seq }),
             kind::CHECK => body.u32().map(|id| Self::Check { id }),
             kind::QUIT => Some(Self::Quit),
             IGNORABLE_FROM.. => return Ok(None),
@@ -178,6 +184,13 @@ impl ClientMessage {
         };
         message.map(Some).ok_or_else(|| bad_body(kind))
     }
+}
+
+fn put_id_and_seq(out: &mut Vec<u8>, kind: u8, id: u32, seq: u64) {
+    frame::write(out, kind, |out| {
+        out.extend_from_slice(&id.to_be_bytes());
+        out.extend_from_slice(&seq.to_be_bytes());
+    });
 }
 
 fn kind_of(append: &Append) -> u8 {
@@ -326,8 +339,8 @@ impl Body {
         Some(ClientMessage::Search { id, filter: Filter { scope, contains, without, author, tags } })
     }
 
-    fn thread(&mut self) -> Option<ClientMessage> {
-        Some(ClientMessage::Thread { id: self.u32()?, seq: self.u64()? })
+    fn id_and_seq(&mut self) -> Option<(u32, u64)> {
+        Some((self.u32()?, self.u64()?))
     }
 
     /// Texts or tags to look for, none of them empty.

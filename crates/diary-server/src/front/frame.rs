@@ -84,6 +84,7 @@ impl FrameDecoder {
             ClientMessage::FollowOff { id } => Request::FollowOff { id },
             ClientMessage::Search { id, filter } => Request::Search { id, filter: filter.into() },
             ClientMessage::Thread { id, seq } => Request::Thread { id, seq },
+            ClientMessage::Versions { id, seq } => Request::Versions { id, seq },
             ClientMessage::Check { id } => Request::Check { id },
             ClientMessage::Quit => Request::Quit,
         }

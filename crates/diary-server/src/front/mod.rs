@@ -55,6 +55,11 @@ pub(crate) enum Request {
         id: u32,
         seq: u64,
     },
+    /// An entry and all its corrections.
+    Versions {
+        id: u32,
+        seq: u64,
+    },
     /// An entry that belongs to an earlier one, in line mode.
     Related(Relation, String),
     /// Whether an append would be taken now.
@@ -91,6 +96,7 @@ impl Request {
             | Request::FollowOff { id }
             | Request::Search { id, .. }
             | Request::Thread { id, .. }
+            | Request::Versions { id, .. }
             | Request::Check { id }
             | Request::Refused { id, .. } => *id,
             _ => 0,
@@ -122,7 +128,8 @@ impl Request {
             Request::History { .. }
             | Request::Follow { .. }
             | Request::Search { .. }
-            | Request::Thread { .. } => Some(Right::Read),
+            | Request::Thread { .. }
+            | Request::Versions { .. } => Some(Right::Read),
             Request::Hello(_)
             | Request::FollowOff { .. }
             | Request::Journal(_)

@@ -94,7 +94,10 @@ impl Session {
                 self.follow = Some(Box::new(Stream::follow(journal, *id, first)));
                 Answer::Begin { id: *id, first, last: u64::MAX, kind: Kind::Follow, dense: true }
             }
-            Request::History { id, .. } | Request::Search { id, .. } | Request::Thread { id, .. }
+            Request::History { id, .. }
+            | Request::Search { id, .. }
+            | Request::Thread { id, .. }
+            | Request::Versions { id, .. }
                 if self.phase == Phase::Draining =>
             {
                 return self.refuse(*id, &stopping());
@@ -107,6 +110,7 @@ impl Session {
                 Err(refusal) => return self.refuse(*id, &refusal),
             },
             Request::Thread { id, seq } => return self.begin_stream(Stream::thread(journal, *id, *seq)),
+            Request::Versions { id, seq } => return self.begin_stream(Stream::versions(journal, *id, *seq)),
             Request::Search { id, filter } => match check_range(filter.scope.which, journal.today()) {
                 Ok(()) => return self.begin_search(*id, filter),
                 Err(refusal) => return self.refuse(*id, &refusal),

@@ -95,6 +95,11 @@ impl Stream {
         stream
     }
 
+    /// An entry and all its corrections.
+    pub(crate) fn versions(journal: &Arc<Journal>, id: u32, seq: u64) -> Self {
+        Self::new(journal, id, Kind::Search, journal.versions(seq))
+    }
+
     pub(crate) fn follow(journal: &Arc<Journal>, id: u32, from: u64) -> Self {
         let mut stream = Self::new(journal, id, Kind::Follow, journal.follow(from));
         stream.progress = Some(journal.watch());

@@ -1,6 +1,6 @@
 //! Compares the files with the diary before anything is written.
 
-use diary_client::{Event, Reader, Time, Which};
+use diary_client::{Entry, Event, Reader, Scope, Stored, Time, Which};
 
 use super::super::reading::Reading;
 use super::{counted, of_days};
@@ -17,11 +17,18 @@ const ZONES_APART_MAX_MICROS: i64 = 26 * 3600 * 1_000_000;
 pub(super) async fn compare(reader: &Reader, compared: &Compared<'_>) -> Result<bool, CliError> {
     let Some((from, to)) = compared.days() else { return Ok(false) };
     // The diary's days may begin later than midnight, and in another zone.
-    let mut reading = Reading::of(reader, reader.history(server_days(Days { from, to })), true);
+    let mut reading =
+        Reading::of(reader, reader.history(Scope::from(server_days(Days { from, to })).shown()), true);
     let mut damage = false;
     while let Some(event) = reading.next().await? {
         match event {
-            Event::Entry(stored) => compared.is_there(&stored.entry),
+            Event::Entry(Stored { entry, correction, .. }) => {
+                compared.is_there(&entry);
+                // The file may be older than the correction.
+                if let Some(correction) = correction {
+                    compared.is_there(&Entry { text: correction.original, ..entry });
+                }
+            }
             _ => damage = true,
         }
     }

@@ -1,6 +1,6 @@
 //! Runs commands, and shows entries.
 
-use diary_client::{Author, Code, Error, Event, History, Relation, Scope, Stored, Which};
+use diary_client::{Author, Code, Error, Event, Filter, History, Relation, Scope, Stored, Which};
 use diary_outbox::Held;
 use diary_proto::Command;
 use diary_proto::entry::parse_number;
@@ -136,7 +136,7 @@ impl Talk<'_> {
                 self.begin(Answer { keeper: Some(keeper), ..Answer::of(history, true) });
             }
             Ok(Wanted::One(seq)) => {
-                let scope = Scope { up_to: Some(seq), ..Which::From(seq).into() };
+                let scope = Scope { up_to: Some(seq), ..Which::From(seq).into() }.shown();
                 self.begin(Answer::of(self.reader.history(scope), true));
             }
             Ok(Wanted::Quit) => self.end(),
@@ -147,11 +147,17 @@ impl Talk<'_> {
 
     fn do_command(&mut self, command: Command) {
         match command {
-            Command::History(which) => self.begin(Answer::of(self.reader.history(which), true)),
+            Command::History(which) => {
+                self.begin(Answer::of(self.reader.history(Scope::from(which).shown()), true))
+            }
             Command::Thread(seq) => {
                 self.begin(Answer { is_thread: true, ..Answer::of(self.reader.thread(seq), true) });
             }
-            Command::Search(text) => self.begin(Answer::of(self.reader.search(text), true)),
+            Command::Search(text) => {
+                let filter = Filter::of_text(text);
+                let filter = Filter { scope: filter.scope.shown(), ..filter };
+                self.begin(Answer::of(self.reader.select(filter), true));
+            }
             Command::Follow(from) => {
                 // A follow that is already active misses nothing.
                 if from.is_some() || self.follow.is_none() {

@@ -1,0 +1,102 @@
+//! `edit`: writes a new text for an entry, which is kept in the outbox like any other.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::process::Command;
+
+use diary_client::{Code, Error, Event, NewEntry, Reader};
+use tempfile::NamedTempFile;
+use tokio::signal::unix::SignalKind;
+
+use super::add::{add, check, read_text};
+use super::reading::{Reading, connect};
+use crate::config::Config;
+use crate::error::CliError;
+use crate::term::output::say;
+use crate::term::signals::Signals;
+
+/// Editor where neither VISUAL nor EDITOR names one.
+const EDITOR_DEFAULT: &str = "vi";
+
+/// Asks for the new text, sends it, and prints the seq of the correction.
+///
+/// # Errors
+/// There is no such entry, or the correction is not in the diary; the sentence says where its text is.
+pub(super) async fn run(number: u64, words: &[String], config: &Config) -> Result<(), CliError> {
+    let nothing = |why| CliError::Usage(format!("nothing was changed: {why}"));
+    if let Some(why) = config.unusable() {
+        return Err(nothing(why.clone()));
+    }
+    if words.is_empty() && !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(nothing(format!("an editor needs a terminal; give the text: diary edit {number} TEXT")));
+    }
+    let text = match words {
+        [] => None,
+        [word] if word == "-" => Some(read_text(io::stdin().lock()).and_then(check).map_err(nothing)?),
+        words => Some(check(words.join(" ")).map_err(nothing)?),
+    };
+    let reader = connect(config, None).await?;
+    let (seq, newest) = newest_text(&reader, number).await?;
+    drop(reader);
+    let text = match text {
+        Some(text) => text,
+        None => edited(&newest).map_err(nothing)?,
+    };
+    if text == newest {
+        say(format_args!("nothing was changed: this is the text of entry {seq}"));
+        return Ok(());
+    }
+    add(NewEntry { corrects: Some(seq), ..text.into() }, config).await
+}
+
+/// Returns the seq of the entry, which `number` may name by a correction, and its newest text.
+async fn newest_text(reader: &Reader, number: u64) -> Result<(u64, String), CliError> {
+    let mut reading = Reading::of(reader, reader.versions(number), true);
+    let mut found: Option<(u64, String)> = None;
+    loop {
+        match reading.next().await {
+            Ok(Some(Event::Entry(stored))) => {
+                let seq = found.map_or(stored.entry.seq, |(seq, _)| seq);
+                found = Some((seq, stored.entry.text));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(CliError::Reading(Error::Refused(refusal))) if refusal.code == Code::NoEntry => {
+                return Err(CliError::NothingFound(refusal.message.into_owned()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    found.ok_or_else(|| CliError::NothingFound(format!("entry {number} is damaged")))
+}
+
+/// Lets the user edit a text. Blocks: nothing else is to be done meanwhile. What cannot be an entry stays in its file.
+fn edited(text: &str) -> Result<String, String> {
+    let set = |name| env::var(name).ok().filter(|editor| !editor.trim().is_empty());
+    let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| EDITOR_DEFAULT.to_owned());
+    let unwritable = |error: io::Error| format!("the text cannot be put into a file: {error}");
+    let mut file = tempfile::Builder::new().prefix("diary-").suffix(".txt").tempfile().map_err(unwritable)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(unwritable)?;
+    // Ctrl-C is the editor's.
+    let _signals = Signals::of(&[SignalKind::interrupt(), SignalKind::quit()]);
+    // The variable may hold options, too.
+    let status = Command::new("sh")
+        .args(["-c", &format!("{editor} \"$1\""), "sh"])
+        .arg(file.path())
+        .status()
+        .map_err(|error| format!("the editor cannot be started: {error}"))?;
+    if !status.success() {
+        return Err(format!("the editor {editor} ended with {status}"));
+    }
+    // By its name: an editor may put another file there.
+    let written =
+        std::fs::File::open(file.path()).map_err(|error| format!("its file cannot be read: {error}"))?;
+    read_text(written).and_then(check).map_err(|why| kept(file, &why))
+}
+
+fn kept(file: NamedTempFile, why: &str) -> String {
+    match file.into_temp_path().keep() {
+        Ok(path) => format!("{why}; the text is in {}", path.display()),
+        Err(_) => why.to_owned(),
+    }
+}
