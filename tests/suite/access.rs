@@ -336,7 +336,7 @@ async fn refusals_of_very_many_texts_leave_room_for_others() {
     for (secret, token, author) in [(1, &reader, ""), (2, &writer, "reader")] {
         let mut frames = Frames::connect(server.address()).await;
         frames.greet(&Hello { token: Some(Credential::new(token.reveal())), ..hello(secret) }).await;
-        let new = NewText { text: b"x", at: None, author: author.as_bytes(), answers: None };
+        let new = NewText { text: b"x", at: None, author: author.as_bytes(), answers: None, corrects: None };
         let texts = Texts::own(std::iter::repeat_n(new, 65_536));
         frames.send(&ClientMessage::Append(Append { first_counter: 0, retry: false, texts })).await;
         let mut refused = 0;

@@ -34,7 +34,7 @@ enum Need {
 fn need_of_command(command: &Command) -> Need {
     match command {
         Command::History(_) | Command::Follow(_) | Command::Search(_) | Command::Thread(_) => Need::Read,
-        Command::Name(_) | Command::Answer(..) => Need::Append,
+        Command::Name(_) | Command::Related(..) => Need::Append,
         Command::Journal(_) => Need::Any,
         Command::FollowOff | Command::Login(_) | Command::Quiet | Command::Help | Command::Quit => {
             Need::Nothing
@@ -49,7 +49,8 @@ fn need_of_message(message: &ClientMessage) -> Need {
         ClientMessage::History { .. }
         | ClientMessage::Follow { .. }
         | ClientMessage::Search { .. }
-        | ClientMessage::Thread { .. } => Need::Read,
+        | ClientMessage::Thread { .. }
+        | ClientMessage::Versions { .. } => Need::Read,
         ClientMessage::Hello(_) => Need::Any,
         ClientMessage::FollowOff { .. } | ClientMessage::Quit => Need::Nothing,
     }
@@ -64,6 +65,7 @@ const LINES: &[(&str, &str)] = &[
     ("/follow off", "ok follow off"),
     ("/search kettle", "ok search"),
     ("/re 1 an answer", "ok "),
+    ("/correct 1 anew", "ok "),
     ("/thread 1", "ok thread"),
     ("/name anna/phone", "ok name anna/phone"),
     ("/journal", "ok journal diary"),
@@ -84,6 +86,7 @@ fn messages() -> Vec<ClientMessage> {
         ClientMessage::Search { id: 7, filter: Filter::of_text("kettle") },
         ClientMessage::Check { id: 7 },
         ClientMessage::Thread { id: 7, seq: 1 },
+        ClientMessage::Versions { id: 7, seq: 1 },
         ClientMessage::Quit,
     ]
 }

@@ -146,7 +146,7 @@ fn the_conversations_say_something() {
         "error nul",
         "error utf8",
         "error too-long",
-        "end 10",
+        "end 13",
         "ok search",
         "unheard",
     ] {

@@ -36,7 +36,13 @@ async fn write(server: &Server, entries: &[New<'_>]) {
     };
     let texts = Texts::own(entries.iter().map(|(at, author, text)| {
         assert!(Author::new(author).is_ok());
-        NewText { at: at.map(time), author: author.as_bytes(), text: text.as_bytes(), answers: None }
+        NewText {
+            at: at.map(time),
+            author: author.as_bytes(),
+            text: text.as_bytes(),
+            answers: None,
+            corrects: None,
+        }
     }));
     let mut client = Frames::hello(server.address(), 1).await;
     client.send(&ClientMessage::Append(Append { first_counter: 0, retry: false, texts })).await;

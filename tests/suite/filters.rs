@@ -132,7 +132,7 @@ async fn a_scope_takes_the_newest_and_turns_the_order() {
                 let mut expected: Vec<u64> = fits.rev().collect();
                 expected.truncate(newest.map_or(usize::MAX, |newest| newest as usize));
                 for reverse in [true, false] {
-                    let scope = Scope { which, up_to, newest, reverse };
+                    let scope = Scope { which, up_to, newest, reverse, shown: false };
                     let contains = needle.map(str::to_owned).into_iter().collect();
                     let filter = Filter { contains, ..Filter::from(scope) };
                     let brought = entries(reader.select(filter)).await;

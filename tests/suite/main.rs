@@ -22,6 +22,7 @@ mod cli_read;
 mod cli_stats;
 mod cli_terminal;
 mod clocks;
+mod corrections;
 mod damage;
 mod day_files;
 mod door;

@@ -86,8 +86,8 @@ impl Reader {
 
     /// Reads several ranges once, in the given order. All are requested at once over one connection. Entries in
     /// two ranges are delivered twice.
-    pub fn histories(&self, ranges: impl IntoIterator<Item = Scope>) -> History {
-        History::start_all(ranges.into_iter().map(|scope| Ask::Select(scope.into())), self.redial())
+    pub fn histories<S: Into<Scope>>(&self, ranges: impl IntoIterator<Item = S>) -> History {
+        History::start_all(ranges.into_iter().map(|scope| Ask::Select(scope.into().into())), self.redial())
     }
 
     /// Like [`history`](Self::history), but by the block and several times as fast: every checksum is verified,

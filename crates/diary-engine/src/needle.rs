@@ -288,7 +288,7 @@ mod tests {
         let page: Vec<u8> = whole.split_inclusive(|&b| b == b'\n').filter(sound).flatten().copied().collect();
         let (mut lines, mut gaps, mut walker) = (Vec::new(), Vec::new(), Walker::new(1, SEAL));
         let needle = Needle::new(&Filter::of_text("rain"), SEAL);
-        needle.find_lines_and_gaps(&page, &mut walker, &mut lines, &mut gaps);
+        needle.find_lines_and_gaps(&page, &mut walker, None, &mut lines, &mut gaps).unwrap();
         let begins = String::from_utf8(lines).unwrap();
         let begins: Vec<&str> = begins.lines().map(|line| &line[..8]).collect();
         assert_eq!(begins, ["1 2026-1", "# gap 2.", "4 2026-1", "# gap 5.", "6 2026-1"]);

@@ -120,3 +120,6 @@ impl<'a> Marks<'a> {
         self.reader.newest_correction(seq, self.head)
     }
 }
+
+#[cfg(test)]
+mod tests;

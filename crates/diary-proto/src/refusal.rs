@@ -64,7 +64,7 @@ codes! {
     OtherJournal = "other-journal",
     /// The client resumes this journal, which does not have the entry that it saw last.
     Restored = "restored",
-    /// The same key came with another text.
+    /// The same key came with another text, or naming another entry.
     Conflict = "conflict",
     /// The server can no longer tell whether this key was stored.
     StaleKey = "stale-key",

@@ -37,12 +37,8 @@ fn which() -> impl Strategy<Value = Which> {
 
 fn scope() -> impl Strategy<Value = Scope> {
     let bound = || option::of(0..u64::MAX);
-    (which(), bound(), bound(), any::<bool>()).prop_map(|(which, up_to, newest, reverse)| Scope {
-        which,
-        up_to,
-        newest,
-        reverse,
-    })
+    (which(), bound(), bound(), any::<[bool; 2]>())
+        .prop_map(|(which, up_to, newest, [reverse, shown])| Scope { which, up_to, newest, reverse, shown })
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
@@ -69,16 +65,19 @@ fn hello() -> impl Strategy<Value = Hello> {
 fn append() -> impl Strategy<Value = Append> {
     let at = option::of((0..4_000_000_000_000_000_i64, -1439..=1439_i16))
         .prop_map(|at| at.map(|(micros, offset_minutes)| Time { micros, offset_minutes }));
-    let texts = vec((any::<String>(), at, any::<String>(), option::of(any::<u64>())), 1..8);
+    let relation = (0..3_usize, any::<u64>())
+        .prop_map(|(kind, seq)| [(None, None), (Some(seq), None), (None, Some(seq))][kind]);
+    let texts = vec((any::<String>(), at, any::<String>(), relation), 1..8);
     (0..u64::MAX - 8, any::<bool>(), texts, any::<bool>()).prop_map(|(first_counter, retry, texts, own)| {
         let plain = || Texts::new(texts.iter().map(|(text, ..)| text.as_str()));
         let iter = || {
             let new = texts.iter();
-            new.map(|(text, at, author, answers)| NewText {
+            new.map(|(text, at, author, (answers, corrects))| NewText {
                 text: text.as_bytes(),
                 at: *at,
                 author: author.as_bytes(),
                 answers: *answers,
+                corrects: *corrects,
             })
         };
         let sent = if own { Texts::own(iter()) } else { plain() };
@@ -108,6 +107,7 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
         (any::<u32>(), filter()).prop_map(|(id, filter)| ClientMessage::Search { id, filter }),
         any::<u32>().prop_map(|id| ClientMessage::Check { id }),
         (any::<u32>(), any::<u64>()).prop_map(|(id, seq)| ClientMessage::Thread { id, seq }),
+        (any::<u32>(), any::<u64>()).prop_map(|(id, seq)| ClientMessage::Versions { id, seq }),
         Just(ClientMessage::Quit),
     ]
 }

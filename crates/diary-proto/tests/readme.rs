@@ -184,6 +184,7 @@ fn the_table_of_limits_is_true() {
         ("SEARCH_MAX_BYTES", filter::SEARCH_MAX_BYTES),
         ("FILTER_MAX_TEXTS", filter::FILTER_MAX_TEXTS),
         ("APPEND_MAX_ENTRIES", message::APPEND_MAX_ENTRIES),
+        ("RELATED_MAX_ENTRIES", message::RELATED_MAX_ENTRIES),
         ("ACKS_MAX_RUNS", message::ACKS_MAX_RUNS),
         ("FRAME_MAX_BYTES", limits::FRAME_MAX_BYTES),
         ("BLOCK_MAX_BYTES", message::BLOCK_MAX_BYTES),
@@ -417,7 +418,7 @@ fn describe_client(message: &ClientMessage) -> String {
                 let at = new.at.map_or_else(String::new, |at| format!(" at {at}"));
                 let author =
                     if new.author.is_empty() { String::new() } else { format!(" by {}", utf8(new.author)) };
-                let re = new.answers.map_or_else(String::new, |seq| format!(" re {seq}"));
+                let re = new.relation().map_or_else(String::new, |relation| format!(" {relation}"));
                 format!("{:?}{at}{author}{re}", utf8(new.text))
             };
             let name = if texts.are_own() { "AppendOwn" } else { "Append" };
@@ -437,16 +438,18 @@ fn describe_client(message: &ClientMessage) -> String {
                  tags={tags:?}"
             )
         }
+        ClientMessage::Versions { id, seq } => format!("Versions id={id} seq={seq}"),
         ClientMessage::Thread { id, seq } => format!("Thread id={id} seq={seq}"),
         ClientMessage::Check { id } => format!("Check id={id}"),
         ClientMessage::Quit => "Quit".into(),
     }
 }
 
-fn describe_scope(&Scope { which, up_to, newest, reverse }: &Scope) -> String {
+fn describe_scope(&Scope { which, up_to, newest, reverse, shown }: &Scope) -> String {
     let bound = |bound: Option<u64>, none: &str| bound.map_or(none.to_owned(), |bound| bound.to_string());
     let (up_to, newest) = (bound(up_to, "head"), bound(newest, "all"));
-    format!("which={which} up_to={up_to} newest={newest} reverse={reverse}")
+    let shown = if shown { " shown=true" } else { "" };
+    format!("which={which} up_to={up_to} newest={newest} reverse={reverse}{shown}")
 }
 
 fn describe_server(message: &ServerMessage) -> String {

@@ -14,6 +14,8 @@ const COMMANDS: &[&str] = &[
     "/re 1 answer",
     "/re 99999999999999999999 x",
     "/re 1",
+    "/correct 1 anew",
+    "/correct 2 天气",
     "/thread 1",
     "/thread #18446744073709551615",
     "/history 3",
@@ -223,13 +225,14 @@ fn ask(random: &mut Random) -> ClientMessage {
     };
     let mut bound = || random.once_in(3).then(|| number(random));
     let (up_to, newest) = (bound(), bound());
-    let scope = Scope { which, up_to, newest, reverse: random.once_in(3) };
+    let scope = Scope { which, up_to, newest, reverse: random.once_in(3), shown: random.once_in(2) };
     match random.below(12) {
         0 => ClientMessage::History { id, scope },
         1 => ClientMessage::Follow { id, from: random.once_in(2).then(|| number(random)) },
         2 if random.once_in(4) => ClientMessage::Check { id },
         2 => ClientMessage::FollowOff { id },
         5 if random.once_in(3) => ClientMessage::Thread { id, seq: number(random) },
+        6 if random.once_in(3) => ClientMessage::Versions { id, seq: number(random) },
         3 => {
             let contains = vec![random.pick(&["", "a", "天气", "\u{1b}"]).to_owned(); random.below(20)];
             let author = random.once_in(3).then(|| Author::new("anna").unwrap());
@@ -248,6 +251,7 @@ fn ask(random: &mut Random) -> ClientMessage {
                 at: random.once_in(8).then_some(Time { micros: 1_000_000, offset_minutes: 480 }),
                 author: random.pick(&[&b""[..], b"", b"ben", b"\x1b[31m", b"\xff"]),
                 answers: random.once_in(8).then(|| number(random)),
+                corrects: None,
             });
             let texts = Texts::own(texts.collect::<Vec<_>>());
             ClientMessage::Append(Append { first_counter: number(random), retry: random.once_in(2), texts })

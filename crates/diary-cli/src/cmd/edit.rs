@@ -4,12 +4,12 @@ use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::process::Command;
 
-use diary_client::{Code, Error, Event, NewEntry, Reader};
+use diary_client::NewEntry;
 use tempfile::NamedTempFile;
 use tokio::signal::unix::SignalKind;
 
 use super::add::{add, check, read_text};
-use super::reading::{Reading, connect};
+use super::reading::{connect, versions};
 use crate::config::Config;
 use crate::error::CliError;
 use crate::term::output::say;
@@ -36,38 +36,21 @@ pub(super) async fn run(number: u64, words: &[String], config: &Config) -> Resul
         words => Some(check(words.join(" ")).map_err(nothing)?),
     };
     let reader = connect(config, None).await?;
-    let (seq, newest) = newest_text(&reader, number).await?;
+    let versions = versions(&reader, number).await?;
+    let (Some(first), Some(newest)) = (versions.first(), versions.last()) else {
+        return Err(CliError::NothingFound(format!("entry {number} is damaged or missing")));
+    };
+    let (seq, newest) = (first.entry.seq, &newest.entry.text);
     drop(reader);
     let text = match text {
         Some(text) => text,
-        None => edited(&newest).map_err(nothing)?,
+        None => edited(newest).map_err(nothing)?,
     };
-    if text == newest {
+    if text == *newest {
         say(format_args!("nothing was changed: this is the text of entry {seq}"));
         return Ok(());
     }
     add(NewEntry { corrects: Some(seq), ..text.into() }, config).await
-}
-
-/// Returns the seq of the entry, which `number` may name by a correction, and its newest text.
-async fn newest_text(reader: &Reader, number: u64) -> Result<(u64, String), CliError> {
-    let mut reading = Reading::of(reader, reader.versions(number), true);
-    let mut found: Option<(u64, String)> = None;
-    loop {
-        match reading.next().await {
-            Ok(Some(Event::Entry(stored))) => {
-                let seq = found.map_or(stored.entry.seq, |(seq, _)| seq);
-                found = Some((seq, stored.entry.text));
-            }
-            Ok(Some(_)) => {}
-            Ok(None) => break,
-            Err(CliError::Reading(Error::Refused(refusal))) if refusal.code == Code::NoEntry => {
-                return Err(CliError::NothingFound(refusal.message.into_owned()));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    found.ok_or_else(|| CliError::NothingFound(format!("entry {number} is damaged")))
 }
 
 /// Lets the user edit a text. Blocks: nothing else is to be done meanwhile. What cannot be an entry stays in its file.

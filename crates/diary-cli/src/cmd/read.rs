@@ -1,10 +1,10 @@
 //! `log`, `search` and `on-this-day`: print existing entries, in a pager if there are many.
 
-use diary_client::{Code, Error, Reader, Scope, Which};
+use diary_client::{Reader, Scope, Which};
 use jiff::civil::Date;
 
 use super::page::Page;
-use super::reading::{Query, Reading, connect};
+use super::reading::{Query, Reading, connect, nothing_found, versions};
 use crate::cli::Show;
 use crate::config::Config;
 use crate::error::CliError;
@@ -62,18 +62,17 @@ pub(super) async fn one(seq: u64, how: One, show: &Show, config: &Config) -> Res
     let history = match how {
         One::Thread => reader.thread(seq),
         One::Versions => reader.versions(seq),
-        One::Alone => reader.history(Scope { up_to: Some(seq), ..Which::From(seq).into() }.shown()),
+        One::Alone => {
+            // A correction is shown in the place of its entry.
+            let seq = versions(&reader, seq).await?.first().map_or(seq, |stored| stored.entry.seq);
+            reader.history(Scope { up_to: Some(seq), ..Which::From(seq).into() }.shown())
+        }
     };
     let mut printer = printer(&reader, show, config);
     printer.show_thread(how == One::Thread);
     let (output, pager) = Pager::start(printer.may_be_paged(), &Ui::default());
     let mut page = Page::new(printer, output);
-    let read = Reading::of(&reader, history, true).print(&mut page).await.map_err(|error| match error {
-        CliError::Reading(Error::Refused(refusal)) if refusal.code == Code::NoEntry => {
-            CliError::NothingFound(refusal.message.into_owned())
-        }
-        error => error,
-    });
+    let read = Reading::of(&reader, history, true).print(&mut page).await.map_err(nothing_found);
     let ended = page.finish(format!("there is no entry {seq}"));
     pager.finish(page.output);
     read.and(ended)

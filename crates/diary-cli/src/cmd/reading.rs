@@ -1,6 +1,6 @@
 //! What the reading commands share: the connection, and the way from the server to the page.
 
-use diary_client::{DayStart, Error, Event, Filter, History, Reader, Resume, Scope};
+use diary_client::{Code, DayStart, Error, Event, Filter, History, Reader, Resume, Scope, Stored};
 use jiff::ToSpan;
 use jiff::civil::Date;
 use tokio::time::Instant;
@@ -24,6 +24,32 @@ pub(super) async fn connect(config: &Config, place: Option<Resume>) -> Result<Re
     let served = connected.as_ref().ok().map(|reader| (config.server.clone(), reader.welcome().journal_id));
     tell_waiting(config, served.as_slice(), true, &Ui::default());
     connected
+}
+
+/// Reads the first and the newest version of an entry, which `number` may name by a correction.
+///
+/// # Errors
+/// There is no such entry, or reading failed.
+pub(super) async fn versions(reader: &Reader, number: u64) -> Result<Vec<Stored>, CliError> {
+    let (mut reading, mut found) = (Reading::of(reader, reader.versions(number), true), Vec::new());
+    while let Some(event) = reading.next().await.map_err(nothing_found)? {
+        if let Event::Entry(stored) = event {
+            // The first tells which entry it is, and the last its text.
+            found.truncate(1);
+            found.push(stored);
+        }
+    }
+    Ok(found)
+}
+
+/// Takes a refusal of an entry that is not there for what it is.
+pub(super) fn nothing_found(error: CliError) -> CliError {
+    match error {
+        CliError::Reading(Error::Refused(refusal)) if refusal.code == Code::NoEntry => {
+            CliError::NothingFound(refusal.message.into_owned())
+        }
+        error => error,
+    }
 }
 
 /// A plan, with a connection to the server.

@@ -71,7 +71,7 @@ impl Test {
     }
 
     fn asks(&self, expected: &str) {
-        let show = |Scope { which, up_to, newest, reverse }: Scope| {
+        let show = |Scope { which, up_to, newest, reverse, shown: _ }: Scope| {
             let bound =
                 |word, bound: Option<u64>| bound.map_or_else(String::new, |bound| format!(" {word} {bound}"));
             let (up_to, newest) = (bound("up to", up_to), bound("newest", newest));
@@ -257,4 +257,103 @@ fn a_thread_of_a_journal_that_was_restored_is_another() {
     test.check([answer(3, 9, false), block([3])], "3 …");
     let seen = test.0.seen.clone();
     assert!(test.0.connected(&seen, 4, true, &mut Vec::<Event>::new()).is_err());
+}
+
+/// Returns a block with these entries; some correct another one.
+fn corrected(entries: &[(u64, Option<u64>)]) -> ServerMessage {
+    let author = Author::new("anna").unwrap();
+    let mut lines = Vec::new();
+    for &(seq, corrects) in entries {
+        let (time, text) = (b"2026-11-21T08:15:02.123456+08:00", format!("t{seq}"));
+        let relation = corrects.map(Relation::Corrects);
+        NewLine { relation, ..NewLine::new(seq, time, &author, &text) }.write(&mut lines, seal());
+    }
+    ServerMessage::Block { id: 1, lines: lines.into() }
+}
+
+/// Returns what a reading shows, as `SEQ TEXT`, or `SEQ NEW<OLD`.
+fn shown(cursor: &mut Cursor, messages: impl IntoIterator<Item = ServerMessage>) -> Vec<String> {
+    let mut events = Vec::<Event>::new();
+    for message in messages {
+        assert!(cursor.take_in(message, &mut events).is_ok());
+    }
+    let show = |event: &Event| match event {
+        Event::Entry(stored) => {
+            let old = stored.correction.as_ref().map(|correction| format!("<{}", correction.original));
+            assert!(stored.left.ends_with(&stored.entry.text), "{stored:?}");
+            format!("{} {}{}", stored.entry.seq, stored.entry.text, old.unwrap_or_default())
+        }
+        Event::Gap(gap) => format!("gap {}..{}", gap.first, gap.last),
+        other => format!("{other:?}"),
+    };
+    events.iter().map(show).collect()
+}
+
+fn as_seen(scope: Scope) -> Cursor {
+    Test::of(scope.shown()).0
+}
+
+#[test]
+fn a_correction_is_shown_in_the_place_of_its_entry() {
+    let mut cursor = as_seen(Which::All.into());
+    let messages = [
+        answer(1, 9, true),
+        corrected(&[(9, Some(1)), (1, None), (2, None), (4, Some(1)), (5, None)]),
+        // A copy, and its entry behind it in another block.
+        corrected(&[(8, Some(6))]),
+        corrected(&[(6, None), (8, Some(6)), (9, Some(1))]),
+    ];
+    let expected = ["1 t9<t1", "2 t2", "gap 3..3", "5 t5", "6 t8<t6", "gap 7..7"];
+    assert_eq!(shown(&mut cursor, messages), expected);
+    assert!(cursor.request().is_none(), "the corrections were met, so nothing is missing");
+
+    // Whoever asks for what is stored sees that.
+    let mut cursor = Test::of(Which::All).0;
+    let stored = shown(&mut cursor, [answer(1, 2, true), corrected(&[(1, None), (2, Some(1))])]);
+    assert_eq!(stored, ["1 t1", "2 t2"]);
+}
+
+#[test]
+fn a_correction_that_was_cut_off_from_its_entry_comes_again() {
+    let mut cursor = as_seen(Which::All.into());
+    let first = shown(&mut cursor, [answer(1, 4, true), corrected(&[(1, None), (4, Some(2))])]);
+    assert_eq!(first, ["1 t1"]);
+    let seen = cursor.seen.clone();
+    cursor.connected(&seen, 9, false, &mut Vec::<Event>::new()).unwrap();
+    let Some(ClientMessage::History { scope, .. }) = cursor.request() else { panic!("it goes on") };
+    assert_eq!(scope, Scope { up_to: Some(4), ..Which::From(2).into() }.shown());
+    // Meanwhile it was corrected again.
+    let rest = [answer(2, 4, true), corrected(&[(5, Some(2)), (2, None), (3, None), (4, Some(2))])];
+    assert_eq!(shown(&mut cursor, rest), ["2 t5<t2", "3 t3"]);
+}
+
+#[test]
+fn a_damaged_copy_leaves_the_old_text() {
+    let mut cursor = as_seen(Which::All.into());
+    let ServerMessage::Block { lines, .. } = corrected(&[(3, Some(1)), (1, None), (2, None), (3, Some(1))])
+    else {
+        panic!("a block")
+    };
+    let mut lines = lines.to_vec();
+    lines[5] = b'x';
+    let block = ServerMessage::Block { id: 1, lines: lines.into() };
+    assert_eq!(shown(&mut cursor, [answer(1, 3, true), block]), ["1 t1", "2 t2"]);
+}
+
+#[test]
+fn hits_of_a_search_come_with_their_corrections_in_either_order() {
+    let filter = |reverse| Filter {
+        scope: Scope { reverse, newest: Some(3), ..Which::All.into() }.shown(),
+        contains: vec!["t".to_owned()],
+        ..Filter::default()
+    };
+    let mut cursor = Cursor::new(Ask::Select(filter(false)), Seen::of(Some(JOURNAL)));
+    let messages =
+        [answer(1, 9, false), corrected(&[(9, Some(2)), (2, None), (8, Some(5)), (5, None), (7, None)])];
+    assert_eq!(shown(&mut cursor, messages), ["2 t9<t2", "5 t8<t5", "7 t7"]);
+    let mut cursor = Cursor::new(Ask::Select(filter(true)), Seen::of(Some(JOURNAL)));
+    let messages = [answer(1, 9, false), corrected(&[(7, None), (8, Some(5)), (5, None)])];
+    assert_eq!(shown(&mut cursor, messages), ["7 t7", "5 t8<t5"]);
+    let Some(ClientMessage::Search { filter, .. }) = cursor.request() else { panic!("it goes on") };
+    assert_eq!((filter.scope.up_to, filter.scope.newest), (Some(4), Some(1)));
 }
