@@ -273,31 +273,26 @@ impl Journal {
     }
 
     /// Finds an entry with all that answers it now: each entry right behind the one that it answers, or behind the older
-    /// answers to that. Waits until the derived state is loaded.
+    /// answers to that. As people see it. Waits until the derived state is loaded.
     pub fn thread(&self, seq: u64) -> Reading<Cursor> {
-        self.find_related(seq, |reader, seq, head| {
+        self.find_related(seq, |reader, seq| {
             let range = reader.thread(seq).ok_or(ReadError::Forgotten)?;
-            Ok(Cursor::new(reader.seal(), range, None).shown_as_of(head))
+            Ok(Cursor::new(reader.seal(), range, None))
         })
     }
 
     /// Finds an entry and all its corrections, the oldest first. Waits until the derived state is loaded.
     pub fn versions(&self, seq: u64) -> Reading<Cursor> {
-        self.find_related(seq, |reader, seq, _| Ok(Cursor::new(reader.seal(), reader.versions(seq), None)))
+        self.find_related(seq, |reader, seq| Ok(Cursor::new(reader.seal(), reader.versions(seq), None)))
     }
 
-    fn find_related(
-        &self,
-        seq: u64,
-        find: fn(&Reader, u64, u64) -> Result<Cursor, ReadError>,
-    ) -> Reading<Cursor> {
+    fn find_related(&self, seq: u64, find: fn(&Reader, u64) -> Result<Cursor, ReadError>) -> Reading<Cursor> {
         let journal = self.clone();
         Reading::after(async move {
             journal.derived_known().await;
             let reader = journal.reader.clone();
             let look_up = move || {
-                let head = reader.head().seq;
-                Ok(meant(&reader, seq)?.map_err(ReadError::Missing).and_then(|seq| find(&reader, seq, head)))
+                Ok(meant(&reader, seq)?.map_err(ReadError::Missing).and_then(|seq| find(&reader, seq)))
             };
             journal.read(look_up).await?
         })

@@ -1,6 +1,5 @@
 //! What a search looks for: a filter's conditions, and what finds them fast in stored lines.
 
-use std::io;
 use std::sync::OnceLock;
 
 use diary_proto::block::{Gap, Step, Walker};
@@ -8,8 +7,6 @@ use diary_proto::entry::{SealedLine, StoredLine};
 use diary_proto::escape::escape;
 use diary_proto::{Filter, Seal, Sieve};
 use regex::bytes::{Regex, RegexBuilder};
-
-use crate::shown::Marks;
 
 /// Characters that the probe looks for. More would make it larger, not faster.
 const PROBE_MAX_CHARS: usize = 64;
@@ -45,29 +42,13 @@ impl Needle {
         texts.map(|text| text.text().len() * PROBE_BYTES_PER_BYTE).sum()
     }
 
-    /// Appends every line of `page` that the filter takes; where people see some of them otherwise, as `marks` says, it
-    /// goes by that. The first call takes up to a millisecond more.
-    ///
-    /// # Errors
-    /// Those of reading corrections.
-    pub(crate) fn find_lines(
-        &self,
-        page: &[u8],
-        marks: Option<&Marks<'_>>,
-        lines: &mut Vec<u8>,
-    ) -> io::Result<()> {
-        if let Some(marks) = marks {
-            for line in page.split_inclusive(|&b| b == b'\n') {
-                let Ok(stored) = StoredLine::parse(line.strip_suffix(b"\n").unwrap_or(line), self.seal)
-                else {
-                    continue;
-                };
-                if marks.take(&stored, |author, text| self.sieve.takes(author, text))? {
-                    lines.extend_from_slice(line);
-                }
-            }
-            return Ok(());
-        }
+    /// Whether the filter takes an entry with this author and text.
+    pub(crate) fn takes(&self, author: &str, text: &str) -> bool {
+        self.sieve.takes(author, text)
+    }
+
+    /// Appends every line of `page` that the filter takes. The first call takes up to a millisecond more.
+    pub(crate) fn find_lines(&self, page: &[u8], lines: &mut Vec<u8>) {
         let mut from = 0;
         while let Some(at) = self.probe_at(page, from) {
             let start = memchr::memrchr(b'\n', &page[..at]).map_or(0, |end| end + 1);
@@ -80,7 +61,6 @@ impl Needle {
             }
             from = end + 1;
         }
-        Ok(())
     }
 
     /// The same, with a note in the place of each gap that `walker` meets; the gaps are also added to `gaps`. Checks every
@@ -89,19 +69,16 @@ impl Needle {
         &self,
         page: &[u8],
         walker: &mut Walker,
-        marks: Option<&Marks<'_>>,
         lines: &mut Vec<u8>,
         gaps: &mut Vec<Gap>,
-    ) -> io::Result<()> {
-        let (mut from, mut gap, mut read) = (0, None, Ok(()));
+    ) {
+        let (mut from, mut gap) = (0, None);
         let step = |step: Step<SealedLine<'_>>| match step {
             Step::Gap(met) => gap = Some(met),
             Step::Entry(line) => {
                 if let Some(gap) = gap.take() {
                     let at = line.left.as_ptr().addr() - page.as_ptr().addr();
-                    if read.is_ok() {
-                        read = self.find_lines(&page[from..at], marks, lines);
-                    }
+                    self.find_lines(&page[from..at], lines);
                     from = at;
                     gap.write_note(GAP_WORDS, lines, self.seal);
                     gaps.push(gap);
@@ -109,28 +86,20 @@ impl Needle {
             }
         };
         walker.pass(page, |_| true, step);
-        read?;
-        self.find_lines(&page[from..], marks, lines)
+        self.find_lines(&page[from..], lines);
     }
 
     /// The same for lines that have notes in the place of gaps already.
-    pub(crate) fn find_lines_among_notes(
-        &self,
-        page: &[u8],
-        marks: Option<&Marks<'_>>,
-        lines: &mut Vec<u8>,
-        gaps: &mut Vec<Gap>,
-    ) -> io::Result<()> {
+    pub(crate) fn find_lines_among_notes(&self, page: &[u8], lines: &mut Vec<u8>, gaps: &mut Vec<Gap>) {
         for line in page.split_inclusive(|&b| b == b'\n') {
             match Gap::of_note(line.strip_suffix(b"\n").unwrap_or(line), self.seal) {
                 Some(gap) => {
                     lines.extend_from_slice(line);
                     gaps.push(gap);
                 }
-                None => self.find_lines(line, marks, lines)?,
+                None => self.find_lines(line, lines),
             }
         }
-        Ok(())
     }
 
     /// The next candidate, from `from` on.
@@ -197,7 +166,7 @@ mod tests {
 
     fn seqs(filter: &Filter, page: &[u8]) -> Vec<u64> {
         let mut lines = Vec::new();
-        Needle::new(filter, SEAL).find_lines(page, None, &mut lines).unwrap();
+        Needle::new(filter, SEAL).find_lines(page, &mut lines);
         let lines = lines.split(|&b| b == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| StoredLine::parse(line, SEAL).unwrap().seq).collect()
     }
@@ -228,7 +197,7 @@ mod tests {
         let other = format!("{}x", &long[..long.len() - 1]);
         assert_eq!(found(&long, &[&long, &other, &long.to_uppercase()]), [1, 3]);
         let needle = Needle::new(&Filter::of_text(long), SEAL);
-        needle.find_lines(&page([("a", "x")]), None, &mut Vec::new()).unwrap();
+        needle.find_lines(&page([("a", "x")]), &mut Vec::new());
         assert!(needle.probe.get().is_some_and(Option::is_some), "its probe is small enough to be made");
     }
 
@@ -288,7 +257,7 @@ mod tests {
         let page: Vec<u8> = whole.split_inclusive(|&b| b == b'\n').filter(sound).flatten().copied().collect();
         let (mut lines, mut gaps, mut walker) = (Vec::new(), Vec::new(), Walker::new(1, SEAL));
         let needle = Needle::new(&Filter::of_text("rain"), SEAL);
-        needle.find_lines_and_gaps(&page, &mut walker, None, &mut lines, &mut gaps).unwrap();
+        needle.find_lines_and_gaps(&page, &mut walker, &mut lines, &mut gaps);
         let begins = String::from_utf8(lines).unwrap();
         let begins: Vec<&str> = begins.lines().map(|line| &line[..8]).collect();
         assert_eq!(begins, ["1 2026-1", "# gap 2.", "4 2026-1", "# gap 5.", "6 2026-1"]);

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::io;
 
-use diary_proto::StoredLine;
-use diary_proto::entry::parse_number;
+use diary_proto::Seal;
+use diary_proto::entry::{SealedLine, StoredLine, parse_number};
 use diary_store::{Range, Reader};
 
-use crate::limits::SEARCH_PART_MIN_BYTES;
+use crate::limits::LOOK_UPS_MAX;
 
 /// The first of the newest `count` entries up to `head`, corrections not counted.
 pub(crate) fn first_of_newest(reader: &Reader, count: u64, head: u64) -> u64 {
@@ -25,7 +25,7 @@ pub(crate) fn first_of_newest(reader: &Reader, count: u64, head: u64) -> u64 {
 }
 
 /// The next lines of a range, as people see them if `shown` says as of which head. They may be more than `max_bytes` where
-/// a few entries take more with their corrections.
+/// the first entry takes more with its correction.
 ///
 /// # Errors
 /// Those of reading day files. The range stays where it was.
@@ -35,28 +35,27 @@ pub(crate) fn next_page(
     shown: Option<u64>,
     max_bytes: usize,
 ) -> io::Result<Option<Vec<u8>>> {
-    let mut page_bytes = max_bytes;
-    loop {
-        let before = range.clone();
-        let Some(lines) = reader.next_page(range, page_bytes)? else { return Ok(None) };
-        let Some(marks) = Marks::of(reader, shown, &lines) else { return Ok(Some(lines)) };
-        let limit = if is_divisible(range, &lines) { max_bytes } else { usize::MAX };
-        match marks.put_corrections(&lines, limit) {
-            Ok(Some(lines)) => return Ok(Some(lines)),
-            Ok(None) => page_bytes = lines.len() / 2,
-            Err(error) => {
-                *range = before;
-                return Err(error);
-            }
+    let before = shown.map(|_| range.clone());
+    let Some(lines) = reader.next_page(range, max_bytes)? else { return Ok(None) };
+    let (Some(marks), Some(before)) = (Marks::of(reader, shown, &lines), before) else {
+        return Ok(Some(lines));
+    };
+    let mut page = Vec::with_capacity(lines.len());
+    match marks.put_corrections(&lines, max_bytes, &mut page) {
+        Ok(None) => {}
+        // Behind its last entry there is only damage, which tells nothing.
+        Ok(Some(taken)) if taken >= before.last => {}
+        Ok(Some(taken)) => {
+            *range = before;
+            let last = range.last;
+            reader.narrow(range, taken + 1, last)?;
         }
-        *range = before;
+        Err(error) => {
+            *range = before;
+            return Err(error);
+        }
     }
-}
-
-/// Whether a page of fewer bytes would have fewer of these lines.
-pub(crate) fn is_divisible(range: &Range, lines: &[u8]) -> bool {
-    let may_be_smaller = range.has_small_pages() || lines.len() > SEARCH_PART_MIN_BYTES;
-    may_be_smaller && memchr::memchr(b'\n', lines).is_some_and(|end| end + 1 < lines.len())
+    Ok(Some(page))
 }
 
 /// The seq of a line that is no note.
@@ -77,48 +76,50 @@ impl<'a> Marks<'a> {
     pub(crate) fn of(reader: &'a Reader, shown: Option<u64>, lines: &[u8]) -> Option<Self> {
         let head = shown.filter(|&head| reader.corrections_from(1, head) > 0)?;
         let seqs = || lines.split(|&b| b == b'\n').filter_map(entry_seq);
-        let corrected = reader.corrected(seqs().min()?, seqs().max()?, head);
+        let mut corrected = reader.corrected((seqs().min()?, seqs().max()?), seqs(), head);
+        corrected.sort_unstable();
         let has_corrections = || memchr::memmem::find(lines, b" corrects=").is_some();
         (!corrected.is_empty() || has_corrections()).then_some(Self { reader, head, corrected })
     }
 
-    /// The lines, each newest correction before its entry; `None` if they would take more than `limit` bytes.
-    pub(crate) fn put_corrections(&self, lines: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
-        let mut shown = Vec::with_capacity(lines.len());
+    /// Adds these lines to a page, each newest correction before its entry, as many as fit; at least one entry. Returns the
+    /// last entry that it took, if it did not take all.
+    fn put_corrections(&self, lines: &[u8], max_bytes: usize, page: &mut Vec<u8>) -> io::Result<Option<u64>> {
+        let (mut taken, mut looked_up) = (None, 0);
         for line in lines.split_inclusive(|&b| b == b'\n') {
-            if let Some(seq) = entry_seq(line)
-                && let Some(correction) = self.newest_correction(seq)?
-            {
-                shown.extend_from_slice(&correction);
+            let bytes = line.strip_suffix(b"\n").unwrap_or(line);
+            let entry = SealedLine::check(bytes, self.reader.seal()).map(|line| line.seq);
+            // Where the number of a damaged line is another's, that would get the correction.
+            let newest = entry.map(|seq| self.newest_correction(seq)).transpose()?.flatten();
+            looked_up += usize::from(newest.is_some());
+            let newest = newest.unwrap_or_default();
+            let is_full = page.len() + newest.len() + line.len() > max_bytes || looked_up > LOOK_UPS_MAX;
+            if is_full && taken.is_some() {
+                return Ok(taken);
             }
-            shown.extend_from_slice(line);
-            if shown.len() > limit {
-                return Ok(None);
-            }
+            page.extend_from_slice(&newest);
+            page.extend_from_slice(line);
+            taken = entry.or(taken);
         }
-        Ok(Some(shown))
+        Ok(None)
     }
 
-    /// Whether people see an entry whose author and text `takes` takes. Of corrections they see none by itself.
-    pub(crate) fn take(&self, line: &StoredLine<'_>, takes: impl Fn(&str, &str) -> bool) -> io::Result<bool> {
-        if line.relation.is_some_and(|relation| relation.is_correction()) {
-            return Ok(false);
-        }
-        let correction = self.newest_correction(line.seq)?;
-        let newest = correction.as_deref().and_then(|correction| {
-            let line = correction.strip_suffix(b"\n").unwrap_or(correction);
-            StoredLine::parse(line, self.reader.seal()).ok()
-        });
-        let text: Cow<'_, str> = newest.unwrap_or(*line).unescaped();
-        Ok(takes(line.author, &text))
-    }
-
-    fn newest_correction(&self, seq: u64) -> io::Result<Option<Vec<u8>>> {
+    /// The line of an entry's newest correction, with its line feed.
+    pub(crate) fn newest_correction(&self, seq: u64) -> io::Result<Option<Vec<u8>>> {
         if self.corrected.binary_search(&seq).is_err() {
             return Ok(None);
         }
         self.reader.newest_correction(seq, self.head)
     }
+}
+
+/// The text of an entry with this line, as people see it.
+pub(crate) fn text_of<'l>(line: &StoredLine<'l>, newest: Option<&'l [u8]>, seal: Seal) -> Cow<'l, str> {
+    let newest = newest.and_then(|newest| {
+        let newest = newest.strip_suffix(b"\n").unwrap_or(newest);
+        StoredLine::parse(newest, seal).ok()
+    });
+    newest.unwrap_or(*line).unescaped()
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Included, Unbounded};
-use std::ops::RangeInclusive;
 
 use diary_proto::Relation;
 use serde::{Deserialize, Serialize};
@@ -103,13 +102,37 @@ impl Related {
             .map(|&(_, correction)| correction)
     }
 
-    /// The entries among `seqs` that are corrected up to `head`, ascending.
-    pub(crate) fn corrected(&self, seqs: RangeInclusive<u64>, head: u64) -> Vec<u64> {
-        let links = self.corrections.by_earlier.range((*seqs.start(), 0)..=(*seqs.end(), u64::MAX));
-        let mut corrected: Vec<u64> =
-            links.filter(|(_, correction)| *correction <= head).map(|&(seq, _)| seq).collect();
-        corrected.dedup();
-        corrected
+    /// Those of `seqs`, which lie between `first` and `last`, that are corrected up to `head`.
+    pub(crate) fn corrected(
+        &self,
+        (first, last): (u64, u64),
+        seqs: impl Iterator<Item = u64>,
+        head: u64,
+    ) -> Vec<u64> {
+        match self.corrected_from(first, head) {
+            Some(seq) if seq <= last => {
+                seqs.filter(|&seq| self.corrected_from(seq, head) == Some(seq)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The first entry from `seq` on that is corrected. It may be one that is corrected only behind `head`.
+    fn corrected_from(&self, seq: u64, head: u64) -> Option<u64> {
+        let &(seq, oldest) = self.corrections.by_earlier.range((seq, 0)..).next()?;
+        (oldest <= head).then_some(seq)
+    }
+
+    /// Whether more than `count` of the entries between these are corrected.
+    pub(crate) fn corrects_more_than(&self, count: usize, (first, last): (u64, u64)) -> bool {
+        let mut next = first;
+        for _ in 0..=count {
+            match self.corrections.by_earlier.range((next, 0)..).next() {
+                Some(&(seq, _)) if seq <= last => next = seq + 1,
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// How many corrections are among the entries from `first` to `head`.
@@ -230,16 +253,19 @@ mod tests {
         for (seq, corrected) in [(3, 1), (5, 2), (6, 1), (9, 8)] {
             related.insert(seq, Relation::Corrects(corrected));
         }
-        assert_eq!(related.corrected(1..=9, 9), [1, 2, 8]);
-        assert_eq!(related.corrected(2..=9, 5), [2], "as of an earlier head");
-        assert_eq!(related.corrected(2..=7, 9), [2]);
+        let corrected = |first, last, head| related.corrected((first, last), first..=last, head);
+        assert_eq!(corrected(1, 9, 9), [1, 2, 8]);
+        assert_eq!(corrected(2, 9, 5), [2], "as of an earlier head");
+        assert_eq!(corrected(2, 7, 9), [2]);
+        assert!(related.corrects_more_than(2, (1, 9)) && !related.corrects_more_than(3, (1, 9)));
+        assert!(!related.corrects_more_than(0, (3, 7)));
         assert_eq!(related.corrections_of(1, 9, 9).next(), None);
         assert_eq!(related.corrections_of(1, 0, 9).collect::<Vec<_>>(), [3, 6]);
         assert_eq!(related.corrections_of(1, 0, 5).next_back(), Some(3));
         assert_eq!((related.corrections_from(4, 9), related.corrections_from(4, 5)), (3, 1));
         let bytes = postcard::to_allocvec(&related).unwrap();
         let read = postcard::from_bytes::<Related>(&bytes).unwrap().checked().unwrap();
-        assert_eq!(read.corrected(1..=9, 9), related.corrected(1..=9, 9));
+        assert_eq!(read.corrected((1, 9), 1..=9, 9), [1, 2, 8]);
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use super::{Range, Reader, View};
 use crate::format::find::{Found, first_entry_from};
 
 impl Reader {
-    /// Leaves the entries from `first` to `last` of a range of which nothing has been read.
+    /// Leaves the entries from `first` to `last` of a range. What was read of it before `first` is left out.
     ///
     /// # Errors
     /// Those of reading day files.

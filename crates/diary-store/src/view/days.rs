@@ -51,6 +51,7 @@ impl Picked {
     pub(super) fn narrow(&mut self, first: u64, last: u64) {
         let clipped = self.places.iter().map(|&(from, to)| (from.max(first), to.min(last)));
         self.places = clipped.filter(|(from, to)| from <= to).collect();
+        (self.begun, self.place) = (0, None);
     }
 
     /// The last place with entries up to `last`, as far as they go.
@@ -94,11 +95,6 @@ fn note(gap: Gap, last: u64, taken: &mut Vec<u8>, seal: Seal) {
 }
 
 impl Range {
-    /// Its pages can be as small as one entry.
-    pub fn has_small_pages(&self) -> bool {
-        self.picked.is_none()
-    }
-
     /// Every entry between its first and its last belongs to it. Where that is not so, notes among its lines
     /// tell what is damaged or missing ([`Gap::of_note`]).
     pub fn is_dense(&self) -> bool {

@@ -34,7 +34,7 @@ enum At {
 impl Reader {
     /// The entry `root`, which there is, with all that answers it now: each entry right behind the one that it answers, or
     /// behind the answers to that which are older. `None` where it is not known any more what does. What is derived must
-    /// have been loaded.
+    /// have been loaded. As people see it: the newest correction of an entry comes right before that.
     pub fn thread(&self, root: u64) -> Option<Range> {
         let known = self.shared.related().knows_thread_of(root);
         known.then(|| self.of_thread(root, At::Entry(root)))
@@ -55,9 +55,14 @@ impl Reader {
         self.shared.related().takes_corrections()
     }
 
-    /// The entries between these that were corrected up to `head`, ascending.
-    pub fn corrected(&self, first: u64, last: u64, head: u64) -> Vec<u64> {
-        if first > last { Vec::new() } else { self.shared.related().corrected(first..=last, head) }
+    /// Those of `seqs`, which lie between `first` and `last`, that were corrected up to `head`.
+    pub fn corrected(&self, range: (u64, u64), seqs: impl Iterator<Item = u64>, head: u64) -> Vec<u64> {
+        self.shared.related().corrected(range, seqs, head)
+    }
+
+    /// Whether more than `count` of the entries between these were corrected.
+    pub fn corrects_more_than(&self, count: usize, range: (u64, u64)) -> bool {
+        self.shared.related().corrects_more_than(count, range)
     }
 
     /// How many corrections are among the entries from `first` to `head`.
@@ -103,7 +108,7 @@ impl Reader {
                 }
                 At::Entry(seq) => {
                     drop(related);
-                    if !self.push_line(seq, max_bytes, page)? {
+                    if !self.push_line(seq, Some(thread.head), max_bytes, page)? {
                         break;
                     }
                     thread.at = At::Behind(Place::behind(seq));
@@ -118,7 +123,7 @@ impl Reader {
                         thread.at = At::End;
                         continue;
                     };
-                    if !self.push_line(next, max_bytes, page)? {
+                    if !self.push_line(next, None, max_bytes, page)? {
                         break;
                     }
                     thread.at = At::Version(next);
@@ -128,15 +133,23 @@ impl Reader {
         Ok(true)
     }
 
-    /// Adds an entry to a page, or a note that it is damaged or missing. False if it does not fit any more.
-    fn push_line(&self, seq: u64, max_bytes: usize, page: &mut Vec<u8>) -> io::Result<bool> {
+    /// Adds an entry to a page, or a note that it is damaged or missing; before it, its newest correction up to `shown`. False
+    /// if it does not fit any more.
+    fn push_line(
+        &self,
+        seq: u64,
+        shown: Option<u64>,
+        max_bytes: usize,
+        page: &mut Vec<u8>,
+    ) -> io::Result<bool> {
         let before = page.len();
-        let found = self.whole_line(seq, |line, _| {
-            page.extend_from_slice(line);
-            page.push(b'\n');
-        })?;
-        if found.is_none() {
-            Gap { first: seq, last: seq }.write_note(GAP_WORDS, page, self.seal());
+        match self.whole_line(seq, |line, _| [line, b"\n"].concat())? {
+            Some(line) => {
+                let newest = shown.map(|head| self.newest_correction(seq, head)).transpose()?.flatten();
+                page.extend_from_slice(&newest.unwrap_or_default());
+                page.extend_from_slice(&line);
+            }
+            None => Gap { first: seq, last: seq }.write_note(GAP_WORDS, page, self.seal()),
         }
         let fits = before == 0 || page.len() <= max_bytes;
         if !fits {
