@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::message::{ClientMessage, ServerMessage};
-use diary_proto::{Code, Filter, Relation, Scope, Which};
+use diary_proto::{Code, Filter, Relation, Scope, Seal, Which};
 
 use crate::connection::lost_by;
 use crate::error::Error;
@@ -50,7 +50,7 @@ pub(crate) struct Range {
     thread: Option<InThread>,
     /// Entries come as people see them.
     shown: bool,
-    /// Line of the newest correction of the entry that comes next.
+    /// Line of the newest correction of the entry that should come next.
     newest: Option<Vec<u8>>,
 }
 
@@ -236,6 +236,7 @@ impl Cursor {
             return Err(Error::protocol("it ended a follow"));
         }
         if range.dense {
+            range.pass_held(u64::MAX, gathered);
             range.walker.finish(range.last).into_iter().for_each(|gap| gathered.take_gap(gap));
         }
         Ok(Taken::Done)
@@ -283,7 +284,11 @@ impl Range {
                 if parsed.is_ok_and(|parsed| self.holds(&parsed, line)) {
                     continue;
                 }
-                let newest = self.newest.take();
+                // If it is of another, that one is damaged.
+                let newest = self
+                    .newest
+                    .take()
+                    .filter(|newest| parsed.is_ok_and(|line| corrects(newest, &line, seal)));
                 match parsed {
                     Ok(line) if !(next..=self.last).contains(&line.seq) => continue,
                     Ok(line) if self.shown && is_correction(&line) => {
@@ -316,6 +321,17 @@ impl Range {
         is_copy
     }
 
+    /// Passes a held correction that the entry `seq` shows to be in its own place: what it corrects is damaged.
+    fn pass_held(&mut self, seq: u64, gathered: &mut impl Gather) {
+        let (seal, last) = (self.walker.seal(), self.last);
+        let Some(held) = self.newest.take() else { return };
+        let Ok(held) = StoredLine::parse(&held, seal) else { return };
+        if held.seq < seq && held.seq <= last {
+            self.walker.finish(held.seq - 1).into_iter().for_each(|gap| gathered.take_gap(gap));
+            self.walker = Walker::new(held.seq + 1, seal);
+        }
+    }
+
     /// Goes on behind a hit, and all that is before it in the range's order. False if it was met before.
     fn pass(&mut self, hit: &Hit<'_>, Gap { first, last }: Gap) -> bool {
         if let Some(thread) = &mut self.thread {
@@ -335,6 +351,12 @@ impl Range {
         }
         true
     }
+}
+
+/// Whether the line `newest` corrects this entry.
+fn corrects(newest: &[u8], entry: &StoredLine<'_>, seal: Seal) -> bool {
+    let newest = StoredLine::parse(newest, seal);
+    newest.is_ok_and(|newest| newest.relation == Some(Relation::Corrects(entry.seq)))
 }
 
 fn is_correction(line: &StoredLine<'_>) -> bool {

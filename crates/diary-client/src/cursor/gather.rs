@@ -4,7 +4,7 @@ use bytes::Bytes;
 use diary_proto::block::{Gap, Step};
 use diary_proto::entry::StoredLine;
 
-use super::{Hit, Range, is_correction};
+use super::{Hit, Range, corrects, is_correction};
 use crate::event::{Block, Event, Stored};
 use crate::seen::Seen;
 
@@ -41,33 +41,37 @@ impl Gather for Vec<Event> {
 
     fn take_block(&mut self, range: &mut Range, lines: Bytes, seen: &Seen) {
         let last = range.last;
-        let mut take = |step: Step<StoredLine<'_>>, is_seen: bool, newest: Option<&StoredLine<'_>>| match step
-        {
+        let take = |events: &mut Self,
+                    step: Step<StoredLine<'_>>,
+                    newest: Option<&StoredLine<'_>>,
+                    is_seen| match step {
             Step::Entry(line) if line.seq <= last => {
                 seen.saw(line.seq, line.crc);
                 let lost = Event::Gap(Gap { first: line.seq, last: line.seq });
                 if is_seen {
-                    self.push(Stored::read_corrected(&line, newest).map_or(lost, Event::Entry));
+                    events.push(Stored::read_corrected(&line, newest).map_or(lost, Event::Entry));
                 }
             }
-            Step::Gap(gap) => self.extend(Range::clip(last, gap).map(Event::Gap)),
+            Step::Gap(gap) => events.extend(Range::clip(last, gap).map(Event::Gap)),
             // Entries committed after the first answer began are not part of the range.
             Step::Entry(_) => {}
         };
         if !range.may_be_corrected(&lines) {
-            return range.walker.walk(&lines, |step| take(step, true, None));
+            return range.walker.walk(&lines, |step| take(self, step, None, true));
         }
         let seal = range.walker.seal();
         for line in lines.split_inclusive(|&b| b == b'\n') {
             let bytes = line.strip_suffix(b"\n").unwrap_or(line);
-            let parsed = StoredLine::parse(bytes, seal);
-            if parsed.is_ok_and(|parsed| range.holds(&parsed, bytes)) {
+            let Ok(parsed) = StoredLine::parse(bytes, seal) else { continue };
+            if let Some(newest) = range.newest.take_if(|newest| corrects(newest, &parsed, seal)) {
+                let newest = StoredLine::parse(&newest, seal).ok();
+                range.walker.walk(line, |step| take(self, step, newest.as_ref(), true));
                 continue;
             }
-            let newest = range.newest.take();
-            let newest = newest.as_deref().and_then(|newest| StoredLine::parse(newest, seal).ok());
-            let is_seen = !parsed.is_ok_and(|parsed| is_correction(&parsed));
-            range.walker.walk(line, |step| take(step, is_seen, newest.as_ref()));
+            range.pass_held(parsed.seq, self);
+            if !range.holds(&parsed, bytes) {
+                range.walker.walk(line, |step| take(self, step, None, !is_correction(&parsed)));
+            }
         }
     }
 

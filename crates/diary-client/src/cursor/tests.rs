@@ -341,6 +341,22 @@ fn a_damaged_copy_leaves_the_old_text() {
 }
 
 #[test]
+fn a_correction_behind_its_damaged_entry_is_nobody_elses() {
+    let own_place = |last| {
+        let mut cursor = as_seen(Which::All.into());
+        let damaged = &corrected(&[(1, None)]);
+        let ServerMessage::Block { lines, .. } = damaged else { panic!("a block") };
+        let mut lines = lines.to_vec();
+        lines[5] = b'x';
+        let block = ServerMessage::Block { id: 1, lines: lines.into() };
+        let rest = corrected(&[(2, Some(1)), (3, None)][..if last { 1 } else { 2 }]);
+        shown(&mut cursor, [answer(1, if last { 2 } else { 3 }, true), block, rest, END])
+    };
+    assert_eq!(own_place(false), ["gap 1..1", "3 t3"]);
+    assert_eq!(own_place(true), ["gap 1..1"]);
+}
+
+#[test]
 fn hits_of_a_search_come_with_their_corrections_in_either_order() {
     let filter = |reverse| Filter {
         scope: Scope { reverse, newest: Some(3), ..Which::All.into() }.shown(),
