@@ -6,7 +6,7 @@ use std::path::Path;
 use diary_access::Token;
 use diary_proto::answer::HELP;
 use diary_proto::message::{Append, ClientMessage, NewText, ServerMessage, Texts};
-use diary_proto::{Code, Command, Credential, Filter, Which};
+use diary_proto::{Code, Command, Credential, Filter, Relation, Which};
 use diary_server::Listen;
 use futures::future::join_all;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
@@ -28,12 +28,15 @@ enum Need {
     Any,
     Read,
     Append,
+    /// To change what somebody else wrote.
+    AppendAndAdmin,
 }
 
 /// A new command does not compile until it is here; its sample belongs into [`LINES`].
 fn need_of_command(command: &Command) -> Need {
     match command {
         Command::History(_) | Command::Follow(_) | Command::Search(_) | Command::Thread(_) => Need::Read,
+        Command::Related(Relation::Corrects(_), _) => Need::AppendAndAdmin,
         Command::Name(_) | Command::Related(..) => Need::Append,
         Command::Journal(_) => Need::Any,
         Command::FollowOff | Command::Login(_) | Command::Quiet | Command::Help | Command::Quit => {
@@ -197,6 +200,7 @@ impl Who {
             Need::Any => !can.is_empty(),
             Need::Read => can.contains("read"),
             Need::Append => can.contains("append"),
+            Need::AppendAndAdmin => can.contains("append") && can.contains("admin"),
         }
     }
 
@@ -300,7 +304,7 @@ async fn check_line(doors: &Doors, who: &Who, door: Door, line: &str, begins: &s
             _ => {}
         }
     }
-    matches!(line, "a text" | "/re 1 an answer") && who.has(door, Need::Append)
+    matches!(line, "a text" | "/re 1 an answer" | "/correct 1 anew") && who.has(door, need)
 }
 
 /// Checks what is said to a message behind a Hello, and returns whether it is stored.

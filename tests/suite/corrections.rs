@@ -145,11 +145,13 @@ async fn who_corrects() {
     let texts = Texts::own([new(b"anna", 1), new(b"", 1), new(b"ben", 1), new(b"anna", 9)]);
     frames.send(&ClientMessage::Append(Append { first_counter: 1, retry: false, texts })).await;
     let mut codes = Vec::new();
-    for _ in 0..4 {
-        codes.push(match frames.message().await {
-            ServerMessage::Refused { refusal, .. } => Some(refusal.code),
-            _ => None,
-        });
+    while codes.len() < 4 {
+        match frames.message().await {
+            ServerMessage::Refused { refusal, count, .. } => {
+                codes.extend((0..count).map(|_| Some(refusal.code)))
+            }
+            _ => codes.push(None),
+        }
     }
     assert_eq!(codes, [None, Some(Code::NotPermitted), Some(Code::NotPermitted), Some(Code::NoEntry)]);
 
@@ -295,7 +297,7 @@ async fn in_an_editor() {
     let edit = async |with: &str| {
         let mut command = home.cli(server.address(), &["edit", "1"]);
         command.env_remove("VISUAL").env("EDITOR", format!("'{}' {with}", editor.display()));
-        let mut terminal = Terminal::start(command);
+        let terminal = Terminal::start(command);
         terminal.ends().await
     };
     let (code, said) = edit("teh the").await;

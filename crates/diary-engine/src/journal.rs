@@ -153,6 +153,11 @@ impl Journal {
                 which => which,
             };
             let mut range = reader.range(which, today)?;
+            if shown && range.last > head {
+                // Of one moment.
+                let first = range.first;
+                reader.narrow(&mut range, first, head)?;
+            }
             if let Some(up_to) = up_to {
                 let first = range.first;
                 reader.narrow(&mut range, first, up_to)?;
@@ -309,6 +314,12 @@ impl Journal {
             }
             Ok(found)
         })
+    }
+
+    /// How many entries are before this one, corrections not counted.
+    pub fn seen_before(&self, seq: u64) -> u64 {
+        let before = seq.saturating_sub(1);
+        before - self.reader.corrections_from(1, before)
     }
 
     /// Whether there is room for more corrections in what is kept of them in memory.

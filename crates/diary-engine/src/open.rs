@@ -92,7 +92,8 @@ pub(crate) fn open_on(
 /// Loads the derived state, while the server serves everything that does not need it. The writer gets a state in any
 /// case, because appends with keys and readings by day wait for it.
 fn load_derived(loader: DerivedLoader, head: u64, shared: &Shared, failed: &CancellationToken) {
-    const WHAT_NOW: &str = "retries that cannot be judged are refused, and days are slow to find";
+    const WHAT_NOW: &str = "until the next start, retries that cannot be judged are refused, days are slow to find, and old texts are shown \
+                            for corrected ones";
     // Unwind safe: the loader is not used after a panic.
     let loaded = catch_unwind(AssertUnwindSafe(|| loader.load()));
     let derived = match loaded {

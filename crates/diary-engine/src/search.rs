@@ -4,14 +4,15 @@ use std::io;
 use std::time::Instant;
 
 use diary_proto::block::{Gap, Walker};
-use diary_proto::{Relation, Seal, StoredLine};
+use diary_proto::entry::{StoredLine, seq_of};
+use diary_proto::{Relation, Seal};
 use diary_store::{Range, Reader};
 
 use crate::auditor::Auditor;
 use crate::limits::{LOOK_UPS_MAX, PAGE_BYTES, SEARCH_PART_MIN_BYTES, SEARCH_STEP_BYTES, SEARCH_STEP_TIME};
 use crate::needle::{GAP_WORDS, Needle};
 use crate::reading::{Cursor, Page};
-use crate::shown::{Marks, entry_seq, text_of};
+use crate::shown::{Marks, text_of};
 
 /// How much one step of a search has done.
 struct Step {
@@ -249,7 +250,7 @@ pub(crate) fn scan_back(
         let marks = Marks::of(reader, cursor.shown, &part.lines);
         let mut stopped = None;
         for line in part.backwards() {
-            let seq = entry_seq(line);
+            let seq = seq_of(line);
             if seq.is_some() && cursor.left == 0 {
                 ended = true;
                 break;
@@ -290,7 +291,7 @@ pub(crate) fn seek(reader: &Reader, needle: &Needle, cursor: &mut Cursor) -> io:
             return Ok(());
         };
         step.seen += part.seen;
-        for seq in part.backwards().filter_map(entry_seq) {
+        for seq in part.backwards().filter_map(seq_of) {
             if cursor.left == 0 {
                 let last = cursor.range.last;
                 reader.narrow(&mut cursor.range, seq + 1, last)?;

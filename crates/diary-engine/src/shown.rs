@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 
 use diary_proto::Seal;
-use diary_proto::entry::{SealedLine, StoredLine, parse_number};
+use diary_proto::entry::{SealedLine, StoredLine, seq_of};
 use diary_store::{Range, Reader};
 
 use crate::limits::LOOK_UPS_MAX;
@@ -58,11 +58,6 @@ pub(crate) fn next_page(
     Ok(Some(page))
 }
 
-/// The seq of a line that is no note.
-pub(crate) fn entry_seq(line: &[u8]) -> Option<u64> {
-    parse_number(&line[..memchr::memchr(b' ', line)?])
-}
-
 /// What people see otherwise than it is stored, of some lines.
 pub(crate) struct Marks<'a> {
     reader: &'a Reader,
@@ -75,7 +70,7 @@ impl<'a> Marks<'a> {
     /// What of these lines people see otherwise; `None` if nothing.
     pub(crate) fn of(reader: &'a Reader, shown: Option<u64>, lines: &[u8]) -> Option<Self> {
         let head = shown.filter(|&head| reader.corrections_from(1, head) > 0)?;
-        let seqs = || lines.split(|&b| b == b'\n').filter_map(entry_seq);
+        let seqs = || lines.split(|&b| b == b'\n').filter_map(seq_of);
         let mut corrected = reader.corrected((seqs().min()?, seqs().max()?), seqs(), head);
         corrected.sort_unstable();
         let has_corrections = || memchr::memmem::find(lines, b" corrects=").is_some();

@@ -152,6 +152,11 @@ pub fn push_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
+/// The number that a stored line begins with. Whether the line is sound is not looked at.
+pub fn seq_of(line: &[u8]) -> Option<u64> {
+    parse_number(&line[..memchr::memchr(b' ', line)?])
+}
+
 /// A decimal number as it is written here: digits only, no sign, no leading zero, below 2^64.
 pub fn parse_number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || (digits[0] == b'0' && digits.len() > 1) {

@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::limits::{ACCESS_PAUSE, EXPIRY_LOOK_MAX, LAST_USE_PAUSE, LOOK_MAX};
-use crate::peer::{Door, Peer};
+use crate::peer::{Door, Peer, uid_name};
 use guesses::Guesses;
 
 /// Target of the log's lines about who logged in, who was refused, and whose rights changed.
@@ -276,6 +276,18 @@ impl Guard {
             None => "this is the name of a token, and only whoever logs in with it writes under it",
         };
         Err(Refusal::new(Code::NotPermitted, why))
+    }
+
+    /// Whether a peer that writes as `author` may correct what `earlier` wrote. A name alone shows who somebody is only where
+    /// all are trusted: on this machine.
+    pub(crate) fn may_correct(&self, peer: &Peer, earlier: &Author, author: &Author, journal: &str) -> bool {
+        let is_own = match (&peer.login, peer.door) {
+            (Some(_), _) => self.may_be(peer, earlier, journal).is_ok(),
+            (None, Door::Loopback) => earlier == author && !earlier.as_str().starts_with("uid:"),
+            (None, Door::User) => peer.uid.is_some_and(|uid| earlier.as_str() == uid_name(uid)),
+            (None, Door::Own | Door::Network | Door::Allowed) => false,
+        };
+        is_own || self.rights(peer, journal).has(Right::Admin)
     }
 
     /// A peer that never logs in, at a quiet listener or by a datagram: whether its network may write here.

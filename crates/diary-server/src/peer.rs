@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     pub(crate) author: Arc<Author>,
     /// How it came here.
     pub(crate) door: Door,
+    /// Which user of this machine it is; only on a Unix socket.
+    pub(crate) uid: Option<u32>,
     /// What it says travels in TLS.
     pub(crate) tls: bool,
     /// Since it has logged in.
@@ -49,9 +51,9 @@ impl Peer {
     /// A user of this machine, on the Unix socket at `path`.
     pub(crate) fn of_unix(path: &Path, uid: u32) -> Self {
         let door = if uid == geteuid().as_raw() { Door::Own } else { Door::User };
-        let uid = format!("uid:{uid}");
-        let author = Author::new(&uid).expect("a number is a name");
-        Self { door, ..Self::of_stream(format!("unix:{} {uid}", path.display()), author) }
+        let name = uid_name(uid);
+        let author = Author::new(&name).expect("a number is a name");
+        Self { door, uid: Some(uid), ..Self::of_stream(format!("unix:{} {name}", path.display()), author) }
     }
 
     /// The peer that this one, a proxy, passes on, if it can say who that is. Whatever it says, nothing on the way to it is
@@ -69,7 +71,15 @@ impl Peer {
 
     /// The other end of a stream of this process's own user.
     pub(crate) fn of_stream(address: String, author: Author) -> Self {
-        Self { address, ip: None, author: Arc::new(author), door: Door::Own, tls: false, login: None }
+        Self {
+            address,
+            ip: None,
+            author: Arc::new(author),
+            door: Door::Own,
+            uid: None,
+            tls: false,
+            login: None,
+        }
     }
 
     /// The sender of a datagram, as it says.
@@ -91,6 +101,11 @@ impl Peer {
     pub(crate) fn is_private(&self) -> bool {
         self.ip.is_none_or(|ip| is_private(ip.to_canonical()))
     }
+}
+
+/// What an unnamed user of this machine is called.
+pub(crate) fn uid_name(uid: u32) -> String {
+    format!("uid:{uid}")
 }
 
 /// Whom an address is counted as: an IPv4 address is itself, however it is written, and whoever has one address of IPv6 has

@@ -46,7 +46,8 @@ pub(super) async fn run(number: u64, words: &[String], config: &Config) -> Resul
         Some(text) => text,
         None => edited(newest).map_err(nothing)?,
     };
-    if text == *newest {
+    // An editor may end lines in its own way.
+    if text == newest.replace("\r\n", "\n") || text == *newest {
         say(format_args!("nothing was changed: this is the text of entry {seq}"));
         return Ok(());
     }

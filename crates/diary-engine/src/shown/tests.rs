@@ -154,7 +154,7 @@ impl Seen {
             match stored.relation {
                 Some(Relation::Corrects(corrected)) => {
                     let next = lines.peek().expect("a page does not end between a correction and its entry");
-                    if super::entry_seq(next) == Some(corrected) {
+                    if super::seq_of(next) == Some(corrected) {
                         self.newest = Some((corrected, stored.unescaped().into_owned()));
                     }
                 }

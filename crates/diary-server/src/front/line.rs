@@ -3,7 +3,7 @@
 use diary_proto::answer::{push_ack, push_error, push_gap};
 use diary_proto::block::{Gap, Step};
 use diary_proto::command::{is_login, stray_login};
-use diary_proto::entry::{SealedLine, StoredLine, parse_number};
+use diary_proto::entry::{SealedLine, StoredLine, seq_of};
 use diary_proto::escape::is_safe;
 use diary_proto::line::{Line, LineDecoder};
 use diary_proto::{Code, Refusal, Relation, Seal};
@@ -200,11 +200,6 @@ fn push_as_seen(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
             None => each_line(line, *seal, &mut push),
         }
     }
-}
-
-/// The seq that a line begins with.
-fn seq_of(line: &[u8]) -> Option<u64> {
-    parse_number(&line[..memchr::memchr(b' ', line)?])
 }
 
 /// Whether the left part may reach a terminal. Bytes that should have been escaped, or that are not UTF-8, are damage

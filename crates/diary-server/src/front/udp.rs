@@ -37,6 +37,9 @@ use sources::{Sources, is_entry};
 /// No entry's line is shorter than its time, so no more entries can fit into a reply.
 const HISTORY_ENTRIES: u64 = (DATAGRAM_REPLY_MAX_BYTES / diary_proto::time::TIME_BYTES) as u64;
 
+/// They are looked for among so many, corrections included.
+const HISTORY_NEAR: u64 = 8 * HISTORY_ENTRIES;
+
 const HELP_LINE: &str = "a datagram with a text writes it; p shows past entries, h helps, e says goodbye\n";
 
 const HELP: &str = "\
@@ -334,10 +337,15 @@ async fn history(journal: &Journal) -> Said {
 /// The newest entries that fit, whole, and how many are left out.
 async fn newest(journal: &Journal) -> Result<Vec<u8>, ReadError> {
     let mut cursor = journal.find(Scope::from(Which::Last(HISTORY_ENTRIES)).shown()).await?;
+    // Nobody makes the server read much with a datagram, however much was corrected lately.
+    let near = (journal.head() + 1).saturating_sub(HISTORY_NEAR);
+    if cursor.first() < near {
+        cursor = journal.find(Scope::from(Which::From(near)).shown()).await?;
+    }
     if cursor.last() < cursor.first() {
         return Ok(b"the diary is empty\n".to_vec());
     }
-    let (before, last) = (cursor.first() - 1, cursor.last());
+    let (before, last) = (journal.seen_before(cursor.first()), cursor.last());
     let mut walk = Walk::of(journal.seal());
     (walk.walker, walk.shown) = (Some(Walker::new(cursor.first(), journal.seal())), true);
     let mut newest = Newest { lines: VecDeque::new(), bytes: 0, left_out: before };

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use diary_access::{Right, Rights};
+use diary_access::Rights;
 use diary_engine::{Appends, Earlier, Found, Keys, Own, Unfit};
 use diary_proto::command::{is_login, stray_login};
 use diary_proto::entry::check_text;
@@ -231,7 +231,8 @@ impl Session {
                 continue;
             }
             self.admission = Some(Box::pin(async move {
-                if keyed {
+                // What has been corrected is not known before, either.
+                if keyed || !named.is_empty() {
                     journal.derived_known().await;
                 }
                 // Before it takes room: to look them up may wait for the disk.
@@ -253,14 +254,11 @@ impl Session {
         let Self { offer, queue, context, peer, .. } = self;
         let journal = &offer.journal;
         let name = journal.about().name.as_str();
-        let is_admin = context.guard.rights(peer, name).has(Right::Admin);
         let judge = |relation, earlier: &Earlier, author: &Author| match relation {
             Relation::Answers(_) => Ok(()),
+            _ if !context.guard.may_correct(peer, &earlier.author, author, name) => Err(Unfit::NotOwn),
             _ if !journal.takes_corrections() => Err(Unfit::Full),
-            // The name alone says who somebody is only where it is not a token's to give.
-            _ if is_admin || earlier.author == *author => Ok(()),
-            _ if peer.login.is_some() && context.guard.may_be(peer, &earlier.author, name).is_ok() => Ok(()),
-            _ => Err(Unfit::NotOwn),
+            _ => Ok(()),
         };
         queue.admit(room, |mut appends, permit| {
             appends.note_found(found, judge);

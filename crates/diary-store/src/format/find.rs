@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use diary_proto::Seal;
-use diary_proto::entry::{StoredLine, parse_number};
+use diary_proto::entry::{StoredLine, seq_of};
 use diary_proto::limits::STORED_LINE_MAX_BYTES;
 
 use super::lines::entry_in;
@@ -76,11 +76,6 @@ pub(crate) fn last_entry_of(file: &dyn DiskFile, seal: Seal, part: Range<u64>) -
         (below, size) = (from, SEARCH_BYTES);
     }
     Ok(None)
-}
-
-/// What a line says that its seq is.
-pub(crate) fn seq_of(line: &[u8]) -> Option<u64> {
-    parse_number(&line[..memchr::memchr(b' ', line)?])
 }
 
 /// The first sound entry that begins in this part of a file and whose seq is `wanted`.

@@ -4,11 +4,10 @@ use std::io;
 use std::ops::ControlFlow;
 
 use diary_proto::Date;
-use diary_proto::entry::{StoredLine, is_note};
+use diary_proto::entry::{StoredLine, is_note, seq_of};
 
 use super::{Reader, View};
 use crate::format::day_file::Header;
-use crate::format::find::seq_of;
 use crate::format::lines::while_lines;
 
 /// Where an entry should be that is missing.

@@ -19,17 +19,23 @@ pub(super) async fn compare(reader: &Reader, compared: &Compared<'_>) -> Result<
     // The diary's days may begin later than midnight, and in another zone.
     let mut reading =
         Reading::of(reader, reader.history(Scope::from(server_days(Days { from, to })).shown()), true);
-    let mut damage = false;
+    let (mut damage, mut corrected) = (false, Vec::new());
     while let Some(event) = reading.next().await? {
         match event {
-            Event::Entry(Stored { entry, correction, .. }) => {
-                compared.is_there(&entry);
-                // The file may be older than the correction.
-                if let Some(correction) = correction {
-                    compared.is_there(&Entry { text: correction.original, ..entry });
-                }
+            Event::Entry(stored) => {
+                compared.is_there(&stored.entry);
+                corrected.extend(stored.correction.is_some().then_some(stored.entry));
             }
             _ => damage = true,
+        }
+    }
+    // A file may be older than a correction.
+    for entry in corrected {
+        let mut versions = Reading::of(reader, reader.versions(entry.seq), true);
+        while let Some(event) = versions.next().await? {
+            if let Event::Entry(Stored { entry: Entry { text, .. }, .. }) = event {
+                compared.is_there(&Entry { text, ..entry.clone() });
+            }
         }
     }
     if damage {
