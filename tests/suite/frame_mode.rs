@@ -241,7 +241,7 @@ async fn a_follow_brings_history_and_what_comes_until_it_is_replaced_or_ended() 
     }
     let mut client = Frames::hello(server.address(), 1).await;
     client.send(&ClientMessage::Follow { id: 6, from: Some(2) }).await;
-    let begun = ServerMessage::Answer { id: 6, first: 2, last: u64::MAX, dense: true };
+    let begun = ServerMessage::Answer { id: 6, first: 2, last: u64::MAX, dense: true, shown: false };
     assert_eq!(client.message().await, begun);
     let mut seen = Vec::new();
     while seen.len() < 4 {
@@ -254,7 +254,7 @@ async fn a_follow_brings_history_and_what_comes_until_it_is_replaced_or_ended() 
     client.send(&ClientMessage::Follow { id: 7, from: None }).await;
     assert_eq!(
         client.message().await,
-        ServerMessage::Answer { id: 7, first: 7, last: u64::MAX, dense: true }
+        ServerMessage::Answer { id: 7, first: 7, last: u64::MAX, dense: true, shown: false }
     );
     writer.ask("7").await;
     assert_eq!(followed(&mut client, 7).await, [7]);

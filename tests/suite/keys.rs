@@ -64,3 +64,40 @@ async fn a_retry_that_cannot_be_judged_is_stale() {
     keyed.append(2, true, &["c", "d"]).await;
     assert_eq!(keyed.acks(2).await, [(2, 3), (3, 4)]);
 }
+
+/// What was corrected is not known, either: readings that would show it come as they are stored.
+#[tokio::test]
+async fn until_corrections_are_known_what_is_stored_is_shown() {
+    let server = Server::start().await;
+    let mut client = server.lines().await;
+    for (line, seq) in [("teh kettle", 1), ("/correct 1 the kettle", 2)] {
+        assert!(is_ack(&client.ask(line).await, seq));
+    }
+    let journal = server.journal();
+    let folder = server.stop().await;
+    let loading = Loading::hold(&journal).await;
+    let server = Server::on(folder, |_| {}).await;
+    let mut client = server.lines().await;
+    let shown = async |client: &mut crate::support::Lines| {
+        let lines = client.history("all").await;
+        lines.iter().map(|line| crate::support::text(line).to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&mut client).await, ["teh kettle", "(corrects 1) the kettle"]);
+    let mut reader = diary_client::Reader::connect(server.address().parse().unwrap())
+        .await
+        .unwrap()
+        .history(diary_proto::Scope::from(diary_proto::Which::All).shown());
+    let mut texts = Vec::new();
+    while let Some(event) = reader.next().await {
+        let diary_client::Event::Entry(stored) = event.unwrap() else { panic!("nothing is missing") };
+        texts.push(stored.left.splitn(4, ' ').last().unwrap().to_owned());
+    }
+    assert_eq!(texts, ["teh kettle", "(corrects 1) the kettle"]);
+    loading.release().await;
+    // A thread waits for it.
+    assert_eq!(client.ask("/thread 1").await, "ok thread");
+    assert!(client.line().await.ends_with(") the kettle"));
+    assert_eq!(client.line().await, "end 1");
+    assert_eq!(shown(&mut client).await.len(), 1);
+    server.stop().await;
+}

@@ -165,8 +165,8 @@ impl Cursor {
         match message {
             // End of the request before, which was complete without it.
             ServerMessage::End { id } if id < self.id => {}
-            ServerMessage::Answer { id, first, last, dense } if id == self.id => {
-                self.begin(first, last, dense)?;
+            ServerMessage::Answer { id, first, last, dense, shown } if id == self.id => {
+                self.begin(first, last, dense, shown)?;
             }
             ServerMessage::Block { id, lines } if id == self.id => {
                 let range =
@@ -196,7 +196,7 @@ impl Cursor {
         Ok(Taken::More)
     }
 
-    fn begin(&mut self, first: u64, last: u64, dense: bool) -> Result<(), Error> {
+    fn begin(&mut self, first: u64, last: u64, dense: bool, shown: bool) -> Result<(), Error> {
         let (may_be_dense, must_be, scope) = match &self.ask {
             Ask::Follow(_) => (true, true, None),
             Ask::Thread(_) | Ask::Versions(_) => (false, false, None),
@@ -214,7 +214,6 @@ impl Cursor {
         let reverse = scope.is_some_and(|scope| scope.reverse);
         let left = scope.and_then(|scope| scope.newest).unwrap_or(u64::MAX);
         let thread = matches!(self.ask, Ask::Thread(_) | Ask::Versions(_)).then(InThread::default);
-        let shown = scope.map_or(matches!(self.ask, Ask::Thread(_)), |scope| scope.shown);
         let new = || Range {
             walker: Walker::new(first, seal),
             last,
@@ -225,7 +224,9 @@ impl Cursor {
             shown,
             newest: None,
         };
-        self.range.get_or_insert_with(new).dense = dense;
+        let is_asked = scope.map_or(matches!(self.ask, Ask::Thread(_)), |scope| scope.shown);
+        let range = self.range.get_or_insert_with(new);
+        (range.dense, range.shown) = (dense, shown && is_asked);
         Ok(())
     }
 

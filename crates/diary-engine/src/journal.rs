@@ -13,7 +13,7 @@ use crate::appends::Appends;
 use crate::auditor::Auditor;
 use crate::common::Common;
 use crate::earlier::{Found, look_up, meant};
-use crate::limits::{AUDIT_STOP_MAX, LOOK_UPS_MAX};
+use crate::limits::{AUDIT_STOP_MAX, LOOK_UPS_MAX, SHOWN_WAIT_MAX};
 use crate::needle::Needle;
 use crate::outcome::Receipt;
 use crate::reading::{Cursor, Page, ReadError, Reading};
@@ -69,9 +69,8 @@ impl Journal {
         &self.common
     }
 
-    #[cfg(test)]
-    pub(crate) fn reader(&self) -> Reader {
-        self.reader.clone()
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// What does not change while the journal is open.
@@ -99,7 +98,7 @@ impl Journal {
         self.shared.progress.clone()
     }
 
-    /// Whether the derived state is loaded: keys can be judged, and the days of own times are known.
+    /// Whether the writer has the derived state: keys can be judged.
     pub fn knows_derived(&self) -> bool {
         self.shared.progress.borrow().derived
     }
@@ -108,6 +107,12 @@ impl Journal {
     pub async fn derived_known(&self) {
         // An error means that the writer is gone. The next append is answered accordingly.
         let _ = self.watch().wait_for(|progress| progress.derived).await;
+    }
+
+    /// Completes when readers see the derived state: the days of own times, and what entries are to earlier ones. Cancel safe.
+    pub async fn derived_seen(&self) {
+        // There always is a sender: this handle has one.
+        let _ = self.shared.seen.subscribe().wait_for(|seen| *seen).await;
     }
 
     /// Hands appends to the writer, which owns them from here on and commits them even if nobody waits for the outcome.
@@ -142,11 +147,12 @@ impl Journal {
         }
     }
 
-    /// Finds entries. A range of days, and one as people see it, waits until the derived state is loaded.
+    /// Finds entries. A range of days waits until the derived state is loaded. So does one as people see it, but not for long: it
+    /// then comes as it is [stored](Cursor::is_shown).
     pub fn find(&self, scope: impl Into<Scope>) -> Reading<Cursor> {
         let Scope { which, up_to, newest, reverse, shown } = scope.into();
         let (reader, today) = (self.reader.clone(), self.today());
-        let find = move || {
+        let find = move |shown: bool| {
             let head = reader.head().seq;
             let which = match which {
                 Which::Last(count) if shown => Which::From(first_of_newest(&reader, count, head)),
@@ -166,13 +172,16 @@ impl Journal {
             Ok(if shown { cursor.shown_as_of(head) } else { cursor })
         };
         let needs_derived = shown || matches!(which, Which::Days(..));
-        if !needs_derived || self.knows_derived() {
-            return self.read(find);
+        if !needs_derived || *self.shared.seen.borrow() {
+            return self.read(move || find(shown));
         }
-        let journal = self.clone();
+        let (journal, is_days) = (self.clone(), matches!(which, Which::Days(..)));
         Reading::after(async move {
-            journal.derived_known().await;
-            journal.read(find).await
+            let seen = match is_days {
+                true => Ok(journal.derived_seen().await),
+                false => tokio::time::timeout(SHOWN_WAIT_MAX, journal.derived_seen()).await,
+            };
+            journal.read(move || find(shown && seen.is_ok())).await
         })
     }
 
@@ -294,7 +303,7 @@ impl Journal {
     fn find_related(&self, seq: u64, find: fn(&Reader, u64) -> Result<Cursor, ReadError>) -> Reading<Cursor> {
         let journal = self.clone();
         Reading::after(async move {
-            journal.derived_known().await;
+            journal.derived_seen().await;
             let reader = journal.reader.clone();
             let look_up = move || {
                 Ok(meant(&reader, seq)?.map_err(ReadError::Missing).and_then(|seq| find(&reader, seq)))

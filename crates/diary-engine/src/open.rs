@@ -8,7 +8,7 @@ use std::thread;
 
 use diary_proto::{DayStart, JournalName};
 use diary_store::disk::Disk;
-use diary_store::{Derived, DerivedLoader, Opened};
+use diary_store::{Derived, DerivedLoader, Opened, Reader};
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
@@ -63,10 +63,11 @@ pub(crate) fn start(
     common: &Common,
 ) -> Result<Journal, OpenError> {
     let (journal, writer, derived) = open_on(disk, name, options, common)?;
-    let (head, shared, failed) = (journal.head(), journal.shared().clone(), common.failed.clone());
+    let (shared, failed) = (journal.shared().clone(), common.failed.clone());
     // It has nothing to do yet, as nobody else has the journal.
     let _ = shared.rest.put(writer);
-    let load = move || load_derived(derived, head, &shared, &failed);
+    let reader = journal.reader().clone();
+    let load = move || load_derived(derived, &reader, &shared, &failed);
     thread::Builder::new().name("derived".to_owned()).spawn(load).map_err(OpenError::Thread)?;
     Ok(journal)
 }
@@ -90,25 +91,28 @@ pub(crate) fn open_on(
 }
 
 /// Loads the derived state, while the server serves everything that does not need it. The writer gets a state in any
-/// case, because appends with keys and readings by day wait for it.
-fn load_derived(loader: DerivedLoader, head: u64, shared: &Shared, failed: &CancellationToken) {
+/// case, because appends with keys wait for it; readers get their part first, because some of them do.
+fn load_derived(loader: DerivedLoader, reader: &Reader, shared: &Shared, failed: &CancellationToken) {
     const WHAT_NOW: &str = "until the next start, retries that cannot be judged are refused, days are slow to find, and old texts are shown \
                             for corrected ones";
     // Unwind safe: the loader is not used after a panic.
     let loaded = catch_unwind(AssertUnwindSafe(|| loader.load()));
-    let derived = match loaded {
+    let head = reader.head().seq;
+    let mut derived = match loaded {
         Ok(Ok(derived)) => derived,
         Ok(Err(error)) => {
             tracing::error!(%error, "not every entry could be read; {WHAT_NOW}");
             Derived::unknown(head)
         }
         Err(_) => {
-            tracing::error!("loading keys and days from the day files panicked; {WHAT_NOW}");
+            tracing::error!("loading what is derived from the day files panicked; {WHAT_NOW}");
             Derived::unknown(head)
         }
     };
+    derived.show(reader);
+    shared.seen.send_replace(true);
     if catch_unwind(AssertUnwindSafe(|| shared.rest.know(derived, &shared.queue))).is_err() {
-        tracing::error!("taking keys and days over panicked");
+        tracing::error!("taking over what is derived panicked");
         failed.cancel();
     }
 }

@@ -93,6 +93,11 @@ impl Cursor {
         self.range.last
     }
 
+    /// Whether its lines come as people see them.
+    pub fn is_shown(&self) -> bool {
+        self.shown.is_some()
+    }
+
     /// Whether every entry between the first and the last belongs to it. If not, notes among the lines tell the gaps
     /// ([`Gap::of_note`]).
     pub fn is_dense(&self) -> bool {

@@ -16,7 +16,7 @@ use crate::rest::Rest;
 pub struct Progress {
     /// The newest committed seq.
     pub head: u64,
-    /// The derived state is loaded. Until then, appends with keys and readings by day wait.
+    /// The writer has the derived state. Until then, appends with keys wait.
     pub derived: bool,
 }
 
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     /// Unbounded, because every message holds a permit of a bounded budget.
     pub(crate) queue: mpsc::UnboundedSender<Command>,
     pub(crate) progress: watch::Receiver<Progress>,
+    /// Readers see the derived state. The writer may get its part later, as it may wait for the disk.
+    pub(crate) seen: watch::Sender<bool>,
     pub(crate) recent: Arc<Recent>,
     /// Where the writer is while it has nothing to do.
     pub(crate) rest: Arc<Rest>,

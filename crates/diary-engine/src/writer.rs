@@ -33,6 +33,7 @@ pub(crate) struct Writer {
     appender: Appender,
     queue: mpsc::UnboundedReceiver<Command>,
     progress: watch::Sender<Progress>,
+    seen: watch::Sender<bool>,
     recent: Arc<Recent>,
     /// Cancels its token when dropped: after a disk failure, and if the writer panics. None while it rests.
     failed: Option<DropGuard>,
@@ -82,13 +83,20 @@ impl Writer {
         let head = reader.head().seq;
         let (sender, queue) = mpsc::unbounded_channel();
         let (progress, watched) = watch::channel(Progress { head, derived: false });
+        let seen = watch::Sender::new(false);
         let recent = Arc::new(Recent::new(Arc::clone(&common.recent_bytes)));
-        let shared =
-            Shared { queue: sender, progress: watched, recent: Arc::clone(&recent), rest: Rest::new() };
+        let shared = Shared {
+            queue: sender,
+            progress: watched,
+            seen: seen.clone(),
+            recent: Arc::clone(&recent),
+            rest: Rest::new(),
+        };
         let writer = Box::new(Self {
             appender,
             queue,
             progress,
+            seen,
             recent,
             failed: Some(common.failed.clone().drop_guard()),
             common: common.clone(),
@@ -306,6 +314,7 @@ impl Writer {
 
     pub(crate) fn know_derived(&mut self, derived: Derived) {
         self.appender.set_derived(derived);
+        self.seen.send_replace(true);
         self.progress.send_modify(|progress| progress.derived = true);
     }
 

@@ -176,7 +176,7 @@ impl Session {
                 ClientMessage::History { id, scope } => {
                     let (first, last) = self.range(scope.which);
                     let last = scope.up_to.map_or(last, |up_to| last.min(up_to));
-                    self.say(&ServerMessage::Answer { id, first, last, dense: true }).await;
+                    self.say(&ServerMessage::Answer { id, first, last, dense: true, shown: false }).await;
                     self.lines(id, first, last).await;
                     self.say(&ServerMessage::End { id }).await;
                 }
@@ -185,12 +185,13 @@ impl Session {
                     if filter.contains.iter().any(|text| text == SILENCE) =>
                 {
                     self.head.subscribe().wait_for(|head| *head >= 2).await.ok()?;
-                    self.say(&ServerMessage::Answer { id, first: 1, last: 2, dense: false }).await;
+                    self.say(&ServerMessage::Answer { id, first: 1, last: 2, dense: false, shown: false })
+                        .await;
                     self.say(&ServerMessage::End { id }).await;
                 }
                 ClientMessage::Search { id, filter } => {
                     let last = self.journal().entries.len() as u64;
-                    self.say(&ServerMessage::Answer { id, first: 1, last, dense: false }).await;
+                    self.say(&ServerMessage::Answer { id, first: 1, last, dense: false, shown: false }).await;
                     let sieve = Sieve::new(&filter);
                     let holds = |seq: &u64| {
                         let journal = self.journal();
@@ -262,7 +263,7 @@ impl Session {
     async fn follow(&mut self, id: u32, from: Option<u64>) {
         let mut head = self.head.subscribe();
         let mut next = from.unwrap_or(*head.borrow() + 1);
-        self.say(&ServerMessage::Answer { id, first: next, last: u64::MAX, dense: true }).await;
+        self.say(&ServerMessage::Answer { id, first: next, last: u64::MAX, dense: true, shown: false }).await;
         loop {
             let last = *head.borrow_and_update();
             self.lines(id, next, last).await;

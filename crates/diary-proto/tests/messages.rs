@@ -146,11 +146,8 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
         (0..u64::MAX / 2, any::<u32>(), refusal()).prop_map(|(first_counter, count, refusal)| {
             ServerMessage::Refused { first_counter, count, refusal }
         }),
-        any::<(u32, u64, u64, bool)>().prop_map(|(id, first, last, dense)| ServerMessage::Answer {
-            id,
-            first,
-            last,
-            dense
+        any::<(u32, u64, u64, bool, bool)>().prop_map(|(id, first, last, dense, shown)| {
+            ServerMessage::Answer { id, first, last, shown, dense }
         }),
         (any::<u32>(), vec(any::<u8>(), 0..80))
             .prop_map(|(id, lines)| ServerMessage::Block { id, lines: lines.into() }),

@@ -476,8 +476,9 @@ fn describe_server(message: &ServerMessage) -> String {
         ServerMessage::Refused { first_counter, count, refusal } => {
             format!("Refused first_counter={first_counter} count={count} {refusal}")
         }
-        ServerMessage::Answer { id, first, last, dense } => {
-            format!("Answer id={id} first={first} last={last} dense={dense}")
+        ServerMessage::Answer { id, first, last, dense, shown } => {
+            let shown = if *shown { " shown=true" } else { "" };
+            format!("Answer id={id} first={first} last={last} dense={dense}{shown}")
         }
         ServerMessage::Block { id, lines } => {
             for line in lines.split_inclusive(|&b| b == b'\n') {

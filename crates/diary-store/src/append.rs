@@ -17,7 +17,7 @@ use crate::format::BATCH_MAX_BYTES;
 use crate::format::day_file::{After, Header, name};
 use crate::format::head::Head;
 use crate::quarantine;
-use crate::tables::cache::{self, Snapshot, Tables};
+use crate::tables::cache::{self, Snapshot};
 use crate::tables::keys::{Judgement, KeyTable};
 use crate::view::{Fresh, Shared};
 use batch::{Batch, Behind, Clock, clamp};
@@ -247,11 +247,12 @@ impl Appender {
 
     /// Knows what is derived from here on. No append with a key has been taken before.
     pub fn set_derived(&mut self, derived: Derived) {
-        let Tables { own_days, keys, related } = derived.tables;
-        self.keys = Some(keys);
+        self.keys = Some(derived.keys);
         self.uncached_bytes += derived.uncached_bytes;
         self.cached_bytes = derived.cached_bytes;
-        self.shared.publish_derived(own_days, related, derived.seq);
+        if let Some((own_days, related)) = derived.seen {
+            self.shared.publish_derived(own_days, related, derived.seq);
+        }
     }
 
     /// The batch that was committed last, until another entry is staged; not if it was a large one.

@@ -30,7 +30,9 @@ pub struct DerivedLoader {
 /// What is derived of a journal's entries, and how far that is from what the cache holds.
 #[derive(Debug)]
 pub struct Derived {
-    pub(crate) tables: Tables,
+    pub(crate) keys: KeyTable,
+    /// What readers see; none once they [see it](Self::show).
+    pub(crate) seen: Option<(OwnDays, Related)>,
     /// The newest entry that was looked at.
     pub(crate) seq: u64,
     pub(crate) uncached_bytes: u64,
@@ -43,8 +45,15 @@ impl Derived {
     pub fn unknown(head: u64) -> Self {
         let mut own_days = OwnDays::default();
         own_days.doubt((1, head), Date::MIN, Date::MAX);
-        let tables = Tables { own_days, keys: KeyTable::unknown(), related: Related::unknown(head) };
-        Self { tables, seq: head, uncached_bytes: 0, cached_bytes: 0 }
+        let seen = Some((own_days, Related::unknown(head)));
+        Self { keys: KeyTable::unknown(), seen, seq: head, uncached_bytes: 0, cached_bytes: 0 }
+    }
+
+    /// Shows readers what they can see of it, whatever the appender waits for.
+    pub fn show(&mut self, reader: &Reader) {
+        if let Some((own_days, related)) = self.seen.take() {
+            reader.publish_derived(own_days, related, self.seq);
+        }
     }
 }
 
@@ -137,7 +146,9 @@ impl Gathered {
             self.doubt_own_days((self.next, head), None);
         }
         self.reach(head);
-        Derived { tables: self.tables, seq: self.next - 1, uncached_bytes, cached_bytes: 0 }
+        let Tables { own_days, keys, related } = self.tables;
+        let seen = Some((own_days, related));
+        Derived { keys, seen, seq: self.next - 1, uncached_bytes, cached_bytes: 0 }
     }
 
     /// Takes everything from `first` to the head; returns how many bytes it has.

@@ -171,6 +171,10 @@ impl Reader {
         Self { shared }
     }
 
+    pub(crate) fn publish_derived(&self, own_days: OwnDays, related: Related, seq: u64) {
+        self.shared.publish_derived(own_days, related, seq);
+    }
+
     /// The end of what is committed.
     pub fn head(&self) -> Head {
         self.shared.view.read().unwrap_or_else(PoisonError::into_inner).head

@@ -14,8 +14,9 @@ const COMMANDS: &[&str] = &[
     "/re 1 answer",
     "/re 99999999999999999999 x",
     "/re 1",
-    "/correct 1 anew",
-    "/correct 2 天气",
+    // What is there is anybody's to correct who has the same name.
+    "/correct 99999999 anew",
+    "/correct 1",
     "/thread 1",
     "/thread #18446744073709551615",
     "/history 3",

@@ -184,7 +184,7 @@ impl Frames {
     /// The whole answer to the request `id`.
     pub(crate) async fn answer(&mut self, id: u32) -> Answered {
         let mut answered = match self.message().await {
-            ServerMessage::Answer { id: its, first, last, dense } if its == id => {
+            ServerMessage::Answer { id: its, first, last, dense, .. } if its == id => {
                 Answered { first, last, dense, lines: Vec::new(), seal: self.seal() }
             }
             other => panic!("no answer to {id}: {other:?}"),

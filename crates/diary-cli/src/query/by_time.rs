@@ -98,7 +98,7 @@ mod tests {
             author: Author::new("anna").unwrap(),
             text: "x".to_owned(),
         };
-        Event::Entry(Stored { entry, key: None, crc: 0, left: String::new() })
+        Event::Entry(Stored { entry, key: None, crc: 0, left: String::new(), correction: None })
     }
 
     fn gap(seq: u64) -> Event {

@@ -468,7 +468,7 @@ mod tests {
         let time = Time::parse(time.as_bytes()).unwrap();
         let author = Author::new("anna").unwrap();
         let entry = Entry { seq, time, own: None, day: None, relation: None, author, text: text.to_owned() };
-        Event::Entry(Stored { entry, key: None, crc: 0, left: String::new() })
+        Event::Entry(Stored { entry, key: None, crc: 0, left: String::new(), correction: None })
     }
 
     fn kept(words: &[&str], events: impl IntoIterator<Item = Event>) -> String {

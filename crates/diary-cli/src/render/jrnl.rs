@@ -119,7 +119,7 @@ mod tests {
         let author = Author::new("小明").unwrap();
         let (time, text) = (time("2026-11-21T08:15:02.123456+08:00"), text.to_owned());
         let entry = Entry { seq, time, own, day: None, relation: None, author, text };
-        Event::Entry(Stored { entry, key: None, crc: 0, left: String::new() })
+        Event::Entry(Stored { entry, key: None, crc: 0, left: String::new(), correction: None })
     }
 
     fn exported(format: Format, events: &[Event]) -> String {

@@ -34,7 +34,7 @@ fn gaps(gaps: &[(u64, u64)]) -> ServerMessage {
 }
 
 fn answer(first: u64, last: u64, dense: bool) -> ServerMessage {
-    ServerMessage::Answer { id: 1, first, last, dense }
+    ServerMessage::Answer { id: 1, first, last, dense, shown: true }
 }
 
 const END: ServerMessage = ServerMessage::End { id: 1 };
@@ -311,6 +311,11 @@ fn a_correction_is_shown_in_the_place_of_its_entry() {
     let mut cursor = Test::of(Which::All).0;
     let stored = shown(&mut cursor, [answer(1, 2, true), corrected(&[(1, None), (2, Some(1))])]);
     assert_eq!(stored, ["1 t1", "2 t2"]);
+
+    // So does who asks a server that does not know yet.
+    let mut cursor = as_seen(Which::All.into());
+    let raw = ServerMessage::Answer { id: 1, first: 1, last: 2, dense: true, shown: false };
+    assert_eq!(shown(&mut cursor, [raw, corrected(&[(1, None), (2, Some(1))])]), ["1 t1", "2 t2"]);
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl Peer {
     }
 
     pub(crate) async fn answer(&mut self, first: u64, last: u64) {
-        self.say(ServerMessage::Answer { id: 1, first, last, dense: true }).await;
+        self.say(ServerMessage::Answer { id: 1, first, last, dense: true, shown: false }).await;
     }
 
     /// Answers the client's goodbye.

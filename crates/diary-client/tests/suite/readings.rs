@@ -63,7 +63,7 @@ async fn several_ranges_come_over_one_connection_in_their_order() {
     for (id, which) in (1..).zip(ranges) {
         assert_eq!(peer.read().await, Some(ClientMessage::History { id, scope: which.into() }));
     }
-    let answer = |id, first, last| ServerMessage::Answer { id, first, last, dense: true };
+    let answer = |id, first, last| ServerMessage::Answer { id, first, last, dense: true, shown: false };
     let block = |id, seqs: &[u64]| ServerMessage::Block { id, lines: lines(seqs.iter().copied()).into() };
     peer.say(answer(1, 1, 2)).await;
     peer.say(block(1, &[1, 2])).await;
@@ -182,7 +182,7 @@ async fn a_search_that_breaks_brings_no_hit_twice() {
     let (client, _writer) = client(&fake).await;
     let mut reading = client.search("text");
     let hits = async |peer: &mut Peer, seqs: &[u64]| {
-        peer.say(ServerMessage::Answer { id: 1, first: 1, last: 30, dense: false }).await;
+        peer.say(ServerMessage::Answer { id: 1, first: 1, last: 30, dense: false, shown: false }).await;
         peer.say(block(seqs.iter().copied())).await;
     };
     let (mut peer, request) = accept(&fake).await;

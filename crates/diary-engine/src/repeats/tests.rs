@@ -242,7 +242,7 @@ proptest! {
         damaged.dedup();
         let marks: Vec<String> = damaged.iter().map(|i| format!("<{i}>")).collect();
         disk.damage(&marks.iter().map(String::as_str).collect::<Vec<_>>());
-        let reader = journal.reader();
+        let reader = journal.reader().clone();
         let mut stored = Ascending::new(&reader);
         for (i, text) in texts.iter().enumerate().filter(|(i, _)| asked[*i]) {
             let found = stored.find(i as u64 + 1, |line| line.unescaped() == *text).unwrap();

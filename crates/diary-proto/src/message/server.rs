@@ -44,6 +44,8 @@ pub enum ServerMessage {
         last: u64,
         /// Every entry of the range comes; one that does not is missing. Not so for a search.
         dense: bool,
+        /// They come as people see them. A server leaves it out where it does not know yet what was corrected.
+        shown: bool,
     },
     /// Whole stored lines, byte for byte as on disk; the client checks them.
     Block {
@@ -133,11 +135,12 @@ impl ServerMessage {
                 out.extend_from_slice(&count.to_be_bytes());
                 put_refusal(out, refusal);
             }),
-            Self::Answer { id, first, last, dense } => frame::write(out, kind::ANSWER, |out| {
+            Self::Answer { id, first, last, dense, shown } => frame::write(out, kind::ANSWER, |out| {
                 out.extend_from_slice(&id.to_be_bytes());
                 out.extend_from_slice(&first.to_be_bytes());
                 out.extend_from_slice(&last.to_be_bytes());
                 out.push(u8::from(*dense));
+                out.push(u8::from(*shown));
             }),
             Self::Block { id, lines } => Self::write_block(out, *id, lines),
             Self::End { id } => {
@@ -251,12 +254,10 @@ impl Body {
     }
 
     fn answer(&mut self) -> Option<ServerMessage> {
-        Some(ServerMessage::Answer {
-            id: self.u32()?,
-            first: self.u64()?,
-            last: self.u64()?,
-            dense: self.flag()?,
-        })
+        let (id, first, last, dense) = (self.u32()?, self.u64()?, self.u64()?, self.flag()?);
+        // Earlier servers end here.
+        let shown = if self.0.is_empty() { false } else { self.flag()? };
+        Some(ServerMessage::Answer { id, first, last, dense, shown })
     }
 
     fn error(&mut self) -> Option<ServerMessage> {

@@ -101,9 +101,9 @@ pub(super) fn encode(answer: Answer<'_>, out: &mut Vec<u8>) {
         Answer::NotStored { first_counter, count, refusal } => {
             ServerMessage::Refused { first_counter, count, refusal: refusal.clone() }
         }
-        Answer::Begin { id, first, last, kind, dense } => {
+        Answer::Begin { id, first, last, kind, dense, shown } => {
             let last = if kind == Kind::Follow { u64::MAX } else { last };
-            ServerMessage::Answer { id, first, last, dense }
+            ServerMessage::Answer { id, first, last, dense, shown }
         }
         Answer::Lines { id, lines, .. } => return push_blocks(out, id, lines),
         Answer::End { id, .. } | Answer::FollowOff { id } | Answer::WouldTake { id } => {

@@ -190,6 +190,8 @@ pub(crate) enum Answer<'a> {
         kind: Kind,
         /// Every entry of the range comes.
         dense: bool,
+        /// They come as people see them.
+        shown: bool,
     },
     /// Whole stored lines.
     Lines {

@@ -347,7 +347,7 @@ async fn newest(journal: &Journal) -> Result<Vec<u8>, ReadError> {
     }
     let (before, last) = (journal.seen_before(cursor.first()), cursor.last());
     let mut walk = Walk::of(journal.seal());
-    (walk.walker, walk.shown) = (Some(Walker::new(cursor.first(), journal.seal())), true);
+    (walk.walker, walk.shown) = (Some(Walker::new(cursor.first(), journal.seal())), cursor.is_shown());
     let mut newest = Newest { lines: VecDeque::new(), bytes: 0, left_out: before };
     loop {
         // An entry and its correction.

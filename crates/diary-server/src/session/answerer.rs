@@ -92,7 +92,14 @@ impl Session {
             Request::Follow { id, from } => {
                 let first = from.unwrap_or_else(|| journal.head() + 1);
                 self.follow = Some(Box::new(Stream::follow(journal, *id, first)));
-                Answer::Begin { id: *id, first, last: u64::MAX, kind: Kind::Follow, dense: true }
+                Answer::Begin {
+                    id: *id,
+                    first,
+                    last: u64::MAX,
+                    kind: Kind::Follow,
+                    dense: true,
+                    shown: false,
+                }
             }
             Request::History { id, .. }
             | Request::Search { id, .. }
@@ -287,8 +294,8 @@ fn pass_on(
 ) -> bool {
     let id = stream.id;
     match piece {
-        Ok(Piece::Begin { first, last, dense }) => {
-            encoder.encode(Answer::Begin { id, first, last, kind: stream.kind, dense }, out);
+        Ok(Piece::Begin { first, last, dense, shown }) => {
+            encoder.encode(Answer::Begin { id, first, last, kind: stream.kind, dense, shown }, out);
         }
         Ok(Piece::Lines((lines, _reserved))) => {
             encoder.encode(Answer::Lines { id, lines: &lines, walk: &mut stream.walk }, out);

@@ -59,7 +59,7 @@ enum State {
 #[derive(Debug)]
 pub(crate) enum Piece {
     /// The first entry is found.
-    Begin { first: u64, last: u64, dense: bool },
+    Begin { first: u64, last: u64, dense: bool, shown: bool },
     /// Whole stored lines.
     Lines(Reserved<Bytes>),
     /// Everything up to this seq has been given out. The end, except of a follow.
@@ -201,12 +201,13 @@ impl Stream {
         if self.kind == Kind::History && dense {
             self.walk.walker = Some(Walker::new(first, self.walk.seal));
         }
+        self.walk.shown &= cursor.is_shown() || self.kind == Kind::Thread;
         if self.checks {
             cursor.check_lines();
         }
         self.state = State::More(cursor);
         let dense = dense && self.kind == Kind::History;
-        (self.kind != Kind::Follow).then_some(Piece::Begin { first, last, dense })
+        (self.kind != Kind::Follow).then_some(Piece::Begin { first, last, dense, shown: self.walk.shown })
     }
 
     /// Reads what is in memory, or begins to read what is on disk. While memory is short, it is little at a time.

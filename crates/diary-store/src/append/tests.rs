@@ -6,6 +6,7 @@ use super::*;
 use crate::disk::sim::SimDisk;
 use crate::open::open;
 use crate::tables::own_days::OwnDays;
+use crate::tables::related::Related;
 
 const NOON: Time = Time { micros: 1_795_168_800_000_000, offset_minutes: 0 };
 
@@ -52,8 +53,8 @@ fn caches_cost_no_more_than_the_entries_between_them() {
     let own_days = large_table();
     let size = own_days.bytes() as u64;
     assert!(size > 11 * MIB, "{size}");
-    let tables = Tables { own_days, ..Tables::default() };
-    appender.set_derived(Derived { tables, seq: 0, uncached_bytes: 0, cached_bytes: 0 });
+    let (keys, seen) = (KeyTable::default(), Some((own_days, Related::default())));
+    appender.set_derived(Derived { keys, seen, seq: 0, uncached_bytes: 0, cached_bytes: 0 });
     let between = bytes_between_caches(&mut appender, 4);
     // The first is not known to be large.
     assert!((8 * MIB..12 * MIB).contains(&between[0]), "{between:?}");
