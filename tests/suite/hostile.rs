@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use diary_proto::entry::{StoredLine, is_note};
 use diary_proto::escape::is_safe;
-use diary_proto::{Seal, Which};
+use diary_proto::{Relation, Seal, Which};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -172,9 +172,9 @@ async fn live(seed: u64) -> Tally {
     last.send_replace(entries.digests.len() as u64);
     for (place, follower) in followers.into_iter().enumerate() {
         let seen = soon("a follower catches up", follower).await.unwrap();
-        entries.check(&seen, &format!("follower {place}"));
+        check_seen(&entries.digests, &seen, &format!("follower {place}"));
     }
-    entries.check(&shown(&scene.doors.open).await, "line mode");
+    check_seen(&entries.seen, &shown(&scene.doors.open).await, "line mode");
     witnessed.iter().for_each(|written| entries.check_written(written));
     process.signal(rustix::process::Signal::TERM);
     assert_eq!(process.wait().await, Some(0));
@@ -220,6 +220,8 @@ async fn visit_until(until: Instant, seed: u64, numbers: Arc<AtomicU64>, scene: 
 /// The journal in the end.
 struct Entries {
     digests: Vec<u64>,
+    /// The same of what people see: hostile peers correct each other.
+    seen: Vec<u64>,
     /// All seqs of each text that begins as a witness's do, and its author.
     witnessed: HashMap<String, Vec<(u64, String)>>,
     bytes: u64,
@@ -229,13 +231,17 @@ struct Entries {
 async fn history(address: &str, seal: Seal) -> Entries {
     let answered = Frames::hello(address, 0xcc).await.history(7, Which::All).await;
     let bytes = answered.lines.len() as u64;
-    let mut entries = Entries { digests: Vec::new(), witnessed: HashMap::new(), bytes };
+    let (mut entries, mut newest) =
+        (Entries { digests: Vec::new(), seen: Vec::new(), witnessed: HashMap::new(), bytes }, HashMap::new());
     for line in answered.lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
         if is_note(line, seal) {
             continue;
         }
         let line = StoredLine::parse(line, seal).unwrap();
         assert!(is_safe(line.left.as_bytes()), "{}", line.left);
+        if let Some(Relation::Corrects(corrected)) = line.relation {
+            newest.insert(corrected, line);
+        }
         entries.digests.push(digest(line.left));
         assert_eq!(line.seq, entries.digests.len() as u64, "seqs have no gap");
         if line.text.contains("-witness ") {
@@ -244,6 +250,14 @@ async fn history(address: &str, seal: Seal) -> Entries {
         }
     }
     assert_eq!(answered.last, entries.digests.len() as u64);
+    let lines = answered.lines.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line, seal).ok());
+    let seen = lines.filter(|line| !line.relation.is_some_and(Relation::is_correction)).map(|line| {
+        match newest.get(&line.seq) {
+            Some(newest) => digest(&line.corrected_left(newest)),
+            None => digest(line.left),
+        }
+    });
+    entries.seen = seen.collect();
     entries
 }
 
@@ -254,14 +268,14 @@ async fn shown(address: &str) -> Vec<u64> {
     lines.iter().map(|line| digest(line)).collect()
 }
 
-impl Entries {
-    /// A reader saw exactly what is there.
-    fn check(&self, seen: &[u64], what: &str) {
-        let differs = self.digests.iter().zip(seen).position(|(stored, seen)| stored != seen);
-        assert_eq!(differs.map(|place| place + 1), None, "{what}: this entry differs");
-        assert_eq!(seen.len(), self.digests.len(), "{what}");
-    }
+/// A reader saw exactly what is there.
+fn check_seen(expected: &[u64], seen: &[u64], what: &str) {
+    let differs = expected.iter().zip(seen).position(|(expected, seen)| expected != seen);
+    assert_eq!(differs.map(|place| place + 1), None, "{what}: this entry differs");
+    assert_eq!(seen.len(), expected.len(), "{what}");
+}
 
+impl Entries {
     /// Everything that a witness wrote is there once, with its seq, in order, and under its name.
     fn check_written(&self, written: &[Written]) {
         let mut last = 0;

@@ -14,8 +14,8 @@ const COMMANDS: &[&str] = &[
     "/re 1 answer",
     "/re 99999999999999999999 x",
     "/re 1",
-    // What is there is anybody's to correct who has the same name.
-    "/correct 99999999 anew",
+    "/correct 1 anew",
+    "/correct 2 天气",
     "/correct 1",
     "/thread 1",
     "/thread #18446744073709551615",
@@ -252,7 +252,7 @@ fn ask(random: &mut Random) -> ClientMessage {
                 at: random.once_in(8).then_some(Time { micros: 1_000_000, offset_minutes: 480 }),
                 author: random.pick(&[&b""[..], b"", b"ben", b"\x1b[31m", b"\xff"]),
                 answers: random.once_in(8).then(|| number(random)),
-                corrects: None,
+                ..NewText::default()
             });
             let texts = Texts::own(texts.collect::<Vec<_>>());
             ClientMessage::Append(Append { first_counter: number(random), retry: random.once_in(2), texts })
