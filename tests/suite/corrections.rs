@@ -151,7 +151,7 @@ async fn who_corrects() {
     while codes.len() < 4 {
         match frames.message().await {
             ServerMessage::Refused { refusal, count, .. } => {
-                codes.extend((0..count).map(|_| Some(refusal.code)))
+                codes.extend((0..count).map(|_| Some(refusal.code)));
             }
             _ => codes.push(None),
         }

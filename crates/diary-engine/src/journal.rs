@@ -177,11 +177,13 @@ impl Journal {
         }
         let (journal, is_days) = (self.clone(), matches!(which, Which::Days(..)));
         Reading::after(async move {
-            let seen = match is_days {
-                true => Ok(journal.derived_seen().await),
-                false => tokio::time::timeout(SHOWN_WAIT_MAX, journal.derived_seen()).await,
-            };
-            journal.read(move || find(shown && seen.is_ok())).await
+            let mut is_seen = true;
+            if is_days {
+                journal.derived_seen().await;
+            } else {
+                is_seen = tokio::time::timeout(SHOWN_WAIT_MAX, journal.derived_seen()).await.is_ok();
+            }
+            journal.read(move || find(shown && is_seen)).await
         })
     }
 

@@ -125,7 +125,7 @@ impl Journals {
         let (common, looking) = (self.common.clone(), Arc::clone(&self.looking));
         Reading::after(async move {
             let _looking = looking.lock().await;
-            Ok(common.read(move || diary_store::journals(&*disk, &data)).await?)
+            common.read(move || diary_store::journals(&*disk, &data)).await
         })
     }
 

@@ -1,5 +1,7 @@
 //! What people see, of every reading, against a model.
 
+#![allow(clippy::cast_possible_truncation, reason = "the seqs are small")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -79,7 +81,7 @@ impl Model {
 
     fn text(&self, seq: u64) -> &str {
         let corrects = |known: &&Known| known.relation == Some(Relation::Corrects(seq)) && !known.damaged;
-        let newest = self.0.iter().filter(corrects).next_back();
+        let newest = self.0.iter().rfind(corrects);
         &newest.unwrap_or(&self.0[seq as usize - 1]).text
     }
 

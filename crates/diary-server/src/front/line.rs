@@ -188,7 +188,7 @@ fn push_as_seen(out: &mut Vec<u8>, lines: &[u8], walk: &mut Walk) {
                 }
                 match stored.zip(newest) {
                     Some((stored, newest)) => {
-                        out.extend_from_slice(stored.corrected_left(&newest).as_bytes())
+                        out.extend_from_slice(stored.corrected_left(&newest).as_bytes());
                     }
                     None => out.extend_from_slice(sealed.left),
                 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use diary_proto::entry::StoredLine;
 use diary_proto::seal::id_in_header;
-use diary_proto::{Author, DayStart, Key, Producer, Seal, Time};
+use diary_proto::{Author, DayStart, Key, Producer, Relation, Seal, Time};
 use diary_store::disk::{Disk, How};
 use diary_store::sim::SimDisk;
 use diary_store::{Appender, CommitError, NewEntry, Reader, Staged, archive, open};
@@ -201,7 +201,13 @@ pub fn batch(
         let key = number.is_multiple_of(2).then_some((key, false));
         // Every third is about one of two days long ago.
         let at = number.is_multiple_of(3).then(|| long_ago(*number as i64 % 2));
-        let entry = NewEntry { author: &author, text: &text, key, at, relation: None };
+        // Some belong to the oldest one that was acked.
+        let relation = record.acked.keys().next().and_then(|&seq| match *number % 5 {
+            0 => Some(Relation::Answers(seq)),
+            1 => Some(Relation::Corrects(seq)),
+            _ => None,
+        });
+        let entry = NewEntry { author: &author, text: &text, key, at, relation };
         let Staged::New(seq) = appender.stage(now, entry) else { panic!("nothing was sent twice") };
         record.sent.insert(text.clone());
         record.keyed.extend(key.map(|(key, _)| (key.counter, text.clone())));

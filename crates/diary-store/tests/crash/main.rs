@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use diary_proto::block::{Step as Walked, Walker};
 use diary_proto::entry::StoredLine;
-use diary_proto::{Author, Day, Key, Producer, Time, Which};
+use diary_proto::{Author, Day, Key, Producer, Relation, Time, Which};
 use diary_store::disk::Disk;
 use diary_store::sim::{Fault, Seeded, SimDisk, Survives};
 use diary_store::{NewEntry, Reader, Staged};
@@ -71,6 +71,7 @@ fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
         assert_eq!(there, Some(line), "the acked entry {seq} is lost or changed; {}", replay());
     }
     check_own_days(&opened.reader, &seen, replay);
+    check_related(&opened.reader, &seen, replay);
     check_keys(opened, record, &texts, replay);
 
     let before = disk.contents();
@@ -103,6 +104,38 @@ fn check_own_days(reader: &Reader, seen: &[(u64, Vec<u8>)], replay: &dyn Fn() ->
             found.extend(page);
         }
         assert!(found == expected, "{date} has other entries; {}", replay());
+    }
+}
+
+/// What answers an entry, and whether it is corrected, is known.
+fn check_related(reader: &Reader, seen: &[(u64, Vec<u8>)], replay: &dyn Fn() -> String) {
+    let relation = |line: &[u8]| StoredLine::parse(line, reader.seal()).unwrap().relation;
+    let (first, head) = (reader.first().unwrap(), reader.head().seq);
+    let mut answers: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for (seq, line) in seen {
+        if let Some(Relation::Answers(answered)) = relation(line) {
+            answers.entry(answered).or_insert(vec![answered]).push(*seq);
+        }
+    }
+    for (root, expected) in answers.into_iter().filter(|(root, _)| *root >= first) {
+        let (mut range, mut found) = (reader.thread(root).unwrap(), Vec::new());
+        while let Some(page) = reader.next_page(&mut range, 4096).unwrap() {
+            let lines =
+                page.split(|&b| b == b'\n').filter_map(|line| StoredLine::parse(line, reader.seal()).ok());
+            found.extend(
+                lines.filter(|line| line.relation != Some(Relation::Corrects(root))).map(|line| line.seq),
+            );
+        }
+        assert_eq!(found, expected, "the thread of {root} is another; {}", replay());
+    }
+    for root in first..=head {
+        let newest = seen.iter().rfind(|(_, line)| relation(line) == Some(Relation::Corrects(root)));
+        let expected = newest.map(|(_, line)| [&line[..], b"\n"].concat());
+        assert!(
+            reader.newest_correction(root, head).unwrap() == expected,
+            "{root} has another text; {}",
+            replay()
+        );
     }
 }
 

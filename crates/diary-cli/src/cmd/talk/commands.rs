@@ -148,7 +148,7 @@ impl Talk<'_> {
     fn do_command(&mut self, command: Command) {
         match command {
             Command::History(which) => {
-                self.begin(Answer::of(self.reader.history(Scope::from(which).shown()), true))
+                self.begin(Answer::of(self.reader.history(Scope::from(which).shown()), true));
             }
             Command::Thread(seq) => {
                 self.begin(Answer { is_thread: true, ..Answer::of(self.reader.thread(seq), true) });
