@@ -241,7 +241,9 @@ async fn what_is_said() {
         said.push_str(&transcript(words, &ran));
     }
     assert!(
-        fs::read_to_string(home.0.path().join("ben.txt")).unwrap().starts_with("seq,time,at,author,text\r\n")
+        fs::read_to_string(home.0.path().join("ben.txt"))
+            .unwrap()
+            .starts_with("seq,time,at,author,text,re,corrects\r\n")
     );
     let mut files: Vec<_> =
         fs::read_dir(home.0.path()).unwrap().map(|file| file.unwrap().file_name()).collect();

@@ -124,7 +124,7 @@ async fn who_corrects() {
     ben.ask("/name ben").await;
     anna.ask("mine").await;
     let not_own =
-        "error not-permitted: only who wrote an entry corrects it, or somebody with the right admin";
+        "error not-permitted: only who wrote an entry corrects it, under the same name, or an admin";
     assert_eq!(ben.ask("/correct 1 his").await, not_own);
     for (line, error) in [
         ("/correct 2 x", "error no-entry: there is no entry with that number"),
@@ -260,6 +260,14 @@ async fn from_the_command_line() {
         "{pretty:?}"
     );
 
+    // Without a server, it waits.
+    let away = home.run("127.0.0.1:1", &["edit", "2", "sun"]).await;
+    assert_eq!(away.code, Some(5), "{away:?}");
+    let ran = home.run("127.0.0.1:1", &["outbox"]).await;
+    assert!(ran.stdout.contains("(corrects 2) sun"), "{ran:?}");
+    let id = ran.stdout.split(' ').next().unwrap().to_owned();
+    assert_eq!(home.run("127.0.0.1:1", &["outbox", "drop", &id]).await.code, Some(0));
+
     // What cannot be done.
     for (words, code, why) in [
         (&["edit", "9", "x"][..], 1, "there is no entry with that number"),
@@ -282,6 +290,11 @@ async fn from_the_command_line() {
     let file = file.to_str().unwrap();
     lines(&["export", "--format", "json", "--output", file]).await;
     assert!(!fs::read_to_string(file).unwrap().contains("\"corrects\""));
+    let all = home.0.path().join("all.json");
+    let all = all.to_str().unwrap();
+    lines(&["export", "--history", "--format", "json", "--output", all]).await;
+    let ran = home.run(address, &["import", all]).await;
+    assert!(ran.stdout.contains("imported 0, 3 duplicates, 2 unreadable"), "{ran:?}");
     for _ in 0..2 {
         let ran = home.run(address, &["import", file]).await;
         assert!(ran.stdout.contains("imported 0, 3 duplicates"), "{ran:?}");

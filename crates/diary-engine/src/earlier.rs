@@ -48,7 +48,7 @@ impl Unfit {
                 (Code::DiskFull, "the server has too many open files to look an entry up; try again later")
             }
             Self::NotOwn => {
-                (Code::NotPermitted, "only who wrote an entry corrects it, or somebody with the right admin")
+                (Code::NotPermitted, "only who wrote an entry corrects it, under the same name, or an admin")
             }
             Self::Full => (Code::Denied, "this journal has a million corrections, and takes no more"),
         };

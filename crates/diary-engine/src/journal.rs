@@ -109,7 +109,8 @@ impl Journal {
         let _ = self.watch().wait_for(|progress| progress.derived).await;
     }
 
-    /// Completes when readers see the derived state: the days of own times, and what entries are to earlier ones. Cancel safe.
+    /// Completes when readers see the derived state: the days of own times, and what entries are to earlier ones. Cancel
+    /// safe.
     pub async fn derived_seen(&self) {
         // There always is a sender: this handle has one.
         let _ = self.shared.seen.subscribe().wait_for(|seen| *seen).await;
@@ -147,8 +148,8 @@ impl Journal {
         }
     }
 
-    /// Finds entries. A range of days waits until the derived state is loaded. So does one as people see it, but not for long: it
-    /// then comes as it is [stored](Cursor::is_shown).
+    /// Finds entries. A range of days waits until the derived state is loaded. So does one as people see it, but not for
+    /// long: it then comes as it is [stored](Cursor::is_shown).
     pub fn find(&self, scope: impl Into<Scope>) -> Reading<Cursor> {
         let Scope { which, up_to, newest, reverse, shown } = scope.into();
         let (reader, today) = (self.reader.clone(), self.today());

@@ -10,7 +10,8 @@
 //!   that must not overtake each other;
 //! - [`Cursor`], [`Page`], [`Reading`]: reading; [`Earlier`], [`Unfit`]: an entry that another names;
 //! - `writer`: the thread that writes, and `rest`, where it is without a thread; `work`: an outcome in the making; `repeats`: the thread that compares retries;
-//! - `recent`: the newest batches, for followers; `shown`: entries as people see them; `search`: its steps; `needle`: what a search looks for; `turns`: whose turn it is to search;
+//! - `recent`: the newest batches, for followers; `shown`: entries as people see them;
+//! - `search`: the steps of a search; `needle`: what it looks for; `turns`: whose turn it is to search;
 //!   `auditor`: the thread that checks what was read and finds
 //!   damaged places for the log;
 //! - `common`: what all journals share;

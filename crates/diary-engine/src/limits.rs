@@ -50,8 +50,8 @@ pub const SEARCH_STEP_TIME: Duration = Duration::from_millis(8);
 /// its hits were sent. Whoever waits for long gets no more.
 pub const SEARCH_CREDIT_MAX: Duration = Duration::from_millis(100);
 
-/// A reading as people see it waits so long for what is derived. With a cache that takes some hundredths of a second; without
-/// one, as long as it takes to read the whole journal.
+/// A reading as people see it waits so long for what is derived. With a cache that takes some hundredths of a second;
+/// without one, as long as it takes to read the whole journal.
 pub const SHOWN_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Earlier entries that are looked up in one step: each takes some tens of microseconds where nothing waits for the disk.

@@ -59,8 +59,8 @@ struct Met<'a> {
     gap: Option<Gap>,
 }
 
-/// Visits the entries of such a page, and the gaps that are noted in it, until `visit` says that it is enough: then the entry
-/// counts as not met. `next` is the entry that should come next, if what is missing is asked for.
+/// Visits the entries of such a page, and the gaps that are noted in it, until `visit` says that it is enough: then the
+/// entry counts as not met. `next` is the entry that should come next, if what is missing is asked for.
 fn each_met<'p>(
     marks: &Marks<'_>,
     needle: &Needle,

@@ -4,6 +4,7 @@ use jiff::civil::Date;
 
 use super::lines;
 
+/// What its first line has begun with since there are exports.
 const CSV: &str = "seq,time,at,author,text";
 
 /// Returns the format of an export that cannot be imported.
@@ -12,7 +13,7 @@ pub(super) fn format_of(bytes: &[u8]) -> Option<&'static str> {
     let first = std::str::from_utf8(lines.next()?).ok()?;
     let mut second = || lines.next().unwrap_or_default();
     match first.strip_prefix("## ") {
-        _ if first == CSV => Some("csv"),
+        _ if first.starts_with(CSV) => Some("csv"),
         Some(day) if is_heading(day) && second().starts_with(b"- ") => Some("md"),
         None if is_heading(first) && is_hour(second()) => Some("txt"),
         _ => None,

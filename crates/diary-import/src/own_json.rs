@@ -20,6 +20,7 @@ struct Row<'f> {
     text: Option<Cow<'f, str>>,
     gap: Option<IgnoredAny>,
     damaged: Option<IgnoredAny>,
+    corrects: Option<IgnoredAny>,
 }
 
 /// Returns whether a file that begins with this line is in this format.
@@ -54,6 +55,9 @@ type Parts<'f> = (When, Option<Author>, Cow<'f, str>);
 fn entry<'f>(row: Row<'f>, clock: &Clock) -> Result<Parts<'f>, String> {
     if row.gap.is_some() || row.damaged.is_some() {
         return Err("entries were damaged or missing here when this was exported".to_owned());
+    }
+    if row.corrects.is_some() {
+        return Err("a correction, which is of no use alone; export without --history".to_owned());
     }
     let said = row.at.or(row.time).ok_or("no time")?;
     let moment = |time| When { time, exactness: Exactness::Moment };

@@ -278,8 +278,8 @@ impl Guard {
         Err(Refusal::new(Code::NotPermitted, why))
     }
 
-    /// Whether a peer that writes as `author` may correct what `earlier` wrote. A name alone shows who somebody is only where
-    /// all are trusted: on this machine.
+    /// Whether a peer that writes as `author` may correct what `earlier` wrote. A name alone shows who somebody is only
+    /// where all are trusted: on this machine.
     pub(crate) fn may_correct(&self, peer: &Peer, earlier: &Author, author: &Author, journal: &str) -> bool {
         let is_own = match (&peer.login, peer.door) {
             (Some(_), _) => self.may_be(peer, earlier, journal).is_ok(),

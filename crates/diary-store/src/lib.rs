@@ -14,7 +14,8 @@
 //! - `belong`: which files are the journal's; `quarantine`: the folder for what is set aside;
 //! - `view`: what readers see, and the one exit for lines: ranges by seq, by day and from the end, as pages;
 //! - `tables`: which appends are in the journal (`keys`), which entries belong to another day than that of
-//!   their file (`own_days`), which belong to which earlier ones (`related`), and the file that remembers all three (`cache`);
+//!   their file (`own_days`), which belong to which earlier ones (`related`), and the file that remembers all
+//!   three (`cache`);
 //! - `format`: a day file's name, header, lines and end; the small file that a clean stop leaves as evidence;
 //! - [`disk`]: the seam to the file system; `sim` (feature `sim`, for tests): a simulated disk that is killed,
 //!   cut off and failed at any call.

@@ -43,8 +43,8 @@ pub(crate) struct Shared {
     /// What its lines are sealed with.
     pub(crate) seal: Seal,
     view: RwLock<View>,
-    /// Which entries belong to which earlier ones; not all of them before what is derived is loaded. It is no part of a view, because it only
-    /// grows: whoever looks into it looks no further than their view's head.
+    /// Which entries belong to which earlier ones; not all of them before what is derived is loaded. It is no part of a
+    /// view, because it only grows: whoever looks into it looks no further than their view's head.
     related: RwLock<Related>,
     /// The seqs of day files' first entries, as far as they were read; none where nothing is sound.
     first_seqs: Mutex<BTreeMap<Date, Option<u64>>>,

@@ -94,7 +94,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = parse_number)]
         re: Option<u64>,
     },
-    /// Write a new text for an entry, in an editor
+    /// Write a new text for an entry: the one that is given, or in an editor
     Edit {
         /// Number of the entry
         #[arg(value_name = "N", value_parser = parse_number)]
@@ -106,7 +106,7 @@ pub(crate) enum Command {
     /// Print entries; those of a single day by time
     Log {
         /// Number of the only entry to print
-        #[arg(value_name = "N", value_parser = parse_number, conflicts_with_all = ["Select", "Conditions", "reverse"])]
+        #[arg(value_name = "N", value_parser = parse_number_alone, conflicts_with_all = ["Select", "Conditions", "reverse"])]
         number: Option<u64>,
         /// Also print all that answers it, indented
         #[arg(long, requires = "number", conflicts_with = "history")]
@@ -491,9 +491,12 @@ fn parse_year(word: &str) -> Result<i16, &'static str> {
 
 /// Parses the number of an entry; a `#` may stand before it.
 fn parse_number(word: &str) -> Result<u64, String> {
-    parse_seq(word).ok_or_else(|| {
-        "not the number of an entry, such as 57; days go behind --on, texts behind search".to_owned()
-    })
+    parse_seq(word).ok_or_else(|| "not the number of an entry, such as 57".to_owned())
+}
+
+/// The same where people may mean a day or a text.
+fn parse_number_alone(word: &str) -> Result<u64, String> {
+    parse_number(word).map_err(|why| format!("{why}; days go behind --on, texts behind search"))
 }
 
 fn parse_past(word: &str) -> Result<Which, String> {

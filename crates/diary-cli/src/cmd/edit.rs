@@ -30,12 +30,21 @@ pub(super) async fn run(number: u64, words: &[String], config: &Config) -> Resul
     if words.is_empty() && !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(nothing(format!("an editor needs a terminal; give the text: diary edit {number} TEXT")));
     }
-    let text = match words {
+    let mut text = match words {
         [] => None,
         [word] if word == "-" => Some(read_text(io::stdin().lock()).and_then(check).map_err(nothing)?),
         words => Some(check(words.join(" ")).map_err(nothing)?),
     };
-    let reader = connect(config, None).await?;
+    let reader = match (connect(config, None).await, text) {
+        // As every entry, it waits for the server.
+        (Err(error), Some(text)) if !error.is_final() => {
+            return add(NewEntry { corrects: Some(number), ..text.into() }, config).await;
+        }
+        (reader, given) => {
+            text = given;
+            reader?
+        }
+    };
     let versions = versions(&reader, number).await?;
     let (Some(first), Some(newest)) = (versions.first(), versions.last()) else {
         return Err(CliError::NothingFound(format!("entry {number} is damaged or missing")));

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::safe::needs_care;
 
 /// Names of the csv fields.
-pub(super) const CSV_FIELDS: [&str; 5] = ["seq", "time", "at", "author", "text"];
+pub(super) const CSV_FIELDS: [&str; 7] = ["seq", "time", "at", "author", "text", "re", "corrects"];
 
 /// Appends a record of RFC 4180. On a terminal, control characters are escaped. `no_formulas` puts an apostrophe
 /// before names and texts that a spreadsheet takes for formulas; this is not reversible, since a text may start
@@ -25,7 +25,12 @@ pub(super) fn csv(stored: &Stored, terminal: bool, no_formulas: bool, out: &mut 
     };
     let cell = |text| if no_formulas { no_formula(text) } else { Cow::Borrowed(text) };
     let (author, text) = (cell(entry.author.as_str()), cell(&text));
-    push_record([&entry.seq.to_string(), &entry.time.to_string(), &at, &author, &text], out);
+    let (seq, time) = (entry.seq.to_string(), entry.time.to_string());
+    let [re, corrects] = [Relation::Answers, Relation::Corrects].map(|kind| match entry.relation {
+        Some(relation) if relation == kind(relation.seq()) => relation.seq().to_string(),
+        _ => String::new(),
+    });
+    push_record([&seq, &time, &at, &author, &text, &re, &corrects], out);
 }
 
 /// Returns a cell that spreadsheets take for text; see <https://owasp.org/www-community/attacks/CSV_Injection>.
@@ -42,9 +47,9 @@ pub(crate) fn careful(line: &str) -> Cow<'_, str> {
     if line.contains(needs_care) { escape(line) } else { Cow::Borrowed(line) }
 }
 
-pub(super) fn push_record(fields: [&str; 5], out: &mut Vec<u8>) {
+pub(super) fn push_record(fields: [&str; 7], out: &mut Vec<u8>) {
     let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
-    // Writing five fields into memory cannot fail.
+    // Writing fields into memory cannot fail.
     let _ = writer.write_record(fields);
     let _ = writer.flush();
 }

@@ -61,7 +61,8 @@ pub struct Texts {
 pub(super) enum Form {
     /// `u32 length | text`.
     Plain,
-    /// `u8 what | [i64 microseconds | i16 minutes] | [string author] | [u64 answered] | [u64 corrected] | u32 length | text`.
+    /// `u8 what | [i64 microseconds | i16 minutes] | [string author] | [u64 answered] | [u64 corrected]`, then
+    /// `u32 length | text`.
     Own,
 }
 

@@ -1,8 +1,8 @@
 //! The cache: what is derived from the day files, so that a start need not read them all.
 //!
 //! It holds, up to a place in the journal, the days of all entries with an own time, the keys of all appends, and which
-//! entries belong to which earlier ones: one sealed line `cache 6 id=ID seq=SEQ last=CRC length=BYTES table=CRC<TAB>crc`, and then the
-//! three tables. What was appended behind that place is read from the day files. Without the file, or with one
+//! entries belong to which earlier ones: one sealed line `cache 6 id=ID seq=SEQ last=CRC length=BYTES
+//! table=CRC<TAB>crc`, and then the three tables. What was appended behind that place is read from the day files. Without the file, or with one
 //! that does not fit the journal, everything is read: the result is the same.
 
 use std::io;

@@ -133,8 +133,8 @@ impl Reader {
         Ok(true)
     }
 
-    /// Adds an entry to a page, or a note that it is damaged or missing; before it, its newest correction up to `shown`. False
-    /// if it does not fit any more.
+    /// Adds an entry to a page, or a note that it is damaged or missing; before it, its newest correction up to `shown`.
+    /// False if it does not fit any more.
     fn push_line(
         &self,
         seq: u64,

@@ -18,11 +18,11 @@ a line is an entry; `ok SEQ on SERVER` means that it is on disk there
 /follow [#SEQ | off]  show entries as they arrive, from SEQ or from now on
 /search TEXT  show entries that contain TEXT; case matters only if TEXT has a capital
 /re SEQ TEXT  answer an entry; /thread SEQ shows an entry with all that answers it
-/correct SEQ TEXT  give an entry a new text; diary edit SEQ opens an editor for it
+/correct SEQ TEXT  give an entry a new text, or an old one; diary log SEQ --history shows all of them
 /name NAME  write as NAME from here on
 /quiet  stop printing acks
 /quit  end, as Ctrl-D does; Ctrl-C ends at once
-//text  store a text that starts with /; a text of several lines is never a command
+//text  store a text that starts with /; of several lines, only /re and /correct are commands
 ";
 
 /// Rows shown of an entry that the user did not ask for.
