@@ -207,7 +207,7 @@ impl Journal {
         let before = cursor.shown.map(|_| cursor.range.clone());
         let lines = self.reader.next_page_now(&mut cursor.range, max_bytes)?;
         if let Some(before) = before
-            && Marks::of(&self.reader, cursor.shown, &lines).is_some()
+            && Marks::of(&self.reader, cursor.shown, &lines).is_some_and(|marks| marks.has_corrected())
         {
             // It takes more readings.
             cursor.range = before;

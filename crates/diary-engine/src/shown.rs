@@ -37,9 +37,8 @@ pub(crate) fn next_page(
 ) -> io::Result<Option<Vec<u8>>> {
     let before = shown.map(|_| range.clone());
     let Some(lines) = reader.next_page(range, max_bytes)? else { return Ok(None) };
-    let (Some(marks), Some(before)) = (Marks::of(reader, shown, &lines), before) else {
-        return Ok(Some(lines));
-    };
+    let marks = Marks::of(reader, shown, &lines).filter(Marks::has_corrected);
+    let Some((marks, before)) = marks.zip(before) else { return Ok(Some(lines)) };
     let mut page = Vec::with_capacity(lines.len());
     match marks.put_corrections(&lines, max_bytes, &mut page) {
         Ok(None) => {}
@@ -77,26 +76,39 @@ impl<'a> Marks<'a> {
         (!corrected.is_empty() || has_corrections()).then_some(Self { reader, head, corrected })
     }
 
+    /// Whether an entry among them is corrected; otherwise there are only corrections in their own places.
+    pub(crate) fn has_corrected(&self) -> bool {
+        !self.corrected.is_empty()
+    }
+
     /// Adds these lines to a page, each newest correction before its entry, as many as fit; at least one entry. Returns the
     /// last entry that it took, if it did not take all.
     fn put_corrections(&self, lines: &[u8], max_bytes: usize, page: &mut Vec<u8>) -> io::Result<Option<u64>> {
-        let (mut taken, mut looked_up) = (None, 0);
+        let (mut at, mut looked_up) = (0, 0);
         for line in lines.split_inclusive(|&b| b == b'\n') {
-            let bytes = line.strip_suffix(b"\n").unwrap_or(line);
-            let entry = SealedLine::check(bytes, self.reader.seal()).map(|line| line.seq);
-            // Where the number of a damaged line is another's, that would get the correction.
-            let newest = entry.map(|seq| self.newest_correction(seq)).transpose()?.flatten();
+            let newest = match seq_of(line).filter(|seq| self.corrected.binary_search(seq).is_ok()) {
+                // Where the number of a damaged line is another's, that would get the correction.
+                Some(seq) if self.sound_seq(line) == Some(seq) => self.newest_correction(seq)?,
+                _ => None,
+            };
             looked_up += usize::from(newest.is_some());
             let newest = newest.unwrap_or_default();
             let is_full = page.len() + newest.len() + line.len() > max_bytes || looked_up > LOOK_UPS_MAX;
-            if is_full && taken.is_some() {
-                return Ok(taken);
+            // Only behind a sound line can be gone on.
+            let taken = || lines[..at].rsplit(|&b| b == b'\n').find_map(|line| self.sound_seq(line));
+            if is_full && let Some(taken) = taken() {
+                return Ok(Some(taken));
             }
             page.extend_from_slice(&newest);
             page.extend_from_slice(line);
-            taken = entry.or(taken);
+            at += line.len();
         }
         Ok(None)
+    }
+
+    fn sound_seq(&self, line: &[u8]) -> Option<u64> {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        Some(SealedLine::check(line, self.reader.seal())?.seq)
     }
 
     /// The line of an entry's newest correction, with its line feed.

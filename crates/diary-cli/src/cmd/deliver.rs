@@ -159,7 +159,7 @@ pub(crate) fn refusal_and_choices(id: &str, refusal: &Refusal) -> String {
             format!("add its text with another number, or with none, then run diary outbox drop {id}")
         }
         Code::NotPermitted => {
-            format!("run diary outbox drop {id}, or, once it is permitted, diary outbox send-as-new {id}")
+            format!("run diary outbox drop {id} or, once it is permitted, diary outbox send-as-new {id}")
         }
         _ => format!(
             "check whether it is in the diary, then run diary outbox drop {id} or diary outbox send-as-new {id}"

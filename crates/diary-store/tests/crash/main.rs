@@ -72,7 +72,7 @@ fn check(disk: &SimDisk, record: &Record, replay: &dyn Fn() -> String) {
     }
     check_own_days(&opened.reader, &seen, replay);
     // Each entry of a thread is looked up, which takes long on this disk.
-    if seen.len().is_multiple_of(8) {
+    if seen.len().is_multiple_of(32) {
         check_related(&opened.reader, &seen, replay);
     }
     check_keys(opened, record, &texts, replay);
