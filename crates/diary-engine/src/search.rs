@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Instant;
 
+use bytes::Bytes;
 use diary_proto::block::{Gap, Walker};
 use diary_proto::entry::{StoredLine, seq_of};
 use diary_proto::{Relation, Seal};
@@ -53,7 +54,7 @@ struct Met<'a> {
     seq: u64,
     line: &'a [u8],
     /// The line of its newest correction, if it has one.
-    newest: Vec<u8>,
+    newest: Bytes,
     is_hit: bool,
     /// What is missing before it, as far as that is asked for.
     gap: Option<Gap>,
@@ -257,7 +258,7 @@ pub(crate) fn scan_back(
             }
             let newest = match (seq, &marks) {
                 (Some(seq), Some(marks)) => marks.newest_correction(seq)?.unwrap_or_default(),
-                _ => Vec::new(),
+                _ => Bytes::new(),
             };
             let bytes = found.lines.len() + newest.len() + line.len();
             let gap = Gap::of_note(line.strip_suffix(b"\n").unwrap_or(line), cursor.seal);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 
+use bytes::Bytes;
 use diary_proto::Seal;
 use diary_proto::entry::{SealedLine, StoredLine, seq_of};
 use diary_store::{Range, Reader};
@@ -112,7 +113,7 @@ impl<'a> Marks<'a> {
     }
 
     /// The line of an entry's newest correction, with its line feed.
-    pub(crate) fn newest_correction(&self, seq: u64) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn newest_correction(&self, seq: u64) -> io::Result<Option<Bytes>> {
         if self.corrected.binary_search(&seq).is_err() {
             return Ok(None);
         }

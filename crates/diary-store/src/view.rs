@@ -10,6 +10,7 @@ mod days;
 mod locate;
 mod pages;
 mod range;
+mod read_ahead;
 mod thread;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use crate::format::stray::Stray;
 use crate::tables::own_days::OwnDays;
 use crate::tables::related::Related;
 use pages::Opened;
+use read_ahead::ReadAhead;
 
 pub(crate) use archives::ARCHIVE;
 pub use locate::Located;
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     first_seqs: Mutex<BTreeMap<Date, Option<u64>>>,
     /// Day files that were opened a moment ago to read history: those who read on need not open them.
     opened: Opened,
+    /// Corrections that were read a moment ago.
+    corrections: ReadAhead,
     /// How the journal begins, once it has.
     beginning: OnceLock<Beginning>,
 }
@@ -106,6 +110,7 @@ impl Shared {
             related: RwLock::default(),
             first_seqs: Mutex::default(),
             opened: Opened::default(),
+            corrections: ReadAhead::default(),
             beginning: OnceLock::new(),
         }
     }

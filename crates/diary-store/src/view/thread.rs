@@ -2,7 +2,9 @@
 
 use std::io;
 
+use bytes::Bytes;
 use diary_proto::block::Gap;
+use diary_proto::{Relation, StoredLine};
 
 use super::days::GAP_WORDS;
 use super::{Range, Reader};
@@ -11,6 +13,9 @@ use crate::tables::related::Place;
 /// Entries that are looked up before whoever asked gets a turn. Each takes some tens of microseconds where nothing waits
 /// for the disk.
 const LOOK_UPS_MAX: usize = 64;
+
+/// Bytes that are read to find a correction.
+const READ_AHEAD_BYTES: usize = 32 * 1024;
 
 /// How far a thread has been read.
 #[derive(Debug, Clone, Copy)]
@@ -74,17 +79,40 @@ impl Reader {
     ///
     /// # Errors
     /// Those of reading day files.
-    pub fn newest_correction(&self, seq: u64, head: u64) -> io::Result<Option<Vec<u8>>> {
+    pub fn newest_correction(&self, seq: u64, head: u64) -> io::Result<Option<Bytes>> {
         let mut before = head;
         loop {
             let newest = self.shared.related().corrections_of(seq, 0, before).next_back();
             let Some(newest) = newest else { return Ok(None) };
-            let line = self.whole_line(newest, |line, _| [line, b"\n"].concat())?;
+            let line = self.correction(newest)?;
             if line.is_some() {
                 return Ok(line);
             }
             before = newest - 1;
         }
+    }
+
+    /// The whole line of a correction, if it is sound. Reads on to others that are near.
+    fn correction(&self, seq: u64) -> io::Result<Option<Bytes>> {
+        if let Some(line) = self.shared.corrections.find(seq) {
+            return Ok(Some(line));
+        }
+        let mut range = self.from(seq)?;
+        let page = Bytes::from(self.next_page(&mut range, READ_AHEAD_BYTES)?.unwrap_or_default());
+        let (mut lines, mut at) = (Vec::new(), 0);
+        for line in page.split_inclusive(|&b| b == b'\n') {
+            let bytes = line.strip_suffix(b"\n").unwrap_or(line);
+            let stored = StoredLine::parse(bytes, self.seal()).ok();
+            if let Some(stored) = stored.filter(|stored| stored.relation.is_some_and(Relation::is_correction))
+            {
+                // A copy, so that none keeps the whole page.
+                lines.push((stored.seq, Bytes::copy_from_slice(&page[at..at + line.len()])));
+            }
+            at += line.len();
+        }
+        let found = lines.iter().find(|(found, _)| *found == seq).map(|(_, line)| line.clone());
+        self.shared.corrections.add(lines);
+        Ok(found)
     }
 
     /// The next lines of a thread, and notes in the place of those that are damaged or missing. There may be none of them
