@@ -154,6 +154,7 @@ impl Journal {
         let Scope { which, up_to, newest, reverse, shown } = scope.into();
         let (reader, today) = (self.reader.clone(), self.today());
         let find = move |shown: bool| {
+            let shown = shown && reader.knows_corrections();
             let head = reader.head().seq;
             let which = match which {
                 Which::Last(count) if shown => Which::From(first_of_newest(&reader, count, head)),

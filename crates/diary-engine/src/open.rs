@@ -63,11 +63,11 @@ pub(crate) fn start(
     common: &Common,
 ) -> Result<Journal, OpenError> {
     let (journal, writer, derived) = open_on(disk, name, options, common)?;
-    let (shared, failed) = (journal.shared().clone(), common.failed.clone());
+    let (head, shared, failed) = (journal.head(), journal.shared().clone(), common.failed.clone());
     // It has nothing to do yet, as nobody else has the journal.
     let _ = shared.rest.put(writer);
     let reader = journal.reader().clone();
-    let load = move || load_derived(derived, &reader, &shared, &failed);
+    let load = move || load_derived(derived, head, &reader, &shared, &failed);
     thread::Builder::new().name("derived".to_owned()).spawn(load).map_err(OpenError::Thread)?;
     Ok(journal)
 }
@@ -92,12 +92,17 @@ pub(crate) fn open_on(
 
 /// Loads the derived state, while the server serves everything that does not need it. The writer gets a state in any
 /// case, because appends with keys wait for it; readers get their part first, because some of them do.
-fn load_derived(loader: DerivedLoader, reader: &Reader, shared: &Shared, failed: &CancellationToken) {
-    const WHAT_NOW: &str = "until the next start, retries that cannot be judged are refused, days are slow to find, and old texts are shown \
-                            for corrected ones";
+fn load_derived(
+    loader: DerivedLoader,
+    head: u64,
+    reader: &Reader,
+    shared: &Shared,
+    failed: &CancellationToken,
+) {
+    const WHAT_NOW: &str = "until the next start, retries that cannot be judged are refused, days are slow to find, and \
+                            corrections are shown in their own places";
     // Unwind safe: the loader is not used after a panic.
     let loaded = catch_unwind(AssertUnwindSafe(|| loader.load()));
-    let head = reader.head().seq;
     let mut derived = match loaded {
         Ok(Ok(derived)) => derived,
         Ok(Err(error)) => {
@@ -138,6 +143,9 @@ mod tests {
         let journal =
             start(Arc::new(disk.clone()), &JournalName::default(), &sim::options(), &Common::new()).unwrap();
         journal.derived_known().await;
+        // What was corrected is not known, so everything is shown as it is stored.
+        let all = journal.find(diary_proto::Scope::from(Which::All).shown()).await.unwrap();
+        assert!(!all.is_shown());
         let outcome = journal.append(keyed(0, ["a"]), permit()).await;
         assert!(
             matches!(&outcome[..], [Part::Refused { refusal, .. }] if refusal.code == Code::StaleKey),

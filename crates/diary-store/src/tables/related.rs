@@ -27,12 +27,15 @@ pub(crate) struct Related {
     corrections: Links,
     /// Answers up to this seq are not known.
     forgotten: u64,
+    /// It does not know of corrections before it, either.
+    #[serde(skip)]
+    unknown: bool,
 }
 
 impl Related {
     /// A table of a journal whose entries up to `head` cannot be known.
     pub(crate) fn unknown(head: u64) -> Self {
-        Self { forgotten: head, ..Self::default() }
+        Self { forgotten: head, unknown: true, ..Self::default() }
     }
 
     /// Notes what the entry `seq`, the newest so far, is to an earlier one.
@@ -82,6 +85,11 @@ impl Related {
             *place = Place { above: higher, behind: above };
         }
         None
+    }
+
+    /// Whether it knows of every correction.
+    pub(crate) fn knows_corrections(&self) -> bool {
+        !self.unknown
     }
 
     /// Whether there is room for more corrections.
@@ -143,10 +151,15 @@ impl Related {
 
     /// A table that was read, if it is one that can be: what is read may be damaged.
     pub(crate) fn checked(self) -> Option<Self> {
-        let Self { answers, corrections, forgotten } = self;
+        let Self { answers, corrections, forgotten, .. } = self;
         let is_behind = answers.by_seq.front().is_none_or(|&(first, _)| forgotten < first);
         let (answers, corrections) = (answers.checked()?, corrections.checked()?);
-        (is_behind && answers.by_seq.len() <= LINKS_MAX).then_some(Self { answers, corrections, forgotten })
+        (is_behind && answers.by_seq.len() <= LINKS_MAX).then_some(Self {
+            answers,
+            corrections,
+            forgotten,
+            unknown: false,
+        })
     }
 }
 

@@ -55,6 +55,11 @@ impl Reader {
         Range { first: root, last: head, thread: Some(Thread { root, at, head }), ..Range::empty() }
     }
 
+    /// Whether every correction is known: not where what is derived could not be loaded.
+    pub fn knows_corrections(&self) -> bool {
+        self.shared.related().knows_corrections()
+    }
+
     /// Whether there is room for more corrections in what is kept of them in memory.
     pub fn takes_corrections(&self) -> bool {
         self.shared.related().takes_corrections()
